@@ -1,0 +1,1 @@
+"""The Streamlit app: reads runs, draws, takes decisions. No maths here."""

@@ -1,0 +1,1 @@
+"""SampleScope: what does each training example do?"""

@@ -1,0 +1,1 @@
+"""Labelled datasets, opened from wherever they lie."""

@@ -1,0 +1,1 @@
+"""Jacobians, their sketches and tangent kernels."""

@@ -1,0 +1,1 @@
+"""The measures: what each training example does."""

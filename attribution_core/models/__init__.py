@@ -1,0 +1,1 @@
+"""Models that SampleScope can build by name."""
