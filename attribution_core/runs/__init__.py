@@ -1,1 +1,24 @@
 """A run is a directory: schema, store, decisions, export."""
+
+from attribution_core.runs.decisions import Decision, DecisionLog
+from attribution_core.runs.files import fingerprint
+from attribution_core.runs.measures import MEASURES, Measure
+from attribution_core.runs.schema import SCHEMA_VERSION, DatasetSummary, Manifest, Stage, Unreadable
+from attribution_core.runs.store import Run, RunSummary, RunWriter, list_runs
+
+__all__ = [
+    "MEASURES",
+    "SCHEMA_VERSION",
+    "DatasetSummary",
+    "Decision",
+    "DecisionLog",
+    "Manifest",
+    "Measure",
+    "Run",
+    "RunSummary",
+    "RunWriter",
+    "Stage",
+    "Unreadable",
+    "fingerprint",
+    "list_runs",
+]

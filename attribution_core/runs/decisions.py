@@ -1,0 +1,155 @@
+"""The reviewer's decisions: an append-only log in SQLite, safe with two tabs open.
+
+Nothing is ever changed or deleted: an undo is a record that cancels an earlier one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import pandas as pd
+
+from attribution_core.errors import InputError
+from attribution_core.runs.files import now
+
+Action = Literal["keep", "drop", "relabel"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS log (
+    seq       INTEGER PRIMARY KEY AUTOINCREMENT,
+    batch     INTEGER NOT NULL,                  -- decisions taken together are undone together
+    time      TEXT NOT NULL,
+    example   TEXT NOT NULL,
+    action    TEXT NOT NULL CHECK (action IN ('keep', 'drop', 'relabel', 'undo')),
+    new_label INTEGER CHECK ((action = 'relabel') = (new_label IS NOT NULL)),
+    cancels   INTEGER UNIQUE REFERENCES log (seq) CHECK ((action = 'undo') = (cancels IS NOT NULL))
+)
+"""
+_IN_FORCE = "action != 'undo' AND seq NOT IN (SELECT cancels FROM log WHERE cancels IS NOT NULL)"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided about one example; ``new_label`` is set for a relabel only."""
+
+    example: str
+    action: Action
+    new_label: int | None
+    time: str
+
+
+class DecisionLog:
+    """The decisions of one run. Each call opens the file for itself, so threads and tabs need no care."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def record(self, examples: Sequence[str], action: Action, new_label: int | None = None) -> None:
+        """Appends one decision about each of ``examples``; together they are one step for :meth:`undo`.
+
+        Raises:
+            InputError: If the action is unknown, a relabel has no label, or the file can't be written.
+        """
+        if action not in get_args(Action):
+            raise InputError(f"A decision is one of {', '.join(get_args(Action))}, not {action!r}.")
+        if (action == "relabel") != (new_label is not None):
+            raise InputError("A relabel needs a new label, and only a relabel takes one.")
+        with self._writing() as connection:
+            batch, time = _next_batch(connection), now()
+            connection.executemany(
+                "INSERT INTO log (batch, time, example, action, new_label) VALUES (?, ?, ?, ?, ?)",
+                [(batch, time, example, action, new_label) for example in examples],
+            )
+
+    def undo(self, example: str | None = None) -> list[Decision]:
+        """Cancels the latest decision still in force; an earlier one about the same example holds again.
+
+        Args:
+            example: Cancel the latest about this example alone; by default the latest of all, with everything that was
+                decided in the same step.
+
+        Returns:
+            The cancelled decisions; empty when there was nothing to undo.
+        """
+        if not self._path.exists():
+            return []
+        with self._writing() as connection:
+            if example is None:
+                rows = connection.execute(
+                    f"SELECT * FROM log WHERE {_IN_FORCE} AND batch = (SELECT MAX(batch) FROM log WHERE {_IN_FORCE})"
+                ).fetchall()
+            else:
+                rows = connection.execute(
+                    f"SELECT * FROM log WHERE {_IN_FORCE} AND example = ? ORDER BY seq DESC LIMIT 1", (example,)
+                ).fetchall()
+            batch, time = _next_batch(connection), now()
+            connection.executemany(
+                "INSERT INTO log (batch, time, example, action, cancels) VALUES (?, ?, ?, 'undo', ?)",
+                [(batch, time, row["example"], row["seq"]) for row in rows],
+            )
+        return [Decision(row["example"], row["action"], row["new_label"], row["time"]) for row in rows]
+
+    def current(self) -> pd.DataFrame:
+        """The decisions in force, oldest first: columns id, action, new_label (Int64, missing unless relabel), time."""
+        rows: list[sqlite3.Row] = []
+        if self._path.exists():
+            with self._open() as connection:
+                # SQLite takes the other columns from the row that has the MAX.
+                rows = connection.execute(
+                    f"SELECT example, action, new_label, time, MAX(seq) AS seq FROM log WHERE {_IN_FORCE} "
+                    "GROUP BY example ORDER BY seq"
+                ).fetchall()
+        return pd.DataFrame(
+            {
+                "id": pd.Series([row["example"] for row in rows], dtype="str"),
+                "action": pd.Series([row["action"] for row in rows], dtype="str"),
+                "new_label": pd.array([row["new_label"] for row in rows], dtype="Int64"),
+                "time": pd.Series([row["time"] for row in rows], dtype="str"),
+            }
+        )
+
+    def counts(self) -> dict[Action, int]:
+        """How many examples are kept, dropped and relabelled now."""
+        actions = self.current()["action"].value_counts()
+        return {action: int(actions.get(action, 0)) for action in get_args(Action)}
+
+    def version(self) -> int:
+        """A number that grows with every record: a cheap key for what was computed from the decisions."""
+        if not self._path.exists():
+            return 0
+        with self._open() as connection:
+            return int(connection.execute("SELECT COALESCE(MAX(seq), 0) FROM log").fetchone()[0])
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as connection:
+                connection.row_factory = sqlite3.Row
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(_SCHEMA)
+                yield connection
+        except sqlite3.Error as error:
+            raise InputError(
+                f"The decisions in {self._path} can't be read or saved ({error}): check the disk and its permissions."
+            ) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that holds the write lock from its start, so that an undo sees the latest record."""
+        with self._open() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+
+def _next_batch(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT COALESCE(MAX(batch), 0) + 1 FROM log").fetchone()[0])

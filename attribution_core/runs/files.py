@@ -1,0 +1,106 @@
+"""Files that are either whole or absent, and a lock that dies with its holder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from attribution_core.errors import InputError
+
+LOCK_NAME = "lock"
+PARTIAL_SUFFIX = ".partial"
+
+
+def fingerprint(obj: Any) -> str:
+    """SHA-256 of the canonical JSON of plain data (sorted keys, no spaces).
+
+    Args:
+        obj: Dictionaries, lists, strings, numbers, booleans and None.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside ``path``; renames it onto ``path`` when the block ends without an exception.
+
+    A kill at any moment leaves the old file or the new one. The data reach the disk before the name does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_directory(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    """Makes a rename durable; Windows can't open a directory and does not need it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_partial_files(directory: Path) -> None:
+    """Removes what a killed writer left behind."""
+    for partial in directory.rglob(f".*{PARTIAL_SUFFIX}"):
+        partial.unlink(missing_ok=True)
+
+
+class Lock:
+    """Keeps a second process from writing the same run.
+
+    SQLite's exclusive transaction is a lock that works on every system, and that the system itself lets go when the
+    process dies: a killed run needs no clean-up.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._connection = sqlite3.connect(
+            directory / LOCK_NAME, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            self._connection.close()
+            raise InputError(
+                f"Another process is writing the run {directory}: wait until it ends, or give another --out."
+            ) from error
+
+    def release(self) -> None:
+        """Lets the next process in."""
+        self._connection.close()
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether some process is writing the run now."""
+    if not (directory / LOCK_NAME).exists():
+        return False
+    try:
+        Lock(directory).release()
+    except InputError:
+        return True
+    return False

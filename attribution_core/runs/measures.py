@@ -1,0 +1,104 @@
+"""The registry of measures: what each score means, in which unit, from which paper.
+
+The app's help, the command line's listing and the documentation all print these entries, so that a score is explained
+in one place only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["informativeness", "effect", "sensitivity", "contribution", "diagnostic"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One score of a training example.
+
+    Attributes:
+        name: Name of the score's column.
+        title: Name for people.
+        kind: The family it belongs to; a diagnostic comes with every run.
+        unit: Its unit; empty for a pure number.
+        definition: One or two sentences for someone who has not read the paper.
+        equation: The formula, in LaTeX.
+        paper: Where the formula is from; empty for a diagnostic.
+        suspicious: Which end of the scale hints at a wrong label, or None when neither does.
+        signed: Whether it takes both signs; it is then drawn on a scale centred on zero.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    unit: str
+    definition: str
+    equation: str
+    paper: str
+    suspicious: Literal["high", "low"] | None
+    signed: bool
+
+
+_HARUTYUNYAN = (
+    "Harutyunyan et al. 2021, Estimating informativeness of samples with smooth unique information, ICLR 2021, "
+    "eqs. 8 and 16"
+)
+
+_ALL = (
+    Measure(
+        name="fsi",
+        title="Functional sample information",
+        kind="informativeness",
+        unit="nats",
+        definition=(
+            "How much the trained model's predictions on unseen (validation) examples change when this example is "
+            "removed and the linearised model is trained again. Near zero: the others already say it; large: nothing "
+            "else does, so it is rare, hard or wrongly labelled."
+        ),
+        equation=r"\mathrm{F\text{-}SI}_i = \frac{1}{2\sigma^2}\,\mathbb{E}_x\,\lVert f(x) - f_{-i}(x) \rVert^2",
+        paper=_HARUTYUNYAN,
+        suspicious="high",
+        signed=False,
+    ),
+    Measure(
+        name="loss",
+        title="Training loss",
+        kind="diagnostic",
+        unit="nats",
+        definition=(
+            "Cross-entropy of the trained model on this training example's own label. Large: even after training on "
+            "it, the model does not believe the label."
+        ),
+        equation=r"-\log p(y_i \mid x_i)",
+        paper="",
+        suspicious="high",
+        signed=False,
+    ),
+    Measure(
+        name="margin",
+        title="Margin",
+        kind="diagnostic",
+        unit="",
+        definition=(
+            "Predicted probability of the label minus that of the strongest other class. Negative: the model prefers "
+            "another class."
+        ),
+        equation=r"p(y_i \mid x_i) - \max_{c \neq y_i} p(c \mid x_i)",
+        paper="",
+        suspicious="low",
+        signed=True,
+    ),
+    Measure(
+        name="confidence",
+        title="Confidence",
+        kind="diagnostic",
+        unit="",
+        definition="Probability that the trained model gives to the class it predicts, whatever the label says.",
+        equation=r"\max_c p(c \mid x_i)",
+        paper="",
+        suspicious=None,
+        signed=False,
+    ),
+)
+
+MEASURES: dict[str, Measure] = {measure.name: measure for measure in _ALL}

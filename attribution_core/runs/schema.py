@@ -1,0 +1,91 @@
+"""What run.json holds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+# The columns of examples.parquet and evaluation.parquet that are neither groups nor scores.
+BASE_COLUMNS = (
+    "id",
+    "split",
+    "label",
+    "label_name",
+    "predicted",
+    "predicted_name",
+    "confidence",
+    "margin",
+    "loss",
+    "correct",
+)
+
+
+class _Record(BaseModel):
+    """Strict about names; NaN and infinity travel as strings, since JSON has neither."""
+
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+
+
+class SchemaVersion(BaseModel):
+    """The one field that every version of run.json has, read before all others."""
+
+    schema_version: int
+
+
+class Stage(_Record):
+    """One step of a run, redone when it was cut off or when its fingerprint changed."""
+
+    status: Literal["pending", "running", "done", "failed"] = "pending"
+    seconds: float | None = None
+    started: str | None = None
+    message: str = ""
+    fingerprint: str = ""
+
+
+class Unreadable(_Record):
+    """A file or row of the dataset that was left out, and why."""
+
+    where: str
+    why: str
+
+
+class DatasetSummary(_Record):
+    """What a run remembers of its dataset, so that it opens without it.
+
+    ``sizes`` maps a split's name to its number of examples; ``location`` is what ``open_dataset`` was given, made
+    absolute for a path.
+    """
+
+    name: str
+    location: str
+    class_names: list[str]
+    sizes: dict[str, int]
+    mode: str
+    unreadable: list[Unreadable] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    fingerprint: str
+
+
+class Manifest(_Record):
+    """The content of run.json.
+
+    ``fingerprint`` is the configuration's; ``measures`` are the columns of examples.parquet that are scores, in order;
+    ``details`` holds facts about each measure, such as its route and its learning rate.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    title: str
+    created: str
+    fingerprint: str
+    config: dict[str, Any]
+    versions: dict[str, str] = Field(default_factory=dict)
+    hardware: dict[str, Any] = Field(default_factory=dict)
+    dataset: DatasetSummary | None = None
+    model: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, float] = Field(default_factory=dict)
+    measures: list[str] = Field(default_factory=list)
+    details: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    stages: dict[str, Stage] = Field(default_factory=dict)

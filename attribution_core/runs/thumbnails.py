@@ -1,0 +1,92 @@
+"""Thumbnails packed into one file a split: 50,000 images are two files, and a tile is one read.
+
+``SPLIT.bin`` holds the encoded images end to end, ``SPLIT.npy`` the int64 offsets, ``[n + 1]``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from attribution_core.errors import InputError
+from attribution_core.runs.files import written_atomically
+
+LONGEST_SIDE = 128
+LOSSLESS_SIDE = 64  # up to here every pixel counts, and a PNG is small
+
+Progress = Callable[[int, int, str], None]
+
+
+def encode_thumbnail(image: Image.Image) -> bytes:
+    """Shrinks an image to at most 128 pixels a side and encodes it: PNG up to 64 pixels, WebP above."""
+    if image.mode not in ("L", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    if max(image.size) > LONGEST_SIDE:
+        image = image.copy()
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    buffer = io.BytesIO()
+    if max(image.size) <= LOSSLESS_SIDE:
+        image.save(buffer, "PNG")
+    else:
+        image.save(buffer, "WEBP", quality=85)
+    return buffer.getvalue()
+
+
+def write_pack(
+    directory: Path,
+    split: str,
+    images: Iterable[Image.Image],
+    total: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Writes the thumbnails of one split, in the order of its table."""
+    offsets = [0]
+    with written_atomically(directory / f"{split}.bin") as partial, partial.open("wb") as file:
+        for image in images:
+            offsets.append(offsets[-1] + file.write(encode_thumbnail(image)))
+            if progress is not None:
+                done = len(offsets) - 1
+                progress(done, total or done, f"thumbnails ({split})")
+    with written_atomically(directory / f"{split}.npy") as partial, partial.open("wb") as file:
+        np.save(file, np.asarray(offsets, dtype=np.int64), allow_pickle=False)
+
+
+class Pack:
+    """Reads the thumbnails of one split; safe to share between threads."""
+
+    def __init__(self, directory: Path, split: str) -> None:
+        self._data = directory / f"{split}.bin"
+        self._index = directory / f"{split}.npy"
+
+    @cached_property
+    def _offsets(self) -> np.ndarray:
+        try:
+            offsets = np.load(self._index, allow_pickle=False)
+            whole = int(offsets[-1]) == self._data.stat().st_size
+        except (OSError, ValueError, IndexError) as error:
+            raise InputError(f"The thumbnails of this run can't be read ({error}): score the data again.") from error
+        if not whole:
+            raise InputError(f"{self._data} does not fit its index: score the data again to write both anew.")
+        return offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, row: int) -> tuple[bytes, str]:
+        """The encoded image of a row and its media type.
+
+        Raises:
+            IndexError: If there is no such row.
+        """
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        start, end = int(self._offsets[row]), int(self._offsets[row + 1])
+        with self._data.open("rb") as file:
+            file.seek(start)
+            data = file.read(end - start)
+        return data, "image/png" if data.startswith(b"\x89PNG") else "image/webp"
