@@ -55,8 +55,8 @@ class Unreadable(_Record):
 class DatasetSummary(_Record):
     """What a run remembers of its dataset, so that it opens without it.
 
-    ``sizes`` maps a split's name to its number of examples; ``location`` is what ``open_dataset`` was given, made
-    absolute for a path.
+    ``sizes`` maps a split's name to its number of examples; ``location`` is the dataset's absolute path, or
+    empty for one that ``open_dataset`` knows by its name.
     """
 
     name: str

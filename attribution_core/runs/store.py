@@ -240,6 +240,26 @@ class Run:
         """Names of the classes, in the order of the labels."""
         return self.manifest.dataset.class_names if self.manifest.dataset is not None else []
 
+    def cleaned_labels(self) -> pd.DataFrame:
+        """The training examples with the decisions applied.
+
+        Returns:
+            Columns id, label (final), label_in_data, action ("" where nothing was decided) and time ("" likewise), in
+            the order of :attr:`examples`.
+        """
+        decisions = self.decisions.current().set_index("id").reindex(self.examples["id"])
+        in_data = self.examples["label"].to_numpy(dtype="int64")
+        new_label = decisions["new_label"].to_numpy(dtype="float64", na_value=np.nan)
+        return pd.DataFrame(
+            {
+                "id": self.examples["id"],
+                "label": np.where(np.isnan(new_label), in_data, new_label).astype("int64"),
+                "label_in_data": in_data,
+                "action": decisions["action"].fillna("").to_numpy(),
+                "time": decisions["time"].fillna("").to_numpy(),
+            }
+        )
+
     def thumbnail(self, split: SplitName, row: int) -> tuple[bytes, str]:
         """The encoded thumbnail of a row of a table, and its media type.
 
