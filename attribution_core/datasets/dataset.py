@@ -1,0 +1,95 @@
+"""One split of a labelled image dataset, and the three splits together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch.utils.data
+from PIL import Image
+
+from attribution_core.datasets.inspection import Facts
+from attribution_core.datasets.listing import Examples, Unreadable
+
+
+class Dataset(torch.utils.data.Dataset[tuple[Image.Image, int]]):
+    """One split: ``n`` images with a label each.
+
+    Attributes:
+        ids: Unique within the split, and the same whenever and wherever the dataset is opened.
+        labels: Positions in ``class_names``, int64 ``[n]``.
+        class_names: The same list for every split of a dataset.
+        groups: ``n`` rows and a column for each way to group the examples, for example ``original_label``. May have
+            no column at all.
+        mode: "L" if every image of the whole dataset is grey, else "RGB".
+        sizes: Height and width of each image, int64 ``[n, 2]``.
+    """
+
+    def __init__(self, examples: Examples, facts: Sequence[Facts], class_names: list[str], mode: str) -> None:
+        self.ids = examples.ids
+        self.labels = examples.labels
+        self.groups = examples.groups
+        self.class_names = class_names
+        self.mode = mode
+        self.sizes = np.array([(f.height, f.width) for f in facts], dtype=np.int64).reshape(-1, 2)
+        self._examples = examples
+        self._facts = facts
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return self._examples.images[index].decoded().convert(self.mode), int(self.labels[index])
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
+        """The examples at these positions in this order, or where a boolean mask ``[n]`` is true."""
+        positions = np.arange(len(self))[np.asarray(indices, dtype=None if len(indices) else np.int64)]
+        facts = [self._facts[i] for i in positions]
+        return Dataset(self._examples.take(positions), facts, self.class_names, self.mode)
+
+    def source(self, index: int) -> bytes | None:
+        """The original image file, byte for byte; None where the dataset came as arrays."""
+        return self._examples.images[index].encoded()
+
+    def digest(self) -> str:
+        """SHA-256 over ids, labels, class names and image contents."""
+        head = json.dumps([self.class_names, self.ids, self.labels.tolist()])
+        return hashlib.sha256(head.encode() + b"".join(f.digest for f in self._facts)).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A dataset as it was opened; unpacks as ``train, validation, test``.
+
+    Attributes:
+        train: What the model learns from, and what is scored.
+        validation: For choosing settings.
+        test: For measuring effects.
+        name: Short, for people.
+        location: Absolute path, or "" for a dataset known by its name.
+        unreadable: Images that were found and left out.
+        notes: Sentences that a person should see before trusting a score.
+    """
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    name: str
+    location: str
+    unreadable: list[Unreadable]
+    notes: list[str]
+
+    def __iter__(self) -> Iterator[Dataset]:
+        return iter((self.train, self.validation, self.test))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the ids, labels, class names and image contents of the three splits, wherever they lie."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return hashlib.sha256("".join(split.digest() for split in self).encode()).hexdigest()

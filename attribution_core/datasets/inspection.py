@@ -1,0 +1,65 @@
+"""The one look at every image when a dataset is opened: can it be decoded, how large is it, is it grey?"""
+
+import contextlib
+import hashlib
+import itertools
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from PIL import Image
+
+from attribution_core.datasets.images import ImageSource, decode, is_grey
+from attribution_core.datasets.progress import Progress, reported
+
+_CHUNK = 32  # images to a task: one alone would cost less than handing it to a thread
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What stays known of an image once its pixels are dropped: size, colour and SHA-256 of its contents."""
+
+    height: int
+    width: int
+    grey: bool
+    digest: bytes
+
+
+def inspect(images: list[ImageSource], progress: Progress | None) -> list[Facts | str]:
+    """Decodes each image once.
+
+    Args:
+        images: ``n`` images.
+        progress: Called with (done, total, what).
+
+    Returns:
+        For each image its facts, or the reason why it cannot be read.
+    """
+    chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
+    with warnings.catch_warnings():
+        # Pillow only warns below twice its pixel limit. One image of 100 megapixels fills memory just as well.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        results = itertools.chain.from_iterable(_in_threads(chunks))
+        return list(reported(results, len(images), "checking images", progress))
+
+
+def _in_threads(chunks: list[list[ImageSource]]) -> Iterator[list[Facts | str]]:
+    # Decoders release the interpreter lock, so threads suffice. Closing the iterator cancels what has not begun, so
+    # that an interrupt does not first finish the dataset.
+    with ThreadPoolExecutor() as pool, contextlib.closing(pool.map(_inspect_chunk, chunks)) as results:  # type: ignore[type-var]
+        yield from results
+
+
+def _inspect_chunk(images: list[ImageSource]) -> list[Facts | str]:
+    return [_facts_or_reason(image) for image in images]
+
+
+def _facts_or_reason(source: ImageSource) -> Facts | str:
+    try:
+        data = source.encoded()
+        image = source.decoded() if data is None else decode(data)
+    except Exception as error:  # noqa: BLE001 -- Pillow meets malformed files with nearly any type; the reason is kept
+        return str(error) or type(error).__name__
+    digest = hashlib.sha256(data if data is not None else repr(image.size).encode() + image.tobytes()).digest()
+    return Facts(image.height, image.width, is_grey(image), digest)

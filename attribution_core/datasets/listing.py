@@ -1,0 +1,70 @@
+"""What a format's reader hands over: examples by split, listed but not yet decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from attribution_core.datasets.images import ImageSource
+
+# How folders, files and split columns call the three splits, in lower case.
+SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that was found and left out."""
+
+    where: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Some examples, not yet decoded; every part has ``n`` entries.
+
+    Attributes:
+        ids: Names that stay the same whenever and wherever the dataset is opened.
+        images: Where each image comes from.
+        labels: Positions in the class names, int64 ``[n]``.
+        groups: ``n`` rows, one column for each way to group the examples.
+    """
+
+    ids: list[str]
+    images: list[ImageSource]
+    labels: np.ndarray
+    groups: pd.DataFrame
+
+    @classmethod
+    def without_groups(cls, ids: list[str], images: Sequence[ImageSource], labels: np.ndarray) -> Examples:
+        """Examples of a format that knows nothing but images and labels."""
+        return cls(ids, list(images), labels.astype(np.int64), pd.DataFrame(index=range(len(ids))))
+
+    def take(self, positions: np.ndarray) -> Examples:
+        """The examples at these positions, int64 ``[k]``, in this order."""
+        return Examples(
+            [self.ids[i] for i in positions],
+            [self.images[i] for i in positions],
+            self.labels[positions],
+            self.groups.iloc[positions].reset_index(drop=True),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """All that a format's reader found in one place.
+
+    Attributes:
+        parts: Examples by split ("train", "validation", "test"). A dataset that knows no splits is all "train".
+        class_names: What the labels count.
+        unreadable: Files that could not even be listed as examples.
+        notes: Sentences that a person should see.
+    """
+
+    parts: dict[str, Examples]
+    class_names: list[str]
+    unreadable: list[Unreadable] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,229 @@
+"""One call that opens any labelled image dataset: a known name, a folder, Parquet or IDX files."""
+
+import dataclasses
+import importlib.resources
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from attribution_core.datasets import digits, folder, idx, parquet
+from attribution_core.datasets.dataset import Dataset, Splits
+from attribution_core.datasets.inspection import Facts, inspect
+from attribution_core.datasets.listing import Examples, Listing, Unreadable
+from attribution_core.datasets.partition import hold_out, stratified_subset
+from attribution_core.datasets.progress import Progress
+from attribution_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Known:
+    """A dataset that opens by name, with no download.
+
+    Attributes:
+        name: What to ask for.
+        description: What it holds, in a sentence.
+        licence: Its licence and holder.
+        source: Where it comes from.
+        read: Lists its examples.
+        notes: Sentences that a person should see before trusting a score.
+    """
+
+    name: str
+    description: str
+    licence: str
+    source: str
+    read: Callable[[], Listing]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """A form that datasets take on disk: the first one in ``FORMATS`` that recognises a path reads it."""
+
+    description: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path], Listing]
+
+
+def _read_demo() -> Listing:
+    resource = importlib.resources.files("samplescope_assets") / "demo" / "fashion-demo.parquet"
+    with importlib.resources.as_file(resource) as path:
+        return parquet.read(path)
+
+
+KNOWN = (
+    Known(
+        "fashion-demo",
+        "4,000 images of clothing from Fashion-MNIST, 28 x 28, with 100 wrong labels planted among 2,000 for training",
+        "MIT, Zalando SE",
+        "https://github.com/zalandoresearch/fashion-mnist",
+        _read_demo,
+        (
+            "100 of the 2,000 training labels (5%) were changed on purpose to another class drawn at random; the "
+            "column original_label keeps the true ones.",
+        ),
+    ),
+    Known(
+        "digits",
+        "1,797 handwritten digits, 8 x 8",
+        "CC BY 4.0, Alpaydin and Kaynak (UCI)",
+        "https://archive.ics.uci.edu/dataset/80",
+        digits.read,
+    ),
+)
+
+FORMATS = (
+    Format("IDX files (train-images-idx3-ubyte, ...)", idx.recognises, idx.read),
+    Format("Parquet files with the columns image and label", parquet.recognises, parquet.read),
+    Format("a folder with one subfolder of images for each class", folder.recognises, folder.read),
+)
+
+
+def open_dataset(
+    data: str | Path,
+    *,
+    seed: int = 0,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    max_train: int | None = None,
+    progress: Progress | None = None,
+) -> Splits:
+    """Opens a dataset, sets splits aside where it has none, and decodes every image once.
+
+    Args:
+        data: A name in ``KNOWN`` or the path of a dataset in one of the ``FORMATS``. A name comes first: write
+            ``./digits`` for a folder of that name.
+        seed: Of the splits and of the subset.
+        validation_fraction: Share of the training examples to set aside where there is no validation split.
+        test_fraction: The same for the test split.
+        max_train: Largest number of training examples; a stratified subset is drawn beyond it. None takes all.
+        progress: Called with (done, total, what), at most 20 times a second.
+
+    Returns:
+        The three splits. Images that cannot be read are left out and listed.
+
+    Raises:
+        InputError: If there is no such dataset, or it cannot be understood.
+    """
+    if not (validation_fraction > 0 and test_fraction > 0 and validation_fraction + test_fraction < 1):
+        raise InputError(
+            "The validation and test fractions were expected to be above 0 and together below 1, and they are "
+            f"{validation_fraction} and {test_fraction}."
+        )
+    name, location, listing = _find(data)
+    _check(listing)
+    parts, notes = _set_aside(listing, {"test": test_fraction, "validation": validation_fraction}, seed)
+    if max_train is not None and max_train < len(parts["train"].ids):
+        notes.append(f"{max_train:,} of the {len(parts['train'].ids):,} training examples were drawn, seed {seed}.")
+        parts["train"] = parts["train"].take(stratified_subset(parts["train"].labels, max_train, seed))
+    facts, parts, unreadable = _inspect(parts, progress)
+    class_names, parts, empty = _without_empty_classes(listing.class_names, parts)
+    mode = "L" if all(fact.grey for split in facts.values() for fact in split) else "RGB"
+    splits = {split: Dataset(parts[split], facts[split], class_names, mode) for split in parts}
+    return Splits(
+        **splits,
+        name=name,
+        location=location,
+        unreadable=listing.unreadable + unreadable,
+        notes=listing.notes + notes + empty,
+    )
+
+
+def _find(data: str | Path) -> tuple[str, str, Listing]:
+    """The dataset's name, its location, and its examples."""
+    for known in KNOWN:
+        if data == known.name:
+            listing = known.read()
+            return known.name, "", Listing(listing.parts, listing.class_names, notes=list(known.notes))
+    path = Path(data).expanduser().resolve()
+    names = ", ".join(known.name for known in KNOWN)
+    if not path.exists():
+        raise InputError(f"A dataset was expected at {path}, and nothing is there: give a path, or one of {names}.")
+    try:
+        for form in FORMATS:
+            if form.recognises(path):
+                return path.name, str(path), form.read(path)
+    except OSError as error:
+        raise InputError(f"The dataset at {path} cannot be read: {error}.") from error
+    forms = "; ".join(form.description for form in FORMATS)
+    raise InputError(f"No dataset was found at {path}: expected are {forms}; or one of the names {names}.")
+
+
+def _check(listing: Listing) -> None:
+    for split, examples in listing.parts.items():
+        ids = pd.Series(examples.ids)
+        if not len(ids):
+            first = "".join(f"; the first of those left out, {u.where}: {u.why}" for u in listing.unreadable[:1])
+            raise InputError(f"Images were expected in the {split} split, and none were found{first}.")
+        if not ids.is_unique:
+            raise InputError(
+                f"Every example of a split was expected to have its own id, and two of the {split} examples are called "
+                f"{ids[ids.duplicated()].iloc[0]}: rename one of them."
+            )
+
+
+def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> tuple[dict[str, Examples], list[str]]:
+    """Takes the splits that are missing from the training examples; says so."""
+    parts, notes = dict(listing.parts), []
+    if "train" not in parts:
+        raise InputError(f"A train split was expected, and there is only {', '.join(parts)}: rename one to train.")
+    total = len(parts["train"].ids)
+    for stream, (split, fraction) in enumerate(fractions.items()):
+        if split in parts:
+            continue
+        train = parts["train"]
+        chosen = hold_out(train.labels, max(1, round(fraction * total)), [seed, stream])
+        if not len(chosen):
+            raise InputError(
+                f"A {split} split was expected, or enough examples to set one aside, and there are {total} in "
+                f"{len(np.unique(train.labels))} classes: add images, or a folder or file called {split}."
+            )
+        parts[split] = train.take(chosen)
+        parts["train"] = train.take(np.setdiff1d(np.arange(len(train.ids)), chosen))
+        notes.append(
+            f"No {split} split was found: {len(chosen):,} of the {total:,} training examples "
+            f"({len(chosen) / total:.0%}) were set aside for it, stratified by class, seed {seed}."
+        )
+    return parts, notes
+
+
+def _inspect(
+    parts: dict[str, Examples], progress: Progress | None
+) -> tuple[dict[str, list[Facts]], dict[str, Examples], list[Unreadable]]:
+    """Decodes every image once: the facts of those that can be read, their examples, and the others."""
+    images = [image for split in parts.values() for image in split.images]
+    results = iter(inspect(images, progress))
+    facts, readable, unreadable = {}, {}, []
+    for split, examples in parts.items():
+        found = list(itertools.islice(results, len(examples.ids)))
+        facts[split] = [fact for fact in found if isinstance(fact, Facts)]
+        lost = [Unreadable(where, why) for where, why in zip(examples.ids, found, strict=True) if isinstance(why, str)]
+        if not facts[split]:
+            first = f"; the first, {lost[0].where}: {lost[0].why}" if lost else ""
+            raise InputError(f"The {split} split was expected to have images, and none can be read{first}.")
+        readable[split] = examples.take(np.flatnonzero([isinstance(fact, Facts) for fact in found]))
+        unreadable += lost
+    return facts, readable, unreadable
+
+
+def _without_empty_classes(
+    class_names: list[str], parts: dict[str, Examples]
+) -> tuple[list[str], dict[str, Examples], list[str]]:
+    """Drops the classes without any image, which no model can learn and no plot should show; says so."""
+    counts = {split: np.bincount(part.labels, minlength=len(class_names)) for split, part in parts.items()}
+    kept = np.sum(list(counts.values()), axis=0) > 0
+    if np.count_nonzero(counts["train"]) < 2:
+        only = ", ".join(class_names[c] for c in np.flatnonzero(counts["train"]))
+        raise InputError(f"Training images of at least two classes were expected, and there is only one class: {only}.")
+    notes = [
+        f"The class {name} has no {'training ' if kept[c] else ''}image{'' if kept[c] else ' and was left out'}."
+        for c, name in enumerate(class_names)
+        if not counts["train"][c]
+    ]
+    position = np.cumsum(kept) - 1
+    parts = {split: dataclasses.replace(part, labels=position[part.labels]) for split, part in parts.items()}
+    return [name for name, keep in zip(class_names, kept, strict=True) if keep], parts, notes

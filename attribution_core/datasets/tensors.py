@@ -1,0 +1,116 @@
+"""Images to tensors: one size, scaled to 0..1, standardised with the training split's pixel statistics."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from attribution_core.datasets.dataset import Dataset
+from attribution_core.datasets.progress import Progress, reported
+from attribution_core.errors import InputError
+
+_LARGEST_DEFAULT_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of each channel, of pixels scaled to 0..1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def common_size(dataset: Dataset) -> tuple[int, int]:
+    """The size that suits all images of a dataset.
+
+    Returns:
+        (height, width): what all images share, whatever it is; where they differ, the median height and width, made
+        smaller together if a side exceeds 64, because the cost of every score grows with the pixels.
+    """
+    if len(np.unique(dataset.sizes, axis=0)) == 1:
+        height, width = dataset.sizes[0]
+        return int(height), int(width)
+    median = np.median(dataset.sizes, axis=0)
+    height, width = np.maximum(1, np.rint(median * min(1.0, _LARGEST_DEFAULT_SIDE / median.max())))
+    return int(height), int(width)
+
+
+def pixel_statistics(
+    dataset: Dataset, *, size: tuple[int, int] | None = None, progress: Progress | None = None
+) -> Statistics:
+    """Mean and standard deviation of each channel over all pixels of a split.
+
+    Args:
+        dataset: The training split.
+        size: (height, width) that the images are resized to first; give what ``as_tensors`` will be given. None takes
+            each image as it is.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The statistics; a channel that is constant has standard deviation 1, so that dividing by it is harmless.
+    """
+    channels = len(dataset.mode)
+    counts = np.zeros((channels, 256), dtype=np.int64)  # histograms lose nothing: pixels have 8 bits
+    for image, _ in reported(_resized(dataset, size), len(dataset), "measuring pixels", progress):
+        counts += np.reshape(image.histogram(), (channels, 256))
+    values = np.arange(256) / 255
+    total = counts.sum(1)
+    mean = counts @ values / total
+    variance = (counts * (values - mean[:, None]) ** 2).sum(1) / total
+    std = np.where(variance > 0, np.sqrt(variance), 1.0)
+    return Statistics(tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def as_tensors(
+    dataset: Dataset,
+    *,
+    size: tuple[int, int] | None,
+    statistics: Statistics | None,
+    progress: Progress | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decodes a whole split.
+
+    Args:
+        dataset: ``n`` images of ``c`` channels.
+        size: (height, width); images of another size are resized (bilinear, antialiased). None: all must share one.
+        statistics: Subtracted and divided by, channel by channel; None leaves the pixels in 0..1.
+        progress: Called with (done, total, what).
+
+    Returns:
+        Inputs, float32 ``[n, c, h, w]``, and targets, int64 ``[n]``.
+
+    Raises:
+        InputError: If no size is given and the images have several.
+    """
+    height, width = size or _only_size(dataset)
+    pixels = torch.empty(len(dataset), len(dataset.mode), height, width, dtype=torch.uint8)
+    images = _resized(dataset, (height, width))
+    for row, (image, _) in zip(pixels, reported(images, len(dataset), "reading images", progress), strict=True):
+        row[:] = torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1)
+    inputs = pixels.to(torch.float32).div_(255)
+    if statistics is not None:
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (statistics.mean, statistics.std))
+        inputs.sub_(mean).div_(std)
+    return inputs, torch.from_numpy(dataset.labels.copy())
+
+
+def _resized(dataset: Dataset, size: tuple[int, int] | None) -> Iterator[tuple[Image.Image, int]]:
+    for index in range(len(dataset)):
+        image, label = dataset[index]
+        if size is not None and (image.height, image.width) != size:
+            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # Pillow's is antialiased
+        yield image, label
+
+
+def _only_size(dataset: Dataset) -> tuple[int, int]:
+    sizes, counts = np.unique(dataset.sizes, axis=0, return_counts=True)
+    if len(sizes) != 1:
+        order = np.argsort(-counts, kind="stable")[:3]
+        named = ", ".join(f"{sizes[i][0]} x {sizes[i][1]} ({counts[i]} images)" for i in order)
+        raise InputError(
+            f"Images of one size were expected, and there are {len(sizes)} sizes (height x width): {named}"
+            f"{', ...' if len(sizes) > 3 else ''}; give the size that they should be resized to."
+        )
+    return int(sizes[0][0]), int(sizes[0][1])
