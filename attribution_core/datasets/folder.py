@@ -11,8 +11,6 @@ from attribution_core.datasets.images import SUFFIXES, FileImage
 from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
 from attribution_core.errors import InputError
 
-_FOLDER_LINK = "symbolic links to folders are not followed"
-
 
 def recognises(path: Path) -> bool:
     """Whether this is a folder with subfolders."""
@@ -69,6 +67,9 @@ def _split_folders(path: Path, listing: Listing) -> dict[str, Path]:
     if not named:
         return {"train": path}
     listing.notes.extend(f"The folder {name} is no split: it was left out." for name in others)
+    for entry in _entries(path):
+        if not entry.is_dir(follow_symlinks=False) and (refusal := _refusal(path, entry)):
+            listing.unreadable.append(Unreadable(_identity(path, entry), refusal))
     return named
 
 
@@ -87,8 +88,8 @@ def _class_files(path: Path, root: Path, listing: Listing) -> Iterator[tuple[str
         if entry.is_dir(follow_symlinks=False):
             for file in _walk(path, Path(entry.path), listing):
                 yield _normal(entry.name), file
-        elif entry.is_dir():
-            listing.unreadable.append(Unreadable(_identity(path, entry), _FOLDER_LINK))
+        elif refusal := _refusal(path, entry):
+            listing.unreadable.append(Unreadable(_identity(path, entry), refusal))
         elif _is_image_name(entry):
             listing.unreadable.append(Unreadable(_identity(path, entry), "it lies in no class folder"))
 
@@ -103,27 +104,26 @@ def _walk(path: Path, folder: Path, listing: Listing) -> Iterator[Path]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(path, Path(entry.path), listing)
-        elif _is_image_name(entry) or entry.is_dir():
-            refusal = _refusal(path, entry)
-            if refusal is None:
-                yield Path(entry.path)
-            else:
-                listing.unreadable.append(Unreadable(_identity(path, entry), refusal))
+        elif refusal := _refusal(path, entry):
+            listing.unreadable.append(Unreadable(_identity(path, entry), refusal))
+        elif _is_image_name(entry):
+            yield Path(entry.path)
 
 
 def _refusal(path: Path, entry: os.DirEntry[str]) -> str | None:
-    """Why something called like an image is not read; None if it may be."""
-    if entry.is_dir():
-        return _FOLDER_LINK
-    if entry.is_symlink():
-        try:
-            target = Path(os.path.realpath(entry, strict=True))
-        except OSError as error:
-            return f"it is a symbolic link that leads nowhere ({error.strerror})"
+    """Why a link or special file is not read; None for an ordinary file, or a link to one within the dataset."""
+    if entry.is_file(follow_symlinks=False):
+        return None
+    try:
+        target = Path(os.path.realpath(entry, strict=True))
+        if target.is_dir():
+            return "symbolic links to folders are not followed"
         if not target.is_relative_to(path):
             return "it is a symbolic link that leaves the dataset's folder"
-    # Opening a pipe would wait for ever.
-    return None if entry.is_file() else "it is not a regular file"
+        # Opening a pipe would wait for ever.
+        return None if target.is_file() else "it is not a regular file"
+    except OSError as error:
+        return f"it is a symbolic link that leads nowhere ({error.strerror})"
 
 
 def _is_image_name(entry: os.DirEntry[str]) -> bool:

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from attribution_core.errors import InputError
 
 # Pillow opens more than these, some through an outside program (EPS); a dataset needs no more.
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )

@@ -1,10 +1,8 @@
 """The one look at every image when a dataset is opened: can it be decoded, how large is it, is it grey?"""
 
-import contextlib
 import hashlib
 import itertools
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -37,18 +35,15 @@ def inspect(images: list[ImageSource], progress: Progress | None) -> list[Facts 
         For each image its facts, or the reason why it cannot be read.
     """
     chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
-    with warnings.catch_warnings():
+    # Decoders release the interpreter lock, so threads suffice.
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         # Pillow only warns below twice its pixel limit. One image of 100 megapixels fills memory just as well.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        results = itertools.chain.from_iterable(_in_threads(chunks))
-        return list(reported(results, len(images), "checking images", progress))
-
-
-def _in_threads(chunks: list[list[ImageSource]]) -> Iterator[list[Facts | str]]:
-    # Decoders release the interpreter lock, so threads suffice. Closing the iterator cancels what has not begun, so
-    # that an interrupt does not first finish the dataset.
-    with ThreadPoolExecutor() as pool, contextlib.closing(pool.map(_inspect_chunk, chunks)) as results:  # type: ignore[type-var]
-        yield from results
+        results = itertools.chain.from_iterable(pool.map(_inspect_chunk, chunks))
+        try:
+            return list(reported(results, len(images), "checking images", progress))
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interrupt must not first finish the dataset
 
 
 def _inspect_chunk(images: list[ImageSource]) -> list[Facts | str]:

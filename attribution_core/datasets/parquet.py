@@ -92,10 +92,10 @@ def _read_files(path: Path) -> tuple[pa.Table, np.ndarray]:
 
 
 def _splits_of_rows(file: Path, root: Path, table: pa.Table) -> np.ndarray:
-    """From the ``split`` column, else the file's name, else its folder's."""
+    """From the ``split`` column, else the file's name, else its folder's below ``root``."""
     if "split" in table.column_names:
         return np.array([_split_named(value, file) for value in table["split"].to_pylist()], dtype=object)
-    names = [file.stem] if file.parent == root else [file.stem, file.parent.name]
+    names = [file.stem, *file.relative_to(root).parent.parts]
     matches = [match for name in names if (match := _SPLIT_FILE.match(name.lower()))]
     split = SPLIT_NAMES[matches[0].group(1)] if matches else _UNNAMED
     return np.full(table.num_rows, split, dtype=object)

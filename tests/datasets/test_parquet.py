@@ -1,0 +1,209 @@
+"""Parquet files as the Hugging Face hub and pandas write them."""
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from attribution_core.datasets import open_dataset
+from attribution_core.errors import InputError
+from tests.datasets.builders import encoded, write_parquet
+
+LABELS = [0, 1] * 10
+
+
+def all_ids(splits):
+    return sorted(identity for split in splits for identity in split.ids)
+
+
+def test_class_names_come_from_the_hugging_face_metadata(tmp_path):
+    splits = open_dataset(write_parquet(tmp_path / "d.parquet", LABELS, names=["cat", "dog"]))
+    assert splits.train.class_names == ["cat", "dog"]
+    assert [len(split) for split in splits] == [14, 3, 3]
+    assert splits.train.source(0) == encoded(int(splits.train.ids[0].removeprefix("row-")))
+
+
+def test_string_labels_are_their_own_names(tmp_path):
+    splits = open_dataset(write_parquet(tmp_path / "d.parquet", ["dog", "cat"] * 10))
+    assert splits.train.class_names == ["cat", "dog"]
+    row = int(splits.train.ids[0].removeprefix("row-"))
+    assert splits.train.labels[0] == (row + 1) % 2
+
+
+def test_integer_labels_without_names_are_called_by_their_numbers(tmp_path):
+    assert open_dataset(write_parquet(tmp_path / "d.parquet", [3, 7] * 10)).train.class_names == ["3", "7"]
+
+
+def test_categories_of_pandas_are_read(tmp_path):
+    path = write_parquet(tmp_path / "d.parquet", ["a", "b"] * 10)
+    table = pq.read_table(path)
+    label = table["label"].dictionary_encode()
+    pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", label), path)
+    assert open_dataset(path).train.class_names == ["a", "b"]
+
+
+def test_columns_are_found_by_their_kind(tmp_path):
+    path = write_parquet(tmp_path / "d.parquet", LABELS, names=["cat", "dog"])
+    table = pq.read_table(path)
+    metadata = table.schema.metadata[b"huggingface"].replace(b'"image"', b'"img"').replace(b'"label"', b'"animal"')
+    table = table.rename_columns(["img", "animal"]).replace_schema_metadata({"huggingface": metadata})
+    pq.write_table(table, path)
+    assert open_dataset(path).train.class_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("train-00000-of-00001.parquet", "validation-00000-of-00001.parquet", "test-00000-of-00001.parquet"),
+        ("train.parquet", "val.parquet", "test.parquet"),
+        ("train/0000.parquet", "validation/0000.parquet", "test/0000.parquet"),
+        ("data/train-0.parquet", "data/valid-0.parquet", "data/test-0.parquet"),
+    ],
+)
+def test_file_names_give_the_splits(tmp_path, files):
+    for file, count in zip(files, (10, 6, 4), strict=True):
+        write_parquet(tmp_path / file, [0, 1] * (count // 2))
+    splits = open_dataset(tmp_path)
+    assert [len(split) for split in splits] == [10, 6, 4]
+    assert splits.test.ids == [f"test-{row:06d}" for row in range(4)]
+
+
+def test_several_files_of_a_split_are_read_in_the_order_of_their_names(tmp_path):
+    for part in (1, 0):
+        write_parquet(tmp_path / f"train-{part}.parquet", LABELS, part=[part] * 20)
+    write_parquet(tmp_path / "test.parquet", LABELS, part=[9] * 20)
+    splits = open_dataset(tmp_path)
+    for identity, part in zip(splits.train.ids, splits.train.groups["part"], strict=True):
+        assert part == (int(identity.removeprefix("train-")) >= 20)
+
+
+def test_files_with_and_without_a_split_are_refused(tmp_path):
+    write_parquet(tmp_path / "train.parquet", LABELS)
+    write_parquet(tmp_path / "more.parquet", LABELS)
+    with pytest.raises(InputError, match=r"more\.parquet does not"):
+        open_dataset(tmp_path)
+
+
+def test_the_folder_above_a_lone_file_is_no_split(tmp_path):
+    assert len(open_dataset(write_parquet(tmp_path / "test" / "d.parquet", LABELS)).train) == 14
+
+
+def test_a_split_column_gives_the_splits(tmp_path):
+    split = ["train"] * 12 + ["val"] * 4 + ["TEST"] * 4
+    splits = open_dataset(write_parquet(tmp_path / "d.parquet", LABELS, split=split))
+    assert [len(part) for part in splits] == [12, 4, 4]
+    assert splits.validation.ids[0] == "validation-000000"
+    assert list(splits.train.groups) == []
+    write_parquet(tmp_path / "d.parquet", LABELS, split=[*split[:-1], "holdout"])
+    with pytest.raises(InputError, match="'holdout'"):
+        open_dataset(tmp_path / "d.parquet")
+
+
+def test_a_test_split_alone_is_refused(tmp_path):
+    with pytest.raises(InputError, match="only test"):
+        open_dataset(write_parquet(tmp_path / "test.parquet", LABELS))
+
+
+def test_ids_come_from_the_column_then_the_paths_then_the_rows(tmp_path):
+    names = [f"{i}.png" for i in range(20)]
+    path = write_parquet(tmp_path / "d.parquet", LABELS, paths=names, id=list(range(100, 120)))
+    assert all_ids(open_dataset(path)) == [str(i) for i in range(100, 120)]
+    write_parquet(path, LABELS, paths=names)
+    assert all_ids(open_dataset(path)) == sorted(names)
+    write_parquet(path, LABELS, paths=["same.png", *names[1:19], "same.png"])
+    assert all_ids(open_dataset(path)) == [f"row-{i:06d}" for i in range(20)]
+
+
+def test_duplicate_ids_are_refused_by_name(tmp_path):
+    ids = [f"x{i}" for i in range(20)]
+    ids[17] = ids[19] = "x4"
+    with pytest.raises(InputError, match=r"called x4: rename") as caught:
+        open_dataset(write_parquet(tmp_path / "d.parquet", LABELS, id=ids))
+    assert str(caught.value).count(". ") == 0  # one sentence
+
+
+def test_other_scalar_columns_become_groups(tmp_path):
+    path = write_parquet(
+        tmp_path / "d.parquet",
+        LABELS,
+        camera=["a", None] * 10,
+        weight=[0.5] * 20,
+        vector=[[1, 2]] * 20,
+        blob=[b"x"] * 20,
+    )
+    groups = open_dataset(path).train.groups
+    assert list(groups) == ["camera", "weight"]
+    assert len(groups) == 14
+
+
+def test_groups_follow_their_examples(tmp_path):
+    labels = [0, 1, 2, 3] * 10
+    images = [encoded(row) for row in range(40)]
+    images[5] = b"broken"
+    splits = open_dataset(
+        write_parquet(tmp_path / "d.parquet", labels, images=images, row=list(range(40))), max_train=9
+    )
+    for split in splits:
+        for i, identity in enumerate(split.ids):
+            row = split.groups["row"].iloc[i]
+            assert identity == f"row-{row:06d}"
+            assert split.labels[i] == labels[row]
+            assert split.source(i) == images[row]
+    picked = splits.train.subset([2, 0])
+    assert picked.ids == [splits.train.ids[2], splits.train.ids[0]]
+    assert picked.groups["row"].tolist() == splits.train.groups["row"].iloc[[2, 0]].tolist()
+    assert picked.groups.index.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([0, None] * 10, None, "row 1 has none"),
+        ([0, -1] * 10, None, "row 1 has -1"),
+        ([0, 1] * 9 + [0, 2], ["cat", "dog"], "0 to 1 were expected, and row 19 has 2"),
+        ([0.0, 1.0] * 10, None, "integers or strings"),
+        ([0] * 20, None, "only one class"),
+    ],
+)
+def test_wrong_labels_are_one_clear_sentence(tmp_path, labels, names, message):
+    with pytest.raises(InputError, match=message):
+        open_dataset(write_parquet(tmp_path / "d.parquet", labels, names=names))
+
+
+def test_declared_classes_without_images_are_left_out(tmp_path):
+    splits = open_dataset(write_parquet(tmp_path / "d.parquet", [0, 2] * 10, names=["cat", "dog", "emu"]))
+    assert splits.train.class_names == ["cat", "emu"]
+    assert set(splits.train.labels) == {0, 1}
+
+
+def test_broken_and_missing_images_are_listed(tmp_path):
+    images = [encoded(row) for row in range(20)]
+    images[3], images[4] = None, images[4][:30]
+    splits = open_dataset(write_parquet(tmp_path / "d.parquet", LABELS, images=images))
+    assert {item.where for item in splits.unreadable} == {"row-000003", "row-000004"}
+    assert len(all_ids(splits)) == 18
+
+
+def test_images_may_be_plain_bytes(tmp_path):
+    table = pa.table({"image": [encoded(row) for row in range(20)], "label": LABELS})
+    pq.write_table(table, tmp_path / "d.parquet")
+    assert open_dataset(tmp_path / "d.parquet").train[0][0].size == (8, 8)
+
+
+def test_files_that_are_not_such_parquet_are_refused(tmp_path):
+    (tmp_path / "d.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(InputError, match="cannot be read as one"):
+        open_dataset(tmp_path)
+    pd.DataFrame({"picture": ["x"], "label": [1]}).to_parquet(tmp_path / "d.parquet")
+    with pytest.raises(InputError, match=r"called image was expected.*picture, label"):
+        open_dataset(tmp_path)
+    pd.DataFrame({"image": ["x"], "label": [1]}).to_parquet(tmp_path / "d.parquet")
+    with pytest.raises(InputError, match="struct"):
+        open_dataset(tmp_path)
+
+
+def test_files_that_do_not_fit_together_are_refused(tmp_path):
+    write_parquet(tmp_path / "train.parquet", LABELS)
+    write_parquet(tmp_path / "test.parquet", ["a", "b"])
+    with pytest.raises(InputError, match="same columns"):
+        open_dataset(tmp_path)
