@@ -137,18 +137,17 @@ def _find(data: str | Path) -> tuple[str, str, Listing]:
     """The dataset's name, its location, and its examples."""
     for known in KNOWN:
         if data == known.name:
-            listing = known.read()
-            return known.name, "", Listing(listing.parts, listing.class_names, notes=list(known.notes))
-    path = Path(data).expanduser().resolve()
+            return known.name, "", dataclasses.replace(known.read(), notes=list(known.notes))
     names = ", ".join(known.name for known in KNOWN)
-    if not path.exists():
-        raise InputError(f"A dataset was expected at {path}, and nothing is there: give a path, or one of {names}.")
     try:
+        path = Path(data).expanduser().resolve()
+        if not path.exists():
+            raise InputError(f"A dataset was expected at {path}, and nothing is there: give a path, or one of {names}.")
         for form in FORMATS:
             if form.recognises(path):
                 return path.name, str(path), form.read(path)
-    except OSError as error:
-        raise InputError(f"The dataset at {path} cannot be read: {error}.") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, or the home of an unknown user
+        raise InputError(f"The dataset at {data} cannot be read: {error}.") from error
     forms = "; ".join(form.description for form in FORMATS)
     raise InputError(f"No dataset was found at {path}: expected are {forms}; or one of the names {names}.")
 

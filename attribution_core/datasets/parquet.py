@@ -25,7 +25,7 @@ _UNNAMED = "row"  # the split of rows that name none; also how their ids begin
 
 
 def recognises(path: Path) -> bool:
-    """Whether this is a Parquet file, or a folder with some in it or one level below."""
+    """Whether this is a Parquet file, or a folder with some in it, in ``data`` or in folders named after splits."""
     return bool(_files(path))
 
 
@@ -64,8 +64,10 @@ def read(path: Path) -> Listing:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix.lower() == ".parquet" else []
-    found = [*path.glob("*.parquet"), *path.glob("*/*.parquet")]
-    return sorted(file for file in found if not any(p.startswith(".") for p in file.relative_to(path).parts))
+    # Not any subfolder: a folder of several datasets is not one dataset.
+    inside = [folder for folder in path.iterdir() if folder.name.lower() in ("data", *SPLIT_NAMES)]
+    found = [file for folder in (path, *inside) for file in folder.glob("*.parquet")]
+    return sorted(file for file in found if not file.name.startswith("."))
 
 
 def _read_files(path: Path) -> tuple[pa.Table, np.ndarray]:

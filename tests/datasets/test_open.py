@@ -71,6 +71,14 @@ def test_a_path_that_is_missing_names_the_known_datasets(tmp_path):
         open_dataset(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("data", ["x" * 5000, "~nobody-of-this-name/data", "loop"])
+def test_a_path_that_cannot_be_followed_is_refused(tmp_path, monkeypatch, data):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match=r"cannot be read|nothing is there"):
+        open_dataset(data)
+
+
 def test_a_folder_of_nothing_says_what_was_looked_for(tmp_path):
     (tmp_path / "flat.png").touch()
     with pytest.raises(InputError, match=r"IDX.*Parquet.*subfolder.*digits"):

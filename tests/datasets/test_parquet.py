@@ -88,6 +88,12 @@ def test_the_folder_above_a_lone_file_is_no_split(tmp_path):
     assert len(open_dataset(write_parquet(tmp_path / "test" / "d.parquet", LABELS)).train) == 14
 
 
+def test_a_folder_of_datasets_is_not_one(tmp_path):
+    write_parquet(tmp_path / "pets" / "train.parquet", LABELS)
+    with pytest.raises(InputError):
+        open_dataset(tmp_path)
+
+
 def test_a_split_column_gives_the_splits(tmp_path):
     split = ["train"] * 12 + ["val"] * 4 + ["TEST"] * 4
     splits = open_dataset(write_parquet(tmp_path / "d.parquet", LABELS, split=split))
