@@ -1,1 +1,157 @@
-"""The clickable image grid."""
+"""The clickable image grid, and the single picture: one component, since they share images, keys and theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import streamlit as st
+from samplescope_app import served
+from samplescope_app.text import describe, format_percentile, format_score
+
+from attribution_core.runs import Run
+
+_HERE = Path(__file__).parent
+_component = st.components.v2.component(
+    "samplescope.gallery",
+    html=(_HERE / "gallery.html").read_text(encoding="utf-8"),
+    css=(_HERE / "gallery.css").read_text(encoding="utf-8"),
+    js=(_HERE / "gallery.js").read_text(encoding="utf-8"),
+)
+
+_BADGES = {"keep": "✓ keep", "drop": "✕ drop", "relabel": "⇄"}
+_STATES = {"keep": "kept", "drop": "dropped", "relabel": "relabelled"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the user did in a gallery since the last run of the page.
+
+    Attributes:
+        opened: Id of the tile to open, "" for a mosaic, None when nothing was opened.
+        action: Value of the pressed key in ``keys``.
+        action_ids: The selected tiles, else the focused one, when the key was pressed.
+        selected: Ids of the selected tiles.
+        focused: Id of the tile with the keyboard focus.
+    """
+
+    opened: str | None = None
+    action: str | None = None
+    action_ids: list[str] = field(default_factory=list)
+    selected: list[str] = field(default_factory=list)
+    focused: str | None = None
+
+
+def gallery(
+    run: Run,
+    examples: pd.DataFrame,
+    score: str,
+    *,
+    key: str,
+    name: str,
+    layout: Literal["grid", "strip"] = "grid",
+    size: int = 104,
+    keys: dict[str, str] | None = None,
+    selectable: bool = False,
+) -> Answer:
+    """Draws tiles for training examples.
+
+    Args:
+        run: The run they belong to.
+        examples: Rows of ``state.examples(run)``, in the order of the tiles.
+        score: The score to show on each tile.
+        key: Streamlit's key.
+        name: What the grid is called for a screen reader.
+        layout: A grid that wraps, or one strip that scrolls.
+        size: Width of a tile in pixels; in a grid the least width.
+        keys: Key -> action, answered for the focused or selected tiles.
+        selectable: Whether tiles can be selected, and the focused one is reported.
+
+    Returns:
+        What the user did.
+    """
+    data = {
+        "items": [_item(run, row, score) for row in examples.to_dict("records")],
+        "layout": layout,
+        "name": name,
+        "size": size,
+        "keys": keys or {},
+        "page_keys": False,
+        "selectable": selectable,
+        "reports_focus": selectable,
+    }
+    return _mount(data, key, {row["id"] for row in data["items"]})
+
+
+def picture(run: Run, row: dict[str, Any], score: str, *, key: str, size: int, keys: dict[str, str]) -> Answer:
+    """Draws one training example large; ``keys`` answer wherever the focus is on the page."""
+    data = {
+        "items": [_item(run, row, score)],
+        "layout": "picture",
+        "name": "",
+        "size": size,
+        "keys": keys,
+        "page_keys": True,
+        "selectable": False,
+        "reports_focus": False,
+    }
+    return _mount(data, key, {row["id"]})
+
+
+def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
+    """Draws a few small training images as one thing to click; its answer's ``opened`` is then ""."""
+    items = [{"id": str(row), "src": served.thumbnail_url(run, "train", row), "alt": ""} for row in rows]
+    data = {
+        "items": items,
+        "layout": "mosaic",
+        "name": "",
+        "size": 0,
+        "keys": {},
+        "page_keys": False,
+        "selectable": False,
+        "reports_focus": False,
+    }
+    return _mount(data, key, set())
+
+
+def _item(run: Run, row: dict[str, Any], score: str) -> dict[str, Any]:
+    action = row["action"]
+    badge = _BADGES.get(action, "")
+    return {
+        "id": row["id"],
+        "src": served.thumbnail_url(run, "train", row["row"]),
+        "alt": describe(row, score),
+        "label": row["label_name"],
+        "predicted": "" if row["correct"] else row["predicted_name"],
+        "score": format_score(row[score]),
+        "percentile": format_percentile(row[f"{score} percentile"]),
+        "decision": _STATES.get(action, ""),
+        "badge": f"{badge} {row['new_label_name']}" if action == "relabel" else badge,
+    }
+
+
+def _mount(data: dict[str, Any], key: str, ids: set[str]) -> Answer:
+    result = _component(
+        key=key,
+        data=data,
+        on_opened_change=_nothing,
+        on_pressed_change=_nothing,
+        on_selected_change=_nothing,
+        on_focused_change=_nothing,
+    )
+    pressed = result.pressed or {}
+    return Answer(
+        opened=result.opened["id"] if result.opened else None,
+        action=pressed.get("action"),
+        action_ids=list(pressed.get("ids", [])),
+        # What was selected or focused before the tiles changed is no longer on the page.
+        selected=[id_ for id_ in result.selected or [] if id_ in ids],
+        focused=result.focused if result.focused in ids else None,
+    )
+
+
+def _nothing() -> None:
+    """Streamlit reports only the values that have a callback."""

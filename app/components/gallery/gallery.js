@@ -1,0 +1,209 @@
+// The clickable image grid. Python sends items; this sends back:
+//   opened   {id}           a tile was clicked, or Enter pressed on it
+//   pressed  {action, ids}  a key of data.keys was pressed
+//   focused  id             the tile with the keyboard focus (when data.reports_focus)
+//   selected [ids]          ctrl-click, the tick box or Space (when data.selectable)
+// Text from the data reaches the page through textContent and attributes only, never as HTML.
+
+const views = new WeakMap();
+
+export default function (component) {
+  const { data, parentElement } = component;
+  const root = parentElement.querySelector(".gallery");
+  const view = views.get(root) ?? { signature: "", focused: 0, selected: new Set(), busy: 0, timer: 0 };
+  views.set(root, view);
+  Object.assign(view, { root, data, component, busy: 0 });
+  // Rebuilding the tiles loses the keyboard focus, so it is done only when they change.
+  const signature = JSON.stringify([data.items, data.layout, data.size]);
+  if (signature !== view.signature) {
+    const sameTiles = view.ids === JSON.stringify(data.items.map((item) => item.id));
+    const hadFocus = root.contains(parentElement.activeElement ?? null);
+    view.signature = signature;
+    view.ids = JSON.stringify(data.items.map((item) => item.id));
+    build(view, sameTiles);
+    if (hadFocus) focusTile(view, view.focused);
+  }
+  const onKey = (event) => pressed(view, event);
+  // Page-wide keys are caught before Streamlit sees them: it has "r" and "c" for itself.
+  const target = data.page_keys ? document : root;
+  target.addEventListener("keydown", onKey, true);
+  return () => target.removeEventListener("keydown", onKey, true);
+}
+
+function build(view, sameTiles) {
+  const { root, data } = view;
+  root.className = `gallery ${data.layout}`;
+  root.style.setProperty("--size", `${data.size}px`);
+  root.onclick = root.onfocus = null;
+  if (data.layout === "picture" || data.layout === "mosaic") {
+    root.replaceChildren(...data.items.map((item) => picture(item)));
+    if (data.layout === "mosaic") root.onclick = () => send(view, "opened", { id: "" });
+    return;
+  }
+  root.setAttribute("role", "listbox");
+  root.setAttribute("aria-label", data.name);
+  root.setAttribute("aria-multiselectable", String(data.selectable));
+  view.focused = sameTiles ? Math.min(view.focused, Math.max(0, data.items.length - 1)) : 0;
+  if (!sameTiles && view.selected.size) select(view, []);
+  root.replaceChildren(...data.items.map((item, index) => tile(view, item, index)));
+  markSelected(view);
+}
+
+function picture(item) {
+  const image = document.createElement("img");
+  image.alt = item.alt;
+  image.onload = () => image.classList.toggle("tiny", image.naturalWidth <= 64);
+  image.src = item.src;
+  image.draggable = false;
+  return image;
+}
+
+function element(tag, className, text) {
+  const node = document.createElement(tag);
+  node.className = className;
+  if (text !== undefined) {
+    node.textContent = text;
+    node.title = text;
+  }
+  return node;
+}
+
+function tile(view, item, index) {
+  const node = element("div", `tile ${item.decision}`);
+  node.setAttribute("role", "option");
+  node.tabIndex = index === view.focused ? 0 : -1;
+  const frame = element("div", "frame");
+  frame.append(picture(item));
+  if (item.badge) frame.append(element("span", "badge", item.badge));
+  if (view.data.selectable) {
+    const check = element("span", "check", "✓");
+    check.title = "Select (space, or ctrl-click)";
+    check.setAttribute("aria-hidden", "true");
+    frame.append(check);
+  }
+  const caption = element("div", "caption");
+  caption.setAttribute("aria-hidden", "true"); // the image's alt text says it all
+  caption.append(
+    element("span", "score", item.score),
+    element("span", "percentile", item.percentile),
+    element("span", "label", item.label),
+    element("span", "predicted", item.predicted),
+  );
+  node.append(frame, caption);
+  node.onclick = (event) => clicked(view, index, event);
+  node.onfocus = () => focused(view, index);
+  return node;
+}
+
+function clicked(view, index, event) {
+  const { data } = view;
+  const ticked = event.target.classList.contains("check");
+  if (data.selectable && (ticked || event.ctrlKey || event.metaKey)) {
+    toggle(view, index);
+  } else if (data.selectable && event.shiftKey) {
+    selectRange(view, index);
+  } else {
+    send(view, "opened", { id: data.items[index].id });
+  }
+}
+
+function focused(view, index) {
+  const tiles = view.root.children;
+  if (tiles[view.focused]) tiles[view.focused].tabIndex = -1;
+  tiles[index].tabIndex = 0;
+  view.focused = index;
+  if (!view.data.reports_focus) return;
+  clearTimeout(view.timer);
+  // Holding an arrow key down must not cause a rerun for each tile on the way.
+  view.timer = setTimeout(() => view.component.setStateValue("focused", view.data.items[index]?.id ?? null), 150);
+}
+
+function focusTile(view, index) {
+  const node = view.root.children[index];
+  if (!node) return;
+  node.focus();
+  node.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+
+function toggle(view, index) {
+  const { id } = view.data.items[index];
+  const selected = new Set(view.selected);
+  if (!selected.delete(id)) selected.add(id);
+  view.anchor = index;
+  select(view, selected);
+}
+
+function selectRange(view, index) {
+  const anchor = view.anchor ?? view.focused;
+  const [first, last] = [Math.min(anchor, index), Math.max(anchor, index)];
+  select(view, [...view.selected, ...view.data.items.slice(first, last + 1).map((item) => item.id)]);
+}
+
+function select(view, ids) {
+  view.selected = new Set(ids);
+  markSelected(view);
+  view.component.setStateValue("selected", [...view.selected]);
+}
+
+function markSelected(view) {
+  view.data.items.forEach((item, index) => {
+    view.root.children[index]?.setAttribute("aria-selected", String(view.selected.has(item.id)));
+  });
+}
+
+// One message at a time: a second key press before the answer would hit the picture that is about to go.
+function send(view, name, value) {
+  const now = performance.now();
+  if (now - view.busy < 1500) return;
+  view.busy = now;
+  view.component.setTriggerValue(name, value);
+}
+
+function pressed(view, event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
+  const { data } = view;
+  const action = data.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (action) {
+    const focusedId = data.items[view.focused]?.id;
+    const ids = view.selected.size ? [...view.selected] : [focusedId].filter((id) => id !== undefined);
+    send(view, "pressed", { action, ids });
+  } else if (data.page_keys || !navigate(view, event)) {
+    return;
+  }
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}
+
+// Letters belong to whatever text field or open menu has the focus.
+function isTyping(event) {
+  const target = event.composedPath()[0];
+  if (!(target instanceof Element)) return false;
+  return target.matches("input, textarea, select, [contenteditable=true]") || Boolean(target.closest("[role=dialog]"));
+}
+
+function navigate(view, event) {
+  const { items, selectable } = view.data;
+  const tiles = [...view.root.children];
+  const columns = Math.max(1, tiles.filter((node) => node.offsetTop === tiles[0].offsetTop).length);
+  const last = items.length - 1;
+  const targets = {
+    ArrowLeft: view.focused - 1,
+    ArrowRight: view.focused + 1,
+    ArrowUp: view.focused - columns,
+    ArrowDown: view.focused + columns,
+    Home: 0,
+    End: last,
+  };
+  if (event.key === "Enter") {
+    send(view, "opened", { id: items[view.focused].id });
+  } else if (event.key === " " && selectable) {
+    toggle(view, view.focused);
+  } else if (event.key === "Escape" && view.selected.size) {
+    select(view, []);
+  } else if (event.key in targets) {
+    focusTile(view, Math.min(last, Math.max(0, targets[event.key])));
+  } else {
+    return false;
+  }
+  return true;
+}

@@ -1,0 +1,74 @@
+"""The export panel of Review: counts to confirm, a file in the run's own folder, a download."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+import streamlit as st
+from samplescope_app.text import plain
+
+from attribution_core.errors import InputError
+from attribution_core.runs import Run
+
+_FORMATS = {
+    "csv": "CSV list: every example with its final label and the decision",
+    "parquet": "Parquet: the cleaned images, as Hugging Face reads them",
+    "folder": "Zip of class folders: the cleaned images",
+}
+_MEDIA_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "folder": "application/zip"}
+# A download passes through memory; beyond this the file is only named, since it lies on this machine already.
+_LARGEST_DOWNLOAD = 200 * 1024**2
+
+
+def panel(run: Run) -> None:
+    """Draws the panel."""
+    counts = run.decisions.counts()
+    total = len(run.examples)
+    st.markdown("**Export the cleaned set**")
+    format_ = st.selectbox("Format", list(_FORMATS), format_func=_FORMATS.get, key="export format")
+    st.caption(
+        f"Of {total:,} training examples {total - counts['drop']:,} stay, {counts['drop']:,} are dropped and "
+        f"{counts['relabel']:,} get a new label. Validation and test go along unchanged; the dataset itself is not "
+        "touched."
+    )
+    if st.button("Export", icon=":material/download:", type="primary"):
+        st.session_state[f"exported {run.id}"] = _export(run, format_)
+    done = st.session_state.get(f"exported {run.id}")
+    if done is not None:
+        _offer(*done)
+
+
+def _export(run: Run, format_: str) -> tuple[str, Path] | None:
+    # Imported on demand: it brings the datasets and PyTorch, which no other page needs.
+    from attribution_core.runs.export import SUFFIXES, export_run
+
+    stem = re.sub(r"[^\w-]+", "-", run.id)
+    out = run.path / "exports" / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}{SUFFIXES[format_]}"
+    bar = st.progress(0.0, text="Exporting")
+    try:
+        summary = export_run(
+            run, format_, out, lambda done, total, what: bar.progress(done / max(1, total), text=what.capitalize())
+        )
+    except InputError as error:
+        st.error(plain(error), icon=":material/error:")
+        return None
+    finally:
+        bar.empty()
+    return format_, summary.path
+
+
+def _offer(format_: str, path: Path) -> None:
+    if not path.is_file():
+        return
+    st.success(f"Written to {plain(path)}", icon=":material/check:")
+    if path.stat().st_size <= _LARGEST_DOWNLOAD:
+        st.download_button(
+            f"Download {plain(path.name)}",
+            path.read_bytes,
+            file_name=path.name,
+            mime=_MEDIA_TYPES[format_],
+            icon=":material/save_alt:",
+            on_click="ignore",
+        )

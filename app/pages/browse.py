@@ -1,0 +1,179 @@
+"""Browse: every training example as a tile, filtered and sorted."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import streamlit as st
+from samplescope_app import parts, state
+from samplescope_app.components.gallery import Answer, gallery, picture
+from samplescope_app.text import plain
+
+from attribution_core.runs import Run
+
+_TILES = 60
+_KEYS = {"d": "drop", "k": "keep", "u": "undo"}
+_ORDERS = {True: "Highest first", False: "Lowest first"}
+
+
+def main() -> None:
+    """The page."""
+    run = state.scored_run()
+    parts.header(run, "Browse")
+    _filter_bar(run)
+    _results(run)
+
+
+def _filter_bar(run: Run) -> None:
+    chosen = state.filters(run)
+    st.session_state.setdefault(state.KEYS["score"], chosen.score)
+    st.session_state.setdefault(state.KEYS["descending"], chosen.descending)
+    columns = st.columns([3, 2.4, 3, 3, 3, 2.4, 2], vertical_alignment="bottom")
+    with columns[0]:
+        parts.score_select(run, state.KEYS["score"], "Sort by", persist_state="session")
+    with columns[1]:
+        st.selectbox("Order", list(_ORDERS), format_func=_ORDERS.get, **_widget("descending"))
+    with columns[2]:
+        st.multiselect("Class", run.class_names, placeholder="all", **_widget("classes"))
+    with columns[3]:
+        st.multiselect("Predicted", run.class_names, placeholder="all", **_widget("predicted"))
+    with columns[4]:
+        names = state.DECISION_NAMES
+        st.multiselect("Decision", list(names), format_func=names.get, placeholder="all", **_widget("decisions"))
+    with columns[5]:
+        st.text_input("Id contains", **_widget("text"))
+    with columns[6], st.popover("More", icon=":material/tune:", width="stretch"):
+        _more_filters(run)
+
+
+def _more_filters(run: Run) -> None:
+    low, high = st.columns(2)
+    with low:
+        st.number_input("Score from", value=None, format="%.6g", **_widget("low"))
+    with high:
+        st.number_input("Score to", value=None, format="%.6g", **_widget("high"))
+    st.toggle("Wrong predictions only", **_widget("wrong_only"))
+    if run.groups:
+        group = st.selectbox(
+            "Group", run.groups, index=None, format_func=lambda name: name.replace("_", " "), **_widget("group")
+        )
+        if group is not None:
+            values = sorted(state.examples(run)[group].unique())
+            st.multiselect("Values", values, placeholder="all", **_widget("group_values"))
+
+
+def _widget(name: str) -> dict[str, str]:
+    return {"key": state.KEYS[name], "persist_state": "session"}
+
+
+@st.fragment
+def _results(run: Run) -> None:
+    """The grid and its side panel; a fragment, so that moving the focus redraws nothing else."""
+    chosen = state.filters(run)
+    listed = state.matching(run, chosen)
+    _summary(run, chosen, len(listed))
+    if listed.empty:
+        st.info("No example passes these filters.", icon=":material/filter_alt_off:")
+        return
+    page = _page(chosen, len(listed))
+    tiles = listed.iloc[page * _TILES : (page + 1) * _TILES]
+    grid, panel = st.columns([7, 2], gap="large")
+    with grid:
+        answer = gallery(
+            run, tiles, chosen.score, key="browse grid", name="Training examples", keys=_KEYS, selectable=True
+        )
+        _pager(page, len(listed))
+    with panel:
+        bulk = _side_panel(run, tiles, answer, chosen.score)
+    if answer.opened is not None:
+        state.open_example(run, answer.opened)
+    action, ids = (answer.action, answer.action_ids) if answer.action else (bulk, answer.selected)
+    if action is not None and ids:
+        _apply(run, action, ids)
+        st.rerun(scope="fragment")
+
+
+def _apply(run: Run, action: str, ids: list[str]) -> None:
+    if action == "undo":
+        state.undo(run)
+    else:
+        state.decide(run, ids, action)
+
+
+def _summary(run: Run, chosen: state.Filters, count: int) -> None:
+    total = len(state.examples(run))
+    parts_ = [f"{count:,} of {total:,} examples"]
+    if chosen.low is not None or chosen.high is not None:
+        low = "the lowest" if chosen.low is None else f"{chosen.low:.3g}"
+        high = "the highest" if chosen.high is None else f"{chosen.high:.3g}"
+        parts_.append(f"score from {low} to {high}")
+    if chosen.wrong_only:
+        parts_.append("wrong predictions only")
+    if chosen.group and chosen.group_values:
+        parts_.append(f"{chosen.group.replace('_', ' ')}: {', '.join(chosen.group_values)}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(plain(" · ".join(parts_)), width="content")
+        if count < total:
+            st.button("Clear filters", type="tertiary", icon=":material/close:", on_click=state.clear_filters)
+
+
+def _page(chosen: state.Filters, count: int) -> int:
+    """The page of tiles; other filters begin on the first again."""
+    if st.session_state.get("browse filters") != chosen:
+        if "browse filters" in st.session_state:
+            st.session_state["browse page"] = 0
+        st.session_state["browse filters"] = chosen
+    last = math.ceil(count / _TILES) - 1
+    return min(st.session_state.get("browse page", 0), last)
+
+
+def _pager(page: int, count: int) -> None:
+    last = math.ceil(count / _TILES) - 1
+    if last == 0:
+        return
+    with st.container(horizontal=True, horizontal_alignment="center", vertical_alignment="center"):
+        for label, icon, target in (("First", "first_page", 0), ("Previous", "chevron_left", page - 1)):
+            _page_button(label, icon, target, disabled=page == 0)
+        st.caption(f"{page * _TILES + 1:,} to {min(count, (page + 1) * _TILES):,} of {count:,}", width="content")
+        for label, icon, target in (("Next", "chevron_right", page + 1), ("Last", "last_page", last)):
+            _page_button(label, icon, target, disabled=page == last)
+
+
+def _page_button(label: str, icon: str, target: int, disabled: bool) -> None:
+    def turn() -> None:
+        st.session_state["browse page"] = target
+
+    st.button(label, icon=f":material/{icon}:", key=f"browse {label}", disabled=disabled, on_click=turn)
+
+
+def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> str | None:
+    """Bulk actions for the selection, and details of the focused tile."""
+    clicked = None
+    if answer.selected:
+        st.markdown(f"**{len(answer.selected)} selected**")
+        with st.container(horizontal=True):
+            if st.button("Drop `d`", icon=":material/close:"):
+                clicked = "drop"
+            if st.button("Keep `k`", icon=":material/check:"):
+                clicked = "keep"
+    shown = answer.focused or (answer.selected[-1] if answer.selected else None)
+    if shown is None:
+        st.caption(
+            "Click a tile to open it. Arrow keys move, **enter** opens, **space** or ctrl-click selects, **d** drops, "
+            "**k** keeps, **u** takes the last decision back."
+        )
+        return clicked
+    row = tiles[tiles["id"] == shown].iloc[0].to_dict()
+    picture(run, row, score, key="browse picture", size=260, keys={})
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{plain(row['id'])}**", width="content")
+        parts.decision_badge(row)
+    parts.label_lines(run, row)
+    parts.score_table(run, row)
+    if st.button("Open", icon=":material/open_in_full:"):
+        state.open_example(run, row["id"])
+    return clicked
+
+
+main()

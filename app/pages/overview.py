@@ -1,0 +1,150 @@
+"""Overview: the extremes of a score as pictures, its histogram, and the facts about the dataset."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+from samplescope_app import figures, parts, state
+from samplescope_app.components.gallery import gallery
+from samplescope_app.text import plain, score_help, score_title
+
+from attribution_core.runs import MEASURES, Run
+
+_TILES = 24
+_MOST_COLOURS = 8  # Okabe-Ito has no more
+_CHANGED = "label changed"
+_WRONG = "prediction"
+
+
+def main() -> None:
+    """The page."""
+    run = state.scored_run()
+    parts.header(run, "Overview")
+    for note in run.manifest.dataset.notes if run.manifest.dataset else []:
+        st.info(plain(note), icon=":material/info:")
+    score_column, _ = st.columns([2, 5])
+    with score_column:
+        score = parts.score_select(run, "overview score", persist_state="session")
+    _extremes(run, score)
+    _histogram(run, score)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _dataset_facts(run)
+    with right:
+        _meaning(run, score)
+
+
+def _extremes(run: Run, score: str) -> None:
+    """Three strips of tiles; opening one makes Browse follow its order."""
+    word = "informative" if MEASURES[score].kind == "informativeness" else f"by {MEASURES[score].title.lower()}"
+    _strip(run, f"Most {word}" if word == "informative" else f"Highest {word}", score, True)
+    _strip(run, f"Least {word}" if word == "informative" else f"Lowest {word}", score, False)
+    if "margin" in run.scores and score != "margin":
+        _strip(run, "Most suspicious: the model prefers another label", "margin", False)
+
+
+def _strip(run: Run, title: str, score: str, descending: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.markdown(f"**{plain(title)}**", width="stretch")
+        if st.button("See all", key=f"all {score} {descending}", type="tertiary", icon=":material/arrow_forward:"):
+            state.browse_by(score=score, descending=descending)
+            state.go("browse", run)
+    ranked = state.ranked(state.examples(run), score, descending).head(_TILES)
+    answer = gallery(run, ranked, score, key=f"strip {score} {descending}", name=title, layout="strip", size=100)
+    if answer.opened is not None:
+        state.browse_by(score=score, descending=descending)
+        state.open_example(run, answer.opened)
+
+
+def _histogram(run: Run, score: str) -> None:
+    frame = state.examples(run)
+    frame = frame[pd.notna(frame[score])]
+    if frame.empty:
+        st.info("This score has no values to draw.")
+        return
+    st.markdown(f"**Distribution of {plain(MEASURES[score].title.lower())}** — click a bar to see its examples")
+    plot, options = st.columns([6, 1], gap="medium")
+    with options:
+        categories = _colouring(run, frame)
+        log_y = st.toggle("Log counts", key="overview log counts", persist_state="session")
+    bins = figures.score_bins(frame[score].to_numpy(dtype="float64"))
+    figure = figures.histogram(frame[score], bins, categories, score_title(score), log_y)
+    with plot:
+        event = st.plotly_chart(
+            figure,
+            key=f"histogram {score}",
+            on_select="rerun",
+            selection_mode="points",
+            config={"displayModeBar": False},
+            alt=f"Histogram of {MEASURES[score].title} over {len(frame):,} training examples",
+        )
+    if event.selection.points:
+        low, high = event.selection.points[0]["customdata"]
+        state.browse_by(score=score, low=float(low), high=float(high))
+        state.go("browse", run)
+
+
+def _colouring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
+    """The categories to colour by; one value against grey where there are more than the palette has."""
+    columns = ["label_name", _WRONG, *run.groups]
+    if "original_label" in run.groups:
+        columns.insert(1, _CHANGED)
+    names = {"label_name": "class"}
+    column = st.selectbox(
+        "Colour by",
+        columns,
+        index=None,
+        placeholder="nothing",
+        format_func=lambda name: names.get(name, name.replace("_", " ")),
+        key="overview colour",
+        persist_state="session",
+    )
+    if column is None:
+        return None
+    if column == _WRONG:
+        return figures.as_categories(frame["correct"].map({True: "right", False: "wrong"}))
+    if column == _CHANGED:
+        changed = frame["original_label"] != frame["label_name"]
+        return figures.as_categories(changed.map({True: "changed on purpose", False: "as in the data"}))
+    values = frame[column].astype("str")
+    if values.nunique() <= _MOST_COLOURS:
+        return figures.as_categories(values)
+    return figures.as_categories(
+        values, st.selectbox("Highlight", sorted(values.unique()), key=f"overview highlight {column}")
+    )
+
+
+def _dataset_facts(run: Run) -> None:
+    manifest = run.manifest
+    st.markdown("**Dataset and model**")
+    if manifest.dataset is None:
+        st.caption("This run does not describe its dataset.")
+        return
+    sizes = " · ".join(f"{size:,} {split}" for split, size in manifest.dataset.sizes.items())
+    st.markdown(f"{plain(manifest.dataset.name)}: {plain(sizes)}")
+    counts = run.examples["label_name"].value_counts()
+    st.markdown(
+        f"{len(manifest.dataset.class_names)} classes; the largest is {plain(counts.index[0])} with {counts.iloc[0]:,} "
+        f"training examples, the smallest {plain(counts.index[-1])} with {counts.iloc[-1]:,}"
+    )
+    accuracies = {
+        name.removesuffix("_accuracy"): value for name, value in manifest.metrics.items() if "accurac" in name
+    }
+    if accuracies:
+        st.markdown("Accuracy: " + " · ".join(f"{plain(name)} {value:.1%}" for name, value in accuracies.items()))
+    if manifest.dataset.unreadable:
+        with st.expander(f"{len(manifest.dataset.unreadable)} unreadable images were left out"):
+            lost = pd.DataFrame([entry.model_dump() for entry in manifest.dataset.unreadable])
+            st.dataframe(lost, hide_index=True)
+
+
+def _meaning(run: Run, score: str) -> None:
+    """What the score means, from the registry, and how this run came by it."""
+    st.markdown(f"**What {plain(MEASURES[score].title.lower())} means**")
+    st.markdown(score_help(score))
+    details = run.manifest.details.get(score, {})
+    if details:
+        st.caption(" · ".join(f"{plain(name.replace('_', ' '))}: {plain(value)}" for name, value in details.items()))
+
+
+main()

@@ -1,0 +1,153 @@
+"""Review: the suspects one by one, the decisions so far, and the export of the cleaned set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from samplescope_app import exports, parts, served, state
+from samplescope_app.components.gallery import gallery, picture
+from samplescope_app.text import plain
+
+from attribution_core.runs import MEASURES, Run
+
+_DEFAULT_QUEUE = 100
+_UPCOMING = 12
+_LISTED = 200
+
+
+def main() -> None:
+    """The page."""
+    run = state.scored_run()
+    parts.header(run, "Review")
+    left, right = st.columns([7, 4], gap="large")
+    with left:
+        _queue(run)
+    with right:
+        _decisions(run)
+        exports.panel(run)
+
+
+def _queue(run: Run) -> None:
+    score, suspects = _suspects(run)
+    undecided = suspects[suspects["action"] == ""]
+    skipped = st.session_state.setdefault(f"skipped {run.id}", set())
+    waiting = undecided[~undecided["id"].isin(skipped)]
+    _progress(suspects, len(undecided) - len(waiting))
+    if waiting.empty:
+        _finished(run, len(undecided))
+        return
+    row = waiting.iloc[0].to_dict()
+    action = _suspect(run, row, score)
+    upcoming = waiting.iloc[1 : 1 + _UPCOMING]
+    if len(upcoming):
+        st.caption("Up next")
+        answer = gallery(run, upcoming, score, key="upcoming", name="Up next", layout="strip", size=72)
+        if answer.opened is not None:
+            state.open_example(run, answer.opened)
+    parts.typical_strips(run, row, score, "review")
+    if action is not None:
+        _act(run, row, action, skipped)
+        st.rerun()
+
+
+def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
+    """The score that ranks them, and the first N from its suspicious end."""
+    ranking = [name for name in run.scores if MEASURES[name].suspicious is not None]
+    select, number = st.columns([3, 1], vertical_alignment="bottom")
+    with select:
+        score = st.selectbox(
+            "Suspects by",
+            ranking,
+            format_func=lambda name: f"{'highest' if state.suspicious_end(name) else 'lowest'} {MEASURES[name].title}",
+            key="review score",
+            persist_state="session",
+        )
+    frame = state.examples(run)
+    st.session_state.setdefault("review length", min(_DEFAULT_QUEUE, len(frame)))
+    with number:
+        length = st.number_input(
+            "How many", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
+        )
+    return score, state.ranked(frame, score, state.suspicious_end(score)).head(length)
+
+
+def _progress(suspects: pd.DataFrame, skipped: int) -> None:
+    decided = suspects["action"].ne("").sum()
+    text = f"{decided:,} of {len(suspects):,} suspects decided"
+    if skipped:
+        text += f", {skipped:,} skipped"
+    st.progress(decided / len(suspects), text=text)
+
+
+def _finished(run: Run, skipped: int) -> None:
+    st.success(
+        "Every suspect in this queue is decided or skipped: ask for more above, or export.", icon=":material/done_all:"
+    )
+    with st.container(horizontal=True):
+        if skipped and st.button(f"Go through the {skipped:,} skipped ones"):
+            st.session_state[f"skipped {run.id}"] = set()
+            st.rerun()
+        if st.button("Undo `u`", icon=":material/undo:", type="tertiary"):
+            state.undo(run)
+            st.rerun()
+
+
+def _suspect(run: Run, row: dict[str, Any], score: str) -> str | None:
+    """The picture, what is known about it, and the ways to decide."""
+    image, about = st.columns([4, 5], gap="medium")
+    with image:
+        keys = parts.decision_keys(run, row) | {"s": "skip"}
+        pressed = picture(run, row, score, key=f"suspect {row['id']}", size=380, keys=keys)
+    with about:
+        st.markdown(f"**{plain(row['id'])}**")
+        parts.label_lines(run, row)
+        parts.score_table(run, row)
+    clicked = parts.decision_buttons(run, row, "review")
+    if st.button("Skip `s`", icon=":material/skip_next:", type="tertiary"):
+        clicked = "skip"
+    return clicked or pressed.action
+
+
+def _act(run: Run, row: dict[str, Any], action: str, skipped: set[str]) -> None:
+    if action == "skip":
+        skipped.add(row["id"])
+    elif action == "undo":
+        state.undo(run)  # the latest decision of all: the queue has moved on from the example it was about
+    else:
+        parts.apply(run, row, action)
+
+
+def _decisions(run: Run) -> None:
+    """The decisions in force, latest first, with the old and the new label."""
+    counts = run.decisions.counts()
+    st.markdown("**Decisions**")
+    for column, action in zip(st.columns(3), counts, strict=True):
+        column.metric(state.DECISION_NAMES[action], f"{counts[action]:,}")
+    current = run.decisions.current().iloc[::-1].head(_LISTED)
+    if current.empty:
+        st.caption("None yet. Nothing in the dataset itself is ever changed: decisions are a log, applied on export.")
+        return
+    rows = state.examples(run).set_index("id").loc[current["id"]]
+    table = pd.DataFrame(
+        {
+            "image": [served.thumbnail_url(run, "train", row) for row in rows["row"]],
+            "label": rows["label_name"].to_numpy(),
+            "decision": [
+                f"→ {new}" if action == "relabel" else action
+                for action, new in zip(current["action"], rows["new_label_name"], strict=True)
+            ],
+            "id": current["id"].to_numpy(),
+        }
+    )
+    st.dataframe(
+        table,
+        hide_index=True,
+        height=min(420, 38 + 36 * len(table)),
+        column_config={"image": st.column_config.ImageColumn("", width="small")},
+        alt="Decisions, latest first, with old and new labels",
+    )
+
+
+main()

@@ -1,0 +1,173 @@
+"""Pieces that several pages draw."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from samplescope_app import state
+from samplescope_app.components.gallery import gallery
+from samplescope_app.text import format_percentile, format_score, plain, score_help, score_title
+
+from attribution_core.runs import MEASURES, Run
+
+_DIGITS = "1234567890"
+_TYPICAL = 10
+
+
+def header(run: Run, page: str) -> None:
+    """The page's title and one quiet line about the run."""
+    st.subheader(page, anchor=False)
+    st.caption(f"{plain(run.title)} · {plain(facts(run))}")
+
+
+def facts(run: Run) -> str:
+    """Dataset, model and date in one line."""
+    manifest = run.manifest
+    parts = []
+    if manifest.dataset is not None:
+        sizes = manifest.dataset.sizes
+        parts.append(f"{sizes.get('train', 0):,} training images in {len(manifest.dataset.class_names)} classes")
+    if manifest.model.get("name"):
+        parts.append(str(manifest.model["name"]))
+    if (accuracy := test_accuracy(run)) is not None:
+        parts.append(f"test accuracy {accuracy:.1%}")
+    parts.append(f"{datetime.fromisoformat(manifest.created):%d %b %Y}")
+    return " · ".join(parts)
+
+
+def test_accuracy(run: Run) -> float | None:
+    """Share of the test examples that the trained model gets right."""
+    return run.manifest.metrics.get("test_accuracy")
+
+
+def score_select(run: Run, key: str, label: str = "Score", **options: Any) -> str:
+    """Chooses one of the run's scores; its definition is the help."""
+    shown = st.session_state.get(key)
+    help_text = score_help(shown if shown in run.scores else run.scores[0])
+    return st.selectbox(
+        label, run.scores, key=key, format_func=lambda name: MEASURES[name].title, help=help_text, **options
+    )
+
+
+def score_table(run: Run, row: dict[str, Any]) -> None:
+    """Every score of an example with its percentile; the definition stands behind the question mark."""
+    for score in run.scores:
+        name, value, percentile = st.columns([5, 2, 2], vertical_alignment="center", wrap=False)
+        name.markdown(plain(score_title(score)), help=score_help(score))
+        value.markdown(f"**{plain(format_score(row[score]))}**")
+        percentile.caption(
+            plain(format_percentile(row[f"{score} percentile"])),
+            help=f"{row[f'{score} percentile']:.1f}% of the training examples score this or less.",
+        )
+
+
+def label_lines(run: Run, row: dict[str, Any]) -> None:
+    """Label, prediction and groups of an example."""
+    st.markdown(f"Label **{plain(row['label_name'])}**")
+    if row["correct"]:
+        st.markdown(f"The model agrees, with confidence {row['confidence']:.0%}.")
+    else:
+        st.markdown(
+            f":material/warning: The model says **{plain(row['predicted_name'])}**, with confidence "
+            f"{row['confidence']:.0%}."
+        )
+    for group in run.groups:
+        st.caption(f"{plain(group.replace('_', ' '))}: **{plain(row[group])}**")
+
+
+def decision_badge(row: dict[str, Any]) -> None:
+    """What was decided about an example, in words, colour and a sign."""
+    match row["action"]:
+        case "keep":
+            st.badge("kept", icon=":material/check:", color="green")
+        case "drop":
+            st.badge("dropped", icon=":material/close:", color="orange")
+        case "relabel":
+            st.badge(f"relabelled {plain(row['new_label_name'])}", icon=":material/swap_horiz:", color="blue")
+        case _:
+            st.badge("undecided", color="gray")
+
+
+def decision_keys(run: Run, row: dict[str, Any]) -> dict[str, str]:
+    """Key -> action on a page with one example: d, k, u, r for the model's prediction, digits for the first classes."""
+    keys = {"d": "drop", "k": "keep", "u": "undo"}
+    if row["predicted"] != row["label"]:
+        keys["r"] = f"relabel {row['predicted']}"
+    if len(run.class_names) <= len(_DIGITS):
+        keys |= {digit: f"relabel {label}" for label, digit in zip(range(len(run.class_names)), _DIGITS, strict=False)}
+    return keys
+
+
+def decision_buttons(run: Run, row: dict[str, Any], key: str) -> str | None:
+    """Buttons for the same actions as the keys; returns the action that was clicked."""
+    clicked = None
+    with st.container(horizontal=True, gap="small"):
+        for action, label, icon in (("drop", "Drop `d`", "close"), ("keep", "Keep `k`", "check")):
+            if st.button(label, icon=f":material/{icon}:", key=f"{key} {action}"):
+                clicked = action
+        if row["predicted"] != row["label"] and st.button(
+            f"Relabel {plain(row['predicted_name'])} `r`", icon=":material/swap_horiz:", key=f"{key} r"
+        ):
+            clicked = f"relabel {row['predicted']}"
+        if st.button("Undo `u`", icon=":material/undo:", key=f"{key} undo", type="tertiary"):
+            clicked = "undo"
+    return _class_buttons(run, row, key) or clicked
+
+
+def _class_buttons(run: Run, row: dict[str, Any], key: str) -> str | None:
+    """One button a class while each has a digit of its own, else a menu."""
+    st.caption("Relabel as")
+    if len(run.class_names) <= len(_DIGITS):
+        with st.container(horizontal=True, gap="small"):
+            for label, name in enumerate(run.class_names):
+                if st.button(f"{plain(name)} `{_DIGITS[label]}`", key=f"{key} {label}", disabled=label == row["label"]):
+                    return f"relabel {label}"
+        return None
+    others = [label for label in range(len(run.class_names)) if label != row["label"]]
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        label = st.selectbox(
+            "New label",
+            others,
+            index=others.index(row["predicted"]) if row["predicted"] in others else 0,
+            format_func=lambda label: run.class_names[label],
+            key=f"{key} menu {row['id']}",
+            label_visibility="collapsed",
+        )
+        if st.button("Relabel", icon=":material/swap_horiz:", key=f"{key} menu button"):
+            return f"relabel {label}"
+    return None
+
+
+def apply(run: Run, row: dict[str, Any], action: str) -> None:
+    """Carries out an action from :func:`decision_keys` on one example; undo is about this example alone."""
+    verb, _, label = action.partition(" ")
+    if verb == "undo":
+        state.undo(run, row["id"])
+    elif verb == "relabel" and int(label) == row["label"]:
+        state.decide(run, [row["id"]], "keep")  # its own label: that is what keep means
+    else:
+        state.decide(run, [row["id"]], verb, int(label) if label else None)
+
+
+def typical_strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:
+    """Clear cases of the label, and of the prediction where it differs: what the example is to be compared with."""
+    frame = state.examples(run)
+    for label in dict.fromkeys([row["label"], row["predicted"]]):
+        chosen = typical(frame, label, score)
+        if len(chosen):
+            name = run.class_names[label]
+            st.caption(f"Typical {plain(name)}: the model is right, and least informative")
+            answer = gallery(
+                run, chosen, score, key=f"{key} typical {label}", name=f"Typical {name}", layout="strip", size=72
+            )
+            if answer.opened is not None:
+                state.open_example(run, answer.opened)
+
+
+def typical(frame: pd.DataFrame, label: int, score: str) -> pd.DataFrame:
+    """Examples of a class that the model gets right and that are farthest from the suspicious end of a score."""
+    members = frame[(frame["label"] == label) & frame["correct"]]
+    return state.ranked(members, score, descending=not state.suspicious_end(score)).head(_TYPICAL)

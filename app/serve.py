@@ -1,0 +1,105 @@
+"""Starts the app: ``python -m samplescope_app.serve RUN_OR_FOLDER [--port N] [--no-browser]``."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+import threading
+import time
+import webbrowser
+from pathlib import Path
+
+import streamlit as st
+from samplescope_app import served
+from samplescope_app.routes import ROUTES
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from attribution_core.errors import InputError
+
+_ADDRESS = "127.0.0.1"
+_HOSTS = ["localhost", _ADDRESS]
+_PORTS = range(8501, 8601)
+_OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serves until interrupted.
+
+    Args:
+        argv: The command line, without the program's name.
+
+    Returns:
+        The exit status: 2 for bad input.
+    """
+    parser = argparse.ArgumentParser(prog="samplescope open", description="Look at runs in the browser.")
+    parser.add_argument("path", type=Path, help="a run, or a folder that holds runs")
+    parser.add_argument("--port", type=int, default=0, help="by default a free one from 8501 up")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    options = parser.parse_args(argv)
+    try:
+        served.serve(options.path)
+        port = _free_port(options.port)
+    except InputError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    threading.Thread(target=_announce, args=(port, not options.no_browser), daemon=True).start()
+    # A page on another site must not reach this server through a name that resolves to 127.0.0.1.
+    app = st.App(
+        Path(__file__).parent / "main.py",
+        routes=ROUTES,
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS, www_redirect=False)],
+    )
+    app.run(config=_configuration(port))
+    return 0
+
+
+def _configuration(port: int) -> dict[str, object]:
+    return {
+        "server.address": _ADDRESS,
+        "server.port": port,
+        "server.allowedHosts": _HOSTS,
+        "server.headless": True,  # no question on the terminal; the browser is opened here, when the server answers
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": False,
+        "client.showErrorLinks": False,
+        "client.toolbarMode": "viewer",
+        "logger.hideWelcomeMessage": True,
+        "theme.chartCategoricalColors": _OKABE_ITO,
+        "theme.light.primaryColor": "#0072B2",
+        "theme.dark.primaryColor": "#56B4E9",
+    }
+
+
+def _free_port(port: int) -> int:
+    """The port, if it is free, else a refusal; 0 asks for the first free one."""
+    for candidate in (port,) if port else _PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_ADDRESS, candidate))
+            except OSError:
+                continue
+            return candidate
+    if port:
+        raise InputError(f"Port {port} is taken: give another --port, or none to take a free one.")
+    raise InputError(f"The ports {_PORTS.start} to {_PORTS.stop - 1} are all taken: give a free one with --port.")
+
+
+def _announce(port: int, open_browser: bool) -> None:
+    """Prints the address once the server answers, and opens the browser."""
+    while True:
+        try:
+            socket.create_connection((_ADDRESS, port), timeout=5).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    url = f"http://{_ADDRESS}:{port}"
+    print(f"SampleScope is at {url} (stop it with Ctrl+C)", flush=True)  # noqa: T201
+    if open_browser:
+        webbrowser.open(url)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

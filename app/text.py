@@ -1,0 +1,52 @@
+"""How numbers and names are written, so that a page and a tile say the same."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from attribution_core.runs import MEASURES, Measure
+
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def plain(text: object) -> str:
+    """Escapes text from the data for Markdown: there, a class name could load an image from elsewhere or set a link."""
+    return _PUNCTUATION.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def format_score(value: float) -> str:
+    """Three significant digits; tiny values in scientific form."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.3g}"
+
+
+def format_percentile(percentile: float) -> str:
+    """For example "p97": 97% of the training examples have a lower or equal score."""
+    return f"p{math.floor(percentile):d}" if math.isfinite(percentile) else ""
+
+
+def score_title(score: str) -> str:
+    """The measure's name with its unit."""
+    measure = MEASURES[score]
+    return f"{measure.title} ({measure.unit})" if measure.unit else measure.title
+
+
+def score_help(score: str) -> str:
+    """Definition, formula and source of a measure, as Markdown."""
+    measure: Measure = MEASURES[score]
+    parts = [measure.definition, f"${measure.equation}$", measure.paper]
+    return "\n\n".join(part for part in parts if part)
+
+
+def describe(row: dict[str, Any], score: str) -> str:
+    """Alt text of an example's image."""
+    parts = [f"#{row['row']}", f"labelled {row['label_name']}"]
+    if not row["correct"]:
+        parts.append(f"predicted {row['predicted_name']}")
+    parts.append(f"{MEASURES[score].title.lower()} {format_score(row[score])}")
+    if row["action"]:
+        parts.append({"keep": "kept", "drop": "dropped"}.get(row["action"], f"relabelled {row['new_label_name']}"))
+    return ", ".join(parts)
