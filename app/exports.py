@@ -12,10 +12,11 @@ from samplescope_app.text import plain
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
 
-_FORMATS = {
-    "csv": "CSV list: every example with its final label and the decision",
-    "parquet": "Parquet: the cleaned images, as Hugging Face reads them",
-    "folder": "Zip of class folders: the cleaned images",
+_FORMATS = {"csv": "CSV list", "parquet": "Parquet", "folder": "Zip of folders"}
+_CONTENTS = {
+    "csv": "A row for each training example: its final label, the label in the data, the decision and the scores.",
+    "parquet": "The cleaned images in the Hugging Face convention, validation and test along with them unchanged.",
+    "folder": "The cleaned images in class folders, validation and test along with them unchanged.",
 }
 _MEDIA_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "folder": "application/zip"}
 # A download passes through memory; beyond this the file is only named, since it lies on this machine already.
@@ -27,11 +28,19 @@ def panel(run: Run) -> None:
     counts = run.decisions.counts()
     total = len(run.examples)
     st.markdown("**Export the cleaned set**")
-    format_ = st.selectbox("Format", list(_FORMATS), format_func=_FORMATS.get, key="export format")
-    st.caption(
-        f"Of {total:,} training examples {total - counts['drop']:,} stay, {counts['drop']:,} are dropped and "
-        f"{counts['relabel']:,} get a new label. Validation and test go along unchanged; the dataset itself is not "
-        "touched."
+    format_ = st.segmented_control(
+        "Format",
+        list(_FORMATS),
+        format_func=_FORMATS.get,
+        default="csv",
+        required=True,
+        key="export format",
+        label_visibility="collapsed",
+    )
+    st.caption(_CONTENTS[format_])
+    st.markdown(
+        f"Of {total:,} training examples **{total - counts['drop']:,} stay**, {counts['drop']:,} are dropped and "
+        f"{counts['relabel']:,} get a new label. The dataset itself is not touched."
     )
     if st.button("Export", icon=":material/download:", type="primary"):
         st.session_state[f"exported {run.id}"] = _export(run, format_)

@@ -9,11 +9,11 @@ import pandas as pd
 import streamlit as st
 from samplescope_app import state
 from samplescope_app.components.gallery import gallery
-from samplescope_app.text import format_percentile, format_score, plain, score_help, score_title
+from samplescope_app.text import format_percentile, format_score, plain, score_help
 
 from attribution_core.runs import MEASURES, Run
 
-_DIGITS = "1234567890"
+_MOST_DIGITS = 10  # a class is relabelled to by its number, while one digit is enough
 _TYPICAL = 10
 
 
@@ -54,28 +54,27 @@ def score_select(run: Run, key: str, label: str = "Score", **options: Any) -> st
 
 def score_table(run: Run, row: dict[str, Any]) -> None:
     """Every score of an example with its percentile; the definition stands behind the question mark."""
-    for score in run.scores:
-        name, value, percentile = st.columns([5, 2, 2], vertical_alignment="center", wrap=False)
-        name.markdown(plain(score_title(score)), help=score_help(score))
-        value.markdown(f"**{plain(format_score(row[score]))}**")
-        percentile.caption(
-            plain(format_percentile(row[f"{score} percentile"])),
-            help=f"{row[f'{score} percentile']:.1f}% of the training examples score this or less.",
-        )
+    with st.container(gap=None):
+        for score in run.scores:
+            measure = MEASURES[score]
+            percentile = format_percentile(row[f"{score} percentile"])
+            name, value = st.columns([5, 4], vertical_alignment="center", wrap=False)
+            name.markdown(plain(measure.title), help=score_help(score))
+            value.markdown(f"**{plain(format_score(row[score]))}** {plain(measure.unit)} :gray[{percentile}]")
 
 
 def label_lines(run: Run, row: dict[str, Any]) -> None:
     """Label, prediction and groups of an example."""
-    st.markdown(f"Label **{plain(row['label_name'])}**")
+    lines = [f"Label **{plain(row['label_name'])}**"]
     if row["correct"]:
-        st.markdown(f"The model agrees, with confidence {row['confidence']:.0%}.")
+        lines.append(f"The model agrees, with confidence {row['confidence']:.0%}.")
     else:
-        st.markdown(
+        lines.append(
             f":material/warning: The model says **{plain(row['predicted_name'])}**, with confidence "
             f"{row['confidence']:.0%}."
         )
-    for group in run.groups:
-        st.caption(f"{plain(group.replace('_', ' '))}: **{plain(row[group])}**")
+    lines += [f":gray[{plain(group.replace('_', ' '))}: {plain(row[group])}]" for group in run.groups]
+    st.markdown("  \n".join(lines))
 
 
 def decision_badge(row: dict[str, Any]) -> None:
@@ -92,38 +91,39 @@ def decision_badge(row: dict[str, Any]) -> None:
 
 
 def decision_keys(run: Run, row: dict[str, Any]) -> dict[str, str]:
-    """Key -> action on a page with one example: d, k, u, r for the model's prediction, digits for the first classes."""
+    """Key -> action on a page with one example: d, k, u, r for the model's prediction, a digit for each class."""
     keys = {"d": "drop", "k": "keep", "u": "undo"}
     if row["predicted"] != row["label"]:
         keys["r"] = f"relabel {row['predicted']}"
-    if len(run.class_names) <= len(_DIGITS):
-        keys |= {digit: f"relabel {label}" for label, digit in zip(range(len(run.class_names)), _DIGITS, strict=False)}
+    if len(run.class_names) <= _MOST_DIGITS:
+        keys |= {str(label): f"relabel {label}" for label in range(len(run.class_names))}
     return keys
 
 
-def decision_buttons(run: Run, row: dict[str, Any], key: str) -> str | None:
+def decision_buttons(run: Run, row: dict[str, Any], key: str, skippable: bool = False) -> str | None:
     """Buttons for the same actions as the keys; returns the action that was clicked."""
+    buttons = [("drop", "Drop `d`", "close", "secondary"), ("keep", "Keep `k`", "check", "secondary")]
+    if row["predicted"] != row["label"]:
+        name = plain(row["predicted_name"])
+        buttons.append((f"relabel {row['predicted']}", f"Relabel {name} `r`", "swap_horiz", "secondary"))
+    buttons.append(("undo", "Undo `u`", "undo", "tertiary"))
+    if skippable:
+        buttons.append(("skip", "Skip `s`", "skip_next", "tertiary"))
     clicked = None
     with st.container(horizontal=True, gap="small"):
-        for action, label, icon in (("drop", "Drop `d`", "close"), ("keep", "Keep `k`", "check")):
-            if st.button(label, icon=f":material/{icon}:", key=f"{key} {action}"):
+        for position, (action, label, icon, kind) in enumerate(buttons):
+            if st.button(label, icon=f":material/{icon}:", key=f"{key} {position} of {len(buttons)}", type=kind):
                 clicked = action
-        if row["predicted"] != row["label"] and st.button(
-            f"Relabel {plain(row['predicted_name'])} `r`", icon=":material/swap_horiz:", key=f"{key} r"
-        ):
-            clicked = f"relabel {row['predicted']}"
-        if st.button("Undo `u`", icon=":material/undo:", key=f"{key} undo", type="tertiary"):
-            clicked = "undo"
     return _class_buttons(run, row, key) or clicked
 
 
 def _class_buttons(run: Run, row: dict[str, Any], key: str) -> str | None:
     """One button a class while each has a digit of its own, else a menu."""
     st.caption("Relabel as")
-    if len(run.class_names) <= len(_DIGITS):
-        with st.container(horizontal=True, gap="small"):
+    if len(run.class_names) <= _MOST_DIGITS:
+        with st.container(horizontal=True, gap="xsmall"):
             for label, name in enumerate(run.class_names):
-                if st.button(f"{plain(name)} `{_DIGITS[label]}`", key=f"{key} {label}", disabled=label == row["label"]):
+                if st.button(f"{plain(name)} `{label}`", key=f"{key} as {label}", disabled=label == row["label"]):
                     return f"relabel {label}"
         return None
     others = [label for label in range(len(run.class_names)) if label != row["label"]]
@@ -161,7 +161,14 @@ def typical_strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:
             name = run.class_names[label]
             st.caption(f"Typical {plain(name)}: the model is right, and least informative")
             answer = gallery(
-                run, chosen, score, key=f"{key} typical {label}", name=f"Typical {name}", layout="strip", size=72
+                run,
+                chosen,
+                score,
+                key=f"{key} typical {label}",
+                name=f"Typical {name}",
+                layout="strip",
+                size=72,
+                captions=False,
             )
             if answer.opened is not None:
                 state.open_example(run, answer.opened)

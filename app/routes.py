@@ -1,10 +1,15 @@
-"""HTTP routes beside Streamlit's own: thumbnails, so that a grid of tiles is plain, cacheable images."""
+"""HTTP routes beside Streamlit's own: thumbnails, and the entry to the pages."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.parse import quote
+
+import streamlit as st
 from samplescope_app import served
+from samplescope_app.state import PAGES
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from attribution_core.errors import InputError
@@ -31,4 +36,28 @@ def thumbnail(request: Request) -> Response:
     return Response(content, media_type=media_type, headers=_HEADERS)
 
 
-ROUTES = [Route("/api/thumb/{run}/{split}/{row:int}", thumbnail)]
+def start(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
+    """The address without a page goes on to the run the server was given, or to the list of runs.
+
+    A redirect and not a page, since a page that switches to another one would catch the browser's Back button.
+    """
+    run_id = served.first_run()
+    return RedirectResponse("/runs" if run_id is None else f"/overview?run={quote(run_id, safe='')}")
+
+
+def page(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
+    """Streamlit's own document, told where its server is.
+
+    On an address such as /browse its script else asks /browse/_stcore/health first, which is an error in the browser's
+    console and a needless wait.
+    """
+    document = (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
+    script = "<script>window.__streamlit = { BACKEND_BASE_URL: window.location.origin }</script>"
+    return HTMLResponse(document.replace("<head>", f"<head>{script}", 1), headers={"Cache-Control": "no-cache"})
+
+
+ROUTES = [
+    Route("/", start),
+    *(Route(f"/{name}", page) for name in PAGES),
+    Route("/api/thumb/{run}/{split}/{row:int}", thumbnail),
+]

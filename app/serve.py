@@ -15,6 +15,7 @@ from samplescope_app import served
 from samplescope_app.routes import ROUTES
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from streamlit.runtime.pages_manager import PagesManager
 
 from attribution_core.errors import InputError
 
@@ -45,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     threading.Thread(target=_announce, args=(port, not options.no_browser), daemon=True).start()
+    # main.py calls st.navigation; until it first has, Streamlit takes a folder called pages for its older kind of app.
+    PagesManager.uses_pages_directory = False
     # A page on another site must not reach this server through a name that resolves to 127.0.0.1.
     app = st.App(
         Path(__file__).parent / "main.py",
@@ -67,6 +70,7 @@ def _configuration(port: int) -> dict[str, object]:
         "client.toolbarMode": "viewer",
         "logger.hideWelcomeMessage": True,
         "theme.chartCategoricalColors": _OKABE_ITO,
+        "theme.paddingTop": "2.5rem",
         "theme.light.primaryColor": "#0072B2",
         "theme.dark.primaryColor": "#56B4E9",
     }

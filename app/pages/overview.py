@@ -22,9 +22,13 @@ def main() -> None:
     parts.header(run, "Overview")
     for note in run.manifest.dataset.notes if run.manifest.dataset else []:
         st.info(plain(note), icon=":material/info:")
-    score_column, _ = st.columns([2, 5])
+    score_column, legend = st.columns([2, 5], vertical_alignment="bottom", gap="large")
     with score_column:
         score = parts.score_select(run, "overview score", persist_state="session")
+    legend.caption(
+        "Below each image: its score and percentile (p97: 97% of the training examples score this or less), its label, "
+        "and after ≠ what the model says instead."
+    )
     _extremes(run, score)
     _histogram(run, score)
     left, right = st.columns(2, gap="large")
@@ -133,7 +137,8 @@ def _dataset_facts(run: Run) -> None:
     if accuracies:
         st.markdown("Accuracy: " + " · ".join(f"{plain(name)} {value:.1%}" for name, value in accuracies.items()))
     if manifest.dataset.unreadable:
-        with st.expander(f"{len(manifest.dataset.unreadable)} unreadable images were left out"):
+        count = len(manifest.dataset.unreadable)
+        with st.expander(f"{count:,} unreadable {'image was' if count == 1 else 'images were'} left out"):
             lost = pd.DataFrame([entry.model_dump() for entry in manifest.dataset.unreadable])
             st.dataframe(lost, hide_index=True)
 

@@ -43,7 +43,7 @@ def _queue(run: Run) -> None:
     upcoming = waiting.iloc[1 : 1 + _UPCOMING]
     if len(upcoming):
         st.caption("Up next")
-        answer = gallery(run, upcoming, score, key="upcoming", name="Up next", layout="strip", size=72)
+        answer = gallery(run, upcoming, score, key="upcoming", name="Up next", layout="strip", size=72, captions=False)
         if answer.opened is not None:
             state.open_example(run, answer.opened)
     parts.typical_strips(run, row, score, "review")
@@ -104,10 +104,7 @@ def _suspect(run: Run, row: dict[str, Any], score: str) -> str | None:
         st.markdown(f"**{plain(row['id'])}**")
         parts.label_lines(run, row)
         parts.score_table(run, row)
-    clicked = parts.decision_buttons(run, row, "review")
-    if st.button("Skip `s`", icon=":material/skip_next:", type="tertiary"):
-        clicked = "skip"
-    return clicked or pressed.action
+    return parts.decision_buttons(run, row, "review", skippable=True) or pressed.action
 
 
 def _act(run: Run, row: dict[str, Any], action: str, skipped: set[str]) -> None:

@@ -70,7 +70,8 @@ def _mosaic(run: Run) -> bool:
 def _progress(run: Run) -> str:
     """The measures of a whole run, else how far it came."""
     if run.status == "complete":
-        return "Scores: " + ", ".join(MEASURES[name].title for name in run.manifest.measures if name in MEASURES)
+        titles = [MEASURES[name].title for name in run.manifest.measures if name in MEASURES]
+        return f"Scores: {', '.join(titles) or 'none yet, only loss, margin and confidence'}"
     failed = [
         f"{name} failed: {stage.message}" for name, stage in run.manifest.stages.items() if stage.status == "failed"
     ]

@@ -56,6 +56,7 @@ def gallery(
     size: int = 104,
     keys: dict[str, str] | None = None,
     selectable: bool = False,
+    captions: bool = True,
 ) -> Answer:
     """Draws tiles for training examples.
 
@@ -69,6 +70,7 @@ def gallery(
         size: Width of a tile in pixels; in a grid the least width.
         keys: Key -> action, answered for the focused or selected tiles.
         selectable: Whether tiles can be selected, and the focused one is reported.
+        captions: Whether score, label and prediction stand below each image.
 
     Returns:
         What the user did.
@@ -78,6 +80,7 @@ def gallery(
         "layout": layout,
         "name": name,
         "size": size,
+        "captions": captions,
         "keys": keys or {},
         "page_keys": False,
         "selectable": selectable,

@@ -81,6 +81,14 @@ function tile(view, item, index) {
     check.setAttribute("aria-hidden", "true");
     frame.append(check);
   }
+  node.append(frame);
+  if (view.data.captions) node.append(captionOf(item));
+  node.onclick = (event) => clicked(view, index, event);
+  node.onfocus = () => focused(view, index);
+  return node;
+}
+
+function captionOf(item) {
   const caption = element("div", "caption");
   caption.setAttribute("aria-hidden", "true"); // the image's alt text says it all
   caption.append(
@@ -89,10 +97,7 @@ function tile(view, item, index) {
     element("span", "label", item.label),
     element("span", "predicted", item.predicted),
   );
-  node.append(frame, caption);
-  node.onclick = (event) => clicked(view, index, event);
-  node.onfocus = () => focused(view, index);
-  return node;
+  return caption;
 }
 
 function clicked(view, index, event) {
