@@ -3,8 +3,8 @@
 from attribution_core.datasets.dataset import Dataset, Splits
 from attribution_core.datasets.listing import Unreadable
 from attribution_core.datasets.open import KNOWN, open_dataset
-from attribution_core.datasets.progress import Progress
 from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
+from attribution_core.progress import Progress
 
 __all__ = [
     "KNOWN",

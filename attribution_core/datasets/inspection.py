@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from attribution_core.datasets.images import ImageSource, decode, is_grey
-from attribution_core.datasets.progress import Progress, reported
+from attribution_core.progress import Progress, reported
 
 _CHUNK = 32  # images to a task: one alone would cost less than handing it to a thread
 

@@ -15,8 +15,8 @@ from attribution_core.datasets.dataset import Dataset, Splits
 from attribution_core.datasets.inspection import Facts, inspect
 from attribution_core.datasets.listing import Examples, Listing, Unreadable
 from attribution_core.datasets.partition import hold_out, stratified_subset
-from attribution_core.datasets.progress import Progress
 from attribution_core.errors import InputError
+from attribution_core.progress import Progress
 
 
 @dataclass(frozen=True)

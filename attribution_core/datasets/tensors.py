@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from attribution_core.datasets.dataset import Dataset
-from attribution_core.datasets.progress import Progress, reported
 from attribution_core.errors import InputError
+from attribution_core.progress import Progress, reported
 
 _LARGEST_DEFAULT_SIDE = 64
 

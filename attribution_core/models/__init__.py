@@ -1,1 +1,5 @@
 """Models that SampleScope can build by name."""
+
+from attribution_core.models.zoo import ARCHITECTURES, build_model, load_weights
+
+__all__ = ["ARCHITECTURES", "build_model", "load_weights"]

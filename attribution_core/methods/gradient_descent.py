@@ -1,0 +1,99 @@
+"""How the linearised model is trained: gradient descent on half squared errors, at any time."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from attribution_core.errors import InputError
+from attribution_core.linalg import contour
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """Full-batch gradient descent on ``sum_i |f(x_i) - y_i|^2 / 2 + weight_decay / 2 |w - w_0|^2``.
+
+    Unique information, eqs. 10-11 and appendix F. Training starts at ``w_0``; the decay pulls towards ``w_0``.
+
+    Attributes:
+        learning_rate: ``eta`` > 0.
+        steps: ``t``, the training time; ``math.inf`` trains to the end. A whole number in discrete time.
+        weight_decay: ``lambda`` >= 0, beside the *sum* of the losses. It does not change when examples are removed.
+        dynamics: ``"continuous"`` (gradient flow for the time ``eta t``) or ``"discrete"``.
+        loss: ``"sum"`` as in the papers, or ``"mean"``: the learning rate is divided by the number of examples
+            present, so it grows from ``eta / n`` to ``eta / (n - 1)`` when one is removed, as in real training on
+            a mean loss. A trainer's weight decay ``l2`` on a mean loss is ``weight_decay = n * l2`` here.
+    """
+
+    learning_rate: float
+    steps: float
+    weight_decay: float = 0.0
+    dynamics: Literal["continuous", "discrete"] = "continuous"
+    loss: Literal["sum", "mean"] = "sum"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(f"The learning rate must be a positive number, not {self.learning_rate}.")
+        if math.isnan(self.steps) or self.steps < 0:
+            raise InputError(f"The number of steps must be zero or more (math.inf for the end), not {self.steps}.")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise InputError(f"The weight decay must be zero or more, not {self.weight_decay}.")
+        if self.dynamics not in ("continuous", "discrete"):
+            raise InputError(f'The dynamics must be "continuous" or "discrete", not {self.dynamics!r}.')
+        if self.loss not in ("sum", "mean"):
+            raise InputError(f'The loss must be "sum" or "mean", not {self.loss!r}.')
+        if self.dynamics == "discrete" and math.isfinite(self.steps) and self.steps != int(self.steps):
+            raise InputError(f"Discrete gradient descent takes a whole number of steps, not {self.steps}: round it.")
+
+    @property
+    def is_interpolation(self) -> bool:
+        """Whether it ends at the minimum-norm least-squares solution: endless training without weight decay."""
+        return math.isinf(self.steps) and self.weight_decay == 0
+
+    def rate(self, examples: int) -> float:
+        """The learning rate on the sum of losses when ``examples`` are present."""
+        return self.learning_rate / max(examples, 1) if self.loss == "mean" else self.learning_rate
+
+    def check_stable(self, largest: float, examples: int) -> None:
+        """Raise InputError when discrete steps would diverge on the eigenvalue ``largest`` of the kernel."""
+        limit = 2.0 / (largest + self.weight_decay) if largest + self.weight_decay > 0 else math.inf
+        if self.dynamics == "discrete" and self.rate(examples) >= limit:
+            scale = examples if self.loss == "mean" else 1
+            raise InputError(
+                f"The learning rate {self.learning_rate:g} is above the stability limit {limit * scale:g} of discrete "
+                "gradient descent on this kernel: use a smaller one, or continuous time."
+            )
+
+    def filter(self, eigenvalues: Tensor, examples: int) -> Tensor:
+        """``g`` of ``w_t - w_0 = g(A) b`` at the eigenvalues of ``A`` (without the decay), elementwise.
+
+        Args:
+            eigenvalues: Of the Gram matrix, ``>= 0``, any shape.
+            examples: How many examples are present.
+        """
+        x, eta = eigenvalues + self.weight_decay, self.rate(examples)
+        if math.isinf(self.steps):
+            return torch.where(x > 0, 1.0 / x, torch.zeros_like(x))
+        if self.dynamics == "continuous":
+            reached = -torch.expm1(-eta * self.steps * x)
+        else:
+            step = eta * x  # log1p keeps small eigenvalues exact; past 1 the power alternates in sign
+            reached = torch.where(
+                step < 0.5, -torch.expm1(self.steps * torch.log1p(-step.clamp(max=0.5))), 1 - (1 - step) ** self.steps
+            )
+        return torch.where(x > 0, reached / x, torch.full_like(x, eta * self.steps))
+
+    def resolvents(self, largest: float, examples: int) -> contour.Resolvents:
+        """The same ``g`` as a sum of resolvents of ``A + weight_decay``; not for interpolation, which has none.
+
+        Args:
+            largest: Largest eigenvalue of ``A``.
+            examples: How many examples are present.
+        """
+        if math.isinf(self.steps):
+            return contour.ridge()
+        if self.dynamics == "continuous":
+            return contour.continuous_descent(self.rate(examples) * self.steps)
+        return contour.discrete_descent(self.rate(examples), int(self.steps), largest + self.weight_decay)

@@ -1,0 +1,123 @@
+"""Training with a recorded trajectory."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from attribution_core.errors import InputError
+from attribution_core.progress import Progress
+from attribution_core.training.recipe import Recipe, loss_values
+from attribution_core.training.trajectory import State, Trajectory, batches
+
+Data = TorchDataset | tuple[Tensor, Tensor]
+
+
+def as_pair(data: Data) -> tuple[Tensor, Tensor]:
+    """Inputs ``[n, ...]`` and targets ``[n]`` or ``[n, k]`` of any torch dataset of (input, target), or of such a pair.
+
+    Raises:
+        InputError: No example, inputs that are not tensors of one shape, or not as many targets as inputs.
+    """
+    if isinstance(data, tuple):
+        inputs, targets = data
+    else:
+        try:
+            whole = next(iter(DataLoader(data, batch_size=len(data))), None)  # type: ignore[arg-type]
+        except (TypeError, RuntimeError) as error:
+            raise InputError(f"A dataset must give (tensor, target) pairs of one shape: {error}") from error
+        if whole is None:
+            raise InputError("The dataset is empty: give at least one example.")
+        inputs, targets = whole
+    if len(inputs) == 0 or len(inputs) != len(targets):
+        raise InputError(f"Expected as many targets as inputs, at least one; given {len(inputs)} and {len(targets)}.")
+    return inputs, torch.as_tensor(targets)
+
+
+def train(
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    record: Literal["checkpoints", "every_step", "none"] = "none",
+    sample_weights: Tensor | None = None,
+    progress: Progress | None = None,
+) -> Trajectory:
+    """Train ``model`` in place, in its own dtype and on its own device.
+
+    A step minimises ``(1/B) sum_i weight_i loss_i + weight_decay/2 |w|^2`` over a batch of B examples (a short last
+    batch has its own B), with every parameter decayed, biases too.
+
+    Args:
+        model: Trained in place; left in evaluation mode.
+        data: Training examples: inputs ``[n, ...]`` and targets.
+        recipe: The recipe.
+        record: Keep the state after each epoch, after every step, or only the first and the last.
+        sample_weights: ``[n]``, multiplies each example's loss; ones by default. Zero removes an example's gradient but
+            keeps its place in its batch.
+        progress: Called with (steps done, steps, what).
+
+    Returns:
+        The trajectory.
+
+    Raises:
+        InputError: Sample weights of another length, or training that diverged.
+    """
+    inputs, targets = as_pair(data)
+    example = next(model.parameters())
+    inputs = inputs.to(device=example.device, dtype=example.dtype if inputs.is_floating_point() else None)
+    targets = targets.to(example.device)
+    weights = torch.ones(len(inputs)) if sample_weights is None else sample_weights.detach()
+    if weights.shape != (len(inputs),):
+        raise InputError(f"sample_weights must be [{len(inputs)}], one for each example, not {list(weights.shape)}.")
+    weights = weights.to(device=example.device, dtype=example.dtype)
+    trajectory = Trajectory(recipe, len(inputs), weights.cpu(), _snapshot(model))
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    steps, an_epoch = trajectory.steps, -(-len(inputs) // recipe.batch_size)
+    total = torch.zeros((), device=example.device)
+    model.train()
+    for step, batch in enumerate(batches(recipe, len(inputs))):
+        batch = batch.to(example.device)
+        optimizer.param_groups[0]["lr"] = recipe.rate(step, steps)
+        optimizer.zero_grad()
+        losses = loss_values(model(inputs[batch]), targets[batch], recipe.loss)
+        (weights[batch] * losses).mean().backward()
+        optimizer.step()
+        total += losses.detach().sum()
+        ends_epoch = (step + 1) % an_epoch == 0
+        if record == "every_step" or (record == "checkpoints" and ends_epoch):
+            trajectory.checkpoints[step + 1] = _snapshot(model)
+        if ends_epoch:  # the one host round-trip of an epoch
+            trajectory.epoch_losses.append(float(total) / len(inputs))
+            if not torch.isfinite(total):
+                raise InputError(
+                    f"Training diverged in epoch {len(trajectory.epoch_losses)} (the loss is not a finite number). "
+                    f"Use a learning rate below {recipe.learning_rate:g}."
+                )
+            total.zero_()
+        if progress:
+            progress(step + 1, steps, f"training, epoch {step // an_epoch + 1} of {recipe.epochs}")
+    model.eval()
+    trajectory.final = _snapshot(model)
+    return trajectory
+
+
+def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tensor:
+    """Outputs of the model in evaluation mode, in batches: ``[n, ...]`` -> ``[n, k]``, without a gradient."""
+    example = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        parts = [
+            model(part.to(device=example.device, dtype=example.dtype if part.is_floating_point() else None))
+            for part in inputs.split(batch_size)
+        ]
+    model.train(was_training)
+    return torch.cat(parts)
+
+
+def _snapshot(model: nn.Module) -> State:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}

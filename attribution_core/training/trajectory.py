@@ -1,0 +1,61 @@
+"""What training leaves behind: enough to replay it, and its checkpoints."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from attribution_core.training.recipe import Recipe
+
+State = dict[str, Tensor]
+
+
+@dataclass
+class Trajectory:
+    """The path of one training run.
+
+    The batches of a step follow from the recipe's seed (:func:`batches`), so they are never stored.
+
+    Attributes:
+        recipe: How it was trained.
+        num_examples: n.
+        sample_weights: ``[n]``, the factor of each example's loss.
+        initial: State before the first step.
+        final: State after the last.
+        checkpoints: State after the given number of steps: after each epoch, or after every step.
+        epoch_losses: Mean training loss of each epoch, as met on the way.
+    """
+
+    recipe: Recipe
+    num_examples: int
+    sample_weights: Tensor
+    initial: State
+    final: State = field(default_factory=dict)
+    checkpoints: dict[int, State] = field(default_factory=dict)
+    epoch_losses: list[float] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.recipe.steps(self.num_examples)
+
+    def save(self, folder: Path) -> None:
+        """Write ``initial``, ``final`` and ``step-*`` as safetensors into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.initial, folder / "initial.safetensors")
+        save_file(self.final, folder / "final.safetensors")
+        for step, state in self.checkpoints.items():
+            save_file(state, folder / f"step-{step:07d}.safetensors")
+
+
+def batches(recipe: Recipe, examples: int) -> Iterator[Tensor]:
+    """The indices of every step's batch, in order: each epoch is a seeded permutation, cut into batches.
+
+    One generator on the CPU, seeded once, so that the order is the same on every device and can be replayed.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed)
+    for _ in range(recipe.epochs):
+        yield from torch.randperm(examples, generator=generator).split(recipe.batch_size)

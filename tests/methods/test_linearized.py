@@ -1,0 +1,172 @@
+import math
+
+import pytest
+import torch
+
+from attribution_core.errors import InputError
+from attribution_core.methods import linearized
+from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.unique_information import functional_sample_information
+from tests import reference
+from tests.cases import LINEAR_CASES, LinearCase, linear_case, schedules
+
+TOLERANCE = 1e-8
+
+
+def error(value, expected):
+    """Relative to each example's largest entry, or, for one with next to no effect (a duplicate), to 1e-3 of all."""
+    scale = expected.flatten(1).abs().amax(dim=1).clamp(min=max(1e-3 * float(expected.abs().max()), 1e-300))
+    return float(((value - expected).flatten(1).abs().amax(dim=1) / scale).max())
+
+
+def from_kernels(case: LinearCase) -> LinearizedModel:
+    train, evaluation = case.train_jacobian.flatten(0, 1), case.evaluation_jacobian.flatten(0, 1)
+    return LinearizedModel.from_kernels(train @ train.T, evaluation @ train.T, *case.sides)
+
+
+def from_jacobians(case: LinearCase) -> LinearizedModel:
+    return LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides)
+
+
+def shared(case: LinearCase) -> tuple[LinearizedModel, LinearizedModel, LinearCase]:
+    """The case's first feature row given to three outputs: as a shared model, as kernels, and written out in full."""
+    train, evaluation = case.train_jacobian[:, :1], case.evaluation_jacobian[:, :1]
+    identity = torch.eye(3, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(11)
+    sides = [torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (len(train), len(evaluation)) * 2]
+    full = LinearCase(case.name, *(torch.kron(j, identity[None]) for j in (train, evaluation)), *sides)
+    rows, columns = train[:, 0], evaluation[:, 0]
+    kernels = LinearizedModel.from_kernels(rows @ rows.T, columns @ rows.T, *sides)
+    return LinearizedModel.from_jacobians(train, evaluation, *sides), kernels, full
+
+
+@pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
+def test_leave_one_out_equals_training_again(case):
+    kernels, jacobians = from_kernels(case), from_jacobians(case)
+    worst = {}
+    for schedule in schedules(case.largest):
+        weights = reference.weight_changes(case.train_jacobian, case.residuals, schedule)
+        predictions = torch.einsum("mkp,np->nmk", case.evaluation_jacobian, weights)
+        fsi = predictions.square().sum(dim=2).mean(dim=1) / 2
+        for way, linear in {"kernels": kernels, "jacobians": jacobians}.items():
+            worst[schedule, way, "predictions"] = error(linear.prediction_changes(schedule), predictions)
+            scores = functional_sample_information(linear, schedule)
+            worst[schedule, way, "fsi"] = error(scores[:, None], fsi[:, None])
+            norms = linear.weight_changes(schedule).norm(dim=1)
+            worst[schedule, way, "norms"] = error(norms[:, None], weights.norm(dim=1)[:, None])
+        worst[schedule, "weights"] = error(jacobians.weight_changes(schedule), weights)
+    assert {key: value for key, value in worst.items() if not value < TOLERANCE} == {}
+
+
+@pytest.mark.parametrize("case", LINEAR_CASES[:2] + LINEAR_CASES[5:6], ids=str)
+def test_shared_features_equal_the_full_kronecker_form(case):
+    jacobians, kernels, full = shared(case)
+    for schedule in schedules(full.largest):
+        weights = reference.weight_changes(full.train_jacobian, full.residuals, schedule)
+        predictions = torch.einsum("mkp,np->nmk", full.evaluation_jacobian, weights)
+        for linear in (jacobians, kernels):
+            assert error(linear.prediction_changes(schedule), predictions) < TOLERANCE, schedule
+        by_output = weights.reshape(len(weights), -1, 3).transpose(1, 2).flatten(1)
+        assert error(jacobians.weight_changes(schedule), by_output) < TOLERANCE, schedule
+
+
+@pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
+@pytest.mark.parametrize("group", [[3], [0, 2, 5], list(range(1, 8))], ids=len)
+def test_removing_a_group_equals_training_without_it(case, group):
+    linear = from_jacobians(case)
+    for schedule in schedules(case.largest):
+        before = reference.trained_weights(case.train_jacobian, case.residuals, schedule, len(case.residuals))
+        change = before - reference.trained_without(case.train_jacobian, case.residuals, schedule, group)
+        expected = torch.einsum("mkp,p->mk", case.evaluation_jacobian, change)
+        assert error(linear.group_prediction_change(group, schedule)[None], expected[None]) < TOLERANCE, schedule
+
+
+def test_a_large_group_goes_node_by_node(monkeypatch):
+    case, schedule = LINEAR_CASES[3], GradientDescent(0.01, 300)
+    expected = from_jacobians(case).group_prediction_change(range(9), schedule)
+    monkeypatch.setattr(linearized, "BLOCK_BYTES", 1)
+    assert error(from_jacobians(case).group_prediction_change(range(9), schedule)[None], expected[None]) < 1e-12
+
+
+@pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
+def test_removal_effects_are_differences_of_losses(case):
+    linear, schedule = from_jacobians(case), GradientDescent(0.5 / case.largest, 300, 0.1)
+
+    def losses(weights):
+        outputs = case.evaluation_outputs + torch.einsum("mkp,p->mk", case.evaluation_jacobian, weights)
+        return 0.5 * (outputs - case.evaluation_targets).square().sum(dim=1)
+
+    args = case.train_jacobian, case.residuals, schedule
+    before = losses(reference.trained_weights(*args, len(case.residuals)))
+    after = torch.stack([losses(reference.trained_without(*args, [i])) for i in range(len(case.residuals))])
+    assert error(linear.removal_effects(schedule), after - before) < TOLERANCE
+
+
+def test_predictions_equal_gradient_descent_step_by_step():
+    case = LINEAR_CASES[2]
+    rate, decay, rows = 0.5 / case.largest, 0.3, case.train_jacobian.flatten(0, 1)
+    w = torch.zeros(rows.shape[1], dtype=torch.float64)
+    for _ in range(50):
+        w = w - rate * (rows.T @ (rows @ w - case.residuals.flatten()) + decay * w)
+    expected = case.evaluation_outputs + torch.einsum("mkp,p->mk", case.evaluation_jacobian, w)
+    schedule = GradientDescent(rate, 50, decay, "discrete")
+    for linear in (from_jacobians(case), from_kernels(case)):
+        assert error(linear.predictions(schedule)[None], expected[None]) < 1e-12
+
+
+def test_the_block_size_changes_nothing(monkeypatch):
+    case, schedule = LINEAR_CASES[2], GradientDescent(0.01, 100)
+    whole = functional_sample_information(from_jacobians(case), schedule)
+    monkeypatch.setattr(linearized, "BLOCK_BYTES", 1)
+    seen = []
+    split = functional_sample_information(from_jacobians(case), schedule, progress=lambda *step: seen.append(step))
+    assert torch.allclose(split, whole, rtol=1e-12, atol=0)
+    assert seen[-1] == (11, 11, "leave-one-out")
+    assert len(seen) == 11
+
+
+def test_sigma_is_a_factor_and_must_be_positive():
+    linear, schedule = from_jacobians(LINEAR_CASES[0]), GradientDescent(0.01, 100)
+    one, two = (functional_sample_information(linear, schedule, sigma) for sigma in (1.0, 2.0))
+    assert torch.allclose(two * 4, one)
+    with pytest.raises(InputError, match="sigma must be positive"):
+        functional_sample_information(linear, schedule, 0.0)
+
+
+def test_bad_input_is_refused_in_a_sentence():
+    case = LINEAR_CASES[0]
+    linear, rows = from_jacobians(case), case.train_jacobian.flatten(0, 1)
+    with pytest.raises(InputError, match="stability limit"):
+        linear.predictions(GradientDescent(2.1 / case.largest, 10, dynamics="discrete"))
+    with pytest.raises(InputError, match="stability limit"):
+        linear.weight_changes(GradientDescent(2.1 / case.largest, math.inf, 1.0, dynamics="discrete"))
+    with pytest.raises(InputError, match="whole number of steps"):
+        GradientDescent(0.1, 2.5, dynamics="discrete")
+    with pytest.raises(InputError, match="learning rate must be a positive number"):
+        GradientDescent(math.nan, 2)
+    with pytest.raises(InputError, match=r"Kernels of 23 training and 7 evaluation examples"):
+        LinearizedModel.from_kernels(rows @ rows.T, rows @ rows.T, *case.sides)
+    with pytest.raises(InputError, match="Jacobians of 23 training"):
+        LinearizedModel.from_jacobians(case.train_jacobian[:5], case.evaluation_jacobian, *case.sides)
+    with pytest.raises(InputError, match="not finite"):
+        LinearizedModel.from_jacobians(case.train_jacobian * math.nan, case.evaluation_jacobian, *case.sides)
+    with pytest.raises(InputError, match="negative eigenvalues"):
+        LinearizedModel.from_kernels(-rows @ rows.T, case.evaluation_jacobian.flatten(0, 1) @ rows.T, *case.sides)
+    with pytest.raises(InputError, match="one-hot"):
+        LinearizedModel.from_jacobians(
+            case.train_jacobian, case.evaluation_jacobian, *case.sides[:2], torch.zeros(23), case.sides[3]
+        )
+    for group in ([], [1, 1], [23], [-1]):
+        with pytest.raises(InputError, match="group"):
+            linear.group_prediction_change(group, GradientDescent(0.01, 10))
+    with pytest.raises(InputError, match="at least one example must stay"):
+        linear.group_prediction_change(range(23), GradientDescent(0.01, 10))
+
+
+def test_float32_kernels_are_taken_with_their_rounding():
+    case = linear_case("float32", 30, 9, 2, 40, seed=9)
+    exact, schedule = from_jacobians(case), GradientDescent(0.5 / case.largest, 200)
+    rounded = LinearizedModel.from_jacobians(case.train_jacobian.float(), case.evaluation_jacobian.float(), *case.sides)
+    scores = [functional_sample_information(linear, schedule) for linear in (exact, rounded)]
+    assert torch.allclose(scores[1], scores[0], rtol=1e-4)

@@ -1,0 +1,111 @@
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+from attribution_core.errors import InputError
+from attribution_core.models import build_model
+from attribution_core.training import Recipe, as_outputs, batches, loss_values, train
+
+
+def problem(n=22, k=3):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(n, 5, generator=generator, dtype=torch.float64)
+    return inputs, torch.randint(k, (n,), generator=generator), build_model("mlp", k, (5,), hidden=[6]).double()
+
+
+RECIPE = Recipe(learning_rate=0.1, batch_size=8, epochs=3, weight_decay=0.01)
+
+
+def by_hand(model, inputs, labels, recipe, weights):
+    """The update rule written out: g = grad(mean loss) + weight_decay w; v = momentum v + g; w = w - rate v."""
+    velocity = [torch.zeros_like(p) for p in model.parameters()]
+    for step, batch in enumerate(batches(recipe, len(inputs))):
+        outputs = model(inputs[batch])
+        if recipe.loss == "mse":
+            losses = 0.5 * (outputs - F.one_hot(labels[batch], 3)).pow(2).sum(1)
+        else:
+            losses = F.cross_entropy(outputs, labels[batch], reduction="none")
+        gradients = torch.autograd.grad((weights[batch] * losses).sum() / len(batch), list(model.parameters()))
+        with torch.no_grad():
+            for p, v, g in zip(model.parameters(), velocity, gradients, strict=True):
+                v.mul_(recipe.momentum).add_(g + recipe.weight_decay * p)
+                p -= recipe.rate(step, recipe.steps(len(inputs))) * v
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_training_follows_the_update_rule(loss, schedule):
+    inputs, labels, model = problem()
+    other = build_model("mlp", 3, (5,), hidden=[6]).double()
+    recipe = RECIPE.model_copy(update={"loss": loss, "schedule": schedule})
+    weights = torch.linspace(0, 2, len(inputs), dtype=torch.float64)
+    train(model, (inputs, labels), recipe, sample_weights=weights)
+    by_hand(other, inputs, labels, recipe, weights)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(one, two, rtol=1e-10, atol=1e-12)
+
+
+def test_every_epoch_sees_every_example_once_in_a_seeded_order():
+    order = list(batches(RECIPE, 22))
+    assert [len(batch) for batch in order] == [8, 8, 6] * 3
+    epochs = [torch.cat(order[start : start + 3]) for start in (0, 3, 6)]
+    assert all(torch.equal(epoch.sort().values, torch.arange(22)) for epoch in epochs)
+    assert not torch.equal(epochs[0], epochs[1])
+    again = list(batches(RECIPE, 22))
+    assert all(torch.equal(one, two) for one, two in zip(order, again, strict=True))
+
+
+@pytest.mark.parametrize(("record", "steps"), [("none", []), ("checkpoints", [3, 6, 9]), ("every_step", range(1, 10))])
+def test_the_trajectory_is_recorded_and_saved(record, steps, tmp_path):
+    inputs, labels, model = problem()
+    seen = []
+    trajectory = train(model, TensorDataset(inputs, labels), RECIPE, record, progress=lambda *step: seen.append(step))
+    assert list(trajectory.checkpoints) == list(steps)
+    assert seen[-1] == (9, 9, "training, epoch 3 of 3")
+    assert len(trajectory.epoch_losses) == 3
+    trajectory.save(tmp_path / "trajectory")
+    final = load_file(tmp_path / "trajectory" / "final.safetensors")
+    assert all(torch.equal(final[name], value) for name, value in model.state_dict().items())
+    if len(trajectory.checkpoints):
+        last = load_file(tmp_path / "trajectory" / "step-0000009.safetensors")
+        assert all(torch.equal(final[name], last[name]) for name in final)
+
+
+def test_a_zero_weight_removes_an_example():
+    inputs, labels, model = problem()
+    other = build_model("mlp", 3, (5,), hidden=[6]).double()
+    weights = torch.ones(22, dtype=torch.float64)
+    weights[4] = 0
+    train(model, (inputs, labels), RECIPE, sample_weights=weights)
+    spoilt = inputs.clone()
+    spoilt[4] = 100.0
+    train(other, (spoilt, labels), RECIPE, sample_weights=weights)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_bad_input_is_refused_in_a_sentence():
+    inputs, labels, model = problem()
+    with pytest.raises(InputError, match=r"sample_weights must be \[22\]"):
+        train(model, (inputs, labels), RECIPE, sample_weights=torch.ones(3))
+    with pytest.raises(InputError, match="Training diverged in epoch"):
+        train(model, (inputs, labels), RECIPE.model_copy(update={"learning_rate": 1e200, "loss": "mse"}))
+    with pytest.raises(InputError, match="at least one"):
+        train(model, (inputs[:0], labels[:0]), RECIPE)
+    with pytest.raises(ValidationError):
+        Recipe(learning_rate=-1)
+
+
+def test_losses_and_targets():
+    outputs = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    labels = torch.tensor([0, 0])
+    assert torch.allclose(loss_values(outputs, labels, "mse"), torch.tensor([0.5, 1.0]))
+    assert torch.allclose(loss_values(outputs, labels, "cross_entropy"), torch.tensor([0.1269, 1.3133]), atol=1e-4)
+    one = loss_values(torch.tensor([[2.0]]), torch.tensor([1]), "cross_entropy")
+    assert torch.allclose(one, torch.tensor([0.1269]), atol=1e-4)
+    assert as_outputs(torch.tensor([0, 1]), 1).tolist() == [[0.0], [1.0]]
+    assert as_outputs(torch.tensor([0.5, 1.5]), 1).tolist() == [[0.5], [1.5]]
+    with pytest.raises(InputError, match="classes"):
+        as_outputs(torch.tensor([0.5, 1.5]), 2)
