@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 from samplescope_app import state
-from samplescope_app.components.gallery import gallery
+from samplescope_app.components.gallery import OnPressed, gallery
 from samplescope_app.text import format_percentile, format_score, plain, score_help
 
 from attribution_core.runs import MEASURES, Run
@@ -100,8 +100,8 @@ def decision_keys(run: Run, row: dict[str, Any]) -> dict[str, str]:
     return keys
 
 
-def decision_buttons(run: Run, row: dict[str, Any], key: str, skippable: bool = False) -> str | None:
-    """Buttons for the same actions as the keys; returns the action that was clicked."""
+def decision_buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed, skippable: bool = False) -> None:
+    """Buttons for the same actions as the keys."""
     buttons = [("drop", "Drop `d`", "close", "secondary"), ("keep", "Keep `k`", "check", "secondary")]
     if row["predicted"] != row["label"]:
         name = plain(row["predicted_name"])
@@ -109,23 +109,35 @@ def decision_buttons(run: Run, row: dict[str, Any], key: str, skippable: bool = 
     buttons.append(("undo", "Undo `u`", "undo", "tertiary"))
     if skippable:
         buttons.append(("skip", "Skip `s`", "skip_next", "tertiary"))
-    clicked = None
+    ids = [row["id"]]
     with st.container(horizontal=True, gap="small"):
-        for position, (action, label, icon, kind) in enumerate(buttons):
-            if st.button(label, icon=f":material/{icon}:", key=f"{key} {position} of {len(buttons)}", type=kind):
-                clicked = action
-    return _class_buttons(run, row, key) or clicked
+        for action, label, icon, kind in buttons:
+            st.button(
+                label,
+                icon=f":material/{icon}:",
+                key=f"{key} {action}",
+                type=kind,
+                on_click=act,
+                args=(action, ids),
+            )
+    _class_buttons(run, row, key, act)
 
 
-def _class_buttons(run: Run, row: dict[str, Any], key: str) -> str | None:
+def _class_buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> None:
     """One button a class while each has a digit of its own, else a menu."""
+    ids = [row["id"]]
     st.caption("Relabel as")
     if len(run.class_names) <= _MOST_DIGITS:
         with st.container(horizontal=True, gap="xsmall"):
             for label, name in enumerate(run.class_names):
-                if st.button(f"{plain(name)} `{label}`", key=f"{key} as {label}", disabled=label == row["label"]):
-                    return f"relabel {label}"
-        return None
+                st.button(
+                    f"{plain(name)} `{label}`",
+                    key=f"{key} as {label}",
+                    disabled=label == row["label"],
+                    on_click=act,
+                    args=(f"relabel {label}", ids),
+                )
+        return
     others = [label for label in range(len(run.class_names)) if label != row["label"]]
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         label = st.selectbox(
@@ -136,20 +148,23 @@ def _class_buttons(run: Run, row: dict[str, Any], key: str) -> str | None:
             key=f"{key} menu {row['id']}",
             label_visibility="collapsed",
         )
-        if st.button("Relabel", icon=":material/swap_horiz:", key=f"{key} menu button"):
-            return f"relabel {label}"
-    return None
+        st.button(
+            "Relabel",
+            icon=":material/swap_horiz:",
+            key=f"{key} menu button",
+            on_click=act,
+            args=(f"relabel {label}", ids),
+        )
 
 
-def apply(run: Run, row: dict[str, Any], action: str) -> None:
-    """Carries out an action from :func:`decision_keys` on one example; undo is about this example alone."""
+def decide(run: Run, action: str, ids: list[str]) -> None:
+    """Carries out keep, drop or "relabel LABEL" on one example."""
     verb, _, label = action.partition(" ")
-    if verb == "undo":
-        state.undo(run, row["id"])
-    elif verb == "relabel" and int(label) == row["label"]:
-        state.decide(run, [row["id"]], "keep")  # its own label: that is what keep means
+    in_data = run.examples.loc[run.examples["id"] == ids[0], "label"]
+    if verb == "relabel" and int(label) == in_data.iloc[0]:
+        state.decide(run, ids, "keep")  # its own label: that is what keep means
     else:
-        state.decide(run, [row["id"]], verb, int(label) if label else None)
+        state.decide(run, ids, verb, int(label) if label else None)
 
 
 def typical_strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pandas as pd
@@ -78,23 +79,26 @@ def _results(run: Run) -> None:
         return
     page = _page(chosen, len(listed))
     tiles = listed.iloc[page * _TILES : (page + 1) * _TILES]
-    grid, panel = st.columns([7, 2], gap="large")
+    grid, panel = st.columns([5, 2], gap="large")
     with grid:
         answer = gallery(
-            run, tiles, chosen.score, key="browse grid", name="Training examples", keys=_KEYS, selectable=True
+            run,
+            tiles,
+            chosen.score,
+            key="browse grid",
+            name="Training examples",
+            keys=_KEYS,
+            on_pressed=functools.partial(_act, run),
+            selectable=True,
         )
         _pager(page, len(listed))
     with panel:
-        bulk = _side_panel(run, tiles, answer, chosen.score)
+        _side_panel(run, tiles, answer, chosen.score)
     if answer.opened is not None:
         state.open_example(run, answer.opened)
-    action, ids = (answer.action, answer.action_ids) if answer.action else (bulk, answer.selected)
-    if action is not None and ids:
-        _apply(run, action, ids)
-        st.rerun(scope="fragment")
 
 
-def _apply(run: Run, action: str, ids: list[str]) -> None:
+def _act(run: Run, action: str, ids: list[str]) -> None:
     if action == "undo":
         state.undo(run)
     else:
@@ -147,25 +151,27 @@ def _page_button(label: str, icon: str, target: int, disabled: bool) -> None:
     st.button(label, icon=f":material/{icon}:", key=f"browse {label}", disabled=disabled, on_click=turn)
 
 
-def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> str | None:
+def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> None:
     """Bulk actions for the selection, and details of the focused tile."""
-    clicked = None
     if answer.selected:
         st.markdown(f"**{len(answer.selected)} selected**")
         with st.container(horizontal=True):
-            if st.button("Drop `d`", icon=":material/close:"):
-                clicked = "drop"
-            if st.button("Keep `k`", icon=":material/check:"):
-                clicked = "keep"
+            for action, icon, letter in (("drop", "close", "d"), ("keep", "check", "k")):
+                st.button(
+                    f"{action.capitalize()} `{letter}`",
+                    icon=f":material/{icon}:",
+                    on_click=_act,
+                    args=(run, action, answer.selected),
+                )
     shown = answer.focused or (answer.selected[-1] if answer.selected else None)
     if shown is None:
         st.caption(
             "Click a tile to open it. Arrow keys move, **enter** opens, **space** or ctrl-click selects, **d** drops, "
             "**k** keeps, **u** takes the last decision back."
         )
-        return clicked
+        return
     row = tiles[tiles["id"] == shown].iloc[0].to_dict()
-    picture(run, row, score, key="browse picture", size=260, keys={})
+    picture(run, row, score, key="browse picture", size=260)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(row['id'])}**", width="content")
         parts.decision_badge(row)
@@ -173,7 +179,6 @@ def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> st
     parts.score_table(run, row)
     if st.button("Open", icon=":material/open_in_full:"):
         state.open_example(run, row["id"])
-    return clicked
 
 
 main()

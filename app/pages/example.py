@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 from samplescope_app import parts, state
-from samplescope_app.components.gallery import picture
+from samplescope_app.components.gallery import OnPressed, picture
 from samplescope_app.text import plain
 
 from attribution_core.runs import Run
@@ -36,44 +37,60 @@ def main() -> None:
 
 
 def _draw(run: Run, row: dict[str, Any], listed: pd.DataFrame, score: str) -> None:
-    position = int((listed["row"].to_numpy() == row["row"]).argmax())
-    step = _navigation(row, position, len(listed))
+    act = functools.partial(_act, run, listed["id"])
+    _navigation(run, row, listed["id"], act)
     image, about = st.columns([5, 6], gap="large")
     with image:
         keys = parts.decision_keys(run, row) | _STEP_KEYS
-        pressed = picture(run, row, score, key=f"picture {row['id']}", size=560, keys=keys)
+        picture(run, row, score, key="example picture", size=560, keys=keys, on_pressed=act)
     with about:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.subheader(plain(row["id"]), anchor=False, width="content")
             parts.decision_badge(row)
         parts.label_lines(run, row)
         parts.score_table(run, row)
-        clicked = parts.decision_buttons(run, row, "example")
+        parts.decision_buttons(run, row, "example", act)
     parts.typical_strips(run, row, score, "example")
-    action = step or clicked or pressed.action
-    if action in ("previous", "next", "back"):
-        _step(run, listed, position, action)
-    elif action is not None:
-        parts.apply(run, row, action)
-        st.rerun()
 
 
-def _navigation(row: dict[str, Any], position: int, total: int) -> str | None:
+def _navigation(run: Run, row: dict[str, Any], listed: pd.Series, act: OnPressed) -> None:
+    position, total = _position(listed, row["id"]), len(listed)
     with st.container(horizontal=True, vertical_alignment="center"):
         back = st.button("Back to grid `b`", icon=":material/grid_view:", type="tertiary")
         st.space("stretch")
         st.caption(f"#{row['row']} · {position + 1:,} of {total:,}", width="content")
-        previous = st.button("Previous `←`", icon=":material/chevron_left:", disabled=position == 0)
-        following = st.button("Next `→`", icon=":material/chevron_right:", disabled=position == total - 1)
-    return "back" if back else "previous" if previous else "next" if following else None
-
-
-def _step(run: Run, listed: pd.DataFrame, position: int, action: str) -> None:
-    if action == "back":
+        for action, label, icon, end in (
+            ("previous", "Previous `←`", "chevron_left", 0),
+            ("next", "Next `→`", "chevron_right", total - 1),
+        ):
+            st.button(
+                label,
+                icon=f":material/{icon}:",
+                key=f"example {action}",
+                disabled=position == end,
+                on_click=act,
+                args=(action, [row["id"]]),
+            )
+    # A callback can't leave the page, so the key for it is only noted there.
+    if st.session_state.pop("leave example", False) or back:
         state.go("browse", run)
-    target = position + (1 if action == "next" else -1)
-    if 0 <= target < len(listed):
-        state.open_example(run, listed["id"].iloc[target])
+
+
+def _act(run: Run, listed: pd.Series, action: str, ids: list[str]) -> None:
+    """Answers a key or a button; to step is to change the address of this same page."""
+    if action == "back":
+        st.session_state["leave example"] = True
+    elif action in ("previous", "next"):
+        target = _position(listed, ids[0]) + (1 if action == "next" else -1)
+        st.query_params["id"] = listed.iloc[min(max(target, 0), len(listed) - 1)]
+    elif action == "undo":
+        state.undo(run, ids[0])
+    else:
+        parts.decide(run, action, ids)
+
+
+def _position(listed: pd.Series, example_id: str) -> int:
+    return int((listed == example_id).to_numpy().argmax())
 
 
 main()

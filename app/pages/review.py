@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pandas as pd
@@ -39,7 +40,7 @@ def _queue(run: Run) -> None:
         _finished(run, len(undecided))
         return
     row = waiting.iloc[0].to_dict()
-    action = _suspect(run, row, score)
+    _suspect(run, row, score)
     upcoming = waiting.iloc[1 : 1 + _UPCOMING]
     if len(upcoming):
         st.caption("Up next")
@@ -47,9 +48,6 @@ def _queue(run: Run) -> None:
         if answer.opened is not None:
             state.open_example(run, answer.opened)
     parts.typical_strips(run, row, score, "review")
-    if action is not None:
-        _act(run, row, action, skipped)
-        st.rerun()
 
 
 def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
@@ -86,34 +84,33 @@ def _finished(run: Run, skipped: int) -> None:
         "Every suspect in this queue is decided or skipped: ask for more above, or export.", icon=":material/done_all:"
     )
     with st.container(horizontal=True):
-        if skipped and st.button(f"Go through the {skipped:,} skipped ones"):
-            st.session_state[f"skipped {run.id}"] = set()
-            st.rerun()
-        if st.button("Undo `u`", icon=":material/undo:", type="tertiary"):
-            state.undo(run)
-            st.rerun()
+        if skipped:
+            again = st.session_state[f"skipped {run.id}"].clear
+            st.button(f"Go through the {skipped:,} skipped ones", on_click=again)
+        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=state.undo, args=(run,))
 
 
-def _suspect(run: Run, row: dict[str, Any], score: str) -> str | None:
-    """The picture, what is known about it, and the ways to decide."""
+def _suspect(run: Run, row: dict[str, Any], score: str) -> None:
+    """The picture, what is known about it, and the ways to decide; the next suspect follows by itself."""
+    act = functools.partial(_act, run)
     image, about = st.columns([4, 5], gap="medium")
     with image:
         keys = parts.decision_keys(run, row) | {"s": "skip"}
-        pressed = picture(run, row, score, key=f"suspect {row['id']}", size=380, keys=keys)
+        picture(run, row, score, key="suspect", size=380, keys=keys, on_pressed=act)
     with about:
         st.markdown(f"**{plain(row['id'])}**")
         parts.label_lines(run, row)
         parts.score_table(run, row)
-    return parts.decision_buttons(run, row, "review", skippable=True) or pressed.action
+    parts.decision_buttons(run, row, "review", act, skippable=True)
 
 
-def _act(run: Run, row: dict[str, Any], action: str, skipped: set[str]) -> None:
+def _act(run: Run, action: str, ids: list[str]) -> None:
     if action == "skip":
-        skipped.add(row["id"])
+        st.session_state[f"skipped {run.id}"].update(ids)
     elif action == "undo":
         state.undo(run)  # the latest decision of all: the queue has moved on from the example it was about
     else:
-        parts.apply(run, row, action)
+        parts.decide(run, action, ids)
 
 
 def _decisions(run: Run) -> None:

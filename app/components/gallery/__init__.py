@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,21 +26,22 @@ _BADGES = {"keep": "✓ keep", "drop": "✕ drop", "relabel": "⇄"}
 _STATES = {"keep": "kept", "drop": "dropped", "relabel": "relabelled"}
 
 
+# Called with the action of a pressed key and the ids that it is about: the selected tiles, else the focused one.
+# It runs before the page does, so that the page is drawn once and not twice.
+OnPressed = Callable[[str, list[str]], None]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the user did in a gallery since the last run of the page.
 
     Attributes:
         opened: Id of the tile to open, "" for a mosaic, None when nothing was opened.
-        action: Value of the pressed key in ``keys``.
-        action_ids: The selected tiles, else the focused one, when the key was pressed.
         selected: Ids of the selected tiles.
         focused: Id of the tile with the keyboard focus.
     """
 
     opened: str | None = None
-    action: str | None = None
-    action_ids: list[str] = field(default_factory=list)
     selected: list[str] = field(default_factory=list)
     focused: str | None = None
 
@@ -55,6 +56,7 @@ def gallery(
     layout: Literal["grid", "strip"] = "grid",
     size: int = 104,
     keys: dict[str, str] | None = None,
+    on_pressed: OnPressed | None = None,
     selectable: bool = False,
     captions: bool = True,
 ) -> Answer:
@@ -68,7 +70,8 @@ def gallery(
         name: What the grid is called for a screen reader.
         layout: A grid that wraps, or one strip that scrolls.
         size: Width of a tile in pixels; in a grid the least width.
-        keys: Key -> action, answered for the focused or selected tiles.
+        keys: Key -> action.
+        on_pressed: What to do about the actions.
         selectable: Whether tiles can be selected, and the focused one is reported.
         captions: Whether score, label and prediction stand below each image.
 
@@ -86,22 +89,31 @@ def gallery(
         "selectable": selectable,
         "reports_focus": selectable,
     }
-    return _mount(data, key, {row["id"] for row in data["items"]})
+    return _mount(data, key, {row["id"] for row in data["items"]}, on_pressed)
 
 
-def picture(run: Run, row: dict[str, Any], score: str, *, key: str, size: int, keys: dict[str, str]) -> Answer:
-    """Draws one training example large; ``keys`` answer wherever the focus is on the page."""
+def picture(
+    run: Run,
+    row: dict[str, Any],
+    score: str,
+    *,
+    key: str,
+    size: int,
+    keys: dict[str, str] | None = None,
+    on_pressed: OnPressed | None = None,
+) -> None:
+    """Draws one training example large; its keys answer wherever the focus is on the page."""
     data = {
         "items": [_item(run, row, score)],
         "layout": "picture",
         "name": "",
         "size": size,
-        "keys": keys,
+        "keys": keys or {},
         "page_keys": True,
         "selectable": False,
         "reports_focus": False,
     }
-    return _mount(data, key, {row["id"]})
+    _mount(data, key, {row["id"]}, on_pressed)
 
 
 def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
@@ -136,20 +148,23 @@ def _item(run: Run, row: dict[str, Any], score: str) -> dict[str, Any]:
     }
 
 
-def _mount(data: dict[str, Any], key: str, ids: set[str]) -> Answer:
+def _mount(data: dict[str, Any], key: str, ids: set[str], on_pressed: OnPressed | None = None) -> Answer:
+    def pressed() -> None:
+        # A key pressed while the page was changing may belong to a component that is gone.
+        state = st.session_state.get(key)
+        if state is not None and state.pressed and on_pressed is not None:
+            on_pressed(state.pressed["action"], state.pressed["ids"])
+
     result = _component(
         key=key,
         data=data,
         on_opened_change=_nothing,
-        on_pressed_change=_nothing,
+        on_pressed_change=pressed,
         on_selected_change=_nothing,
         on_focused_change=_nothing,
     )
-    pressed = result.pressed or {}
     return Answer(
         opened=result.opened["id"] if result.opened else None,
-        action=pressed.get("action"),
-        action_ids=list(pressed.get("ids", [])),
         # What was selected or focused before the tiles changed is no longer on the page.
         selected=[id_ for id_ in result.selected or [] if id_ in ids],
         focused=result.focused if result.focused in ids else None,

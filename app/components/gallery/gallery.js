@@ -23,11 +23,12 @@ export default function (component) {
     build(view, sameTiles);
     if (hadFocus) focusTile(view, view.focused);
   }
-  const onKey = (event) => pressed(view, event);
+  view.listening?.abort(); // this function runs at every redraw, and must not leave a listener behind each time
+  view.listening = new AbortController();
   // Page-wide keys are caught before Streamlit sees them: it has "r" and "c" for itself.
   const target = data.page_keys ? document : root;
-  target.addEventListener("keydown", onKey, true);
-  return () => target.removeEventListener("keydown", onKey, true);
+  target.addEventListener("keydown", (event) => pressed(view, event), { capture: true, signal: view.listening.signal });
+  return () => view.listening.abort();
 }
 
 function build(view, sameTiles) {
@@ -159,13 +160,13 @@ function markSelected(view) {
 // One message at a time: a second key press before the answer would hit the picture that is about to go.
 function send(view, name, value) {
   const now = performance.now();
-  if (now - view.busy < 1500) return;
+  if (now - view.busy < 800) return;
   view.busy = now;
   view.component.setTriggerValue(name, value);
 }
 
 function pressed(view, event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
+  if (!view.root.isConnected || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
   const { data } = view;
   const action = data.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (action) {
