@@ -1,1 +1,59 @@
-"""SampleScope: what does each training example do?"""
+"""SampleScope: what does each training example do?
+
+    import attribution_core as ac
+
+Names load on first use, so that a program which only reads runs does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attribution_core.datasets import open_dataset
+    from attribution_core.errors import InputError
+    from attribution_core.methods.gradient_descent import GradientDescent
+    from attribution_core.methods.linearize import linearize
+    from attribution_core.methods.linearized import LinearizedModel
+    from attribution_core.methods.unique_information import functional_sample_information
+    from attribution_core.models import build_model
+    from attribution_core.runs import Run
+    from attribution_core.score import ScoreConfig, score
+    from attribution_core.training import Recipe, train
+
+_HOMES = {
+    "GradientDescent": "methods.gradient_descent",
+    "InputError": "errors",
+    "LinearizedModel": "methods.linearized",
+    "Recipe": "training",
+    "Run": "runs",
+    "ScoreConfig": "score",
+    "build_model": "models",
+    "functional_sample_information": "methods.unique_information",
+    "linearize": "methods.linearize",
+    "open_dataset": "datasets",
+    "score": "score",
+    "train": "training",
+}
+
+__all__ = [
+    "GradientDescent",
+    "InputError",
+    "LinearizedModel",
+    "Recipe",
+    "Run",
+    "ScoreConfig",
+    "build_model",
+    "functional_sample_information",
+    "linearize",
+    "open_dataset",
+    "score",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,7 +1,6 @@
 """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels."""
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from attribution_core.datasets.images import ArrayImage
 from attribution_core.datasets.listing import Examples, Listing
@@ -11,6 +10,8 @@ _LARGEST_VALUE = 16
 
 def read() -> Listing:
     """The digits as scikit-learn ships them, without splits."""
+    from sklearn.datasets import load_digits  # here: importing it takes a second, and few open the digits
+
     digits = load_digits()
     pixels = np.rint(digits.images * (255 / _LARGEST_VALUE)).astype(np.uint8)
     ids = [f"digits-{row:04d}" for row in range(len(pixels))]

@@ -1,0 +1,234 @@
+"""The command ``samplescope``."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from attribution_core.errors import InputError
+from attribution_core.runs import MEASURES, Run
+
+app = typer.Typer(
+    help="SampleScope: what does each training example do?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out, err = Console(), Console(stderr=True)
+
+Out = Annotated[Path | None, typer.Option("--out", help="The run's directory; by default runs/NAME.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="By default a free one from 8501 up.")]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
+
+
+class ExportFormat(StrEnum):
+    """Forms that ``export`` writes."""
+
+    csv = "csv"
+    parquet = "parquet"
+    folder = "folder"
+
+
+class Bars:
+    """Shows every activity that reports (done, total, what) as a line with a bar; a context manager."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=err
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Report that ``done`` of ``total`` steps of the activity ``what`` are done."""
+        name = what.partition(",")[0]  # "training, epoch 3 of 20" goes on in the line of "training"
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(escape(what), total=total)
+        self._progress.update(self._tasks[name], completed=done, total=total, description=escape(what))
+
+
+@app.command()
+def demo(
+    out_: Out = None,
+    port: Port = 0,
+    no_browser: NoBrowser = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Only score; do not open the app.")] = False,
+) -> None:
+    """Score the demo dataset (Fashion-MNIST with 5% wrong labels planted) and open the app."""
+    from attribution_core.score import ScoreConfig
+
+    run = _score(ScoreConfig(data="fashion-demo", out=out_))
+    if not no_open:
+        _serve(run.path, port, no_browser)
+
+
+@app.command()
+def score(
+    data: Annotated[str, typer.Argument(help="A path, or a name that `samplescope datasets` lists.")],
+    model: Annotated[str, typer.Option(help="linear, mlp, lenet5, cnn4, or auto.")] = "auto",
+    out_: Out = None,
+    hidden: Annotated[list[int] | None, typer.Option(help="A hidden size of mlp; repeat for more layers.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=4, max=1024, help="Resize to this side, in pixels.")] = None,
+    epochs: Annotated[int, typer.Option(min=0, help="Passes over the data.")] = 20,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of SGD with momentum 0.9.")] = 0.05,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    parameters: Annotated[
+        str, typer.Option(help="What F-SI linearises: head (trained features), all (initial weights), or a regex.")
+    ] = "head",
+    dimension: Annotated[int, typer.Option(min=1, help="Coordinates kept of each tensor when sketched.")] = 2000,
+    steps: Annotated[float, typer.Option(min=0, help="Training time of the linearised model; inf for the end.")] = 1000,
+    weight_decay: Annotated[float, typer.Option(min=0, help="Of the linearised model, in mean squared norms.")] = 0.0,
+    max_train: Annotated[int | None, typer.Option(min=2, help="Score a stratified subset of this size.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a model on DATA and score every training example; run it again to go on after an interruption."""
+    from attribution_core.score import ScoreConfig
+    from attribution_core.training import Recipe
+
+    recipe = Recipe(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size)
+    run = _score(
+        ScoreConfig(
+            data=data, out=out_, model=model, hidden=tuple(hidden or ()), image_size=image_size, recipe=recipe,
+            parameters=parameters, dimension=dimension, steps=steps, weight_decay=weight_decay, seed=seed,
+            max_train=max_train, device=device,
+        )
+    )  # fmt: skip
+    out.print(f"Look at it:  samplescope open {escape(str(run.path))}", soft_wrap=True)
+
+
+@app.command("open")
+def open_(
+    run: Annotated[Path, typer.Argument(help="A run's directory, or a folder of runs.")],
+    port: Port = 0,
+    no_browser: NoBrowser = False,
+) -> None:
+    """Open a run in the browser, on this machine only."""
+    _serve(run, port, no_browser)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    format_: Annotated[ExportFormat, typer.Option("--format", help="csv: the list; parquet, folder: the images too.")],
+    out_: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
+) -> None:
+    """Write the dataset with your decisions applied; the source is never touched."""
+    from attribution_core.runs.export import export_run
+
+    with Bars() as bars:
+        summary = export_run(Run.open(run), format_.value, out_, progress=bars, data=data)
+    out.print(
+        f"Kept {summary.kept:,} training examples ({summary.relabelled:,} relabelled), dropped {summary.dropped:,}: "
+        f"{escape(str(summary.path))}",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def methods() -> None:
+    """List the measures: definition, unit, equation and source."""
+    for measure in MEASURES.values():
+        out.print(f"[bold]{measure.name}[/bold]  {escape(measure.title)} ({measure.unit or 'no unit'})")
+        out.print(f"  {escape(measure.definition)}", highlight=False)
+        out.print(f"  {escape(measure.equation)}", highlight=False)
+        out.print(f"  {escape(measure.paper or 'comes with every run')}\n", highlight=False)
+
+
+@app.command()
+def datasets() -> None:
+    """List the datasets that open by name; any other is opened by its path."""
+    from attribution_core.datasets import KNOWN
+
+    table = Table("name", "what", "licence", "source")
+    for known in KNOWN:
+        table.add_row(known.name, known.description, known.licence, known.source)
+    out.print(table)
+    out.print("By path: a folder of class folders, Parquet with image and label columns, or IDX files.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments without the program's name; the process's own by default. ``--debug`` anywhere shows tracebacks.
+
+    Returns:
+        0; 2 for bad input, told in one sentence; 1 for a fault of ours; 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        result = app([each for each in arguments if each != "--debug"], standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except KeyboardInterrupt:
+        err.print("Stopped. The same command goes on where it was.")
+        return 130
+    except Exception as error:  # the last resort: one sentence for a person, a traceback for who asks for it
+        if debug:
+            raise
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, InputError):
+        err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        return 2
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = f"{where}: {first['msg']}, but {first['input']!r} was given."
+        err.print(f"[red]Error:[/red] {escape(message)}", soft_wrap=True, highlight=False)
+        return 2
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the option parser
+        err.print(f"[red]Error:[/red] {escape(error.format_message())} Try --help.", soft_wrap=True, highlight=False)
+        return 2
+    message = f"Something went wrong that should not ({type(error).__name__}: {error}); --debug shows where."
+    err.print(f"[red]Error:[/red] {escape(message)}", soft_wrap=True, highlight=False)
+    return 1
+
+
+def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa: F821 - imported where it is needed
+    from attribution_core.score import score as score_
+
+    with Bars() as bars:
+        run = score_(config, bars)
+    metrics, details = run.manifest.metrics, run.manifest.details["fsi"]
+    out.print(
+        f"[bold]{escape(run.title)}[/bold]: {len(run.examples):,} training examples scored. Test accuracy "
+        f"{metrics['test_accuracy']:.1%}; F-SI by {escape(details['route'])}.",
+        soft_wrap=True,
+        highlight=False,
+    )
+    return run
+
+
+def _serve(path: Path, port: int, no_browser: bool) -> None:
+    """Start the app as a process of its own: the core does not know it."""
+    command = [sys.executable, "-m", "samplescope_app.serve", str(path)]
+    command += ["--port", str(port)] if port else []
+    command += ["--no-browser"] if no_browser else []
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
+
+import attribution_core as ac
+from attribution_core.errors import InputError
+from attribution_core.runs import Run
+from attribution_core.score import ScoreConfig, score
+from attribution_core.training import Recipe
+
+QUICK = Recipe(epochs=2)
+
+
+def quick(tmp_path, **options) -> ScoreConfig:
+    return ScoreConfig(**{"data": "digits", "out": tmp_path / "run", "hidden": (32,), "recipe": QUICK, **options})
+
+
+def test_fsi_finds_the_planted_labels_of_the_demo(demo_run):
+    examples = demo_run.examples
+    changed = examples["original_label"] != examples["label_name"]
+    area = roc_auc_score(changed, examples["fsi"])
+    print(f"\nArea under the ROC curve of F-SI for 'label was changed': {area:.4f} ({changed.sum()} of {len(changed)})")
+    assert changed.sum() == 100
+    assert area >= 0.95
+
+
+def test_the_demo_run_is_whole(demo_run):
+    examples, held_out, manifest = demo_run.examples, demo_run.evaluation, demo_run.manifest
+    assert demo_run.status == "complete"
+    assert manifest.measures == ["fsi"]
+    assert (len(examples), len(held_out)) == (2000, 2000)
+    assert held_out["split"].value_counts().to_dict() == {"validation": 1000, "test": 1000}
+    assert examples["fsi"].gt(0).all()
+    assert np.isfinite(examples["fsi"]).all()
+    assert any("changed on purpose" in note for note in manifest.dataset.notes)
+    assert manifest.metrics["test_accuracy"] > 0.8
+    data, media_type = demo_run.thumbnail("train", 7)
+    assert media_type == "image/png"
+    assert data.startswith(b"\x89PNG")
+
+
+def test_the_tables_hold_the_trained_models_predictions(demo_run):
+    splits = ac.open_dataset("fashion-demo")
+    model = ac.build_model("mlp", 10, (1, 28, 28))
+    model.load_state_dict(load_file(demo_run.path / "model" / "final.safetensors"))
+    pixels = np.stack([np.asarray(splits.train[i][0], dtype=np.float64) for i in range(len(splits.train))]) / 255
+    inputs = torch.from_numpy((pixels - pixels.mean()) / pixels.std()).float()[:, None]
+    probabilities = model(inputs).softmax(dim=1).detach().numpy()
+    examples = demo_run.examples
+    own = probabilities[np.arange(2000), examples["label"]]
+    assert np.allclose(-np.log(own), examples["loss"], atol=1e-3)
+    assert np.allclose(probabilities.max(axis=1), examples["confidence"], atol=1e-4)
+    assert (examples["correct"] == (examples["predicted"] == examples["label"])).all()
+    assert ((examples["margin"] > 0) == examples["correct"]).all()
+    assert examples["id"].tolist() == splits.train.ids
+
+
+def test_fsi_of_the_head_equals_training_the_head_again(tmp_path):
+    """Removal of three examples, by a fresh ridge regression of each on the run's own trained features."""
+    run = score(quick(tmp_path, steps=math.inf, weight_decay=0.5, max_train=200))
+    splits = ac.open_dataset("digits", max_train=200)
+    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,))
+    model.load_state_dict(load_file(run.path / "model" / "final.safetensors"))
+
+    def images(split):
+        return np.stack([np.asarray(split[i][0], dtype=np.float64) for i in range(len(split))]) / 255
+
+    train, validation = images(splits.train), images(splits.validation)
+    mean, std = train.mean(), train.std()
+
+    def features(pixels):
+        hidden = model[:-1](torch.from_numpy((pixels - mean) / std).float()[:, None]).detach().double().numpy()
+        return np.concatenate([hidden, np.ones((len(hidden), 1))], axis=1)
+
+    x, z, y = features(train), features(validation), np.eye(10)[splits.train.labels]
+    decay = 0.5 * np.square(x).sum(axis=1).mean() * np.eye(x.shape[1])
+
+    def predictions(kept):
+        return z @ np.linalg.solve(x[kept].T @ x[kept] + decay, x[kept].T @ y[kept])
+
+    everyone = np.arange(len(x))
+    for i in (0, 17, 133):
+        change = predictions(everyone) - predictions(np.delete(everyone, i))
+        expected = np.square(change).sum(axis=1).mean() / 2
+        assert run.examples["fsi"][i] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "route"),
+    [("all", "random coordinates"), ("^3", "3 parameters, exact"), ("head", "the head, retrained")],
+)
+def test_each_route_is_said_in_the_run(tmp_path, parameters, route, monkeypatch):
+    monkeypatch.setattr(sys.modules["attribution_core.score"], "EXACT_SIZE", 1000)
+    run = score(quick(tmp_path, parameters=parameters, dimension=50, max_train=150))
+    assert route in run.manifest.details["fsi"]["route"]
+    assert np.isfinite(run.examples["fsi"]).all()
+
+
+def test_scoring_is_repeatable_and_goes_on_without_repeating(tmp_path):
+    first = score(quick(tmp_path))
+    started = first.manifest.stages["training"].started
+    again = score(quick(tmp_path))
+    assert again.manifest.stages["training"].started == started
+    other = score(quick(tmp_path, out=tmp_path / "other"))
+    pd.testing.assert_frame_equal(first.examples, other.examples)
+
+
+def test_a_run_killed_at_any_moment_goes_on(tmp_path):
+    whole = score(quick(tmp_path, out=tmp_path / "whole"))
+    script = (
+        "from attribution_core.score import ScoreConfig, score; from attribution_core.training import Recipe;"
+        f"score(ScoreConfig(data='digits', out={str(tmp_path / 'cut')!r}, hidden=(32,), recipe=Recipe(epochs=2)),"
+        "lambda done, total, what: print(what, flush=True))"
+    )
+    for word in ("thumbnails", "training", "leave-one-out"):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        for line in process.stdout:
+            if word in line:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+        process.wait()
+        process.stdout.close()
+    assert Run.open(tmp_path / "cut").manifest.stages["training"].status == "done"
+    finished = score(quick(tmp_path, out=tmp_path / "cut"))
+    pd.testing.assert_frame_equal(finished.examples, whole.examples)
+
+
+def test_another_configuration_or_other_data_are_refused(tmp_path):
+    folder = tmp_path / "images"
+    generator = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = generator.integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    score(quick(tmp_path, data=str(folder)))
+    with pytest.raises(InputError, match="holds a run of another configuration"):
+        score(quick(tmp_path, data=str(folder), seed=1))
+    Image.new("L", (8, 8)).save(folder / "a" / "0.png")
+    with pytest.raises(InputError, match="has changed since"):
+        score(quick(tmp_path, data=str(folder)))
+
+
+def test_group_columns_never_hide_our_own(tmp_path):
+    splits = ac.open_dataset("digits")
+    rows = [{"image": {"bytes": _png(splits.train[i][0]), "path": f"{i}.png"}, "label": i % 2, "loss": i, "fsi": 1.0,
+             "camera": "x"} for i in range(60)]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(tmp_path / "data.parquet")
+    examples = score(quick(tmp_path, data=str(tmp_path / "data.parquet"))).examples
+    assert {"loss", "loss_in_data", "fsi", "fsi_in_data", "camera"} <= set(examples.columns)
+    assert examples["fsi_in_data"].eq(1.0).all()
+
+
+def test_the_function_and_the_module_share_a_name(tmp_path):
+    import attribution_core.score
+
+    assert attribution_core.score(quick(tmp_path, max_train=50)).status == "complete"
+    assert ac.score is attribution_core.score
+    code = "import attribution_core as ac; ac.ScoreConfig; print(callable(ac.score))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "True"
+
+
+def test_reading_runs_does_not_wait_for_torch():
+    code = "import sys, attribution_core.runs; print('torch' in sys.modules)"
+    start = time.perf_counter()
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+    assert time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": "nowhere"}, "nothing is there"),
+        ({"model": "resnet"}, "There is no model"),
+        ({"model": "cnn4", "hidden": ()}, "pixels a side"),
+        ({"parameters": "nothing_like_it"}, "No parameter's name matches"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+    ],
+)
+def test_bad_options_are_refused_in_a_sentence(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        score(quick(tmp_path, **options))
+
+
+def _png(image):
+    import io
+
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
