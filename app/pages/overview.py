@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 from samplescope_app import figures, parts, state
 from samplescope_app.components.gallery import gallery
-from samplescope_app.text import plain, score_help, score_title
+from samplescope_app.text import format_score, plain, score_help, score_title
 
 from attribution_core.runs import MEASURES, Run
 
@@ -149,7 +149,8 @@ def _meaning(run: Run, score: str) -> None:
     st.markdown(score_help(score))
     details = run.manifest.details.get(score, {})
     if details:
-        st.caption(" · ".join(f"{plain(name.replace('_', ' '))}: {plain(value)}" for name, value in details.items()))
+        shown = {name: format_score(value) if isinstance(value, float) else value for name, value in details.items()}
+        st.caption(" · ".join(f"{plain(name.replace('_', ' '))}: {plain(value)}" for name, value in shown.items()))
 
 
 main()

@@ -71,7 +71,7 @@ def _progress(run: Run) -> str:
     """The measures of a whole run, else how far it came."""
     if run.status == "complete":
         titles = [MEASURES[name].title for name in run.manifest.measures if name in MEASURES]
-        return f"Scores: {', '.join(titles) or 'none yet, only loss, margin and confidence'}"
+        return f"Scores: {', '.join(titles)}"
     failed = [
         f"{name} failed: {stage.message}" for name, stage in run.manifest.stages.items() if stage.status == "failed"
     ]

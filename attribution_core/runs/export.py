@@ -5,6 +5,7 @@ Imported as ``attribution_core.runs.export`` and not with the package, since onl
 
 from __future__ import annotations
 
+import csv
 import json
 import platform
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ import pandas as pd
 
 from attribution_core.datasets import Splits, open_dataset
 from attribution_core.errors import InputError
+from attribution_core.progress import Progress
 from attribution_core.runs.export_images import write_folder, write_parquet
 from attribution_core.runs.files import now, written_atomically
 from attribution_core.runs.safe_names import safe_cells
 from attribution_core.runs.store import Run
-from attribution_core.runs.thumbnails import Progress
 
 Format = Literal["csv", "parquet", "folder"]
 SUFFIXES: dict[Format, str] = {"csv": ".csv", "parquet": ".parquet", "folder": ".zip"}
@@ -71,7 +72,8 @@ def export_run(
     provenance = _provenance(run, format, summary, table)
     if format == "csv":
         with written_atomically(out) as partial:
-            _csv_frame(run, table).to_csv(partial, index=False)
+            # Texts are quoted always: a lone return inside one would else end the row.
+            _csv_frame(run, table).to_csv(partial, index=False, quoting=csv.QUOTE_NONNUMERIC)
     else:
         splits = _reopen(run, data, progress)
         write = write_parquet if format == "parquet" else write_folder

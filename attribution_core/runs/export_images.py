@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -15,8 +16,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from attribution_core.datasets import Dataset, Splits
+from attribution_core.progress import Progress, reported
 from attribution_core.runs.safe_names import UniqueNames
-from attribution_core.runs.thumbnails import Progress
 
 _ROWS_IN_GROUP = 500
 _SUFFIXES = {
@@ -47,14 +48,15 @@ def write_parquet(
     rows = _rows(splits, table)
     schema = _huggingface_schema(rows, splits.train.class_names, provenance)
     names = UniqueNames()
+    entries = zip(rows["split"], rows["position"], rows["id"], strict=True)
+    reporting = reported(entries, len(rows), "export", progress)
     with pq.ParquetWriter(path, schema) as writer:
         for start in range(0, len(rows), _ROWS_IN_GROUP):
             chunk = rows.iloc[start : start + _ROWS_IN_GROUP]
             images = []
-            for split, position, id_ in zip(chunk["split"], chunk["position"], chunk["id"], strict=True):
+            for split, position, id_ in itertools.islice(reporting, len(chunk)):
                 data, suffix = _encoded(getattr(splits, split), position)
                 images.append({"bytes": data, "path": names.take(_stem(id_), suffix)})
-                _report(progress, start + len(images), len(rows))
             columns: dict[str, Any] = {name: chunk[name] for name in schema.names if name != "image"}
             writer.write_table(pa.table({"image": images, **columns}, schema=schema))
 
@@ -78,12 +80,11 @@ def write_folder(
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo("provenance.json", _EPOCH), provenance)
         entries = zip(rows["split"], rows["position"], rows["id"], rows["label"], strict=True)
-        for done, (split, position, id_, label) in enumerate(entries, start=1):
+        for split, position, id_, label in reported(entries, len(rows), "export", progress):
             data, suffix = _encoded(getattr(splits, split), position)
             folder = f"{split}/{class_folders[label]}"
             name = names.setdefault(folder, UniqueNames()).take(_stem(id_), suffix)
             archive.writestr(zipfile.ZipInfo(f"{folder}/{name}", _EPOCH), data)
-            _report(progress, done, len(rows))
 
 
 def _rows(splits: Splits, table: pd.DataFrame) -> pd.DataFrame:
@@ -131,8 +132,8 @@ def _encoded(split: Dataset, position: int) -> tuple[bytes, str]:
     """An image's file content and suffix: the original bytes if their format is a common one, else a PNG."""
     source = split.source(position)
     if source is not None:
-        with Image.open(io.BytesIO(source)) as image:
-            suffix = _SUFFIXES.get(image.format or "")
+        with Image.open(io.BytesIO(source)) as opened:
+            suffix = _SUFFIXES.get(opened.format or "")
         if suffix is not None:
             return source, suffix
     image, _ = split[position]
@@ -146,8 +147,3 @@ def _stem(id_: str) -> str:
     name = PurePosixPath(id_.replace("\\", "/")).name
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and suffix.lower() in {"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"} else name
-
-
-def _report(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total, "export")

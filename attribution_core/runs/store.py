@@ -19,6 +19,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from attribution_core.errors import InputError
+from attribution_core.progress import Progress
 from attribution_core.runs.decisions import DecisionLog
 from attribution_core.runs.files import (
     LOCK_NAME,
@@ -31,7 +32,7 @@ from attribution_core.runs.files import (
 )
 from attribution_core.runs.measures import MEASURES
 from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, Manifest, SchemaVersion, Stage
-from attribution_core.runs.thumbnails import Pack, Progress, write_pack
+from attribution_core.runs.thumbnails import Pack, write_pack
 
 TableName = Literal["examples", "evaluation"]
 SplitName = Literal["train", "evaluation"]
@@ -193,13 +194,13 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """Whether all is there; a run that nobody writes and whose last stage never ended is incomplete."""
+        """Whether all is there; incomplete is a run that nobody writes now and that misses a score or a stage's end."""
         if is_locked(self.path):
             return "running"
         states = {stage.status for stage in self.manifest.stages.values()}
         if "failed" in states:
             return "failed"
-        return "complete" if states == {"done"} and self.has_examples else "incomplete"
+        return "complete" if states == {"done"} and self.manifest.measures else "incomplete"
 
     @property
     def version(self) -> str:

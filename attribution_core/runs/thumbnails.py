@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -14,12 +14,11 @@ import numpy as np
 from PIL import Image
 
 from attribution_core.errors import InputError
+from attribution_core.progress import Progress, reported
 from attribution_core.runs.files import written_atomically
 
 LONGEST_SIDE = 128
 LOSSLESS_SIDE = 64  # up to here every pixel counts, and a PNG is small
-
-Progress = Callable[[int, int, str], None]
 
 
 def encode_thumbnail(image: Image.Image) -> bytes:
@@ -41,17 +40,14 @@ def write_pack(
     directory: Path,
     split: str,
     images: Iterable[Image.Image],
-    total: int | None = None,
+    total: int,
     progress: Progress | None = None,
 ) -> None:
-    """Writes the thumbnails of one split, in the order of its table."""
+    """Writes the thumbnails of one split, ``total`` in all, in the order of its table."""
     offsets = [0]
     with written_atomically(directory / f"{split}.bin") as partial, partial.open("wb") as file:
-        for image in images:
+        for image in reported(images, total, f"thumbnails ({split})", progress):
             offsets.append(offsets[-1] + file.write(encode_thumbnail(image)))
-            if progress is not None:
-                done = len(offsets) - 1
-                progress(done, total or done, f"thumbnails ({split})")
     with written_atomically(directory / f"{split}.npy") as partial, partial.open("wb") as file:
         np.save(file, np.asarray(offsets, dtype=np.int64), allow_pickle=False)
 

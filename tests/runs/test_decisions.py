@@ -1,0 +1,117 @@
+"""The log of decisions: append-only, undoable, safe with two writers."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attribution_core.errors import InputError
+from attribution_core.runs import DecisionLog
+
+
+@pytest.fixture
+def log(tmp_path):
+    return DecisionLog(tmp_path / "decisions.sqlite")
+
+
+def actions(log: DecisionLog) -> dict[str, str]:
+    current = log.current()
+    return dict(zip(current["id"], current["action"], strict=True))
+
+
+def test_reading_makes_no_file(tmp_path, log):
+    assert log.current().empty
+    assert list(log.current().columns) == ["id", "action", "new_label", "time"]
+    assert log.counts() == {"keep": 0, "drop": 0, "relabel": 0}
+    assert log.undo() == []
+    assert log.version() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_latest_decision_counts(log):
+    log.record(["a"], "keep")
+    log.record(["a"], "drop")
+    log.record(["b"], "relabel", 0)
+    assert actions(log) == {"a": "drop", "b": "relabel"}
+    assert log.current()["new_label"].tolist()[1] == 0
+    assert log.counts() == {"keep": 0, "drop": 1, "relabel": 1}
+
+
+def test_undo_brings_the_earlier_decision_back(log):
+    log.record(["a"], "keep")
+    log.record(["a"], "drop")
+    assert [decision.action for decision in log.undo()] == ["drop"]
+    assert actions(log) == {"a": "keep"}
+    log.undo()
+    assert actions(log) == {}
+    assert log.undo() == []
+
+
+def test_undo_takes_a_bulk_decision_back_as_one(log):
+    log.record(["a"], "keep")
+    log.record(["a", "b", "c"], "drop")
+    assert len(log.undo()) == 3
+    assert actions(log) == {"a": "keep"}
+
+
+def test_undo_of_one_example_leaves_the_others(log):
+    log.record(["a", "b"], "drop")
+    log.record(["c"], "keep")
+    assert [decision.example for decision in log.undo("a")] == ["a"]
+    assert actions(log) == {"b": "drop", "c": "keep"}
+    assert log.undo("a") == []
+
+
+def test_nothing_is_ever_deleted(tmp_path, log):
+    log.record(["a"], "drop")
+    log.undo()
+    log.record(["a"], "keep")
+    with sqlite3.connect(tmp_path / "decisions.sqlite") as connection:
+        rows = connection.execute("SELECT example, action FROM log ORDER BY seq").fetchall()
+    assert rows == [("a", "drop"), ("a", "undo"), ("a", "keep")]
+    assert log.version() == 3
+
+
+@pytest.mark.parametrize(("action", "label"), [("delete", None), ("relabel", None), ("drop", 3)])
+def test_senseless_decisions_are_refused(log, action, label):
+    with pytest.raises(InputError):
+        log.record(["a"], action, label)
+
+
+def test_ids_are_data_and_not_sql(log):
+    hostile = "'); DROP TABLE log; --"
+    log.record([hostile, "é\n=1+1"], "drop")
+    assert actions(log) == {hostile: "drop", "é\n=1+1": "drop"}
+    log.undo(hostile)
+    assert actions(log) == {"é\n=1+1": "drop"}
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path, log):
+    (tmp_path / "decisions.sqlite").write_text("not a database, but long enough to be looked at" * 10)
+    with pytest.raises(InputError, match="can't be read or saved"):
+        log.current()
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from attribution_core.runs import DecisionLog
+log = DecisionLog(Path(sys.argv[1]))
+for i in range(100):
+    log.record([f"{sys.argv[2]}-{i}"], "drop")
+    if i % 10 == 9:
+        log.undo(f"{sys.argv[2]}-{i}")
+"""
+
+
+def test_two_processes_write_at_once(tmp_path, log):
+    path = tmp_path / "decisions.sqlite"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _WRITER, str(path), name], cwd=Path(__file__).parents[2])
+        for name in ("left", "right")
+    ]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert log.counts()["drop"] == 180
+    assert log.version() == 220

@@ -1,0 +1,201 @@
+"""Exports carry the decisions, can be read back, and can't escape."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from attribution_core.datasets import open_dataset
+from attribution_core.errors import InputError
+from attribution_core.runs import DatasetSummary, Run, RunWriter, fingerprint
+from attribution_core.runs.export import export_run
+
+CLASSES = ["kätze 猫", "dog"]
+OPTIONS = {"seed": 0, "validation_fraction": 0.2, "test_fraction": 0.2, "max_train": None}
+
+
+@pytest.fixture
+def reviewed(tmp_path) -> Run:
+    """A run over a folder of 40 images, with one dropped, one kept and one relabelled."""
+    folder = tmp_path / "data"
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"=image {i}.{'jpg' if i % 2 else 'png'}")
+    return write_run(tmp_path / "run", folder)
+
+
+def write_run(path: Path, data: Path) -> Run:
+    splits = open_dataset(data, **OPTIONS)
+    config = {"data": str(data), **OPTIONS}
+    names = splits.train.class_names
+    with RunWriter.start(path, config, fingerprint(config), "folder") as writer:
+        writer.write_table(
+            "examples",
+            pd.DataFrame(
+                {
+                    "id": splits.train.ids,
+                    "label": splits.train.labels,
+                    "label_name": np.array(names, dtype=object)[splits.train.labels],
+                    "fsi": np.linspace(-1, 1, len(splits.train)),
+                }
+            ),
+        )
+        writer.update(
+            measures=["fsi"],
+            dataset=DatasetSummary(
+                name=splits.name,
+                location=splits.location,
+                class_names=names,
+                sizes={"train": len(splits.train)},
+                mode=splits.train.mode,
+                fingerprint=splits.fingerprint(),
+            ),
+        )
+    run = Run.open(path)
+    ids = splits.train.ids
+    run.decisions.record([ids[0]], "drop")
+    run.decisions.record([ids[1]], "keep")
+    run.decisions.record([ids[2]], "relabel", int(1 - splits.train.labels[2]))
+    return run
+
+
+def labels_by_name(split) -> dict[str, str]:
+    return {Path(id_).name: split.class_names[label] for id_, label in zip(split.ids, split.labels, strict=True)}
+
+
+def pixels_of(split) -> dict[bytes, str]:
+    return {split[i][0].tobytes(): split.class_names[split.labels[i]] for i in range(len(split))}
+
+
+def test_csv_lists_every_example_with_its_decision(tmp_path, reviewed):
+    summary = export_run(reviewed, "csv", tmp_path / "clean.csv")
+    n = len(reviewed.examples)
+    assert (summary.kept, summary.dropped, summary.relabelled) == (n - 1, 1, 1)
+    frame = pd.read_csv(summary.path, keep_default_na=False)
+    assert frame["action"].tolist() == ["drop", "keep", "relabel"] + [""] * (n - 3)
+    assert frame["label"][2] != frame["label_in_data"][2]
+    assert frame["fsi"].iloc[0] == -1.0
+    provenance = json.loads((tmp_path / "clean.csv.provenance.json").read_text(encoding="utf-8"))
+    assert provenance["counts"] == {"kept": n - 1, "dropped": 1, "relabelled": 1}
+    assert provenance["fingerprints"]["dataset"] == reviewed.manifest.dataset.fingerprint
+    assert [each["action"] for each in provenance["decisions"]] == ["drop", "keep", "relabel"]
+
+
+def test_csv_cells_are_no_formulas(tmp_path):
+    names = ["=1+1", "@SUM(A1)"]
+    ids = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\ty", "\rz", "plain", "a=b"]
+    with RunWriter.start(tmp_path / "run", {}, "f", "formulas") as writer:
+        labels = np.arange(8) % 2
+        writer.write_table("examples", pd.DataFrame({"id": ids, "label": labels, "loss": np.linspace(-1, 1, 8)}))
+        summary = DatasetSummary(
+            name="x", location="", class_names=names, sizes={"train": 8}, mode="L", fingerprint="f"
+        )
+        writer.update(dataset=summary)
+    out = export_run(Run.open(tmp_path / "run"), "csv", tmp_path / "out.csv").path
+    frame = pd.read_csv(out, keep_default_na=False)
+    assert [cell[1:] if cell.startswith("'") else cell for cell in frame["id"]] == ids
+    assert sum(cell.startswith("'") for cell in frame["id"]) == 6
+    assert set(frame["label"]) == {"'=1+1", "'@SUM(A1)"}
+    assert frame["loss"].iloc[0] == -1.0
+
+
+@pytest.mark.parametrize(("format_", "name"), [("parquet", "clean.parquet"), ("folder", "clean.zip")])
+def test_images_are_read_back_with_the_decisions_applied(tmp_path, reviewed, format_, name):
+    before = open_dataset(reviewed.manifest.dataset.location, **OPTIONS)
+    seen = []
+    summary = export_run(reviewed, format_, tmp_path / name, lambda *args: seen.append(args))
+    where = summary.path
+    if format_ == "folder":
+        where = tmp_path / "unzipped"
+        zipfile.ZipFile(summary.path).extractall(where)
+    after = open_dataset(where)
+    assert len(after.train) == len(before.train) - 1 == summary.kept
+    assert pixels_of(after.validation) == pixels_of(before.validation)
+    assert pixels_of(after.test) == pixels_of(before.test)
+    expected = pixels_of(before.train)
+    expected.pop(before.train[0][0].tobytes())
+    expected[before.train[2][0].tobytes()] = before.train.class_names[1 - before.train.labels[2]]
+    assert pixels_of(after.train) == expected
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_the_original_bytes_travel(tmp_path, reviewed):
+    out = export_run(reviewed, "folder", tmp_path / "clean.zip").path
+    folder = Path(reviewed.manifest.dataset.location)
+    originals = {file.read_bytes() for file in folder.rglob("*.*")}
+    with zipfile.ZipFile(out) as archive:
+        members = [name for name in archive.namelist() if name != "provenance.json"]
+        assert {archive.read(name) for name in members} <= originals
+        assert json.loads(archive.read("provenance.json"))["format"] == "folder"
+        assert any("kätze 猫" in name for name in members)
+
+
+def test_parquet_keeps_ids_and_says_what_it_is(tmp_path, reviewed):
+    out = export_run(reviewed, "parquet", tmp_path / "clean.parquet").path
+    metadata = pq.read_schema(out).metadata
+    features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    assert features["image"] == {"_type": "Image"}
+    assert features["label"] == {"names": sorted(CLASSES), "_type": "ClassLabel"}
+    assert json.loads(metadata[b"samplescope"])["counts"]["dropped"] == 1
+    assert set(open_dataset(out).train.ids) < set(reviewed.examples["id"])
+
+
+def test_names_cannot_leave_the_zip(tmp_path):
+    hostile = ["../../etc", "C:\\windows", "/root", "con", "..", "a\x00b\nc", "A B. ", "a b"]
+    rng = np.random.default_rng(0)
+    rows = []
+    for label in range(len(hostile)):
+        for i in range(6):
+            buffer = io.BytesIO()
+            Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(buffer, "PNG")
+            rows.append((buffer.getvalue(), label, f"../{label}/{i}/x.png"))
+    images, labels, ids = zip(*rows, strict=True)
+    table = pd.DataFrame({"image": [{"bytes": b, "path": "x"} for b in images], "label": labels, "id": ids})
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    features = {"image": {"_type": "Image"}, "label": {"names": hostile, "_type": "ClassLabel"}}
+    arrow = arrow.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(arrow, tmp_path / "hostile.parquet")
+    run = write_run(tmp_path / "run", tmp_path / "hostile.parquet")
+    out = export_run(run, "folder", tmp_path / "clean.zip").path
+    members = zipfile.ZipFile(out).namelist()
+    assert len({name.casefold() for name in members}) == len(members)
+    for name in members:
+        parts = name.split("/")
+        assert name == "provenance.json" or (len(parts) == 3 and parts[0] in ("train", "validation", "test"))
+        assert not any(part in ("", ".", "..", "con") or set(part) & set("\\:\x00\n") for part in parts)
+    assert len({name.split("/")[1] for name in members if "/" in name}) == len(hostile)
+
+
+def test_data_that_changed_are_refused_with_both_fingerprints(tmp_path, reviewed):
+    victim = next(Path(reviewed.manifest.dataset.location).rglob("*.png"))
+    Image.new("RGB", (12, 12)).save(victim)
+    with pytest.raises(InputError, match="are not those that were scored") as error:
+        export_run(reviewed, "parquet", tmp_path / "clean.parquet")
+    assert reviewed.manifest.dataset.fingerprint[:12] in str(error.value)
+    assert not (tmp_path / "clean.parquet").exists()
+
+
+def test_data_that_moved_are_found_where_one_says(tmp_path, reviewed):
+    moved = tmp_path / "moved"
+    Path(reviewed.manifest.dataset.location).rename(moved)
+    with pytest.raises(InputError, match="nothing is there"):
+        export_run(reviewed, "folder", tmp_path / "clean.zip")
+    assert export_run(reviewed, "folder", tmp_path / "clean.zip", data=str(moved)).dropped == 1
+
+
+def test_an_existing_file_is_not_overwritten(tmp_path, reviewed):
+    (tmp_path / "mine.csv").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        export_run(reviewed, "csv", tmp_path / "mine.csv")
+    with pytest.raises(InputError, match="csv, parquet, folder"):
+        export_run(reviewed, "xlsx", tmp_path / "new.xlsx")
