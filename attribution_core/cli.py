@@ -25,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 out, err = Console(), Console(stderr=True)
+INTERRUPTED = 130
 
 Out = Annotated[Path | None, typer.Option("--out", help="The run's directory; by default runs/NAME.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="By default a free one from 8501 up.")]
@@ -177,14 +178,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     try:
         result = app([each for each in arguments if each != "--debug"], standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) else 0
     except KeyboardInterrupt:
-        err.print("Stopped. The same command goes on where it was.")
-        return 130
+        code = INTERRUPTED
     except Exception as error:  # the last resort: one sentence for a person, a traceback for who asks for it
         if debug:
             raise
         return _explain(error)
+    if code == INTERRUPTED:
+        err.print("Stopped. The same command goes on where it was.")
+    return code
 
 
 def _explain(error: Exception) -> int:

@@ -110,6 +110,9 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
     data_print = splits.fingerprint()
     size = (config.image_size,) * 2 if config.image_size else common_size(splits.train)
     name = _model_name(config.model, splits.train.mode, size)
+    shape = (len(splits.train.mode), *size)
+    build = _builder(config, name, len(splits.train.class_names), shape, device)
+    select_parameters(build(), config.parameters)  # bad options are refused before a folder is made
     with RunWriter.start(config.folder, plain, fingerprint(plain), title=f"{splits.name}, {name}") as writer:
         _check_same_data(writer, data_print)
         if not writer.is_done("dataset", data_print):
@@ -120,7 +123,6 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
             name: as_tensors(split, size=size, statistics=statistics, progress=progress)
             for name, split in _named(splits).items()
         }
-        build = _builder(config, name, len(splits.train.class_names), sides["train"][0], device)
         if not writer.is_done("training", data_print):
             with writer.stage("training", data_print):
                 _train(writer, config, name, build(), sides, splits, progress)
@@ -254,10 +256,10 @@ def _schedule(eigenvalues: Tensor, examples: int, config: ScoreConfig) -> Gradie
 
 
 def _builder(
-    config: ScoreConfig, name: str, num_outputs: int, inputs: Tensor, device: torch.device
+    config: ScoreConfig, name: str, num_outputs: int, shape: tuple[int, ...], device: torch.device
 ) -> Callable[[], nn.Module]:
     """Makes the model at its initial weights, on the device, in evaluation mode."""
-    return lambda: build_model(name, num_outputs, inputs.shape[1:], config.hidden, seed=config.seed).to(device).eval()
+    return lambda: build_model(name, num_outputs, shape, config.hidden, seed=config.seed).to(device).eval()
 
 
 def _with_zero_head(model: nn.Module) -> nn.Module:

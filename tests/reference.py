@@ -53,3 +53,14 @@ def full_jacobian(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
         ):
             rows[name].append(gradient.flatten())
     return {name: torch.stack(parts).reshape(*outputs.shape, -1) for name, parts in rows.items()}
+
+
+def kernel_predictions(
+    kernel: Tensor, cross: Tensor, residuals: Tensor, schedule: GradientDescent, kept: list[int]
+) -> Tensor:
+    """``f_t - f_0`` of continuous training on the kept examples, from the kernels (eq. 11, one output): ``[m]``."""
+    values, vectors = torch.linalg.eigh(kernel[kept][:, kept])
+    x = values.clamp(min=0) + schedule.weight_decay
+    eta = schedule.learning_rate / len(kept) if schedule.loss == "mean" else schedule.learning_rate
+    g = torch.where(x > 0, -torch.expm1(-eta * schedule.steps * x) / torch.where(x > 0, x, 1.0), eta * schedule.steps)
+    return cross[:, kept] @ (vectors @ (g * (vectors.T @ residuals[kept, 0])))

@@ -1,0 +1,133 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from attribution_core import cli, open_dataset
+from attribution_core.runs import Run
+
+QUICK = ["--epochs", "2", "--hidden", "16"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Thirty photographs-to-be in three class folders with names from real life."""
+    root = tmp_path_factory.mktemp("data") / "my pictures"
+    generator = np.random.default_rng(0)
+    for label, name in enumerate(("été", "cats & dogs", "=SUM(A1)")):
+        (root / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = generator.integers(0, 80, (16, 16, 3)) + 80 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"+{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert cli.main(["score", str(folder), "--model", "mlp", "--out", str(out), *QUICK]) == 0
+    return Run.open(out)
+
+
+def test_score_works_on_a_folder_of_class_folders(run, folder):
+    assert run.status == "complete"
+    assert run.class_names == ["=SUM(A1)", "cats & dogs", "été"]
+    assert len(run.examples) + len(run.evaluation) == 60
+    assert run.examples["fsi"].gt(0).all()
+
+
+@pytest.mark.parametrize("form", ["parquet", "folder"])
+def test_export_writes_a_set_that_opens_again(run, tmp_path, form, capsys):
+    first, second = run.examples["id"][:2]
+    run.decisions.record([first], "drop")
+    run.decisions.record([second], "relabel", 2)
+    path = tmp_path / {"parquet": "clean.parquet", "folder": "clean.zip"}[form]
+    assert cli.main(["export", str(run.path), "--format", form, "--out", str(path)]) == 0
+    assert f"Kept {len(run.examples) - 1} training examples (1 relabelled), dropped 1" in capsys.readouterr().out
+    if form == "folder":
+        subprocess.run([sys.executable, "-m", "zipfile", "-e", str(path), str(tmp_path / "clean")], check=True)
+        path = tmp_path / "clean"
+    again = open_dataset(path)
+    assert len(again.train) == len(run.examples) - 1
+    assert len(again.validation) + len(again.test) == len(run.evaluation)
+
+
+def test_export_writes_a_list_that_is_safe_in_a_spreadsheet(run, tmp_path):
+    path = tmp_path / "clean.csv"
+    assert cli.main(["export", str(run.path), "--format", "csv", "--out", str(path)]) == 0
+    rows = pd.read_csv(path)
+    assert len(rows) == len(run.examples)
+    texts = [cell for column in ("id", "original_label", "label_name") if column in rows for cell in rows[column]]
+    assert any(text.startswith("'") for text in texts)
+    assert not any(text.startswith(("=", "+", "-", "@")) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["score", "/nowhere/at/all"], "nothing is there"),
+        (["score", "digits", "--model", "resnet"], "There is no model 'resnet'"),
+        (["score", "digits", "--epochs", "-1"], "epochs"),
+        (["score", "digits", "--learning-rate", "-0.1"], "learning_rate"),
+        (["score"], "Missing argument"),
+        (["score", "digits", "--nonsense"], "No such option"),
+        (["export", "/nowhere", "--format", "csv", "--out", "/tmp/x.csv"], "is not a run"),
+        (["export", "/nowhere", "--format", "xml", "--out", "/tmp/x.csv"], "xml"),
+        (["open", "/nowhere", "--no-browser"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_2(arguments, sentence, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    told = capfd.readouterr().err
+    assert sentence in told.replace("\n", " ")
+    assert "Traceback" not in told
+    assert list(tmp_path.iterdir()) == []  # no half-made run
+
+
+def test_a_traceback_comes_with_debug_only(capsys, monkeypatch):
+    def broken(*_, **__):
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(cli, "Run", type("Broken", (), {"open": broken}))
+    arguments = ["export", "run", "--format", "csv", "--out", "x.csv"]
+    assert cli.main(arguments) == 1
+    assert "a fault of ours" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["--debug", *arguments])
+
+
+def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_score", interrupted)
+    assert cli.main(["score", "digits"]) == 130
+    assert "goes on where it was" in capsys.readouterr().err
+
+
+def test_methods_and_datasets_are_listed(capsys):
+    assert cli.main(["methods"]) == 0
+    told = capsys.readouterr().out
+    assert "Functional sample information (nats)" in told
+    assert "Harutyunyan" in told
+    assert cli.main(["datasets"]) == 0
+    assert "fashion-demo" in capsys.readouterr().out
+
+
+def test_the_command_is_installed():
+    told = subprocess.run([sys.executable, "-m", "attribution_core.cli", "--help"], capture_output=True, text=True)
+    assert told.returncode == 0
+    for command in ("demo", "score", "open", "export", "methods", "datasets"):
+        assert command in told.stdout
+
+
+def test_provenance_stands_beside_an_export(run, tmp_path):
+    cli.main(["export", str(run.path), "--format", "csv", "--out", str(tmp_path / "clean.csv")])
+    beside = [path for path in tmp_path.iterdir() if path.suffix == ".json"]
+    assert len(beside) == 1
+    assert json.loads(beside[0].read_text())
