@@ -118,10 +118,12 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         if not writer.is_done("dataset", data_print):
             with writer.stage("dataset", data_print):
                 _write_dataset(writer, splits, data_print, progress)
+        if all(writer.is_done(stage, data_print) for stage in ("training", "fsi")):
+            return Run.open(config.folder)
         statistics = pixel_statistics(splits.train, size=size, progress=progress)
         sides = {
-            name: as_tensors(split, size=size, statistics=statistics, progress=progress)
-            for name, split in _named(splits).items()
+            split: as_tensors(part, size=size, statistics=statistics, progress=progress)
+            for split, part in _named(splits).items()
         }
         if not writer.is_done("training", data_print):
             with writer.stage("training", data_print):

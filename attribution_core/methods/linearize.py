@@ -1,5 +1,7 @@
 """From a model and data to a :class:`LinearizedModel`: which features, and by which route."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -59,22 +61,26 @@ def linearize(
         evaluation_side = _head_features(model, head, evaluation_inputs)
     elif layer_kernels_apply(plan) and plan.width > len(train_inputs) * _num_outputs(model, train_inputs):
         kernel, cross, *outputs = tangent_kernels(model, train_inputs, evaluation_inputs, plan, progress)
-        _announce(progress, len(kernel))
         targets = [as_outputs(t.to(kernel.device), outputs[0].shape[1]) for t in (train_targets, evaluation_targets)]
-        return LinearizedModel.from_kernels(kernel, cross, *outputs, *targets)
+        with _announced(progress, len(kernel)):
+            return LinearizedModel.from_kernels(kernel, cross, *outputs, *targets)
     else:
         train_side = jacobian(model, train_inputs, plan, progress)
         evaluation_side = jacobian(model, evaluation_inputs, plan, progress)
     (f_train, j_train), (f_evaluation, j_evaluation) = train_side, evaluation_side
-    _announce(progress, min(j_train.shape[0] * j_train.shape[1], j_train.shape[2]))
     targets = [as_outputs(t.to(f_train.device), f_train.shape[1]) for t in (train_targets, evaluation_targets)]
-    return LinearizedModel.from_jacobians(j_train, j_evaluation, f_train, f_evaluation, *targets)
+    with _announced(progress, min(j_train.shape[0] * j_train.shape[1], j_train.shape[2])):
+        return LinearizedModel.from_jacobians(j_train, j_evaluation, f_train, f_evaluation, *targets)
 
 
-def _announce(progress: Progress | None, size: int) -> None:
-    """Name the step that has no steps of its own, before it starts."""
-    if progress:
-        progress(0, 1, f"decomposing a {size:,} x {size:,} matrix")
+@contextmanager
+def _announced(progress: Progress | None, size: int) -> Iterator[None]:
+    """Name the eigendecomposition, which has no steps of its own, before it starts."""
+    tell = progress or (lambda *_: None)
+    what = f"decomposing a {size:,} x {size:,} matrix"
+    tell(0, 1, what)
+    yield
+    tell(1, 1, what)
 
 
 def _num_outputs(model: nn.Module, inputs: Tensor) -> int:
