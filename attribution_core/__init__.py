@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from attribution_core.methods.gradient_descent import GradientDescent
     from attribution_core.methods.linearize import linearize
     from attribution_core.methods.linearized import LinearizedModel
-    from attribution_core.methods.unique_information import functional_sample_information
+    from attribution_core.methods.ntk_influence import ihvp_effects_in_kernel_regime, relu_ntk, sample_complexity
+    from attribution_core.methods.unique_information import functional_sample_information, sample_information
     from attribution_core.models import build_model
     from attribution_core.runs import Run
     from attribution_core.score import ScoreConfig, score
@@ -29,8 +30,12 @@ _HOMES = {
     "ScoreConfig": "score",
     "build_model": "models",
     "functional_sample_information": "methods.unique_information",
+    "ihvp_effects_in_kernel_regime": "methods.ntk_influence",
     "linearize": "methods.linearize",
     "open_dataset": "datasets",
+    "relu_ntk": "methods.ntk_influence",
+    "sample_complexity": "methods.ntk_influence",
+    "sample_information": "methods.unique_information",
     "score": "score",
     "train": "training",
 }
@@ -44,8 +49,12 @@ __all__ = [
     "ScoreConfig",
     "build_model",
     "functional_sample_information",
+    "ihvp_effects_in_kernel_regime",
     "linearize",
     "open_dataset",
+    "relu_ntk",
+    "sample_complexity",
+    "sample_information",
     "score",
     "train",
 ]

@@ -162,7 +162,15 @@ class LinearizedModel:
 
     def predictions(self, schedule: GradientDescent) -> Tensor:
         """Outputs on the evaluation inputs after training (unique information, eq. 11): ``[m, k]``."""
-        return self.evaluation_outputs + self._evaluate(self.weights(schedule)[None])[0]
+        return self.evaluation_outputs + self.evaluate(self.weights(schedule)[None])[0]
+
+    def gradients(self, schedule: GradientDescent) -> Tensor:
+        """Each training example's loss gradient at the trained weights, in the eigenbasis: ``[n, c, p]``.
+
+        ``Psi_i^T (f(x_i) - y_i)``, without the decay's own gradient (unique information, appendix C).
+        """
+        fitted = torch.einsum("nap,cp->nac", self.features, self.weights(schedule))
+        return torch.einsum("nap,nac->ncp", self.features, fitted - self._residuals)
 
     # -- training without one example, or without a group -------------------------------------------------------------
 
@@ -181,7 +189,7 @@ class LinearizedModel:
 
     def prediction_changes(self, schedule: GradientDescent, progress: Progress | None = None) -> Tensor:
         """``f(x_j) - f_{-i}(x_j)`` for every training example i and evaluation example j: ``[n, m, k]``."""
-        return torch.cat([self._evaluate(d) for _, d in self.iterate_changes(schedule, progress)])
+        return torch.cat([self.evaluate(d) for _, d in self.iterate_changes(schedule, progress)])
 
     def removal_effects(self, schedule: GradientDescent, progress: Progress | None = None) -> Tensor:
         """``effect[i, j]``: half squared error on j after removing i minus before, ``[n, m]``.
@@ -192,7 +200,7 @@ class LinearizedModel:
         error = self.predictions(schedule) - self.evaluation_targets
         effects = []
         for _, d in self.iterate_changes(schedule, progress):
-            change = self._evaluate(d)
+            change = self.evaluate(d)
             effects.append((change * (0.5 * change - error)).sum(dim=-1))
         return torch.cat(effects)
 
@@ -211,7 +219,7 @@ class LinearizedModel:
             raise InputError("A group names each training example at most once; this one repeats some.")
         rows = self.features[group].reshape(1, -1, self.features.shape[2])
         residuals = self._residuals[group].reshape(1, rows.shape[1], -1)
-        return self._evaluate(self._changes(rows, residuals, schedule, removed=len(group)))[0]
+        return self.evaluate(self._changes(rows, residuals, schedule, removed=len(group)))[0]
 
     @cached_property
     def evaluation_gram(self) -> Tensor:
@@ -232,7 +240,7 @@ class LinearizedModel:
             if progress:
                 progress(rows.stop, self.num_train, "leave-one-out")
 
-    def _evaluate(self, changes: Tensor) -> Tensor:
+    def evaluate(self, changes: Tensor) -> Tensor:
         """Output changes ``[block, m, k]`` of weight changes ``[block, c, p]``."""
         m, a, p = self.evaluation_features.shape
         block, c, _ = changes.shape

@@ -1,7 +1,10 @@
-"""Unique information: how much one example alone informs the predictions.
+"""Unique information: how much one example alone informs the predictions (F-SI) and the weights (SI).
 
 Harutyunyan et al., "Estimating informativeness of samples with smooth unique information", ICLR 2021.
 """
+
+import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -49,3 +52,87 @@ def functional_sample_information(
             energy = (changes @ linear.evaluation_features.flatten(0, 1).T).square().sum(dim=(1, 2)) / m
         scores.append(energy.clamp(min=0) / (2 * sigma**2))
     return torch.cat(scores)
+
+
+def sample_information(
+    linear: LinearizedModel,
+    schedule: GradientDescent,
+    covariance: Literal["isotropic", "langevin", "sgd"] = "isotropic",
+    sigma: float = 1.0,
+    learning_rate: float = 0.01,
+    batch_size: int = 1,
+    floor: float = 1e-9,
+    progress: Progress | None = None,
+) -> Tensor:
+    r"""SI: the information that the smoothed weights hold about each training example, and about no other.
+
+    ``SI_i = d_i^T Sigma^-1 d_i / 2`` with ``d_i = w - w_{-i}`` (eq. 5). With the curvature ``H = A + lambda`` (of the
+    sum of losses), diagonal in the eigenbasis, the smoothing covariance is
+
+    * ``"isotropic"``: ``sigma^2 I``;
+    * ``"langevin"``: the steady state of SGD with gradient noise ``sigma^2 I``, ``eta sigma^2 / (2 b) H^-1`` (eq. 15);
+    * ``"sgd"``: the solution of ``H Sigma + Sigma H = (eta / b) Lambda`` (eq. 14) with the covariance
+      ``Lambda = G G^T / n - g g^T`` of the examples' gradients at the trained weights (appendix C). Where H is diagonal
+      the Lyapunov equation is solved entry by entry, ``Sigma_ab = (eta / b) Lambda_ab / (h_a + h_b)``, which is what
+      the Bartels-Stewart algorithm comes to after its Schur step.
+
+    **The null space.** All is computed in the span of the training features, where every ``d_i`` lies; the rest of
+    weight space, which neither training nor noise reaches, is left out. Within the span the noise of ``"sgd"`` may
+    still miss a direction (Lambda has rank n - 1 at most), and a change along it would be infinitely informative:
+    ``floor`` times the largest variance is added to every variance, so that the result is finite and a lower bound.
+
+    The papers take ``"langevin"`` and ``"sgd"`` at the minimum of a regularised loss: ``steps=inf`` and a weight decay.
+
+    Args:
+        linear: The linearised model.
+        schedule: How it is trained.
+        covariance: The smoothing covariance.
+        sigma: Standard deviation of the isotropic smoothing, or of Langevin's gradient noise; ``> 0``.
+        learning_rate: ``eta`` of the noisy training, ``> 0``; it need not be the schedule's.
+        batch_size: ``b``.
+        floor: Least variance as a share of the largest, for ``"sgd"``.
+        progress: Called with (examples done, examples, "leave-one-out").
+
+    Returns:
+        ``[n]``, nats, ``>= 0``, float64.
+
+    Raises:
+        InputError: A parameter out of range, no curvature in some direction, or no gradient noise at all (training to
+            the end without weight decay fits every label, and SGD then stands still).
+    """
+    if covariance not in ("isotropic", "langevin", "sgd"):
+        raise InputError(f'The covariance must be "isotropic", "langevin" or "sgd", not {covariance!r}.')
+    given = {"sigma": sigma, "learning_rate": learning_rate, "batch_size": batch_size, "floor": floor}
+    for name, value in given.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise InputError(f"{name} must be a positive number, not {value}.")
+    curvature = linear.eigenvalues + schedule.weight_decay
+    if covariance == "sgd":
+        rotation, precision = _sgd_precision(linear, schedule, learning_rate / batch_size, floor)
+    else:
+        rotation = None
+        langevin = 2 * batch_size * curvature / (learning_rate * sigma**2)
+        precision = langevin if covariance == "langevin" else torch.full_like(curvature, 1 / sigma**2)
+    scores = []
+    for _, changes in linear.iterate_changes(schedule, progress):
+        rotated = changes if rotation is None else changes.flatten(1) @ rotation
+        scores.append((rotated.square() * precision).flatten(1).sum(dim=1) / 2)
+    return torch.cat(scores)
+
+
+def _sgd_precision(
+    linear: LinearizedModel, schedule: GradientDescent, noise: float, floor: float
+) -> tuple[Tensor, Tensor]:
+    """Eigenvectors ``[c p, c p]`` and inverse eigenvalues ``[c p]`` of SGD's steady-state covariance."""
+    gradients = linear.gradients(schedule).flatten(1)
+    if gradients.norm() <= 1e-10 * linear.gradients(GradientDescent(1.0, 0)).norm():
+        raise InputError(
+            "There is no gradient noise at these weights (every label is fitted), so SGD has no spread to smooth with: "
+            "use a weight decay, fewer steps, or another covariance."
+        )
+    curvature = (linear.eigenvalues + schedule.weight_decay).repeat(gradients.shape[1] // len(linear.eigenvalues))
+    centred = gradients - gradients.mean(dim=0)
+    scatter = centred.T @ centred / len(centred)
+    covariance = noise * scatter / (curvature[:, None] + curvature)
+    variances, vectors = torch.linalg.eigh(covariance)
+    return vectors, 1 / (variances.clamp(min=0) + floor * variances[-1])
