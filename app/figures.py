@@ -54,7 +54,7 @@ def score_bins(values: np.ndarray) -> Bins:
 
 
 def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_title: str, log_y: bool) -> go.Figure:
-    """Counts of a score; each bar carries its bin's (low, high) as customdata, so that a click can filter.
+    """Counts of a score; the index of a bar is the index of its bin.
 
     Args:
         scores: Finite scores.
@@ -96,6 +96,8 @@ def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_
         legend={"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
         dragmode=False,
         clickmode="event+select",
+        hovermode="closest",
+        hoverdistance=-1,  # a bar one example high is to be hit from anywhere near
         xaxis={"title": axis_title, "fixedrange": True, "zeroline": False, "showgrid": False, **_ticks(bins)},
         yaxis={"title": "examples", "fixedrange": True, "type": "log" if log_y else "linear", "rangemode": "tozero"},
     )

@@ -85,7 +85,10 @@ def decision_badge(row: dict[str, Any]) -> None:
         case "drop":
             st.badge("dropped", icon=":material/close:", color="orange")
         case "relabel":
-            st.badge(f"relabelled {plain(row['new_label_name'])}", icon=":material/swap_horiz:", color="blue")
+            # Not st.badge, which escapes brackets once more.
+            st.markdown(
+                f":blue-badge[:material/swap_horiz: relabelled {plain(row['new_label_name'])}]", width="content"
+            )
         case _:
             st.badge("undecided", color="gray")
 

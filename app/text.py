@@ -8,12 +8,15 @@ from typing import Any
 
 from attribution_core.runs import MEASURES, Measure
 
+# What Markdown makes a link of by itself, escaped or not; an invisible character behind it prevents that.
+_LINK = re.compile(r"https?:|www|@", re.IGNORECASE)
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 
 def plain(text: object) -> str:
     """Escapes text from the data for Markdown: there, a class name could load an image from elsewhere or set a link."""
-    return _PUNCTUATION.sub(r"\\\1", " ".join(str(text).split()))
+    one_line = " ".join(str(text).split())
+    return _PUNCTUATION.sub(r"\\\1", _LINK.sub("\\g<0>\u2060", one_line))
 
 
 def format_score(value: float) -> str:

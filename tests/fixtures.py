@@ -1,99 +1,121 @@
-"""A small run over scikit-learn's digits with made-up but plausible scores, for tests that need no training."""
+"""A small dataset of scikit-learn's digits and a run over it, with made-up but plausible scores: no training needed."""
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from attribution_core.datasets import Dataset, Splits, open_dataset
 from attribution_core.runs import DatasetSummary, RunWriter, Unreadable, fingerprint
 
+NAMES = [f"digit {digit}" for digit in range(10)]
 CHANGED_SHARE = 0.05
 
 
+def make_data(path: Path, n: int, class_names: list[str] = NAMES, ids: list[str] | None = None) -> Path:
+    """Writes a Parquet file with ``n`` training digits, 5% of their labels changed, and ``n // 2`` others."""
+    digits = load_digits()
+    rng = np.random.default_rng(0)
+    total = n + n // 2
+    true_labels = digits.target[:total]
+    labels = true_labels.copy()
+    changed = rng.choice(n, max(1, int(CHANGED_SHARE * n)), replace=False)
+    labels[changed] = (labels[changed] + rng.integers(1, 10, len(changed))) % 10
+    table = pa.table(
+        {
+            "image": [{"bytes": _png(image), "path": f"{i}.png"} for i, image in enumerate(digits.images[:total])],
+            "label": labels,
+            "original_label": true_labels,
+            "split": ["train"] * n + ["validation", "test"] * (n // 4) + ["test"] * (n // 2 % 2),
+            "id": (ids or [f"train-{i:05d}" for i in range(n)]) + [f"other-{i:05d}" for i in range(n // 2)],
+        }
+    )
+    label = {"names": class_names, "_type": "ClassLabel"}
+    features = {"image": {"_type": "Image"}, "label": label, "original_label": label}
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path)
+    return path
+
+
 def make_run(
-    path: Path,
-    n: int = 300,
-    class_names: list[str] | None = None,
-    ids: list[str] | None = None,
-    scored: bool = True,
-    seed: int = 0,
+    path: Path, n: int = 300, class_names: list[str] = NAMES, ids: list[str] | None = None, scored: bool = True
 ) -> Path:
-    """Writes a run of ``n`` training digits and ``n // 2`` others, with 5% of the training labels changed.
+    """Writes a run over :func:`make_data`, which goes beside it.
 
     Args:
         path: The run's directory.
         n: Number of training examples.
-        class_names: Ten names; the digits by default.
+        class_names: Ten names.
         ids: ``n`` ids of the training examples.
         scored: Whether the run came as far as its scores.
-        seed: Of the changed labels and the scores.
 
     Returns:
         ``path``.
     """
-    digits = load_digits()
-    names = class_names or [f"digit {digit}" for digit in range(10)]
-    rng = np.random.default_rng(seed)
-    config = {"data": "digits", "seed": seed, "model": "lenet5"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = make_data(path.with_name(f"{path.name}.parquet"), n, class_names, ids)
+    splits = open_dataset(data)
+    rng = np.random.default_rng(0)
+    config = {"data": str(data), "model": "lenet5"}
     with RunWriter.start(path, config, fingerprint(config), f"digits, {path.name}") as writer:
-        with writer.stage("data"):
-            writer.update(dataset=_summary(names, n), model={"name": "lenet5", "parameters": 61_706})
-        with writer.stage("train"):
-            examples = _table(digits.target[:n], names, ids or [f"train-{i:05d}" for i in range(n)], rng)
-            evaluation = _table(digits.target[n : n + n // 2], names, [f"other-{i:05d}" for i in range(n // 2)], rng)
-            evaluation.insert(1, "split", np.where(np.arange(n // 2) % 2, "test", "validation"))
-            writer.write_table("evaluation", evaluation.drop(columns="original_label"))
-            writer.write_table("examples", examples)
-            writer.update(metrics={"train_accuracy": 0.97, "validation_accuracy": 0.91, "test_accuracy": 0.9})
-        with writer.stage("thumbnails"):
-            writer.write_thumbnails("train", _images(digits.images[:n]))
-            writer.write_thumbnails("evaluation", _images(digits.images[n : n + n // 2]))
+        with writer.stage("dataset"):
+            writer.update(dataset=_summary(splits))
+            writer.write_table("examples", _table(splits.train, rng))
+            parts = {"validation": splits.validation, "test": splits.test}
+            tables = [_table(part, rng).assign(split=name) for name, part in parts.items()]
+            writer.write_table("evaluation", pd.concat(tables, ignore_index=True))
+            writer.write_thumbnails("train", _images(splits.train))
+            writer.write_thumbnails("evaluation", [*_images(splits.validation), *_images(splits.test)])
+            accuracies = {"train_accuracy": 0.97, "validation_accuracy": 0.91, "test_accuracy": 0.9}
+            writer.update(metrics=accuracies, model={"name": "lenet5", "parameters": 61_706})
         if scored:
             with writer.stage("fsi"):
-                writer.add_column("examples", "fsi", _scores(examples, rng))
-                writer.update(measures=["fsi"], details={"fsi": {"route": "exact Jacobian", "sigma": 1.0}})
+                writer.add_column("examples", "fsi", _scores(_table(splits.train, rng), rng))
+                writer.update(measures=["fsi"], details={"fsi": {"route": "exact kernel", "learning_rate": 0.0123456}})
     return path
 
 
-def _summary(names: list[str], n: int) -> DatasetSummary:
+def _summary(splits: Splits) -> DatasetSummary:
     return DatasetSummary(
         name="digits",
-        location="",
-        class_names=names,
-        sizes={"train": n, "validation": n // 4, "test": n // 4},
-        mode="L",
+        location=splits.location,
+        class_names=splits.train.class_names,
+        sizes={"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
+        mode=splits.train.mode,
         unreadable=[Unreadable(where="broken.png", why="it is empty (zero bytes)")],
         notes=["5% of the training labels were changed on purpose; the column original_label keeps the true ones."],
-        fingerprint=fingerprint([names, n]),
+        fingerprint=splits.fingerprint(),
     )
 
 
-def _table(true_labels: np.ndarray, names: list[str], ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
-    n = len(true_labels)
-    changed = np.zeros(n, dtype=bool)
-    changed[rng.choice(n, max(1, int(CHANGED_SHARE * n)), replace=False)] = True
-    labels = np.where(changed, (true_labels + rng.integers(1, 10, n)) % 10, true_labels)
-    predicted = np.where(rng.random(n) < 0.95, true_labels, (true_labels + 1) % 10)
-    confidence = rng.beta(8, 1, n)
-    of_label = np.where(predicted == labels, confidence, (1 - confidence) * rng.random(n))
-    of_other = np.where(predicted == labels, (1 - confidence) * rng.random(n), confidence)
-    name = np.asarray(names, dtype=object)
+def _table(split: Dataset, rng: np.random.Generator) -> pd.DataFrame:
+    names = np.asarray(split.class_names, dtype=object)
+    true_labels = pd.Series(split.groups["original_label"]).map(dict(zip(names, range(10), strict=True))).to_numpy()
+    labels = split.labels
+    predicted = np.where(rng.random(len(split)) < 0.95, true_labels, (true_labels + 1) % 10)
+    confidence = rng.beta(8, 1, len(split))
+    of_label = np.where(predicted == labels, confidence, (1 - confidence) * rng.random(len(split)))
+    of_other = np.where(predicted == labels, (1 - confidence) * rng.random(len(split)), confidence)
     return pd.DataFrame(
         {
-            "id": ids,
-            "label": labels.astype(np.int64),
-            "label_name": name[labels],
-            "predicted": predicted.astype(np.int64),
-            "predicted_name": name[predicted],
-            "confidence": confidence.astype(np.float32),
-            "margin": (of_label - of_other).astype(np.float32),
-            "loss": -np.log(np.maximum(of_label, 1e-6)).astype(np.float32),
+            "id": split.ids,
+            "label": labels,
+            "label_name": names[labels],
+            "original_label": names[true_labels],
+            "predicted": predicted,
+            "predicted_name": names[predicted],
+            "confidence": confidence,
+            "margin": of_label - of_other,
+            "loss": -np.log(np.maximum(of_label, 1e-6)),
             "correct": predicted == labels,
-            "original_label": name[true_labels],
         }
     )
 
@@ -101,8 +123,14 @@ def _table(true_labels: np.ndarray, names: list[str], ids: list[str], rng: np.ra
 def _scores(examples: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
     """Heavy-tailed, and larger where the label was changed."""
     changed = (examples["label_name"] != examples["original_label"]).to_numpy()
-    return np.exp(rng.normal(-6, 1.5, len(examples)) + 4 * changed).astype(np.float32)
+    return np.exp(rng.normal(-6, 1.5, len(examples)) + 4 * changed)
 
 
-def _images(pixels: np.ndarray) -> list[Image.Image]:
-    return [Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8)) for image in pixels]
+def _images(split: Dataset) -> list[Image.Image]:
+    return [split[i][0] for i in range(len(split))]
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(pixels * (255 / 16)).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()

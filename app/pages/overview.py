@@ -83,8 +83,8 @@ def _histogram(run: Run, score: str) -> None:
             alt=f"Histogram of {MEASURES[score].title} over {len(frame):,} training examples",
         )
     if event.selection.points:
-        low, high = event.selection.points[0]["customdata"]
-        state.browse_by(score=score, low=float(low), high=float(high))
+        clicked = event.selection.points[0]["point_index"]
+        state.browse_by(score=score, low=float(bins.edges[clicked]), high=float(bins.edges[clicked + 1]))
         state.go("browse", run)
 
 

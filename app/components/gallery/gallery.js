@@ -10,9 +10,9 @@ const views = new WeakMap();
 export default function (component) {
   const { data, parentElement } = component;
   const root = parentElement.querySelector(".gallery");
-  const view = views.get(root) ?? { signature: "", focused: 0, selected: new Set(), busy: 0, timer: 0 };
+  const view = views.get(root) ?? { signature: "", focused: 0, selected: new Set(), busy: -Infinity, timer: 0 };
   views.set(root, view);
-  Object.assign(view, { root, data, component, busy: 0 });
+  Object.assign(view, { root, data, component, busy: -Infinity });
   // Rebuilding the tiles loses the keyboard focus, so it is done only when they change.
   const signature = JSON.stringify([data.items, data.layout, data.size]);
   if (signature !== view.signature) {

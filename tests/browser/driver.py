@@ -1,0 +1,60 @@
+"""What a user does in the app, in words."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from playwright.sync_api import Locator, Page, expect
+
+
+class App:
+    """The app in a browser, over one run."""
+
+    def __init__(self, page: Page, address: str, run_id: str) -> None:
+        self.page = page
+        self.address = address
+        self.run_id = run_id
+
+    def open(self, path: str, **query: str) -> None:
+        self.page.goto(f"{self.address}/{path}?{urlencode({'run': self.run_id, **query})}")
+        self.settle()
+        if path in ("example", "review"):
+            expect(self.picture()).to_be_visible()  # keys are answered from here on
+
+    def settle(self) -> None:
+        """Waits until the script has run and the page is drawn."""
+        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=20_000)
+        expect(self.page.get_by_test_id("stSkeleton")).to_have_count(0)
+        expect(self.page.get_by_test_id("stException")).to_have_count(0)
+
+    def go(self, name: str) -> None:
+        self.page.get_by_role("link", name=name, exact=True).click()
+        self.wait_for_path(f"/{name.lower()}")
+
+    def tiles(self, name: str = "Training examples") -> Locator:
+        return self.page.get_by_role("listbox", name=name).get_by_role("option")
+
+    def picture(self) -> Locator:
+        """The large image of Example and Review."""
+        return self.page.locator(".gallery.picture img")
+
+    def badge(self, text: str) -> Locator:
+        return self.page.locator(".stMarkdownBadge", has_text=text)
+
+    def press(self, key: str) -> None:
+        self.page.keyboard.press(key)
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name)
+
+    @property
+    def example_id(self) -> str:
+        return parse_qs(urlsplit(self.page.url).query)["id"][0]
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.page.url).path
+
+    def wait_for_path(self, path: str) -> None:
+        self.page.wait_for_url(lambda url: urlsplit(url).path == path)
+        self.settle()

@@ -1,0 +1,206 @@
+"""The journeys of a user: from a tile to a cleaned dataset, with the mouse and with the keyboard alone."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import expect
+
+from attribution_core.datasets import open_dataset
+from attribution_core.runs import Run
+from tests.browser.driver import App
+
+
+def actions(run: Run) -> dict[str, str]:
+    current = run.decisions.current()
+    return dict(zip(current["id"], current["action"], strict=True))
+
+
+def by_score(run: Run) -> list[str]:
+    return run.examples.sort_values("fsi", ascending=False)["id"].tolist()
+
+
+def test_from_a_tile_to_an_exported_file(app: App, run: Run, tmp_path: Path):
+    app.open("overview")
+    first, second = by_score(run)[:2]
+    app.tiles("Most informative").first.click()
+    app.wait_for_path("/example")
+    assert app.example_id == first
+    expect(app.page.get_by_role("heading", name=first)).to_be_visible()
+
+    app.button("Drop").click()
+    expect(app.badge("dropped")).to_be_visible()
+    assert actions(run) == {first: "drop"}
+    app.button("Undo").click()
+    expect(app.badge("undecided")).to_be_visible()
+    assert actions(run) == {}
+
+    old = run.examples.set_index("id").loc[first, "label"]
+    new = (old + 1) % 10
+    app.button(f"digit {new} {new}").click()
+    expect(app.badge(f"relabelled digit {new}")).to_be_visible()
+    app.button("Next").click()
+    expect(app.page.get_by_role("heading", name=second)).to_be_visible()
+    app.press("d")
+    expect(app.badge("dropped")).to_be_visible()
+    assert actions(run) == {first: "relabel", second: "drop"}
+
+    app.go("Review")
+    expect(app.page.get_by_text("299 stay")).to_be_visible()
+    app.button("Export").click()
+    with app.page.expect_download() as download:
+        app.page.get_by_role("button", name=re.compile(r"Download .*\.csv$")).click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    frame = pd.read_csv(file, keep_default_na=False).set_index("id")
+    assert frame.loc[first, ["label", "label_in_data", "action"]].tolist() == [
+        f"digit {new}",
+        f"digit {old}",
+        "relabel",
+    ]
+    assert frame.loc[second, "action"] == "drop"
+
+
+@pytest.mark.parametrize(("choice", "suffix"), [("Parquet", "parquet"), ("Zip of folders", "zip")])
+def test_exported_images_are_read_back(app: App, run: Run, tmp_path: Path, choice: str, suffix: str):
+    run.decisions.record(by_score(run)[:5], "drop")
+    app.open("review")
+    app.page.get_by_text(choice, exact=True).click()
+    app.button("Export").click()
+    expect(app.page.get_by_text("Written to")).to_be_visible(timeout=30_000)
+    (file,) = (run.path / "exports").glob(f"*.{suffix}")
+    if suffix == "zip":
+        zipfile.ZipFile(file).extractall(tmp_path)
+        file = tmp_path
+    assert len(open_dataset(file).train) == len(run.examples) - 5
+
+
+def test_the_keyboard_is_enough(app: App, run: Run):
+    order = by_score(run)
+    app.open("browse")
+    app.tiles().first.focus()
+    app.press("ArrowRight")
+    app.press("ArrowRight")
+    app.press("ArrowLeft")
+    expect(app.page.get_by_text(order[1], exact=True)).to_be_visible()  # the side panel follows the focus
+    app.press("d")
+    expect(app.tiles().nth(1).get_by_text("drop")).to_be_visible()
+    app.press("u")
+    expect(app.tiles().nth(1).get_by_text("drop")).to_have_count(0)
+    app.press("Enter")
+    app.wait_for_path("/example")
+    assert app.example_id == order[1]
+    app.press("k")
+    expect(app.badge("kept")).to_be_visible()
+    app.press("ArrowRight")
+    expect(app.page.get_by_role("heading", name=order[2])).to_be_visible()
+    app.press("b")
+    app.wait_for_path("/browse")
+    expect(app.tiles().nth(1).get_by_text("keep")).to_be_visible()
+    assert actions(run) == {order[1]: "keep"}
+
+
+def test_r_relabels_and_does_not_rerun_the_app(app: App, run: Run):
+    """Streamlit has the key r for itself."""
+    row = run.examples[~run.examples["correct"]].iloc[0]
+    app.open("example", id=row["id"])
+    app.press("r")
+    expect(app.badge(f"relabelled {row['predicted_name']}")).to_be_visible()
+    assert run.decisions.current()["new_label"].tolist() == [row["predicted"]]
+
+
+def test_several_tiles_are_dropped_at_once(app: App, run: Run):
+    order = by_score(run)
+    app.open("browse")
+    app.tiles().nth(0).click(modifiers=["Control"])
+    app.tiles().nth(3).click(modifiers=["Shift"])
+    expect(app.page.get_by_text("4 selected")).to_be_visible()
+    app.tiles().nth(2).click(modifiers=["Control"])
+    expect(app.page.get_by_text("3 selected")).to_be_visible()
+    app.button("Drop").click()
+    expect(app.tiles().nth(3).get_by_text("drop")).to_be_visible()
+    assert actions(run) == {order[i]: "drop" for i in (0, 1, 3)}
+    app.tiles().nth(0).focus()
+    app.press("u")
+    expect(app.tiles().nth(3).get_by_text("drop")).to_have_count(0)
+    assert actions(run) == {}
+
+
+def test_review_goes_on_by_itself(app: App, run: Run):
+    order = by_score(run)
+    rows = run.examples.set_index("id")["row" if "row" in run.examples else "label"]
+    app.open("review")
+    for position, key in enumerate("dks"):
+        expect(app.picture()).to_have_attribute("alt", re.compile(f"#{_row(run, order[position])},"))
+        app.press(key)
+    expect(app.picture()).to_have_attribute("alt", re.compile(f"#{_row(run, order[3])},"))
+    expect(app.page.get_by_text("2 of 100 suspects decided, 1 skipped")).to_be_visible()
+    label = (rows[order[3]] + 3) % 10
+    app.press(str(label))
+    expect(app.picture()).to_have_attribute("alt", re.compile(f"#{_row(run, order[4])},"))
+    assert actions(run) == {order[0]: "drop", order[1]: "keep", order[3]: "relabel"}
+    app.press("u")
+    expect(app.picture()).to_have_attribute("alt", re.compile(f"#{_row(run, order[3])},"))
+    assert actions(run) == {order[0]: "drop", order[1]: "keep"}
+
+
+def _row(run: Run, example_id: str) -> int:
+    return int((run.examples["id"] == example_id).to_numpy().argmax())
+
+
+def test_a_bar_of_the_histogram_leads_to_its_examples(app: App, run: Run):
+    app.open("overview")
+    bars = app.page.locator(".bars .point")
+    expect(bars.first).to_be_attached()
+    bar = bars.last
+    bar.scroll_into_view_if_needed()
+    box = bar.bounding_box()
+    assert box is not None
+    app.page.mouse.click(box["x"] + box["width"] / 2, box["y"] - 50)  # above the bar: its whole column counts
+    app.wait_for_path("/browse")
+    highest = by_score(run)[0]
+    expect(app.tiles().first).to_have_accessible_name(re.compile(f"#{_row(run, highest)},"))
+    expect(app.page.get_by_text("score from")).to_be_visible()
+    shown = app.tiles().count()
+    assert 1 <= shown < 60
+
+    app.tiles().first.click()
+    app.wait_for_path("/example")
+    expect(app.page.get_by_text(f"1 of {shown}")).to_be_visible()
+    app.button("Back to grid").click()
+    app.wait_for_path("/browse")
+    expect(app.tiles()).to_have_count(shown)  # the filter is still there
+    app.button("Clear filters").click()
+    expect(app.tiles()).to_have_count(60)
+
+
+def test_pages_of_tiles(app: App, run: Run):
+    order = by_score(run)
+    app.open("browse")
+    app.button("Next").click()
+    expect(app.page.get_by_text("61 to 120 of 300")).to_be_visible()
+    expect(app.tiles().first).to_have_accessible_name(re.compile(f"#{_row(run, order[60])},"))
+    app.page.get_by_role("textbox", name="Id contains").fill("0001")
+    app.page.keyboard.press("Enter")
+    expect(app.tiles()).to_have_count(11)
+
+
+def test_a_link_to_an_example_opens_it(app: App, run: Run):
+    example_id = run.examples["id"].iloc[7]
+    app.open("example", id=example_id)
+    expect(app.page.get_by_role("heading", name=example_id)).to_be_visible()
+    app.open("example", id="no such thing")
+    expect(app.page.get_by_text("has no training example no such thing")).to_be_visible()
+
+
+def test_browser_back_returns_to_the_grid(app: App):
+    app.open("browse")
+    app.tiles().first.click()
+    app.wait_for_path("/example")
+    app.page.go_back()
+    app.wait_for_path("/browse")
+    expect(app.tiles()).to_have_count(60)

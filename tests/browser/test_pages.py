@@ -1,0 +1,87 @@
+"""Every page in both themes, and what a page shows where there is little to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import served
+from tests.browser.driver import App
+from tests.fixtures import make_run
+
+THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+
+
+@THEMES
+def test_every_page_draws(app: App, page: Page):
+    app.open("overview")
+    for name in ("Most informative", "Least informative"):
+        expect(app.tiles(name)).to_have_count(24)
+    expect(page.get_by_text("changed on purpose")).to_be_visible()
+    for name in ("Browse", "Example", "Review", "Runs"):
+        app.go(name)
+        expect(page.locator("img").first).to_be_visible()
+        broken = page.evaluate(
+            "() => [...document.querySelectorAll('img')].filter(i => i.complete && !i.naturalWidth).length"
+        )
+        assert broken == 0
+
+
+@THEMES
+def test_text_can_be_read(app: App, page: Page):
+    """Captions take their colour from the theme."""
+    app.open("browse")
+    caption = app.tiles().first.locator(".label")
+    colour = caption.evaluate("e => getComputedStyle(e).color")
+    background = page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert abs(_lightness(colour) - _lightness(background)) > 120
+
+
+def _lightness(css: str) -> float:
+    channels = css[css.index("(") + 1 : -1].split(",")[:3]
+    return sum(float(channel) for channel in channels) / 3
+
+
+def test_every_image_has_a_description(app: App, page: Page):
+    app.open("overview")
+    expect(app.tiles("Most informative")).to_have_count(24)
+    name = app.tiles("Most informative").first.get_by_role("img").get_attribute("alt")
+    assert name is not None
+    assert name.startswith("#")
+    assert "labelled digit" in name
+    assert "functional sample information" in name
+
+
+def test_the_list_of_runs_tells_damaged_and_unfinished_ones(page: Page, tmp_path: Path):
+    make_run(tmp_path / "runs" / "good", n=40)
+    make_run(tmp_path / "runs" / "unfinished", n=40, scored=False)
+    (tmp_path / "runs" / "bad").mkdir()
+    (tmp_path / "runs" / "bad" / "run.json").write_text("{")
+    with served(tmp_path / "runs", tmp_path / "log") as url:
+        app = App(page, url, "good")
+        page.goto(url)
+        app.wait_for_path("/runs")
+        for text in ("complete", "cut off", "damaged"):
+            expect(app.badge(text)).to_be_visible()
+        page.locator(".gallery.mosaic").first.click()
+        app.wait_for_path("/overview")
+
+
+def test_an_empty_folder_says_what_to_do(page: Page, tmp_path: Path):
+    (tmp_path / "runs").mkdir()
+    with served(tmp_path / "runs", tmp_path / "log") as url:
+        page.goto(url)
+        expect(page.get_by_text("There are no runs in this folder yet")).to_be_visible()
+        expect(page.get_by_text("samplescope score DATA")).to_be_visible()
+        page.goto(f"{url}/browse")
+        expect(page.get_by_text("No run is open")).to_be_visible()
+
+
+def test_a_run_opens_by_itself(page: Page, tmp_path: Path):
+    make_run(tmp_path / "runs" / "mine", n=40)
+    with served(tmp_path / "runs" / "mine", tmp_path / "log") as url:
+        page.goto(url)
+        App(page, url, "mine").wait_for_path("/overview")
+        expect(page.get_by_text("digits, mine")).to_be_visible()

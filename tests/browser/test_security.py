@@ -1,0 +1,100 @@
+"""The app answers this machine only, and text from a dataset stays text."""
+
+from __future__ import annotations
+
+import http.client
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import served
+from tests.browser.driver import App
+from tests.fixtures import make_run
+
+
+def status(address: str, path: str, host: str | None = None) -> int:
+    """The status of a request whose path and Host header are sent as they are."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection.putrequest("GET", path, skip_host=True)
+    connection.putheader("Host", host or parts.netloc)
+    connection.endheaders()
+    code = connection.getresponse().status
+    connection.close()
+    return code
+
+
+@pytest.mark.parametrize("path", ["/", "/overview", "/api/thumb/digits/train/0", "/_stcore/health"])
+def test_a_forged_host_is_refused(address: str, path: str):
+    assert status(address, path) in (200, 307)
+    assert status(address, path, host="localhost:1234") in (200, 307)
+    for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80"):
+        assert status(address, path, host=host) == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/thumb/../digits/train/0",
+        "/api/thumb/..%2fdigits/train/0",
+        "/api/thumb/%2e%2e%2fruns%2fdigits/train/0",
+        "/api/thumb/..%5cdigits/train/0",
+        "/api/thumb/%2fetc%2fpasswd/train/0",
+        "/api/thumb/./train/0",
+        "/api/thumb/%2e/train/0",
+        "/api/thumb/digits/..%2f..%2frun/0",
+        "/api/thumb/digits/run.json/0",
+        "/api/thumb/digits/train/-1",
+        "/api/thumb/digits/train/99999",
+        "/api/thumb/nothing/train/0",
+    ],
+)
+def test_the_thumbnail_route_serves_thumbnails_only(address: str, path: str):
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    # An address that is no route gets Streamlit's own page, which holds nothing of the run.
+    assert response.status in (400, 404) or b"<title>Streamlit</title>" in body
+    assert b"PNG" not in body
+
+
+def test_only_this_machine_is_listened_to(address: str):
+    port = urlsplit(address).port
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:] if Path("/proc/net/tcp").exists() else []
+    listening = [line.split()[1] for line in lines if line.split()[3] == "0A"]
+    assert {local for local in listening if int(local.split(":")[1], 16) == port} <= {f"0100007F:{port:04X}"}
+
+
+def written(locator: Locator) -> str:
+    """The text as one sees it: without the invisible characters that keep an address from becoming a link."""
+    return locator.inner_text().replace("\u2060", "")
+
+
+def test_text_from_the_data_stays_text(page: Page, tmp_path: Path):
+    html = "<img src=x onerror=alert(1)>"
+    markdown = "![x](http://evil.example/x.png) [y](http://evil.example) $z$ :red[w]"
+    names = [html, markdown, *(f"digit {i}" for i in range(2, 10))]
+    ids = [f"{html}{i}" if i % 2 else f"{markdown}{i}" for i in range(60)]
+    make_run(tmp_path / "runs" / "hostile", n=60, class_names=names, ids=ids)
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    with served(tmp_path / "runs" / "hostile", tmp_path / "log") as url:
+        app = App(page, url, "hostile")
+        app.open("browse")
+        expect(app.tiles()).to_have_count(60)
+        expect(app.tiles().get_by_text(html, exact=True).first).to_be_visible()
+        for id_ in ids[:2]:
+            app.open("example", id=id_)
+            assert written(page.get_by_role("heading", level=3)) == id_
+            app.press("1")
+            expect(app.badge("relabelled")).to_be_visible()
+            assert written(app.badge("relabelled")).endswith(f"relabelled {markdown}")
+            app.press("u")
+            expect(page.get_by_text("Undone: relabel of")).to_be_visible()
+        for name in ("Overview", "Review", "Runs"):
+            app.go(name)
+        assert page.locator("img[src*=evil], img[src=x], a[href*=evil]").count() == 0
