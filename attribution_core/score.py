@@ -4,6 +4,7 @@ import copy
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +20,8 @@ from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearize import DIMENSION, linearize
-from attribution_core.methods.unique_information import functional_sample_information
+from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.unique_information import functional_sample_information, sample_information
 from attribution_core.models import ARCHITECTURES, build_model, load_weights
 from attribution_core.progress import Progress
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
@@ -118,7 +120,7 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         if not writer.is_done("dataset", data_print):
             with writer.stage("dataset", data_print):
                 _write_dataset(writer, splits, data_print, progress)
-        if all(writer.is_done(stage, data_print) for stage in ("training", "fsi")):
+        if all(writer.is_done(stage, data_print) for stage in ("training", "linearised")):
             return Run.open(config.folder)
         statistics = pixel_statistics(splits.train, size=size, progress=progress)
         sides = {
@@ -128,9 +130,9 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         if not writer.is_done("training", data_print):
             with writer.stage("training", data_print):
                 _train(writer, config, name, build(), sides, splits, progress)
-        if not writer.is_done("fsi", data_print):
-            with writer.stage("fsi", data_print):
-                _score_fsi(writer, config, build, sides, progress)
+        if not writer.is_done("linearised", data_print):
+            with writer.stage("linearised", data_print):
+                _score_linearised(writer, config, build, sides, progress)
     return Run.open(config.folder)
 
 
@@ -194,7 +196,7 @@ def _train(
     writer.update(metrics=metrics, model={"name": name, "parameters": parameters, "input_shape": shape})
 
 
-def _score_fsi(
+def _score_linearised(
     writer: RunWriter,
     config: ScoreConfig,
     build: Callable[[], nn.Module],
@@ -229,7 +231,16 @@ def _score_fsi(
         progress=progress,
     )
     schedule = _schedule(linear.eigenvalues, len(sides["train"][0]), config)
-    scores = functional_sample_information(linear, schedule, progress=progress)
+    scores = {
+        "fsi": functional_sample_information(linear, schedule, progress=progress),
+        "si": sample_information(linear, schedule, progress=progress),
+    }
+    for name, values in scores.items():
+        writer.add_column("examples", name, values.cpu().numpy())
+    blocks = ((rows, effects.cpu().numpy()) for rows, effects in linear.iterate_effects(schedule, progress))
+    writer.write_effects("ntk", len(linear.evaluation_targets), blocks)
+    times, evolution = _evolution(linear, schedule, progress)
+    writer.write_evolution("fsi", times, evolution)
     guesses = linear.predictions(schedule).argmax(dim=1).cpu()
     theirs = outputs_of(trained, sides["validation"][0]).argmax(dim=1).cpu()
     details = {
@@ -242,8 +253,7 @@ def _score_fsi(
         "linear_accuracy": float((guesses == sides["validation"][1]).double().mean()),
         "agreement_with_model": float((guesses == theirs).double().mean()),
     }
-    writer.add_column("examples", "fsi", scores.cpu().numpy())
-    writer.update(measures=["fsi"], details={**writer.manifest.details, "fsi": details})
+    writer.update(measures=list(scores), details={**writer.manifest.details, "fsi": details})
 
 
 # -- their parts -----------------------------------------------------------------------------------------------------
@@ -255,6 +265,20 @@ def _schedule(eigenvalues: Tensor, examples: int, config: ScoreConfig) -> Gradie
         raise InputError("The model's features are zero on every training example, so nothing can be learnt from them.")
     decay = config.weight_decay * float(eigenvalues.sum()) / examples
     return GradientDescent(1.0 / float(eigenvalues[-1]), config.steps, decay)
+
+
+def _evolution(
+    linear: LinearizedModel, schedule: GradientDescent, progress: Progress | None
+) -> tuple[list[float], np.ndarray]:
+    """F-SI from a hundredth to a hundred times the schedule's time, two times a decade: ``[times, n]``."""
+    middle = schedule.steps if math.isfinite(schedule.steps) and schedule.steps > 0 else 1000.0
+    times = [middle * 10 ** (half / 2) for half in range(-4, 5)]
+    scores = []
+    for step, time in enumerate(times):
+        scores.append(functional_sample_information(linear, replace(schedule, steps=time)).cpu().numpy())
+        if progress:
+            progress(step + 1, len(times), "F-SI over training time")
+    return times, np.stack(scores)
 
 
 def _builder(

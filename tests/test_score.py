@@ -38,16 +38,29 @@ def test_fsi_finds_the_planted_labels_of_the_demo(demo_run):
 def test_the_demo_run_is_whole(demo_run):
     examples, held_out, manifest = demo_run.examples, demo_run.evaluation, demo_run.manifest
     assert demo_run.status == "complete"
-    assert manifest.measures == ["fsi"]
+    assert manifest.measures == ["fsi", "si"]
     assert (len(examples), len(held_out)) == (2000, 2000)
     assert held_out["split"].value_counts().to_dict() == {"validation": 1000, "test": 1000}
-    assert examples["fsi"].gt(0).all()
-    assert np.isfinite(examples["fsi"]).all()
+    assert examples[["fsi", "si"]].gt(0).all(axis=None)
+    assert np.isfinite(examples[["fsi", "si"]]).all(axis=None)
     assert any("changed on purpose" in note for note in manifest.dataset.notes)
     assert manifest.metrics["test_accuracy"] > 0.8
     data, media_type = demo_run.thumbnail("train", 7)
     assert media_type == "image/png"
     assert data.startswith(b"\x89PNG")
+
+
+def test_effects_and_evolution_agree_with_the_scores(demo_run):
+    effects = demo_run.effects("ntk")
+    assert effects.shape == (2000, 1000)
+    assert np.isfinite(effects[:]).all()
+    # An example with a wrong label harms the validation examples more than one with a right label does.
+    changed = (demo_run.examples["original_label"] != demo_run.examples["label_name"]).to_numpy()
+    assert effects[:].mean(axis=1)[changed].mean() < 0 < effects[:].mean(axis=1)[~changed].mean()
+    times, evolution = demo_run.evolution("fsi")
+    now = int(np.flatnonzero(np.isclose(times, demo_run.manifest.config["steps"]))[0])
+    assert evolution.shape == (len(times), 2000)
+    assert np.allclose(evolution[now], demo_run.examples["fsi"], rtol=1e-5)
 
 
 def test_the_tables_hold_the_trained_models_predictions(demo_run):

@@ -197,12 +197,16 @@ class LinearizedModel:
         Positive: i is helpful to j. NTK influence, eq. 8, at any training time: with ``u = f(x_j) - y_j`` and the
         change ``c = f(x_j) - f_{-i}(x_j)`` it is ``|u - c|^2 / 2 - |u|^2 / 2 = c.c / 2 - u.c``.
         """
+        return torch.cat([effects for _, effects in self.iterate_effects(schedule, progress)])
+
+    def iterate_effects(
+        self, schedule: GradientDescent, progress: Progress | None = None
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """:meth:`removal_effects` a block of training examples at a time: ``(examples, [block, m])``."""
         error = self.predictions(schedule) - self.evaluation_targets
-        effects = []
-        for _, d in self.iterate_changes(schedule, progress):
+        for rows, d in self.iterate_changes(schedule, progress):
             change = self.evaluate(d)
-            effects.append((change * (0.5 * change - error)).sum(dim=-1))
-        return torch.cat(effects)
+            yield rows, (change * (0.5 * change - error)).sum(dim=-1)
 
     def group_prediction_change(self, indices: Sequence[int] | Tensor, schedule: GradientDescent) -> Tensor:
         """``f(x_j) - f_{-G}(x_j)`` when all examples of the group are removed at once: ``[m, k]``.

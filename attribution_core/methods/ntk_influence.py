@@ -63,8 +63,8 @@ def ihvp_effects_in_kernel_regime(linear: LinearizedModel, weight_decay: float) 
     leave-one-out error ``f_{-i}(x_i) - y_i`` in place of ``e_i`` and adds half the squared change (eq. 14).
 
     Theorem 3, for shared features, where alpha is a scalar: ``e_i = (1 - alpha_ii)(f_{-i}(x_i) - y_i)``, so the error
-    is ``alpha_ii`` times the first term and the half square; ``alpha_ii >= lambda_min / (lambda_min + lambda)`` with the
-    least eigenvalue of the n x n kernel (0 when it is singular).
+    is ``alpha_ii`` times the first term and the half square; ``alpha_ii >= lambda_min / (lambda_min + lambda)`` with
+    the least eigenvalue of the n x n kernel (0 when it is singular).
 
     Args:
         linear: The linearised model.

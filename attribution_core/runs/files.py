@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,24 @@ def written_atomically(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def directory_written_atomically(path: Path) -> Iterator[Path]:
+    """The same for a directory: whatever stood at ``path`` is gone before the new one takes its name.
+
+    A kill between the two leaves none, which is why run.json names a stage done only afterwards.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    try:
+        yield partial
+        if path.exists():
+            shutil.rmtree(path)
+        partial.replace(path)
+        _sync_directory(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def _sync_directory(path: Path) -> None:
     """Makes a rename durable; Windows can't open a directory and does not need it."""
     if os.name == "nt":
@@ -67,8 +86,11 @@ def _sync_directory(path: Path) -> None:
 
 def remove_partial_files(directory: Path) -> None:
     """Removes what a killed writer left behind."""
-    for partial in directory.rglob(f".*{PARTIAL_SUFFIX}"):
-        partial.unlink(missing_ok=True)
+    for partial in list(directory.rglob(f".*{PARTIAL_SUFFIX}")):
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink(missing_ok=True)
 
 
 class Lock:

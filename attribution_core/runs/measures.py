@@ -61,6 +61,37 @@ _ALL = (
         signed=False,
     ),
     Measure(
+        name="si",
+        title="Sample information",
+        kind="informativeness",
+        unit="nats",
+        definition=(
+            "How far the trained weights move when this example is removed and the linearised model is trained again, "
+            "smoothed by unit noise on every weight. Unlike F-SI it also counts changes that no prediction shows."
+        ),
+        equation=r"\mathrm{SI}_i = \frac{1}{2}\,(w - w_{-i})^\top \Sigma^{-1} (w - w_{-i}), \quad \Sigma = I",
+        paper=_HARUTYUNYAN.replace("eqs. 8 and 16", "eq. 5"),
+        suspicious="high",
+        signed=False,
+    ),
+    Measure(
+        name="ntk",
+        title="Kernel-regime influence",
+        kind="effect",
+        unit="half squared error",
+        definition=(
+            "The loss on an evaluation example after removing a training example and training the linearised model "
+            "again, minus before. Positive: the training example is helpful to it; negative: harmful."
+        ),
+        equation=r"\tfrac12\lVert f_{-i}(x_j) - y_j\rVert^2 - \tfrac12\lVert f(x_j) - y_j\rVert^2",
+        paper=(
+            "Zhang and Zhang 2022, Rethinking influence functions of neural networks in the over-parameterized regime, "
+            "AAAI 2022, eqs. 8 and 20"
+        ),
+        suspicious=None,
+        signed=True,
+    ),
+    Measure(
         name="loss",
         title="Training loss",
         kind="diagnostic",

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import zarr
 from PIL import Image
 from pydantic import ValidationError
 
@@ -30,6 +31,7 @@ from attribution_core.runs.files import (
     remove_partial_files,
     written_atomically,
 )
+from attribution_core.runs.matrices import open_matrix, write_matrix
 from attribution_core.runs.measures import MEASURES
 from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, Manifest, SchemaVersion, Stage
 from attribution_core.runs.thumbnails import Pack, write_pack
@@ -153,6 +155,16 @@ class RunWriter:
         total = len(_read_table(self.path, "examples" if split == "train" else "evaluation", columns=["id"]))
         write_pack(self.path / "thumbnails", split, images, total, progress)
 
+    def write_effects(self, method: str, columns: int, blocks: Iterable[tuple[slice, np.ndarray]]) -> None:
+        """Writes ``effects/METHOD.zarr`` from blocks of rows: training examples against the ``columns`` evaluated."""
+        rows = len(_read_table(self.path, "examples", columns=["id"]))
+        write_matrix(self.path / "effects" / f"{method}.zarr", (rows, columns), blocks, {})
+
+    def write_evolution(self, measure: str, times: Sequence[float], values: np.ndarray) -> None:
+        """Writes ``evolution/MEASURE.zarr``: the measure at some training times, ``[times, train]``."""
+        path = self.path / "evolution" / f"{measure}.zarr"
+        write_matrix(path, values.shape, [(slice(0, len(values)), values)], {"times": [float(t) for t in times]})
+
     def path_for(self, name: str) -> AbstractContextManager[Path]:
         """A temporary path for another file of the run, such as ``model/weights.safetensors``, renamed at the end."""
         return written_atomically(self.path / name)
@@ -260,6 +272,27 @@ class Run:
                 "time": decisions["time"].fillna("").to_numpy(),
             }
         )
+
+    def effects(self, method: str) -> zarr.Array:
+        """``effect[i, j]``: the loss on evaluation example j after removing training example i minus before.
+
+        Returns:
+            ``[train, evaluated]``; a slice of it is a float32 array. The columns are the first rows of
+            :attr:`evaluation`: validation.
+
+        Raises:
+            InputError: If the run has no effects by this method.
+        """
+        return open_matrix(self.path / "effects" / f"{method}.zarr")
+
+    def evolution(self, measure: str) -> tuple[np.ndarray, zarr.Array]:
+        """A measure over training: times ``[times]`` and values ``[times, train]``.
+
+        Raises:
+            InputError: If the run has no evolution of this measure.
+        """
+        matrix = open_matrix(self.path / "evolution" / f"{measure}.zarr")
+        return np.asarray(matrix.attrs["times"], dtype=np.float64), matrix
 
     def thumbnail(self, split: SplitName, row: int) -> tuple[bytes, str]:
         """The encoded thumbnail of a row of a table, and its media type.
