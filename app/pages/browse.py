@@ -68,9 +68,12 @@ def _widget(name: str) -> dict[str, str]:
     return {"key": state.KEYS[name], "persist_state": "session"}
 
 
-@st.fragment
 def _results(run: Run) -> None:
-    """The grid and its side panel; a fragment, so that moving the focus redraws nothing else."""
+    """The grid and its side panel.
+
+    Not a fragment, though moving the focus would then redraw less: a fragment's rerun that arrives while the page is
+    being left empties the next one.
+    """
     chosen = state.filters(run)
     listed = state.matching(run, chosen)
     _summary(run, chosen, len(listed))

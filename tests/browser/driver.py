@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from playwright.sync_api import Locator, Page, expect
@@ -17,9 +18,7 @@ class App:
 
     def open(self, path: str, **query: str) -> None:
         self.page.goto(f"{self.address}/{path}?{urlencode({'run': self.run_id, **query})}")
-        self.settle()
-        if path in ("example", "review"):
-            expect(self.picture()).to_be_visible()  # keys are answered from here on
+        self.wait_for_path(f"/{path}")
 
     def settle(self) -> None:
         """Waits until the script has run and the page is drawn."""
@@ -37,6 +36,10 @@ class App:
     def picture(self) -> Locator:
         """The large image of Example and Review."""
         return self.page.locator(".gallery.picture img")
+
+    def shows(self, row: int) -> None:
+        """Waits until the large image is that of a row; a key is about the image that one sees."""
+        expect(self.picture()).to_have_attribute("alt", re.compile(f"^#{row},"))
 
     def badge(self, text: str) -> Locator:
         return self.page.locator(".stMarkdownBadge", has_text=text)
@@ -58,3 +61,5 @@ class App:
     def wait_for_path(self, path: str) -> None:
         self.page.wait_for_url(lambda url: urlsplit(url).path == path)
         self.settle()
+        if path in ("/example", "/review"):
+            expect(self.picture()).to_be_visible()  # keys are answered from here on

@@ -87,12 +87,12 @@ def test_text_from_the_data_stays_text(page: Page, tmp_path: Path):
         app.open("browse")
         expect(app.tiles()).to_have_count(60)
         expect(app.tiles().get_by_text(html, exact=True).first).to_be_visible()
-        for id_ in ids[:2]:
+        for id_, key, name in ((ids[0], "1", markdown), (ids[1], "0", html)):
             app.open("example", id=id_)
             assert written(page.get_by_role("heading", level=3)) == id_
-            app.press("1")
+            app.press(key)
             expect(app.badge("relabelled")).to_be_visible()
-            assert written(app.badge("relabelled")).endswith(f"relabelled {markdown}")
+            assert written(app.badge("relabelled")).endswith(f"relabelled {name}")
             app.press("u")
             expect(page.get_by_text("Undone: relabel of")).to_be_visible()
         for name in ("Overview", "Review", "Runs"):

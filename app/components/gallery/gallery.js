@@ -159,6 +159,7 @@ function markSelected(view) {
 
 // One message at a time: a second key press before the answer would hit the picture that is about to go.
 function send(view, name, value) {
+  clearTimeout(view.timer); // where the focus was is of no use to the page that opens
   const now = performance.now();
   if (now - view.busy < 800) return;
   view.busy = now;
