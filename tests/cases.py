@@ -92,11 +92,16 @@ class ModelCase:
         return self.name
 
 
-def model_case(name: str, model: nn.Module, shape: tuple[int, ...], k: int, n: int = 9, m: int = 4) -> ModelCase:
+def model_case(
+    name: str, model: nn.Module, shape: tuple[int, ...], k: int, n: int = 9, m: int = 4, tokens: int = 0
+) -> ModelCase:
+    """A case with normal inputs, or with integers below ``tokens``."""
     generator = torch.Generator().manual_seed(len(name))
 
     def draw(count: int) -> tuple[Tensor, Tensor]:
         inputs = torch.randn(count, *shape, generator=generator, dtype=torch.float64)
+        if tokens:
+            inputs = torch.randint(tokens, (count, *shape), generator=generator)
         return inputs, torch.randint(max(k, 2), (count,), generator=generator)
 
     return ModelCase(name, model.double().eval(), draw(n), draw(m))
@@ -114,6 +119,9 @@ def model_cases() -> list[ModelCase]:
             model_case("lenet5", build_model("lenet5", 3, image), image, 3),
             model_case("cnn4", build_model("cnn4", 2, (1, 20, 20)), (1, 20, 20), 2, n=3, m=2),
             model_case("strides, dilation, named padding, in-place", _convolutions(), (2, 9, 8), 2),
+            model_case("groups and padding modes", _groups(), (4, 7, 6), 2),
+            model_case("normalisations", _normalisations(), (3, 6, 6), 2),
+            model_case("text", _text(), (5,), 3, tokens=9),
             model_case("layers without factors", _without_factors(), (4, 6, 6), 2),
         ]
 
@@ -125,18 +133,65 @@ def _convolutions() -> nn.Module:
     )  # fmt: skip
 
 
-def _without_factors() -> nn.Module:
-    """A grouped convolution, a normalisation, a layer used twice and a bare parameter: all through torch.func."""
+def _groups() -> nn.Module:
+    """Grouped and depth-wise convolutions, padded in each way that nn.Conv2d knows."""
+    return nn.Sequential(
+        nn.Conv2d(4, 6, 3, groups=2, padding=1, padding_mode="reflect"), nn.Tanh(),
+        nn.Conv2d(6, 6, (2, 3), groups=6, padding="same", padding_mode="circular"), nn.Tanh(),
+        nn.Conv2d(6, 8, 3, groups=2, padding=(1, 0), padding_mode="replicate", stride=2, bias=False), nn.ReLU(),
+        nn.Conv2d(8, 16, (4, 2), groups=2), nn.Flatten(), nn.Linear(16, 2),
+    )  # fmt: skip
 
-    class Twice(nn.Module):
+
+def _normalisations() -> nn.Module:
+    """Every normalisation, with statistics, scales and shifts as training would leave them."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.GroupNorm(2, 4), nn.LayerNorm((4, 4)), nn.Flatten(2),
+        nn.BatchNorm1d(4), nn.Linear(16, 6), nn.LayerNorm(6, bias=False), nn.Tanh(), nn.Flatten(),
+        nn.Linear(24, 8), nn.BatchNorm1d(8), nn.GroupNorm(2, 8), nn.Linear(8, 2), nn.BatchNorm1d(2, affine=False),
+    )  # fmt: skip
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if value.ndim == 1:
+            nn.init.uniform_(value, 0.5, 2.0) if "var" in name else nn.init.normal_(value)
+    return model
+
+
+def _text() -> nn.Module:
+    """A table with a padding index and one without, attention by hand, and a mean over positions."""
+
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.marks = nn.Embedding(9, 6, padding_idx=2), nn.Embedding(9, 6)
+            self.norm, self.query, self.out = nn.LayerNorm(6), nn.Linear(6, 6, bias=False), nn.Linear(6, 3)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            x = self.norm(self.words(tokens) + torch.tanh(self.marks(tokens)))
+            return self.out((self.query(x) @ x.transpose(1, 2)).softmax(dim=2) @ x).mean(dim=1)
+
+    return Reader()
+
+
+def _without_factors() -> nn.Module:
+    """Layers whose factors would miss a part: used twice, tied, used outside; a bare parameter; an odd kind."""
+
+    class Reused(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.layer, self.scale = nn.Linear(6, 6), nn.Parameter(torch.ones(6))
+            self.tied, self.same, self.outside = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6, bias=False)
+            self.same.weight = self.tied.weight
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.layer(torch.tanh(self.layer(x))) * self.scale
+            x = self.layer(torch.tanh(self.layer(x))) * self.scale
+            return self.outside(self.same(torch.tanh(self.tied(x)))) @ self.outside.weight
 
     return nn.Sequential(
-        nn.Conv2d(4, 4, 3, groups=2), nn.GroupNorm(2, 4), nn.Flatten(2), nn.Linear(16, 6), Twice(), nn.Flatten(),
+        nn.Conv2d(4, 4, 3),
+        nn.Flatten(2),
+        nn.Conv1d(4, 4, 1),
+        nn.Linear(16, 6),
+        Reused(),
+        nn.Flatten(),
         nn.Linear(24, 2),
-    )  # fmt: skip
+    )

@@ -1,7 +1,8 @@
 """Jacobians, their sketches and tangent kernels."""
 
-from attribution_core.gradients.jacobian import ParameterPlan, jacobian, plan_parameters, select_parameters
+from attribution_core.gradients.jacobian import jacobian
 from attribution_core.gradients.ntk import layer_kernels_apply, tangent_kernels
+from attribution_core.gradients.plan import ParameterPlan, plan_parameters, select_parameters
 
 __all__ = [
     "ParameterPlan",

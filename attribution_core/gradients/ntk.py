@@ -1,23 +1,43 @@
-"""Empirical neural tangent kernels, assembled layer by layer from factors, without the n x p Jacobian.
+r"""Empirical neural tangent kernels, assembled layer by layer from factors, without the n x p Jacobian.
 
-A layer's part of ``K[(b, c), (b', c')] = <grad f_c(x_b), grad f_c'(x_b')>`` is, for a Linear layer, the elementwise
-product of two small Gram matrices: ``(a_b . a_b' + 1)(d_bc . d_b'c')``, where the 1 is the bias. That costs
-``n^2 (in + k^2 out)`` multiplications where the Jacobian costs ``n^2 k^2 in out``. For a layer with positions the
-weight gradients of a block are formed, multiplied and forgotten.
+A layer's part of ``K[(b, c), (b', c')] = <grad f_c(x_b), grad f_c'(x_b')>`` has two forms. With L positions, weights
+``[out, in]`` and k outputs, a pair of examples costs
+
+- **Gram form** ``sum_ll' (a_bl . a_b'l' + 1)(d_bcl . d_b'c'l')``, where the 1 is the bias: ``L^2 (in + k^2 (out + 1))``
+  multiplications. A Linear layer on vectors has L = 1, where the rows below would cost ``k^2 in out``.
+- **Rows**: the weight gradients of two blocks of examples are formed, multiplied and forgotten: ``k^2 in out``, and
+  ``2 k L in out`` for each example and block it meets.
+
+Each layer takes the cheaper (:func:`_gram_is_cheaper`): in cnn4 the first three convolutions form rows, the fourth (9
+positions) and the linear layers do not. Groups of a convolution and normalisations' scales follow the same rule. Both
+forms sum the same products, in float64 even for a float32 model: duplicates then stay exactly dependent, so that
+training to the end (t = infinity) sees the kernel's true rank.
 """
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.gradients.jacobian import BATCH_BYTES, ParameterPlan, factor_batches
-from attribution_core.gradients.per_example import LayerFactors
+from attribution_core.gradients.jacobian import BATCH_BYTES, factor_batches
+from attribution_core.gradients.layers import Kind, LayerFactors, PositionFactors
+from attribution_core.gradients.per_example import layer_factors
+from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.progress import Progress
+
+# What the factors of all examples may take at a time. Past it layers take turns, each with its own forward and k
+# backward passes: with n examples those cost n, the products n^2.
+FACTOR_BYTES = 2 * 2**30
+# Rows of a block at most: small enough that leaving out the blocks above the diagonal saves half of the work.
+BLOCK_ROWS = 512
 
 
 def layer_kernels_apply(plan: ParameterPlan) -> bool:
     """Whether every chosen parameter is kept whole and belongs to a layer with factors."""
-    return not plan.rest and all(chosen.scale == 1.0 for chosen in plan.coordinates.values())
+    return not plan.rest and all(chosen.is_whole for chosen in plan.coordinates.values())
 
 
 def tangent_kernels(
@@ -40,63 +60,107 @@ def tangent_kernels(
         InputError: Parameters without factors, or only some coordinates of them.
     """
     if not layer_kernels_apply(plan):
-        raise InputError("Kernels without a Jacobian need whole Linear or Conv2d layers: use the Jacobian instead.")
-    outputs_train, factors_train = _collect(model, train, plan, progress)
-    outputs_evaluation, factors_evaluation = _collect(model, evaluation, plan, progress)
-    n, m, k = len(train), len(evaluation), outputs_train.shape[1]
-    kernel = torch.zeros(n * k, n * k, dtype=torch.float64, device=outputs_train.device)
-    cross = torch.zeros(m * k, n * k, dtype=torch.float64, device=outputs_train.device)
-    for done, name in enumerate(factors_train):
-        with_bias = f"{name}.bias".removeprefix(".") in plan.coordinates
-        with_weight = f"{name}.weight".removeprefix(".") in plan.coordinates
-        for left, total in ((factors_train[name], kernel), (factors_evaluation[name], cross)):
-            _add_layer(total, left, factors_train[name], with_weight, with_bias)
-        if progress:
-            progress(done + 1, len(factors_train), "tangent kernel")
-    return kernel, cross, outputs_train, outputs_evaluation
+        raise InputError("Kernels without a Jacobian need whole layers that have factors: use the Jacobian instead.")
+    kernel, cross = torch.zeros(0, 0), torch.zeros(0, 0)
+    done = 0
+    for turn in _turns(model, train, len(train) + len(evaluation), plan):
+        train_outputs, own = _collect(model, train, turn, progress)
+        evaluation_outputs, other = _collect(model, evaluation, turn, progress)
+        if done == 0:
+            kernel = train_outputs.new_zeros(2 * [train_outputs.numel()], dtype=torch.float64)
+            cross = kernel.new_zeros(evaluation_outputs.numel(), len(kernel))
+        for name in turn.layers:
+            kinds: list[Kind] = [kind for kind, parameter in own[name].parameters() if parameter in plan.coordinates]
+            train_side, evaluation_side = own.pop(name), other.pop(name)
+            _add_layer(kernel, train_side, train_side, kinds)
+            _add_layer(cross, evaluation_side, train_side, kinds)
+            done += 1
+            if progress:
+                progress(done, len(plan.layers), "tangent kernel")
+    kernel.tril_()
+    kernel += kernel.tril(-1).T
+    return kernel, cross, train_outputs, evaluation_outputs
+
+
+def _turns(model: nn.Module, inputs: Tensor, examples: int, plan: ParameterPlan) -> Iterator[ParameterPlan]:
+    """The plan cut into groups of layers whose factors of all examples fit into ``FACTOR_BYTES``, measured on one."""
+    was_training = model.training
+    try:
+        _, factors = layer_factors(model.eval(), as_inputs(inputs[:1], next(model.parameters())), plan.layers)
+    finally:
+        model.train(was_training)
+    turn: dict[str, nn.Module] = {}
+    held = 0
+    for layer in factors:
+        size = examples * layer.nbytes
+        if turn and held + size > FACTOR_BYTES:
+            yield replace(plan, layers=turn)
+            turn, held = {}, 0
+        turn[layer.name] = plan.layers[layer.name]
+        held += size
+    yield replace(plan, layers=turn)
 
 
 def _collect(
     model: nn.Module, inputs: Tensor, plan: ParameterPlan, progress: Progress | None
 ) -> tuple[Tensor, dict[str, LayerFactors]]:
     """Outputs and the factors of all examples: ``positions (in + k out)`` numbers an example and layer."""
-    outputs, parts = [], {name: [] for name in plan.layers}  # type: ignore[var-annotated]
+    outputs: list[Tensor] = []
+    parts: dict[str, list[LayerFactors]] = {name: [] for name in plan.layers}
     for _, values, factors in factor_batches(model, inputs, plan, progress):
         outputs.append(values)
         for layer in factors:
             parts[layer.name].append(layer)
-    whole = {
-        name: LayerFactors(
-            name, torch.cat([f.inputs for f in each]), torch.cat([f.output_gradients for f in each]), each[0].module
-        )
-        for name, each in parts.items()
-    }
-    return torch.cat(outputs), whole
+    return torch.cat(outputs), {name: LayerFactors.join(parts.pop(name)) for name in plan.layers}
 
 
-def _add_layer(total: Tensor, left: LayerFactors, right: LayerFactors, with_weight: bool, with_bias: bool) -> None:
-    """Add one layer's part of the kernel to ``total`` ``[rows k, columns k]``, in place."""
-    k = left.output_gradients.shape[1]
-    if left.inputs.shape[1] == 1:
-        inputs = left.inputs[:, 0].double() @ right.inputs[:, 0].double().T if with_weight else 0.0
-        gradients = left.output_gradients.flatten(0, 2).double() @ right.output_gradients.flatten(0, 2).double().T
-        total += gradients if with_bias and not with_weight else 0.0
-        if with_weight:
-            scale = (inputs + float(with_bias)).repeat_interleave(k, 0).repeat_interleave(k, 1)  # type: ignore[union-attr]
-            total += gradients.mul_(scale)
-        return
-    width = k * left.inputs.shape[2] * left.output_gradients.shape[3]
-    size = max(1, BATCH_BYTES // (8 * width))
-    for rows in torch.arange(len(left.inputs)).split(size):
-        block = _rows_of(left, rows, with_weight, with_bias)
-        for columns in torch.arange(len(right.inputs)).split(size):
-            part = block @ _rows_of(right, columns, with_weight, with_bias).T
-            total[rows[0] * k : (rows[-1] + 1) * k, columns[0] * k : (columns[-1] + 1) * k] += part
+def _add_layer(total: Tensor, left: LayerFactors, right: LayerFactors, kinds: list[Kind]) -> None:
+    """Add one layer's part of the kernel to ``total`` ``[rows k, columns k]``, in place.
+
+    When left is right, blocks above the diagonal are left out.
+    """
+    k = len(total) // left.num_examples
+    by_gram = isinstance(left, PositionFactors) and _gram_is_cheaper(left)
+
+    def side_of(layer: LayerFactors, start: int) -> Any:
+        part = layer.take(slice(start, start + size))
+        return part if by_gram else _rows(part, kinds)
+
+    def product(own: Any, other: Any) -> Tensor:
+        return _gram(own, other, kinds) if by_gram else own @ other.T
+
+    if isinstance(left, PositionFactors) and by_gram:
+        size = int((BATCH_BYTES / 8) ** 0.5 / (k * left.sizes.positions))
+    else:
+        size = BATCH_BYTES // (8 * _rows(left.take(slice(1)), kinds).numel())
+    size = max(1, min(size, BLOCK_ROWS // k))
+    for top in range(0, left.num_examples, size):
+        own = side_of(left, top)
+        for start in range(0, top + 1 if left is right else right.num_examples, size):
+            part = product(own, side_of(right, start))
+            total[top * k : top * k + len(part), start * k : start * k + part.shape[1]] += part
 
 
-def _rows_of(layer: LayerFactors, examples: Tensor, with_weight: bool, with_bias: bool) -> Tensor:
-    """The layer's Jacobian rows of some examples, ``[b k, in out (+ out)]``, float64."""
-    part = LayerFactors(layer.name, layer.inputs[examples], layer.output_gradients[examples], layer.module)
-    blocks = [part.weight_jacobian()] if with_weight else []
-    blocks += [part.bias_jacobian()] if with_bias else []
-    return torch.cat(blocks, dim=2).flatten(0, 1).double()
+def _gram_is_cheaper(layer: PositionFactors) -> bool:
+    """The rule at the head of this file, for one pair of examples."""
+    k, groups, positions, width, out, input_cost = layer.sizes
+    return groups * positions**2 * (input_cost + k**2 * (out + 1)) < k**2 * groups * width * out
+
+
+def _gram(left: PositionFactors, right: PositionFactors, kinds: list[Kind]) -> Tensor:
+    """``sum_ll' (a . a' [weight] + 1 [bias])(d . d')``: ``[b k, b' k]``, float64."""
+    b, b_right, k, positions = left.num_examples, right.num_examples, left.sizes.outputs, left.sizes.positions
+    total = torch.zeros(b * k, b_right * k, dtype=torch.float64, device=left.device)
+    for group in range(left.sizes.groups):
+        d, d_right = (side.gradients_of(group).flatten(0, 2).double() for side in (left, right))
+        products = (d @ d_right.T).view(b, k, positions, b_right, k, -1)
+        if "weight" in kinds:
+            inputs = left.input_gram(right, group).view(b, 1, positions, b_right, 1, -1)
+            products *= inputs + float("bias" in kinds)
+        total += products.sum(dim=(2, 5)).view(b * k, -1)
+    return total
+
+
+def _rows(layer: LayerFactors, kinds: list[Kind]) -> Tensor:
+    """The layer's Jacobian, ``[b k, in out (+ out)]``, float64."""
+    return torch.cat([layer.jacobian(kind).flatten(0, 1).double() for kind in kinds], dim=1)

@@ -5,25 +5,57 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attribution_core.gradients.layers import Kind, LayerFactors, rotate
+
 
 @dataclass(frozen=True)
 class Coordinates:
-    """A random choice of coordinates of one parameter tensor, scaled so that inner products are right on average.
+    """Coordinates of one parameter's gradient that are kept, in its own basis or in a Kronecker-factored one.
 
-    Unique information, section 5 and the authors' code: each parameter tensor apart (weights and biases too), without
-    replacement, times ``sqrt(numel / chosen)``.
+    In a Kronecker-factored basis the gradient, as a matrix ``G`` (the first dimension against the others), has the
+    coordinates ``left^T G right``, flattened.
 
     Attributes:
-        indices: ``[chosen]``, into the flattened tensor.
-        scale: ``sqrt(numel / chosen)``; 1 when all are chosen.
+        indices: ``[chosen]``, into the flattened coordinates.
+        numel: Of the parameter.
+        scale: Factor on each; 1 unless the choice was random.
+        left: ``[rows, r]``, orthonormal columns; None for the identity.
+        right: ``[columns, s]``, likewise.
     """
 
     indices: Tensor
-    scale: float
+    numel: int
+    scale: float = 1.0
+    left: Tensor | None = None
+    right: Tensor | None = None
 
     @classmethod
     def choose(cls, numel: int, dimension: int, generator: torch.Generator) -> "Coordinates":
-        """Choose ``min(numel, dimension)`` of ``numel`` coordinates."""
+        """``min(numel, dimension)`` random coordinates, scaled so that inner products are right on average.
+
+        Unique information, section 5 and the authors' code: each parameter tensor apart (weights and biases too),
+        without replacement, times ``sqrt(numel / chosen)``.
+        """
         chosen = min(numel, dimension)
         order = torch.randperm(numel, generator=generator)[:chosen].sort().values
-        return cls(order, (numel / chosen) ** 0.5)
+        return cls(order, numel, (numel / chosen) ** 0.5)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the gradient is kept as it is."""
+        return self.left is None and self.right is None and len(self.indices) == self.numel
+
+    def of_layer(self, layer: LayerFactors, kind: Kind) -> Tensor:
+        """The kept coordinates of a layer's weight or bias: ``[b, k, chosen]``."""
+        if self.is_whole:
+            return layer.jacobian(kind)
+        indices = self.indices.to(layer.device)
+        if self.left is None and self.right is None:
+            return layer.jacobian(kind, indices) * self.scale
+        return layer.rotated_jacobian(kind, self.left, self.right, indices) * self.scale
+
+    def of_gradients(self, gradients: Tensor) -> Tensor:
+        """The kept coordinates of gradients ``[b, k, numel]``: ``[b, k, chosen]``."""
+        if self.is_whole:
+            return gradients
+        return rotate(gradients, self.left, self.right)[:, :, self.indices.to(gradients.device)] * self.scale

@@ -68,7 +68,7 @@ def test_kernels_refuse_what_they_cannot_do():
     case = CASES[-1]
     plan = plan_parameters(case.model, case.train[0])
     assert not layer_kernels_apply(plan)
-    with pytest.raises(InputError, match="whole Linear or Conv2d layers"):
+    with pytest.raises(InputError, match="whole layers that have factors"):
         ntk.tangent_kernels(case.model, case.train[0], case.evaluation[0], plan)
 
 
@@ -115,6 +115,65 @@ def test_a_layer_without_per_example_gradients_is_named():
     plan = plan_parameters(model, inputs)
     with pytest.raises(InputError, match="No per-example gradients for layer 1"):
         jacobian(model, inputs, plan)
+
+
+def test_only_layers_that_need_it_go_through_torch_func():
+    for case in CASES[:-1]:
+        assert layer_kernels_apply(plan_parameters(case.model, case.train[0])), case.name
+    rest = plan_parameters(CASES[-1].model, CASES[-1].train[0]).rest
+    assert {name.rpartition(".")[0] for name in rest} == {"2", "4", "4.layer", "4.tied", "4.outside"}
+
+
+@pytest.mark.parametrize("gram", [True, False])
+def test_both_forms_of_a_layers_kernel_are_the_same(gram, monkeypatch):
+    monkeypatch.setattr(ntk, "_gram_is_cheaper", lambda _layer: gram)
+    for case in CASES[:-1]:
+        test_kernels_equal_products_of_jacobians(case, "all", BATCH_BYTES, monkeypatch)
+
+
+def test_layers_take_turns_when_memory_is_short(monkeypatch):
+    monkeypatch.setattr(ntk, "FACTOR_BYTES", 1)
+    test_kernels_equal_products_of_jacobians(CASES[3], "all", BATCH_BYTES, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.BatchNorm1d(3, track_running_stats=False), "Layer '1' normalises by the statistics of its batch"),
+        (nn.Sequential(nn.Linear(3, 3), nn.Embedding(3, 3, max_norm=1.0)), "Layer '1.1' rescales its weights"),
+    ],
+)
+def test_layers_that_mix_or_change_are_refused_by_name(layer, message):
+    model = nn.Sequential(nn.Linear(3, 3), layer, nn.Linear(3, 2))
+    with pytest.raises(InputError, match=message):
+        plan_parameters(model, torch.ones(4, 3))
+
+
+@pytest.mark.parametrize("mixing", [lambda x: x - x.mean(dim=0), lambda x: torch.dropout(x, 0.5, train=True)])
+def test_a_model_that_mixes_examples_or_draws_is_refused(mixing):
+    class Mixing(nn.Module):
+        def forward(self, x):
+            return mixing(x)
+
+    inputs = torch.randn(4, 30, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(InputError, match="no gradient of its own"):
+        plan_parameters(nn.Sequential(nn.Linear(30, 30), Mixing(), nn.Linear(30, 2)), inputs)
+
+
+def test_positions_before_examples_go_through_torch_func():
+    class PositionsFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.layer(x.transpose(0, 1)).mean(dim=0)
+
+    model, inputs = PositionsFirst().double(), torch.randn(2, 2, 4, dtype=torch.float64)
+    plan = plan_parameters(model, inputs)
+    assert plan.rest == ["layer.weight", "layer.bias"]
+    expected = torch.cat(list(reference.full_jacobian(model, inputs).values()), dim=2)
+    assert torch.allclose(jacobian(model, inputs, plan)[1], expected, rtol=1e-10)
 
 
 def test_coordinates_keep_inner_products_on_average():

@@ -1,0 +1,352 @@
+"""Kinds of layers whose per-example gradients follow from what the layer saw and what each output asks of it.
+
+The gradient of output c of example b in the weight of a linear map ``y_l = W a_l + bias`` applied at positions l (one
+for a Linear layer on vectors, every pixel for a convolution through unfolding) is ``sum_l d_cl a_l^T``, with the input
+``a_l`` and the gradient ``d_cl`` of output c in ``y_l``. An embedding is such a map of one-hot inputs. A normalisation
+in evaluation mode scales normalised inputs elementwise, so its gradient is ``sum_l d_cl * normalised_l``.
+
+To support another layer, write a maker and enter it in ``MAKERS``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attribution_core.errors import InputError
+
+Kind = Literal["weight", "bias"]
+
+
+@dataclass(frozen=True)
+class LayerFactors(ABC):
+    """One layer's side of every per-example gradient of a batch. Every tensor in it has one row for each example.
+
+    Attributes:
+        name: The module's name in the model.
+    """
+
+    name: str
+
+    @abstractmethod
+    def weight_jacobian(self, indices: Tensor | None = None) -> Tensor:
+        """``[b, k, numel]`` in the order of the flattened weight, or its columns ``indices``."""
+
+    @abstractmethod
+    def bias_jacobian(self) -> Tensor:
+        """``[b, k, out]``."""
+
+    def jacobian(self, kind: Kind, indices: Tensor | None = None) -> Tensor:
+        """The parameter's Jacobian ``[b, k, numel]``, or its columns ``indices``."""
+        if kind == "weight":
+            return self.weight_jacobian(indices)
+        return self.bias_jacobian() if indices is None else self.bias_jacobian()[:, :, indices]
+
+    def rotated_jacobian(self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor) -> Tensor:
+        """Entries ``indices`` of ``left^T G right``, with the gradient as a matrix G; see :func:`rotate`."""
+        return rotate(self.jacobian(kind), left, right)[:, :, indices]
+
+    def take(self, examples: slice) -> LayerFactors:
+        """The factors of some examples."""
+        return self._with({name: value[examples] for name, value in self._tensors().items()})
+
+    @staticmethod
+    def join(parts: Sequence[LayerFactors]) -> LayerFactors:
+        """The factors of all examples of several batches."""
+        tensors = {name: torch.cat([part._tensors()[name] for part in parts]) for name in parts[0]._tensors()}
+        return parts[0]._with(tensors)
+
+    def parameters(self) -> tuple[tuple[Kind, str], ...]:
+        """Both kinds with the name that the model gives such a parameter, whether or not the layer has it."""
+        prefix = f"{self.name}." if self.name else ""
+        return ("weight", f"{prefix}weight"), ("bias", f"{prefix}bias")
+
+    @property
+    def num_examples(self) -> int:
+        """``b``."""
+        return len(next(iter(self._tensors().values())))
+
+    @property
+    def device(self) -> torch.device:
+        """Of its tensors."""
+        return next(iter(self._tensors().values())).device
+
+    @property
+    def numel(self) -> int:
+        """Numbers held."""
+        return sum(value.numel() for value in self._tensors().values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(value.nbytes for value in self._tensors().values())
+
+    def _with(self, tensors: dict[str, Any]) -> LayerFactors:
+        return dataclasses.replace(self, **tensors)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+class Sizes(NamedTuple):
+    """Sizes of a layer with positions; its weight has ``groups * gradients * inputs`` numbers.
+
+    Attributes:
+        outputs: Of the model, k.
+        groups: Of channels; 1 but for grouped convolutions.
+        positions: Where the layer is applied.
+        inputs: Length of ``a``.
+        gradients: Length of ``d``.
+        input_cost: Multiplications for ``a . a'``.
+    """
+
+    outputs: int
+    groups: int
+    positions: int
+    inputs: int
+    gradients: int
+    input_cost: int
+
+
+@dataclass(frozen=True)
+class PositionFactors(LayerFactors):
+    """A layer whose inner products of gradients are sums over pairs of positions of ``(a . a')(d . d')``."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> Sizes:
+        """Of the factors."""
+
+    @abstractmethod
+    def input_gram(self, other: PositionFactors, group: int) -> Tensor:
+        """``a . a'`` for all pairs: ``[b * positions, b' * positions']``, float64."""
+
+    @abstractmethod
+    def gradients_of(self, group: int) -> Tensor:
+        """``d`` of one group of channels: ``[b, k, positions, out]``."""
+
+
+@dataclass(frozen=True)
+class MapFactors(PositionFactors):
+    """A linear map at positions: Linear, or Conv2d with its channels in groups.
+
+    Attributes:
+        inputs: ``a``, ``[b, groups, positions, in]``.
+        output_gradients: ``d``, ``[b, k, groups, positions, out]``.
+    """
+
+    inputs: Tensor
+    output_gradients: Tensor
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the factors."""
+        _, k, groups, positions, out = self.output_gradients.shape
+        return Sizes(k, groups, positions, self.inputs.shape[3], out, self.inputs.shape[3])
+
+    def weight_jacobian(self, indices: Tensor | None = None) -> Tensor:
+        """``[b, k, groups out in]``; a few columns of a layer with one position cost a product each."""
+        _, groups, positions, width, out, _ = self.sizes
+        if indices is not None and groups == positions == 1 and 2 * len(indices) < width * out:
+            rows, columns = indices // width, indices % width
+            return self.output_gradients[:, :, 0, 0, rows] * self.inputs[:, None, 0, 0, columns]
+        whole = torch.einsum("bkglo,bgli->bkgoi", self.output_gradients, self.inputs).flatten(2)
+        return whole if indices is None else whole[:, :, indices]
+
+    def bias_jacobian(self) -> Tensor:
+        """``[b, k, out]``."""
+        return self.output_gradients.sum(dim=3).flatten(2)
+
+    def rotated_jacobian(self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor) -> Tensor:
+        """With one group, rotates a and d before their product: ``in r_in + k out r_out`` products a position."""
+        if kind == "bias" or self.sizes.groups > 1:
+            return super().rotated_jacobian(kind, left, right, indices)
+        inputs = self.inputs if right is None else self.inputs @ right
+        gradients = self.output_gradients if left is None else self.output_gradients @ left
+        return MapFactors(self.name, inputs, gradients).weight_jacobian(indices)
+
+    def input_gram(self, other: PositionFactors, group: int) -> Tensor:
+        """One product of matrices."""
+        if not isinstance(other, MapFactors):
+            raise TypeError(f"{self.name} meets the factors of another kind of layer.")
+        return self.inputs[:, group].flatten(0, 1).double() @ other.inputs[:, group].flatten(0, 1).double().T
+
+    def gradients_of(self, group: int) -> Tensor:
+        """A view."""
+        return self.output_gradients[:, :, group]
+
+
+@dataclass(frozen=True)
+class EmbeddingFactors(PositionFactors):
+    """A table of vectors, looked up at positions: a linear map of one-hot inputs.
+
+    Attributes:
+        indices: ``[b, positions]``.
+        output_gradients: ``d``, ``[b, k, positions, out]``; zero where the padding index was looked up, whose row
+            PyTorch does not train.
+        rows: Number of vectors in the table.
+    """
+
+    indices: Tensor
+    output_gradients: Tensor
+    rows: int
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the factors; one-hot inputs meet in one comparison."""
+        _, k, positions, out = self.output_gradients.shape
+        return Sizes(k, 1, positions, self.rows, out, 1)
+
+    def weight_jacobian(self, indices: Tensor | None = None) -> Tensor:
+        """``[b, k, rows out]``; a few columns without the others."""
+        b, k, positions, out = self.output_gradients.shape
+        if indices is not None and positions * len(indices) < self.rows * out:
+            hits = (self.indices[:, :, None] == indices // out).to(self.output_gradients.dtype)
+            return torch.einsum("blp,bklp->bkp", hits, self.output_gradients[..., indices % out])
+        table = self.output_gradients.new_zeros(b, k, self.rows, out)
+        table.scatter_add_(2, self.indices[:, None, :, None].expand(b, k, positions, out), self.output_gradients)
+        return table.flatten(2) if indices is None else table.flatten(2)[:, :, indices]
+
+    def bias_jacobian(self) -> Tensor:
+        """There is none."""
+        raise TypeError(f"The embedding {self.name} has no bias.")
+
+    def input_gram(self, other: PositionFactors, group: int) -> Tensor:
+        """One where both looked up the same row."""
+        if not isinstance(other, EmbeddingFactors) or group:
+            raise TypeError(f"{self.name} meets the factors of another kind of layer.")
+        return (self.indices.flatten()[:, None] == other.indices.flatten()).double()
+
+    def gradients_of(self, group: int) -> Tensor:  # noqa: ARG002 - there is one group
+        """A view."""
+        return self.output_gradients
+
+
+@dataclass(frozen=True)
+class ScaleFactors(LayerFactors):
+    """An elementwise scale and shift of normalised inputs; small, so its gradients are kept as they are.
+
+    Attributes:
+        weight: ``sum_l d_l * normalised_l``, ``[b, k, numel]``.
+        bias: ``sum_l d_l``, ``[b, k, numel]``.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def weight_jacobian(self, indices: Tensor | None = None) -> Tensor:
+        """``[b, k, numel]``."""
+        return self.weight if indices is None else self.weight[:, :, indices]
+
+    def bias_jacobian(self) -> Tensor:
+        """``[b, k, numel]``."""
+        return self.bias
+
+
+def rotate(gradients: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
+    """``left^T G right`` of every gradient as a matrix G ``[rows, columns]``, None for the identity.
+
+    Args:
+        gradients: ``[b, k, rows columns]``.
+        left: ``[rows, r]``.
+        right: ``[columns, s]``.
+
+    Returns:
+        ``[b, k, r s]``.
+    """
+    if left is not None:
+        gradients = (left.T @ gradients.unflatten(2, (len(left), -1))).flatten(2)
+    if right is not None:
+        gradients = (gradients.unflatten(2, (-1, len(right))) @ right).flatten(2)
+    return gradients
+
+
+# -- from what a hook saw to factors -----------------------------------------------------------------------------------
+
+
+def _linear(name: str, _layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
+    positions = inputs.reshape(len(inputs), 1, -1, inputs.shape[-1])
+    return MapFactors(name, positions, gradients.reshape(*gradients.shape[:2], 1, -1, gradients.shape[-1]))
+
+
+def _convolution(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
+    """Pads as ``nn.Conv2d`` does, then unfolds: channels of one group lie together, ``[b, groups, in, positions]``."""
+    if not isinstance(layer, nn.Conv2d):
+        raise TypeError(f"{name} is not a Conv2d.")
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    padded = F.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
+    patches = F.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
+    patches = patches.unflatten(1, (layer.groups, -1)).transpose(2, 3)
+    return MapFactors(name, patches, gradients.flatten(3).unflatten(2, (layer.groups, -1)).transpose(3, 4))
+
+
+def _embedding(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
+    if not isinstance(layer, nn.Embedding):
+        raise TypeError(f"{name} is not an Embedding.")
+    indices = inputs.reshape(len(inputs), -1)
+    d = gradients.reshape(*gradients.shape[:2], -1, gradients.shape[-1])
+    if layer.padding_idx is not None:
+        d = d * (indices != layer.padding_idx)[:, None, :, None]
+    return EmbeddingFactors(name, indices, d, layer.num_embeddings)
+
+
+def _channel_norm(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
+    """BatchNorm and GroupNorm: a scale for each channel, channels second."""
+    if isinstance(layer, nn.GroupNorm):
+        normalised = F.group_norm(inputs, layer.num_groups, eps=layer.eps)
+    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        normalised = F.batch_norm(inputs, layer.running_mean, layer.running_var, training=False, eps=layer.eps)
+    else:
+        raise TypeError(f"{name} is not a normalisation by channels.")
+    x, d = normalised.reshape(*inputs.shape[:2], -1), gradients.reshape(*gradients.shape[:3], -1)
+    return ScaleFactors(name, torch.einsum("bkcl,bcl->bkc", d, x), d.sum(dim=3))
+
+
+def _layer_norm(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
+    """A scale for each number of the normalised shape, which comes last."""
+    if not isinstance(layer, nn.LayerNorm):
+        raise TypeError(f"{name} is not a LayerNorm.")
+    size = layer.weight.numel()
+    x = F.layer_norm(inputs, layer.normalized_shape, eps=layer.eps).reshape(len(inputs), -1, size)
+    d = gradients.reshape(*gradients.shape[:2], -1, size)
+    return ScaleFactors(name, torch.einsum("bkli,bli->bki", d, x), d.sum(dim=2))
+
+
+# (name, layer, its input [b, ...], the gradient of each output in its result [b, k, ...]) -> factors
+MAKERS: dict[type[nn.Module], Callable[[str, nn.Module, Tensor, Tensor], LayerFactors]] = {
+    nn.Linear: _linear,
+    nn.Conv2d: _convolution,
+    nn.Embedding: _embedding,
+    nn.BatchNorm1d: _channel_norm,
+    nn.BatchNorm2d: _channel_norm,
+    nn.GroupNorm: _channel_norm,
+    nn.LayerNorm: _layer_norm,
+}
+
+
+def has_factors(module: nn.Module) -> bool:
+    """Whether the module is of a kind in ``MAKERS``; a subclass may compute something else, so it is not."""
+    return type(module) in MAKERS
+
+
+def refuse_unfit(model: nn.Module) -> None:
+    """Raise InputError, with the layer's name, where an example has no gradient of its own."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise InputError(
+                f"Layer {name!r} normalises by the statistics of its batch, even in evaluation mode, so an example has "
+                "no gradient of its own: use track_running_stats=True, or GroupNorm."
+            )
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            raise InputError(
+                f"Layer {name!r} rescales its weights whenever it is used (max_norm), which has no derivative: build "
+                "it without max_norm."
+            )
