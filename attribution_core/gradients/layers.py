@@ -166,12 +166,21 @@ class MapFactors(PositionFactors):
         return self.output_gradients.sum(dim=3).flatten(2)
 
     def rotated_jacobian(self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor) -> Tensor:
-        """With one group, rotates a and d before their product: ``in r_in + k out r_out`` products a position."""
-        if kind == "bias" or self.sizes.groups > 1:
-            return super().rotated_jacobian(kind, left, right, indices)
+        """Of one group by its factors, else as of any gradient."""
+        if kind == "weight" and self.has_one_group:
+            return self.rotated(left, right).weight_jacobian(indices)
+        return super().rotated_jacobian(kind, left, right, indices)
+
+    @property
+    def has_one_group(self) -> bool:
+        """Whether all channels meet: the weight is one matrix ``[out, in]``."""
+        return self.sizes.groups == 1
+
+    def rotated(self, left: Tensor | None, right: Tensor | None) -> MapFactors:
+        """Factors of ``left^T G right``, for one group: ``in s + k out r`` multiplications a position."""
         inputs = self.inputs if right is None else self.inputs @ right
         gradients = self.output_gradients if left is None else self.output_gradients @ left
-        return MapFactors(self.name, inputs, gradients).weight_jacobian(indices)
+        return MapFactors(self.name, inputs, gradients)
 
     def input_gram(self, other: PositionFactors, group: int) -> Tensor:
         """One product of matrices."""
@@ -262,11 +271,13 @@ def rotate(gradients: Tensor, left: Tensor | None, right: Tensor | None) -> Tens
     Returns:
         ``[b, k, r s]``.
     """
-    if left is not None:
-        gradients = (left.T @ gradients.unflatten(2, (len(left), -1))).flatten(2)
-    if right is not None:
-        gradients = (gradients.unflatten(2, (-1, len(right))) @ right).flatten(2)
-    return gradients
+    if left is None and right is None:
+        return gradients
+    columns = gradients.shape[2] // len(left) if left is not None else len(right) if right is not None else 1
+    matrices = gradients.unflatten(2, (-1, columns))
+    matrices = matrices if left is None else left.T @ matrices
+    matrices = matrices if right is None else matrices @ right
+    return matrices.flatten(2)
 
 
 # -- from what a hook saw to factors -----------------------------------------------------------------------------------

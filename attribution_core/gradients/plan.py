@@ -82,15 +82,15 @@ def plan_parameters(
         InputError: Parameters that do not exist, or a model in which an example has no gradient of its own.
     """
     chosen = select_parameters(model, parameters)
-    generator = torch.Generator().manual_seed(seed)
-    shapes = {name: value.numel() for name, value in model.named_parameters()}
-    coordinates = {name: Coordinates.choose(shapes[name], dimension or shapes[name], generator) for name in chosen}
     was_training = model.training
     model.eval()
     try:
         layers = _layers_with_factors(model, as_inputs(inputs[:2], next(model.parameters())), chosen)
     finally:
         model.train(was_training)
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {name: value.numel() for name, value in model.named_parameters()}
+    coordinates = {name: Coordinates.choose(sizes[name], dimension or sizes[name], generator) for name in chosen}
     return ParameterPlan(coordinates, layers, [name for name in chosen if name.rpartition(".")[0] not in layers])
 
 

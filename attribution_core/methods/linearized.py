@@ -44,6 +44,7 @@ class LinearizedModel:
         features: ``Psi``, ``[n, a, p]``, in the eigenbasis of the Gram matrix: ``Psi^T Psi = diag(eigenvalues)``.
         eigenvalues: Of the Gram matrix, positive, ``[p]``.
         evaluation_features: ``[m, a, p]``, in the same basis.
+        kept_energy: Trace of the sketched over that of the exact kernel, set by ``linearize``; None if unknown.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class LinearizedModel:
         self._residuals = (train_targets - train_outputs).reshape(n, a, self.num_outputs // a)
         self._gradient = torch.einsum("nap,nac->cp", features, self._residuals)
         self._to_weights = to_weights
+        self.kept_energy: float | None = None
 
     # -- ways in ---------------------------------------------------------------------------------------------------
 
