@@ -15,7 +15,7 @@ PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 _PATTERNS = ["", "/", "x", "\\", ".", "-", "+", "|"]
 
 _BINS = 48
-_HEAVY_TAIL = 30.0  # above this ratio of largest to median, a linear axis shows one full bin and an empty plot
+_HEAVY_TAIL = 10.0  # above this ratio of largest to median, a linear axis shows a few full bins and an empty plot
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ def score_bins(values: np.ndarray) -> Bins:
     if low >= 0 and len(positive) and high > _HEAVY_TAIL * float(np.median(values)):
         # A few scores that are zero but for rounding must not stretch the axis: they go into the first bin.
         start = max(float(np.quantile(positive, 0.005)), high * 1e-9)
-        edges = np.geomspace(start, high, _BINS + 1) if start < high else np.array([start / 2, high * 2])
-        edges[0], edges[-1] = min(low, start), high
-        return Bins(edges, True)
+        if start < high:
+            edges = np.geomspace(start, high, _BINS + 1)
+            edges[0], edges[-1] = min(low, start), high
+            return Bins(edges, True)
     if low == high:
         return Bins(np.array([low - 0.5, high + 0.5]), False)
     return Bins(np.linspace(low, high, _BINS + 1), False)
@@ -83,7 +84,12 @@ def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_
             marker={
                 "color": GREY if others else PALETTE[index % len(PALETTE)],
                 "line_width": 0,
-                "pattern": {"shape": "" if others else _PATTERNS[index % len(_PATTERNS)], "solidity": 0.25},
+                "pattern": {
+                    "shape": "" if others else _PATTERNS[index % len(_PATTERNS)],
+                    "fillmode": "overlay",
+                    "fgcolor": "rgba(0, 0, 0, 0.4)",
+                    "solidity": 0.25,
+                },
             },
             hovertemplate="%{y:,} from %{customdata[0]:.3g} to %{customdata[1]:.3g}<extra>%{fullData.name}</extra>",
         )
@@ -91,9 +97,9 @@ def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_
         barmode="stack",
         bargap=0.0,
         height=260,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        margin={"l": 8, "r": 8, "t": 8 if categories is None else 32, "b": 8},
         showlegend=categories is not None,
-        legend={"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right", "traceorder": "normal"},
         dragmode=False,
         clickmode="event+select",
         hovermode="closest",
@@ -108,14 +114,10 @@ def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_
 
 def _positions(bins: Bins) -> tuple[np.ndarray, float]:
     """Centres of the bars on the drawn axis, and their common width (a hair less, to keep bars apart)."""
-    if bins.logarithmic and len(bins.edges) > 2:
-        # The first edge may be zero; the step of the others tells where its bar stands.
-        inner = np.log10(bins.edges[1:])
-        step = float(inner[1] - inner[0])
-        return inner - step / 2, step * 0.92
-    edges = np.log10(bins.edges) if bins.logarithmic else bins.edges
-    step = float(edges[1] - edges[0])
-    return (edges[:-1] + edges[1:]) / 2, step * 0.92
+    ends = np.log10(bins.edges[1:]) if bins.logarithmic else bins.edges[1:]
+    # The first edge of a logarithmic axis may be zero, so the step is taken from the others.
+    step = float(ends[1] - ends[0]) if len(ends) > 1 else float(bins.edges[1] - bins.edges[0])
+    return ends - step / 2, step * 0.92
 
 
 def _ticks(bins: Bins) -> dict[str, object]:
@@ -125,7 +127,11 @@ def _ticks(bins: Bins) -> dict[str, object]:
     low, high = np.log10(bins.edges[1]), np.log10(bins.edges[-1])
     decades = np.arange(np.floor(low), np.ceil(high) + 1)
     decades = decades[:: max(1, len(decades) // 8)]
-    return {"tickvals": decades, "ticktext": [f"{10.0**decade:g}" for decade in decades]}
+    return {"tickvals": decades, "ticktext": [_power_of_ten(int(decade)) for decade in decades]}
+
+
+def _power_of_ten(exponent: int) -> str:
+    return f"{10.0**exponent:g}" if -4 <= exponent <= 4 else f"10<sup>{exponent}</sup>".replace("-", "−")
 
 
 def as_categories(values: pd.Series, highlighted: str | None = None) -> pd.Series:

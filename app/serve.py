@@ -72,7 +72,7 @@ def _configuration(port: int) -> dict[str, object]:
         "theme.chartCategoricalColors": _OKABE_ITO,
         "theme.paddingTop": "2.5rem",
         "theme.light.primaryColor": "#0072B2",
-        "theme.dark.primaryColor": "#56B4E9",
+        "theme.dark.primaryColor": "#2A86BF",
     }
 
 

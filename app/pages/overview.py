@@ -109,7 +109,7 @@ def _colouring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
         return figures.as_categories(frame["correct"].map({True: "right", False: "wrong"}))
     if column == _CHANGED:
         changed = frame["original_label"] != frame["label_name"]
-        return figures.as_categories(changed.map({True: "changed on purpose", False: "as in the data"}))
+        return figures.as_categories(changed.map({True: "changed", False: "unchanged"}))
     values = frame[column].astype("str")
     if values.nunique() <= _MOST_COLOURS:
         return figures.as_categories(values)

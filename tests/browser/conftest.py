@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,8 +43,6 @@ def browser() -> Iterator[Browser]:
 
 
 def _is_root() -> bool:
-    import os
-
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
@@ -135,6 +135,14 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 def _leaves(url: str) -> bool:
     parts = urlsplit(url)
     return parts.scheme not in ("data", "blob") and parts.hostname not in ("127.0.0.1", "localhost")
+
+
+@pytest.fixture
+def serve(page: Page, tmp_path: Path) -> Iterator[Callable[[Path], str]]:
+    """Starts another server over a path; the page leaves it before it stops."""
+    with contextlib.ExitStack() as servers:
+        yield lambda path: servers.enter_context(served(path, tmp_path / f"{path.name}.log"))
+        page.goto("about:blank")
 
 
 @pytest.fixture

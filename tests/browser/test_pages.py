@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import served
 from tests.browser.driver import App
 from tests.fixtures import make_run
 
+Serve = Callable[[Path], str]
 THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 
 
@@ -54,34 +55,34 @@ def test_every_image_has_a_description(app: App, page: Page):
     assert "functional sample information" in name
 
 
-def test_the_list_of_runs_tells_damaged_and_unfinished_ones(page: Page, tmp_path: Path):
+def test_the_list_of_runs_tells_damaged_and_unfinished_ones(page: Page, tmp_path: Path, serve: Serve):
     make_run(tmp_path / "runs" / "good", n=40)
     make_run(tmp_path / "runs" / "unfinished", n=40, scored=False)
     (tmp_path / "runs" / "bad").mkdir()
     (tmp_path / "runs" / "bad" / "run.json").write_text("{")
-    with served(tmp_path / "runs", tmp_path / "log") as url:
-        app = App(page, url, "good")
-        page.goto(url)
-        app.wait_for_path("/runs")
-        for text in ("complete", "cut off", "damaged"):
-            expect(app.badge(text)).to_be_visible()
-        page.locator(".gallery.mosaic").first.click()
-        app.wait_for_path("/overview")
+    url = serve(tmp_path / "runs")
+    app = App(page, url, "good")
+    page.goto(url)
+    app.wait_for_path("/runs")
+    for text in ("complete", "cut off", "damaged"):
+        expect(app.badge(text)).to_be_visible()
+    page.locator(".gallery.mosaic").first.click()
+    app.wait_for_path("/overview")
 
 
-def test_an_empty_folder_says_what_to_do(page: Page, tmp_path: Path):
+def test_an_empty_folder_says_what_to_do(page: Page, tmp_path: Path, serve: Serve):
     (tmp_path / "runs").mkdir()
-    with served(tmp_path / "runs", tmp_path / "log") as url:
-        page.goto(url)
-        expect(page.get_by_text("There are no runs in this folder yet")).to_be_visible()
-        expect(page.get_by_text("samplescope score DATA")).to_be_visible()
-        page.goto(f"{url}/browse")
-        expect(page.get_by_text("No run is open")).to_be_visible()
+    url = serve(tmp_path / "runs")
+    page.goto(url)
+    expect(page.get_by_text("There are no runs in this folder yet")).to_be_visible()
+    expect(page.get_by_text("samplescope score DATA")).to_be_visible()
+    page.goto(f"{url}/browse")
+    expect(page.get_by_text("No run is open")).to_be_visible()
 
 
-def test_a_run_opens_by_itself(page: Page, tmp_path: Path):
+def test_a_run_opens_by_itself(page: Page, tmp_path: Path, serve: Serve):
     make_run(tmp_path / "runs" / "mine", n=40)
-    with served(tmp_path / "runs" / "mine", tmp_path / "log") as url:
-        page.goto(url)
-        App(page, url, "mine").wait_for_path("/overview")
-        expect(page.get_by_text("digits, mine")).to_be_visible()
+    url = serve(tmp_path / "runs" / "mine")
+    page.goto(url)
+    App(page, url, "mine").wait_for_path("/overview")
+    expect(page.get_by_text("digits, mine")).to_be_visible()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import served
 from tests.browser.driver import App
 from tests.fixtures import make_run
 
@@ -75,26 +75,26 @@ def written(locator: Locator) -> str:
     return locator.inner_text().replace("\u2060", "")
 
 
-def test_text_from_the_data_stays_text(page: Page, tmp_path: Path):
+def test_text_from_the_data_stays_text(page: Page, tmp_path: Path, serve: Callable[[Path], str]):
     html = "<img src=x onerror=alert(1)>"
     markdown = "![x](http://evil.example/x.png) [y](http://evil.example) $z$ :red[w]"
     names = [html, markdown, *(f"digit {i}" for i in range(2, 10))]
     ids = [f"{html}{i}" if i % 2 else f"{markdown}{i}" for i in range(60)]
     make_run(tmp_path / "runs" / "hostile", n=60, class_names=names, ids=ids)
     page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
-    with served(tmp_path / "runs" / "hostile", tmp_path / "log") as url:
-        app = App(page, url, "hostile")
-        app.open("browse")
-        expect(app.tiles()).to_have_count(60)
-        expect(app.tiles().get_by_text(html, exact=True).first).to_be_visible()
-        for id_, key, name in ((ids[0], "1", markdown), (ids[1], "0", html)):
-            app.open("example", id=id_)
-            assert written(page.get_by_role("heading", level=3)) == id_
-            app.press(key)
-            expect(app.badge("relabelled")).to_be_visible()
-            assert written(app.badge("relabelled")).endswith(f"relabelled {name}")
-            app.press("u")
-            expect(page.get_by_text("Undone: relabel of")).to_be_visible()
-        for name in ("Overview", "Review", "Runs"):
-            app.go(name)
-        assert page.locator("img[src*=evil], img[src=x], a[href*=evil]").count() == 0
+    url = serve(tmp_path / "runs" / "hostile")
+    app = App(page, url, "hostile")
+    app.open("browse")
+    expect(app.tiles()).to_have_count(60)
+    expect(app.tiles().get_by_text(html, exact=True).first).to_be_visible()
+    for id_, key, name in ((ids[0], "1", markdown), (ids[1], "0", html)):
+        app.open("example", id=id_)
+        assert written(page.get_by_role("heading", level=3)) == id_
+        app.press(key)
+        expect(app.badge("relabelled")).to_be_visible()
+        assert written(app.badge("relabelled")).endswith(f"relabelled {name}")
+        app.press("u")
+        expect(page.get_by_text("Undone: relabel of")).to_be_visible()
+    for name in ("Overview", "Review", "Runs"):
+        app.go(name)
+    assert page.locator("img[src*=evil], img[src=x], a[href*=evil]").count() == 0

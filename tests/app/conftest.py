@@ -1,0 +1,27 @@
+"""The app's own functions and pages, without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from samplescope_app import served
+
+from attribution_core.runs import Run
+from tests.fixtures import make_run
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    make_run(folder / "digits", n=80)
+    return folder
+
+
+@pytest.fixture
+def run(folder: Path) -> Run:
+    """The run, served, without decisions."""
+    for file in (folder / "digits").glob("decisions.sqlite*"):
+        file.unlink()
+    served.serve(folder)
+    return served.open_run("digits")

@@ -1,0 +1,44 @@
+"""Histograms hold every example, on an axis that shows them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from samplescope_app.figures import as_categories, histogram, score_bins
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("values", "logarithmic"),
+    [
+        (np.exp(RNG.normal(-6, 2, 1000)), True),
+        (np.append(np.exp(RNG.normal(-6, 2, 1000)), [0.0, 1e-30]), True),
+        (RNG.uniform(0, 1, 1000), False),
+        (RNG.normal(0, 1, 1000), False),
+        (np.zeros(10), False),
+        (np.full(10, 0.3), False),
+        (np.append(np.zeros(1000), 5.0), False),
+        (np.array([0.25]), False),
+    ],
+)
+def test_no_example_is_lost(values, logarithmic):
+    bins = score_bins(values)
+    assert bins.logarithmic == logarithmic
+    assert np.all(np.diff(bins.edges) > 0)
+    figure = histogram(pd.Series(values), bins, None, "score", log_y=False)
+    assert sum(np.sum(trace.y) for trace in figure.data) == len(values)
+    assert np.isfinite(figure.data[0].x).all()
+
+
+def test_colours_split_the_bars():
+    values = pd.Series(RNG.uniform(0, 1, 500))
+    groups = as_categories(pd.Series(RNG.choice(["b", "a", "c"], 500)))
+    figure = histogram(values, score_bins(values.to_numpy()), groups, "score", log_y=True)
+    assert [trace.name for trace in figure.data] == ["a", "b", "c"]
+    assert sum(np.sum(trace.y) for trace in figure.data) == 500
+
+
+def test_one_value_stands_out_from_the_others():
+    categories = as_categories(pd.Series(["a", "b", "c", "b"]), "b")
+    assert categories.tolist() == ["others", "b", "others", "b"]
+    assert list(categories.cat.categories) == ["b", "others"]
