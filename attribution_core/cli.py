@@ -82,9 +82,11 @@ def demo(
 @app.command()
 def score(
     data: Annotated[str, typer.Argument(help="A path, or a name that `samplescope datasets` lists.")],
-    model: Annotated[str, typer.Option(help="linear, mlp, lenet5, cnn4, or auto.")] = "auto",
+    model: Annotated[str, typer.Option(help="linear, mlp, two_layer, lenet5, cnn4, or auto.")] = "auto",
     out_: Out = None,
-    hidden: Annotated[list[int] | None, typer.Option(help="A hidden size of mlp; repeat for more layers.")] = None,
+    hidden: Annotated[
+        list[int] | None, typer.Option(help="A hidden size of mlp or two_layer; can be repeated.")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(min=4, max=1024, help="Resize to this side, in pixels.")] = None,
     epochs: Annotated[int, typer.Option(min=0, help="Passes over the data.")] = 20,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate of SGD with momentum 0.9.")] = 0.05,

@@ -19,7 +19,7 @@ from attribution_core.datasets import Dataset, Splits, as_tensors, common_size, 
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
 from attribution_core.methods.gradient_descent import GradientDescent
-from attribution_core.methods.linearize import DIMENSION, linearize
+from attribution_core.methods.linearize import DIMENSION, head_of, linearize
 from attribution_core.methods.linearized import LinearizedModel
 from attribution_core.methods.unique_information import functional_sample_information, sample_information
 from attribution_core.models import ARCHITECTURES, build_model, load_weights
@@ -114,7 +114,7 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
     name = _model_name(config.model, splits.train.mode, size)
     shape = (len(splits.train.mode), *size)
     build = _builder(config, name, len(splits.train.class_names), shape, device)
-    select_parameters(build(), config.parameters)  # bad options are refused before a folder is made
+    _check_parameters(build(), torch.zeros(1, *shape), config.parameters)  # before a folder is made
     with RunWriter.start(config.folder, plain, fingerprint(plain), title=f"{splits.name}, {name}") as writer:
         _check_same_data(writer, data_print)
         if not writer.is_done("dataset", data_print):
@@ -208,12 +208,12 @@ def _score_linearised(
     if config.parameters == "head":
         load_weights(model, writer.path / "model" / "final.safetensors")
         trained = model
-        model = _with_zero_head(model)
+        model = _with_zero_head(model, sides["train"][0])
         route = "the head, retrained from zero on the trained network's features (exact)"
     else:
         trained = copy.deepcopy(model)
         load_weights(trained, writer.path / "model" / "final.safetensors")
-        rows = len(sides["train"][0]) * _outputs(model)
+        rows = len(sides["train"][0]) * outputs_of(model, sides["train"][0][:1]).shape[1]
         shapes = dict(model.named_parameters())
         width = sum(shapes[name].numel() for name in select_parameters(model, config.parameters))
         sketched = min(rows, width) > EXACT_SIZE
@@ -288,18 +288,14 @@ def _builder(
     return lambda: build_model(name, num_outputs, shape, config.hidden, seed=config.seed).to(device).eval()
 
 
-def _with_zero_head(model: nn.Module) -> nn.Module:
-    """A copy whose last Linear layer gives zero, so that its training starts from nothing."""
+def _with_zero_head(model: nn.Module, inputs: Tensor) -> nn.Module:
+    """A copy whose last layer gives zero, so that its training starts from nothing."""
     model = copy.deepcopy(model)
-    head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    head = head_of(model, inputs)
     nn.init.zeros_(head.weight)
     if head.bias is not None:
         nn.init.zeros_(head.bias)
     return model
-
-
-def _outputs(model: nn.Module) -> int:
-    return [module for module in model.modules() if isinstance(module, nn.Linear)][-1].out_features
 
 
 def _predictions(model: nn.Module, pair: Pair, class_names: list[str]) -> pd.DataFrame:
@@ -335,6 +331,12 @@ def _table(dataset: Dataset) -> pd.DataFrame:
 
 def _named(splits: Splits) -> dict[str, Dataset]:
     return {"train": splits.train, "validation": splits.validation, "test": splits.test}
+
+
+def _check_parameters(model: nn.Module, inputs: Tensor, parameters: str) -> None:
+    if parameters == "head":
+        head_of(model, inputs)
+    select_parameters(model, parameters)
 
 
 def _model_name(name: str, mode: str, size: tuple[int, ...]) -> str:

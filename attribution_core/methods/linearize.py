@@ -68,10 +68,10 @@ def linearize(
     plan = plan_parameters(model, train_inputs, parameters, dimension if sketch == "coordinates" else None, seed)
     if sketch == "kronecker":
         plan = kronecker_plan(model, train_inputs, plan, dimension, seed, progress)
-    head = _output_layer(model, plan) if sketch is None else None
+    head = _output_layer(model, plan, train_inputs) if sketch is None else None
     if head is not None:
-        train_side = _head_features(model, head, train_inputs)
-        evaluation_side = _head_features(model, head, evaluation_inputs)
+        train_side = _head_features(model, head, plan, train_inputs)
+        evaluation_side = _head_features(model, head, plan, evaluation_inputs)
     elif layer_kernels_apply(plan) and plan.width > len(train_inputs) * _num_outputs(model, train_inputs):
         kernel, cross, *outputs = tangent_kernels(model, train_inputs, evaluation_inputs, plan, progress)
         targets = [as_outputs(t.to(kernel.device), outputs[0].shape[1]) for t in (train_targets, evaluation_targets)]
@@ -104,26 +104,46 @@ def _num_outputs(model: nn.Module, inputs: Tensor) -> int:
     return int(outputs_of(model, inputs[:1]).shape[1])
 
 
-def _output_layer(model: nn.Module, plan: ParameterPlan) -> nn.Linear | None:
+def _output_layer(model: nn.Module, plan: ParameterPlan, inputs: Tensor) -> nn.Linear | None:
     """The Linear layer that holds all chosen parameters and whose result is the output; None if there is none."""
     layers = list(plan.layers.values())
-    modules = [module for module in model.modules() if not list(module.children())]
-    if plan.rest or len(layers) != 1 or modules[-1] is not layers[0] or not isinstance(layers[0], nn.Linear):
+    if plan.rest or len(layers) != 1 or not isinstance(layers[0], nn.Linear):
         return None
-    return layers[0]
+    outputs, _, results = _through(model, layers[0], inputs[:1])
+    return layers[0] if results.shape == outputs.shape and torch.equal(results, outputs) else None
 
 
-def _head_features(model: nn.Module, head: nn.Linear, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs ``[n, k]`` and shared features ``[n, 1, p]``: the head's inputs, and a 1 for its bias."""
+def head_of(model: nn.Module, inputs: Tensor) -> nn.Linear:
+    """The last layer with parameters, if it is Linear and gives the model's output.
+
+    Args:
+        model: The model.
+        inputs: ``[n, ...]``, of which the first is tried.
+
+    Raises:
+        InputError: There is no such layer.
+    """
+    head = _output_layer(model, plan_parameters(model, inputs, "head"), inputs)
+    if head is None:
+        raise InputError('This model does not end in a linear layer, so it has no head: use parameters="all".')
+    return head
+
+
+def _head_features(model: nn.Module, head: nn.Linear, plan: ParameterPlan, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs ``[n, k]`` and shared features ``[n, 1, p]``: the head's inputs, and a 1 for its bias, as chosen."""
+    outputs, given, _ = _through(model, head, inputs)
+    chosen = {name.rpartition(".")[2] for name in plan.coordinates}
+    features = [given] if "weight" in chosen else []
+    features += [given.new_ones(len(given), 1)] if "bias" in chosen else []
+    return outputs, torch.cat(features, dim=1)[:, None]
+
+
+def _through(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The model's outputs, and what the layer was given and gave on the way."""
     seen: list[tuple[Tensor, Tensor]] = []
-    handle = head.register_forward_hook(lambda _module, arguments, output: seen.append((arguments[0], output)))
+    handle = layer.register_forward_hook(lambda _module, given, result: seen.append((given[0], result)))
     try:
         outputs = outputs_of(model, inputs)
     finally:
         handle.remove()
-    features = torch.cat([given for given, _ in seen])
-    if features.ndim != 2 or not torch.equal(torch.cat([given for _, given in seen]), outputs):
-        raise InputError("The last layer's result is not the model's output, so it cannot be taken for its head.")
-    if head.bias is not None:
-        features = torch.cat([features, features.new_ones(len(features), 1)], dim=1)
-    return outputs, features[:, None]
+    return outputs, torch.cat([given for given, _ in seen]), torch.cat([result for _, result in seen])

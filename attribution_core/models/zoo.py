@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from attribution_core.errors import InputError
+from attribution_core.models.two_layer import TwoLayerReLU
 
 Shape = tuple[int, ...]
 
@@ -70,11 +71,32 @@ def _cnn4(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Mod
     return nn.Sequential(*features, nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, num_outputs))
 
 
+def _two_layer(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Module:
+    if len(hidden) > 1:
+        raise InputError(f"two_layer has one hidden layer, so it takes one size, not {list(hidden)}.")
+    return TwoLayerReLU(math.prod(input_shape), hidden[0] if hidden else 10_000, num_outputs)
+
+
+def _resnet18(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Module:
+    """He et al. 2016 as it is used on 32 pixels: a 3 x 3 convolution in front, and no pooling behind it."""
+    from torchvision.models import resnet18  # slow to import, and no other model needs it
+
+    _refuse_hidden("resnet18", hidden)
+    model = resnet18(num_classes=num_outputs)
+    model.conv1 = nn.Conv2d(input_shape[0], 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    return model
+
+
 ARCHITECTURES = {
     "linear": Architecture(_linear, "one linear layer: multinomial logistic or linear regression"),
     "mlp": Architecture(_mlp, "fully connected ReLU network; hidden sizes to choose, 1024 by default"),
+    "two_layer": Architecture(
+        _two_layer, "wide two-layer ReLU network whose first layer alone is trained; 10,000 units by default"
+    ),
     "lenet5": Architecture(_lenet5, "LeNet-5 with ReLU and max pooling, 28 pixels and up", min_side=12),
     "cnn4": Architecture(_cnn4, "four convolutions and two linear layers, 28 pixels and up", min_side=20),
+    "resnet18": Architecture(_resnet18, "ResNet-18 for small images, 32 pixels and up", min_side=8),
 }
 
 
@@ -92,7 +114,7 @@ def build_model(
         name: One of ``ARCHITECTURES``.
         num_outputs: Number of outputs, k.
         input_shape: Of one input, ``(channels, height, width)`` (or any shape for ``linear`` and ``mlp``).
-        hidden: Hidden sizes of ``mlp``.
+        hidden: Hidden sizes of ``mlp``, or the width of ``two_layer``.
         weights: A safetensors file of this architecture to start from.
         seed: Of the initial weights; PyTorch's global generator is left as it was.
 
@@ -140,4 +162,4 @@ def _width_after(features: Sequence[nn.Module], input_shape: Shape) -> int:
 
 def _refuse_hidden(name: str, hidden: Sequence[int]) -> None:
     if hidden:
-        raise InputError(f"{name} has no hidden sizes to choose; only mlp has.")
+        raise InputError(f"{name} has no hidden sizes to choose; mlp and two_layer have.")

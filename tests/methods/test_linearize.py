@@ -40,13 +40,22 @@ def test_every_route_gives_the_same_scores(case, steps):
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[3]], ids=str)
-def test_a_head_alone_shares_its_features(case):
-    linear = linearize(case.model, case.train, case.evaluation, parameters="head")
-    assert linear.features.shape[1] == 1
+@pytest.mark.parametrize("part", ["head", "weight", "bias"])
+def test_a_head_alone_shares_its_features(case, part):
     names = [name for name, _ in case.model.named_parameters()][-2:]
+    names = names if part == "head" else [name for name in names if name.endswith(part)]
+    linear = linearize(case.model, case.train, case.evaluation, parameters=part if part == "head" else f"^{names[0]}$")
+    assert linear.features.shape[1] == 1
     expected, schedule = explicit(case, names), GradientDescent(0.05, 300)
     scores, right = (functional_sample_information(each, schedule) for each in (linear, expected))
     assert torch.allclose(scores, right, rtol=1e-8)
+
+
+def test_a_first_layer_is_not_taken_for_a_head():
+    model = build_model("two_layer", 2, (5,), hidden=[7]).double()
+    inputs = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    data = inputs, torch.arange(8) % 2
+    assert linearize(model, data, data).features.shape[1] == 2
 
 
 def test_a_full_sketch_is_exact_and_a_small_one_is_seeded():

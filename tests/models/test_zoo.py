@@ -3,6 +3,8 @@ import torch
 from safetensors.torch import save_file
 
 from attribution_core.errors import InputError
+from attribution_core.gradients import plan_parameters, tangent_kernels
+from attribution_core.methods.ntk_influence import relu_ntk
 from attribution_core.models import ARCHITECTURES, build_model
 
 
@@ -15,6 +17,17 @@ def test_every_model_gives_its_outputs(name, shape):
 def test_cnn4_is_the_network_of_the_paper():
     kinds = [tuple(p.shape) for p in build_model("cnn4", 1, (1, 28, 28)).parameters() if p.ndim > 1]
     assert kinds == [(32, 1, 4, 4), (32, 32, 4, 4), (64, 32, 3, 3), (256, 64, 3, 3), (256, 2304), (1, 256)]
+
+
+def test_the_wide_two_layer_networks_kernel_tends_to_the_limit():
+    inputs = torch.randn(6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    errors = []
+    for width in (100, 10_000, 80_000):
+        model = build_model("two_layer", 1, (5,), hidden=[width]).double()
+        kernel = tangent_kernels(model, inputs, inputs, plan_parameters(model, inputs))[0]
+        errors.append(float((kernel - relu_ntk(inputs, inputs)).norm() / relu_ntk(inputs, inputs).norm()))
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.02
 
 
 def test_weights_are_seeded_and_the_global_generator_is_left_alone():
@@ -43,9 +56,9 @@ def test_weights_are_loaded_from_safetensors(tmp_path):
 
 
 def test_bad_choices_are_refused():
-    with pytest.raises(InputError, match="choose one of linear, mlp, lenet5, cnn4"):
+    with pytest.raises(InputError, match="choose one of linear, mlp, two_layer, lenet5, cnn4"):
         build_model("resnet", 2, (1, 28, 28))
     with pytest.raises(InputError, match="20 pixels a side"):
         build_model("cnn4", 2, (1, 8, 8))
-    with pytest.raises(InputError, match="only mlp has"):
+    with pytest.raises(InputError, match="mlp and two_layer have"):
         build_model("lenet5", 2, (1, 28, 28), hidden=[3])

@@ -1,0 +1,101 @@
+"""Unique information, table 1 (MNIST MLP): linearised changes against those of really retrained networks.
+
+    python -m attribution_core.experiments.linearization_accuracy --data-root DIR [--examples 40] [--weight-decay 1]
+
+MNIST 4 against 9, 1,000 + 1,000 images, one output, one hidden layer of 1,024 ReLU units, 2,000 full-batch steps of
+rate 0.001 on the mean of half squared errors plus ``l2 / 2 |w - w_0|^2`` (the paper's lambda = 10^3 is l2 = 1 at
+n = 1,000). Printed is Pearson's correlation over the examples of ``|w - w_{-i}|^2`` and of
+``sum_j |f(x_j) - f_{-i}(x_j)|^2`` between the linearised model and the network (paper: weights 0.987 and 0.977,
+predictions 0.993 and 0.993, without and with decay). Each retraining is 2,000 steps of about 3 * 10^9 operations: about
+a minute on two cores, 40 examples most of an hour.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.datasets import as_tensors, open_dataset
+from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linearize import linearize
+from attribution_core.methods.unique_information import functional_sample_information, sample_information
+from attribution_core.models import build_model
+from attribution_core.training import outputs_of
+
+STEPS, RATE, UNITS = 2000, 0.001, 1024
+
+
+def four_against_nine(data_root: Path, count: int) -> tuple[Tensor, Tensor]:
+    """``count`` digits 4 and 9, ``[count, 1, 28, 28]`` with pixels in 0..1, and labels ``[count]`` (9 is 1)."""
+    train = open_dataset(data_root / "mnist").train
+    chosen = [i for i, label in enumerate(train.labels) if label in (4, 9)][:count]
+    inputs, labels = as_tensors(train.subset(chosen), size=None, statistics=None)
+    return inputs, (labels == 9).long()
+
+
+def trained(model: nn.Module, inputs: Tensor, labels: Tensor, decay: float) -> nn.Module:
+    """Full-batch gradient descent on the mean loss, decaying towards the initial weights; in place."""
+    start = [p.detach().clone() for p in model.parameters()]
+    for _ in range(STEPS):
+        loss = 0.5 * (model(inputs)[:, 0] - labels).square().mean()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for p, g, origin in zip(model.parameters(), gradients, start, strict=True):
+                p.sub_(RATE * (g + decay * (p - origin)))
+    return model
+
+
+def changes(inputs: Tensor, labels: Tensor, held_out: Tensor, examples: int, decay: float) -> Tensor:
+    """Squared changes of weights and of held-out predictions by really retraining: ``[examples, 2]``."""
+
+    def network() -> nn.Module:
+        return build_model("mlp", 1, inputs.shape[1:], hidden=[UNITS])
+
+    full = trained(network(), inputs, labels, decay)
+    weights, outputs = nn.utils.parameters_to_vector(full.parameters()).detach(), outputs_of(full, held_out)
+    rows = []
+    for i in range(examples):
+        start = time.perf_counter()
+        kept = [j for j in range(len(inputs)) if j != i]
+        other = trained(network(), inputs[kept], labels[kept], decay)
+        moved = (nn.utils.parameters_to_vector(other.parameters()).detach() - weights).double().square().sum()
+        rows.append(torch.stack([moved, (outputs_of(other, held_out) - outputs).double().square().sum()]))
+        print(f"retrained {i + 1} of {examples} in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+    return torch.stack(rows)
+
+
+def main() -> int:
+    """Print the correlations as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/")
+    parser.add_argument("--examples", type=int, default=40)
+    parser.add_argument("--weight-decay", type=float, default=0.0, help="l2 of the mean loss")
+    options = parser.parse_args()
+    inputs, labels = four_against_nine(options.data_root, 2000)
+    train, held_out = (inputs[:1000], labels[:1000]), (inputs[1000:], labels[1000:])
+    linear = linearize(build_model("mlp", 1, (1, 28, 28), hidden=[UNITS]), train, held_out)
+    schedule = GradientDescent(RATE, STEPS, 1000 * options.weight_decay, "discrete", "mean")
+    estimated = {
+        "weights": 2 * sample_information(linear, schedule),
+        "predictions": 2 * len(held_out[0]) * functional_sample_information(linear, schedule),
+    }
+    real = changes(*train, held_out[0], options.examples, options.weight_decay)
+    line: dict[str, object] = {
+        "experiment": "linearization_accuracy",
+        "examples": options.examples,
+        "weight_decay": options.weight_decay,
+    }
+    for column, (name, values) in enumerate(estimated.items()):
+        pair = torch.stack([values[: options.examples].cpu(), real[:, column]])
+        line[f"pearson_{name}"] = round(float(torch.corrcoef(pair)[0, 1]), 4)
+        line[f"ratio_{name}"] = round(float(pair[0].sum() / pair[1].sum()), 4)
+    print(json.dumps(line))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
