@@ -2,9 +2,10 @@
 
 from attribution_core.runs.decisions import Decision, DecisionLog
 from attribution_core.runs.files import fingerprint
+from attribution_core.runs.listing import RunSummary, list_runs
 from attribution_core.runs.measures import MEASURES, Measure
 from attribution_core.runs.schema import SCHEMA_VERSION, DatasetSummary, Manifest, Stage, Unreadable
-from attribution_core.runs.store import Run, RunSummary, RunWriter, list_runs
+from attribution_core.runs.store import Run, RunWriter
 
 __all__ = [
     "MEASURES",

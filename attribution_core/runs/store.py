@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +39,7 @@ TableName = Literal["examples", "evaluation"]
 SplitName = Literal["train", "evaluation"]
 Status = Literal["complete", "running", "failed", "incomplete"]
 
-_MANIFEST_NAME = "run.json"
+MANIFEST_NAME = "run.json"
 _VERSIONED_PACKAGES = ("samplescope", "torch", "torchvision", "numpy", "pandas", "pillow")
 
 
@@ -76,13 +75,13 @@ class RunWriter:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise InputError(f"A run is a directory, but {path} is a file: give another --out.")
-        if path.exists() and not (path / _MANIFEST_NAME).exists() and _foreign_content(path):
+        if path.exists() and not (path / MANIFEST_NAME).exists() and _foreign_content(path):
             raise InputError(f"{path} is not empty and is not a run: give an empty or new directory as --out.")
         path.mkdir(parents=True, exist_ok=True)
         lock = Lock(path)
         try:
             remove_partial_files(path)
-            if (path / _MANIFEST_NAME).exists():
+            if (path / MANIFEST_NAME).exists():
                 manifest = _read_manifest(path)
                 _require_same_configuration(path, manifest, config, fingerprint)
                 return cls(path, manifest, lock)
@@ -129,7 +128,7 @@ class RunWriter:
         current = {name: getattr(self.manifest, name) for name in Manifest.model_fields}
         self.manifest = Manifest.model_validate(current | fields)
         text = self.manifest.model_dump_json(indent=2)
-        with written_atomically(self.path / _MANIFEST_NAME) as partial:
+        with written_atomically(self.path / MANIFEST_NAME) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
 
     def write_table(self, name: TableName, frame: pd.DataFrame) -> None:
@@ -190,8 +189,8 @@ class Run:
             InputError: If there is no run, or it is damaged or was written by a newer SampleScope.
         """
         path = Path(path).resolve()
-        if not (path / _MANIFEST_NAME).is_file():
-            raise InputError(f"{path} is not a run (it has no {_MANIFEST_NAME}): give a directory that score wrote.")
+        if not (path / MANIFEST_NAME).is_file():
+            raise InputError(f"{path} is not a run (it has no {MANIFEST_NAME}): give a directory that score wrote.")
         return cls(path, _read_manifest(path))
 
     @property
@@ -217,7 +216,7 @@ class Run:
     @property
     def version(self) -> str:
         """Changes whenever the run is written: a key for what was computed from it."""
-        files = [self.path / _MANIFEST_NAME, *(_table_path(self.path, name) for name in ("examples", "evaluation"))]
+        files = [self.path / MANIFEST_NAME, *(_table_path(self.path, name) for name in ("examples", "evaluation"))]
         return ":".join([str(self.path), *(str(file.stat().st_mtime_ns) for file in files if file.exists())])
 
     @property
@@ -304,45 +303,13 @@ class Run:
         return self._packs[split][row]
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """An entry of :func:`list_runs`: an open run, or the reason why it can't be opened."""
-
-    path: Path
-    run: Run | None
-    problem: str
-
-    @property
-    def id(self) -> str:
-        """The directory's name."""
-        return self.path.name
-
-
-def list_runs(folder: str | os.PathLike[str]) -> list[RunSummary]:
-    """The runs directly inside a folder, newest first; a damaged one comes last, with the reason.
-
-    Raises:
-        InputError: If there is no such folder.
-    """
-    folder = Path(folder).resolve()
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give a run, or a folder that holds runs.")
-    summaries = []
-    for manifest in sorted(folder.glob(f"*/{_MANIFEST_NAME}")):
-        try:
-            summaries.append(RunSummary(manifest.parent, Run.open(manifest.parent), ""))
-        except InputError as error:
-            summaries.append(RunSummary(manifest.parent, None, str(error)))
-    return sorted(summaries, key=lambda entry: entry.run.manifest.created if entry.run else "", reverse=True)
-
-
 def _foreign_content(path: Path) -> bool:
     """Whether a directory holds anything but what a run leaves that was killed before its first run.json."""
     return any(entry.name != LOCK_NAME and not entry.name.endswith(PARTIAL_SUFFIX) for entry in path.iterdir())
 
 
 def _read_manifest(path: Path) -> Manifest:
-    file = path / _MANIFEST_NAME
+    file = path / MANIFEST_NAME
     try:
         text = file.read_text(encoding="utf-8")
         version = SchemaVersion.model_validate_json(text).schema_version

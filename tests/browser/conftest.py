@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect, sync_playwright
 
 from attribution_core.runs import Run
 from tests.browser.driver import App
@@ -122,14 +122,16 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 1400}, color_scheme=request.param)
     page = context.new_page()
     wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type == "error" else None)
+    page.on("console", lambda message: wrong.append(_written(message)) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
-    page.on(
-        "request", lambda request: wrong.append(f"left the machine: {request.url}") if _leaves(request.url) else None
-    )
+    page.on("request", lambda request: wrong.append(f"sent to {request.url}") if _leaves(request.url) else None)
     yield page
     context.close()
     assert wrong == []
+
+
+def _written(message: ConsoleMessage) -> str:
+    return f"console: {message.text} ({message.location.get('url', '')})"
 
 
 def _leaves(url: str) -> bool:
@@ -146,5 +148,7 @@ def serve(page: Page, tmp_path: Path) -> Iterator[Callable[[Path], str]]:
 
 
 @pytest.fixture
-def app(page: Page, address: str, run: Run) -> App:
-    return App(page, address, run.id)
+def app(page: Page, address: str, run: Run) -> Iterator[App]:
+    """The app over ``run``; the page leaves it before the run is deleted."""
+    yield App(page, address, run.id)
+    page.goto("about:blank")
