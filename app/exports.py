@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 import streamlit as st
-from samplescope_app.text import plain
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
+from samplescope_app.text import plain
 
 _FORMATS = {"csv": "CSV list", "parquet": "Parquet", "folder": "Zip of folders"}
 _CONTENTS = {

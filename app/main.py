@@ -2,6 +2,7 @@
 
 import streamlit as st
 from PIL import Image
+
 from samplescope_app.state import PAGES
 
 _TILE, _GAP = 9, 2

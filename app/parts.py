@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+
+from attribution_core.runs import MEASURES, Run
 from samplescope_app import state
 from samplescope_app.components.gallery import OnPressed, gallery
 from samplescope_app.text import format_percentile, format_score, plain, score_help
-
-from attribution_core.runs import MEASURES, Run
 
 _MOST_DIGITS = 10  # a class is relabelled to by its number, while one digit is enough
 _TYPICAL = 10

@@ -6,13 +6,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 import streamlit as st
-from samplescope_app import served
-from samplescope_app.state import PAGES
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from attribution_core.errors import InputError
+from samplescope_app import served
+from samplescope_app.state import PAGES
 
 _HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",  # the address carries the run's version

@@ -11,13 +11,13 @@ import webbrowser
 from pathlib import Path
 
 import streamlit as st
-from samplescope_app import served
-from samplescope_app.routes import ROUTES
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from streamlit.runtime.pages_manager import PagesManager
 
 from attribution_core.errors import InputError
+from samplescope_app import served
+from samplescope_app.routes import ROUTES
 
 _ADDRESS = "127.0.0.1"
 _HOSTS = ["localhost", _ADDRESS]

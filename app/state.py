@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 import streamlit as st
-from samplescope_app import served
-from samplescope_app.text import plain
 
 from attribution_core.errors import InputError
 from attribution_core.runs import MEASURES, Run
+from samplescope_app import served
+from samplescope_app.text import plain
 
 PAGES = {name: f"pages/{name}.py" for name in ("runs", "overview", "browse", "example", "review")}
 DECISION_NAMES = {"": "undecided", "keep": "kept", "drop": "dropped", "relabel": "relabelled"}

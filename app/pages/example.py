@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+
+from attribution_core.runs import Run
 from samplescope_app import parts, state
 from samplescope_app.components.gallery import OnPressed, picture
 from samplescope_app.text import plain
-
-from attribution_core.runs import Run
 
 _STEP_KEYS = {"ArrowLeft": "previous", "ArrowRight": "next", "b": "back"}
 

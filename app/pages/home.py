@@ -5,6 +5,7 @@ itself is a redirect, see routes.py.
 """
 
 import streamlit as st
+
 from samplescope_app.state import PAGES
 
 st.switch_page(PAGES["runs"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+
+from attribution_core.runs import MEASURES, Run
 from samplescope_app import figures, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import format_score, plain, score_help, score_title
-
-from attribution_core.runs import MEASURES, Run
 
 _TILES = 24
 _MOST_COLOURS = 8  # Okabe-Ito has no more

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+
+from attribution_core.runs import MEASURES, Run
 from samplescope_app import exports, parts, served, state
 from samplescope_app.components.gallery import gallery, picture
 from samplescope_app.text import plain
-
-from attribution_core.runs import MEASURES, Run
 
 _DEFAULT_QUEUE = 100
 _UPCOMING = 12

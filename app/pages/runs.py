@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import streamlit as st
-from samplescope_app import parts, served, state
-from samplescope_app.components.gallery import mosaic
-from samplescope_app.text import plain
 
 from attribution_core.errors import InputError
 from attribution_core.runs import MEASURES, Run, RunSummary
+from samplescope_app import parts, served, state
+from samplescope_app.components.gallery import mosaic
+from samplescope_app.text import plain
 
 _CARDS_A_ROW = 3
 _MOSAIC = 16

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from samplescope_app import served
 
 from attribution_core.runs import Run
+from samplescope_app import served
 from tests.fixtures import make_run
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from samplescope_app import served
 from streamlit.testing.v1 import AppTest
 
 from attribution_core.runs import RunWriter, fingerprint
+from samplescope_app import served
 from tests.fixtures import make_run
 
 _MAIN = Path(__file__).parents[2] / "app" / "main.py"

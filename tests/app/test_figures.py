@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from samplescope_app.figures import as_categories, histogram, score_bins
 
 RNG = np.random.default_rng(0)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from samplescope_app import served, state
-from samplescope_app.state import Filters
 
 from attribution_core.errors import InputError
+from samplescope_app import served, state
+from samplescope_app.state import Filters
 
 
 def test_filters_narrow_and_sort(run):

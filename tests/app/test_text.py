@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from samplescope_app.text import format_percentile, format_score, plain
 
 

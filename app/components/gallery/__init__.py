@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
-from samplescope_app import served
-from samplescope_app.text import describe, format_percentile, format_score
 
 from attribution_core.runs import Run
+from samplescope_app import served
+from samplescope_app.text import describe, format_percentile, format_score
 
 _HERE = Path(__file__).parent
 _component = st.components.v2.component(
