@@ -27,6 +27,7 @@ def factor_batches(
     progress: Progress | None = None,
     mixture: Tensor | None = None,
     what: str = "gradients",
+    formed: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor, list[LayerFactors]]]:
     """Inputs, outputs ``[b, k]`` and layer factors, batch by batch, with the model in evaluation mode meanwhile.
 
@@ -37,6 +38,8 @@ def factor_batches(
         progress: Called with (examples done, examples, what).
         mixture: ``[n, k]`` as in :func:`layer_factors`.
         what: For the progress.
+        formed: Numbers that the caller forms of each example and output (or mixture) beside the factors; they and the
+            factors decide how many examples a batch has.
 
     Yields:
         ``(inputs, outputs, factors)`` of each batch, on the model's device.
@@ -45,7 +48,7 @@ def factor_batches(
     was_training = model.training
     model.eval()
     try:
-        size = _batch_size(model, inputs, plan, example)
+        size = _batch_size(model, as_inputs(inputs[:1], example), plan, mixture is not None, formed)
         done = 0
         for part in inputs.split(size):
             part = as_inputs(part, example)
@@ -78,7 +81,8 @@ def jacobian(
     """
     whole: Tensor | None = None
     outputs: list[Tensor] = []
-    for part, values, factors in factor_batches(model, inputs, plan, progress):
+    formed = plan.width + max(chosen.numel for chosen in plan.coordinates.values())
+    for part, values, factors in factor_batches(model, inputs, plan, progress, formed=formed):
         blocks = _factor_blocks(factors, plan) | {
             name: plan.coordinates[name].of_gradients(gradients)
             for name, gradients in function_gradients(model, part, plan.rest).items()
@@ -124,11 +128,11 @@ def _factor_blocks(factors: list[LayerFactors], plan: ParameterPlan) -> dict[str
     return blocks
 
 
-def _batch_size(model: nn.Module, inputs: Tensor, plan: ParameterPlan, example: Tensor) -> int:
+def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, mixed: bool, formed: int) -> int:
     """Examples a batch so that what one batch holds stays near ``BATCH_BYTES``, measured on one example."""
-    outputs, factors = layer_factors(model, as_inputs(inputs[:1], example), plan.layers)
-    k, sizes = outputs.shape[1], {name: value.numel() for name, value in model.named_parameters()}
-    numbers = k * plan.width + sum(layer.numel for layer in factors)
-    numbers = max([numbers] + [k * sizes[name] for name in plan.coordinates])
-    numbers += k * sum(sizes[name] for name in plan.rest)
-    return max(1, BATCH_BYTES // (3 * numbers * example.element_size()))
+    outputs, factors = layer_factors(
+        model, one, plan.layers, torch.ones(1, 1).to(next(model.parameters())) if mixed else None
+    )
+    numbers = sum(layer.numel for layer in factors) + formed * (1 if mixed else outputs.shape[1])
+    numbers += outputs.numel() * sum(plan.coordinates[name].numel for name in plan.rest)
+    return max(1, BATCH_BYTES // (3 * max(numbers, 1) * outputs.element_size()))

@@ -94,9 +94,9 @@ def _pieces(
     model: nn.Module, inputs: Tensor, plan: ParameterPlan, signs: Tensor, what: str, progress: Progress | None
 ) -> Iterator[tuple[str, Piece]]:
     """Gradients of the signed sum of outputs, batch by batch and parameter by parameter."""
-    done = 0
+    done, largest = 0, max(chosen.numel for chosen in plan.coordinates.values())
     rows = {name: value.shape[0] if value.ndim else 1 for name, value in model.named_parameters()}
-    for part, outputs, factors in factor_batches(model, inputs, plan, progress, signs, what):
+    for part, outputs, factors in factor_batches(model, inputs, plan, progress, signs, what, largest):
         for layer in factors:
             for kind, name in layer.parameters():
                 if (
