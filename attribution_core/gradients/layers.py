@@ -289,13 +289,18 @@ def _linear(name: str, _layer: nn.Module, inputs: Tensor, gradients: Tensor) -> 
 
 
 def _convolution(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
-    """Pads as ``nn.Conv2d`` does, then unfolds: channels of one group lie together, ``[b, groups, in, positions]``."""
+    """Pads as ``nn.Conv2d`` does and takes the window at each position; channels lie together by groups."""
     if not isinstance(layer, nn.Conv2d):
         raise TypeError(f"{name} is not a Conv2d.")
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     padded = F.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
-    patches = F.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
-    patches = patches.unflatten(1, (layer.groups, -1)).transpose(2, 3)
+    (height, width), (down, right) = layer.kernel_size, layer.dilation
+    # Views, and one copy in the layout wanted: F.unfold took three quarters of the time of cnn4's kernel.
+    windows = padded.unfold(2, down * (height - 1) + 1, layer.stride[0]).unfold(
+        3, right * (width - 1) + 1, layer.stride[1]
+    )
+    windows = windows[..., ::down, ::right].unflatten(1, (layer.groups, -1)).permute(0, 1, 3, 4, 2, 5, 6)
+    patches = windows.flatten(4).flatten(2, 3)
     return MapFactors(name, patches, gradients.flatten(3).unflatten(2, (layer.groups, -1)).transpose(3, 4))
 
 
