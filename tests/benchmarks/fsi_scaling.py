@@ -6,8 +6,8 @@ Synthetic features whose spectrum falls off as a tangent kernel's does; timed is
 eigendecomposition of p x p, then every leave-one-out, for half the examples and for all. The exponent is the slope of
 log time over log n between the two. The sweep is 50 training times at n = 1,000, one output, from one decomposition.
 
-What bounds it, for n examples, k outputs, p features and 24 real columns of nodes: k (k + 1) / 2 p products, 24 times as
-many multiply-adds for the inner products, 24 k p for the changes and p^2 for F-SI; at k = 10 and p = 1,024 about 2.7
+What bounds it, for n examples, k outputs, p features and 24 real columns of nodes: k (k + 1) / 2 p products, 24 times
+as many multiply-adds for the inner products, 24 k p for the changes and p^2 for F-SI; at k = 10 and p = 1,024 about 2.7
 million multiply-adds an example, nearly all in matrix products. The k x k solves are less than a tenth.
 """
 
