@@ -40,6 +40,13 @@ class ExportFormat(StrEnum):
     folder = "folder"
 
 
+class Sketch(StrEnum):
+    """Sketches of a large network's Jacobian."""
+
+    kronecker = "kronecker"
+    coordinates = "coordinates"
+
+
 class Bars:
     """Shows every activity that reports (done, total, what) as a line with a bar; a context manager."""
 
@@ -82,7 +89,7 @@ def demo(
 @app.command()
 def score(
     data: Annotated[str, typer.Argument(help="A path, or a name that `samplescope datasets` lists.")],
-    model: Annotated[str, typer.Option(help="linear, mlp, two_layer, lenet5, cnn4, or auto.")] = "auto",
+    model: Annotated[str, typer.Option(help="linear, mlp, two_layer, lenet5, cnn4, resnet18 or auto.")] = "auto",
     out_: Out = None,
     hidden: Annotated[
         list[int] | None, typer.Option(help="A hidden size of mlp or two_layer; can be repeated.")
@@ -94,7 +101,10 @@ def score(
     parameters: Annotated[
         str, typer.Option(help="What F-SI linearises: head (trained features), all (initial weights), or a regex.")
     ] = "head",
-    dimension: Annotated[int, typer.Option(min=1, help="Coordinates kept of each tensor when sketched.")] = 2000,
+    sketch: Annotated[Sketch, typer.Option(help="For large networks: the leading coordinates, or the paper's.")] = (
+        Sketch.kronecker
+    ),
+    dimension: Annotated[int, typer.Option(min=1, help="How many: in all, or of each tensor.")] = 2000,
     steps: Annotated[float, typer.Option(min=0, help="Training time of the linearised model; inf for the end.")] = 1000,
     weight_decay: Annotated[float, typer.Option(min=0, help="Of the linearised model, in mean squared norms.")] = 0.0,
     max_train: Annotated[int | None, typer.Option(min=2, help="Score a stratified subset of this size.")] = None,
@@ -109,8 +119,8 @@ def score(
     run = _score(
         ScoreConfig(
             data=data, out=out_, model=model, hidden=tuple(hidden or ()), image_size=image_size, recipe=recipe,
-            parameters=parameters, dimension=dimension, steps=steps, weight_decay=weight_decay, seed=seed,
-            max_train=max_train, device=device,
+            parameters=parameters, sketch=sketch.value, dimension=dimension, steps=steps, weight_decay=weight_decay,
+            seed=seed, max_train=max_train, device=device,
         )
     )  # fmt: skip
     out.print(f"Look at it:  samplescope open {escape(str(run.path))}", soft_wrap=True)

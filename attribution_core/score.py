@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,9 @@ class ScoreConfig(BaseModel):
         parameters: What is linearised: ``"head"`` retrains the last layer, from zero, on the trained network's features
             (exact, since the model is linear in its head); ``"all"`` (or a regular expression) is the network at its
             initial weights, as in unique information, sketched above ``EXACT_SIZE``.
-        dimension: Coordinates kept of each parameter tensor when sketched.
+        sketch: Which coordinates are kept then: ``"kronecker"``, the leading ones of all layers together in a basis
+            fitted to the data, or ``"coordinates"``, random ones of each parameter tensor, as in the paper.
+        dimension: How many.
         steps: Training time of the linearised model: gradient flow for the time of so many steps at the largest
             monotone learning rate, ``1 / lambda_max`` of the kernel; infinite for the end.
         weight_decay: Of the linearised model, beside the sum of losses, as a multiple of the mean squared feature norm.
@@ -70,6 +73,7 @@ class ScoreConfig(BaseModel):
     image_size: int | None = Field(None, ge=4, le=1024)
     recipe: Recipe = Recipe()
     parameters: str = "head"
+    sketch: Literal["kronecker", "coordinates"] = "kronecker"
     dimension: int = Field(DIMENSION, ge=1)
     steps: float = Field(1000, ge=0)
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
@@ -204,7 +208,7 @@ def _score_linearised(
     progress: Progress | None,
 ) -> None:
     model = build()
-    sketch = None
+    sketch: Literal["kronecker", "coordinates"] | None = None
     if config.parameters == "head":
         load_weights(model, writer.path / "model" / "final.safetensors")
         trained = model
@@ -217,14 +221,14 @@ def _score_linearised(
         shapes = dict(model.named_parameters())
         width = sum(shapes[name].numel() for name in select_parameters(model, config.parameters))
         sketched = min(rows, width) > EXACT_SIZE
-        sketch = "coordinates" if sketched else None
-        kept = f"{config.dimension:,} random coordinates of each tensor" if sketched else "exact"
+        sketch = config.sketch if sketched else None
+        kept = f"{config.sketch} sketch" if sketched else "exact"
         route = f"the network at its initial weights, {config.parameters} parameters, {kept}"
     linear = linearize(
         model,
         sides["train"],
         sides["validation"],
-        sketch=sketch,  # type: ignore[arg-type]
+        sketch=sketch,
         dimension=config.dimension,
         parameters=config.parameters,
         seed=config.seed,
@@ -246,6 +250,7 @@ def _score_linearised(
     details = {
         "route": route,
         "features": int(linear.features.shape[2]),
+        "kept_energy": linear.kept_energy,
         "learning_rate": schedule.learning_rate,
         "steps": schedule.steps,
         "weight_decay": schedule.weight_decay,

@@ -110,13 +110,20 @@ def test_fsi_of_the_head_equals_training_the_head_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "route"),
-    [("all", "random coordinates"), ("^3", "3 parameters, exact"), ("head", "the head, retrained")],
+    ("parameters", "sketch", "route"),
+    [
+        ("all", "kronecker", "kronecker sketch"),
+        ("all", "coordinates", "coordinates sketch"),
+        ("^3", "kronecker", "3 parameters, exact"),
+        ("head", "kronecker", "the head, retrained"),
+    ],
 )
-def test_each_route_is_said_in_the_run(tmp_path, parameters, route, monkeypatch):
+def test_each_route_is_said_in_the_run(tmp_path, parameters, sketch, route, monkeypatch):
     monkeypatch.setattr(sys.modules["attribution_core.score"], "EXACT_SIZE", 1000)
-    run = score(quick(tmp_path, parameters=parameters, dimension=50, max_train=150))
-    assert route in run.manifest.details["fsi"]["route"]
+    run = score(quick(tmp_path, parameters=parameters, sketch=sketch, dimension=50, max_train=150))
+    details = run.manifest.details["fsi"]
+    assert route in details["route"]
+    assert (details["kept_energy"] is not None) == ("kronecker sketch" in route)
     assert np.isfinite(run.examples["fsi"]).all()
 
 
