@@ -33,6 +33,7 @@ check: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks.fsi $(ARGS)
+	$(BIN)/python -m tests.benchmarks.fsi_scaling
 
 # A browser for the tests: the system's, else Debian's package, else Playwright's own.
 chromium: install
