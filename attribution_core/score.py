@@ -157,9 +157,7 @@ def _write_dataset(writer: RunWriter, splits: Splits, data_print: str, progress:
             fingerprint=data_print,
         )
     )
-    writer.write_table("examples", _table(splits.train))
-    held_out = [_table(named[name]).assign(split=name) for name in ("validation", "test")]
-    writer.write_table("evaluation", pd.concat(held_out, ignore_index=True))
+    _write_tables(writer, {name: _table(split) for name, split in named.items()})
     images = {"train": [splits.train], "evaluation": [splits.validation, splits.test]}
     for split, parts in images.items():
         writer.write_thumbnails(
@@ -167,6 +165,13 @@ def _write_dataset(writer: RunWriter, splits: Splits, data_print: str, progress:
             (part[i][0] for part in parts for i in range(len(part))),
             progress,
         )
+
+
+def _write_tables(writer: RunWriter, tables: dict[str, pd.DataFrame]) -> None:
+    """The training split is one table; validation and test, in this order, are the other."""
+    writer.write_table("examples", tables["train"])
+    held_out = [tables[split].assign(split=split) for split in ("validation", "test")]
+    writer.write_table("evaluation", pd.concat(held_out, ignore_index=True))
 
 
 def _train(
@@ -184,15 +189,11 @@ def _train(
         with writer.path_for(f"model/{moment}.safetensors") as path:
             save_file(getattr(trajectory, moment), path)
     class_names = splits.train.class_names
-    tables = {split: _predictions(model, pair, class_names) for split, pair in sides.items()}
-    examples = pd.concat([_table(splits.train), tables["train"]], axis=1)
-    held_out = [
-        pd.concat([_table(part), tables[split]], axis=1).assign(split=split)
+    tables = {
+        split: pd.concat([_table(part), _predictions(model, sides[split], class_names)], axis=1)
         for split, part in _named(splits).items()
-        if split != "train"
-    ]
-    writer.write_table("examples", examples)
-    writer.write_table("evaluation", pd.concat(held_out, ignore_index=True))
+    }
+    _write_tables(writer, tables)
     metrics = {f"{split}_accuracy": float(table["correct"].mean()) for split, table in tables.items()}
     metrics |= {f"{split}_loss": float(table["loss"].mean()) for split, table in tables.items()}
     parameters = sum(p.numel() for p in model.parameters())
@@ -207,33 +208,7 @@ def _score_linearised(
     sides: dict[str, Pair],
     progress: Progress | None,
 ) -> None:
-    model = build()
-    sketch: Literal["kronecker", "coordinates"] | None = None
-    if config.parameters == "head":
-        load_weights(model, writer.path / "model" / "final.safetensors")
-        trained = model
-        model = _with_zero_head(model, sides["train"][0])
-        route = "the head, retrained from zero on the trained network's features (exact)"
-    else:
-        trained = copy.deepcopy(model)
-        load_weights(trained, writer.path / "model" / "final.safetensors")
-        rows = len(sides["train"][0]) * outputs_of(model, sides["train"][0][:1]).shape[1]
-        shapes = dict(model.named_parameters())
-        width = sum(shapes[name].numel() for name in select_parameters(model, config.parameters))
-        sketched = min(rows, width) > EXACT_SIZE
-        sketch = config.sketch if sketched else None
-        kept = f"{config.sketch} sketch" if sketched else "exact"
-        route = f"the network at its initial weights, {config.parameters} parameters, {kept}"
-    linear = linearize(
-        model,
-        sides["train"],
-        sides["validation"],
-        sketch=sketch,
-        dimension=config.dimension,
-        parameters=config.parameters,
-        seed=config.seed,
-        progress=progress,
-    )
+    linear, trained, route = _linearised(writer, config, build, sides, progress)
     schedule = _schedule(linear.eigenvalues, len(sides["train"][0]), config)
     scores = {
         "fsi": functional_sample_information(linear, schedule, progress=progress),
@@ -262,6 +237,44 @@ def _score_linearised(
 
 
 # -- their parts -----------------------------------------------------------------------------------------------------
+
+
+def _linearised(
+    writer: RunWriter,
+    config: ScoreConfig,
+    build: Callable[[], nn.Module],
+    sides: dict[str, Pair],
+    progress: Progress | None,
+) -> tuple[LinearizedModel, nn.Module, str]:
+    """The linearised model, the trained one it stands for, and the route in words."""
+    model = build()
+    sketch: Literal["kronecker", "coordinates"] | None = None
+    if config.parameters == "head":
+        load_weights(model, writer.path / "model" / "final.safetensors")
+        trained = model
+        model = _with_zero_head(model, sides["train"][0])
+        route = "the head, retrained from zero on the trained network's features (exact)"
+    else:
+        trained = copy.deepcopy(model)
+        load_weights(trained, writer.path / "model" / "final.safetensors")
+        rows = len(sides["train"][0]) * outputs_of(model, sides["train"][0][:1]).shape[1]
+        shapes = dict(model.named_parameters())
+        width = sum(shapes[name].numel() for name in select_parameters(model, config.parameters))
+        sketched = min(rows, width) > EXACT_SIZE
+        sketch = config.sketch if sketched else None
+        kept = f"{config.sketch} sketch" if sketched else "exact"
+        route = f"the network at its initial weights, {config.parameters} parameters, {kept}"
+    linear = linearize(
+        model,
+        sides["train"],
+        sides["validation"],
+        sketch=sketch,
+        dimension=config.dimension,
+        parameters=config.parameters,
+        seed=config.seed,
+        progress=progress,
+    )
+    return linear, trained, route
 
 
 def _schedule(eigenvalues: Tensor, examples: int, config: ScoreConfig) -> GradientDescent:

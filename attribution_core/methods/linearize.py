@@ -1,6 +1,6 @@
 """From a model and data to a :class:`LinearizedModel`: which features, and by which route."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -69,23 +69,21 @@ def linearize(
     if sketch == "kronecker":
         plan = kronecker_plan(model, train_inputs, plan, dimension, seed, progress)
     head = _output_layer(model, plan, train_inputs) if sketch is None else None
+    build: Callable[..., LinearizedModel] = LinearizedModel.from_jacobians
     if head is not None:
-        train_side = _head_features(model, head, plan, train_inputs)
-        evaluation_side = _head_features(model, head, plan, evaluation_inputs)
+        f_train, train_matrix = _head_features(model, head, plan, train_inputs)
+        f_evaluation, evaluation_matrix = _head_features(model, head, plan, evaluation_inputs)
     elif layer_kernels_apply(plan) and plan.width > len(train_inputs) * _num_outputs(model, train_inputs):
-        kernel, cross, *outputs = tangent_kernels(model, train_inputs, evaluation_inputs, plan, progress)
-        targets = [as_outputs(t.to(kernel.device), outputs[0].shape[1]) for t in (train_targets, evaluation_targets)]
-        with _announced(progress, len(kernel)):
-            linear = LinearizedModel.from_kernels(kernel, cross, *outputs, *targets)
-        linear.kept_energy = plan.kept_energy
-        return linear
+        build = LinearizedModel.from_kernels
+        train_matrix, evaluation_matrix, f_train, f_evaluation = tangent_kernels(
+            model, train_inputs, evaluation_inputs, plan, progress
+        )
     else:
-        train_side = jacobian(model, train_inputs, plan, progress)
-        evaluation_side = jacobian(model, evaluation_inputs, plan, progress)
-    (f_train, j_train), (f_evaluation, j_evaluation) = train_side, evaluation_side
+        f_train, train_matrix = jacobian(model, train_inputs, plan, progress)
+        f_evaluation, evaluation_matrix = jacobian(model, evaluation_inputs, plan, progress)
     targets = [as_outputs(t.to(f_train.device), f_train.shape[1]) for t in (train_targets, evaluation_targets)]
-    with _announced(progress, min(j_train.shape[0] * j_train.shape[1], j_train.shape[2])):
-        linear = LinearizedModel.from_jacobians(j_train, j_evaluation, f_train, f_evaluation, *targets)
+    with _announced(progress, min(train_matrix.shape[:-1].numel(), train_matrix.shape[-1])):
+        linear = build(train_matrix, evaluation_matrix, f_train, f_evaluation, *targets)
     linear.kept_energy = plan.kept_energy
     return linear
 
