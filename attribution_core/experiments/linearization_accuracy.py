@@ -6,8 +6,9 @@ MNIST 4 against 9, 1,000 + 1,000 images, one output, one hidden layer of 1,024 R
 rate 0.001 on the mean of half squared errors plus ``l2 / 2 |w - w_0|^2`` (the paper's lambda = 10^3 is l2 = 1 at
 n = 1,000). Printed is Pearson's correlation over the examples of ``|w - w_{-i}|^2`` and of
 ``sum_j |f(x_j) - f_{-i}(x_j)|^2`` between the linearised model and the network (paper: weights 0.987 and 0.977,
-predictions 0.993 and 0.993, without and with decay). Each retraining is 2,000 steps of about 3 * 10^9 operations: about
-a minute on two cores, 40 examples most of an hour.
+predictions 0.993 and 0.993, without and with decay). Each retraining is 2,000 steps of about 2.4 * 10^9 operations
+(pixels that are zero in every image are left out, which changes nothing): about a minute on one core, 40 examples most
+of an hour.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attribution_core.datasets import as_tensors, open_dataset
+from attribution_core.experiments.data import two_classes
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearize import linearize
 from attribution_core.methods.unique_information import functional_sample_information, sample_information
@@ -27,14 +28,6 @@ from attribution_core.models import build_model
 from attribution_core.training import outputs_of
 
 STEPS, RATE, UNITS = 2000, 0.001, 1024
-
-
-def four_against_nine(data_root: Path, count: int) -> tuple[Tensor, Tensor]:
-    """``count`` digits 4 and 9, ``[count, 1, 28, 28]`` with pixels in 0..1, and labels ``[count]`` (9 is 1)."""
-    train = open_dataset(data_root / "mnist").train
-    chosen = [i for i, label in enumerate(train.labels) if label in (4, 9)][:count]
-    inputs, labels = as_tensors(train.subset(chosen), size=None, statistics=None)
-    return inputs, (labels == 9).long()
 
 
 def trained(model: nn.Module, inputs: Tensor, labels: Tensor, decay: float) -> nn.Module:
@@ -51,9 +44,15 @@ def trained(model: nn.Module, inputs: Tensor, labels: Tensor, decay: float) -> n
 
 def changes(inputs: Tensor, labels: Tensor, held_out: Tensor, examples: int, decay: float) -> Tensor:
     """Squared changes of weights and of held-out predictions by really retraining: ``[examples, 2]``."""
+    # The weight of a pixel that is zero everywhere has no gradient and no effect, with decay towards w_0 or without.
+    live = (torch.cat([inputs, held_out]) != 0).any(dim=0).flatten()
+    inputs, held_out = inputs.flatten(1)[:, live], held_out.flatten(1)[:, live]
 
     def network() -> nn.Module:
-        return build_model("mlp", 1, inputs.shape[1:], hidden=[UNITS])
+        model = build_model("mlp", 1, (len(live),), hidden=[UNITS])
+        first = next(layer for layer in model.modules() if isinstance(layer, nn.Linear))
+        first.weight = nn.Parameter(first.weight.detach()[:, live].clone())
+        return model
 
     full = trained(network(), inputs, labels, decay)
     weights, outputs = nn.utils.parameters_to_vector(full.parameters()).detach(), outputs_of(full, held_out)
@@ -75,7 +74,7 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=40)
     parser.add_argument("--weight-decay", type=float, default=0.0, help="l2 of the mean loss")
     options = parser.parse_args()
-    inputs, labels = four_against_nine(options.data_root, 2000)
+    inputs, labels = two_classes(options.data_root, "mnist", 2000)
     train, held_out = (inputs[:1000], labels[:1000]), (inputs[1000:], labels[1000:])
     linear = linearize(build_model("mlp", 1, (1, 28, 28), hidden=[UNITS]), train, held_out)
     schedule = GradientDescent(RATE, STEPS, 1000 * options.weight_decay, "discrete", "mean")

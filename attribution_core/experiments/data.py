@@ -1,0 +1,47 @@
+"""The two-class problems that the experiments share."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from attribution_core.datasets import as_tensors, open_dataset
+from attribution_core.errors import InputError
+
+# Folder under --data-root, and the two classes told apart: digits 4 and 9, airplanes and automobiles.
+PAIRS = {"mnist": (4, 9), "cifar10": (0, 1)}
+
+
+def two_classes(data_root: Path, name: str, count: int) -> tuple[Tensor, Tensor]:
+    """The first ``count`` training images of the two classes of :data:`PAIRS`, in the file's order.
+
+    Args:
+        data_root: Folder that holds ``mnist/`` and ``cifar10/``.
+        name: One of them.
+        count: How many images.
+
+    Returns:
+        Inputs ``[count, channels, side, side]`` with pixels in 0..1, and labels ``[count]``; 1 is the second class.
+
+    Raises:
+        InputError: Too few images.
+    """
+    first, second = PAIRS[name]
+    train = open_dataset(data_root / name).train
+    chosen = [i for i, label in enumerate(train.labels) if label in (first, second)][:count]
+    if len(chosen) < count:
+        raise InputError(f"{data_root / name} has {len(chosen)} images of the two classes, fewer than {count}.")
+    inputs, labels = as_tensors(train.subset(chosen), size=None, statistics=None)
+    return inputs, (labels == second).long()
+
+
+def unit_norm_problem(data_root: Path, name: str, train: int, evaluation: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images of norm 1 with targets -1 and 1, as NTK influence takes them.
+
+    Returns:
+        Training inputs ``[train, d]`` and targets ``[train, 1]``, then the same for evaluation; float32.
+    """
+    inputs, labels = two_classes(data_root, name, train + evaluation)
+    flat = torch.nn.functional.normalize(inputs.flatten(1), dim=1)
+    targets = 2.0 * labels[:, None] - 1.0
+    return flat[:train], targets[:train], flat[train:], targets[train:]
