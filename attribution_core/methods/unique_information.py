@@ -47,10 +47,10 @@ def functional_sample_information(
     scores = []
     for _, changes in linear.iterate_changes(schedule, progress):
         if through_gram:
-            energy = ((changes @ linear.evaluation_gram) * changes).sum(dim=(1, 2))
+            energy = ((changes @ linear.evaluation_gram.to(changes.dtype)) * changes).sum(dim=(1, 2))
         else:
             energy = (changes @ linear.evaluation_features.flatten(0, 1).T).square().sum(dim=(1, 2)) / m
-        scores.append(energy.clamp(min=0) / (2 * sigma**2))
+        scores.append(energy.clamp(min=0).double() / (2 * sigma**2))
     return torch.cat(scores)
 
 
@@ -66,8 +66,8 @@ def sample_information(
 ) -> Tensor:
     r"""SI: the information that the smoothed weights hold about each training example, and about no other.
 
-    ``SI_i = d_i^T Sigma^-1 d_i / 2`` with ``d_i = w - w_{-i}`` (eq. 5). With the curvature ``H = A + lambda`` (of the
-    sum of losses), diagonal in the eigenbasis, the smoothing covariance is
+    ``SI_i = d_i^T Sigma^-1 d_i / 2`` with ``d_i = w - w_{-i}`` (eq. 5). With the curvature ``H = A + lambda`` of the
+    sum of losses, diagonal in the eigenbasis, the smoothing covariance is
 
     * ``"isotropic"``: ``sigma^2 I``;
     * ``"langevin"``: the steady state of SGD with gradient noise ``sigma^2 I``, ``eta sigma^2 / (2 b) H^-1`` (eq. 15);
@@ -75,6 +75,12 @@ def sample_information(
       ``Lambda = G G^T / n - g g^T`` of the examples' gradients at the trained weights (appendix C). Where H is diagonal
       the Lyapunov equation is solved entry by entry, ``Sigma_ab = (eta / b) Lambda_ab / (h_a + h_b)``, which is what
       the Bartels-Stewart algorithm comes to after its Schur step.
+
+    **Sum or mean.** The paper's H is that of the sum of losses, its noise that of a batch's mean gradient; so are they
+    here when the schedule's loss is ``"sum"``. Real SGD takes both from the mean: ask with a schedule of
+    ``loss="mean"``, for which H is divided by n, and the result is the divergence that SGD with independently drawn
+    batches really shows (tests). Shuffling in epochs cancels noise, which makes the divergence larger
+    (:mod:`attribution_core.experiments.toy_unique_information`).
 
     **The null space.** All is computed in the span of the training features, where every ``d_i`` lies; the rest of
     weight space, which neither training nor noise reaches, is left out. Within the span the noise of ``"sgd"`` may
@@ -106,31 +112,31 @@ def sample_information(
     for name, value in given.items():
         if not (value > 0 and math.isfinite(value)):
             raise InputError(f"{name} must be a positive number, not {value}.")
-    curvature = linear.eigenvalues + schedule.weight_decay
+    curvature = (linear.eigenvalues + schedule.weight_decay) / (linear.num_train if schedule.loss == "mean" else 1)
     if covariance == "sgd":
-        rotation, precision = _sgd_precision(linear, schedule, learning_rate / batch_size, floor)
+        rotation, precision = _sgd_precision(linear, schedule, curvature, learning_rate / batch_size, floor)
     else:
         rotation = None
         langevin = 2 * batch_size * curvature / (learning_rate * sigma**2)
         precision = langevin if covariance == "langevin" else torch.full_like(curvature, 1 / sigma**2)
     scores = []
     for _, changes in linear.iterate_changes(schedule, progress):
-        rotated = changes if rotation is None else changes.flatten(1) @ rotation
+        rotated = changes.double() if rotation is None else changes.flatten(1).double() @ rotation
         scores.append((rotated.square() * precision).flatten(1).sum(dim=1) / 2)
     return torch.cat(scores)
 
 
 def _sgd_precision(
-    linear: LinearizedModel, schedule: GradientDescent, noise: float, floor: float
+    linear: LinearizedModel, schedule: GradientDescent, curvature: Tensor, noise: float, floor: float
 ) -> tuple[Tensor, Tensor]:
     """Eigenvectors ``[c p, c p]`` and inverse eigenvalues ``[c p]`` of SGD's steady-state covariance."""
-    gradients = linear.gradients(schedule).flatten(1)
+    gradients = linear.gradients(schedule).flatten(1).double()
     if gradients.norm() <= 1e-10 * linear.gradients(GradientDescent(1.0, 0)).norm():
         raise InputError(
             "There is no gradient noise at these weights (every label is fitted), so SGD has no spread to smooth with: "
             "use a weight decay, fewer steps, or another covariance."
         )
-    curvature = (linear.eigenvalues + schedule.weight_decay).repeat(gradients.shape[1] // len(linear.eigenvalues))
+    curvature = curvature.repeat(gradients.shape[1] // len(curvature))
     centred = gradients - gradients.mean(dim=0)
     scatter = centred.T @ centred / len(centred)
     covariance = noise * scatter / (curvature[:, None] + curvature)
