@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 TALBOT_NODES = 24
+SINGLE_NODES = 16  # reach about 1e-9; enough where float32 follows
 # Below this many steps the Talbot contour in z = exp(s/t) would come too near its own images (z is 2 pi i t periodic in
 # s), and a plain circle is cheap.
 CIRCLE_STEPS = 64
@@ -72,17 +73,18 @@ def talbot(nodes: int = TALBOT_NODES) -> tuple[Tensor, Tensor]:
     return s, derivative / (1j * nodes)
 
 
-def continuous_descent(tau: float) -> Resolvents:
+def continuous_descent(tau: float, nodes: int = TALBOT_NODES) -> Resolvents:
     """Resolvents of gradient flow, ``g(x) = (1 - exp(-tau x)) / x``, for eigenvalues ``x >= 0``.
 
     Args:
         tau: Learning rate times training time, finite and ``>= 0``.
+        nodes: Of Talbot's contour.
     """
-    s, w = talbot()
+    s, w = talbot(nodes)
     return Resolvents(coefficients=2 * tau * w * torch.exp(s) / s, shifts=s, rate=tau)
 
 
-def discrete_descent(learning_rate: float, steps: int, largest: float) -> Resolvents:
+def discrete_descent(learning_rate: float, steps: int, largest: float, nodes: int = TALBOT_NODES) -> Resolvents:
     """Resolvents of gradient descent, ``g(x) = (1 - (1 - eta x)^t) / x``, for eigenvalues ``0 <= x <= largest``.
 
     The poles ``z = 1 - eta x`` lie in (-1, 1). Talbot's contour in ``log z`` holds the positive ones; a second copy
@@ -92,10 +94,11 @@ def discrete_descent(learning_rate: float, steps: int, largest: float) -> Resolv
         learning_rate: ``eta``.
         steps: ``t >= 0``.
         largest: Largest eigenvalue; ``eta * largest < 2`` or the iteration diverges (checked by the caller).
+        nodes: Of Talbot's contour.
     """
     if steps <= CIRCLE_STEPS:
         return _circle_descent(learning_rate, steps)
-    s, w = talbot()
+    s, w = talbot(nodes)
     # (eta / 2 pi i) integral z^t / ((z - 1)(z - 1 + eta x)) dz with dz = z ds / t; z - 1 by expm1, for many steps.
     shifts = torch.expm1(s / steps)
     z, weights = shifts + 1, w * torch.exp(s)

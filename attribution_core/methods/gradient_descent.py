@@ -85,15 +85,16 @@ class GradientDescent:
             )
         return torch.where(x > 0, reached / x, torch.full_like(x, eta * self.steps))
 
-    def resolvents(self, largest: float, examples: int) -> contour.Resolvents:
+    def resolvents(self, largest: float, examples: int, nodes: int = contour.TALBOT_NODES) -> contour.Resolvents:
         """The same ``g`` as a sum of resolvents of ``A + weight_decay``; not for interpolation, which has none.
 
         Args:
             largest: Largest eigenvalue of ``A``.
             examples: How many examples are present.
+            nodes: Of the contour; fewer do where float32 follows.
         """
         if math.isinf(self.steps):
             return contour.ridge()
         if self.dynamics == "continuous":
-            return contour.continuous_descent(self.rate(examples) * self.steps)
-        return contour.discrete_descent(self.rate(examples), int(self.steps), largest + self.weight_decay)
+            return contour.continuous_descent(self.rate(examples) * self.steps, nodes)
+        return contour.discrete_descent(self.rate(examples), int(self.steps), largest + self.weight_decay, nodes)

@@ -34,6 +34,7 @@ def linearize(
     dimension: int = DIMENSION,
     parameters: str = "all",
     seed: int = 0,
+    dtype: torch.dtype | None = None,
     progress: Progress | None = None,
 ) -> LinearizedModel:
     """Linearise a model at its present weights ``w_0``: ``f(x) = f_0(x) + grad f_0(x)^T (w - w_0)``.
@@ -51,6 +52,7 @@ def linearize(
         parameters: ``"all"``, ``"head"`` (the last layer: outputs then share their features, and all costs lose their
             k^2) or a regular expression over parameter names.
         seed: Of the sketch.
+        dtype: Precision of what is computed for each example; by default float64, for large problems float32.
         progress: Called with (done, total, what).
 
     Returns:
@@ -83,7 +85,7 @@ def linearize(
         f_evaluation, evaluation_matrix = jacobian(model, evaluation_inputs, plan, progress)
     targets = [as_outputs(t.to(f_train.device), f_train.shape[1]) for t in (train_targets, evaluation_targets)]
     with _announced(progress, min(train_matrix.shape[:-1].numel(), train_matrix.shape[-1])):
-        linear = build(train_matrix, evaluation_matrix, f_train, f_evaluation, *targets)
+        linear = build(train_matrix, evaluation_matrix, f_train, f_evaluation, *targets, dtype=dtype)
     linear.kept_energy = plan.kept_energy
     return linear
 

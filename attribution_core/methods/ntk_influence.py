@@ -80,8 +80,8 @@ def ihvp_effects_in_kernel_regime(linear: LinearizedModel, weight_decay: float) 
     m = len(linear.evaluation_features)
     errors = linear.predictions(schedule) - linear.evaluation_targets
     # sum_j over outputs of Psi_j^T u_j and of Psi_i^T e_i, so that no [n, m, k, k] array is formed
-    pulled = torch.einsum("map,mac->mcp", linear.evaluation_features, errors.reshape(m, a, -1))
-    gradients = linear.gradients(schedule) / (linear.eigenvalues + weight_decay)
+    pulled = torch.einsum("map,mac->mcp", linear.evaluation_features.double(), errors.reshape(m, a, -1))
+    gradients = linear.gradients(schedule).double() / (linear.eigenvalues + weight_decay)
     effects = gradients.flatten(1) @ pulled.flatten(1).T
     exact, bounds = [], []
     least = float(linear.eigenvalues[0]) if p == n else 0.0

@@ -1,0 +1,109 @@
+r"""The formulas behind every leave-one-out of a linear model, in the eigenbasis of its Gram matrix.
+
+Notation as in :mod:`attribution_core.methods.linearized`, where they are derived. All take examples, or groups of them,
+a block at a time: feature rows ``[block, a, p]``, residuals ``[block, a, c]``. What is computed in the features' own
+precision, float64 or float32, is everything per example; the spectrum and its resolvents are float64 always.
+"""
+
+import torch
+from torch import Tensor
+
+from attribution_core.linalg.contour import Resolvents
+
+BLOCK_BYTES = 256 * 2**20
+# Leverages this close to 1 are 1: the example alone decides some direction, and the limit below takes over.
+LEVERAGE_TOLERANCE = 1e-9
+
+
+def resolvent_changes(
+    features: Tensor, residuals: Tensor, gradient: Tensor, spectrum: Tensor, resolvents: Resolvents
+) -> Tensor:
+    """``Re sum_q c_q D_q Psi_i^T (I - rho Psi_i D_q Psi_i^T)^-1 (r_i - rho Psi_i D_q beta)``: ``[block, c, p]``.
+
+    Complex numbers meet the features as pairs of real matrices.
+
+    Args:
+        features: ``Psi_i``, ``[block, a, p]``, float64 or float32.
+        residuals: ``r_i``, ``[block, a, c]``, of the same precision.
+        gradient: ``beta``, ``[c, p]``, float64.
+        spectrum: ``Lambda + lambda``, ``[p]``, float64.
+        resolvents: ``c_q``, the shifts in ``D_q``, and ``rho``.
+    """
+    block, a, p = features.shape
+    c = residuals.shape[2]
+    precision = torch.complex128 if features.dtype == torch.float64 else torch.complex64
+    inverses = resolvents.inverses(spectrum)  # D_q: [q, p]
+    # c_q D_q, and D_q beta for every node, in full precision before they are rounded to the features'
+    weighted = (resolvents.coefficients.to(inverses.device)[:, None] * inverses).to(precision)
+    nodes, rate = len(inverses), resolvents.rate
+    filtered = (rate * inverses[:, None, :] * gradient).reshape(nodes * c, p).to(precision)
+    # rho Psi_i D_q Psi_i^T for every node in one product: [block, q, a, a]
+    inner = _weighted_inner_products(features, (rate * inverses).to(precision))
+    # rho Psi_i D_q beta: [block, q, a, c]
+    start = _real_times_complex(features.reshape(block * a, p), filtered.T)
+    right = residuals[:, None] - start.reshape(block, a, nodes, c).transpose(1, 2)
+    if a == 1:
+        solved = right / (1 - inner)
+    else:
+        solved = torch.linalg.solve(torch.eye(a, dtype=precision, device=inner.device) - inner, right)
+    # Re sum_q c_q D_q solved_q, for each row a and column c, then against Psi_i
+    solved = solved.permute(0, 2, 3, 1).reshape(block * a * c, nodes)
+    mixed = solved.real @ weighted.real - solved.imag @ weighted.imag
+    return (features[:, :, None, :] * mixed.reshape(block, a, c, p)).sum(dim=1)
+
+
+def interpolation_changes(features: Tensor, residuals: Tensor, gradient: Tensor, eigenvalues: Tensor) -> Tensor:
+    r"""The limit of endless training without decay: the change of the minimum-norm least-squares solution.
+
+    One resolvent, ``D = (Lambda + lambda)^-1``, as lambda -> 0. With ``M = I - Psi_i Lambda^-1 Psi_i^T`` (one minus
+    the leverage: entries of ``I - V_i V_i^T``, exact), ``S = Psi_i Lambda^-2 Psi_i^T``,
+    ``e = r_i - Psi_i Lambda^-1 beta`` and ``h = Psi_i Lambda^-2 beta``, the solve is
+    ``(M + lambda S) x = e + lambda h``. Where M is positive it is ``M^-1 e`` (fewer features than data); where M is
+    0, e is 0 as well and the next order decides: ``S x = h``, which is the kernel form of NTK influence, eq. 9
+    (more features than data). Both may occur in one example.
+    """
+    whitened = features / eigenvalues.sqrt()
+    leverage = torch.eye(features.shape[1], dtype=features.dtype, device=features.device) - (
+        whitened @ whitened.transpose(1, 2)
+    )
+    error = residuals - torch.einsum("bap,cp->bac", features / eigenvalues, gradient)
+    once_more = features / eigenvalues**2
+    second = once_more @ features.transpose(1, 2)
+    following = torch.einsum("bap,cp->bac", once_more, gradient)
+    values, vectors = torch.linalg.eigh(leverage)
+    null = values < LEVERAGE_TOLERANCE
+    inverse = torch.where(null, 0.0, 1.0 / torch.where(null, 1.0, values))
+    regular = vectors @ (inverse[..., None] * (vectors.transpose(1, 2) @ error))
+    # On the null space, padded with ones where there is none, so that the whole block is one batched solve.
+    mask = null.to(values.dtype)
+    rotated = vectors.transpose(1, 2) @ second @ vectors * mask[:, :, None] * mask[:, None, :]
+    rotated = rotated + torch.diag_embed(1.0 - mask)
+    target = mask[..., None] * (vectors.transpose(1, 2) @ (following - second @ regular))
+    solved = regular + vectors @ torch.linalg.solve(rotated, target)
+    return torch.einsum("bac,bap->bcp", solved, features / eigenvalues)
+
+
+def _weighted_inner_products(features: Tensor, weights: Tensor) -> Tensor:
+    """``sum_p x_ap w_qp x_bp`` of each block's rows: ``[block, a, p]``, complex ``[q, p]`` -> ``[block, q, a, a]``.
+
+    For a few rows the products of pairs are formed once, for all nodes (one matrix product); a large group would need
+    ``a^2 p`` numbers for that, so it goes node by node.
+    """
+    block, a, p = features.shape
+    if 8 * p * a * (a + 1) // 2 <= BLOCK_BYTES:
+        upper = torch.triu_indices(a, a, device=features.device)
+        pairs = features[:, upper[0]] * features[:, upper[1]]
+        products = _real_times_complex(pairs.reshape(-1, p), weights.T).reshape(block, -1, len(weights))
+        inner = torch.empty(block, len(weights), a, a, dtype=weights.dtype, device=features.device)
+        inner[:, :, upper[0], upper[1]] = products.transpose(1, 2)
+        inner[:, :, upper[1], upper[0]] = products.transpose(1, 2)
+        return inner
+    columns = features.transpose(1, 2)
+    nodes = [torch.complex((features * w.real) @ columns, (features * w.imag) @ columns) for w in weights]
+    return torch.stack(nodes, dim=1)
+
+
+def _real_times_complex(real: Tensor, weights: Tensor) -> Tensor:
+    """``real @ weights`` with a real left side: half the work of a complex product."""
+    parts = real @ torch.cat([weights.real, weights.imag], dim=1)
+    return torch.complex(*parts.tensor_split(2, dim=1))
