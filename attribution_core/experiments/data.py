@@ -7,6 +7,8 @@ from torch import Tensor
 
 from attribution_core.datasets import as_tensors, open_dataset
 from attribution_core.errors import InputError
+from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.ntk_influence import relu_ntk
 
 # Folder under --data-root, and the two classes told apart: digits 4 and 9, airplanes and automobiles.
 PAIRS = {"mnist": (4, 9), "cifar10": (0, 1)}
@@ -45,3 +47,12 @@ def unit_norm_problem(data_root: Path, name: str, train: int, evaluation: int) -
     flat = torch.nn.functional.normalize(inputs.flatten(1), dim=1)
     targets = 2.0 * labels[:, None] - 1.0
     return flat[:train], targets[:train], flat[train:], targets[train:]
+
+
+def infinitely_wide(
+    inputs: Tensor, targets: Tensor, evaluation_inputs: Tensor, evaluation_targets: Tensor
+) -> LinearizedModel:
+    """The two-layer ReLU network of infinite width (NTK influence, eq. 4), whose outputs start from zero."""
+    kernels = relu_ntk(inputs, inputs), relu_ntk(evaluation_inputs, inputs)
+    zeros = torch.zeros_like(targets), torch.zeros_like(evaluation_targets)
+    return LinearizedModel.from_kernels(*kernels, *zeros, targets, evaluation_targets)

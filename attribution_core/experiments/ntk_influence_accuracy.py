@@ -31,10 +31,8 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
-from attribution_core.experiments.data import PAIRS, unit_norm_problem
+from attribution_core.experiments.data import PAIRS, infinitely_wide, unit_norm_problem
 from attribution_core.methods.gradient_descent import GradientDescent
-from attribution_core.methods.linearized import LinearizedModel
-from attribution_core.methods.ntk_influence import relu_ntk
 from attribution_core.models import TwoLayerReLU
 
 WEIGHT_DECAY, KAPPA, EVALUATED = 1.0, 0.05, 100
@@ -64,15 +62,6 @@ def retrained_outputs(
             gradient = units.sign_().mul_(readout).mul_(rate * error[:, None])
             moved.mul_(1 - rate * schedule.weight_decay).sub_(gradient)
         return torch.relu(torch.addmm(evaluation_start, evaluation_inputs @ inputs.T, moved)) @ readout
-
-
-def predicted(
-    inputs: Tensor, targets: Tensor, evaluation_inputs: Tensor, evaluation_targets: Tensor
-) -> LinearizedModel:
-    """The infinitely wide network, whose outputs start from zero."""
-    kernels = relu_ntk(inputs, inputs), relu_ntk(evaluation_inputs, inputs)
-    zeros = torch.zeros_like(targets), torch.zeros_like(evaluation_targets)
-    return LinearizedModel.from_kernels(*kernels, *zeros, targets, evaluation_targets)
 
 
 def near_end(eigenvalues: Tensor) -> GradientDescent:
@@ -115,7 +104,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
     options = parser.parse_args()
     sides = unit_norm_problem(options.data_root, options.data, options.train, EVALUATED)
-    linear = predicted(*sides)
+    linear = infinitely_wide(*sides)
     schedule = near_end(linear.eigenvalues)
     effects = linear.removal_effects(schedule)
     error = (linear.predictions(schedule) - linear.evaluation_targets)[:, 0].abs()

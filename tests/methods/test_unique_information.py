@@ -81,3 +81,24 @@ def test_bad_input_is_refused_in_a_sentence():
     for name in ("sigma", "learning_rate", "batch_size", "floor"):
         with pytest.raises(InputError, match=f"{name} must be a positive number"):
             sample_information(linear, GradientDescent(0.01, 10), **{name: 0})
+
+
+def test_a_mean_loss_gives_the_information_that_sgd_really_shows():
+    """Half the squared distance of the means in the spread of 20,000 trainings with independently drawn batches."""
+    generator = torch.Generator().manual_seed(0)
+    n, batch, rate, runs = 20, 4, 0.03, 20_000
+    x = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    y = x @ torch.tensor([1.0, -1.0], dtype=torch.float64) + torch.randn(n, generator=generator, dtype=torch.float64)
+    weights = torch.zeros(runs, 2, dtype=torch.float64)
+    for _ in range(300):
+        chosen = torch.randint(0, n, (runs, batch), generator=generator)
+        error = torch.einsum("rbd,rd->rb", x[chosen], weights) - y[chosen]
+        weights -= rate * torch.einsum("rb,rbd->rd", error, x[chosen]) / batch
+    schedule = GradientDescent(rate, math.inf, loss="mean")
+    changes = reference.weight_changes(x[:, None], y[:, None], schedule)
+    spread = torch.linalg.inv(weights.T.cov())
+    zeros = torch.zeros(n, 1)
+    linear = LinearizedModel.from_jacobians(x[:, None], x[:, None], zeros, zeros, y[:, None], y[:, None])
+    scores = sample_information(linear, schedule, "sgd", learning_rate=rate, batch_size=batch)
+    shown = 0.5 * torch.einsum("nd,de,ne->n", changes, spread, changes)
+    assert torch.allclose(scores, shown, rtol=0.1)
