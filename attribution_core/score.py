@@ -1,92 +1,33 @@
 """From a configuration to a run: dataset, training, predictions, scores, one resumable stage after another."""
 
-import copy
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from attribution_core.config import ScoreConfig
 from attribution_core.datasets import Dataset, Splits, as_tensors, common_size, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
-from attribution_core.methods.gradient_descent import GradientDescent
-from attribution_core.methods.linearize import DIMENSION, head_of, linearize
-from attribution_core.methods.linearized import LinearizedModel
-from attribution_core.methods.unique_information import functional_sample_information, sample_information
-from attribution_core.models import ARCHITECTURES, build_model, load_weights
+from attribution_core.linearised_stage import Pair, write_linearised_scores
+from attribution_core.methods.linearize import head_of
+from attribution_core.models import ARCHITECTURES, build_model
 from attribution_core.progress import Progress
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
 from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable
-from attribution_core.training import Recipe, loss_values, outputs_of, train
+from attribution_core.training import loss_values, outputs_of, train
 
-# Up to this many rows (examples times outputs) or parameters the whole network is linearised without a sketch: its
-# eigendecomposition then takes seconds.
-EXACT_SIZE = 4096
+__all__ = ["ScoreConfig", "score"]
+
 # Fields that say where and how, not what: they may differ when a run goes on.
 _NOT_FINGERPRINTED = {"out", "device"}
-
-Pair = tuple[Tensor, Tensor]
-
-
-class ScoreConfig(BaseModel):
-    """What to score, and how.
-
-    Attributes:
-        data: A known dataset's name, or a path.
-        out: The run's directory; ``runs/NAME`` by default.
-        model: A model of the zoo, or ``"auto"``: ``mlp`` for grey or small images, ``cnn4`` for colour.
-        hidden: Hidden sizes of ``mlp``.
-        image_size: Side in pixels to resize to; by default what the images share (or up to 64 where they differ).
-        recipe: How the model is trained.
-        parameters: What is linearised: ``"head"`` retrains the last layer, from zero, on the trained network's features
-            (exact, since the model is linear in its head); ``"all"`` (or a regular expression) is the network at its
-            initial weights, as in unique information, sketched above ``EXACT_SIZE``.
-        sketch: Which coordinates are kept then: ``"kronecker"``, the leading ones of all layers together in a basis
-            fitted to the data, or ``"coordinates"``, random ones of each parameter tensor, as in the paper.
-        dimension: How many.
-        steps: Training time of the linearised model: gradient flow for the time of so many steps at the largest
-            monotone learning rate, ``1 / lambda_max`` of the kernel; infinite for the end.
-        weight_decay: Of the linearised model, beside the sum of losses, as a multiple of the mean squared feature norm.
-        seed: Of the splits, the initial weights, the batch order and the sketch.
-        validation_fraction: Share set aside for validation where the data has none.
-        test_fraction: The same for test.
-        max_train: Use a stratified subset of so many training examples.
-        device: ``"auto"`` takes CUDA when there is one.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-    data: str
-    out: Path | None = None
-    model: str = "auto"
-    hidden: tuple[int, ...] = ()
-    image_size: int | None = Field(None, ge=4, le=1024)
-    recipe: Recipe = Recipe()
-    parameters: str = "head"
-    sketch: Literal["kronecker", "coordinates"] = "kronecker"
-    dimension: int = Field(DIMENSION, ge=1)
-    steps: float = Field(1000, ge=0)
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
-    seed: int = Field(0, ge=0)
-    validation_fraction: float = Field(0.15, gt=0, lt=1)
-    test_fraction: float = Field(0.15, gt=0, lt=1)
-    max_train: int | None = Field(None, ge=2)
-    device: str = "auto"
-
-    @property
-    def folder(self) -> Path:
-        """Where the run goes."""
-        return self.out or Path("runs") / Path(self.data).name.split(".")[0]
 
 
 def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
@@ -136,7 +77,7 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
                 _train(writer, config, name, build(), sides, splits, progress)
         if not writer.is_done("linearised", data_print):
             with writer.stage("linearised", data_print):
-                _score_linearised(writer, config, build, sides, progress)
+                write_linearised_scores(writer, config, build(), sides, _changed_labels(splits.train), progress)
     return Run.open(config.folder)
 
 
@@ -201,102 +142,7 @@ def _train(
     writer.update(metrics=metrics, model={"name": name, "parameters": parameters, "input_shape": shape})
 
 
-def _score_linearised(
-    writer: RunWriter,
-    config: ScoreConfig,
-    build: Callable[[], nn.Module],
-    sides: dict[str, Pair],
-    progress: Progress | None,
-) -> None:
-    linear, trained, route = _linearised(writer, config, build, sides, progress)
-    schedule = _schedule(linear.eigenvalues, len(sides["train"][0]), config)
-    scores = {
-        "fsi": functional_sample_information(linear, schedule, progress=progress),
-        "si": sample_information(linear, schedule, progress=progress),
-    }
-    for name, values in scores.items():
-        writer.add_column("examples", name, values.cpu().numpy())
-    blocks = ((rows, effects.cpu().numpy()) for rows, effects in linear.iterate_effects(schedule, progress))
-    writer.write_effects("ntk", len(linear.evaluation_targets), blocks)
-    times, evolution = _evolution(linear, schedule, progress)
-    writer.write_evolution("fsi", times, evolution)
-    guesses = linear.predictions(schedule).argmax(dim=1).cpu()
-    theirs = outputs_of(trained, sides["validation"][0]).argmax(dim=1).cpu()
-    details = {
-        "route": route,
-        "features": int(linear.features.shape[2]),
-        "kept_energy": linear.kept_energy,
-        "learning_rate": schedule.learning_rate,
-        "steps": schedule.steps,
-        "weight_decay": schedule.weight_decay,
-        "evaluated_on": f"{len(guesses):,} validation examples",
-        "linear_accuracy": float((guesses == sides["validation"][1]).double().mean()),
-        "agreement_with_model": float((guesses == theirs).double().mean()),
-    }
-    writer.update(measures=list(scores), details={**writer.manifest.details, "fsi": details})
-
-
 # -- their parts -----------------------------------------------------------------------------------------------------
-
-
-def _linearised(
-    writer: RunWriter,
-    config: ScoreConfig,
-    build: Callable[[], nn.Module],
-    sides: dict[str, Pair],
-    progress: Progress | None,
-) -> tuple[LinearizedModel, nn.Module, str]:
-    """The linearised model, the trained one it stands for, and the route in words."""
-    model = build()
-    sketch: Literal["kronecker", "coordinates"] | None = None
-    if config.parameters == "head":
-        load_weights(model, writer.path / "model" / "final.safetensors")
-        trained = model
-        model = _with_zero_head(model, sides["train"][0])
-        route = "the head, retrained from zero on the trained network's features (exact)"
-    else:
-        trained = copy.deepcopy(model)
-        load_weights(trained, writer.path / "model" / "final.safetensors")
-        rows = len(sides["train"][0]) * outputs_of(model, sides["train"][0][:1]).shape[1]
-        shapes = dict(model.named_parameters())
-        width = sum(shapes[name].numel() for name in select_parameters(model, config.parameters))
-        sketched = min(rows, width) > EXACT_SIZE
-        sketch = config.sketch if sketched else None
-        kept = f"{config.sketch} sketch" if sketched else "exact"
-        route = f"the network at its initial weights, {config.parameters} parameters, {kept}"
-    linear = linearize(
-        model,
-        sides["train"],
-        sides["validation"],
-        sketch=sketch,
-        dimension=config.dimension,
-        parameters=config.parameters,
-        seed=config.seed,
-        progress=progress,
-    )
-    return linear, trained, route
-
-
-def _schedule(eigenvalues: Tensor, examples: int, config: ScoreConfig) -> GradientDescent:
-    """Gradient flow in units of the data: rate ``1 / lambda_max``, decay in mean squared feature norms."""
-    if len(eigenvalues) == 0:
-        raise InputError("The model's features are zero on every training example, so nothing can be learnt from them.")
-    decay = config.weight_decay * float(eigenvalues.sum()) / examples
-    return GradientDescent(1.0 / float(eigenvalues[-1]), config.steps, decay)
-
-
-def _evolution(
-    linear: LinearizedModel, schedule: GradientDescent, progress: Progress | None
-) -> tuple[list[float], np.ndarray]:
-    """F-SI from a hundredth to a hundred times the schedule's time, two times a decade: ``[times, n]``."""
-    middle = schedule.steps if math.isfinite(schedule.steps) and schedule.steps > 0 else 1000.0
-    times = [middle * 10 ** (half / 2) for half in range(-4, 5)]
-    scores = []
-    for step, time in enumerate(times):
-        scores.append(functional_sample_information(linear, replace(schedule, steps=time)).cpu().numpy())
-        if progress:
-            progress(step + 1, len(times), "F-SI over training time")
-    return times, np.stack(scores)
 
 
 def _builder(
@@ -304,16 +150,6 @@ def _builder(
 ) -> Callable[[], nn.Module]:
     """Makes the model at its initial weights, on the device, in evaluation mode."""
     return lambda: build_model(name, num_outputs, shape, config.hidden, seed=config.seed).to(device).eval()
-
-
-def _with_zero_head(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """A copy whose last layer gives zero, so that its training starts from nothing."""
-    model = copy.deepcopy(model)
-    head = head_of(model, inputs)
-    nn.init.zeros_(head.weight)
-    if head.bias is not None:
-        nn.init.zeros_(head.bias)
-    return model
 
 
 def _predictions(model: nn.Module, pair: Pair, class_names: list[str]) -> pd.DataFrame:
@@ -345,6 +181,16 @@ def _table(dataset: Dataset) -> pd.DataFrame:
     groups = dataset.groups.reset_index(drop=True).rename(columns=lambda c: f"{c}_in_data" if c in taken else c)
     own = pd.DataFrame({"id": dataset.ids, "label": dataset.labels, "label_name": names[dataset.labels]})
     return pd.concat([own, groups], axis=1)
+
+
+def _changed_labels(dataset: Dataset) -> Tensor | None:
+    """Which labels are known to be wrong, bool ``[n]``: an ``original_label``, as number or name, that differs."""
+    if "original_label" not in dataset.groups:
+        return None
+    original = dataset.groups["original_label"].astype("str").to_numpy()
+    names = np.array(dataset.class_names, dtype=object)[dataset.labels]
+    numbers = np.asarray(dataset.labels).astype("str")
+    return torch.from_numpy((original != names.astype("str")) & (original != numbers))
 
 
 def _named(splits: Splits) -> dict[str, Dataset]:

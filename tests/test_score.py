@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 import attribution_core as ac
+from attribution_core import linearised_stage
 from attribution_core.errors import InputError
-from attribution_core.runs import Run
+from attribution_core.runs import CURVES, Run
 from attribution_core.score import ScoreConfig, score
 from attribution_core.training import Recipe
 
@@ -61,6 +62,20 @@ def test_effects_and_evolution_agree_with_the_scores(demo_run):
     now = int(np.flatnonzero(np.isclose(times, demo_run.manifest.config["steps"]))[0])
     assert evolution.shape == (len(times), 2000)
     assert np.allclose(evolution[now], demo_run.examples["fsi"], rtol=1e-5)
+
+
+def test_the_curves_are_those_of_the_registry_and_of_the_kernel_regime(demo_run):
+    curves = demo_run.curves
+    assert set(curves["curve"]) == set(CURVES)
+    assert np.isfinite(curves[["x", "y"]].to_numpy()).all()
+    error = curves[curves["curve"] == "ihvp_error"].pivot_table(index="x", columns="series", values="y")
+    assert (error["error rate"] > error["lower bound"]).all()
+    assert error["error rate"].is_monotonic_decreasing
+    complexity = curves[curves["curve"] == "complexity_by_influence"]["y"].to_numpy()
+    assert complexity[[0, -1]].min() > complexity[3:7].max()
+    leaders = curves[curves["curve"] == "changed_among_influencers"]
+    changed = demo_run.examples["original_label"] != demo_run.examples["label_name"]
+    assert np.allclose(leaders[leaders["series"] == "among all"]["y"], changed.mean())
 
 
 def test_the_tables_hold_the_trained_models_predictions(demo_run):
@@ -119,7 +134,7 @@ def test_fsi_of_the_head_equals_training_the_head_again(tmp_path):
     ],
 )
 def test_each_route_is_said_in_the_run(tmp_path, parameters, sketch, route, monkeypatch):
-    monkeypatch.setattr(sys.modules["attribution_core.score"], "EXACT_SIZE", 1000)
+    monkeypatch.setattr(linearised_stage, "EXACT_SIZE", 1000)
     run = score(quick(tmp_path, parameters=parameters, sketch=sketch, dimension=50, max_train=150))
     details = run.manifest.details["fsi"]
     assert route in details["route"]

@@ -8,9 +8,9 @@ precision, float64 or float32, is everything per example; the spectrum and its r
 import torch
 from torch import Tensor
 
+from attribution_core.linalg import blocked
 from attribution_core.linalg.contour import Resolvents
 
-BLOCK_BYTES = 256 * 2**20
 # Leverages this close to 1 are 1: the example alone decides some direction, and the limit below takes over.
 LEVERAGE_TOLERANCE = 1e-9
 
@@ -90,7 +90,7 @@ def _weighted_inner_products(features: Tensor, weights: Tensor) -> Tensor:
     ``a^2 p`` numbers for that, so it goes node by node.
     """
     block, a, p = features.shape
-    if 8 * p * a * (a + 1) // 2 <= BLOCK_BYTES:
+    if 8 * p * a * (a + 1) // 2 <= blocked.BLOCK_BYTES:
         upper = torch.triu_indices(a, a, device=features.device)
         pairs = features[:, upper[0]] * features[:, upper[1]]
         products = _real_times_complex(pairs.reshape(-1, p), weights.T).reshape(block, -1, len(weights))

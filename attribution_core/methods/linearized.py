@@ -18,6 +18,7 @@ linear in n, where a fresh decomposition per example costs ``(nk)^3`` each and d
 therefore ``[n, a, p]`` features and ``[n, a, c]`` residuals, with ``(a, c) = (k, 1)`` in general, ``(1, k)`` if shared.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
+from attribution_core.linalg.blocked import blocks, inner, rotated
 from attribution_core.linalg.contour import SINGLE_NODES, TALBOT_NODES
 from attribution_core.methods import leave_out
 from attribution_core.methods.gradient_descent import GradientDescent
@@ -71,7 +73,7 @@ class LinearizedModel:
         residuals = (train_targets - train_outputs).reshape(n, a, self.num_outputs // a)
         self._residuals = residuals.to(features.dtype)
         self._gradient = torch.zeros(residuals.shape[2], len(eigenvalues), dtype=torch.float64, device=features.device)
-        for rows in _blocks(n, 8 * a * len(eigenvalues)):
+        for rows in blocks(n, 8 * a * len(eigenvalues)):
             self._gradient += torch.einsum("nap,nac->cp", features[rows].double(), residuals[rows])
         self._to_weights = to_weights
         self.kept_energy: float | None = None
@@ -162,20 +164,29 @@ class LinearizedModel:
         rows, others = train.reshape(n * a, p), evaluation.reshape(m * a, p)
         kept = dtype or _default_precision(n * a * min(n * a, p))
         if n * a < p:
-            eigenvalues, vectors = _positive_eigenpairs(_inner(rows, rows))
+            eigenvalues, vectors = _positive_eigenpairs(inner(rows, rows))
             scaled = vectors / eigenvalues.sqrt()
             features = (vectors * eigenvalues.sqrt()).to(kept).reshape(n, a, -1)
-            evaluation_features = (_inner(others, rows) @ scaled).to(kept).reshape(m, a, -1)
+            evaluation_features = (inner(others, rows) @ scaled).to(kept).reshape(m, a, -1)
 
             def to_weights(changes: Tensor) -> Tensor:
                 return (changes.double() @ scaled.T).to(rows.dtype) @ rows
 
             return cls(features, eigenvalues, evaluation_features, *sides, to_weights)
-        eigenvalues, vectors = _positive_eigenpairs(_inner(rows.T, rows.T))
+        eigenvalues, vectors = _positive_eigenpairs(inner(rows.T, rows.T))
         features, evaluation_features = (
-            _rotated(side, vectors, kept).reshape(len(side) // a, a, -1) for side in (rows, others)
+            rotated(side, vectors, kept).reshape(len(side) // a, a, -1) for side in (rows, others)
         )
         return cls(features, eigenvalues, evaluation_features, *sides, lambda d: d.double() @ vectors.T)
+
+    def evaluated_on(self, count: int) -> "LinearizedModel":
+        """The same model with the first ``count`` evaluation examples only."""
+        fewer = copy.copy(self)
+        fewer.__dict__.pop("evaluation_gram", None)
+        fewer.evaluation_features = self.evaluation_features[:count]
+        fewer.evaluation_outputs = self.evaluation_outputs[:count]
+        fewer.evaluation_targets = self.evaluation_targets[:count]
+        return fewer
 
     # -- training with everything ----------------------------------------------------------------------------------
 
@@ -275,7 +286,7 @@ class LinearizedModel:
         """``w - w_{-i}`` in the eigenbasis, a block of examples at a time: ``(examples, [block, c, p])``."""
         _, a, p = self.features.shape
         bytes_each = self.features.element_size() * p * (a * (a + 1) // 2 + 3 * self.num_outputs)
-        for rows in _blocks(self.num_train, bytes_each):
+        for rows in blocks(self.num_train, bytes_each):
             yield rows, self._changes(self.features[rows], self._residuals[rows], schedule, removed=1)
             if progress:
                 progress(rows.stop, self.num_train, "leave-one-out")
@@ -324,31 +335,8 @@ class LinearizedModel:
         return left
 
 
-def _blocks(count: int, bytes_each: int) -> Iterator[slice]:
-    """Slices of so many examples as fit in a block."""
-    size = max(1, min(count, leave_out.BLOCK_BYTES // max(bytes_each, 1)))
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
-
-
 def _default_precision(numbers: int) -> torch.dtype:
     return torch.float64 if numbers < SINGLE_PRECISION_FROM else torch.float32
-
-
-def _inner(left: Tensor, right: Tensor) -> Tensor:
-    """``left @ right.T`` in float64, whatever they are given in, without a copy of either in float64."""
-    product = torch.zeros(len(left), len(right), dtype=torch.float64, device=left.device)
-    for columns in _blocks(left.shape[1], 8 * (len(left) + len(right))):
-        product += left[:, columns].double() @ right[:, columns].double().T
-    return product
-
-
-def _rotated(rows: Tensor, vectors: Tensor, dtype: torch.dtype) -> Tensor:
-    """``rows @ vectors``, computed in float64 and kept in ``dtype``."""
-    rotated = torch.empty(len(rows), vectors.shape[1], dtype=dtype, device=rows.device)
-    for chosen in _blocks(len(rows), 8 * sum(vectors.shape)):
-        rotated[chosen] = (rows[chosen].double() @ vectors).to(dtype)
-    return rotated
 
 
 def _positive_eigenpairs(gram: Tensor) -> tuple[Tensor, Tensor]:

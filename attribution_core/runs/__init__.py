@@ -1,5 +1,6 @@
 """A run is a directory: schema, store, decisions, export."""
 
+from attribution_core.runs.curves import CURVES, Curve
 from attribution_core.runs.decisions import Decision, DecisionLog
 from attribution_core.runs.files import fingerprint
 from attribution_core.runs.listing import RunSummary, list_runs
@@ -8,8 +9,10 @@ from attribution_core.runs.schema import SCHEMA_VERSION, DatasetSummary, Manifes
 from attribution_core.runs.store import Run, RunWriter
 
 __all__ = [
+    "CURVES",
     "MEASURES",
     "SCHEMA_VERSION",
+    "Curve",
     "DatasetSummary",
     "Decision",
     "DecisionLog",

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from attribution_core.errors import InputError
 from attribution_core.progress import Progress
+from attribution_core.runs.curves import read_curves, write_curve
 from attribution_core.runs.decisions import DecisionLog
 from attribution_core.runs.files import (
     LOCK_NAME,
@@ -164,6 +165,14 @@ class RunWriter:
         path = self.path / "evolution" / f"{measure}.zarr"
         write_matrix(path, values.shape, [(slice(0, len(values)), values)], {"times": [float(t) for t in times]})
 
+    def write_curve(self, name: str, points: pd.DataFrame) -> None:
+        """Puts a curve into curves.parquet, in place of one of that name: columns series, x and y.
+
+        Raises:
+            InputError: If the registry has no such curve.
+        """
+        write_curve(self.path, name, points)
+
     def path_for(self, name: str) -> AbstractContextManager[Path]:
         """A temporary path for another file of the run, such as ``model/weights.safetensors``, renamed at the end."""
         return written_atomically(self.path / name)
@@ -292,6 +301,11 @@ class Run:
         """
         matrix = open_matrix(self.path / "evolution" / f"{measure}.zarr")
         return np.asarray(matrix.attrs["times"], dtype=np.float64), matrix
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Columns curve, series, x, y: what :data:`attribution_core.runs.CURVES` describes; no rows where none are."""
+        return read_curves(self.path)
 
     def thumbnail(self, split: SplitName, row: int) -> tuple[bytes, str]:
         """The encoded thumbnail of a row of a table, and its media type.

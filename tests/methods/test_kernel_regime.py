@@ -48,8 +48,12 @@ def test_a_crowd_is_denser_than_a_loner():
     density = feature_density(linear, components=3)
     assert int(density.argmin()) == 59
     assert float(density.max()) == 1
-    with pytest.raises(InputError, match="needs more than"):
-        feature_density(linear, components=60)
+
+
+def test_equal_examples_are_equally_dense():
+    x, zeros = inputs(1).expand(9, -1), torch.zeros(9, 1)
+    linear = LinearizedModel.from_kernels(relu_ntk(x, x), relu_ntk(x, x), zeros, zeros, zeros, zeros)
+    assert torch.equal(feature_density(linear), torch.ones(9, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("groups", [2, 5, 15])

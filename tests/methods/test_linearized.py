@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods import leave_out
+from attribution_core.linalg import blocked
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized import LinearizedModel
 from attribution_core.methods.unique_information import functional_sample_information
@@ -85,7 +85,7 @@ def test_removing_a_group_equals_training_without_it(case, group):
 def test_a_large_group_goes_node_by_node(monkeypatch):
     case, schedule = LINEAR_CASES[3], GradientDescent(0.01, 300)
     expected = from_jacobians(case).group_prediction_change(range(9), schedule)
-    monkeypatch.setattr(leave_out, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(blocked, "BLOCK_BYTES", 1)
     assert error(from_jacobians(case).group_prediction_change(range(9), schedule)[None], expected[None]) < 1e-12
 
 
@@ -118,7 +118,7 @@ def test_predictions_equal_gradient_descent_step_by_step():
 def test_the_block_size_changes_nothing(monkeypatch):
     case, schedule = LINEAR_CASES[2], GradientDescent(0.01, 100)
     whole = functional_sample_information(from_jacobians(case), schedule)
-    monkeypatch.setattr(leave_out, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(blocked, "BLOCK_BYTES", 1)
     seen = []
     split = functional_sample_information(from_jacobians(case), schedule, progress=lambda *step: seen.append(step))
     assert torch.allclose(split, whole, rtol=1e-12, atol=0)

@@ -1,0 +1,60 @@
+"""What to score, and how: the configuration of a run."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from attribution_core.methods.linearize import DIMENSION
+from attribution_core.training import Recipe
+
+
+class ScoreConfig(BaseModel):
+    """What to score, and how.
+
+    Attributes:
+        data: A known dataset's name, or a path.
+        out: The run's directory; ``runs/NAME`` by default.
+        model: A model of the zoo, or ``"auto"``: ``mlp`` for grey or small images, ``cnn4`` for colour.
+        hidden: Hidden sizes of ``mlp``.
+        image_size: Side in pixels to resize to; by default what the images share (or up to 64 where they differ).
+        recipe: How the model is trained.
+        parameters: What is linearised: ``"head"`` retrains the last layer, from zero, on the trained network's features
+            (exact, since the model is linear in its head); ``"all"`` (or a regular expression) is the network at its
+            initial weights, as in unique information, sketched above ``EXACT_SIZE``.
+        sketch: Which coordinates are kept then: ``"kronecker"``, the leading ones of all layers together in a basis
+            fitted to the data, or ``"coordinates"``, random ones of each parameter tensor, as in the paper.
+        dimension: How many.
+        steps: Training time of the linearised model: gradient flow for the time of so many steps at the largest
+            monotone learning rate, ``1 / lambda_max`` of the kernel; infinite for the end.
+        weight_decay: Of the linearised model, beside the sum of losses, as a multiple of the mean squared feature norm.
+        seed: Of the splits, the initial weights, the batch order and the sketch.
+        validation_fraction: Share set aside for validation where the data has none.
+        test_fraction: The same for test.
+        max_train: Use a stratified subset of so many training examples.
+        device: ``"auto"`` takes CUDA when there is one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    data: str
+    out: Path | None = None
+    model: str = "auto"
+    hidden: tuple[int, ...] = ()
+    image_size: int | None = Field(None, ge=4, le=1024)
+    recipe: Recipe = Recipe()
+    parameters: str = "head"
+    sketch: Literal["kronecker", "coordinates"] = "kronecker"
+    dimension: int = Field(DIMENSION, ge=1)
+    steps: float = Field(1000, ge=0)
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    seed: int = Field(0, ge=0)
+    validation_fraction: float = Field(0.15, gt=0, lt=1)
+    test_fraction: float = Field(0.15, gt=0, lt=1)
+    max_train: int | None = Field(None, ge=2)
+    device: str = "auto"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run goes."""
+        return self.out or Path("runs") / Path(self.data).name.split(".")[0]

@@ -1,0 +1,31 @@
+"""Products of large matrices a block at a time: float64 arithmetic on float32 data, without a float64 copy of it."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+BLOCK_BYTES = 256 * 2**20
+
+
+def blocks(count: int, bytes_each: int) -> Iterator[slice]:
+    """Slices of ``range(count)``, of as many items as take ``BLOCK_BYTES`` together."""
+    size = max(1, min(count, BLOCK_BYTES // max(bytes_each, 1)))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def inner(left: Tensor, right: Tensor) -> Tensor:
+    """``left @ right.T`` in float64, whatever they are given in: ``[a, p]`` and ``[b, p]`` to ``[a, b]``."""
+    product = torch.zeros(len(left), len(right), dtype=torch.float64, device=left.device)
+    for columns in blocks(left.shape[1], 8 * (len(left) + len(right))):
+        product += left[:, columns].double() @ right[:, columns].double().T
+    return product
+
+
+def rotated(rows: Tensor, vectors: Tensor, dtype: torch.dtype) -> Tensor:
+    """``rows @ vectors``, computed in float64 and kept in ``dtype``: ``[a, p]`` and ``[p, b]`` to ``[a, b]``."""
+    result = torch.empty(len(rows), vectors.shape[1], dtype=dtype, device=rows.device)
+    for chosen in blocks(len(rows), 8 * sum(vectors.shape)):
+        result[chosen] = (rows[chosen].double() @ vectors).to(dtype)
+    return result

@@ -1,0 +1,222 @@
+"""The stage that linearises the model: unique information, NTK influence, and their curves."""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from attribution_core.config import ScoreConfig
+from attribution_core.errors import InputError
+from attribution_core.gradients import select_parameters
+from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.kernel_regime import (
+    complexity_by_influence,
+    estimate_error,
+    estimate_error_by_example,
+    feature_density,
+    marked_share_over_time,
+)
+from attribution_core.methods.linearize import head_of, linearize
+from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.unique_information import functional_sample_information, sample_information
+from attribution_core.models import load_weights
+from attribution_core.progress import Progress, reported
+from attribution_core.runs import RunWriter
+from attribution_core.training import outputs_of
+
+# Up to this many rows (examples times outputs) or parameters the whole network is linearised without a sketch: its
+# eigendecomposition then takes seconds.
+EXACT_SIZE = 4096
+
+
+# Curves are drawn over this many evaluation examples at most.
+CURVE_EXAMPLES = 200
+# Up to this many training examples the one on density is drawn, whose cost is their square.
+DENSITY_EXAMPLES = 10_000
+
+Pair = tuple[Tensor, Tensor]
+
+
+def write_linearised_scores(
+    writer: RunWriter,
+    config: ScoreConfig,
+    model: nn.Module,
+    sides: dict[str, Pair],
+    changed: Tensor | None,
+    progress: Progress | None,
+) -> None:
+    """Writes columns fsi and si, effects/ntk.zarr, evolution/fsi.zarr, curves and details.
+
+    Args:
+        writer: The run, trained.
+        config: What to score, and how.
+        model: At its initial weights.
+        sides: Inputs and labels of ``"train"`` and ``"validation"``.
+        changed: Which training labels are known to be wrong, bool ``[n]``; None where nothing is known.
+        progress: Called with (done, total, what).
+    """
+    linear, trained, route = _linearised(writer, config, model, sides, progress)
+    schedule = _schedule(linear.eigenvalues, linear.num_train, config)
+    scores = {
+        "fsi": functional_sample_information(linear, schedule, progress=progress),
+        "si": sample_information(linear, schedule, progress=progress),
+    }
+    for name, values in scores.items():
+        writer.add_column("examples", name, values.cpu().numpy())
+    influence = _write_effects(writer, linear, schedule, progress)
+    times = _times(schedule)
+    writer.write_evolution("fsi", times, _evolution(linear, schedule, times, scores["fsi"], progress))
+    guesses = linear.predictions(schedule).argmax(dim=1).cpu()
+    theirs = outputs_of(trained, sides["validation"][0]).argmax(dim=1).cpu()
+    details = {
+        "route": route,
+        "features": int(linear.features.shape[2]),
+        "precision": str(linear.features.dtype).removeprefix("torch."),
+        "kept_energy": linear.kept_energy,
+        "learning_rate": schedule.learning_rate,
+        "steps": schedule.steps,
+        "weight_decay": schedule.weight_decay,
+        "evaluated_on": f"{len(guesses):,} validation examples",
+        "linear_accuracy": float((guesses == sides["validation"][1]).double().mean()),
+        "agreement_with_model": float((guesses == theirs).double().mean()),
+    }
+    if linear.features.shape[1] == 1:
+        _write_curves(writer, linear.evaluated_on(CURVE_EXAMPLES), schedule, influence, changed, progress)
+    writer.update(measures=list(scores), details={**writer.manifest.details, "fsi": details})
+
+
+def _write_effects(
+    writer: RunWriter, linear: LinearizedModel, schedule: GradientDescent, progress: Progress | None
+) -> Tensor:
+    """Writes effects/ntk.zarr; returns each training example's mean effect, ``[n]``."""
+    means = []
+
+    def blocks() -> Iterator[tuple[slice, np.ndarray]]:
+        for rows, effects in linear.iterate_effects(schedule, progress):
+            means.append(effects.mean(dim=1))
+            yield rows, effects.cpu().numpy()
+
+    writer.write_effects("ntk", len(linear.evaluation_targets), blocks())
+    return torch.cat(means)
+
+
+def _write_curves(
+    writer: RunWriter,
+    linear: LinearizedModel,
+    schedule: GradientDescent,
+    influence: Tensor,
+    changed: Tensor | None,
+    progress: Progress | None,
+) -> None:
+    """The kernel regime's studies on this run, for one feature row an example (NTK influence, figures 2, 3, 5, 7)."""
+    unit = _mean_squared_norm(linear.eigenvalues, linear.num_train)
+    decays = [2.0**power for power in range(-4, 5)]
+    error = estimate_error(linear, [unit * decay for decay in decays], progress)
+    writer.write_curve("ihvp_error", _points(decays, {"error rate": error.rate, "lower bound": error.lower_bound}))
+    groups = min(10, linear.num_train)
+    if linear.num_train <= DENSITY_EXAMPLES:
+        density = feature_density(linear, components=max(1, min(20, linear.num_train // 10)))
+        members = density.argsort().tensor_split(groups)
+        rate = estimate_error_by_example(linear, unit)
+        by_density = torch.stack([rate[group].mean() for group in members])
+        writer.write_curve("ihvp_error_by_density", _points(range(1, groups + 1), {"error rate": by_density}))
+    complexity = complexity_by_influence(linear, schedule, influence, groups)
+    writer.write_curve("complexity_by_influence", _points(range(1, groups + 1), {"added norm": complexity}))
+    if changed is not None:
+        times = _times(schedule)
+        share = marked_share_over_time(linear, schedule, times, changed, progress=progress)
+        level = torch.full_like(share, float(changed.double().mean()))
+        series = {"among the most influential": share, "among all": level}
+        writer.write_curve("changed_among_influencers", _points(times, series))
+
+
+def _points(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:
+    """Columns series, x, y of one curve."""
+    frames = [
+        pd.DataFrame({"series": name, "x": list(x), "y": values.cpu().numpy()}) for name, values in series.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _linearised(
+    writer: RunWriter,
+    config: ScoreConfig,
+    model: nn.Module,
+    sides: dict[str, Pair],
+    progress: Progress | None,
+) -> tuple[LinearizedModel, nn.Module, str]:
+    """The linearised model, the trained one it stands for, and the route in words."""
+    sketch: Literal["kronecker", "coordinates"] | None = None
+    if config.parameters == "head":
+        load_weights(model, writer.path / "model" / "final.safetensors")
+        trained = model
+        model = _with_zero_head(model, sides["train"][0])
+        route = "the head, retrained from zero on the trained network's features (exact)"
+    else:
+        trained = copy.deepcopy(model)
+        load_weights(trained, writer.path / "model" / "final.safetensors")
+        rows = len(sides["train"][0]) * outputs_of(model, sides["train"][0][:1]).shape[1]
+        shapes = dict(model.named_parameters())
+        width = sum(shapes[name].numel() for name in select_parameters(model, config.parameters))
+        sketched = min(rows, width) > EXACT_SIZE
+        sketch = config.sketch if sketched else None
+        kept = f"{config.sketch} sketch" if sketched else "exact"
+        route = f"the network at its initial weights, {config.parameters} parameters, {kept}"
+    linear = linearize(
+        model,
+        sides["train"],
+        sides["validation"],
+        sketch=sketch,
+        dimension=config.dimension,
+        parameters=config.parameters,
+        seed=config.seed,
+        dtype=torch.float64 if math.isinf(config.steps) and config.weight_decay == 0 else None,
+        progress=progress,
+    )
+    return linear, trained, route
+
+
+def _schedule(eigenvalues: Tensor, examples: int, config: ScoreConfig) -> GradientDescent:
+    """Gradient flow in units of the data: rate ``1 / lambda_max``, decay in mean squared feature norms."""
+    if len(eigenvalues) == 0:
+        raise InputError("The model's features are zero on every training example, so nothing can be learnt from them.")
+    decay = config.weight_decay * _mean_squared_norm(eigenvalues, examples)
+    return GradientDescent(1.0 / float(eigenvalues[-1]), config.steps, decay)
+
+
+def _mean_squared_norm(eigenvalues: Tensor, examples: int) -> float:
+    """Of the examples' features: the unit of weight decays."""
+    return float(eigenvalues.sum()) / examples
+
+
+def _times(schedule: GradientDescent) -> list[float]:
+    """From a hundredth to a hundred times the schedule's time, two times a decade."""
+    middle = schedule.steps if math.isfinite(schedule.steps) and schedule.steps > 0 else 1000.0
+    return [middle * 10 ** (half / 2) for half in range(-4, 5)]
+
+
+def _evolution(
+    linear: LinearizedModel, schedule: GradientDescent, times: list[float], now: Tensor, progress: Progress | None
+) -> np.ndarray:
+    """F-SI at the given times, ``[times, n]``; ``now`` is that at the schedule's own."""
+    scores = []
+    for time in reported(times, len(times), "F-SI over training time", progress):
+        moment = now if time == schedule.steps else functional_sample_information(linear, replace(schedule, steps=time))
+        scores.append(moment.cpu().numpy())
+    return np.stack(scores)
+
+
+def _with_zero_head(model: nn.Module, inputs: Tensor) -> nn.Module:
+    """A copy whose last layer gives zero, so that its training starts from nothing."""
+    model = copy.deepcopy(model)
+    head = head_of(model, inputs)
+    nn.init.zeros_(head.weight)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
+    return model
