@@ -14,6 +14,9 @@ PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 # A second channel beside colour, in the order of the palette.
 _PATTERNS = ["", "/", "x", "\\", ".", "-", "+", "|"]
 
+_DASHES = ["solid", "dash", "dot", "dashdot"]
+_SYMBOLS = ["circle", "square", "diamond", "cross"]
+
 _BINS = 48
 _HEAVY_TAIL = 10.0  # above this ratio of largest to median, a linear axis shows a few full bins and an empty plot
 
@@ -109,6 +112,44 @@ def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_
     )
     if log_y:
         figure.update_yaxes(dtick=1)
+    return figure
+
+
+def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.Figure:
+    """Curves over one axis.
+
+    Args:
+        points: Columns series, x, y.
+        x_title: Title of the horizontal axis.
+        y_title: Title of the vertical axis, which starts at zero unless values lie below.
+        log_x: Whether the horizontal axis is logarithmic.
+
+    Returns:
+        The figure; series differ in colour, dash and marker.
+    """
+    figure = go.Figure()
+    for index, (name, members) in enumerate(points.groupby("series", sort=False)):
+        figure.add_scatter(
+            x=members["x"],
+            y=members["y"],
+            name=str(name),
+            mode="lines+markers",
+            line={"color": PALETTE[index % len(PALETTE)], "dash": _DASHES[index % len(_DASHES)], "width": 2},
+            marker={"symbol": _SYMBOLS[index % len(_SYMBOLS)], "size": 7},
+            hovertemplate="%{y:.3g} at %{x:.3g}<extra>%{fullData.name}</extra>",
+        )
+    several = points["series"].nunique() > 1
+    figure.update_layout(
+        height=260,
+        margin={"l": 8, "r": 8, "t": 32 if several else 8, "b": 8},
+        showlegend=several,
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        dragmode=False,
+        xaxis={"title": x_title, "type": "log" if log_x else "linear", "fixedrange": True, "showgrid": False},
+        yaxis={"title": y_title, "fixedrange": True, "rangemode": "tozero"},
+    )
+    if log_x:
+        figure.update_xaxes(dtick=1, exponentformat="power")
     return figure
 
 

@@ -79,6 +79,10 @@ def make_run(
         if scored:
             with writer.stage("fsi"):
                 writer.add_column("examples", "fsi", _scores(_table(splits.train, rng), rng))
+                points = pd.DataFrame(
+                    {"series": ["error rate"] * 9, "x": 2.0 ** np.arange(-4, 5), "y": 1 / np.arange(2, 11)}
+                )
+                writer.write_curve("ihvp_error", points)
                 writer.update(measures=["fsi"], details={"fsi": {"route": "exact kernel", "learning_rate": 0.0123456}})
     return path
 

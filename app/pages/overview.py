@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import MEASURES, Run
+from attribution_core.runs import CURVES, MEASURES, Run
 from samplescope_app import figures, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import format_score, plain, score_help, score_title
@@ -36,6 +36,7 @@ def main() -> None:
         _dataset_facts(run)
     with right:
         _meaning(run, score)
+    _curves(run)
 
 
 def _extremes(run: Run, score: str) -> None:
@@ -151,6 +152,25 @@ def _meaning(run: Run, score: str) -> None:
     if details:
         shown = {name: format_score(value) if isinstance(value, float) else value for name, value in details.items()}
         st.caption(" · ".join(f"{plain(name.replace('_', ' '))}: {plain(value)}" for name, value in shown.items()))
+
+
+def _curves(run: Run) -> None:
+    """The run's curves, each with what it shows, two in a row."""
+    curves = run.curves
+    known = [curve for name, curve in CURVES.items() if name in set(curves["curve"])]
+    if not known:
+        return
+    with st.expander("Studies of this run: what influence costs, and how wrong faster estimates would be"):
+        for first in range(0, len(known), 2):
+            for column, curve in zip(st.columns(2, gap="large"), known[first : first + 2], strict=False):
+                with column:
+                    st.markdown(f"**{plain(curve.title)}**")
+                    figure = figures.lines(curves[curves["curve"] == curve.name], curve.x, curve.y, curve.log_x)
+                    bar = {"displayModeBar": False}
+                    st.plotly_chart(
+                        figure, key=f"curve {curve.name}", config=bar, alt=f"{curve.title}: {curve.definition}"
+                    )
+                    st.caption(f"{plain(curve.definition)} *{plain(curve.paper)}*")
 
 
 main()

@@ -47,8 +47,8 @@ _ALL = (
         log_x=True,
         definition=(
             "Error of the inverse-Hessian estimate of removal effects on the fully trained linearised model, as a "
-            "share of the effects themselves, for some weight decays, and the bound below which it can't fall. The "
-            "effects in this run are exact and have no such error."
+            "share of the effects themselves, for some weight decays, and the bound below which it can't fall (zero "
+            "where there are fewer features than examples). The effects in this run are exact and have no such error."
         ),
         paper=f"{_ZHANG}, theorem 3 and figure 2",
     ),

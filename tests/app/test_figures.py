@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from samplescope_app.figures import as_categories, histogram, score_bins
+from samplescope_app.figures import as_categories, histogram, lines, score_bins
 
 RNG = np.random.default_rng(0)
 
@@ -43,3 +43,15 @@ def test_one_value_stands_out_from_the_others():
     categories = as_categories(pd.Series(["a", "b", "c", "b"]), "b")
     assert categories.tolist() == ["others", "b", "others", "b"]
     assert list(categories.cat.categories) == ["b", "others"]
+
+
+def test_each_series_is_a_line_that_differs_by_more_than_colour():
+    points = pd.DataFrame({"series": ["a", "a", "b", "b"], "x": [1, 10, 1, 10], "y": [0.1, 0.2, 0.3, 0.4]})
+    figure = lines(points, "steps", "share", log_x=True)
+    assert [trace.name for trace in figure.data] == ["a", "b"]
+    assert [list(trace.y) for trace in figure.data] == [[0.1, 0.2], [0.3, 0.4]]
+    assert figure.data[0].line.dash != figure.data[1].line.dash
+    assert figure.layout.xaxis.type == "log"
+    assert figure.layout.showlegend
+    alone = lines(points[points["series"] == "a"], "steps", "share", log_x=False)
+    assert not alone.layout.showlegend
