@@ -1,7 +1,18 @@
 """Training with a recorded trajectory."""
 
 from attribution_core.training.recipe import Recipe, as_outputs, loss_values
-from attribution_core.training.trainer import as_pair, outputs_of, train
+from attribution_core.training.trainer import as_pair, optimizer_of, outputs_of, state_of, train
 from attribution_core.training.trajectory import Trajectory, batches
 
-__all__ = ["Recipe", "Trajectory", "as_outputs", "as_pair", "batches", "loss_values", "outputs_of", "train"]
+__all__ = [
+    "Recipe",
+    "Trajectory",
+    "as_outputs",
+    "as_pair",
+    "batches",
+    "loss_values",
+    "optimizer_of",
+    "outputs_of",
+    "state_of",
+    "train",
+]

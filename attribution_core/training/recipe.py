@@ -23,7 +23,9 @@ class Recipe(BaseModel):
         weight_decay: Of the mean objective.
         batch_size: The last batch of an epoch may be shorter.
         epochs: Passes over the data.
-        schedule: ``"constant"``, or ``"cosine"`` from the peak to zero over all steps.
+        schedule: ``"constant"``, ``"cosine"`` from the peak to zero over all steps, or ``"plateau"``: a tenth whenever
+            the training loss has not fallen for ``patience`` epochs.
+        patience: Of ``"plateau"``, in epochs.
         seed: Of the batch order.
     """
 
@@ -36,7 +38,8 @@ class Recipe(BaseModel):
     weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
     batch_size: int = Field(128, ge=1)
     epochs: int = Field(20, ge=0)
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    patience: int = Field(5, ge=0)
     seed: int = Field(0, ge=0)
 
     def steps(self, examples: int) -> int:
@@ -44,8 +47,8 @@ class Recipe(BaseModel):
         return self.epochs * math.ceil(examples / self.batch_size)
 
     def rate(self, step: int, steps: int) -> float:
-        """Learning rate of step ``step`` (from 0) out of ``steps``."""
-        if self.schedule == "constant" or steps == 0:
+        """Learning rate of step ``step`` (from 0) out of ``steps``; for ``"plateau"`` that before any plateau."""
+        if self.schedule != "cosine" or steps == 0:
             return self.learning_rate
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
 

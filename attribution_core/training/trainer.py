@@ -72,16 +72,17 @@ def train(
     if weights.shape != (len(inputs),):
         raise InputError(f"sample_weights must be [{len(inputs)}], one for each example, not {list(weights.shape)}.")
     weights = weights.to(device=example.device, dtype=example.dtype)
-    trajectory = Trajectory(recipe, len(inputs), weights.cpu(), _snapshot(model))
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+    trajectory = Trajectory(recipe, len(inputs), weights.cpu(), model, (inputs, targets), state_of(model))
+    optimizer = optimizer_of(model, recipe)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=recipe.patience)
     steps, an_epoch = trajectory.steps, -(-len(inputs) // recipe.batch_size)
     total = torch.zeros((), device=example.device)
     model.train()
     for step, batch in enumerate(batches(recipe, len(inputs))):
         batch = batch.to(example.device)
-        optimizer.param_groups[0]["lr"] = recipe.rate(step, steps)
+        if recipe.schedule != "plateau":
+            optimizer.param_groups[0]["lr"] = recipe.rate(step, steps)
+        trajectory.rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.zero_grad()
         losses = loss_values(model(inputs[batch]), targets[batch], recipe.loss)
         (weights[batch] * losses).mean().backward()
@@ -89,7 +90,7 @@ def train(
         total += losses.detach().sum()
         ends_epoch = (step + 1) % an_epoch == 0
         if record == "every_step" or (record == "checkpoints" and ends_epoch):
-            trajectory.checkpoints[step + 1] = _snapshot(model)
+            trajectory.checkpoints[step + 1] = state_of(model)
         if ends_epoch:  # the one host round-trip of an epoch
             trajectory.epoch_losses.append(float(total) / len(inputs))
             if not torch.isfinite(total):
@@ -98,11 +99,20 @@ def train(
                     f"Use a learning rate below {recipe.learning_rate:g}."
                 )
             total.zero_()
+            if recipe.schedule == "plateau":
+                plateau.step(trajectory.epoch_losses[-1])
         if progress:
             progress(step + 1, steps, f"training, epoch {step // an_epoch + 1} of {recipe.epochs}")
     model.eval()
-    trajectory.final = _snapshot(model)
+    trajectory.final = state_of(model)
     return trajectory
+
+
+def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser for all of the model's parameters."""
+    return torch.optim.SGD(
+        model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
 
 
 def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tensor:
@@ -119,5 +129,6 @@ def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tenso
     return torch.cat(parts)
 
 
-def _snapshot(model: nn.Module) -> State:
+def state_of(model: nn.Module) -> State:
+    """A copy of the model's parameters and buffers, on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from attribution_core.training.recipe import Recipe
 
@@ -23,18 +23,24 @@ class Trajectory:
         recipe: How it was trained.
         num_examples: n.
         sample_weights: ``[n]``, the factor of each example's loss.
+        model: The model that was trained, and is at the final state unless it was changed since; not saved.
+        data: Inputs ``[n, ...]`` and targets it was trained on, on its device; not saved.
         initial: State before the first step.
         final: State after the last.
         checkpoints: State after the given number of steps: after each epoch, or after every step.
+        rates: Learning rate of each step, as it was used.
         epoch_losses: Mean training loss of each epoch, as met on the way.
     """
 
     recipe: Recipe
     num_examples: int
     sample_weights: Tensor
+    model: nn.Module
+    data: tuple[Tensor, Tensor]
     initial: State
     final: State = field(default_factory=dict)
     checkpoints: dict[int, State] = field(default_factory=dict)
+    rates: list[float] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
 
     @property

@@ -48,6 +48,22 @@ def test_training_follows_the_update_rule(loss, schedule):
         assert torch.allclose(one, two, rtol=1e-10, atol=1e-12)
 
 
+def test_a_plateau_lowers_the_rate_and_every_rate_is_recorded():
+    inputs, labels, model = problem()
+    recipe = RECIPE.model_copy(update={"schedule": "plateau", "patience": 0, "learning_rate": 4.0, "epochs": 6})
+    trajectory = train(model, (inputs, labels), recipe)
+    rate, best, expected = 4.0, float("inf"), []
+    for loss in trajectory.epoch_losses:
+        expected += [rate] * 3
+        if loss >= best * (1 - 1e-4):
+            rate *= 0.1
+        best = min(best, loss)
+    assert trajectory.rates == pytest.approx(expected)
+    assert len(set(trajectory.rates)) > 1
+    cosine = train(problem()[2], (inputs, labels), RECIPE)
+    assert cosine.rates == [RECIPE.rate(step, 9) for step in range(9)]
+
+
 def test_every_epoch_sees_every_example_once_in_a_seeded_order():
     order = list(batches(RECIPE, 22))
     assert [len(batch) for batch in order] == [8, 8, 6] * 3
