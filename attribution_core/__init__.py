@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from attribution_core.datasets import open_dataset
     from attribution_core.errors import InputError
     from attribution_core.methods.gradient_descent import GradientDescent
+    from attribution_core.methods.hydra import hydra
     from attribution_core.methods.linearize import linearize
     from attribution_core.methods.linearized import LinearizedModel
     from attribution_core.methods.ntk_influence import ihvp_effects_in_kernel_regime, relu_ntk, sample_complexity
@@ -30,6 +31,7 @@ _HOMES = {
     "ScoreConfig": "score",
     "build_model": "models",
     "functional_sample_information": "methods.unique_information",
+    "hydra": "methods.hydra",
     "ihvp_effects_in_kernel_regime": "methods.ntk_influence",
     "linearize": "methods.linearize",
     "open_dataset": "datasets",
@@ -49,6 +51,7 @@ __all__ = [
     "ScoreConfig",
     "build_model",
     "functional_sample_information",
+    "hydra",
     "ihvp_effects_in_kernel_regime",
     "linearize",
     "open_dataset",

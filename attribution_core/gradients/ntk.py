@@ -8,7 +8,7 @@ A layer's part of ``K[(b, c), (b', c')] = <grad f_c(x_b), grad f_c'(x_b')>`` has
 - **Rows**: the weight gradients of two blocks of examples are formed, multiplied and forgotten: ``k^2 in out``, and
   ``2 k L in out`` for each example and block it meets.
 
-Each layer takes the cheaper (:func:`_gram_is_cheaper`): in cnn4 the first three convolutions form rows, the fourth (9
+Each layer takes the cheaper (:func:`gram_is_cheaper`): in cnn4 the first three convolutions form rows, the fourth (9
 positions) and the linear layers do not. Groups of a convolution and normalisations' scales follow the same rule. Both
 forms sum the same products, in float64 even for a float32 model: duplicates then stay exactly dependent, so that
 training to the end (t = infinity) sees the kernel's true rank.
@@ -120,7 +120,7 @@ def _add_layer(total: Tensor, left: LayerFactors, right: LayerFactors, kinds: li
     When left is right, blocks above the diagonal are left out.
     """
     k = len(total) // left.num_examples
-    by_gram = isinstance(left, PositionFactors) and _gram_is_cheaper(left)
+    by_gram = isinstance(left, PositionFactors) and gram_is_cheaper(left)
 
     def side_of(layer: LayerFactors, start: int) -> Any:
         part = layer.take(slice(start, start + size))
@@ -141,7 +141,7 @@ def _add_layer(total: Tensor, left: LayerFactors, right: LayerFactors, kinds: li
             total[top * k : top * k + len(part), start * k : start * k + part.shape[1]] += part
 
 
-def _gram_is_cheaper(layer: PositionFactors) -> bool:
+def gram_is_cheaper(layer: PositionFactors) -> bool:
     """The rule at the head of this file, for one pair of examples."""
     k, groups, positions, width, out, input_cost = layer.sizes
     return groups * positions**2 * (input_cost + k**2 * (out + 1)) < k**2 * groups * width * out

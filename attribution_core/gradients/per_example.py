@@ -5,7 +5,7 @@ in every layer's result at once; no per-example weight gradient is formed unless
 (:mod:`attribution_core.gradients.layers`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -33,6 +33,60 @@ def layer_factors(
     Raises:
         InputError: A layer that is not used exactly once in a pass, or outputs that are not ``[b, k]``.
     """
+    outputs, seen = _passed(model, inputs, layers)
+    if not layers:
+        return outputs.detach(), []
+    totals = outputs.sum(dim=0) if mixture is None else (outputs * mixture).sum()[None]
+    results = [result for _, result in seen.values()]
+    gradients = [
+        torch.autograd.grad(total, results, retain_graph=c + 1 < len(totals), materialize_grads=True)
+        for c, total in enumerate(totals)
+    ]
+    factors = []
+    for position, (name, (given, _)) in enumerate(seen.items()):
+        stacked = torch.stack([each[position] for each in gradients], dim=1)
+        factors.append(MAKERS[type(layers[name])](name, layers[name], given, stacked))
+    return outputs.detach(), factors
+
+
+def loss_factors(
+    model: nn.Module,
+    inputs: Tensor,
+    layers: dict[str, nn.Module],
+    loss: Callable[[Tensor], Tensor],
+    parameters: Sequence[Tensor] = (),
+) -> tuple[list[LayerFactors], tuple[Tensor, ...]]:
+    """Factors of each example's part in the gradient of a loss, and that gradient itself, from one backward pass.
+
+    Args:
+        model: Trained as it is: examples must not meet in it.
+        inputs: ``[b, ...]``, on the model's device.
+        layers: The layers wanted, by name, each of a kind in ``MAKERS``.
+        loss: Outputs ``[b, k]`` to a scalar that is a sum over examples.
+        parameters: Whose gradients of the loss are wanted as well.
+
+    Returns:
+        Factors of one output, which is the loss, in the order of ``layers``; and the parameters' gradients.
+
+    Raises:
+        InputError: A layer that is not used exactly once in a pass, or outputs that are not ``[b, k]``.
+    """
+    outputs, seen = _passed(model, inputs, layers)
+    results = [result for _, result in seen.values()]
+    with torch.enable_grad():
+        total = loss(outputs)
+    gradients = torch.autograd.grad(total, [*results, *parameters], materialize_grads=True)
+    factors = [
+        MAKERS[type(layers[name])](name, layers[name], given, gradient[:, None])
+        for (name, (given, _)), gradient in zip(seen.items(), gradients, strict=False)
+    ]
+    return factors, gradients[len(results) :]
+
+
+def _passed(
+    model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module]
+) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    """Outputs, with their graph, and what each layer took and gave on the way."""
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
     with _recording(layers, seen), torch.enable_grad():
         outputs = model(inputs)
@@ -41,19 +95,7 @@ def layer_factors(
     for name, uses in seen.items():
         if len(uses) != 1:
             raise InputError(f"Layer {name!r} is used {len(uses)} times in a pass; per-example gradients need one use.")
-    if not layers:
-        return outputs.detach(), []
-    totals = outputs.sum(dim=0) if mixture is None else (outputs * mixture).sum()[None]
-    results = [uses[0][1] for uses in seen.values()]
-    gradients = [
-        torch.autograd.grad(total, results, retain_graph=c + 1 < len(totals), materialize_grads=True)
-        for c, total in enumerate(totals)
-    ]
-    factors = []
-    for position, (name, uses) in enumerate(seen.items()):
-        stacked = torch.stack([each[position] for each in gradients], dim=1)
-        factors.append(MAKERS[type(layers[name])](name, layers[name], uses[0][0], stacked))
-    return outputs.detach(), factors
+    return outputs, {name: uses[0] for name, uses in seen.items()}
 
 
 @contextmanager

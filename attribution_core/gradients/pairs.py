@@ -1,0 +1,81 @@
+"""Inner products of per-example gradients of one loss, pair by pair, without forming what is large.
+
+The evaluation side is kept once: for each layer as factors, where a pair then costs
+``positions positions' (in + out)`` multiplications, or as gradients ``in out`` long, whichever is less
+(:func:`attribution_core.gradients.ntk.gram_is_cheaper`). For one example a Linear layer's gradient is an outer product,
+so a pair costs ``in + out`` instead of ``in out``, and the same is kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, PositionFactors
+from attribution_core.gradients.ntk import gram_is_cheaper
+
+
+@dataclass(frozen=True)
+class Side:
+    """One layer's gradients of some examples, ready to meet others.
+
+    Attributes:
+        kinds: The layer's parameters that count.
+        rows: ``[b, numel]``; None when the factors are the cheaper form.
+        factors: The factors; None when the rows are.
+    """
+
+    kinds: tuple[Kind, ...]
+    rows: Tensor | None
+    factors: PositionFactors | None
+
+    @staticmethod
+    def join(parts: "Sequence[Side]") -> "Side":
+        """The gradients of all examples of several batches."""
+        rows = [part.rows for part in parts if part.rows is not None]
+        if rows:
+            return Side(parts[0].kinds, torch.cat(rows), None)
+        factors = LayerFactors.join([part.factors for part in parts if part.factors is not None])
+        if not isinstance(factors, PositionFactors):
+            raise TypeError("Only factors with positions are kept as they are.")
+        return Side(parts[0].kinds, None, factors)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.rows.nbytes if self.rows is not None else self.factors.nbytes if self.factors is not None else 0
+
+
+def side_of(layer: LayerFactors, kinds: tuple[Kind, ...]) -> Side:
+    """The cheaper form of a layer's gradients, for factors of one output."""
+    if isinstance(layer, PositionFactors) and gram_is_cheaper(layer):
+        return Side(kinds, None, layer)
+    return Side(kinds, torch.cat([layer.jacobian(kind)[:, 0] for kind in kinds], dim=1), None)
+
+
+def inner_products(left: Side, right: Side) -> Tensor:
+    """``<g_i, g_j>`` over the layer's parameters, in the gradients' own precision: ``[b, b']``."""
+    if left.rows is not None and right.rows is not None:
+        return left.rows @ right.rows.T
+    if left.factors is None or right.factors is None:
+        raise TypeError("Gradients meet factors: both sides must come from the same layer.")
+    total = None
+    for group in range(left.factors.sizes.groups):
+        d, other_d = (side.gradients_of(group)[:, 0].flatten(0, 1) for side in (left.factors, right.factors))
+        products = d @ other_d.T
+        if "weight" in left.kinds:
+            products = products * (_input_products(left.factors, right.factors, group) + float("bias" in left.kinds))
+        positions, others = left.factors.sizes.positions, right.factors.sizes.positions
+        if positions > 1 or others > 1:
+            products = products.unflatten(0, (-1, positions)).unflatten(2, (-1, others)).sum(dim=(1, 3))
+        total = products if total is None else total + products
+    if total is None:
+        raise TypeError("A layer has one group of channels or more.")
+    return total
+
+
+def _input_products(left: PositionFactors, right: PositionFactors, group: int) -> Tensor:
+    if isinstance(left, MapFactors) and isinstance(right, MapFactors):
+        return left.inputs[:, group].flatten(0, 1) @ right.inputs[:, group].flatten(0, 1).T
+    return left.input_gram(right, group).to(left.gradients_of(group).dtype)

@@ -1,0 +1,356 @@
+r"""HYDRA: what each training example contributed over the whole of training.
+
+Chen et al., "HyDRA: Hypergradient data relevance analysis for interpreting deep neural networks", AAAI 2021. Training
+is stochastic gradient descent with momentum p and weight decay lambda (eqs. 5-6),
+
+    v_t = p v_{t-1} + (1/B_t) sum_{i in B_t} s_i grad l_i(w_{t-1}) + lambda w_{t-1},     w_t = w_{t-1} - eta_t v_t,
+
+and the contribution of example i to an evaluation loss is ``-s_i d loss(w_T) / d s_i``: the loss after removing i minus
+before, to first order (eqs. 7-8; the paper's 1/N + epsilon_i is ``s_i / N``). Its derivative goes backwards through
+training with one vector for each of w and v, from ``gamma = grad loss(w_T)`` and ``delta = 0``:
+
+    u = delta - eta_t gamma;   d loss / d s_i += <u, grad l_i(w_{t-1})> / B_t for i in B_t;
+    delta <- p u;              gamma <- gamma + lambda u + H_t u,
+
+with the Hessian ``H_t`` of the batch's loss (eq. 11). ``<u, grad l_i>`` of a whole batch is one forward-mode derivative
+of its losses along u, and ``H_t u`` the gradient of their mean: about twice a training step for all examples together,
+where the paper's forward recursion costs as much for each of them.
+
+**Hessian-free** (the paper's approximation, Algorithm 1): without ``H_t u`` every u is a multiple ``kappa_t`` of the
+final gradient, with scalars that follow from the rates alone. What is left is a sum over training of inner products,
+``- s_i kappa_t / B_t <grad l_j(w_T), grad l_i(w_{t-1})>``, which needs one replay in the order of training: for every
+pair by per-layer factors (:mod:`attribution_core.gradients.pairs`), for a mean by the forward-mode derivative.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp, vmap
+
+from attribution_core.errors import InputError
+from attribution_core.gradients.layers import Kind
+from attribution_core.gradients.pairs import Side, inner_products, side_of
+from attribution_core.gradients.per_example import loss_factors
+from attribution_core.gradients.plan import as_inputs, plan_parameters
+from attribution_core.methods.replay import Replay, Snapshot
+from attribution_core.progress import Progress
+from attribution_core.training import Trajectory, as_outputs, as_pair, loss_values
+from attribution_core.training.trainer import Data
+
+# What the evaluation side, or the weights of a stretch of training, may take at a time. Past it training is replayed
+# once for each block of evaluation examples, or a stretch is replayed again on the way back.
+HELD_BYTES = 2 * 2**30
+EVALUATION_BATCH = 256
+# Directions that go through the network together.
+DIRECTIONS_AT_ONCE = 16
+
+Objective = Literal["each", "mean", "class"]
+Vectors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """Contributions of the training examples.
+
+    Attributes:
+        effect: Loss after removing i minus before, in the recipe's loss: ``[n, m]`` for the objective ``"each"``,
+            ``[n]`` for ``"mean"``, ``[n, classes]`` for ``"class"``.
+        by_epoch: The part of each epoch for ``"mean"``, ``[epochs, n]``, which sums to the effect; None otherwise.
+        kept_energy: For ``"each"`` with the Hessian, the share of the evaluation gradients' squared norms that the
+            basis holds, 1 when it holds all; None otherwise.
+    """
+
+    effect: Tensor
+    by_epoch: Tensor | None = None
+    kept_energy: float | None = None
+
+
+def hydra(
+    trajectory: Trajectory,
+    evaluation: Data,
+    hessian: bool = False,
+    objective: Objective = "each",
+    energy: float = 0.98,
+    rank: int | None = None,
+    progress: Progress | None = None,
+) -> Contributions:
+    """Contributions of every training example over a recorded training.
+
+    Args:
+        trajectory: What :func:`attribution_core.train` returned; ``record="none"`` is enough, since it is replayed.
+        evaluation: Evaluation examples.
+        hessian: Whether the derivative is exact or the paper's approximation. Neither is the truth about a removal:
+            the exact derivative is that along one trajectory, batch order and all.
+        objective: ``"each"`` evaluation example, their ``"mean"``, or the mean of each ``"class"``.
+        energy: For ``"each"`` with the Hessian: the share of the evaluation gradients' energy that a basis must hold.
+        rank: Size of that basis instead.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The contributions, in the model's precision and on its device.
+
+    Raises:
+        InputError: Layers whose examples meet or that draw at random, parameters without per-example gradients (for
+            ``"each"`` without the Hessian), a replay that does not end where training ended, or bad options.
+    """
+    if objective not in ("each", "mean", "class"):
+        raise InputError(f'The objective must be "each", "mean" or "class", not {objective!r}.')
+    if not 0 < energy <= 1 or (rank is not None and rank < 1):
+        raise InputError(f"energy must lie in (0, 1] and rank be 1 or more, not {energy} and {rank}.")
+    replay = Replay(trajectory)
+    inputs, targets = as_pair(evaluation)
+    inputs = as_inputs(inputs, next(replay.model.parameters()))
+    sides = inputs, targets.to(inputs.device)
+    if objective == "each" and not hessian:
+        return Contributions(_every_pair(replay, *sides, progress))
+    start, coefficients, kept = _objective_gradients(replay, *sides, objective, energy, rank)
+    parts = (_adjoint if hessian else _along)(replay, start, progress)
+    total = -parts.sum(dim=0) * replay.weights  # [r, n]
+    if objective == "mean":
+        return Contributions(total[0], by_epoch=-parts[:, 0] * replay.weights)
+    return Contributions(total.T if coefficients is None else total.T @ coefficients.T, kept_energy=kept)
+
+
+def step_factors(trajectory: Trajectory) -> Tensor:
+    """``kappa_t`` of every step, ``d loss(w_T) / d v_t`` in units of the final gradient: ``[steps]``, float64."""
+    momentum, decay = trajectory.recipe.momentum, trajectory.recipe.weight_decay
+    gamma, delta, kappas = 1.0, 0.0, []
+    for rate in reversed(trajectory.rates):
+        kappa = delta - rate * gamma
+        kappas.append(kappa)
+        delta, gamma = momentum * kappa, gamma + decay * kappa
+    return torch.tensor(kappas[::-1], dtype=torch.float64)
+
+
+# -- every pair, by factors --------------------------------------------------------------------------------------------
+
+
+def _every_pair(replay: Replay, inputs: Tensor, targets: Tensor, progress: Progress | None) -> Tensor:
+    """Hessian-free effects ``[n, m]``, one replay for each block of evaluation examples that fits."""
+    layers, kinds = _layers(replay)
+    final = replay.final_model()
+    named = {name: final.get_submodule(name) for name in layers}
+    effects, start, beginning = [], 0, replay.snapshot()
+    while start < len(inputs):
+        sides: list[list[Side]] = []
+        held = 0
+        while start < len(inputs) and (not sides or held < HELD_BYTES):
+            chosen = slice(start, start + EVALUATION_BATCH)
+            factors, _ = loss_factors(final, inputs[chosen], named, _summed(replay, targets[chosen]))
+            sides.append([side_of(layer, kinds[layer.name]) for layer in factors])
+            held += sum(side.nbytes for side in sides[-1])
+            start += EVALUATION_BATCH
+        block = [Side.join([batch[layer] for batch in sides]) for layer in range(len(layers))]
+        replay.restore(beginning)
+        effects.append(
+            _pairs_of_block(replay, block, {n: replay.model.get_submodule(n) for n in layers}, kinds, progress)
+        )
+    return torch.cat(effects, dim=1)
+
+
+def _pairs_of_block(
+    replay: Replay,
+    block: list[Side],
+    layers: dict[str, nn.Module],
+    kinds: dict[str, tuple[Kind, ...]],
+    progress: Progress | None,
+) -> Tensor:
+    # The factors are those of the batch's weighted mean, so 1 / B_t and s_i are in them.
+    kappas = step_factors(replay.trajectory).tolist()
+    effect: Tensor | None = None
+    for moment in replay.moments(layers=layers):
+        products = [
+            inner_products(side_of(own, kinds[own.name]), other)
+            for own, other in zip(moment.factors, block, strict=True)
+        ]
+        total = torch.stack(products).sum(dim=0) if len(products) > 1 else products[0]
+        if effect is None:
+            effect = total.new_zeros(replay.trajectory.num_examples, total.shape[1])
+        effect.index_add_(0, moment.batch, total, alpha=-kappas[moment.step])
+        if progress:
+            progress(moment.step + 1, len(replay.steps), "replaying training")
+    if effect is None:
+        raise InputError("The model was not trained (no steps), so no example has contributed.")
+    return effect
+
+
+def _layers(replay: Replay) -> tuple[list[str], dict[str, tuple[Kind, ...]]]:
+    """Names of the layers with parameters, and which parameters each has."""
+    plan = plan_parameters(replay.model, replay.inputs)
+    if plan.rest:
+        raise InputError(
+            f"Parameter {plan.rest[0]!r} has no per-example gradient by factors (its layer is of another kind, or used "
+            'more than once): ask for objective="mean" or "class", which work with any layer.'
+        )
+    kinds: dict[str, tuple[Kind, ...]] = {}
+    for name in plan.layers:
+        both: tuple[Kind, ...] = ("weight", "bias")
+        kinds[name] = tuple(kind for kind in both if f"{name}.{kind}".lstrip(".") in plan.coordinates)
+    return list(plan.layers), kinds
+
+
+def _summed(replay: Replay, targets: Tensor):  # type: ignore[no-untyped-def]
+    return lambda outputs: loss_values(outputs, targets, replay.trajectory.recipe.loss).sum()
+
+
+# -- means, by derivatives along a direction ---------------------------------------------------------------------------
+
+
+def _objective_gradients(
+    replay: Replay, inputs: Tensor, targets: Tensor, objective: Objective, energy: float, rank: int | None
+) -> tuple[Vectors, Tensor | None, float | None]:
+    """Gradients at ``w_T`` to start from, ``[r, ...]`` by parameter; for ``"each"`` those of :func:`_basis`."""
+    final = replay.final_model()
+    parameters = {name: value.detach() for name, value in final.named_parameters()}
+
+    def losses(weights: Vectors, x: Tensor, y: Tensor) -> Tensor:
+        return loss_values(functional_call(final, weights, (x,)), y, replay.trajectory.recipe.loss)
+
+    if objective == "each":
+        if replay.trajectory.recipe.loss == "mse":  # classes become one-hot before vmap, which can't look at them
+            targets = as_outputs(targets, final(inputs[:1]).shape[1]).to(inputs.dtype)
+        one = grad(lambda weights, x, y: losses(weights, x[None], y[None])[0])
+        gradients = vmap(one, in_dims=(None, 0, 0), chunk_size=EVALUATION_BATCH)(parameters, inputs, targets)
+        return _basis(gradients, energy, rank)
+    members = [torch.arange(len(targets), device=targets.device)]
+    if objective == "class":
+        if targets.is_floating_point():
+            raise InputError('The objective "class" needs classes as targets: use "mean".')
+        members = [(targets == label).nonzero()[:, 0] for label in range(int(targets.max()) + 1)]
+    means = [_mean_gradient(losses, parameters, inputs, targets, chosen) for chosen in members]
+    return {name: torch.stack([mean[name] for mean in means]) for name in parameters}, None, None
+
+
+def _mean_gradient(losses, parameters: Vectors, inputs: Tensor, targets: Tensor, chosen: Tensor) -> Vectors:  # type: ignore[no-untyped-def]
+    """Of the loss over the chosen examples, in batches; zero for a class without examples."""
+    total = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    for part in chosen.split(EVALUATION_BATCH):
+        gradient = grad(lambda weights, part=part: losses(weights, inputs[part], targets[part]).sum())(parameters)
+        for name, value in gradient.items():
+            total[name] += value / len(chosen)
+    return total
+
+
+def _basis(gradients: Vectors, energy: float, rank: int | None) -> tuple[Vectors, Tensor, float]:
+    """An orthonormal basis of most of the gradients' energy, the gradients in it ``[m, r]``, and the share it holds."""
+    m = len(next(iter(gradients.values())))
+    gram = sum(
+        (value.flatten(1).double() @ value.flatten(1).double().T for value in gradients.values()), torch.zeros(m, m)
+    )
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    share = values.cumsum(0) / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    positive = max(1, int((values > values[0] * m * torch.finfo(values.dtype).eps).sum()))
+    wanted = rank if rank is not None else int((share < energy).sum()) + 1
+    r = min(wanted, positive)
+    scales = values[:r].sqrt().clamp(min=torch.finfo(values.dtype).tiny)
+    basis = {
+        name: torch.einsum("mr,m...->r...", (vectors[:, :r] / scales).to(value), value)
+        for name, value in gradients.items()
+    }
+    return basis, (vectors[:, :r] * scales).to(next(iter(gradients.values()))), float(share[r - 1])
+
+
+def _along(replay: Replay, start: Vectors, progress: Progress | None) -> Tensor:
+    """``d loss / d s_i`` Hessian-free for each starting gradient, by epoch: ``[epochs, r, n]``."""
+    kappas = step_factors(replay.trajectory)
+    parts = _empty_parts(replay, start)
+    for moment in replay.moments():
+        weights = {name: value.detach() for name, value in replay.model.named_parameters()}
+        slopes, _ = _slopes(replay, weights, start, moment.batch, curvature=False)
+        parts[_epoch(replay, moment.step)][:, moment.batch] += slopes * (float(kappas[moment.step]) / len(moment.batch))
+        if progress:
+            progress(moment.step + 1, len(replay.steps), "replaying training")
+    return parts
+
+
+def _adjoint(replay: Replay, start: Vectors, progress: Progress | None) -> Tensor:
+    """``d loss / d s_i`` exactly for each starting gradient, by epoch: ``[epochs, r, n]``."""
+    recipe, rates = replay.trajectory.recipe, replay.trajectory.rates
+    parts = _empty_parts(replay, start)
+    gamma = {name: value.clone() for name, value in start.items()}
+    delta = {name: torch.zeros_like(value) for name, value in start.items()}
+    for step, weights in _backwards(replay, progress):
+        u = {name: delta[name] - rates[step] * gamma[name] for name in gamma}
+        batch = replay.steps[step]
+        slopes, curved = _slopes(replay, weights, u, batch, curvature=True)
+        parts[_epoch(replay, step)][:, batch] += slopes / len(batch)
+        for name in gamma:
+            delta[name] = recipe.momentum * u[name]
+            gamma[name] += recipe.weight_decay * u[name] + curved[name]
+    return parts
+
+
+def _slopes(
+    replay: Replay, weights: Vectors, directions: Vectors, batch: Tensor, curvature: bool
+) -> tuple[Tensor, Vectors]:
+    """``<u, grad l_i>`` for each direction and example ``[r, b]``, and ``H u`` of the batch's loss if asked for."""
+    inputs, targets, factors = replay.inputs[batch], replay.targets[batch], replay.weights[batch] / len(batch)
+
+    def losses(parameters: Vectors) -> Tensor:
+        return loss_values(functional_call(replay.model, parameters, (inputs,)), targets, replay.trajectory.recipe.loss)
+
+    def objective(parameters: Vectors) -> tuple[Tensor, Tensor]:
+        values = losses(parameters)
+        return (factors * values).sum(), values
+
+    def one(u: Vectors) -> tuple[Tensor, Vectors]:
+        if not curvature:
+            return jvp(losses, (weights,), (u,))[1], {}
+        # Forward over reverse, not reverse over forward: PyTorch 2.14's second derivative of LayerNorm is wrong in the
+        # latter (tests/methods/test_hydra.py).
+        curved, slopes = jvp(grad(objective, has_aux=True), (weights,), (u,))[1]
+        return slopes, curved
+
+    if len(next(iter(directions.values()))) == 1:
+        values, curved = one({name: value[0] for name, value in directions.items()})
+        return values[None], {name: value[None] for name, value in curved.items()}
+    return vmap(one, chunk_size=DIRECTIONS_AT_ONCE)(directions)
+
+
+def _backwards(replay: Replay, progress: Progress | None) -> Iterator[tuple[int, Vectors]]:
+    """The weights before every step, from the last to the first, holding ``HELD_BYTES`` of them at most.
+
+    A first replay checks the end and leaves a snapshot at the start of each stretch; the last stretch is kept from it.
+    """
+    steps = len(replay.steps)
+    size = sum(value.nbytes for value in replay.model.parameters())
+    stretch = max(1, min(steps, HELD_BYTES // size))
+    snapshots: list[Snapshot] = []
+    held: list[Vectors] = []
+    for moment in replay.moments():
+        if moment.step % stretch == 0:
+            snapshots.append(replay.snapshot())
+            held = []
+        held.append(_copied(replay.model))
+        if progress:
+            progress(moment.step + 1, 2 * steps, "replaying training")
+    while snapshots:
+        snapshot = snapshots.pop()
+        if not held:
+            replay.restore(snapshot)
+            until = min(snapshot.step + stretch, steps)
+            held = [_copied(replay.model) for _ in replay.moments(until)]
+        while held:
+            step = snapshot.step + len(held) - 1
+            yield step, held.pop()
+            if progress:
+                progress(2 * steps - step, 2 * steps, "going backwards through training")
+
+
+def _copied(model: nn.Module) -> Vectors:
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def _empty_parts(replay: Replay, start: Vectors) -> Tensor:
+    if not replay.steps:
+        raise InputError("The model was not trained (no steps), so no example has contributed.")
+    first = next(iter(start.values()))
+    return first.new_zeros(replay.trajectory.recipe.epochs, len(first), replay.trajectory.num_examples)
+
+
+def _epoch(replay: Replay, step: int) -> int:
+    return step * replay.trajectory.recipe.epochs // len(replay.steps)

@@ -1,0 +1,141 @@
+"""Training again along a recorded trajectory, bit for bit, with each step held open to look at."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.errors import InputError
+from attribution_core.gradients.layers import LayerFactors, refuse_unfit
+from attribution_core.gradients.per_example import loss_factors
+from attribution_core.training import Trajectory, batches, loss_values, optimizer_of, state_of
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step of training, before it is taken.
+
+    Attributes:
+        step: From 0.
+        batch: Indices of its examples, ``[b]``.
+        factors: Of the mean of the batch's weighted losses, one for each layer asked for.
+    """
+
+    step: int
+    batch: Tensor
+    factors: list[LayerFactors]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a replay stands: enough to go on from there.
+
+    Attributes:
+        step: Steps taken.
+        model: Its state.
+        optimizer: Its state, with the momentum.
+    """
+
+    step: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
+class Replay:
+    """Replays a trajectory on a copy of its model.
+
+    Attributes:
+        trajectory: What is replayed.
+        model: The copy, at the weights before the present step; in training mode, as in training.
+        inputs: ``[n, ...]``, of the training examples, on the model's device.
+        targets: ``[n]`` or ``[n, k]``.
+        weights: ``[n]``, the factor of each example's loss.
+        steps: The batch of every step.
+
+    Raises:
+        InputError: A layer, named, in which the examples of a batch meet or chance decides while training.
+    """
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        _refuse_unreplayable(trajectory.model)
+        self.trajectory = trajectory
+        self.model = copy.deepcopy(trajectory.model).train()
+        example = next(self.model.parameters())
+        self.inputs, self.targets = trajectory.data
+        self.weights = trajectory.sample_weights.to(example)
+        self.steps = [batch.to(example.device) for batch in batches(trajectory.recipe, trajectory.num_examples)]
+        self._optimizer = optimizer_of(self.model, trajectory.recipe)
+        self._taken = 0
+        self.model.load_state_dict(trajectory.initial)
+
+    def moments(self, until: int | None = None, layers: dict[str, nn.Module] | None = None) -> Iterator[Moment]:
+        """Goes on from the present step, and yields each before it takes it.
+
+        Args:
+            until: Stop before this step; None goes to the end and compares the weights with the recorded ones.
+            layers: Of ``self.model``, whose factors are wanted.
+
+        Raises:
+            InputError: The replayed final weights are not those recorded.
+        """
+        parameters = list(self.model.parameters())
+        recipe = self.trajectory.recipe
+        for step in range(self._taken, len(self.steps) if until is None else until):
+            batch = self.steps[step]
+            weights, targets = self.weights[batch], self.targets[batch]
+
+            def loss(outputs: Tensor, weights: Tensor = weights, targets: Tensor = targets) -> Tensor:
+                return (weights * loss_values(outputs, targets, recipe.loss)).mean()
+
+            factors, gradients = loss_factors(self.model, self.inputs[batch], layers or {}, loss, parameters)
+            yield Moment(step, batch, factors)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            self._optimizer.param_groups[0]["lr"] = self.trajectory.rates[step]
+            self._optimizer.step()
+            self._taken = step + 1
+        if until is None:
+            self._check_end()
+
+    def final_model(self) -> nn.Module:
+        """A copy of the model at the recorded end, in evaluation mode."""
+        model = copy.deepcopy(self.trajectory.model).eval()
+        model.load_state_dict(self.trajectory.final)
+        return model
+
+    def snapshot(self) -> Snapshot:
+        """Where it stands."""
+        return Snapshot(self._taken, state_of(self.model), copy.deepcopy(self._optimizer.state_dict()))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back (or on) to where a snapshot was taken."""
+        self._taken = snapshot.step
+        self.model.load_state_dict(snapshot.model)
+        self._optimizer.load_state_dict(copy.deepcopy(snapshot.optimizer))
+
+    def _check_end(self) -> None:
+        replayed = state_of(self.model)
+        moved = [name for name, value in self.trajectory.final.items() if not torch.equal(replayed[name], value)]
+        if moved:
+            raise InputError(
+                f"Training again did not end at the recorded weights (first: {moved[0]}), so this is not what happened "
+                "then: replay with the same data, device, number of threads and versions."
+            )
+
+
+def _refuse_unreplayable(model: nn.Module) -> None:
+    refuse_unfit(model)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise InputError(
+                f"Layer {name!r} ({type(module).__name__}) lets the examples of a batch meet while training, so none "
+                "has a gradient of its own: train a model with GroupNorm or LayerNorm."
+            )
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            raise InputError(
+                f"Layer {name!r} ({type(module).__name__}) draws at random while training, so training cannot be "
+                "repeated: use a model without, or p=0."
+            )

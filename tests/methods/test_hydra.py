@@ -1,0 +1,193 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parameters_to_vector
+
+from attribution_core.errors import InputError
+from attribution_core.methods import hydra as module
+from attribution_core.methods.hydra import hydra, step_factors
+from attribution_core.models import build_model
+from attribution_core.training import Recipe, batches, loss_values, train
+
+N, M = 22, 9
+RECIPE = Recipe(learning_rate=0.1, momentum=0.9, weight_decay=0.05, batch_size=8, epochs=3, schedule="cosine")
+RECIPES = {
+    "momentum, decay, cosine": RECIPE,
+    "plain": RECIPE.model_copy(update={"momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}),
+    "plateau": RECIPE.model_copy(update={"schedule": "plateau", "patience": 0, "learning_rate": 0.8}),
+    "mse": RECIPE.model_copy(update={"loss": "mse"}),
+}
+
+
+def mlp():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 7), nn.Tanh(), nn.LayerNorm(7), nn.Linear(7, 3)).double()
+
+
+def cnn():
+    torch.manual_seed(0)
+    layers = [nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2)]
+    return nn.Sequential(*layers, nn.Conv2d(4, 4, 2, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(4, 3)).double()
+
+
+MODELS = {"mlp": mlp, "cnn": cnn}
+
+
+def data():
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(N + M, 16, generator=generator, dtype=torch.float64)
+    labels = torch.randint(3, (N + M,), generator=generator)
+    return (inputs[:N], labels[:N]), (inputs[N:], labels[N:])
+
+
+def gradient(model, inputs, targets, loss):
+    """Of one example, as a vector."""
+    value = loss_values(model(inputs[None]), targets[None], loss)[0]
+    return parameters_to_vector(torch.autograd.grad(value, list(model.parameters()))).detach()
+
+
+def algorithm_1(build, recipe, rates):
+    """The paper's forward recursion, written out: d w_T / d epsilon_i of every example, ``[n, |w|]``, and the model."""
+    (inputs, labels), _ = data()
+    model, p, decay = build(), recipe.momentum, recipe.weight_decay
+    velocity = torch.zeros_like(parameters_to_vector(model.parameters()).detach())
+    moved, speed = (
+        torch.zeros(N, len(velocity), dtype=torch.float64),
+        torch.zeros(N, len(velocity), dtype=torch.float64),
+    )
+    for step, batch in enumerate(batches(recipe, N)):
+        gradients = torch.stack([gradient(model, inputs[i], labels[i], recipe.loss) for i in batch])
+        speed = p * speed + decay * moved
+        speed[batch] += N / len(batch) * gradients
+        moved = moved - rates[step] * speed
+        weights = parameters_to_vector(model.parameters()).detach()
+        velocity = p * velocity + gradients.mean(dim=0) + decay * weights
+        nn.utils.vector_to_parameters((weights - rates[step] * velocity).clone(), model.parameters())
+    return moved, model
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
+def test_hessian_free_equals_algorithm_1(build, recipe):
+    train_side, (inputs, labels) = data()
+    trajectory = train(build(), train_side, recipe)
+    moved, model = algorithm_1(build, recipe, trajectory.rates)
+    final = torch.stack([gradient(model, x, y, recipe.loss) for x, y in zip(inputs, labels, strict=True)])
+    expected = -(moved @ final.T) / N
+    effect = hydra(trajectory, (inputs, labels)).effect
+    assert float((effect - expected).norm() / expected.norm()) < 1e-9
+    mean = hydra(trajectory, (inputs, labels), objective="mean")
+    assert float((mean.effect - expected.mean(dim=1)).norm() / expected.mean(dim=1).norm()) < 1e-9
+    assert torch.allclose(mean.by_epoch.sum(dim=0), mean.effect)
+    assert mean.by_epoch.shape == (3, N)
+    classes = hydra(trajectory, (inputs, labels), objective="class").effect
+    by_class = torch.stack([expected[:, labels == label].mean(dim=1) for label in range(3)], dim=1)
+    assert float((classes - by_class).norm() / by_class.norm()) < 1e-9
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
+def test_hessian_aware_equals_finite_differences(build, recipe):
+    train_side, (inputs, labels) = data()
+    trajectory = train(build(), train_side, recipe)
+    recipe = recipe.model_copy(update={"schedule": "constant"}) if len(set(trajectory.rates)) == 1 else recipe
+
+    def losses(weights):
+        model = build()
+        train(model, train_side, recipe, sample_weights=weights)
+        return loss_values(model(inputs), labels, recipe.loss).detach()
+
+    step, rows = 1e-5, []
+    for i in range(N):
+        up, down = torch.ones(N, dtype=torch.float64), torch.ones(N, dtype=torch.float64)
+        up[i] += step
+        down[i] -= step
+        rows.append(-(losses(up) - losses(down)) / (2 * step))
+    expected = torch.stack(rows)
+    each = hydra(trajectory, (inputs, labels), hessian=True, energy=1.0)
+    assert float((each.effect - expected).norm() / expected.norm()) < 1e-5
+    assert math.isclose(each.kept_energy, 1.0, abs_tol=1e-12)
+    mean = hydra(trajectory, (inputs, labels), hessian=True, objective="mean")
+    assert float((mean.effect - expected.mean(dim=1)).norm() / expected.mean(dim=1).norm()) < 1e-5
+    assert torch.allclose(mean.by_epoch.sum(dim=0), mean.effect)
+    classes = hydra(trajectory, (inputs, labels), hessian=True, objective="class").effect
+    by_class = torch.stack([expected[:, labels == label].mean(dim=1) for label in range(3)], dim=1)
+    assert float((classes - by_class).norm() / by_class.norm()) < 1e-5
+
+
+def test_a_smaller_basis_says_what_it_keeps():
+    train_side, evaluation = data()
+    trajectory = train(mlp(), train_side, RECIPE)
+    exact = hydra(trajectory, evaluation, hessian=True, energy=1.0).effect
+    errors = []
+    for rank in (1, 3, 9):
+        found = hydra(trajectory, evaluation, hessian=True, rank=rank)
+        errors.append(float((found.effect - exact).norm() / exact.norm()))
+        assert (found.kept_energy < 1 - 1e-9) == (rank < 9)
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-9
+
+
+@pytest.mark.parametrize("hessian", [False, True])
+def test_blocks_and_stretches_change_nothing(hessian, monkeypatch):
+    train_side, evaluation = data()
+    trajectory = train(cnn(), train_side, RECIPE)
+    whole = hydra(trajectory, evaluation, hessian=hessian, energy=1.0).effect
+    monkeypatch.setattr(module, "HELD_BYTES", 3000)
+    monkeypatch.setattr(module, "EVALUATION_BATCH", 2)
+    seen = []
+    split = hydra(trajectory, evaluation, hessian=hessian, energy=1.0, progress=lambda *step: seen.append(step)).effect
+    assert torch.allclose(split, whole, rtol=1e-10, atol=1e-14)
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_sample_weights_count_and_removed_examples_have_no_effect():
+    train_side, evaluation = data()
+    weights = torch.linspace(0, 2, N, dtype=torch.float64)
+    trajectory = train(mlp(), train_side, RECIPE, sample_weights=weights)
+    pairs = hydra(trajectory, evaluation).effect
+    means = hydra(trajectory, evaluation, objective="mean").effect
+    assert torch.allclose(pairs.mean(dim=1), means, rtol=1e-9)
+    assert float(pairs[0].abs().max()) == 0
+
+
+def test_the_factors_of_steps_without_momentum_and_decay_are_the_rates():
+    train_side, _ = data()
+    trajectory = train(mlp(), train_side, RECIPES["plain"])
+    assert torch.allclose(step_factors(trajectory), -torch.tensor(trajectory.rates, dtype=torch.float64))
+
+
+def test_models_of_the_zoo_work_in_float32_and_are_left_as_they_were():
+    generator = torch.Generator().manual_seed(0)
+    inputs, labels = torch.randn(20, 1, 28, 28, generator=generator), torch.randint(10, (20,), generator=generator)
+    model = build_model("lenet5", 10, (1, 28, 28))
+    trajectory = train(model, (inputs, labels), Recipe(batch_size=8, epochs=2))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pairs = hydra(trajectory, (inputs[:5], labels[:5])).effect
+    mean = hydra(trajectory, (inputs[:5], labels[:5]), objective="mean").effect
+    assert torch.allclose(pairs.mean(dim=1), mean, rtol=1e-3, atol=1e-6)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_what_cannot_be_replayed_is_refused_by_name():
+    train_side, evaluation = data()
+    normalised = nn.Sequential(nn.Linear(16, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).double()
+    with pytest.raises(InputError, match=r"Layer '1' \(BatchNorm1d\)"):
+        hydra(train(normalised, train_side, RECIPE), evaluation)
+    random = nn.Sequential(nn.Linear(16, 4), nn.Dropout(0.5), nn.Linear(4, 3)).double()
+    with pytest.raises(InputError, match=r"Layer '1' \(Dropout\)"):
+        hydra(train(random, train_side, RECIPE), evaluation)
+    trajectory = train(mlp(), train_side, RECIPE)
+    trajectory.final["0.weight"] += 1e-9
+    with pytest.raises(InputError, match="did not end at the recorded weights"):
+        hydra(trajectory, evaluation)
+    with pytest.raises(InputError, match="no steps"):
+        hydra(train(mlp(), train_side, RECIPE.model_copy(update={"epochs": 0})), evaluation)
+    with pytest.raises(InputError, match="objective must be"):
+        hydra(trajectory, evaluation, objective="all")
+    with pytest.raises(InputError, match="energy"):
+        hydra(trajectory, evaluation, hessian=True, energy=0.0)
+    with pytest.raises(InputError, match="by factors"):
+        hydra(train(nn.Sequential(nn.Linear(16, 3), nn.PReLU()).double(), train_side, RECIPE), evaluation)
