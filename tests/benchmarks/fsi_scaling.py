@@ -3,8 +3,9 @@
     python -m tests.benchmarks.fsi_scaling [--examples 10000] [--features 1024] [--outputs 10]
 
 Synthetic features whose spectrum falls off as a tangent kernel's does; timed is all that follows the features: the
-eigendecomposition of p x p, then every leave-one-out, for half the examples and for all. The exponent is the slope of
-log time over log n between the two. The sweep is 50 training times at n = 1,000, one output, from one decomposition.
+eigendecomposition of p x p, then every leave-one-out, for half the examples and for all, in float64 and in float32
+(the default from 67 million feature numbers on). The exponent is the slope of log time over log n between half and all.
+The sweep is 50 training times at n = 1,000, one output, from one decomposition.
 
 What bounds it, for n examples, k outputs, p features and 24 real columns of nodes: k (k + 1) / 2 p products, 24 times
 as many multiply-adds for the inner products, 24 k p for the changes and p^2 for F-SI; at k = 10 and p = 1,024 about 2.7
@@ -36,10 +37,10 @@ def problem(n: int, m: int, k: int, p: int) -> tuple[Tensor, ...]:
     return train, evaluation, torch.zeros(n, k), torch.zeros(m, k), *targets
 
 
-def timed(arguments: tuple[Tensor, ...]) -> float:
+def timed(arguments: tuple[Tensor, ...], dtype: torch.dtype) -> float:
     """Seconds from features to F-SI."""
     start = time.perf_counter()
-    linear = LinearizedModel.from_jacobians(*arguments)
+    linear = LinearizedModel.from_jacobians(*arguments, dtype=dtype)
     functional_sample_information(linear, GradientDescent(1 / float(linear.eigenvalues[-1]), 1000))
     return time.perf_counter() - start
 
@@ -62,20 +63,20 @@ def main() -> int:
     parser.add_argument("--outputs", type=int, default=10)
     options = parser.parse_args()
     n, m = options.examples, 1000
-    half = timed(problem(n // 2, m, options.outputs, options.features))
-    whole = timed(problem(n, m, options.outputs, options.features))
-    line = {
+    line: dict[str, object] = {
         "benchmark": "fsi_scaling",
         "examples": n,
         "outputs": options.outputs,
         "features": options.features,
-        "seconds_half": round(half, 2),
-        "seconds": round(whole, 2),
-        "exponent": round(math.log2(whole / half), 3),
         "sweep_50_times_seconds": round(sweep(), 2),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "threads": torch.get_num_threads(),
     }
+    for dtype in (torch.float64, torch.float32):
+        half, whole = (timed(problem(each, m, options.outputs, options.features), dtype) for each in (n // 2, n))
+        name = str(dtype).removeprefix("torch.")
+        line |= {f"{name}_seconds_half": round(half, 2), f"{name}_seconds": round(whole, 2)}
+        line[f"{name}_exponent"] = round(math.log2(whole / half), 3)
+    line["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps(line))
     return 0
 
