@@ -6,6 +6,8 @@
 // Text from the data reaches the page through textContent and attributes only, never as HTML.
 
 const views = new WeakMap();
+const ANSWER_MS = 800;
+const STEPS = new Set(["previous", "next", "back"]); // actions that decide nothing about a picture
 
 export default function (component) {
   const { data, parentElement } = component;
@@ -28,6 +30,11 @@ export default function (component) {
   // Page-wide keys are caught before Streamlit sees them: it has "r" and "c" for itself.
   const target = data.page_keys ? document : root;
   target.addEventListener("keydown", (event) => pressed(view, event), { capture: true, signal: view.listening.signal });
+  const { waiting } = view;
+  view.waiting = null;
+  if (waiting && performance.now() < waiting.until && (waiting.ids === view.ids || STEPS.has(waiting.action))) {
+    press(view, waiting.action);
+  }
   return () => view.listening.abort();
 }
 
@@ -161,9 +168,19 @@ function markSelected(view) {
 function send(view, name, value) {
   clearTimeout(view.timer); // where the focus was is of no use to the page that opens
   const now = performance.now();
-  if (now - view.busy < 800) return;
+  if (now - view.busy < ANSWER_MS) return false;
   view.busy = now;
   view.component.setTriggerValue(name, value);
+  return true;
+}
+
+// A key pressed too early waits for the answer, and counts if it only steps or if the pictures are still the same: keep,
+// then next, then back, but never a second drop for a picture that nobody has seen.
+function press(view, action) {
+  const focusedId = view.data.items[view.focused]?.id;
+  const ids = view.selected.size ? [...view.selected] : [focusedId].filter((id) => id !== undefined);
+  const sent = send(view, "pressed", { action, ids });
+  view.waiting = sent ? null : { action, ids: view.ids, until: performance.now() + ANSWER_MS };
 }
 
 function pressed(view, event) {
@@ -171,9 +188,7 @@ function pressed(view, event) {
   const { data } = view;
   const action = data.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (action) {
-    const focusedId = data.items[view.focused]?.id;
-    const ids = view.selected.size ? [...view.selected] : [focusedId].filter((id) => id !== undefined);
-    send(view, "pressed", { action, ids });
+    press(view, action);
   } else if (data.page_keys || !navigate(view, event)) {
     return;
   }
