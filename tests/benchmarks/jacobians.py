@@ -8,6 +8,8 @@ and ``vmap_jacrev`` make the same ``[n, 10, p]`` numbers (checked); ``kernel`` a
 2, whose Jacobian alone has 223 million numbers.
 On two cores the factors make LeNet-5's and cnn4's Jacobians 5 times faster than vmap(jacrev) and in half of its memory
 (whose floor is the result itself), and their kernels 5 times faster in an eighth of it.
+ResNet-18's two examples are slower than with vmap(jacrev), by a quarter (Jacobian) and a half (kernel), in five sixths
+and two fifths of its memory.
 """
 
 import argparse
