@@ -33,8 +33,6 @@ from attribution_core.training import outputs_of
 # Up to this many rows (examples times outputs) or parameters the whole network is linearised without a sketch: its
 # eigendecomposition then takes seconds.
 EXACT_SIZE = 4096
-
-
 # Curves are drawn over this many evaluation examples at most.
 CURVE_EXAMPLES = 200
 # Up to this many training examples the one on density is drawn, whose cost is their square.

@@ -79,6 +79,11 @@ class LayerFactors(ABC):
         return next(iter(self._tensors().values())).device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the gradients."""
+        return next(value.dtype for value in self._tensors().values() if value.is_floating_point())
+
+    @property
     def numel(self) -> int:
         """Numbers held."""
         return sum(value.numel() for value in self._tensors().values())
@@ -126,8 +131,8 @@ class PositionFactors(LayerFactors):
         """Of the factors."""
 
     @abstractmethod
-    def input_gram(self, other: PositionFactors, group: int) -> Tensor:
-        """``a . a'`` for all pairs: ``[b * positions, b' * positions']``, float64."""
+    def input_gram(self, other: PositionFactors, group: int, dtype: torch.dtype) -> Tensor:
+        """``a . a'`` for all pairs: ``[b * positions, b' * positions']``, computed in ``dtype``."""
 
     @abstractmethod
     def gradients_of(self, group: int) -> Tensor:
@@ -182,11 +187,11 @@ class MapFactors(PositionFactors):
         gradients = self.output_gradients if left is None else self.output_gradients @ left
         return MapFactors(self.name, inputs, gradients)
 
-    def input_gram(self, other: PositionFactors, group: int) -> Tensor:
+    def input_gram(self, other: PositionFactors, group: int, dtype: torch.dtype) -> Tensor:
         """One product of matrices."""
         if not isinstance(other, MapFactors):
             raise TypeError(f"{self.name} meets the factors of another kind of layer.")
-        return self.inputs[:, group].flatten(0, 1).double() @ other.inputs[:, group].flatten(0, 1).double().T
+        return self.inputs[:, group].flatten(0, 1).to(dtype) @ other.inputs[:, group].flatten(0, 1).to(dtype).T
 
     def gradients_of(self, group: int) -> Tensor:
         """A view."""
@@ -228,11 +233,11 @@ class EmbeddingFactors(PositionFactors):
         """There is none."""
         raise TypeError(f"The embedding {self.name} has no bias.")
 
-    def input_gram(self, other: PositionFactors, group: int) -> Tensor:
+    def input_gram(self, other: PositionFactors, group: int, dtype: torch.dtype) -> Tensor:
         """One where both looked up the same row."""
         if not isinstance(other, EmbeddingFactors) or group:
             raise TypeError(f"{self.name} meets the factors of another kind of layer.")
-        return (self.indices.flatten()[:, None] == other.indices.flatten()).double()
+        return (self.indices.flatten()[:, None] == other.indices.flatten()).to(dtype)
 
     def gradients_of(self, group: int) -> Tensor:  # noqa: ARG002 - there is one group
         """A view."""

@@ -14,7 +14,7 @@ forms sum the same products, in float64 even for a float32 model: duplicates the
 training to the end (t = infinity) sees the kernel's true rank.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -124,15 +124,15 @@ def _add_layer(total: Tensor, left: LayerFactors, right: LayerFactors, kinds: li
 
     def side_of(layer: LayerFactors, start: int) -> Any:
         part = layer.take(slice(start, start + size))
-        return part if by_gram else _rows(part, kinds)
+        return part if by_gram else rows(part, kinds)
 
     def product(own: Any, other: Any) -> Tensor:
-        return _gram(own, other, kinds) if by_gram else own @ other.T
+        return gram(own, other, kinds) if by_gram else own @ other.T
 
     if isinstance(left, PositionFactors) and by_gram:
         size = int((BATCH_BYTES / 8) ** 0.5 / (k * left.sizes.positions))
     else:
-        size = BATCH_BYTES // (8 * _rows(left.take(slice(1)), kinds).numel())
+        size = BATCH_BYTES // (8 * rows(left.take(slice(1)), kinds).numel())
     size = max(1, min(size, BLOCK_ROWS // k))
     for top in range(0, left.num_examples, size):
         own = side_of(left, top)
@@ -147,20 +147,24 @@ def gram_is_cheaper(layer: PositionFactors) -> bool:
     return groups * positions**2 * (input_cost + k**2 * (out + 1)) < k**2 * groups * width * out
 
 
-def _gram(left: PositionFactors, right: PositionFactors, kinds: list[Kind]) -> Tensor:
-    """``sum_ll' (a . a' [weight] + 1 [bias])(d . d')``: ``[b k, b' k]``, float64."""
+def gram(
+    left: PositionFactors, right: PositionFactors, kinds: Sequence[Kind], dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """``sum_ll' (a . a' [weight] + 1 [bias])(d . d')``: ``[b k, b' k]``, computed in ``dtype``."""
     b, b_right, k, positions = left.num_examples, right.num_examples, left.sizes.outputs, left.sizes.positions
-    total = torch.zeros(b * k, b_right * k, dtype=torch.float64, device=left.device)
+    parts = []
     for group in range(left.sizes.groups):
-        d, d_right = (side.gradients_of(group).flatten(0, 2).double() for side in (left, right))
+        d, d_right = (side.gradients_of(group).flatten(0, 2).to(dtype) for side in (left, right))
         products = (d @ d_right.T).view(b, k, positions, b_right, k, -1)
         if "weight" in kinds:
-            inputs = left.input_gram(right, group).view(b, 1, positions, b_right, 1, -1)
+            inputs = left.input_gram(right, group, dtype).view(b, 1, positions, b_right, 1, -1)
             products *= inputs + float("bias" in kinds)
-        total += products.sum(dim=(2, 5)).view(b * k, -1)
-    return total
+        # One position each (a Linear layer): nothing to sum, so no copy.
+        summed = products.sum(dim=(2, 5)) if products.shape[2] * products.shape[5] > 1 else products[:, :, 0, :, :, 0]
+        parts.append(summed.reshape(b * k, -1))
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)
 
 
-def _rows(layer: LayerFactors, kinds: list[Kind]) -> Tensor:
-    """The layer's Jacobian, ``[b k, in out (+ out)]``, float64."""
-    return torch.cat([layer.jacobian(kind).flatten(0, 1).double() for kind in kinds], dim=1)
+def rows(layer: LayerFactors, kinds: Sequence[Kind], dtype: torch.dtype = torch.float64) -> Tensor:
+    """The layer's Jacobian, ``[b k, in out (+ out)]``, in ``dtype``."""
+    return torch.cat([layer.jacobian(kind).flatten(0, 1).to(dtype) for kind in kinds], dim=1)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, PositionFactors
-from attribution_core.gradients.ntk import gram_is_cheaper
+from attribution_core.gradients.layers import Kind, LayerFactors, PositionFactors
+from attribution_core.gradients.ntk import gram, gram_is_cheaper, rows
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Side:
     @staticmethod
     def join(parts: "Sequence[Side]") -> "Side":
         """The gradients of all examples of several batches."""
-        rows = [part.rows for part in parts if part.rows is not None]
-        if rows:
-            return Side(parts[0].kinds, torch.cat(rows), None)
+        whole = [part.rows for part in parts if part.rows is not None]
+        if whole:
+            return Side(parts[0].kinds, torch.cat(whole), None)
         factors = LayerFactors.join([part.factors for part in parts if part.factors is not None])
         if not isinstance(factors, PositionFactors):
             raise TypeError("Only factors with positions are kept as they are.")
@@ -48,10 +48,10 @@ class Side:
 
 
 def side_of(layer: LayerFactors, kinds: tuple[Kind, ...]) -> Side:
-    """The cheaper form of a layer's gradients, for factors of one output."""
+    """The cheaper form of a layer's gradients, for factors of one output, in their own precision."""
     if isinstance(layer, PositionFactors) and gram_is_cheaper(layer):
         return Side(kinds, None, layer)
-    return Side(kinds, torch.cat([layer.jacobian(kind)[:, 0] for kind in kinds], dim=1), None)
+    return Side(kinds, rows(layer, kinds, layer.dtype), None)
 
 
 def inner_products(left: Side, right: Side) -> Tensor:
@@ -60,22 +60,4 @@ def inner_products(left: Side, right: Side) -> Tensor:
         return left.rows @ right.rows.T
     if left.factors is None or right.factors is None:
         raise TypeError("Gradients meet factors: both sides must come from the same layer.")
-    total = None
-    for group in range(left.factors.sizes.groups):
-        d, other_d = (side.gradients_of(group)[:, 0].flatten(0, 1) for side in (left.factors, right.factors))
-        products = d @ other_d.T
-        if "weight" in left.kinds:
-            products = products * (_input_products(left.factors, right.factors, group) + float("bias" in left.kinds))
-        positions, others = left.factors.sizes.positions, right.factors.sizes.positions
-        if positions > 1 or others > 1:
-            products = products.unflatten(0, (-1, positions)).unflatten(2, (-1, others)).sum(dim=(1, 3))
-        total = products if total is None else total + products
-    if total is None:
-        raise TypeError("A layer has one group of channels or more.")
-    return total
-
-
-def _input_products(left: PositionFactors, right: PositionFactors, group: int) -> Tensor:
-    if isinstance(left, MapFactors) and isinstance(right, MapFactors):
-        return left.inputs[:, group].flatten(0, 1) @ right.inputs[:, group].flatten(0, 1).T
-    return left.input_gram(right, group).to(left.gradients_of(group).dtype)
+    return gram(left.factors, right.factors, left.kinds, left.factors.dtype)
