@@ -42,14 +42,21 @@ class Side:
         return Side(parts[0].kinds, None, factors)
 
     @property
+    def width(self) -> int:
+        """Numbers in a gradient kept whole."""
+        if self.rows is None:
+            raise TypeError("These gradients are kept as factors.")
+        return self.rows.shape[1]
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self.rows.nbytes if self.rows is not None else self.factors.nbytes if self.factors is not None else 0
 
 
-def side_of(layer: LayerFactors, kinds: tuple[Kind, ...]) -> Side:
-    """The cheaper form of a layer's gradients, for factors of one output, in their own precision."""
-    if isinstance(layer, PositionFactors) and gram_is_cheaper(layer):
+def side_of(layer: LayerFactors, kinds: tuple[Kind, ...], whole: bool = False) -> Side:
+    """The cheaper form of a layer's gradients (or whole ones), for factors of one output, in their own precision."""
+    if isinstance(layer, PositionFactors) and not whole and gram_is_cheaper(layer):
         return Side(kinds, None, layer)
     return Side(kinds, rows(layer, kinds, layer.dtype), None)
 

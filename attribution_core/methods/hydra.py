@@ -28,22 +28,19 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad, jvp, vmap
 
 from attribution_core.errors import InputError
-from attribution_core.gradients.layers import Kind
-from attribution_core.gradients.pairs import Side, inner_products, side_of
-from attribution_core.gradients.per_example import loss_factors
-from attribution_core.gradients.plan import as_inputs, plan_parameters
+from attribution_core.gradients.plan import as_inputs
+from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, every_pair
 from attribution_core.methods.replay import Replay, Snapshot
 from attribution_core.progress import Progress
 from attribution_core.training import Trajectory, as_outputs, as_pair, loss_values
 from attribution_core.training.trainer import Data
 
-# What the evaluation side, or the weights of a stretch of training, may take at a time. Past it training is replayed
-# once for each block of evaluation examples, or a stretch is replayed again on the way back.
+# What the weights of a stretch of training may take at a time; past it each stretch is replayed again on the way back.
 HELD_BYTES = 2 * 2**30
-EVALUATION_BATCH = 256
 # Directions that go through the network together.
 DIRECTIONS_AT_ONCE = 16
 
@@ -100,12 +97,14 @@ def hydra(
         raise InputError(f'The objective must be "each", "mean" or "class", not {objective!r}.')
     if not 0 < energy <= 1 or (rank is not None and rank < 1):
         raise InputError(f"energy must lie in (0, 1] and rank be 1 or more, not {energy} and {rank}.")
+    if trajectory.steps == 0:
+        raise InputError("The model was not trained (no steps), so no example has contributed.")
     replay = Replay(trajectory)
     inputs, targets = as_pair(evaluation)
     inputs = as_inputs(inputs, next(replay.model.parameters()))
     sides = inputs, targets.to(inputs.device)
     if objective == "each" and not hessian:
-        return Contributions(_every_pair(replay, *sides, progress))
+        return Contributions(every_pair(replay, *sides, (-step_factors(trajectory)).tolist(), progress))
     start, coefficients, kept = _objective_gradients(replay, *sides, objective, energy, rank)
     parts = (_adjoint if hessian else _along)(replay, start, progress)
     total = -parts.sum(dim=0) * replay.weights  # [r, n]
@@ -123,77 +122,6 @@ def step_factors(trajectory: Trajectory) -> Tensor:
         kappas.append(kappa)
         delta, gamma = momentum * kappa, gamma + decay * kappa
     return torch.tensor(kappas[::-1], dtype=torch.float64)
-
-
-# -- every pair, by factors --------------------------------------------------------------------------------------------
-
-
-def _every_pair(replay: Replay, inputs: Tensor, targets: Tensor, progress: Progress | None) -> Tensor:
-    """Hessian-free effects ``[n, m]``, one replay for each block of evaluation examples that fits."""
-    layers, kinds = _layers(replay)
-    final = replay.final_model()
-    named = {name: final.get_submodule(name) for name in layers}
-    effects, start, beginning = [], 0, replay.snapshot()
-    while start < len(inputs):
-        sides: list[list[Side]] = []
-        held = 0
-        while start < len(inputs) and (not sides or held < HELD_BYTES):
-            chosen = slice(start, start + EVALUATION_BATCH)
-            factors, _ = loss_factors(final, inputs[chosen], named, _summed(replay, targets[chosen]))
-            sides.append([side_of(layer, kinds[layer.name]) for layer in factors])
-            held += sum(side.nbytes for side in sides[-1])
-            start += EVALUATION_BATCH
-        block = [Side.join([batch[layer] for batch in sides]) for layer in range(len(layers))]
-        replay.restore(beginning)
-        effects.append(
-            _pairs_of_block(replay, block, {n: replay.model.get_submodule(n) for n in layers}, kinds, progress)
-        )
-    return torch.cat(effects, dim=1)
-
-
-def _pairs_of_block(
-    replay: Replay,
-    block: list[Side],
-    layers: dict[str, nn.Module],
-    kinds: dict[str, tuple[Kind, ...]],
-    progress: Progress | None,
-) -> Tensor:
-    # The factors are those of the batch's weighted mean, so 1 / B_t and s_i are in them.
-    kappas = step_factors(replay.trajectory).tolist()
-    effect: Tensor | None = None
-    for moment in replay.moments(layers=layers):
-        products = [
-            inner_products(side_of(own, kinds[own.name]), other)
-            for own, other in zip(moment.factors, block, strict=True)
-        ]
-        total = torch.stack(products).sum(dim=0) if len(products) > 1 else products[0]
-        if effect is None:
-            effect = total.new_zeros(replay.trajectory.num_examples, total.shape[1])
-        effect.index_add_(0, moment.batch, total, alpha=-kappas[moment.step])
-        if progress:
-            progress(moment.step + 1, len(replay.steps), "replaying training")
-    if effect is None:
-        raise InputError("The model was not trained (no steps), so no example has contributed.")
-    return effect
-
-
-def _layers(replay: Replay) -> tuple[list[str], dict[str, tuple[Kind, ...]]]:
-    """Names of the layers with parameters, and which parameters each has."""
-    plan = plan_parameters(replay.model, replay.inputs)
-    if plan.rest:
-        raise InputError(
-            f"Parameter {plan.rest[0]!r} has no per-example gradient by factors (its layer is of another kind, or used "
-            'more than once): ask for objective="mean" or "class", which work with any layer.'
-        )
-    kinds: dict[str, tuple[Kind, ...]] = {}
-    for name in plan.layers:
-        both: tuple[Kind, ...] = ("weight", "bias")
-        kinds[name] = tuple(kind for kind in both if f"{name}.{kind}".lstrip(".") in plan.coordinates)
-    return list(plan.layers), kinds
-
-
-def _summed(replay: Replay, targets: Tensor):  # type: ignore[no-untyped-def]
-    return lambda outputs: loss_values(outputs, targets, replay.trajectory.recipe.loss).sum()
 
 
 # -- means, by derivatives along a direction ---------------------------------------------------------------------------
@@ -297,18 +225,30 @@ def _slopes(
         values = losses(parameters)
         return (factors * values).sum(), values
 
+    # Forward over reverse, not reverse over forward: PyTorch 2.14's second derivative of LayerNorm is wrong in the
+    # latter (tests/methods/test_hydra.py).
     def one(u: Vectors) -> tuple[Tensor, Vectors]:
         if not curvature:
             return jvp(losses, (weights,), (u,))[1], {}
-        # Forward over reverse, not reverse over forward: PyTorch 2.14's second derivative of LayerNorm is wrong in the
-        # latter (tests/methods/test_hydra.py).
         curved, slopes = jvp(grad(objective, has_aux=True), (weights,), (u,))[1]
         return slopes, curved
 
-    if len(next(iter(directions.values()))) == 1:
-        values, curved = one({name: value[0] for name, value in directions.items()})
-        return values[None], {name: value[None] for name, value in curved.items()}
-    return vmap(one, chunk_size=DIRECTIONS_AT_ONCE)(directions)
+    if len(next(iter(directions.values()))) > 1:
+        return vmap(one, chunk_size=DIRECTIONS_AT_ONCE)(directions)
+    # The same without the layers of torch.func, which cost a fifth of a step of LeNet-5.
+    with forward_ad.dual_level():
+        moving = {
+            name: forward_ad.make_dual(weights[name].requires_grad_(curvature), directions[name][0]) for name in weights
+        }
+        total, values = objective(moving)
+        gradients = torch.autograd.grad(total, list(moving.values()), materialize_grads=True) if curvature else ()
+        tangents = [forward_ad.unpack_dual(each).tangent for each in (values, *gradients)]
+    # A gradient that does not move along u has no tangent at all.
+    slopes, *curved = [
+        torch.zeros_like(each) if tangent is None else tangent.detach()
+        for each, tangent in zip((values, *gradients), tangents, strict=True)
+    ]
+    return slopes[None], {name: value[None] for name, value in zip(weights, curved, strict=curvature)}
 
 
 def _backwards(replay: Replay, progress: Progress | None) -> Iterator[tuple[int, Vectors]]:
@@ -346,8 +286,6 @@ def _copied(model: nn.Module) -> Vectors:
 
 
 def _empty_parts(replay: Replay, start: Vectors) -> Tensor:
-    if not replay.steps:
-        raise InputError("The model was not trained (no steps), so no example has contributed.")
     first = next(iter(start.values()))
     return first.new_zeros(replay.trajectory.recipe.epochs, len(first), replay.trajectory.num_examples)
 

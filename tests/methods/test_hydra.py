@@ -7,6 +7,7 @@ from torch.nn.utils import parameters_to_vector
 
 from attribution_core.errors import InputError
 from attribution_core.methods import hydra as module
+from attribution_core.methods import hydra_pairs
 from attribution_core.methods.hydra import hydra, step_factors
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, batches, loss_values, train
@@ -136,7 +137,8 @@ def test_blocks_and_stretches_change_nothing(hessian, monkeypatch):
     trajectory = train(cnn(), train_side, RECIPE)
     whole = hydra(trajectory, evaluation, hessian=hessian, energy=1.0).effect
     monkeypatch.setattr(module, "HELD_BYTES", 3000)
-    monkeypatch.setattr(module, "EVALUATION_BATCH", 2)
+    monkeypatch.setattr(hydra_pairs, "HELD_BYTES", 3000)
+    monkeypatch.setattr(hydra_pairs, "EVALUATION_BATCH", 2)
     seen = []
     split = hydra(trajectory, evaluation, hessian=hessian, energy=1.0, progress=lambda *step: seen.append(step)).effect
     assert torch.allclose(split, whole, rtol=1e-10, atol=1e-14)

@@ -1,0 +1,155 @@
+r"""Hessian-free HYDRA for every pair of a training and an evaluation example.
+
+Wanted is ``sum_t c_t <g_j, g_{t,i}>`` with scalars ``c_t`` (:mod:`attribution_core.methods.hydra`), for n training
+examples that are each met T times and m evaluation examples. A layer has two ways, and takes the cheaper:
+
+- **Meet at every step**: the cheaper of gradients and factors (:mod:`attribution_core.gradients.pairs`) for each of the
+  ``T n m`` meetings, and nothing is kept of the training side;
+- **Add up first**: ``sum_t c_t g_{t,i}`` is kept, and meets the evaluation side once: ``n m |w|`` multiplications for
+  all of training, but ``n |w|`` numbers, so only while those of all such layers fit into ``HELD_BYTES``. Five epochs of
+  LeNet-5 add up both convolutions (2,572 numbers an example) and meet in the linear layers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attribution_core.errors import InputError
+from attribution_core.gradients.layers import Kind, LayerFactors, PositionFactors
+from attribution_core.gradients.ntk import gram_is_cheaper
+from attribution_core.gradients.pairs import Side, inner_products, side_of
+from attribution_core.gradients.per_example import loss_factors
+from attribution_core.gradients.plan import plan_parameters
+from attribution_core.methods.replay import Replay
+from attribution_core.progress import Progress
+from attribution_core.training import loss_values
+
+# What the evaluation side, and the sums of the training side, may take at a time. Past the first, training is replayed
+# once for each block of evaluation examples.
+HELD_BYTES = 2 * 2**30
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """How a layer is treated: which parameters it has, and whether its gradients are added up first."""
+
+    kinds: tuple[Kind, ...]
+    adds_up: bool
+
+
+def every_pair(
+    replay: Replay, inputs: Tensor, targets: Tensor, weights: Sequence[float], progress: Progress | None
+) -> Tensor:
+    """``sum_t weights_t s_i / B_t <grad l_j(w_T), grad l_i(w_{t-1})>`` over the steps with i in their batch.
+
+    Args:
+        replay: Of a training with a step or more.
+        inputs: Of the evaluation examples, ``[m, ...]``, on the model's device.
+        targets: Theirs.
+        weights: A scalar for each step.
+        progress: Called with (done, total, what).
+
+    Returns:
+        ``[n, m]``, in the model's precision.
+
+    Raises:
+        InputError: Parameters that have no per-example gradient by factors.
+    """
+    final = replay.final_model()
+    layers = _layers(replay, len(inputs))
+    named = {name: final.get_submodule(name) for name in layers}
+    effects, start, beginning = [], 0, replay.snapshot()
+    while start < len(inputs):
+        sides: list[list[Side]] = []
+        held = 0
+        while start < len(inputs) and (not sides or held < HELD_BYTES):
+            chosen = slice(start, start + EVALUATION_BATCH)
+            factors, _ = loss_factors(final, inputs[chosen], named, _summed(replay, targets[chosen]))
+            sides.append([side_of(each, layers[each.name].kinds, layers[each.name].adds_up) for each in factors])
+            held += sum(side.nbytes for side in sides[-1])
+            start += EVALUATION_BATCH
+        block = {name: Side.join([batch[at] for batch in sides]) for at, name in enumerate(layers)}
+        replay.restore(beginning)
+        effects.append(_pairs_of_block(replay, block, layers, weights, progress))
+    return torch.cat(effects, dim=1)
+
+
+def _pairs_of_block(
+    replay: Replay,
+    block: dict[str, Side],
+    layers: dict[str, _Layer],
+    weights: Sequence[float],
+    progress: Progress | None,
+) -> Tensor:
+    # The factors are those of the batch's weighted mean, so 1 / B_t and s_i are in them.
+    n, example = replay.trajectory.num_examples, next(replay.model.parameters())
+    sums = {name: example.new_zeros(n, side.width) for name, side in block.items() if layers[name].adds_up}
+    effect: Tensor | None = None
+    for moment in replay.moments(layers={name: replay.model.get_submodule(name) for name in layers}):
+        met: list[Tensor] = []
+        for factors in moment.factors:
+            own = side_of(factors, layers[factors.name].kinds, layers[factors.name].adds_up)
+            if own.rows is not None and factors.name in sums:
+                sums[factors.name].index_add_(0, moment.batch, own.rows, alpha=weights[moment.step])
+            else:
+                met.append(inner_products(own, block[factors.name]))
+        if met:
+            total = torch.stack(met).sum(dim=0) if len(met) > 1 else met[0]
+            effect = example.new_zeros(n, total.shape[1]) if effect is None else effect
+            effect.index_add_(0, moment.batch, total, alpha=weights[moment.step])
+        if progress:
+            progress(moment.step + 1, len(replay.steps), "replaying training")
+    for name, total in sums.items():
+        part = inner_products(Side(layers[name].kinds, total, None), block[name])
+        effect = part if effect is None else effect.add_(part)
+    if effect is None:
+        raise InputError("The model has no parameters, so no example has contributed.")
+    return effect
+
+
+def _layers(replay: Replay, others: int) -> dict[str, _Layer]:
+    """The layers with parameters and how each is treated, from the factors of one training example."""
+    plan = plan_parameters(replay.model, replay.inputs)
+    if plan.rest:
+        raise InputError(
+            f"Parameter {plan.rest[0]!r} has no per-example gradient by factors (its layer is of another kind, or used "
+            'more than once): ask for objective="mean" or "class", which work with any layer.'
+        )
+    kinds: dict[str, tuple[Kind, ...]] = {}
+    for name in plan.layers:
+        both: tuple[Kind, ...] = ("weight", "bias")
+        kinds[name] = tuple(kind for kind in both if f"{name}.{kind}".lstrip(".") in plan.coordinates)
+    layers = {name: replay.model.get_submodule(name) for name in plan.layers}
+    factors, _ = loss_factors(replay.model, replay.inputs[:1], layers, lambda outputs: outputs.sum())
+    sizes = {
+        each.name: sum(
+            replay.model.get_parameter(f"{each.name}.{kind}".lstrip(".")).numel() for kind in kinds[each.name]
+        )
+        for each in factors
+    }
+    examples, visits = replay.trajectory.num_examples, replay.trajectory.recipe.epochs
+    bytes_left = HELD_BYTES
+    chosen = {}
+    for each in sorted(factors, key=lambda layer: sizes[layer.name]):
+        needed = sizes[each.name] * (examples + others) * each.dtype.itemsize
+        adds_up = needed <= bytes_left and _is_better_added_up(each, sizes[each.name], visits, others)
+        bytes_left -= needed if adds_up else 0
+        chosen[each.name] = _Layer(kinds[each.name], adds_up)
+    return {name: chosen[name] for name in plan.layers}
+
+
+def _is_better_added_up(layer: LayerFactors, size: int, visits: int, others: int) -> bool:
+    """The rule at the head of this file, in multiplications for one training example."""
+    forming, pair, by_gram = size, size, False
+    if isinstance(layer, PositionFactors):
+        _, groups, positions, _, gradients, input_cost = layer.sizes
+        forming, by_gram = positions * size, gram_is_cheaper(layer)
+        pair = groups * positions**2 * (input_cost + gradients + 1) if by_gram else size
+    return visits * (forming + size) + others * size < visits * (others * pair + (0 if by_gram else forming))
+
+
+def _summed(replay: Replay, targets: Tensor):  # type: ignore[no-untyped-def]
+    return lambda outputs: loss_values(outputs, targets, replay.trajectory.recipe.loss).sum()
