@@ -1,14 +1,16 @@
-"""The two-class problems that the experiments share."""
+"""The problems that the experiments share."""
 
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from attribution_core.datasets import as_tensors, open_dataset
+from attribution_core.datasets import as_tensors, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized import LinearizedModel
 from attribution_core.methods.ntk_influence import relu_ntk
+
+Side = tuple[Tensor, Tensor]
 
 # Folder under --data-root, and the two classes told apart: digits 4 and 9, airplanes and automobiles.
 PAIRS = {"mnist": (4, 9), "cifar10": (0, 1)}
@@ -56,3 +58,28 @@ def infinitely_wide(
     kernels = relu_ntk(inputs, inputs), relu_ntk(evaluation_inputs, inputs)
     zeros = torch.zeros_like(targets), torch.zeros_like(evaluation_targets)
     return LinearizedModel.from_kernels(*kernels, *zeros, targets, evaluation_targets)
+
+
+def images_and_labels(path: Path, train: int, validation: int) -> tuple[Side, Side, Side]:
+    """Images of a dataset, standardised, with their labels: for training, for validation, and all of the test images.
+
+    Args:
+        path: Of the dataset.
+        train: How many of its training images, from the first on; all where there are fewer.
+        validation: The same for those set aside from them.
+    """
+    splits = open_dataset(path)
+    parts = [splits.train.subset(range(min(train, len(splits.train))))]
+    parts += [splits.validation.subset(range(min(validation, len(splits.validation)))), splits.test]
+    statistics = pixel_statistics(parts[0], size=None)
+    sides = [as_tensors(part, size=None, statistics=statistics) for part in parts]
+    return sides[0], sides[1], sides[2]
+
+
+def with_wrong_labels(labels: Tensor, share: float, classes: int, seed: int) -> tuple[Tensor, Tensor]:
+    """``round(share n)`` labels changed to another at random: the labels, and which are wrong, bool ``[n]``."""
+    generator = torch.Generator().manual_seed(seed)
+    wrong = torch.zeros(len(labels), dtype=torch.bool)
+    wrong[torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]] = True
+    shifts = torch.randint(1, classes, (len(labels),), generator=generator)
+    return torch.where(wrong, (labels + shifts) % classes, labels), wrong

@@ -53,8 +53,8 @@ class LayerFactors(ABC):
         """Entries ``indices`` of ``left^T G right``, with the gradient as a matrix G; see :func:`rotate`."""
         return rotate(self.jacobian(kind), left, right)[:, :, indices]
 
-    def take(self, examples: slice) -> LayerFactors:
-        """The factors of some examples."""
+    def take(self, examples: slice | Tensor) -> LayerFactors:
+        """The factors of some examples: a slice, indices or a mask."""
         return self._with({name: value[examples] for name, value in self._tensors().items()})
 
     @staticmethod

@@ -6,7 +6,7 @@ in every layer's result at once; no per-example weight gradient is formed unless
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,45 @@ def loss_factors(
     return factors, gradients[len(results) :]
 
 
+class Watch:
+    """Records what passes through some layers while a training loop runs as it always does; a context manager.
+
+    Attributes:
+        layers: By name, each of a kind in ``MAKERS``.
+    """
+
+    def __init__(self, layers: dict[str, nn.Module]) -> None:
+        self.layers = layers
+        self._seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
+        self._recording = ExitStack()
+
+    def __enter__(self) -> "Watch":
+        self._recording.enter_context(_recording(self.layers, self._seen, retain=True))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._recording.close()
+
+    def factors(self) -> list[LayerFactors]:
+        """Of the loss whose backward pass came last, as :func:`loss_factors` gives them; forgets that pass.
+
+        Raises:
+            InputError: No backward pass, or a layer that was not used exactly once in it.
+        """
+        found = []
+        for name, uses in self._seen.items():
+            passed = [(given, result.grad) for given, result in uses if result.grad is not None]
+            if len(passed) != 1:
+                raise InputError(
+                    f"Layer {name!r} had {len(passed)} backward passes since the last step; call this once for each, "
+                    "within the with block."
+                )
+            given, gradient = passed[0]
+            found.append(MAKERS[type(self.layers[name])](name, self.layers[name], given, gradient[:, None]))
+            uses.clear()
+        return found
+
+
 def _passed(
     model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module]
 ) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
@@ -99,12 +138,16 @@ def _passed(
 
 
 @contextmanager
-def _recording(layers: dict[str, nn.Module], seen: dict[str, list[tuple[Tensor, Tensor]]]) -> Iterator[None]:
+def _recording(
+    layers: dict[str, nn.Module], seen: dict[str, list[tuple[Tensor, Tensor]]], retain: bool = False
+) -> Iterator[None]:
     """Record each layer's input and output; what follows gets a copy, so that an in-place ReLU cannot change it."""
 
     def hook_of(name: str):  # type: ignore[no-untyped-def]
         def hook(_module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
             recorded = output if output.requires_grad else output.detach().requires_grad_()
+            if retain and not recorded.is_leaf:
+                recorded.retain_grad()
             seen[name].append((arguments[0].detach(), recorded))
             return recorded.clone()
 

@@ -58,11 +58,13 @@ class Contributions:
         by_epoch: The part of each epoch for ``"mean"``, ``[epochs, n]``, which sums to the effect; None otherwise.
         kept_energy: For ``"each"`` with the Hessian, the share of the evaluation gradients' squared norms that the
             basis holds, 1 when it holds all; None otherwise.
+        spread: Of an average over seeds, the standard deviation of one training's effect; None otherwise.
     """
 
     effect: Tensor
     by_epoch: Tensor | None = None
     kept_energy: float | None = None
+    spread: Tensor | None = None
 
 
 def hydra(
@@ -106,11 +108,26 @@ def hydra(
     if objective == "each" and not hessian:
         return Contributions(every_pair(replay, *sides, (-step_factors(trajectory)).tolist(), progress))
     start, coefficients, kept = _objective_gradients(replay, *sides, objective, energy, rank)
-    parts = (_adjoint if hessian else _along)(replay, start, progress)
+    parts = weight_responses(replay, start, hessian, progress)
     total = -parts.sum(dim=0) * replay.weights  # [r, n]
     if objective == "mean":
         return Contributions(total[0], by_epoch=-parts[:, 0] * replay.weights)
     return Contributions(total.T if coefficients is None else total.T @ coefficients.T, kept_energy=kept)
+
+
+def weight_responses(replay: Replay, directions: Vectors, hessian: bool, progress: Progress | None = None) -> Tensor:
+    """How far each example's weight moves the final weights: ``<u, d w_T / d s_i>``, in the parts of each epoch.
+
+    Args:
+        replay: Of the training.
+        directions: u, ``[r, ...]`` for each parameter.
+        hessian: Exactly, or without the Hessian.
+        progress: Called with (done, total, what).
+
+    Returns:
+        ``[epochs, r, n]``, whose sum over epochs is the response.
+    """
+    return (_adjoint if hessian else _along)(replay, directions, progress)
 
 
 def step_factors(trajectory: Trajectory) -> Tensor:
@@ -134,31 +151,37 @@ def _objective_gradients(
     final = replay.final_model()
     parameters = {name: value.detach() for name, value in final.named_parameters()}
 
-    def losses(weights: Vectors, x: Tensor, y: Tensor) -> Tensor:
-        return loss_values(functional_call(final, weights, (x,)), y, replay.trajectory.recipe.loss)
-
+    loss = replay.trajectory.recipe.loss
     if objective == "each":
-        if replay.trajectory.recipe.loss == "mse":  # classes become one-hot before vmap, which can't look at them
+        if loss == "mse":  # classes become one-hot before vmap, which can't look at them
             targets = as_outputs(targets, final(inputs[:1]).shape[1]).to(inputs.dtype)
-        one = grad(lambda weights, x, y: losses(weights, x[None], y[None])[0])
-        gradients = vmap(one, in_dims=(None, 0, 0), chunk_size=EVALUATION_BATCH)(parameters, inputs, targets)
-        return _basis(gradients, energy, rank)
-    members = [torch.arange(len(targets), device=targets.device)]
+
+        def one_loss(weights: Vectors, x: Tensor, y: Tensor) -> Tensor:
+            return loss_values(functional_call(final, weights, (x[None],)), y[None], loss)[0]
+
+        one = vmap(grad(one_loss), in_dims=(None, 0, 0), chunk_size=EVALUATION_BATCH)
+        return _basis(one(parameters, inputs, targets), energy, rank)
+    members: list[Tensor | slice] = [slice(None)]
     if objective == "class":
         if targets.is_floating_point():
             raise InputError('The objective "class" needs classes as targets: use "mean".')
-        members = [(targets == label).nonzero()[:, 0] for label in range(int(targets.max()) + 1)]
-    means = [_mean_gradient(losses, parameters, inputs, targets, chosen) for chosen in members]
+        members = [targets == label for label in range(int(targets.max()) + 1)]
+    means = [mean_gradient(final, loss, inputs[chosen], targets[chosen]) for chosen in members]
     return {name: torch.stack([mean[name] for mean in means]) for name in parameters}, None, None
 
 
-def _mean_gradient(losses, parameters: Vectors, inputs: Tensor, targets: Tensor, chosen: Tensor) -> Vectors:  # type: ignore[no-untyped-def]
-    """Of the loss over the chosen examples, in batches; zero for a class without examples."""
+def mean_gradient(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> Vectors:
+    """Of the mean loss at the model's weights, in batches, by parameter; zero where there are no examples."""
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+
+    def total_loss(weights: Vectors, part: slice) -> Tensor:
+        return loss_values(functional_call(model, weights, (inputs[part],)), targets[part], loss).sum()
+
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    for part in chosen.split(EVALUATION_BATCH):
-        gradient = grad(lambda weights, part=part: losses(weights, inputs[part], targets[part]).sum())(parameters)
+    for start in range(0, len(inputs), EVALUATION_BATCH):
+        gradient = grad(total_loss)(parameters, slice(start, start + EVALUATION_BATCH))
         for name, value in gradient.items():
-            total[name] += value / len(chosen)
+            total[name] += value / len(inputs)
     return total
 
 

@@ -60,7 +60,8 @@ class Replay:
     """
 
     def __init__(self, trajectory: Trajectory) -> None:
-        _refuse_unreplayable(trajectory.model)
+        refuse_meeting_examples(trajectory.model)
+        _refuse_chance(trajectory.model)
         self.trajectory = trajectory
         self.model = copy.deepcopy(trajectory.model).train()
         example = next(self.model.parameters())
@@ -126,7 +127,8 @@ class Replay:
             )
 
 
-def _refuse_unreplayable(model: nn.Module) -> None:
+def refuse_meeting_examples(model: nn.Module) -> None:
+    """Raises InputError, with the layer's name, where examples of a batch meet while training."""
     refuse_unfit(model)
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -134,8 +136,12 @@ def _refuse_unreplayable(model: nn.Module) -> None:
                 f"Layer {name!r} ({type(module).__name__}) lets the examples of a batch meet while training, so none "
                 "has a gradient of its own: train a model with GroupNorm or LayerNorm."
             )
+
+
+def _refuse_chance(model: nn.Module) -> None:
+    for name, module in model.named_modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             raise InputError(
                 f"Layer {name!r} ({type(module).__name__}) draws at random while training, so training cannot be "
-                "repeated: use a model without, or p=0."
+                "repeated: follow it with HydraAccumulator, or use a model without, or p=0."
             )

@@ -23,9 +23,10 @@ class Recipe(BaseModel):
         weight_decay: Of the mean objective.
         batch_size: The last batch of an epoch may be shorter.
         epochs: Passes over the data.
-        schedule: ``"constant"``, ``"cosine"`` from the peak to zero over all steps, or ``"plateau"``: a tenth whenever
-            the training loss has not fallen for ``patience`` epochs.
+        schedule: ``"constant"``, ``"cosine"`` from the peak to zero over all steps, or ``"plateau"``: times
+            ``factor`` whenever the training loss has not fallen for more than ``patience`` epochs.
         patience: Of ``"plateau"``, in epochs.
+        factor: Of ``"plateau"``.
         seed: Of the batch order.
     """
 
@@ -40,6 +41,7 @@ class Recipe(BaseModel):
     epochs: int = Field(20, ge=0)
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     patience: int = Field(5, ge=0)
+    factor: float = Field(0.1, gt=0, lt=1)
     seed: int = Field(0, ge=0)
 
     def steps(self, examples: int) -> int:

@@ -1,5 +1,6 @@
 """Training with a recorded trajectory."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -43,6 +44,7 @@ def train(
     record: Literal["checkpoints", "every_step", "none"] = "none",
     sample_weights: Tensor | None = None,
     progress: Progress | None = None,
+    on_step: Callable[[Tensor, float], None] | None = None,
 ) -> Trajectory:
     """Train ``model`` in place, in its own dtype and on its own device.
 
@@ -57,6 +59,7 @@ def train(
         sample_weights: ``[n]``, multiplies each example's loss; ones by default. Zero removes an example's gradient but
             keeps its place in its batch.
         progress: Called with (steps done, steps, what).
+        on_step: Called with a step's batch ``[b]`` and learning rate, between its gradients and its update.
 
     Returns:
         The trajectory.
@@ -74,7 +77,7 @@ def train(
     weights = weights.to(device=example.device, dtype=example.dtype)
     trajectory = Trajectory(recipe, len(inputs), weights.cpu(), model, (inputs, targets), state_of(model))
     optimizer = optimizer_of(model, recipe)
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=recipe.patience)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=recipe.factor, patience=recipe.patience)
     steps, an_epoch = trajectory.steps, -(-len(inputs) // recipe.batch_size)
     total = torch.zeros((), device=example.device)
     model.train()
@@ -86,6 +89,8 @@ def train(
         optimizer.zero_grad()
         losses = loss_values(model(inputs[batch]), targets[batch], recipe.loss)
         (weights[batch] * losses).mean().backward()
+        if on_step:
+            on_step(batch, trajectory.rates[-1])
         optimizer.step()
         total += losses.detach().sum()
         ends_epoch = (step + 1) % an_epoch == 0

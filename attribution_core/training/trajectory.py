@@ -1,13 +1,14 @@
 """What training leaves behind: enough to replay it, and its checkpoints."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from attribution_core.errors import InputError
 from attribution_core.training.recipe import Recipe
 
 State = dict[str, Tensor]
@@ -47,6 +48,26 @@ class Trajectory:
     def steps(self) -> int:
         """Optimiser steps of the whole training."""
         return self.recipe.steps(self.num_examples)
+
+    def until(self, epochs: int) -> "Trajectory":
+        """The trajectory's first epochs, as if training had ended there; needs the checkpoint of that epoch.
+
+        Raises:
+            InputError: No checkpoint there.
+        """
+        step = epochs * -(-self.num_examples // self.recipe.batch_size)
+        if step == self.steps:
+            return self
+        if step not in self.checkpoints:
+            raise InputError(f"There is no checkpoint after epoch {epochs}: train with record='checkpoints'.")
+        return replace(
+            self,
+            recipe=self.recipe.model_copy(update={"epochs": epochs}),
+            final=self.checkpoints[step],
+            checkpoints={at: state for at, state in self.checkpoints.items() if at <= step},
+            rates=self.rates[:step],
+            epoch_losses=self.epoch_losses[:epochs],
+        )
 
     def save(self, folder: Path) -> None:
         """Write ``initial``, ``final`` and ``step-*`` as safetensors into ``folder``."""

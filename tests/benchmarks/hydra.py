@@ -7,13 +7,13 @@ Timed are training; every Hessian-free pair (one replay with per-layer factors);
 the exact adjoints of 500 evaluation examples through a basis of 98% of their gradients' energy. ``paper_gigabytes`` is
 what the paper's method would keep: a hypergradient and its momentum for each training example.
 
-What bounds the pairs, for LeNet-5: added up over training, the gradients of both convolutions meet an evaluation example
-once (2,572 multiply-adds); the factors of the linear layers meet at every step (818): with 10,000 x 1,000 x 5 meetings
-6.7 * 10^10, all in matrix products, a third of the training's. Before convolutions were added up it was 1.6 * 10^11, and
-windows of a convolution were copied column by column: 3.5 times the training, now 2.
-What bounds the exact mean: a training step is one forward pass and two thirds of work for its gradients, the derivative
-of that along u twice as much again, so 1 + 3 times the training with the replay; passes that share what they compute
-bring it to about 3.5. torch.func's own layers around the same operations would make it 4.4.
+What bounds the pairs, for LeNet-5: added up over training, the gradients of both convolutions meet an evaluation
+example once (2,572 multiply-adds); the factors of the linear layers meet at every step (818): with 10,000 x 1,000 x 5
+meetings 6.7 * 10^10, all in matrix products, a third of the training's. Before convolutions were added up it was
+1.6 * 10^11, and the windows of a convolution were copied column by column: 3.5 times the training, now 2.
+What bounds the exact mean: the derivative along u of a step and of its gradient is twice the step, beside the step
+itself, so with the replay 4 times the training; convolutions that share what they compute bring it to about 3.5, and
+torch.func's own layers around the same operations would make it 4.4.
 Each of 500: 116 directions, 16 through the network together, about 0.9 times the training for each; more at a time are
 slower (32: 1.5 times as long), since their activations leave the cache.
 """

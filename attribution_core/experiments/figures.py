@@ -1,0 +1,59 @@
+"""Figures of experiments, as PNG."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attribution_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot: lines over numbers, or points over names.
+
+    Attributes:
+        title: Above it.
+        label: Of the axis of ``x`` when that holds numbers, of the values when it holds names.
+        series: Values by name, each as long as ``x``; None leaves a gap.
+        x: Numbers, or names.
+        levels: Level lines by name, such as the paper's number.
+    """
+
+    title: str
+    label: str
+    series: dict[str, Sequence[float | None]]
+    x: Sequence[float] | Sequence[str]
+    levels: dict[str, float] = field(default_factory=dict)
+
+
+def write_figure(path: Path, panels: Sequence[Panel]) -> None:
+    """Draws the panels side by side.
+
+    Raises:
+        InputError: Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("Figures of experiments need Matplotlib: pip install 'samplescope[experiments]'.") from error
+    named = [bool(panel.x) and isinstance(panel.x[0], str) for panel in panels]
+    height = max([4.0, *(0.22 * len(panel.x) + 1 for panel, names in zip(panels, named, strict=True) if names)])
+    figure = Figure(figsize=(5.2 * len(panels), height), layout="constrained")
+    for axes, panel, names in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, named, strict=True):
+        positions = range(len(panel.x)) if names else panel.x
+        for marker, (name, values) in zip("osD^v" * len(panel.series), panel.series.items(), strict=False):
+            numbers = [float("nan") if value is None else value for value in values]
+            if names:
+                axes.plot(numbers, positions, marker, label=name)
+            else:
+                axes.plot(positions, numbers, f"-{marker}", label=name)
+        for name, level in panel.levels.items():
+            axes.axhline(level, linestyle="--", color="grey", label=f"{name}: {level:g}")
+        if names:
+            axes.set_yticks(list(positions), list(panel.x))
+            axes.invert_yaxis()
+        axes.set_xlabel(panel.label)
+        axes.set_title(panel.title)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,258 @@
+"""HYDRA, figures 3 to 5: how well the Hessian-free contributions agree with the exact ones, and with retraining.
+
+    python -m attribution_core.experiments.hydra_agreement epochs --data-root DIR [--examples 10000] [--epochs 200]
+    python -m attribution_core.experiments.hydra_agreement factors --data-root DIR
+
+``epochs`` is the paper's setting: LeNet-5 on Fashion-MNIST, 200 epochs of batches of 64, rate 0.01 halved on plateaus
+of 2 epochs, momentum 0.9, decay 2e-5. At each end in ``--ends``, as if training had stopped there, it compares the
+contributions to the mean test loss: share of examples whose sign differs (figure 4; paper 0.014 after epoch 100) and
+Spearman's correlation (figure 5; paper 0.986), over all training examples and over 1% of each class, as in the paper.
+Figure 3's error of ``d w_T / d epsilon_i`` is estimated with ``--random`` directions u: the mean of ``<u, x>^2`` over
+standard normal u is ``|x|^2``. It is a root mean square over examples, where the paper takes the mean.
+
+``factors`` varies one thing at a time (epochs, rate, momentum, decay, model) on 1,000 examples, for the mean over the
+evaluation examples and for each of them, and sets beside both kinds of contribution their linear datamodelling score:
+the rank correlation of the summed effects of what is left out with the real losses after training on 30 random halves,
+averaged over two seeds. Contributions come from one training, of the first seed. ``ceiling`` is the correlation of the
+real losses of one seed with those of the other.
+
+Each writes ``hydra_agreement_STUDY.json`` and ``.png`` into ``--out``.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from attribution_core.evaluation.fidelity import linear_datamodelling_score
+from attribution_core.experiments.data import Side, images_and_labels
+from attribution_core.experiments.figures import Panel, write_figure
+from attribution_core.experiments.retraining import losses_after, random_halves
+from attribution_core.methods.hydra import hydra, mean_gradient, weight_responses
+from attribution_core.methods.replay import Replay
+from attribution_core.models import build_model
+from attribution_core.training import Recipe, Trajectory, train
+
+PAPER = Recipe(
+    learning_rate=0.01, momentum=0.9, weight_decay=2e-5, batch_size=64, schedule="plateau", patience=2, factor=0.5
+)
+BASE = Recipe(learning_rate=0.02, momentum=0.9, weight_decay=5e-4, batch_size=64, epochs=20, schedule="constant")
+CHANGES: dict[str, dict[str, Any]] = {
+    "base": {},
+    "2 epochs": {"epochs": 2},
+    "5 epochs": {"epochs": 5},
+    "50 epochs": {"epochs": 50},
+    "rate 0.002": {"learning_rate": 0.002},
+    "rate 0.1": {"learning_rate": 0.1},
+    "no momentum": {"momentum": 0.0},
+    "no momentum, rate 0.2": {"momentum": 0.0, "learning_rate": 0.2},
+    "no decay": {"weight_decay": 0.0},
+    "decay 0.02": {"weight_decay": 0.02},
+    "batches of 500, rate 0.1": {"batch_size": 500, "learning_rate": 0.1, "epochs": 40},
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "lenet5": {"name": "lenet5"},
+    "mlp 256": {"name": "mlp", "hidden": [256]},
+}
+SIZES: dict[str, dict[str, Any]] = {
+    "linear": {"name": "linear"},
+    "mlp 32": {"name": "mlp", "hidden": [32]},
+    "mlp 1024": {"name": "mlp", "hidden": [1024]},
+    "mlp 256, 256, 256": {"name": "mlp", "hidden": [256, 256, 256]},
+}
+
+
+def agreement(free: Tensor, exact: Tensor) -> dict[str, float]:
+    """Share of wrong signs and Spearman's correlation of Hessian-free with exact contributions."""
+    differs = (free.sign() != exact.sign()).double().mean()
+    return {"sign_error": round(float(differs), 4), "spearman": round(float(spearmanr(free, exact)[0]), 4)}
+
+
+# -- epochs ------------------------------------------------------------------------------------------------------------
+
+
+def at_end(trajectory: Trajectory, test: Side, random: int) -> dict[str, Any]:
+    """Both kinds of contributions to the mean test loss, compared."""
+    replay = Replay(trajectory)
+    final = replay.final_model()
+    directions = mean_gradient(final, trajectory.recipe.loss, *test)
+    generator = torch.Generator().manual_seed(0)
+    stacked = {
+        name: torch.cat([value[None], torch.randn(random, *value.shape, generator=generator)])
+        for name, value in directions.items()
+    }
+    responses = {}
+    for hessian in (False, True):
+        responses[hessian] = weight_responses(
+            Replay(trajectory), stacked, hessian, _progress(f"hessian {hessian}")
+        ).sum(0)
+    free, exact = -responses[False][0], -responses[True][0]
+    labels = trajectory.data[1]
+    tracked = torch.cat(
+        [members[: len(members) // 100] for members in ((labels == c).nonzero()[:, 0] for c in range(10))]
+    )
+    line: dict[str, Any] = {"all": agreement(free, exact), "one_percent": agreement(free[tracked], exact[tracked])}
+    if random:
+        n = trajectory.num_examples
+        error, size = (responses[True] - responses[False])[1:] * n, responses[True][1:] * n
+        line["hypergradient_error"] = round(float(error.square().mean().sqrt()), 4)
+        line["hypergradient_size"] = round(float(size.square().mean().sqrt()), 4)
+    return line
+
+
+def epochs_study(data: Side, test: Side, epochs: int, ends: list[int], random: int, save: Callable[..., None]) -> None:
+    """Trains once, then looks at each end."""
+    model = build_model("lenet5", 10, data[0].shape[1:])
+    recipe = PAPER.model_copy(update={"epochs": epochs})
+    trajectory = train(model, data, recipe, record="checkpoints", progress=_progress("training"))
+    rows = []
+    for end in sorted({min(end, epochs) for end in ends}):
+        rows.append({"epochs": end, **at_end(trajectory.until(end), test, random)})
+        print(json.dumps(rows[-1]), flush=True)
+        save(rows)
+
+
+# -- factors -----------------------------------------------------------------------------------------------------------
+
+
+def with_factors(
+    model: dict[str, Any], recipe: Recipe, data: Side, evaluation: Side, subsets: int, seeds: int
+) -> dict[str, Any]:
+    """One row: agreement and scores for the mean and for each evaluation example."""
+    shape = data[0].shape[1:]
+
+    def build(seed: int) -> nn.Module:
+        return build_model(num_outputs=10, input_shape=shape, seed=seed, **model)
+
+    trajectory = train(build(0), data, recipe)
+    removed = ~random_halves(len(data[0]), subsets)
+    losses = losses_after(build, data, evaluation, recipe, removed, seeds, _progress("retraining"))  # [seeds, s, m]
+    row: dict[str, Any] = {"final_loss": round(trajectory.epoch_losses[-1], 4)}
+    sides: dict[Literal["mean", "each"], Tensor] = {"mean": losses.mean(dim=2, keepdim=True), "each": losses}
+    for objective, real in sides.items():
+        effects = {
+            kind: hydra(trajectory, evaluation, kind == "exact", objective, 1.0, progress=_progress(kind)).effect
+            for kind in ("free", "exact")
+        }
+        columns = {kind: effect.reshape(len(effect), -1) for kind, effect in effects.items()}
+        pairs = [agreement(free, exact) for free, exact in zip(columns["free"].T, columns["exact"].T, strict=True)]
+        row[objective] = {
+            **{name: round(sum(pair[name] for pair in pairs) / len(pairs), 4) for name in pairs[0]},
+            **{
+                f"lds_{kind}": round(float(linear_datamodelling_score(effect, removed, real.mean(dim=0)).mean()), 4)
+                for kind, effect in columns.items()
+            },
+            "ceiling": _between_seeds(real),
+        }
+    return row
+
+
+def factors_study(data: Side, evaluation: Side, subsets: int, seeds: int, save: Callable[..., None]) -> None:
+    """One change at a time for each model, then other models at the base."""
+    plan = [(model, change) for model in MODELS for change in CHANGES]
+    plan += [(model, "base") for model in SIZES]
+    rows = []
+    for model, change in plan:
+        recipe = BASE.model_copy(update=CHANGES[change])
+        row = with_factors((MODELS | SIZES)[model], recipe, data, evaluation, subsets, seeds)
+        rows.append({"model": model, "change": change, **row})
+        print(json.dumps(rows[-1]), flush=True)
+        save(rows)
+
+
+def _between_seeds(losses: Tensor) -> float | None:
+    """Correlation over subsets of one seed's losses with another's, averaged over evaluation examples."""
+    if len(losses) < 2:
+        return None
+    return round(
+        sum(float(spearmanr(a, b)[0]) for a, b in zip(losses[0].T, losses[1].T, strict=True)) / losses.shape[2], 4
+    )
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def panels(study: str, rows: list[dict[str, Any]]) -> list[Panel]:
+    """What is drawn: the paper's figures over epochs; or scores over the factors."""
+    if study == "epochs":
+        x = [row["epochs"] for row in rows]
+        drawn = [
+            Panel(title, "epochs", {"all examples": [row["all"][key] for row in rows]}, x, {"paper": paper})
+            for title, key, paper in (
+                ("Sign error (figure 4)", "sign_error", 0.014),
+                ("Spearman (figure 5)", "spearman", 0.986),
+            )
+        ]
+        if "hypergradient_error" in rows[0]:
+            names = ("hypergradient_error", "hypergradient_size")
+            drawn.insert(0, Panel("Error of dw/dε (figure 3)", "epochs", {n: [r[n] for r in rows] for n in names}, x))
+        return drawn
+    settings = [f"{row['model']}: {row['change']}" for row in rows]
+    parts = ("mean", "each")
+    return [
+        Panel(
+            "Hessian-free with exact",
+            "Spearman",
+            {part: [r[part]["spearman"] for r in rows] for part in parts},
+            settings,
+        ),
+        *(
+            Panel(
+                f"Datamodelling score, {part}",
+                "LDS",
+                {k: [r[part][k] for r in rows] for k in ("lds_free", "lds_exact", "ceiling")},
+                settings,
+            )
+            for part in parts
+        ),
+    ]
+
+
+def _progress(what: str) -> Callable[[int, int, str], None]:
+    def show(done: int, total: int, _: str) -> None:
+        if done % max(1, total // 20) == 0:
+            print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+
+    return show
+
+
+def main() -> int:
+    """Print one JSON line for each end or factor, and write them with a figure."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("study", choices=["epochs", "factors"])
+    parser.add_argument("--data-root", type=Path, required=True, help="folder that holds fashion-mnist/")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
+    parser.add_argument("--examples", type=int, help="training examples: 10,000 for epochs, 1,000 for factors")
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--ends", type=int, nargs="+", default=[1, 2, 5, 10, 20, 50, 100, 150, 200])
+    parser.add_argument("--random", type=int, default=3, help="directions to estimate figure 3 with; 0 leaves it out")
+    parser.add_argument("--evaluated", type=int, default=16, help="evaluation examples of factors")
+    parser.add_argument("--subsets", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=2)
+    options = parser.parse_args()
+    examples = options.examples or (10_000 if options.study == "epochs" else 1000)
+    data, _, test = images_and_labels(options.data_root / "fashion-mnist", examples, 1)
+
+    def save(rows: list[dict[str, Any]]) -> None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        name = options.out / f"hydra_agreement_{options.study}"
+        shown = {name: str(value) for name, value in vars(options).items()}
+        name.with_suffix(".json").write_text(json.dumps({"options": shown, "rows": rows}, indent=1) + "\n")
+        write_figure(name.with_suffix(".png"), panels(options.study, rows))
+
+    if options.study == "epochs":
+        epochs_study(data, test, options.epochs, options.ends, options.random, save)
+    else:
+        evaluation = (test[0][: options.evaluated], test[1][: options.evaluated])
+        factors_study(data, evaluation, options.subsets, options.seeds, save)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

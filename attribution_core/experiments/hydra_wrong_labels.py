@@ -1,0 +1,138 @@
+"""HYDRA, tables 3 and 4: cleaning a dataset most of whose labels are wrong, and finding them without supervision.
+
+    python -m attribution_core.experiments.hydra_wrong_labels 3 --data-root DIR --data mnist
+    python -m attribution_core.experiments.hydra_wrong_labels 4 --data-root DIR --data mnist
+
+LeNet-5, batches of 64, rate 0.01, momentum 0.9, decay 2e-5, as in the paper, on ``--examples`` training images.
+
+Table 3: 80% of the labels are changed to another class at random. Each training example's contribution to the mean loss
+on 1,000 validation images (whose labels are right) is computed after 20 epochs; the least useful 80% are removed
+and the network is trained anew on the rest for 20 epochs. Printed is its accuracy on the untouched test images, for
+contributions without and with the Hessian, of one training and averaged over ``--seeds``. Beside them stand no
+filtering, a random fifth, the rightly labelled fifth (the best that could be done), and training on the 1,000
+validation images alone: who has those could do this too. ``right`` is the share of right labels in what was kept. The
+paper, on 50,000 images: MNIST 72.93% without filtering and 98.31% with; Fashion-MNIST 78.52% and 86.72%.
+
+Table 4: half of the labels are changed, training takes 50 epochs. The signs of a training example's contributions to
+the 1,000 validation images are clustered in two within each label; printed is the Jaccard index of the clusters with
+the right and the wrong labels, averaged over labels, from Hessian-free contributions (paper: MNIST 97.13% and 97.16%,
+Fashion-MNIST 78.06% and 77.73%).
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.experiments.data import Side, images_and_labels, with_wrong_labels
+from attribution_core.methods.contribution_uses import jaccard_index, label_noise_clusters, least_useful
+from attribution_core.methods.hydra import hydra
+from attribution_core.methods.hydra_seeds import hydra_over_seeds
+from attribution_core.models import build_model
+from attribution_core.training import Recipe, outputs_of, train
+
+RECIPE = Recipe(learning_rate=0.01, momentum=0.9, weight_decay=2e-5, batch_size=64, epochs=20, schedule="constant")
+WRONG, CLUSTERED_WRONG, CLUSTERED_EPOCHS = 0.8, 0.5, 50
+
+
+def lenet(seed: int) -> nn.Module:
+    """LeNet-5 for images of 28 pixels."""
+    return build_model("lenet5", 10, (1, 28, 28), seed=seed)
+
+
+def accuracy(data: Side, test: Side, recipe: Recipe, seed: int) -> float:
+    """On the test images, after training on the data."""
+    model = lenet(seed)
+    train(model, data, recipe.model_copy(update={"seed": seed}))
+    return float((outputs_of(model, test[0]).argmax(dim=1) == test[1]).double().mean())
+
+
+def cleaning(data: Side, validation: Side, test: Side, wrong: Tensor, seeds: int, recipe: Recipe) -> list[dict]:
+    """Table 3: a row for each way to choose what is kept; accuracies are means over the seeds."""
+    n, kept = len(wrong), round((1 - WRONG) * len(wrong))
+    generator = torch.Generator().manual_seed(1)
+    chosen: dict[str, Tensor | None] = {
+        "no filtering": torch.arange(n),
+        "a random fifth": torch.randperm(n, generator=generator)[:kept],
+        "the rightly labelled": (~wrong).nonzero()[:, 0],
+        "the validation images alone": None,
+    }
+    for hessian, name in ((False, "Hessian-free"), (True, "exact")):
+        trajectory = train(lenet(0), data, recipe)
+        one = hydra(trajectory, validation, hessian, "mean", progress=_progress).effect
+        many = hydra_over_seeds(lenet, data, recipe, validation, seeds, hessian, "mean", progress=_progress).effect
+        for scores, of in ((one, "one training"), (many, f"{seeds} trainings")):
+            gone = torch.zeros(n, dtype=torch.bool)
+            gone[least_useful(scores, WRONG)] = True
+            chosen[f"HYDRA, {name}, {of}"] = (~gone).nonzero()[:, 0]
+    rows = []
+    for name, members in chosen.items():
+        side = validation if members is None else (data[0][members], data[1][members])
+        accuracies = torch.tensor([accuracy(side, test, recipe, seed) for seed in range(seeds)], dtype=torch.float64)
+        right = 1.0 if members is None else float((~wrong[members]).double().mean())
+        rows.append(
+            {
+                "kept": name,
+                "test_accuracy": round(float(accuracies.mean()), 4),
+                "spread": round(float(accuracies.std()), 4),
+                "right": round(right, 4),
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def clustering(data: Side, validation: Side, wrong: Tensor, recipe: Recipe) -> dict:
+    """Table 4: the mean Jaccard indices over labels, for both kinds of contribution that give every pair."""
+    trajectory = train(lenet(0), data, recipe, progress=_progress)
+    effects = hydra(trajectory, validation, progress=_progress).effect
+    suspect = label_noise_clusters(effects, data[1]).suspect
+    right, random = [], []
+    for label in range(10):
+        members = data[1] == label
+        right.append(jaccard_index(~suspect[members], ~wrong[members]))
+        random.append(jaccard_index(suspect[members], wrong[members]))
+    return {
+        "correct_labels": round(sum(right) / 10, 4),
+        "random_labels": round(sum(random) / 10, 4),
+        "by_label": [round(value, 3) for value in random],
+        "final_loss": round(trajectory.epoch_losses[-1], 4),
+    }
+
+
+def _progress(done: int, total: int, what: str) -> None:
+    if done % max(1, total // 4) == 0:
+        print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Print the table, one JSON line each row."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("table", type=int, choices=[3, 4])
+    parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and fashion-mnist/")
+    parser.add_argument("--data", choices=["mnist", "fashion-mnist"], default="mnist")
+    parser.add_argument("--examples", type=int, default=10_000, help="training images")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings averaged, and retrainings of each row")
+    parser.add_argument("--epochs", type=int, help="by default 20 for table 3 and 50 for table 4")
+    options = parser.parse_args()
+    clean, validation, test = images_and_labels(options.data_root / options.data, options.examples, 1000)
+    share = WRONG if options.table == 3 else CLUSTERED_WRONG
+    labels, wrong = with_wrong_labels(clean[1], share, 10, seed=0)
+    data = (clean[0], labels)
+    epochs = options.epochs or (RECIPE.epochs if options.table == 3 else CLUSTERED_EPOCHS)
+    recipe = RECIPE.model_copy(update={"epochs": epochs})
+    print(
+        json.dumps({"experiment": "hydra_wrong_labels", "table": options.table, "data": options.data, "wrong": share})
+    )
+    if options.table == 3:
+        cleaning(data, validation, test, wrong, options.seeds, recipe)
+    else:
+        print(json.dumps(clustering(data, validation, wrong, recipe)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Training again on parts of the data, as the experiments need it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.experiments.data import Side
+from attribution_core.progress import Progress
+from attribution_core.training import Recipe, loss_values, outputs_of, train
+
+
+def random_halves(examples: int, count: int, seed: int = 0) -> Tensor:
+    """Which examples are kept in each of ``count`` random halves, bool ``[count, examples]``."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = torch.zeros(count, examples, dtype=torch.bool)
+    for row in kept:
+        row[torch.randperm(examples, generator=generator)[: examples // 2]] = True
+    return kept
+
+
+def losses_after(
+    build: Callable[[int], nn.Module],
+    data: Side,
+    evaluation: Side,
+    recipe: Recipe,
+    removed: Tensor,
+    seeds: int,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Loss on each evaluation example after training without some examples, ``[seeds, subsets, m]``.
+
+    Args:
+        build: A model with fresh weights from a seed.
+        data: Training examples.
+        evaluation: Evaluation examples.
+        recipe: Of each training; its seed is replaced.
+        removed: Bool ``[subsets, n]``.
+        seeds: How many trainings for each subset, from other weights and in another order.
+        progress: Called with (done, total, what).
+    """
+    losses = torch.zeros(seeds, len(removed), len(evaluation[0]))
+    done = 0
+    for seed in range(seeds):
+        for subset, gone in enumerate(removed):
+            model = build(seed)
+            train(model, (data[0][~gone], data[1][~gone]), recipe.model_copy(update={"seed": seed}))
+            losses[seed, subset] = loss_values(outputs_of(model, evaluation[0]), evaluation[1], recipe.loss)
+            done += 1
+            if progress:
+                progress(done, losses.shape[0] * losses.shape[1], "retraining")
+    return losses

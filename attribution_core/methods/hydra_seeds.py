@@ -1,0 +1,86 @@
+"""HYDRA averaged over trainings: what an example contributes, whatever the initial weights and the batch order.
+
+Contributions along one trajectory are noisy: where training ends depends on its seed, and so does what an example did
+on the way. Averages over seeds come closer to what retraining shows (see the experiment ``hydra_agreement``).
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.errors import InputError
+from attribution_core.methods.hydra import Contributions, Objective, hydra
+from attribution_core.progress import Progress
+from attribution_core.training import Recipe, train
+from attribution_core.training.trainer import Data
+
+
+def hydra_over_seeds(
+    build: Callable[[int], nn.Module],
+    data: Data,
+    recipe: Recipe,
+    evaluation: Data,
+    seeds: int = 5,
+    hessian: bool = False,
+    objective: Objective = "each",
+    energy: float = 0.98,
+    rank: int | None = None,
+    progress: Progress | None = None,
+) -> Contributions:
+    """Trains from several seeds and averages the contributions of each training.
+
+    Args:
+        build: A model with fresh weights from a seed, ``lambda seed: ac.build_model(..., seed=seed)``.
+        data: Training examples.
+        recipe: Of each training; its seed is the first, and counts up.
+        evaluation: Evaluation examples.
+        seeds: How many trainings, two or more.
+        hessian: As in :func:`hydra`.
+        objective: As in :func:`hydra`.
+        energy: As in :func:`hydra`.
+        rank: As in :func:`hydra`.
+        progress: Called with (done, total, what); what names the training.
+
+    Returns:
+        The mean effect (and its parts by epoch), and in ``spread`` the standard deviation over trainings, of the shape
+        of the effect: a mean's own error is ``spread / sqrt(seeds)``. ``kept_energy`` is the least of all.
+
+    Raises:
+        InputError: As :func:`hydra`, or fewer than two seeds.
+    """
+    if seeds < 2:
+        raise InputError(f"An average over seeds needs two or more, not {seeds}.")
+    total: Contributions | None = None
+    squares = torch.zeros(0)
+    for number in range(seeds):
+        seed = recipe.seed + number
+        said = _named(progress, f"training {number + 1} of {seeds}")
+        trajectory = train(build(seed), data, recipe.model_copy(update={"seed": seed}), progress=said)
+        one = hydra(trajectory, evaluation, hessian, objective, energy, rank, said)
+        if total is None:
+            total, squares = one, torch.zeros_like(one.effect)
+            continue
+        # Welford's update: two matrices are held, whatever the number of seeds.
+        mean = total.effect + (one.effect - total.effect) / (number + 1)
+        squares += (one.effect - total.effect) * (one.effect - mean)
+        total = Contributions(mean, _mean_of(total.by_epoch, one.by_epoch, number), _least(total, one))
+    if total is None:
+        raise InputError("No training was done.")
+    return replace(total, spread=(squares / (seeds - 1)).sqrt())
+
+
+def _mean_of(mean: Tensor | None, new: Tensor | None, number: int) -> Tensor | None:
+    return None if mean is None or new is None else mean + (new - mean) / (number + 1)
+
+
+def _least(one: Contributions, other: Contributions) -> float | None:
+    kept = [each.kept_energy for each in (one, other) if each.kept_energy is not None]
+    return min(kept, default=None)
+
+
+def _named(progress: Progress | None, name: str) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, total, what: progress(done, total, f"{name}: {what}")
