@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attribution_core.datasets import open_dataset
     from attribution_core.errors import InputError
+    from attribution_core.methods.contribution_uses import class_contributions, label_noise_clusters
     from attribution_core.methods.gradient_descent import GradientDescent
     from attribution_core.methods.hydra import hydra
+    from attribution_core.methods.hydra_one_pass import HydraAccumulator
+    from attribution_core.methods.hydra_seeds import hydra_over_seeds
     from attribution_core.methods.linearize import linearize
     from attribution_core.methods.linearized import LinearizedModel
     from attribution_core.methods.ntk_influence import ihvp_effects_in_kernel_regime, relu_ntk, sample_complexity
@@ -24,15 +27,19 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "GradientDescent": "methods.gradient_descent",
+    "HydraAccumulator": "methods.hydra_one_pass",
     "InputError": "errors",
     "LinearizedModel": "methods.linearized",
     "Recipe": "training",
     "Run": "runs",
     "ScoreConfig": "score",
     "build_model": "models",
+    "class_contributions": "methods.contribution_uses",
     "functional_sample_information": "methods.unique_information",
     "hydra": "methods.hydra",
+    "hydra_over_seeds": "methods.hydra_seeds",
     "ihvp_effects_in_kernel_regime": "methods.ntk_influence",
+    "label_noise_clusters": "methods.contribution_uses",
     "linearize": "methods.linearize",
     "open_dataset": "datasets",
     "relu_ntk": "methods.ntk_influence",
@@ -44,15 +51,19 @@ _HOMES = {
 
 __all__ = [
     "GradientDescent",
+    "HydraAccumulator",
     "InputError",
     "LinearizedModel",
     "Recipe",
     "Run",
     "ScoreConfig",
     "build_model",
+    "class_contributions",
     "functional_sample_information",
     "hydra",
+    "hydra_over_seeds",
     "ihvp_effects_in_kernel_regime",
+    "label_noise_clusters",
     "linearize",
     "open_dataset",
     "relu_ntk",

@@ -49,6 +49,18 @@ class Side:
         return self.rows.shape[1]
 
     @property
+    def mean_row(self) -> Tensor:
+        """The mean of gradients kept whole, ``[numel]``."""
+        if self.rows is None:
+            raise TypeError("These gradients are kept as factors.")
+        return self.rows.mean(dim=0)
+
+    @property
+    def num_examples(self) -> int:
+        """``b``."""
+        return len(self.rows) if self.rows is not None else self.factors.num_examples if self.factors is not None else 0
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self.rows.nbytes if self.rows is not None else self.factors.nbytes if self.factors is not None else 0

@@ -88,11 +88,11 @@ def label_noise_clusters(effects: Tensor, labels: Tensor, seed: int = 0) -> Labe
         members = (labels == label).nonzero()[:, 0]
         if len(members) < 2:
             continue
-        signs = effects[members].sign().numpy()
-        assigned = torch.from_numpy(KMeans(2, n_init=10, random_state=seed).fit(signs).labels_).bool()
-        if assigned.all() or not assigned.any():
+        signs = effects[members].sign()
+        if bool((signs == signs[:1]).all()):  # nothing to tell apart
             separation[label] = 0.0
             continue
+        assigned = torch.from_numpy(KMeans(2, n_init=10, random_state=seed).fit(signs.numpy()).labels_).bool()
         difference = means[members][assigned].mean() - means[members][~assigned].mean()
         suspect[members] = assigned if difference < 0 else ~assigned
         separation[label] = difference.abs() / means[members].std().clamp(min=torch.finfo(torch.float64).tiny)

@@ -55,7 +55,8 @@ class Contributions:
     Attributes:
         effect: Loss after removing i minus before, in the recipe's loss: ``[n, m]`` for the objective ``"each"``,
             ``[n]`` for ``"mean"``, ``[n, classes]`` for ``"class"``.
-        by_epoch: The part of each epoch for ``"mean"``, ``[epochs, n]``, which sums to the effect; None otherwise.
+        by_epoch: The part of each epoch in the effect on the mean loss, ``[epochs, n]``, which sums to it; for
+            ``"mean"``, and for ``"each"`` without the Hessian; None otherwise.
         kept_energy: For ``"each"`` with the Hessian, the share of the evaluation gradients' squared norms that the
             basis holds, 1 when it holds all; None otherwise.
         spread: Of an average over seeds, the standard deviation of one training's effect; None otherwise.
@@ -106,7 +107,8 @@ def hydra(
     inputs = as_inputs(inputs, next(replay.model.parameters()))
     sides = inputs, targets.to(inputs.device)
     if objective == "each" and not hessian:
-        return Contributions(every_pair(replay, *sides, (-step_factors(trajectory)).tolist(), progress))
+        effect, by_epoch = every_pair(replay, *sides, (-step_factors(trajectory)).tolist(), progress)
+        return Contributions(effect, by_epoch=by_epoch)
     start, coefficients, kept = _objective_gradients(replay, *sides, objective, energy, rank)
     parts = weight_responses(replay, start, hessian, progress)
     total = -parts.sum(dim=0) * replay.weights  # [r, n]
@@ -212,7 +214,9 @@ def _along(replay: Replay, start: Vectors, progress: Progress | None) -> Tensor:
     for moment in replay.moments():
         weights = {name: value.detach() for name, value in replay.model.named_parameters()}
         slopes, _ = _slopes(replay, weights, start, moment.batch, curvature=False)
-        parts[_epoch(replay, moment.step)][:, moment.batch] += slopes * (float(kappas[moment.step]) / len(moment.batch))
+        parts[replay.epoch_of(moment.step)][:, moment.batch] += slopes * (
+            float(kappas[moment.step]) / len(moment.batch)
+        )
         if progress:
             progress(moment.step + 1, len(replay.steps), "replaying training")
     return parts
@@ -228,7 +232,7 @@ def _adjoint(replay: Replay, start: Vectors, progress: Progress | None) -> Tenso
         u = {name: delta[name] - rates[step] * gamma[name] for name in gamma}
         batch = replay.steps[step]
         slopes, curved = _slopes(replay, weights, u, batch, curvature=True)
-        parts[_epoch(replay, step)][:, batch] += slopes / len(batch)
+        parts[replay.epoch_of(step)][:, batch] += slopes / len(batch)
         for name in gamma:
             delta[name] = recipe.momentum * u[name]
             gamma[name] += recipe.weight_decay * u[name] + curved[name]
@@ -311,7 +315,3 @@ def _copied(model: nn.Module) -> Vectors:
 def _empty_parts(replay: Replay, start: Vectors) -> Tensor:
     first = next(iter(start.values()))
     return first.new_zeros(replay.trajectory.recipe.epochs, len(first), replay.trajectory.num_examples)
-
-
-def _epoch(replay: Replay, step: int) -> int:
-    return step * replay.trajectory.recipe.epochs // len(replay.steps)

@@ -42,7 +42,7 @@ class _Layer:
 
 def every_pair(
     replay: Replay, inputs: Tensor, targets: Tensor, weights: Sequence[float], progress: Progress | None
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """``sum_t weights_t s_i / B_t <grad l_j(w_T), grad l_i(w_{t-1})>`` over the steps with i in their batch.
 
     Args:
@@ -53,7 +53,8 @@ def every_pair(
         progress: Called with (done, total, what).
 
     Returns:
-        ``[n, m]``, in the model's precision.
+        These sums ``[n, m]``, in the model's precision, and the parts of each epoch in their mean over the evaluation
+        examples ``[epochs, n]``.
 
     Raises:
         InputError: Parameters that have no per-example gradient by factors.
@@ -61,7 +62,7 @@ def every_pair(
     final = replay.final_model()
     layers = _layers(replay, len(inputs))
     named = {name: final.get_submodule(name) for name in layers}
-    effects, start, beginning = [], 0, replay.snapshot()
+    effects, means, start, beginning = [], [], 0, replay.snapshot()
     while start < len(inputs):
         sides: list[list[Side]] = []
         held = 0
@@ -73,8 +74,10 @@ def every_pair(
             start += EVALUATION_BATCH
         block = {name: Side.join([batch[at] for batch in sides]) for at, name in enumerate(layers)}
         replay.restore(beginning)
-        effects.append(_pairs_of_block(replay, block, layers, weights, progress))
-    return torch.cat(effects, dim=1)
+        effect, mean = _pairs_of_block(replay, block, layers, weights, progress)
+        effects.append(effect)
+        means.append(mean * effect.shape[1] / len(inputs))
+    return torch.cat(effects, dim=1), torch.stack(means).sum(dim=0)
 
 
 def _pairs_of_block(
@@ -83,31 +86,32 @@ def _pairs_of_block(
     layers: dict[str, _Layer],
     weights: Sequence[float],
     progress: Progress | None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     # The factors are those of the batch's weighted mean, so 1 / B_t and s_i are in them.
     n, example = replay.trajectory.num_examples, next(replay.model.parameters())
     sums = {name: example.new_zeros(n, side.width) for name, side in block.items() if layers[name].adds_up}
-    effect: Tensor | None = None
+    middles = {name: block[name].mean_row for name in sums}
+    effect = example.new_zeros(n, next(iter(block.values())).num_examples)
+    by_epoch = example.new_zeros(replay.trajectory.recipe.epochs, n)
     for moment in replay.moments(layers={name: replay.model.get_submodule(name) for name in layers}):
-        met: list[Tensor] = []
+        met, mean = [], example.new_zeros(len(moment.batch))
         for factors in moment.factors:
             own = side_of(factors, layers[factors.name].kinds, layers[factors.name].adds_up)
             if own.rows is not None and factors.name in sums:
                 sums[factors.name].index_add_(0, moment.batch, own.rows, alpha=weights[moment.step])
+                mean += own.rows @ middles[factors.name]
             else:
                 met.append(inner_products(own, block[factors.name]))
         if met:
             total = torch.stack(met).sum(dim=0) if len(met) > 1 else met[0]
-            effect = example.new_zeros(n, total.shape[1]) if effect is None else effect
             effect.index_add_(0, moment.batch, total, alpha=weights[moment.step])
+            mean += total.mean(dim=1)
+        by_epoch[replay.epoch_of(moment.step), moment.batch] += weights[moment.step] * mean
         if progress:
             progress(moment.step + 1, len(replay.steps), "replaying training")
     for name, total in sums.items():
-        part = inner_products(Side(layers[name].kinds, total, None), block[name])
-        effect = part if effect is None else effect.add_(part)
-    if effect is None:
-        raise InputError("The model has no parameters, so no example has contributed.")
-    return effect
+        effect += inner_products(Side(layers[name].kinds, total, None), block[name])
+    return effect, by_epoch
 
 
 def _layers(replay: Replay, others: int) -> dict[str, _Layer]:

@@ -101,6 +101,10 @@ class Replay:
         if until is None:
             self._check_end()
 
+    def epoch_of(self, step: int) -> int:
+        """The epoch, from 0, that a step belongs to."""
+        return step * self.trajectory.recipe.epochs // len(self.steps)
+
     def final_model(self) -> nn.Module:
         """A copy of the model at the recorded end, in evaluation mode."""
         model = copy.deepcopy(self.trajectory.model).eval()

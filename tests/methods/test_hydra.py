@@ -77,12 +77,13 @@ def test_hessian_free_equals_algorithm_1(build, recipe):
     moved, model = algorithm_1(build, recipe, trajectory.rates)
     final = torch.stack([gradient(model, x, y, recipe.loss) for x, y in zip(inputs, labels, strict=True)])
     expected = -(moved @ final.T) / N
-    effect = hydra(trajectory, (inputs, labels)).effect
-    assert float((effect - expected).norm() / expected.norm()) < 1e-9
+    each = hydra(trajectory, (inputs, labels))
+    assert float((each.effect - expected).norm() / expected.norm()) < 1e-9
     mean = hydra(trajectory, (inputs, labels), objective="mean")
     assert float((mean.effect - expected.mean(dim=1)).norm() / expected.mean(dim=1).norm()) < 1e-9
     assert torch.allclose(mean.by_epoch.sum(dim=0), mean.effect)
     assert mean.by_epoch.shape == (3, N)
+    assert torch.allclose(each.by_epoch, mean.by_epoch, rtol=1e-9, atol=1e-15)
     classes = hydra(trajectory, (inputs, labels), objective="class").effect
     by_class = torch.stack([expected[:, labels == label].mean(dim=1) for label in range(3)], dim=1)
     assert float((classes - by_class).norm() / by_class.norm()) < 1e-9
@@ -135,14 +136,42 @@ def test_a_smaller_basis_says_what_it_keeps():
 def test_blocks_and_stretches_change_nothing(hessian, monkeypatch):
     train_side, evaluation = data()
     trajectory = train(cnn(), train_side, RECIPE)
-    whole = hydra(trajectory, evaluation, hessian=hessian, energy=1.0).effect
+    whole = hydra(trajectory, evaluation, hessian=hessian, energy=1.0)
     monkeypatch.setattr(module, "HELD_BYTES", 3000)
     monkeypatch.setattr(hydra_pairs, "HELD_BYTES", 3000)
     monkeypatch.setattr(hydra_pairs, "EVALUATION_BATCH", 2)
     seen = []
-    split = hydra(trajectory, evaluation, hessian=hessian, energy=1.0, progress=lambda *step: seen.append(step)).effect
-    assert torch.allclose(split, whole, rtol=1e-10, atol=1e-14)
+    split = hydra(trajectory, evaluation, hessian=hessian, energy=1.0, progress=lambda *step: seen.append(step))
+    assert torch.allclose(split.effect, whole.effect, rtol=1e-10, atol=1e-14)
+    if not hessian:
+        assert torch.allclose(split.by_epoch, whole.by_epoch, rtol=1e-10, atol=1e-14)
     assert seen[-1][0] == seen[-1][1]
+
+
+@pytest.mark.parametrize("by_adding", [True, False])
+def test_both_ways_of_a_layer_give_the_same(by_adding, monkeypatch):
+    """Adding gradients up first, and meeting the evaluation side at every step."""
+    train_side, evaluation = data()
+    monkeypatch.setattr(hydra_pairs, "_is_better_added_up", lambda *_: by_adding)
+    for build in MODELS.values():
+        trajectory = train(build(), train_side, RECIPE)
+        each = hydra(trajectory, evaluation)
+        mean = hydra(trajectory, evaluation, objective="mean")
+        assert torch.allclose(each.effect.mean(dim=1), mean.effect, rtol=1e-9, atol=1e-15)
+        assert torch.allclose(each.by_epoch, mean.by_epoch, rtol=1e-9, atol=1e-15)
+
+
+def test_a_training_cut_short_ends_at_its_checkpoint():
+    train_side, evaluation = data()
+    constant = RECIPES["plain"]
+    trajectory = train(mlp(), train_side, constant, record="checkpoints")
+    short = train(mlp(), train_side, constant.model_copy(update={"epochs": 2}))
+    for hessian in (False, True):
+        cut = hydra(trajectory.until(2), evaluation, hessian=hessian, objective="mean").effect
+        assert torch.equal(cut, hydra(short, evaluation, hessian=hessian, objective="mean").effect)
+    assert trajectory.until(3) is trajectory
+    with pytest.raises(InputError, match="no checkpoint after epoch 1"):
+        short.until(1)
 
 
 def test_sample_weights_count_and_removed_examples_have_no_effect():

@@ -1,0 +1,70 @@
+import math
+
+import pytest
+import torch
+
+from attribution_core.errors import InputError
+from attribution_core.methods.contribution_uses import (
+    class_contributions,
+    jaccard_index,
+    label_noise_clusters,
+    least_useful,
+    normalised,
+)
+
+
+def test_class_contributions_are_means_over_all_pairs():
+    generator = torch.Generator().manual_seed(0)
+    effects = torch.randn(30, 20, generator=generator, dtype=torch.float64)
+    mine, theirs = torch.randint(3, (30,), generator=generator), torch.randint(3, (20,), generator=generator)
+    matrix = class_contributions(effects, mine, theirs, 4)
+    for a in range(3):
+        for b in range(3):
+            pairs = [effects[k, j] for k in range(30) for j in range(20) if mine[k] == a and theirs[j] == b]
+            assert math.isclose(float(matrix[a, b]), float(sum(pairs)) / len(pairs), rel_tol=1e-12)
+    assert matrix[3].isnan().all()
+    assert matrix[:, 3].isnan().all()
+    by_class = torch.stack([effects[:, theirs == label].mean(dim=1) for label in range(3)], dim=1)
+    assert torch.allclose(class_contributions(by_class, mine, torch.arange(3), 3), matrix[:3, :3])
+
+
+def test_normalisation_divides_by_the_root_of_row_and_column_sums():
+    matrix = torch.tensor([[4.0, 1.0], [-2.0, 3.0]])
+    expected = torch.tensor(
+        [[4 / math.sqrt(5 * 2), 1 / math.sqrt(5 * 4)], [-2 / math.sqrt(1 * 2), 3 / math.sqrt(1 * 4)]]
+    )
+    assert torch.allclose(normalised(matrix), expected)
+    with_gap = torch.tensor([[4.0, torch.nan], [1.0, torch.nan]])
+    assert torch.allclose(normalised(with_gap)[:, 0], torch.tensor([4 / math.sqrt(4 * 5), 1 / math.sqrt(1 * 5)]))
+
+
+def test_the_least_useful_come_lowest_first():
+    values = torch.tensor([0.3, -0.2, 0.0, -0.5, 0.1])
+    assert least_useful(values, 0.4).tolist() == [3, 1]
+    assert least_useful(values, 0).tolist() == []
+    with pytest.raises(InputError, match="share"):
+        least_useful(values, 1.5)
+
+
+def test_clusters_find_examples_that_harm_what_others_help():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (120,), generator=generator)
+    wrong = torch.rand(120, generator=generator) < 0.3
+    pattern = torch.randn(3, 60, generator=generator).abs() * (torch.rand(3, 60, generator=generator) < 0.8)
+    effects = pattern[labels] * torch.where(wrong, -1.0, 1.0)[:, None] + 0.3 * torch.randn(120, 60, generator=generator)
+    found = label_noise_clusters(effects, labels)
+    assert jaccard_index(found.suspect, wrong) > 0.95
+    assert (found.separation > 1).all()
+
+
+def test_clusters_of_what_cannot_be_told_apart():
+    found = label_noise_clusters(torch.ones(5, 4), torch.tensor([0, 0, 0, 0, 2]))
+    assert not found.suspect.any()
+    assert float(found.separation[0]) == 0
+    assert found.separation[1:].isnan().all()
+
+
+def test_jaccard_index():
+    a, b = torch.tensor([True, True, False, False]), torch.tensor([False, True, True, False])
+    assert jaccard_index(a, b) == pytest.approx(1 / 3)
+    assert jaccard_index(~(a | True), ~(b | True)) == 1.0
