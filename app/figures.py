@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ _DASHES = ["solid", "dash", "dot", "dashdot"]
 _SYMBOLS = ["circle", "square", "diamond", "cross"]
 
 _BINS = 48
+_MOST_NAMES = 40  # a heatmap with more rows names none
 _HEAVY_TAIL = 10.0  # above this ratio of largest to median, a linear axis shows a few full bins and an empty plot
 
 
@@ -150,6 +152,55 @@ def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.F
     )
     if log_x:
         figure.update_xaxes(dtick=1, exponentformat="power")
+    return figure
+
+
+def heatmap(matrix: pd.DataFrame, row_title: str, column_title: str) -> go.Figure:
+    """A signed matrix on a diverging scale centred on zero.
+
+    Args:
+        matrix: Values, rows and columns named; NaN stays empty.
+        row_title: What the rows are.
+        column_title: What the columns are.
+
+    Returns:
+        The figure, square cells, the first row on top.
+    """
+    # Names come from the data, and Plotly takes text for HTML.
+    rows, columns = (
+        [html.escape(str(name), quote=False) for name in names] for names in (matrix.index, matrix.columns)
+    )
+    values = matrix.to_numpy(dtype="float64")
+    largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            zmin=-largest,
+            zmax=largest,
+            colorscale="RdBu",
+            customdata=np.array([[f"{row}, {column}" for column in columns] for row in rows], dtype=object),
+            hovertemplate="%{customdata}: %{z:.3g}<extra></extra>",
+            hoverongaps=False,
+            xgap=1,
+            ygap=1,
+            colorbar={"thickness": 12, "outlinewidth": 0},
+        )
+    )
+    named = len(rows) <= _MOST_NAMES and len(columns) <= _MOST_NAMES
+    axis = {"fixedrange": True, "showgrid": False, "zeroline": False}
+    figure.update_layout(
+        height=440,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        dragmode=False,
+        xaxis={
+            "title": column_title,
+            "tickvals": list(range(len(columns))) if named else [],
+            "ticktext": columns,
+            **axis,
+        },
+        yaxis={"title": row_title, "tickvals": list(range(len(rows))) if named else [], "ticktext": rows, **axis},
+    )
+    figure.update_yaxes(autorange="reversed")
     return figure
 
 

@@ -47,6 +47,15 @@ class Sketch(StrEnum):
     coordinates = "coordinates"
 
 
+class Contributions(StrEnum):
+    """How contributions to training are computed."""
+
+    auto = "auto"
+    free = "free"
+    exact = "exact"
+    off = "off"
+
+
 class Bars:
     """Shows every activity that reports (done, total, what) as a line with a bar; a context manager."""
 
@@ -107,6 +116,9 @@ def score(
     dimension: Annotated[int, typer.Option(min=1, help="How many: in all, or of each tensor.")] = 2000,
     steps: Annotated[float, typer.Option(min=0, help="Training time of the linearised model; inf for the end.")] = 1000,
     weight_decay: Annotated[float, typer.Option(min=0, help="Of the linearised model, in mean squared norms.")] = 0.0,
+    contributions: Annotated[
+        Contributions, typer.Option(help="Over training (HYDRA): free of the Hessian, exact, off, or free if possible.")
+    ] = Contributions.auto,
     max_train: Annotated[int | None, typer.Option(min=2, help="Score a stratified subset of this size.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -120,7 +132,7 @@ def score(
         ScoreConfig(
             data=data, out=out_, model=model, hidden=tuple(hidden or ()), image_size=image_size, recipe=recipe,
             parameters=parameters, sketch=sketch.value, dimension=dimension, steps=steps, weight_decay=weight_decay,
-            seed=seed, max_train=max_train, device=device,
+            contributions=contributions.value, seed=seed, max_train=max_train, device=device,
         )
     )  # fmt: skip
     out.print(f"Look at it:  samplescope open {escape(str(run.path))}", soft_wrap=True)
@@ -232,6 +244,9 @@ def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa:
         soft_wrap=True,
         highlight=False,
     )
+    left_out = run.manifest.details.get("contribution", {}).get("left_out")
+    if left_out:
+        out.print(f"Without contributions to training: {escape(left_out)}", soft_wrap=True, highlight=False)
     return run
 
 

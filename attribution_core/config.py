@@ -28,6 +28,9 @@ class ScoreConfig(BaseModel):
         steps: Training time of the linearised model: gradient flow for the time of so many steps at the largest
             monotone learning rate, ``1 / lambda_max`` of the kernel; infinite for the end.
         weight_decay: Of the linearised model, beside the sum of losses, as a multiple of the mean squared feature norm.
+        contributions: What each example contributed over training (HYDRA): ``"free"`` of the Hessian, as in the paper,
+            for every pair; ``"exact"``, with it, for the mean (about four times the training more); ``"auto"`` is
+            ``"free"`` where the model allows it; or ``"off"``.
         seed: Of the splits, the initial weights, the batch order and the sketch.
         validation_fraction: Share set aside for validation where the data has none.
         test_fraction: The same for test.
@@ -48,6 +51,7 @@ class ScoreConfig(BaseModel):
     dimension: int = Field(DIMENSION, ge=1)
     steps: float = Field(1000, ge=0)
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    contributions: Literal["auto", "free", "exact", "off"] = "auto"
     seed: int = Field(0, ge=0)
     validation_fraction: float = Field(0.15, gt=0, lt=1)
     test_fraction: float = Field(0.15, gt=0, lt=1)

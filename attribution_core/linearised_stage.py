@@ -86,7 +86,8 @@ def write_linearised_scores(
     }
     if linear.features.shape[1] == 1:
         _write_curves(writer, linear.evaluated_on(CURVE_EXAMPLES), schedule, influence, changed, progress)
-    writer.update(measures=list(scores), details={**writer.manifest.details, "fsi": details})
+    measures = dict.fromkeys([*writer.manifest.measures, *scores])
+    writer.update(measures=list(measures), details={**writer.manifest.details, "fsi": details})
 
 
 def _write_effects(

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
+from attribution_core.contribution_stage import STEPS_FILE, why_left_out, write_contributions
 from attribution_core.datasets import Dataset, Splits, as_tensors, common_size, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
@@ -60,12 +61,13 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
     shape = (len(splits.train.mode), *size)
     build = _builder(config, name, len(splits.train.class_names), shape, device)
     _check_parameters(build(), torch.zeros(1, *shape), config.parameters)  # before a folder is made
+    why_left_out(config, build(), torch.zeros(2, *shape, device=device))
     with RunWriter.start(config.folder, plain, fingerprint(plain), title=f"{splits.name}, {name}") as writer:
         _check_same_data(writer, data_print)
         if not writer.is_done("dataset", data_print):
             with writer.stage("dataset", data_print):
                 _write_dataset(writer, splits, data_print, progress)
-        if all(writer.is_done(stage, data_print) for stage in ("training", "linearised")):
+        if all(writer.is_done(stage, data_print) for stage in ("training", "linearised", "contributions")):
             return Run.open(config.folder)
         statistics = pixel_statistics(splits.train, size=size, progress=progress)
         sides = {
@@ -78,6 +80,9 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         if not writer.is_done("linearised", data_print):
             with writer.stage("linearised", data_print):
                 write_linearised_scores(writer, config, build(), sides, _changed_labels(splits.train), progress)
+        if not writer.is_done("contributions", data_print):
+            with writer.stage("contributions", data_print):
+                write_contributions(writer, config, build(), sides, splits.train.class_names, progress)
     return Run.open(config.folder)
 
 
@@ -129,6 +134,8 @@ def _train(
     for moment in ("initial", "final"):
         with writer.path_for(f"model/{moment}.safetensors") as path:
             save_file(getattr(trajectory, moment), path)
+    with writer.path_for(STEPS_FILE) as path:
+        save_file({"rates": torch.tensor(trajectory.rates, dtype=torch.float64)}, path)
     class_names = splits.train.class_names
     tables = {
         split: pd.concat([_table(part), _predictions(model, sides[split], class_names)], axis=1)

@@ -83,7 +83,10 @@ def make_run(
                     {"series": ["error rate"] * 9, "x": 2.0 ** np.arange(-4, 5), "y": 1 / np.arange(2, 11)}
                 )
                 writer.write_curve("ihvp_error", points)
-                writer.update(measures=["fsi"], details={"fsi": {"route": "exact kernel", "learning_rate": 0.0123456}})
+                writer.add_column("examples", "contribution", rng.normal(0, 1e-4, n))
+                writer.write_class_effects("hydra", _class_effects(splits.train.class_names))
+                facts = {"route": "exact kernel", "learning_rate": 0.0123456}
+                writer.update(measures=["fsi", "contribution"], details={"fsi": facts})
     return path
 
 
@@ -128,6 +131,14 @@ def _scores(examples: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
     """Heavy-tailed, and larger where the label was changed."""
     changed = (examples["label_name"] != examples["original_label"]).to_numpy()
     return np.exp(rng.normal(-6, 1.5, len(examples)) + 4 * changed)
+
+
+def _class_effects(names: list[str]) -> pd.DataFrame:
+    """Each class helps itself and harms the next."""
+    k = len(names)
+    matrix = np.eye(k) - 0.5 * np.roll(np.eye(k), 1, axis=1)
+    pairs = {"train_class": np.repeat(names, k), "evaluation_class": np.tile(names, k)}
+    return pd.DataFrame({**pairs, "effect": 1e-3 * matrix.ravel(), "normalised": 2 * matrix.ravel()})
 
 
 def _images(split: Dataset) -> list[Image.Image]:

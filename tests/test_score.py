@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import signal
@@ -10,11 +11,12 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 import attribution_core as ac
 from attribution_core import linearised_stage
+from attribution_core.datasets import as_tensors, pixel_statistics
 from attribution_core.errors import InputError
 from attribution_core.runs import CURVES, Run
 from attribution_core.score import ScoreConfig, score
@@ -39,7 +41,7 @@ def test_fsi_finds_the_planted_labels_of_the_demo(demo_run):
 def test_the_demo_run_is_whole(demo_run):
     examples, held_out, manifest = demo_run.examples, demo_run.evaluation, demo_run.manifest
     assert demo_run.status == "complete"
-    assert manifest.measures == ["fsi", "si"]
+    assert manifest.measures == ["fsi", "si", "contribution"]
     assert (len(examples), len(held_out)) == (2000, 2000)
     assert held_out["split"].value_counts().to_dict() == {"validation": 1000, "test": 1000}
     assert examples[["fsi", "si"]].gt(0).all(axis=None)
@@ -62,6 +64,82 @@ def test_effects_and_evolution_agree_with_the_scores(demo_run):
     now = int(np.flatnonzero(np.isclose(times, demo_run.manifest.config["steps"]))[0])
     assert evolution.shape == (len(times), 2000)
     assert np.allclose(evolution[now], demo_run.examples["fsi"], rtol=1e-5)
+
+
+def test_contributions_agree_with_the_effects_of_pairs_classes_and_epochs(demo_run):
+    effects, contribution = demo_run.effects("hydra")[:], demo_run.examples["contribution"].to_numpy()
+    assert effects.shape == (2000, 1000)
+    assert np.allclose(effects.mean(axis=1), contribution, rtol=1e-3, atol=1e-7)
+    epochs, parts = demo_run.evolution("contribution")
+    assert epochs.tolist() == list(range(1, demo_run.manifest.config["recipe"]["epochs"] + 1))
+    assert np.allclose(parts[:].sum(axis=0), contribution, rtol=1e-3, atol=1e-7)
+    classes = demo_run.class_effects
+    assert set(classes["method"]) == {"hydra"}
+    matrix = classes.pivot_table(index="train_class", columns="evaluation_class", values="effect")
+    mine, theirs = (frame["label_name"].to_numpy() for frame in (demo_run.examples, demo_run.evaluation.head(1000)))
+    assert np.isclose(matrix.loc["Coat", "Shirt"], effects[mine == "Coat"][:, theirs == "Shirt"].mean(), rtol=1e-4)
+    # HYDRA, figure 2: examples of a class help their own most.
+    assert (matrix.idxmax(axis=1) == matrix.index).sum() >= 9
+    # A wrong label is worth less than a right one.
+    changed = (demo_run.examples["original_label"] != demo_run.examples["label_name"]).to_numpy()
+    area = roc_auc_score(changed, -contribution)
+    print(f"\nArea under the ROC curve of the contribution for 'label was changed': {area:.4f}")
+    assert area > 0.65
+    table = demo_run.influential(count=5)
+    assert list(table.columns) == ["id", "label_name", "predicted_name", "confidence", "contribution"]
+    assert table["contribution"].abs().tolist() == sorted(np.abs(contribution), reverse=True)[:5]
+    with pytest.raises(InputError, match="has no nothing"):
+        demo_run.influential("nothing")
+
+
+def test_contributions_of_a_run_are_those_of_its_training(tmp_path):
+    run = score(quick(tmp_path, contributions="exact"))
+    train_side, evaluation = (
+        as_tensors(part, size=None, statistics=statistics)
+        for splits in [ac.open_dataset("digits")]
+        for statistics in [pixel_statistics(splits.train, size=None)]
+        for part in (splits.train, splits.validation)
+    )
+    trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,)), train_side, QUICK)
+    exact = ac.hydra(trajectory, evaluation, hessian=True, objective="mean")
+    assert np.allclose(run.examples["contribution"], exact.effect, rtol=1e-4, atol=1e-9)
+    assert np.allclose(run.evolution("contribution")[1][:], exact.by_epoch, rtol=1e-4, atol=1e-9)
+    assert np.allclose(run.effects("hydra")[:], ac.hydra(trajectory, evaluation).effect, rtol=1e-4, atol=1e-9)
+    assert "exact" in run.manifest.details["contribution"]["route"]
+
+
+def test_where_training_cannot_be_followed_the_run_says_why(tmp_path):
+    untrained = score(quick(tmp_path, out=tmp_path / "untrained", recipe=Recipe(epochs=0)))
+    assert untrained.manifest.details["contribution"] == {"left_out": "the model was not trained"}
+    assert untrained.status == "complete"
+    off = score(quick(tmp_path, out=tmp_path / "off", contributions="off"))
+    assert "turned off" in off.manifest.details["contribution"]["left_out"]
+    assert "contribution" not in off.examples.columns
+    assert off.class_effects.empty
+    with pytest.raises(InputError, match=r"'bn1' \(BatchNorm2d\)"):
+        score(quick(tmp_path, model="resnet18", hidden=(), contributions="free"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_that_cannot_be_repeated_is_told(tmp_path):
+    def cut_off(name, contributions):
+        """A run whose last stage is still to do, and whose recorded end another machine would not meet."""
+        config = quick(tmp_path, out=tmp_path / name, contributions=contributions)
+        score(config)
+        file = tmp_path / name / "model" / "final.safetensors"
+        weights = load_file(file)
+        next(iter(weights.values())).add_(1e-3)
+        save_file(weights, file)
+        manifest = tmp_path / name / "run.json"
+        plain = json.loads(manifest.read_text())
+        plain["stages"]["contributions"]["status"] = "running"
+        manifest.write_text(json.dumps(plain))
+        return config
+
+    run = score(cut_off("auto", "auto"))
+    assert "did not end at the recorded weights" in run.manifest.details["contribution"]["left_out"]
+    with pytest.raises(InputError, match="did not end at the recorded weights"):
+        score(cut_off("free", "free"))
 
 
 def test_the_curves_are_those_of_the_registry_and_of_the_kernel_regime(demo_run):
@@ -158,7 +236,7 @@ def test_a_run_killed_at_any_moment_goes_on(tmp_path):
         f"score(ScoreConfig(data='digits', out={str(tmp_path / 'cut')!r}, hidden=(32,), recipe=Recipe(epochs=2)),"
         "lambda done, total, what: print(what, flush=True))"
     )
-    for word in ("thumbnails", "training", "leave-one-out"):
+    for word in ("thumbnails", "training", "leave-one-out", "replaying"):
         process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         for line in process.stdout:
             if word in line:

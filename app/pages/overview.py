@@ -14,6 +14,17 @@ _TILES = 24
 _MOST_COLOURS = 8  # Okabe-Ito has no more
 _CHANGED = "label changed"
 _WRONG = "prediction"
+_TABLE_NAMES = {
+    "id": "Example",
+    "label_name": "Label",
+    "predicted_name": "Prediction",
+    "confidence": "Confidence",
+    "contribution": "Contribution",
+}
+_TABLE_FORMATS = {
+    "Confidence": st.column_config.NumberColumn(format="percent"),
+    "Contribution": st.column_config.NumberColumn(format="%.2e", help="in nats"),
+}
 
 
 def main() -> None:
@@ -36,6 +47,7 @@ def main() -> None:
         _dataset_facts(run)
     with right:
         _meaning(run, score)
+    _contributions(run)
     _curves(run)
 
 
@@ -137,6 +149,9 @@ def _dataset_facts(run: Run) -> None:
     }
     if accuracies:
         st.markdown("Accuracy: " + " · ".join(f"{plain(name)} {value:.1%}" for name, value in accuracies.items()))
+    for name, facts in manifest.details.items():
+        if "left_out" in facts:
+            st.caption(f"Without {plain(MEASURES[name].title.lower())}: {plain(facts['left_out'])}")
     if manifest.dataset.unreadable:
         count = len(manifest.dataset.unreadable)
         with st.expander(f"{count:,} unreadable {'image was' if count == 1 else 'images were'} left out"):
@@ -152,6 +167,35 @@ def _meaning(run: Run, score: str) -> None:
     if details:
         shown = {name: format_score(value) if isinstance(value, float) else value for name, value in details.items()}
         st.caption(" · ".join(f"{plain(name.replace('_', ' '))}: {plain(value)}" for name, value in shown.items()))
+
+
+def _contributions(run: Run) -> None:
+    """What classes do to each other, and the examples that do most."""
+    effects = run.class_effects
+    if effects.empty:
+        return
+    with st.expander("Contributions to training: between classes, and of single examples"):
+        matrix, table = st.columns(2, gap="large")
+        with matrix:
+            st.markdown("**What a class contributes to a class**")
+            raw = st.toggle("In nats, not normalised", key="overview raw classes", persist_state="session")
+            wide = effects.pivot_table(
+                index="train_class", columns="evaluation_class", values="effect" if raw else "normalised", dropna=False
+            ).reindex(index=run.class_names, columns=run.class_names)
+            alt = "Mean contribution of the training examples of each class to the validation examples of each class"
+            figure = figures.heatmap(wide, "training examples of", "validation examples of")
+            st.plotly_chart(figure, key="class effects", config={"displayModeBar": False}, alt=alt)
+            scale = "" if raw else "Each mean is divided by the square root of its row sum times its column sum. "
+            st.caption(
+                f"Blue: they help; red: they compete, as classes that look alike do. {scale}*HYDRA, eq. 23, figure 2*"
+            )
+        with table:
+            if "contribution" in run.scores:
+                st.markdown("**The examples that do most**")
+                st.dataframe(
+                    run.influential().rename(columns=_TABLE_NAMES), hide_index=True, column_config=_TABLE_FORMATS
+                )
+                st.caption("Largest contributions to the mean validation loss, for better or worse. *HYDRA, table 2*")
 
 
 def _curves(run: Run) -> None:

@@ -17,6 +17,7 @@ class Panel:
         series: Values by name, each as long as ``x``; None leaves a gap.
         x: Numbers, or names.
         levels: Level lines by name, such as the paper's number.
+        log: Whether the axis of values is logarithmic.
     """
 
     title: str
@@ -24,6 +25,7 @@ class Panel:
     series: dict[str, Sequence[float | None]]
     x: Sequence[float] | Sequence[str]
     levels: dict[str, float] = field(default_factory=dict)
+    log: bool = False
 
 
 def write_figure(path: Path, panels: Sequence[Panel]) -> None:
@@ -52,6 +54,8 @@ def write_figure(path: Path, panels: Sequence[Panel]) -> None:
         if names:
             axes.set_yticks(list(positions), list(panel.x))
             axes.invert_yaxis()
+        if panel.log:
+            (axes.set_xscale if names else axes.set_yscale)("log")
         axes.set_xlabel(panel.label)
         axes.set_title(panel.title)
         axes.grid(alpha=0.3)

@@ -14,7 +14,7 @@ standard normal u is ``|x|^2``. It is a root mean square over examples, where th
 evaluation examples and for each of them, and sets beside both kinds of contribution their linear datamodelling score:
 the rank correlation of the summed effects of what is left out with the real losses after training on 30 random halves,
 averaged over two seeds. Contributions come from one training, of the first seed. ``ceiling`` is the correlation of the
-real losses of one seed with those of the other.
+real losses of one seed with those of the other. ``growth`` says how chaotic training is (``Contributions.growth``).
 
 Each writes ``hydra_agreement_STUDY.json`` and ``.png`` into ``--out``.
 """
@@ -87,17 +87,19 @@ def at_end(trajectory: Trajectory, test: Side, random: int) -> dict[str, Any]:
         name: torch.cat([value[None], torch.randn(random, *value.shape, generator=generator)])
         for name, value in directions.items()
     }
-    responses = {}
-    for hessian in (False, True):
-        responses[hessian] = weight_responses(
-            Replay(trajectory), stacked, hessian, _progress(f"hessian {hessian}")
-        ).sum(0)
+    free_parts, _ = weight_responses(Replay(trajectory), stacked, False, _progress("Hessian-free"))
+    exact_parts, growth = weight_responses(Replay(trajectory), stacked, True, _progress("exact"))
+    responses = {False: free_parts.sum(dim=0).double(), True: exact_parts.sum(dim=0).double()}
     free, exact = -responses[False][0], -responses[True][0]
     labels = trajectory.data[1]
     tracked = torch.cat(
         [members[: len(members) // 100] for members in ((labels == c).nonzero()[:, 0] for c in range(10))]
     )
-    line: dict[str, Any] = {"all": agreement(free, exact), "one_percent": agreement(free[tracked], exact[tracked])}
+    line: dict[str, Any] = {
+        "growth": growth,
+        "all": agreement(free, exact),
+        "one_percent": agreement(free[tracked], exact[tracked]),
+    }
     if random:
         n = trajectory.num_examples
         error, size = (responses[True] - responses[False])[1:] * n, responses[True][1:] * n
@@ -131,25 +133,28 @@ def with_factors(
         return build_model(num_outputs=10, input_shape=shape, seed=seed, **model)
 
     trajectory = train(build(0), data, recipe)
+    row: dict[str, Any] = {"final_loss": round(trajectory.epoch_losses[-1], 4)}
+    objectives: tuple[Literal["mean", "each"], ...] = ("mean", "each")
+    columns = {}
+    for objective in objectives:
+        free = hydra(trajectory, evaluation, objective=objective, progress=_progress("Hessian-free"))
+        exact = hydra(trajectory, evaluation, True, objective, energy=1.0, progress=_progress("exact"))
+        columns[objective] = {
+            kind: each.effect.reshape(len(each.effect), -1) for kind, each in (("free", free), ("exact", exact))
+        }
+        pairs = [agreement(a, b) for a, b in zip(*(each.T for each in columns[objective].values()), strict=True)]
+        row[objective] = {name: round(sum(pair[name] for pair in pairs) / len(pairs), 4) for name in pairs[0]}
+        row[objective]["growth"] = exact.growth
+    if subsets == 0:
+        return row
     removed = ~random_halves(len(data[0]), subsets)
     losses = losses_after(build, data, evaluation, recipe, removed, seeds, _progress("retraining"))  # [seeds, s, m]
-    row: dict[str, Any] = {"final_loss": round(trajectory.epoch_losses[-1], 4)}
-    sides: dict[Literal["mean", "each"], Tensor] = {"mean": losses.mean(dim=2, keepdim=True), "each": losses}
-    for objective, real in sides.items():
-        effects = {
-            kind: hydra(trajectory, evaluation, kind == "exact", objective, 1.0, progress=_progress(kind)).effect
-            for kind in ("free", "exact")
-        }
-        columns = {kind: effect.reshape(len(effect), -1) for kind, effect in effects.items()}
-        pairs = [agreement(free, exact) for free, exact in zip(columns["free"].T, columns["exact"].T, strict=True)]
-        row[objective] = {
-            **{name: round(sum(pair[name] for pair in pairs) / len(pairs), 4) for name in pairs[0]},
-            **{
-                f"lds_{kind}": round(float(linear_datamodelling_score(effect, removed, real.mean(dim=0)).mean()), 4)
-                for kind, effect in columns.items()
-            },
-            "ceiling": _between_seeds(real),
-        }
+    real = {"mean": losses.mean(dim=2, keepdim=True), "each": losses}
+    for objective in objectives:
+        for kind, effect in columns[objective].items():
+            scores = linear_datamodelling_score(effect, removed, real[objective].mean(dim=0))
+            row[objective][f"lds_{kind}"] = round(float(scores.mean()), 4)
+        row[objective]["ceiling"] = _between_seeds(real[objective])
     return row
 
 
@@ -191,7 +196,9 @@ def panels(study: str, rows: list[dict[str, Any]]) -> list[Panel]:
         ]
         if "hypergradient_error" in rows[0]:
             names = ("hypergradient_error", "hypergradient_size")
-            drawn.insert(0, Panel("Error of dw/dε (figure 3)", "epochs", {n: [r[n] for r in rows] for n in names}, x))
+            drawn.insert(
+                0, Panel("Error of dw/dε (figure 3)", "epochs", {n: [r[n] for r in rows] for n in names}, x, log=True)
+            )
         return drawn
     settings = [f"{row['model']}: {row['change']}" for row in rows]
     parts = ("mean", "each")
@@ -202,6 +209,13 @@ def panels(study: str, rows: list[dict[str, Any]]) -> list[Panel]:
             {part: [r[part]["spearman"] for r in rows] for part in parts},
             settings,
         ),
+        Panel(
+            "Growth of the exact derivative",
+            "times",
+            {part: [r[part]["growth"] for r in rows] for part in parts},
+            settings,
+            log=True,
+        ),
         *(
             Panel(
                 f"Datamodelling score, {part}",
@@ -210,6 +224,7 @@ def panels(study: str, rows: list[dict[str, Any]]) -> list[Panel]:
                 settings,
             )
             for part in parts
+            if "lds_free" in rows[0][part]
         ),
     ]
 
@@ -233,7 +248,7 @@ def main() -> int:
     parser.add_argument("--ends", type=int, nargs="+", default=[1, 2, 5, 10, 20, 50, 100, 150, 200])
     parser.add_argument("--random", type=int, default=3, help="directions to estimate figure 3 with; 0 leaves it out")
     parser.add_argument("--evaluated", type=int, default=16, help="evaluation examples of factors")
-    parser.add_argument("--subsets", type=int, default=30)
+    parser.add_argument("--subsets", type=int, default=30, help="random halves; 0 leaves retraining out")
     parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
     examples = options.examples or (10_000 if options.study == "epochs" else 1000)

@@ -22,6 +22,7 @@ final gradient, with scalars that follow from the rates alone. What is left is a
 pair by per-layer factors (:mod:`attribution_core.gradients.pairs`), for a mean by the forward-mode derivative.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -33,8 +34,8 @@ from torch.func import functional_call, grad, jvp, vmap
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.plan import as_inputs
-from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, every_pair
-from attribution_core.methods.replay import Replay, Snapshot
+from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, every_pair, factored_layers
+from attribution_core.methods.replay import Replay, Snapshot, refuse_chance, refuse_meeting_examples
 from attribution_core.progress import Progress
 from attribution_core.training import Trajectory, as_outputs, as_pair, loss_values
 from attribution_core.training.trainer import Data
@@ -59,12 +60,16 @@ class Contributions:
             ``"mean"``, and for ``"each"`` without the Hessian; None otherwise.
         kept_energy: For ``"each"`` with the Hessian, the share of the evaluation gradients' squared norms that the
             basis holds, 1 when it holds all; None otherwise.
+        growth: With the Hessian, how much more strongly than at the end of training the final loss answers to a change
+            of the weights at the worst moment before it. Near 1, the derivative may hold for whole removals; far above,
+            training is chaotic, and it holds for infinitesimal changes only. None otherwise.
         spread: Of an average over seeds, the standard deviation of one training's effect; None otherwise.
     """
 
     effect: Tensor
     by_epoch: Tensor | None = None
     kept_energy: float | None = None
+    growth: float | None = None
     spread: Tensor | None = None
 
 
@@ -110,14 +115,29 @@ def hydra(
         effect, by_epoch = every_pair(replay, *sides, (-step_factors(trajectory)).tolist(), progress)
         return Contributions(effect, by_epoch=by_epoch)
     start, coefficients, kept = _objective_gradients(replay, *sides, objective, energy, rank)
-    parts = weight_responses(replay, start, hessian, progress)
+    parts, growth = weight_responses(replay, start, hessian, progress)
     total = -parts.sum(dim=0) * replay.weights  # [r, n]
+    if not torch.isfinite(total).all():
+        raise InputError(
+            "The exact derivative of this training is not a finite number, since changes of its early weights grow "
+            "without bound (chaos): use hessian=False, or train with a smaller learning rate or for fewer epochs."
+        )
     if objective == "mean":
-        return Contributions(total[0], by_epoch=-parts[:, 0] * replay.weights)
-    return Contributions(total.T if coefficients is None else total.T @ coefficients.T, kept_energy=kept)
+        return Contributions(total[0], by_epoch=-parts[:, 0] * replay.weights, growth=growth)
+    effect = total.T if coefficients is None else total.T @ coefficients.T
+    return Contributions(effect, kept_energy=kept, growth=growth)
 
 
-def weight_responses(replay: Replay, directions: Vectors, hessian: bool, progress: Progress | None = None) -> Tensor:
+def refuse_for_hydra(model: nn.Module, inputs: Tensor) -> None:
+    """Raises InputError, with the layer's or parameter's name, where :func:`hydra` can't give every pair."""
+    refuse_meeting_examples(model)
+    refuse_chance(model)
+    factored_layers(model, inputs)
+
+
+def weight_responses(
+    replay: Replay, directions: Vectors, hessian: bool, progress: Progress | None = None
+) -> tuple[Tensor, float | None]:
     """How far each example's weight moves the final weights: ``<u, d w_T / d s_i>``, in the parts of each epoch.
 
     Args:
@@ -127,9 +147,12 @@ def weight_responses(replay: Replay, directions: Vectors, hessian: bool, progres
         progress: Called with (done, total, what).
 
     Returns:
-        ``[epochs, r, n]``, whose sum over epochs is the response.
+        ``[epochs, r, n]``, whose sum over epochs is the response; and the growth (see :class:`Contributions`).
     """
-    return (_adjoint if hessian else _along)(replay, directions, progress)
+    with warnings.catch_warnings():
+        # PyTorch's own, from where it loads its rules for derivatives; no one who reads it can do anything.
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+        return _adjoint(replay, directions, progress) if hessian else (_along(replay, directions, progress), None)
 
 
 def step_factors(trajectory: Trajectory) -> Tensor:
@@ -222,12 +245,13 @@ def _along(replay: Replay, start: Vectors, progress: Progress | None) -> Tensor:
     return parts
 
 
-def _adjoint(replay: Replay, start: Vectors, progress: Progress | None) -> Tensor:
-    """``d loss / d s_i`` exactly for each starting gradient, by epoch: ``[epochs, r, n]``."""
+def _adjoint(replay: Replay, start: Vectors, progress: Progress | None) -> tuple[Tensor, float]:
+    """``d loss / d s_i`` exactly for each starting gradient, by epoch ``[epochs, r, n]``, and the growth."""
     recipe, rates = replay.trajectory.recipe, replay.trajectory.rates
     parts = _empty_parts(replay, start)
     gamma = {name: value.clone() for name, value in start.items()}
     delta = {name: torch.zeros_like(value) for name, value in start.items()}
+    largest = first = _norms(start)
     for step, weights in _backwards(replay, progress):
         u = {name: delta[name] - rates[step] * gamma[name] for name in gamma}
         batch = replay.steps[step]
@@ -236,7 +260,13 @@ def _adjoint(replay: Replay, start: Vectors, progress: Progress | None) -> Tenso
         for name in gamma:
             delta[name] = recipe.momentum * u[name]
             gamma[name] += recipe.weight_decay * u[name] + curved[name]
-    return parts
+        largest = torch.maximum(largest, _norms(gamma).nan_to_num(nan=torch.inf))
+    return parts, float((largest / first.clamp(min=torch.finfo(first.dtype).tiny)).max())
+
+
+def _norms(vectors: Vectors) -> Tensor:
+    """Of each direction, ``[r]``."""
+    return torch.stack([torch.linalg.vector_norm(each.flatten(1), dim=1) for each in vectors.values()]).norm(dim=0)
 
 
 def _slopes(

@@ -25,13 +25,12 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from attribution_core.errors import InputError
 from attribution_core.gradients.kronecker import kronecker_plan
 from attribution_core.gradients.layers import LayerFactors
 from attribution_core.gradients.per_example import Watch, loss_factors
-from attribution_core.gradients.plan import ParameterPlan, as_inputs, plan_parameters
+from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.methods.hydra import Contributions
-from attribution_core.methods.hydra_pairs import EVALUATION_BATCH
+from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, factored_layers
 from attribution_core.methods.replay import refuse_meeting_examples
 from attribution_core.training import Recipe, as_pair, loss_values
 from attribution_core.training.trainer import Data
@@ -83,12 +82,7 @@ class HydraAccumulator:
         self, model: nn.Module, inputs: Tensor, recipe: Recipe, dimension: int = DIMENSION, seed: int = 0
     ) -> None:
         refuse_meeting_examples(model)
-        whole = plan_parameters(model, inputs)
-        if whole.rest:
-            raise InputError(
-                f"Parameter {whole.rest[0]!r} has no per-example gradient by factors (its layer is of another kind, or "
-                'used more than once): train first, then ask hydra for objective="mean", which works with any layer.'
-            )
+        whole = factored_layers(model, inputs)
         self.model = model
         self.recipe = recipe
         self.num_examples = len(inputs)

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.layers import Kind, LayerFactors, PositionFactors
 from attribution_core.gradients.ntk import gram_is_cheaper
 from attribution_core.gradients.pairs import Side, inner_products, side_of
 from attribution_core.gradients.per_example import loss_factors
-from attribution_core.gradients.plan import plan_parameters
+from attribution_core.gradients.plan import ParameterPlan, plan_parameters
 from attribution_core.methods.replay import Replay
 from attribution_core.progress import Progress
 from attribution_core.training import loss_values
@@ -116,12 +116,7 @@ def _pairs_of_block(
 
 def _layers(replay: Replay, others: int) -> dict[str, _Layer]:
     """The layers with parameters and how each is treated, from the factors of one training example."""
-    plan = plan_parameters(replay.model, replay.inputs)
-    if plan.rest:
-        raise InputError(
-            f"Parameter {plan.rest[0]!r} has no per-example gradient by factors (its layer is of another kind, or used "
-            'more than once): ask for objective="mean" or "class", which work with any layer.'
-        )
+    plan = factored_layers(replay.model, replay.inputs)
     kinds: dict[str, tuple[Kind, ...]] = {}
     for name in plan.layers:
         both: tuple[Kind, ...] = ("weight", "bias")
@@ -143,6 +138,21 @@ def _layers(replay: Replay, others: int) -> dict[str, _Layer]:
         bytes_left -= needed if adds_up else 0
         chosen[each.name] = _Layer(kinds[each.name], adds_up)
     return {name: chosen[name] for name in plan.layers}
+
+
+def factored_layers(model: nn.Module, inputs: Tensor) -> ParameterPlan:
+    """The plan of all parameters.
+
+    Raises:
+        InputError: A parameter, named, without per-example gradients by factors.
+    """
+    plan = plan_parameters(model, inputs)
+    if plan.rest:
+        raise InputError(
+            f"Parameter {plan.rest[0]!r} has no per-example gradient by factors (its layer is of another kind, or used "
+            'more than once): ask hydra for objective="mean" or "class", which work with any layer.'
+        )
+    return plan
 
 
 def _is_better_added_up(layer: LayerFactors, size: int, visits: int, others: int) -> bool:

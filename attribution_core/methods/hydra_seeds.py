@@ -45,7 +45,8 @@ def hydra_over_seeds(
 
     Returns:
         The mean effect (and its parts by epoch), and in ``spread`` the standard deviation over trainings, of the shape
-        of the effect: a mean's own error is ``spread / sqrt(seeds)``. ``kept_energy`` is the least of all.
+        of the effect: a mean's own error is ``spread / sqrt(seeds)``. ``kept_energy`` is the least of all,
+        ``growth`` the largest.
 
     Raises:
         InputError: As :func:`hydra`, or fewer than two seeds.
@@ -65,7 +66,12 @@ def hydra_over_seeds(
         # Welford's update: two matrices are held, whatever the number of seeds.
         mean = total.effect + (one.effect - total.effect) / (number + 1)
         squares += (one.effect - total.effect) * (one.effect - mean)
-        total = Contributions(mean, _mean_of(total.by_epoch, one.by_epoch, number), _least(total, one))
+        total = Contributions(
+            mean,
+            _mean_of(total.by_epoch, one.by_epoch, number),
+            _extreme(min, total.kept_energy, one.kept_energy),
+            _extreme(max, total.growth, one.growth),
+        )
     if total is None:
         raise InputError("No training was done.")
     return replace(total, spread=(squares / (seeds - 1)).sqrt())
@@ -75,9 +81,8 @@ def _mean_of(mean: Tensor | None, new: Tensor | None, number: int) -> Tensor | N
     return None if mean is None or new is None else mean + (new - mean) / (number + 1)
 
 
-def _least(one: Contributions, other: Contributions) -> float | None:
-    kept = [each.kept_energy for each in (one, other) if each.kept_energy is not None]
-    return min(kept, default=None)
+def _extreme(choose: Callable[..., float], one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else choose(one, other)
 
 
 def _named(progress: Progress | None, name: str) -> Progress | None:

@@ -61,7 +61,7 @@ class Replay:
 
     def __init__(self, trajectory: Trajectory) -> None:
         refuse_meeting_examples(trajectory.model)
-        _refuse_chance(trajectory.model)
+        refuse_chance(trajectory.model)
         self.trajectory = trajectory
         self.model = copy.deepcopy(trajectory.model).train()
         example = next(self.model.parameters())
@@ -142,7 +142,8 @@ def refuse_meeting_examples(model: nn.Module) -> None:
             )
 
 
-def _refuse_chance(model: nn.Module) -> None:
+def refuse_chance(model: nn.Module) -> None:
+    """Raises InputError, with the layer's name, where training draws at random, so that it can't be repeated."""
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             raise InputError(

@@ -44,6 +44,11 @@ _HARUTYUNYAN = (
     "eqs. 8 and 16"
 )
 
+_CHEN = (
+    "Chen et al. 2021, HyDRA: Hypergradient data relevance analysis for interpreting deep neural networks, AAAI 2021, "
+    "eq. 7 and algorithm 1"
+)
+
 _ALL = (
     Measure(
         name="fsi",
@@ -88,6 +93,36 @@ _ALL = (
             "Zhang and Zhang 2022, Rethinking influence functions of neural networks in the over-parameterized regime, "
             "AAAI 2022, eqs. 8 and 20"
         ),
+        suspicious=None,
+        signed=True,
+    ),
+    Measure(
+        name="contribution",
+        title="Contribution to training",
+        kind="contribution",
+        unit="nats",
+        definition=(
+            "How much higher the mean loss on the validation examples would be, to first order, had this example been "
+            "left out of the whole training, in the same order of batches. Negative: training would have gone better "
+            "without it. Without the Hessian (the default) it adds up how well each of the example's steps agreed with "
+            "what the validation examples need; with it, the derivative along this one training is exact."
+        ),
+        equation=r"C(i) = -s_i\,\frac{\mathrm{d}}{\mathrm{d} s_i}\,\frac{1}{m}\sum_j \ell_j(w_T)",
+        paper=_CHEN,
+        suspicious="low",
+        signed=True,
+    ),
+    Measure(
+        name="hydra",
+        title="Contribution to an example",
+        kind="effect",
+        unit="nats",
+        definition=(
+            "The loss on an evaluation example had a training example been left out of the whole training, minus the "
+            "loss with it, to first order and without the Hessian. Positive: the training example is helpful to it."
+        ),
+        equation=r"C(i, j) = -\frac{1}{N}\,\nabla \ell_j(w_T)^\top \tilde\nabla_{T,i}",
+        paper=_CHEN.replace("eq. 7", "eq. 8"),
         suspicious=None,
         signed=True,
     ),

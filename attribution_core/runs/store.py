@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from attribution_core.errors import InputError
 from attribution_core.progress import Progress
+from attribution_core.runs.class_effects import read_class_effects, write_class_effects
 from attribution_core.runs.curves import read_curves, write_curve
 from attribution_core.runs.decisions import DecisionLog
 from attribution_core.runs.files import (
@@ -173,6 +174,15 @@ class RunWriter:
         """
         write_curve(self.path, name, points)
 
+    def write_class_effects(self, method: str, rows: pd.DataFrame) -> None:
+        """Puts a method's effects of classes on classes into class_effects.parquet.
+
+        Args:
+            method: Whose they are.
+            rows: Columns train_class, evaluation_class, effect and normalised.
+        """
+        write_class_effects(self.path, method, rows)
+
     def path_for(self, name: str) -> AbstractContextManager[Path]:
         """A temporary path for another file of the run, such as ``model/weights.safetensors``, renamed at the end."""
         return written_atomically(self.path / name)
@@ -306,6 +316,30 @@ class Run:
     def curves(self) -> pd.DataFrame:
         """Columns curve, series, x, y: what :data:`attribution_core.runs.CURVES` describes; no rows where none are."""
         return read_curves(self.path)
+
+    @cached_property
+    def class_effects(self) -> pd.DataFrame:
+        """Columns method, train_class, evaluation_class, effect (mean over the pairs), normalised; no rows without any.
+
+        ``normalised`` is the effect over the square root of its row sum times its column sum (HYDRA, figure 2).
+        """
+        return read_class_effects(self.path)
+
+    def influential(self, score: str = "contribution", count: int = 10) -> pd.DataFrame:
+        """The examples that do most, for better or worse: columns id, label, prediction, confidence and the score.
+
+        Args:
+            score: A column of scores.
+            count: How many, by the size of the score.
+
+        Raises:
+            InputError: If the run has no such score.
+        """
+        if score not in self.scores:
+            raise InputError(f"The run {self.id} has no {score}: it has {', '.join(self.scores)}.")
+        order = self.examples[score].abs().sort_values(ascending=False, kind="stable").index[:count]
+        columns = ["id", "label_name", "predicted_name", "confidence", score]
+        return self.examples.loc[order, columns].reset_index(drop=True)
 
     def thumbnail(self, split: SplitName, row: int) -> tuple[bytes, str]:
         """The encoded thumbnail of a row of a table, and its media type.

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from samplescope_app.figures import as_categories, histogram, lines, score_bins
+from samplescope_app.figures import as_categories, heatmap, histogram, lines, score_bins
 
 RNG = np.random.default_rng(0)
 
@@ -55,3 +55,14 @@ def test_each_series_is_a_line_that_differs_by_more_than_colour():
     assert figure.layout.showlegend
     alone = lines(points[points["series"] == "a"], "steps", "share", log_x=False)
     assert not alone.layout.showlegend
+
+
+def test_a_heatmap_is_centred_on_zero_and_takes_names_as_text():
+    names = ["cat", "<b>dog</b>"]
+    figure = heatmap(pd.DataFrame([[1.0, -3.0], [np.nan, 0.5]], index=names, columns=names), "of", "to")
+    cells = figure.data[0]
+    assert (cells.zmin, cells.zmax) == (-3.0, 3.0)
+    assert figure.layout.xaxis.ticktext == ("cat", "&lt;b&gt;dog&lt;/b&gt;")
+    assert cells.customdata[1][0] == "&lt;b&gt;dog&lt;/b&gt;, cat"
+    many = [str(i) for i in range(60)]
+    assert heatmap(pd.DataFrame(np.zeros((60, 60)), index=many, columns=many), "of", "to").layout.xaxis.tickvals == ()

@@ -202,6 +202,33 @@ def test_models_of_the_zoo_work_in_float32_and_are_left_as_they_were():
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+def test_growth_tells_calm_training_from_chaos():
+    train_side, evaluation = data()
+    calm = train(mlp(), train_side, RECIPES["plain"].model_copy(update={"learning_rate": 1e-4}))
+    assert hydra(calm, evaluation, hessian=True, objective="mean").growth < 1.1
+    assert hydra(calm, evaluation, objective="mean").growth is None
+
+    def quadratic(rate, steps):  # half squared error in one weight: w moves by 1 - rate x^2 a step
+        x, y = torch.full((1, 1), 3.0, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+        model = nn.Linear(1, 1, bias=False).double()
+        recipe = Recipe(
+            loss="mse", learning_rate=rate, momentum=0.0, weight_decay=0.0, epochs=steps, schedule="constant"
+        )
+        return hydra(train(model, (x, y), recipe), (x, y + 1), hessian=True, objective="mean")
+
+    assert quadratic(0.3, 10).growth == pytest.approx((0.3 * 9 - 1) ** 10, rel=1e-9)
+    assert quadratic(0.1, 10).growth == 1.0
+
+
+def test_a_derivative_beyond_the_precision_is_refused():
+    x, y = torch.full((1, 1), 3.0), torch.zeros(1, 1)
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)  # it is at its optimum, and leaves it 26 times as far with every step
+    recipe = Recipe(loss="mse", learning_rate=3.0, momentum=0.0, weight_decay=0.0, epochs=40, schedule="constant")
+    with pytest.raises(InputError, match="not a finite number"):
+        hydra(train(model, (x, y), recipe), (x, y + 1), hessian=True, objective="mean")
+
+
 def test_what_cannot_be_replayed_is_refused_by_name():
     train_side, evaluation = data()
     normalised = nn.Sequential(nn.Linear(16, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).double()

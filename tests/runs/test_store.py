@@ -35,9 +35,11 @@ def test_what_was_written_is_read(tmp_path):
     run = Run.open(make_run(tmp_path / "digits", n=60))
     assert run.id == "digits"
     assert run.status == "complete"
-    assert run.scores == ["fsi", "loss", "margin", "confidence"]
+    assert run.scores == ["fsi", "contribution", "loss", "margin", "confidence"]
     assert run.groups == ["original_label"]
     assert len(run.examples) == 60
+    assert len(run.class_effects) == 100
+    assert len(run.influential(count=7)) == 7
     assert run.evaluation["split"].value_counts().to_dict() == {"validation": 15, "test": 15}
     data, media_type = run.thumbnail("train", 59)
     assert media_type == "image/png"

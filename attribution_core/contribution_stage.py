@@ -1,0 +1,133 @@
+"""The stage that replays training: what each example contributed over the whole of it (HYDRA)."""
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from attribution_core.config import ScoreConfig
+from attribution_core.errors import InputError
+from attribution_core.gradients.plan import as_inputs
+from attribution_core.methods.contribution_uses import class_contributions, normalised
+from attribution_core.methods.hydra import hydra, refuse_for_hydra
+from attribution_core.progress import Progress
+from attribution_core.runs import RunWriter
+from attribution_core.training import Trajectory
+
+Pair = tuple[Tensor, Tensor]
+
+# Of the trajectory, beside its two ends in model/: the learning rate of every step.
+STEPS_FILE = "trajectory/steps.safetensors"
+
+
+def write_contributions(
+    writer: RunWriter,
+    config: ScoreConfig,
+    model: nn.Module,
+    sides: dict[str, Pair],
+    class_names: list[str],
+    progress: Progress | None,
+) -> None:
+    """Writes column contribution, effects/hydra.zarr, evolution/contribution.zarr and class effects.
+
+    Where training can't be followed or repeated, the run says so instead, unless contributions were asked for.
+
+    Args:
+        writer: The run, trained.
+        config: What to score, and how.
+        model: Of the run's kind, whatever its weights.
+        sides: Inputs and labels of ``"train"`` and ``"validation"``.
+        class_names: In the order of the labels.
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputError: Contributions were asked for and the model does not allow them, or training again does not end at
+            the recorded weights.
+    """
+    reason = why_left_out(config, model, sides["train"][0])
+    if not reason:
+        try:
+            _write(writer, config, _recorded(writer, config, model, sides["train"]), sides, class_names, progress)
+        except InputError as error:
+            if config.contributions != "auto":
+                raise
+            reason = str(error)
+    if reason:
+        writer.update(details={**writer.manifest.details, "contribution": {"left_out": reason}})
+
+
+def _write(
+    writer: RunWriter,
+    config: ScoreConfig,
+    trajectory: Trajectory,
+    sides: dict[str, Pair],
+    class_names: list[str],
+    progress: Progress | None,
+) -> None:
+    pairs = hydra(trajectory, sides["validation"], progress=progress)
+    mean, by_epoch, growth = pairs.effect.mean(dim=1), pairs.by_epoch, {}
+    route = "Hessian-free (the paper's approximation), from every pair"
+    if config.contributions == "exact":
+        exact = hydra(trajectory, sides["validation"], hessian=True, objective="mean", progress=progress)
+        mean, by_epoch, growth = exact.effect, exact.by_epoch, {"growth": exact.growth}
+        route = "exact (with the Hessian); effects on single examples are Hessian-free"
+    effects = pairs.effect.cpu().numpy()
+    writer.write_effects("hydra", effects.shape[1], [(slice(0, len(effects)), effects)])
+    writer.write_class_effects("hydra", _by_class(pairs.effect, sides, class_names))
+    writer.add_column("examples", "contribution", mean.cpu().double().numpy())
+    if by_epoch is not None:
+        writer.write_evolution("contribution", range(1, len(by_epoch) + 1), by_epoch.cpu().numpy())
+    details = {
+        "route": route,
+        "replayed_steps": trajectory.steps,
+        "evaluated_on": f"{effects.shape[1]:,} validation examples",
+        **growth,
+    }
+    measures = dict.fromkeys([*writer.manifest.measures, "contribution"])
+    writer.update(measures=list(measures), details={**writer.manifest.details, "contribution": details})
+
+
+def why_left_out(config: ScoreConfig, model: nn.Module, inputs: Tensor) -> str:
+    """Why the model's training can't be followed, in a sentence; empty where it can.
+
+    Raises:
+        InputError: That sentence, where contributions were asked for.
+    """
+    if config.contributions == "off":
+        return "contributions were turned off"
+    if config.recipe.epochs == 0:
+        return "the model was not trained"
+    try:
+        refuse_for_hydra(model, inputs)
+    except InputError as error:
+        if config.contributions != "auto":
+            raise
+        return str(error)
+    return ""
+
+
+def _recorded(writer: RunWriter, config: ScoreConfig, model: nn.Module, side: Pair) -> Trajectory:
+    """The run's training, from its files."""
+    initial, final = (load_file(writer.path / "model" / f"{end}.safetensors") for end in ("initial", "final"))
+    model.load_state_dict(final)
+    example = next(model.parameters())
+    data = as_inputs(side[0], example), side[1].to(example.device)
+    recipe = config.recipe.model_copy(update={"seed": config.seed})
+    rates = load_file(writer.path / STEPS_FILE)["rates"].tolist()
+    return Trajectory(recipe, len(side[0]), torch.ones(len(side[0])), model, data, initial, final, rates=rates)
+
+
+def _by_class(effects: Tensor, sides: dict[str, Pair], class_names: list[str]) -> pd.DataFrame:
+    """Columns train_class, evaluation_class, effect, normalised: eq. 23, a row for each pair of classes."""
+    labels, others = sides["train"][1], sides["validation"][1]
+    matrix = class_contributions(effects.double(), labels, others, len(class_names)).cpu()
+    k = len(class_names)
+    return pd.DataFrame(
+        {
+            "train_class": np.repeat(np.array(class_names, dtype=object), k),
+            "evaluation_class": np.tile(np.array(class_names, dtype=object), k),
+            "effect": matrix.flatten().numpy(),
+            "normalised": normalised(matrix).flatten().numpy(),
+        }
+    )
