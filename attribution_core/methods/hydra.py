@@ -174,7 +174,7 @@ def _objective_gradients(
 ) -> tuple[Vectors, Tensor | None, float | None]:
     """Gradients at ``w_T`` to start from, ``[r, ...]`` by parameter; for ``"each"`` those of :func:`_basis`."""
     final = replay.final_model()
-    parameters = {name: value.detach() for name, value in final.named_parameters()}
+    parameters = _detached(final)
 
     loss = replay.trajectory.recipe.loss
     if objective == "each":
@@ -197,7 +197,7 @@ def _objective_gradients(
 
 def mean_gradient(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> Vectors:
     """Of the mean loss at the model's weights, in batches, by parameter; zero where there are no examples."""
-    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    parameters = _detached(model)
 
     def total_loss(weights: Vectors, part: slice) -> Tensor:
         return loss_values(functional_call(model, weights, (inputs[part],)), targets[part], loss).sum()
@@ -235,7 +235,7 @@ def _along(replay: Replay, start: Vectors, progress: Progress | None) -> Tensor:
     kappas = step_factors(replay.trajectory)
     parts = _empty_parts(replay, start)
     for moment in replay.moments():
-        weights = {name: value.detach() for name, value in replay.model.named_parameters()}
+        weights = _detached(replay.model)
         slopes, _ = _slopes(replay, weights, start, moment.batch, curvature=False)
         parts[replay.epoch_of(moment.step)][:, moment.batch] += slopes * (
             float(kappas[moment.step]) / len(moment.batch)
@@ -316,30 +316,37 @@ def _backwards(replay: Replay, progress: Progress | None) -> Iterator[tuple[int,
     steps = len(replay.steps)
     size = sum(value.nbytes for value in replay.model.parameters())
     stretch = max(1, min(steps, HELD_BYTES // size))
+    # One block for each parameter, used again by every stretch: thousands of small tensors made and freed in turn left
+    # the heap in pieces, four times as large.
+    held = {name: value.new_empty(stretch, *value.shape) for name, value in _detached(replay.model).items()}
+
+    def hold(step: int) -> None:
+        for name, value in _detached(replay.model).items():
+            held[name][step % stretch].copy_(value)
+
     snapshots: list[Snapshot] = []
-    held: list[Vectors] = []
     for moment in replay.moments():
         if moment.step % stretch == 0:
             snapshots.append(replay.snapshot())
-            held = []
-        held.append(_copied(replay.model))
+        hold(moment.step)
         if progress:
             progress(moment.step + 1, 2 * steps, "replaying training")
+    until = steps
     while snapshots:
         snapshot = snapshots.pop()
-        if not held:
+        if until < steps:
             replay.restore(snapshot)
-            until = min(snapshot.step + stretch, steps)
-            held = [_copied(replay.model) for _ in replay.moments(until)]
-        while held:
-            step = snapshot.step + len(held) - 1
-            yield step, held.pop()
+            for moment in replay.moments(until):
+                hold(moment.step)
+        for step in range(until - 1, snapshot.step - 1, -1):
+            yield step, {name: values[step % stretch] for name, values in held.items()}
             if progress:
                 progress(2 * steps - step, 2 * steps, "going backwards through training")
+        until = snapshot.step
 
 
-def _copied(model: nn.Module) -> Vectors:
-    return {name: value.detach().clone() for name, value in model.named_parameters()}
+def _detached(model: nn.Module) -> Vectors:
+    return {name: value.detach() for name, value in model.named_parameters()}
 
 
 def _empty_parts(replay: Replay, start: Vectors) -> Tensor:
