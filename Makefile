@@ -34,6 +34,7 @@ check: install
 bench: install
 	$(BIN)/python -m tests.benchmarks.fsi $(ARGS)
 	$(BIN)/python -m tests.benchmarks.fsi_scaling
+	$(BIN)/python -m tests.benchmarks.hydra
 
 # A browser for the tests: the system's, else Debian's package, else Playwright's own.
 chromium: install

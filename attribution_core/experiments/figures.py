@@ -59,5 +59,5 @@ def write_figure(path: Path, panels: Sequence[Panel]) -> None:
         axes.set_xlabel(panel.label)
         axes.set_title(panel.title)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12 * 4 / height), ncols=2)
     figure.savefig(path, dpi=120)

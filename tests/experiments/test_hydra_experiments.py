@@ -1,0 +1,102 @@
+"""The experiments' own parts, on problems of seconds; their numbers come from the commands."""
+
+import json
+
+import pytest
+import torch
+
+from attribution_core.experiments import hydra_agreement, hydra_wrong_labels
+from attribution_core.experiments.data import with_wrong_labels
+from attribution_core.experiments.figures import write_figure
+from attribution_core.experiments.retraining import losses_after, random_halves
+from attribution_core.models import build_model
+from attribution_core.training import Recipe, loss_values, outputs_of, train
+
+
+def images(n, seed=0):
+    """Three kinds of stripes with noise, called 0 to 2."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (n,), generator=generator)
+    patterns = torch.stack([torch.sin(torch.arange(28) * (1 + label)).expand(28, 28) for label in range(3)])
+    return patterns[labels][:, None] + 0.5 * torch.randn(n, 1, 28, 28, generator=generator), labels
+
+
+def test_agreement_counts_wrong_signs_and_compares_ranks():
+    exact = torch.tensor([1.0, -2.0, 3.0, -4.0])
+    assert hydra_agreement.agreement(exact * 7, exact) == {"sign_error": 0.0, "spearman": 1.0}
+    assert hydra_agreement.agreement(-exact, exact) == {"sign_error": 1.0, "spearman": -1.0}
+
+
+@pytest.fixture
+def calm(monkeypatch):
+    """A training that hardly moves, where the Hessian does not matter."""
+    paper = hydra_agreement.PAPER.model_copy(update={"learning_rate": 1e-5, "momentum": 0.0, "batch_size": 16})
+    monkeypatch.setattr(hydra_agreement, "PAPER", paper)
+
+
+def test_the_study_over_epochs_looks_at_each_end(calm, capsys, tmp_path):
+    saved = []
+    hydra_agreement.epochs_study(images(120), images(30, 1), 3, [1, 3, 9], 2, lambda rows: saved.append(list(rows)))
+    assert [json.loads(line)["epochs"] for line in capsys.readouterr().out.splitlines()] == [1, 3]
+    for row in saved[-1]:
+        assert row["all"]["spearman"] > 0.999
+        assert row["all"]["sign_error"] < 0.02
+        assert row["growth"] < 1.01
+        assert row["hypergradient_error"] < 0.01 * row["hypergradient_size"]
+    write_figure(tmp_path / "figure.png", hydra_agreement.panels("epochs", saved[-1]))
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_row_of_factors_has_all_that_is_compared(tmp_path):
+    recipe = Recipe(learning_rate=0.01, batch_size=16, epochs=2)
+    row = hydra_agreement.with_factors({"name": "linear"}, recipe, images(48), images(5, 1), subsets=4, seeds=2)
+    for part in ("mean", "each"):
+        assert {"sign_error", "spearman", "lds_free", "lds_exact", "ceiling", "growth"} == set(row[part])
+        assert -1 <= row[part]["lds_exact"] <= 1
+    alone = hydra_agreement.with_factors({"name": "linear"}, recipe, images(48), images(5, 1), subsets=0, seeds=2)
+    assert alone["mean"]["spearman"] == row["mean"]["spearman"]
+    for rows in ([row], [alone]):
+        named = [{"model": "linear", "change": "base", **each} for each in rows]
+        write_figure(tmp_path / "figure.png", hydra_agreement.panels("factors", named))
+
+
+def test_losses_after_are_those_of_training_on_what_is_left():
+    data, evaluation, recipe = images(20), images(4, 1), Recipe(batch_size=8, epochs=2)
+    removed = ~random_halves(20, 3)
+    assert removed.sum(dim=1).tolist() == [10, 10, 10]
+
+    def build(seed):
+        return build_model("linear", 3, (1, 28, 28), seed=seed)
+
+    losses = losses_after(build, data, evaluation, recipe, removed, seeds=2)
+    model = build(1)
+    kept = ~removed[2]
+    train(model, (data[0][kept], data[1][kept]), recipe.model_copy(update={"seed": 1}))
+    assert torch.equal(losses[1, 2], loss_values(outputs_of(model, evaluation[0]), evaluation[1], "cross_entropy"))
+
+
+def test_wrong_labels_are_wrong_and_as_many_as_asked_for():
+    labels = torch.arange(1000) % 10
+    changed, wrong = with_wrong_labels(labels, 0.8, 10, seed=0)
+    assert int(wrong.sum()) == 800
+    assert torch.equal(changed != labels, wrong)
+    assert set(changed.tolist()) == set(range(10))
+
+
+def test_cleaning_keeps_a_fifth_and_its_rows_say_how_good(capsys):
+    clean, validation, test = images(100), images(40, 1), images(40, 2)
+    labels, wrong = with_wrong_labels(clean[1], 0.8, 3, seed=0)
+    recipe = Recipe(learning_rate=0.01, batch_size=16, epochs=2)
+    rows = hydra_wrong_labels.cleaning((clean[0], labels), validation, test, wrong, 2, recipe)
+    by_name = {row["kept"]: row for row in rows}
+    assert by_name["the rightly labelled"]["right"] == 1.0
+    assert by_name["no filtering"]["right"] == 0.2
+    assert len(capsys.readouterr().out.splitlines()) == len(rows) == 8
+
+
+def test_clusters_are_compared_with_the_truth_label_by_label():
+    clean, validation = images(90), images(20, 1)
+    labels, wrong = with_wrong_labels(clean[1], 0.5, 3, seed=0)
+    line = hydra_wrong_labels.clustering((clean[0], labels), validation, wrong, Recipe(batch_size=16, epochs=2))
+    assert len(line["by_label"]) == 10
+    assert 0 <= line["random_labels"] <= 1
