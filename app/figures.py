@@ -19,6 +19,7 @@ _DASHES = ["solid", "dash", "dot", "dashdot"]
 _SYMBOLS = ["circle", "square", "diamond", "cross"]
 
 _BINS = 48
+_FULL_COLOUR = 0.95  # share of a heatmap's cells that are paler than full colour
 _MOST_NAMES = 40  # a heatmap with more rows names none
 _HEAVY_TAIL = 10.0  # above this ratio of largest to median, a linear axis shows a few full bins and an empty plot
 
@@ -156,7 +157,7 @@ def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.F
 
 
 def heatmap(matrix: pd.DataFrame, row_title: str, column_title: str) -> go.Figure:
-    """A signed matrix on a diverging scale centred on zero.
+    """A signed matrix on a diverging scale centred on zero; the colours of the few largest values are full.
 
     Args:
         matrix: Values, rows and columns named; NaN stays empty.
@@ -171,12 +172,14 @@ def heatmap(matrix: pd.DataFrame, row_title: str, column_title: str) -> go.Figur
         [html.escape(str(name), quote=False) for name in names] for names in (matrix.index, matrix.columns)
     )
     values = matrix.to_numpy(dtype="float64")
-    largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    sizes = np.abs(values[~np.isnan(values)])
+    # One huge cell, such as the normalisation gives where a row cancels out, must not leave the others white.
+    full = (float(np.quantile(sizes, _FULL_COLOUR)) or float(sizes.max())) if len(sizes) else 0.0
     figure = go.Figure(
         go.Heatmap(
             z=values,
-            zmin=-largest,
-            zmax=largest,
+            zmin=-(full or 1.0),
+            zmax=full or 1.0,
             colorscale="RdBu",
             customdata=np.array([[f"{row}, {column}" for column in columns] for row in rows], dtype=object),
             hovertemplate="%{customdata}: %{z:.3g}<extra></extra>",

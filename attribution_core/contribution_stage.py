@@ -99,7 +99,7 @@ def why_left_out(config: ScoreConfig, model: nn.Module, inputs: Tensor) -> str:
     if config.recipe.epochs == 0:
         return "the model was not trained"
     try:
-        refuse_for_hydra(model, inputs)
+        refuse_for_hydra(model, inputs, config.recipe)
     except InputError as error:
         if config.contributions != "auto":
             raise

@@ -35,9 +35,15 @@ from torch.func import functional_call, grad, jvp, vmap
 from attribution_core.errors import InputError
 from attribution_core.gradients.plan import as_inputs
 from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, every_pair, factored_layers
-from attribution_core.methods.replay import Replay, Snapshot, refuse_chance, refuse_meeting_examples
+from attribution_core.methods.replay import (
+    Replay,
+    Snapshot,
+    refuse_chance,
+    refuse_meeting_examples,
+    refuse_other_optimizers,
+)
 from attribution_core.progress import Progress
-from attribution_core.training import Trajectory, as_outputs, as_pair, loss_values
+from attribution_core.training import Recipe, Trajectory, as_outputs, as_pair, loss_values
 from attribution_core.training.trainer import Data
 
 # What the weights of a stretch of training may take at a time; past it each stretch is replayed again on the way back.
@@ -128,8 +134,9 @@ def hydra(
     return Contributions(effect, kept_energy=kept, growth=growth)
 
 
-def refuse_for_hydra(model: nn.Module, inputs: Tensor) -> None:
-    """Raises InputError, with the layer's or parameter's name, where :func:`hydra` can't give every pair."""
+def refuse_for_hydra(model: nn.Module, inputs: Tensor, recipe: Recipe) -> None:
+    """Raises InputError, with what is in the way, where :func:`hydra` could not give every pair after training."""
+    refuse_other_optimizers(recipe)
     refuse_meeting_examples(model)
     refuse_chance(model)
     factored_layers(model, inputs)

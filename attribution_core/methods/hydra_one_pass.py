@@ -31,7 +31,7 @@ from attribution_core.gradients.per_example import Watch, loss_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.methods.hydra import Contributions
 from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, factored_layers
-from attribution_core.methods.replay import refuse_meeting_examples
+from attribution_core.methods.replay import refuse_meeting_examples, refuse_other_optimizers
 from attribution_core.training import Recipe, as_pair, loss_values
 from attribution_core.training.trainer import Data
 
@@ -75,12 +75,14 @@ class HydraAccumulator:
         seed: Of the choice of directions and of the examples followed without a sketch.
 
     Raises:
-        InputError: Layers in which examples meet, or parameters without per-example gradients by factors.
+        InputError: Another optimiser than SGD, layers in which examples meet, or parameters without per-example
+            gradients by factors.
     """
 
     def __init__(
         self, model: nn.Module, inputs: Tensor, recipe: Recipe, dimension: int = DIMENSION, seed: int = 0
     ) -> None:
+        refuse_other_optimizers(recipe)
         refuse_meeting_examples(model)
         whole = factored_layers(model, inputs)
         self.model = model

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.layers import LayerFactors, refuse_unfit
 from attribution_core.gradients.per_example import loss_factors
-from attribution_core.training import Trajectory, batches, loss_values, optimizer_of, state_of
+from attribution_core.training import Recipe, Trajectory, batches, loss_values, optimizer_of, repeatable, state_of
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,12 @@ class Replay:
         steps: The batch of every step.
 
     Raises:
-        InputError: A layer, named, in which the examples of a batch meet or chance decides while training.
+        InputError: Another optimiser than SGD, or a layer, named, in which the examples of a batch meet or chance
+            decides while training.
     """
 
     def __init__(self, trajectory: Trajectory) -> None:
+        refuse_other_optimizers(trajectory.recipe)
         refuse_meeting_examples(trajectory.model)
         refuse_chance(trajectory.model)
         self.trajectory = trajectory
@@ -91,7 +93,8 @@ class Replay:
             def loss(outputs: Tensor, weights: Tensor = weights, targets: Tensor = targets) -> Tensor:
                 return (weights * loss_values(outputs, targets, recipe.loss)).mean()
 
-            factors, gradients = loss_factors(self.model, self.inputs[batch], layers or {}, loss, parameters)
+            with repeatable():
+                factors, gradients = loss_factors(self.model, self.inputs[batch], layers or {}, loss, parameters)
             yield Moment(step, batch, factors)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
@@ -129,6 +132,15 @@ class Replay:
                 f"Training again did not end at the recorded weights (first: {moved[0]}), so this is not what happened "
                 "then: replay with the same data, device, number of threads and versions."
             )
+
+
+def refuse_other_optimizers(recipe: Recipe) -> None:
+    """Raises InputError unless the recipe is SGD."""
+    if recipe.optimizer != "sgd":
+        raise InputError(
+            f"HYDRA follows SGD with momentum and weight decay, not {recipe.optimizer}: train with "
+            'Recipe(optimizer="sgd"), whose cosine schedule and momentum 0.9 do well on most small networks.'
+        )
 
 
 def refuse_meeting_examples(model: nn.Module) -> None:

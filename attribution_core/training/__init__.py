@@ -1,7 +1,7 @@
 """Training with a recorded trajectory."""
 
 from attribution_core.training.recipe import Recipe, as_outputs, loss_values
-from attribution_core.training.trainer import as_pair, optimizer_of, outputs_of, state_of, train
+from attribution_core.training.trainer import as_pair, optimizer_of, outputs_of, repeatable, state_of, train
 from attribution_core.training.trajectory import Trajectory, batches
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "loss_values",
     "optimizer_of",
     "outputs_of",
+    "repeatable",
     "state_of",
     "train",
 ]

@@ -17,10 +17,10 @@ class Recipe(BaseModel):
     Attributes:
         loss: ``"cross_entropy"`` (integer targets, nats) or ``"mse"`` (half the squared error summed over outputs;
             integer targets become one-hot, or 0/1 for one output).
-        optimizer: ``"sgd"`` with PyTorch's momentum convention.
+        optimizer: ``"sgd"`` with PyTorch's momentum convention, ``"adam"`` or ``"adamw"`` as PyTorch has them.
         learning_rate: Peak learning rate.
-        momentum: In [0, 1).
-        weight_decay: Of the mean objective.
+        momentum: In [0, 1); the first beta of Adam, whose second is 0.999.
+        weight_decay: Of the mean objective; ``"adamw"`` decouples it from the gradient.
         batch_size: The last batch of an epoch may be shorter.
         epochs: Passes over the data.
         schedule: ``"constant"``, ``"cosine"`` from the peak to zero over all steps, or ``"plateau"``: times
@@ -33,7 +33,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
-    optimizer: Literal["sgd"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: float = Field(0.05, gt=0, allow_inf_nan=False)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)

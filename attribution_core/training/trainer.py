@@ -1,6 +1,7 @@
 """Training with a recorded trajectory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -87,8 +88,9 @@ def train(
             optimizer.param_groups[0]["lr"] = recipe.rate(step, steps)
         trajectory.rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.zero_grad()
-        losses = loss_values(model(inputs[batch]), targets[batch], recipe.loss)
-        (weights[batch] * losses).mean().backward()
+        with repeatable():
+            losses = loss_values(model(inputs[batch]), targets[batch], recipe.loss)
+            (weights[batch] * losses).mean().backward()
         if on_step:
             on_step(batch, trajectory.rates[-1])
         optimizer.step()
@@ -113,11 +115,25 @@ def train(
     return trajectory
 
 
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Has cuDNN take the same algorithms every time, so that a training can be repeated bit for bit on a GPU."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser for all of the model's parameters."""
-    return torch.optim.SGD(
-        model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+    parameters, rate, decay = model.parameters(), recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum, weight_decay=decay)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, lr=rate, betas=(recipe.momentum, 0.999), weight_decay=decay)
 
 
 def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tensor:

@@ -61,8 +61,10 @@ def test_a_heatmap_is_centred_on_zero_and_takes_names_as_text():
     names = ["cat", "<b>dog</b>"]
     figure = heatmap(pd.DataFrame([[1.0, -3.0], [np.nan, 0.5]], index=names, columns=names), "of", "to")
     cells = figure.data[0]
-    assert (cells.zmin, cells.zmax) == (-3.0, 3.0)
+    assert -cells.zmin == cells.zmax == pytest.approx(2.8)
     assert figure.layout.xaxis.ticktext == ("cat", "&lt;b&gt;dog&lt;/b&gt;")
     assert cells.customdata[1][0] == "&lt;b&gt;dog&lt;/b&gt;, cat"
+    diagonal = pd.DataFrame(np.eye(100))
+    assert heatmap(diagonal, "of", "to").data[0].zmax == 1.0
     many = [str(i) for i in range(60)]
     assert heatmap(pd.DataFrame(np.zeros((60, 60)), index=many, columns=many), "of", "to").layout.xaxis.tickvals == ()

@@ -86,3 +86,15 @@ def test_a_run_opens_by_itself(page: Page, tmp_path: Path, serve: Serve):
     page.goto(url)
     App(page, url, "mine").wait_for_path("/overview")
     expect(page.get_by_text("digits, mine")).to_be_visible()
+
+
+def test_contributions_between_classes_are_drawn(app: App, page: Page):
+    app.open("overview")
+    app.settle()
+    page.get_by_text("Contributions to training: between classes").click()
+    expect(page.get_by_text("What a class contributes to a class")).to_be_visible()
+    expect(page.locator(".js-plotly-plot .heatmaplayer image").first).to_be_visible()
+    page.get_by_text("In nats, not normalised").click()
+    app.settle()
+    expect(page.get_by_text("Each mean is divided by")).to_have_count(0)
+    expect(page.get_by_text("The examples that do most")).to_be_visible()

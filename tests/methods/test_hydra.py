@@ -237,6 +237,9 @@ def test_what_cannot_be_replayed_is_refused_by_name():
     random = nn.Sequential(nn.Linear(16, 4), nn.Dropout(0.5), nn.Linear(4, 3)).double()
     with pytest.raises(InputError, match=r"Layer '1' \(Dropout\)"):
         hydra(train(random, train_side, RECIPE), evaluation)
+    adam = RECIPE.model_copy(update={"optimizer": "adam", "learning_rate": 1e-3})
+    with pytest.raises(InputError, match="SGD with momentum and weight decay, not adam"):
+        hydra(train(mlp(), train_side, adam), evaluation)
     trajectory = train(mlp(), train_side, RECIPE)
     trajectory.final["0.weight"] += 1e-9
     with pytest.raises(InputError, match="did not end at the recorded weights"):

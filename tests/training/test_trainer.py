@@ -48,15 +48,58 @@ def test_training_follows_the_update_rule(loss, schedule):
         assert torch.allclose(one, two, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_adam_follows_its_update_rule(optimizer):
+    """Kingma and Ba 2015, algorithm 1; AdamW (Loshchilov and Hutter 2019) takes the decay out of the gradient."""
+    inputs, labels, model = problem()
+    other = build_model("mlp", 3, (5,), hidden=[6]).double()
+    recipe = RECIPE.model_copy(update={"optimizer": optimizer, "learning_rate": 0.01, "momentum": 0.8})
+    train(model, (inputs, labels), recipe)
+    first = [torch.zeros_like(p) for p in other.parameters()]
+    second = [torch.zeros_like(p) for p in other.parameters()]
+    steps = recipe.steps(len(inputs))
+    for step, batch in enumerate(batches(recipe, len(inputs))):
+        loss = F.cross_entropy(other(inputs[batch]), labels[batch])
+        gradients = torch.autograd.grad(loss, list(other.parameters()))
+        rate = recipe.rate(step, steps)
+        with torch.no_grad():
+            for p, m, v, g in zip(other.parameters(), first, second, gradients, strict=True):
+                if optimizer == "adam":
+                    g = g + recipe.weight_decay * p
+                else:
+                    p *= 1 - rate * recipe.weight_decay
+                m.mul_(0.8).add_(0.2 * g)
+                v.mul_(0.999).add_(0.001 * g * g)
+                p -= rate * (m / (1 - 0.8 ** (step + 1))) / ((v / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(one, two, rtol=1e-9, atol=1e-12)
+
+
+def test_cudnn_is_left_as_it_was():
+    inputs, labels, model = problem()
+    seen = []
+    torch.backends.cudnn.benchmark = True
+    try:
+        model.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.deterministic))
+        train(model, (inputs, labels), RECIPE)
+        assert all(seen)
+        assert torch.backends.cudnn.benchmark
+        assert not torch.backends.cudnn.deterministic
+    finally:
+        torch.backends.cudnn.benchmark = False
+
+
 def test_a_plateau_lowers_the_rate_and_every_rate_is_recorded():
     inputs, labels, model = problem()
-    recipe = RECIPE.model_copy(update={"schedule": "plateau", "patience": 0, "learning_rate": 4.0, "epochs": 6})
+    recipe = RECIPE.model_copy(
+        update={"schedule": "plateau", "patience": 0, "factor": 0.5, "learning_rate": 4.0, "epochs": 6}
+    )
     trajectory = train(model, (inputs, labels), recipe)
     rate, best, expected = 4.0, float("inf"), []
     for loss in trajectory.epoch_losses:
         expected += [rate] * 3
         if loss >= best * (1 - 1e-4):
-            rate *= 0.1
+            rate *= 0.5
         best = min(best, loss)
     assert trajectory.rates == pytest.approx(expected)
     assert len(set(trajectory.rates)) > 1
