@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attribution_core.methods.hydra_seeds import hydra_over_seeds
     from attribution_core.methods.linearize import linearize
     from attribution_core.methods.linearized import LinearizedModel
+    from attribution_core.methods.memory_perturbation import memory_sensitivity
     from attribution_core.methods.ntk_influence import ihvp_effects_in_kernel_regime, relu_ntk, sample_complexity
     from attribution_core.methods.unique_information import functional_sample_information, sample_information
     from attribution_core.models import build_model
@@ -41,6 +42,7 @@ _HOMES = {
     "ihvp_effects_in_kernel_regime": "methods.ntk_influence",
     "label_noise_clusters": "methods.contribution_uses",
     "linearize": "methods.linearize",
+    "memory_sensitivity": "methods.memory_perturbation",
     "open_dataset": "datasets",
     "relu_ntk": "methods.ntk_influence",
     "sample_complexity": "methods.ntk_influence",
@@ -65,6 +67,7 @@ __all__ = [
     "ihvp_effects_in_kernel_regime",
     "label_noise_clusters",
     "linearize",
+    "memory_sensitivity",
     "open_dataset",
     "relu_ntk",
     "sample_complexity",

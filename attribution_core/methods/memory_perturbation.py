@@ -1,0 +1,146 @@
+r"""The memory-perturbation equation: how sensitive a model is to each training example, at any moment of training.
+
+Nickl, Xu, Tailor, Moellenhoff and Khan, "The memory perturbation equation: understanding model's sensitivity to
+data", NeurIPS 2023. Removing example i is a step of the Bayesian learning rule backwards (eq. 4). For a Gaussian
+posterior with mean w and precision S it moves the mean by (eq. 13, delta method)
+
+    w_{-i} - w = (S - J_i^T Lambda_i J_i)^{-1} J_i^T e_i,
+
+with the Jacobian ``J_i`` of the example's outputs, the error ``e_i = sigma(f_i) - y_i`` and the Hessian ``Lambda_i`` of
+its loss in the outputs. So its own outputs move by, with ``v_i = J_i S^{-1} J_i^T``,
+
+- covariance **kept** (eqs. 14-15): ``v_i e_i``, prediction variance times prediction error;
+- covariance **downdated** (eq. 13): ``v_i (I - Lambda_i v_i)^{-1} e_i``, by Woodbury's identity: exact for linear
+  regression (eq. 24: ``v e / (1 - v)``). Kept is its first order.
+
+Conventions: the objective is ``sum_i loss_i + delta/2 |w|^2``. Training on the mean loss with weight decay lambda is
+that with ``delta = n lambda``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.errors import InputError
+from attribution_core.gradients.jacobian import factor_batches
+from attribution_core.gradients.plan import plan_parameters
+from attribution_core.methods.posteriors import (
+    Loss,
+    Posterior,
+    diagonal_posterior,
+    full_posterior,
+    hessian_root,
+    kfac_posterior,
+    prediction_errors,
+)
+from attribution_core.progress import Progress
+from attribution_core.training import as_pair, loss_values
+from attribution_core.training.trainer import Data
+
+PosteriorName = Literal["diagonal", "kfac", "full"]
+Covariance = Literal["kept", "downdated"]
+
+
+@dataclass(frozen=True)
+class MemorySensitivity:
+    """What removing each training example would do to the model's outputs for it.
+
+    Attributes:
+        outputs: ``f_i``, ``[n, k]``.
+        variance: ``v_i``, the covariance of the outputs under the posterior, ``[n, k, k]``.
+        error: ``e_i``, predicted mean minus target, ``[n, k]``.
+        deviation: Outputs without the example minus with it (eq. 15), ``[n, k]``.
+        mean_deviation: The same for the predicted probabilities (or means), to first order (eq. 16), ``[n, k]``.
+        sensitivity: Sum over outputs of the absolute ``mean_deviation`` (appendix G.4), ``[n]``, >= 0.
+        loo_loss: Loss of the example on the model without it (eq. 19), ``[n]``.
+    """
+
+    outputs: Tensor
+    variance: Tensor
+    error: Tensor
+    deviation: Tensor
+    mean_deviation: Tensor
+    sensitivity: Tensor
+    loo_loss: Tensor
+
+
+def memory_sensitivity(
+    model: nn.Module,
+    train: Data,
+    delta: float,
+    loss: Loss = "cross_entropy",
+    posterior: PosteriorName = "kfac",
+    covariance: Covariance = "kept",
+    parameters: str = "all",
+    progress: Progress | None = None,
+) -> MemorySensitivity:
+    """Sensitivity of a model to each of its training examples.
+
+    Args:
+        model: Trained, or at any moment of its training.
+        train: Training examples.
+        delta: Of the objective ``sum_i loss_i + delta/2 |w|^2``: n times the weight decay of a mean loss.
+        loss: ``"cross_entropy"`` (softmax, or sigmoid for one output) or ``"mse"`` (half the squared error).
+        posterior: See :mod:`attribution_core.methods.posteriors`.
+        covariance: ``"kept"`` or ``"downdated"``, see the head of this file.
+        parameters: Whose uncertainty counts: ``"all"``, ``"head"`` or a regular expression.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The sensitivities.
+
+    Raises:
+        InputError: Options that do not exist, a delta that is not positive, or a posterior too large.
+    """
+    if not delta > 0:
+        raise InputError(f"delta must be positive, else the posterior may have no variance; given {delta}.")
+    inputs, targets = as_pair(train)
+    plan = plan_parameters(model, inputs, parameters)
+    makers: dict[str, Callable[..., Posterior]] = {
+        "diagonal": diagonal_posterior,
+        "kfac": kfac_posterior,
+        "full": full_posterior,
+    }
+    if posterior not in makers:
+        raise InputError(f"The posterior must be one of {', '.join(makers)}, not {posterior!r}.")
+    made = makers[posterior](model, inputs, plan, loss, delta, progress)
+    outputs, variances = [], []
+    largest = max(chosen.numel for chosen in plan.coordinates.values())
+    for part, values, factors in factor_batches(model, inputs, plan, progress, what="sensitivity", formed=largest):
+        outputs.append(values)
+        variances.append(made.variances(model, part, factors))
+    return sensitivity_from(torch.cat(outputs), torch.cat(variances), targets, loss, covariance)
+
+
+def sensitivity_from(
+    outputs: Tensor, variance: Tensor, targets: Tensor, loss: Loss, covariance: Covariance = "kept"
+) -> MemorySensitivity:
+    """The bilinear forms of the equation, from outputs ``[n, k]``, variances ``[n, k, k]`` and targets.
+
+    Raises:
+        InputError: A covariance that is neither kept nor downdated, or a downdate that leaves no positive variance.
+    """
+    if covariance not in ("kept", "downdated"):
+        raise InputError(f'The covariance must be "kept" or "downdated", not {covariance!r}.')
+    targets = targets.to(outputs.device)
+    error = prediction_errors(outputs, targets, loss)
+    root = hessian_root(outputs, loss)
+    curvature = root @ root.transpose(1, 2)
+    moved = error
+    if covariance == "downdated":
+        identity = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
+        moved = torch.linalg.solve(identity - curvature @ variance, error)
+    deviation = (variance @ moved[:, :, None])[:, :, 0]
+    mean_deviation = (curvature @ deviation[:, :, None])[:, :, 0] if loss == "cross_entropy" else deviation
+    return MemorySensitivity(
+        outputs,
+        variance,
+        error,
+        deviation,
+        mean_deviation,
+        mean_deviation.abs().sum(dim=1),
+        loss_values(outputs + deviation, targets, loss),
+    )

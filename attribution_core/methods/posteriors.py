@@ -1,0 +1,298 @@
+r"""Gaussian posteriors over a model's weights, and the variances of its outputs under them.
+
+The objective is ``L(w) = sum_i loss_i(w) + delta/2 |w|^2`` (Nickl et al. 2023, "The memory perturbation equation",
+eq. 1), so a posterior's precision is about ``S = sum_i J_i^T Lambda_i J_i + delta I`` with the Jacobian ``J_i`` of the
+outputs and the Hessian ``Lambda_i`` of the loss in them: the generalised Gauss-Newton matrix of the sum. A mean loss
+with weight decay lambda is this with ``delta = n lambda``. Forms of S:
+
+- **full**: as it is, for up to ``FULL_PARAMETERS`` parameters;
+- **kfac**: for each weight ``A kron G + delta I``, for its bias ``G + delta I``, with the factors of curvlinops (the
+  expand form). In their eigenbases it is diagonal, with entries ``a_q g_p + delta``. Layers that are neither Linear nor
+  plain Conv2d are taken diagonal;
+- **diagonal**: the diagonal of S.
+
+What is needed of it is only ``v_i = J_i S^{-1} J_i^T``, ``[k, k]``. In a diagonal (or rotated) basis a Linear layer's
+part is ``sum_p d_cp d_c'p w_p`` with ``w_p = sum_q a_q^2 / S_pq``: one product of matrices for all examples, ``in out``
+multiplications each, and no gradient is formed; other layers form their gradient.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.errors import InputError
+from attribution_core.gradients.jacobian import factor_batches, function_gradients, jacobian
+from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, rotate
+from attribution_core.gradients.plan import ParameterPlan, as_inputs
+from attribution_core.progress import Progress
+from attribution_core.training import as_outputs
+
+Loss = Literal["cross_entropy", "mse"]
+FULL_PARAMETERS = 8192
+# Up to this many examples the Kronecker factors are those of the exact Fisher matrix, k backward passes; above, of
+# labels drawn from the model, one backward pass: so many draws leave little noise.
+EXACT_FISHER = 2000
+KFAC_BATCH = 256
+
+
+class Posterior(Protocol):
+    """A Gaussian over the weights."""
+
+    def variances(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
+        """``v = J S^{-1} J^T`` of each example of a batch, ``[b, k, k]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Block:
+    """One parameter's part of a posterior that is diagonal in some basis.
+
+    Attributes:
+        precision: Diagonal of S in that basis, ``[numel]``.
+        left: Orthonormal columns ``[rows, rows]`` on the side of the parameter's first dimension; None: the identity.
+        right: The same for its other dimensions.
+    """
+
+    precision: Tensor
+    left: Tensor | None = None
+    right: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DiagonalPosterior:
+    """Independent weights, in the basis of each block.
+
+    Attributes:
+        plan: Which parameters are differentiated, whole, and how.
+        blocks: By parameter name.
+    """
+
+    plan: ParameterPlan
+    blocks: Mapping[str, Block]
+
+    def variances(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
+        """As :class:`Posterior` says, parameter by parameter."""
+        parts = [
+            _variances(layer, kind, self.blocks[name])
+            for layer in factors
+            for kind, name in layer.parameters()
+            if name in self.blocks
+        ]
+        for name, gradients in function_gradients(model, inputs, self.plan.rest).items():
+            parts.append(_gram(gradients, self.blocks[name]))
+        return torch.stack(parts).sum(dim=0)
+
+
+@dataclass(frozen=True)
+class FullPosterior:
+    """Weights that all depend on each other.
+
+    Attributes:
+        plan: Which parameters are differentiated, whole, and how.
+        root: Cholesky factor of S, lower, ``[p, p]``.
+    """
+
+    plan: ParameterPlan
+    root: Tensor
+
+    def variances(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:  # noqa: ARG002
+        """As :class:`Posterior` says."""
+        _, rows = jacobian(model, inputs, self.plan)
+        b, k, p = rows.shape
+        solved = torch.linalg.solve_triangular(self.root, rows.reshape(b * k, p).T, upper=False)
+        half = solved.T.reshape(b, k, p)
+        return half @ half.transpose(1, 2)
+
+
+def full_posterior(
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
+    loss: Loss,
+    delta: float,
+    progress: Progress | None = None,
+) -> FullPosterior:
+    """With the whole Gauss-Newton matrix: ``n k p^2 + p^3 / 3`` multiplications.
+
+    Raises:
+        InputError: More than ``FULL_PARAMETERS`` parameters.
+    """
+    if plan.width > FULL_PARAMETERS:
+        raise InputError(
+            f"The full posterior of {plan.width:,} parameters would take {plan.width**2 * 4 / 2**30:,.1f} GiB: use "
+            f'posterior="kfac", or choose up to {FULL_PARAMETERS:,} parameters, such as parameters="head".'
+        )
+    example = next(model.parameters())
+    precision = delta * torch.eye(plan.width, dtype=example.dtype, device=example.device)
+    size = max(1, 2**25 // (plan.width * 16))
+    for done in range(0, len(inputs), size):
+        outputs, rows = jacobian(model, inputs[done : done + size], plan)
+        half = (hessian_root(outputs, loss).transpose(1, 2) @ rows).flatten(0, 1)
+        precision += half.T @ half
+        if progress:
+            progress(min(done + size, len(inputs)), len(inputs), "posterior")
+    return FullPosterior(plan, torch.linalg.cholesky(precision))
+
+
+def diagonal_posterior(
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
+    loss: Loss,
+    delta: float,
+    progress: Progress | None = None,
+) -> DiagonalPosterior:
+    """With the diagonal of the Gauss-Newton matrix: a forward and k backward passes, and the squares of gradients."""
+    sums: dict[str, Tensor] = {}
+    largest = max(chosen.numel for chosen in plan.coordinates.values())
+    for part, outputs, factors in factor_batches(model, inputs, plan, progress, what="posterior", formed=largest):
+        root = hessian_root(outputs, loss)
+        squares = {
+            name: _squares(layer, kind, root)
+            for layer in factors
+            for kind, name in layer.parameters()
+            if name in plan.coordinates
+        }
+        for name, gradients in function_gradients(model, part, plan.rest).items():
+            squares[name] = (root.transpose(1, 2) @ gradients).square().sum(dim=(0, 1))
+        for name, value in squares.items():
+            sums[name] = sums[name] + value if name in sums else value
+    return DiagonalPosterior(plan, {name: Block(value + delta) for name, value in sums.items()})
+
+
+def kfac_posterior(
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
+    loss: Loss,
+    delta: float,
+    progress: Progress | None = None,
+) -> DiagonalPosterior:
+    """With Kronecker factors, from a forward pass and one backward pass an output (or one, see ``EXACT_FISHER``)."""
+    from curvlinops import KFACLinearOperator  # takes seconds to import
+
+    def belongs(name: str) -> bool:
+        return _has_kronecker_factors(plan.layers.get(name.rpartition(".")[0]))
+
+    others = replace(
+        plan,
+        coordinates={name: chosen for name, chosen in plan.coordinates.items() if not belongs(name)},
+        layers={name: layer for name, layer in plan.layers.items() if not _has_kronecker_factors(layer)},
+    )
+    blocks = dict(diagonal_posterior(model, inputs, others, loss, delta, progress).blocks) if others.coordinates else {}
+    chosen = [model.get_parameter(name) for name in plan.coordinates if belongs(name)]
+    if not chosen:
+        return DiagonalPosterior(plan, blocks)
+    with torch.no_grad():
+        k = model(as_inputs(inputs[:1], next(model.parameters()))).shape[1]
+    kind, blank = _loss_of(loss, k)
+    operator = KFACLinearOperator(
+        model,
+        kind,
+        chosen,
+        _Batches(as_inputs(inputs, chosen[0]), blank, progress),
+        fisher_type="type-2" if len(inputs) <= EXACT_FISHER else "mc",
+        check_deterministic=False,
+        num_data=len(inputs),
+        num_per_example_loss_terms=1,
+    )
+    operator.compute_kronecker_factors()
+    factors = operator.state_dict()
+    for name in (name for name in plan.coordinates if belongs(name)):
+        layer, _, parameter = name.rpartition(".")
+        outer, left = torch.linalg.eigh(factors["gradient_covariances"][layer] * (0.5 if loss == "mse" else 1.0))
+        outer = outer.clamp(min=0)
+        if parameter == "bias":
+            blocks[name] = Block(outer + delta, left)
+        else:
+            inner, right = torch.linalg.eigh(factors["input_covariances"][layer])
+            blocks[name] = Block((outer[:, None] * inner.clamp(min=0) + delta).flatten(), left, right)
+    return DiagonalPosterior(plan, blocks)
+
+
+def _has_kronecker_factors(layer: nn.Module | None) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return layer.groups == 1 and layer.padding_mode == "zeros"
+    return isinstance(layer, nn.Linear)
+
+
+def _loss_of(loss: Loss, k: int) -> tuple[nn.Module, Tensor]:
+    """The loss as curvlinops takes it (squared errors are not halved there), and a target, which does not matter."""
+    if loss == "mse":
+        return nn.MSELoss(reduction="sum"), torch.zeros(k)
+    if k == 1:
+        return nn.BCEWithLogitsLoss(reduction="sum"), torch.zeros(1)
+    return nn.CrossEntropyLoss(reduction="sum"), torch.zeros((), dtype=torch.long)
+
+
+class _Batches:
+    """Inputs with one and the same target, in batches; can be gone through again."""
+
+    def __init__(self, inputs: Tensor, target: Tensor, progress: Progress | None) -> None:
+        self._parts = inputs.split(KFAC_BATCH)
+        self._target = target.to(inputs.device)
+        self._examples, self._progress = len(inputs), progress
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        done = 0
+        for part in self._parts:
+            target = self._target.expand(len(part), *self._target.shape)
+            yield part, target.to(part.dtype) if target.is_floating_point() else target
+            done += len(part)
+            if self._progress:
+                self._progress(done, self._examples, "posterior")
+
+
+def hessian_root(outputs: Tensor, loss: Loss) -> Tensor:
+    """M with ``M M^T`` the Hessian of the loss in the outputs: ``[b, k]`` -> ``[b, k, k]``.
+
+    Of softmax, ``diag(p) - p p^T``, with ``M = diag(sqrt p) - p sqrt(p)^T``; of the sigmoid (one output) ``p (1 - p)``;
+    of half the squared error the identity.
+    """
+    if loss == "mse":
+        return torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device).expand(len(outputs), -1, -1)
+    if outputs.shape[1] == 1:
+        p = outputs.sigmoid()
+        return (p * (1 - p)).sqrt()[:, :, None]
+    p = outputs.softmax(dim=1)
+    return p.sqrt().diag_embed() - p[:, :, None] * p.sqrt()[:, None, :]
+
+
+def means_of(outputs: Tensor, loss: Loss) -> Tensor:
+    """What the outputs predict: probabilities by softmax (sigmoid for one output), or for ``"mse"`` themselves."""
+    if loss == "mse":
+        return outputs
+    return outputs.sigmoid() if outputs.shape[1] == 1 else outputs.softmax(dim=1)
+
+
+def prediction_errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    """``e = sigma(f) - y`` of each example, the gradient of its loss in its outputs: ``[b, k]``."""
+    return means_of(outputs, loss) - as_outputs(targets, outputs.shape[1]).to(outputs)
+
+
+def _variances(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
+    """One parameter's part of ``v``, ``[b, k, k]``."""
+    if kind == "weight" and isinstance(layer, MapFactors) and layer.has_one_group:
+        rotated = layer.rotated(block.left, block.right)
+        if rotated.sizes.positions > 1:
+            return _gram(rotated.weight_jacobian(), Block(block.precision))
+        a, d = rotated.inputs[:, 0, 0], rotated.output_gradients[:, :, 0, 0]
+        weights = a.square() @ (1 / block.precision).view(d.shape[2], a.shape[1]).T
+        return (d * weights[:, None]) @ d.transpose(1, 2)
+    return _gram(layer.jacobian(kind), block)
+
+
+def _gram(gradients: Tensor, block: Block) -> Tensor:
+    half = rotate(gradients, block.left, block.right) / block.precision.sqrt()
+    return half @ half.transpose(1, 2)
+
+
+def _squares(layer: LayerFactors, kind: Kind, root: Tensor) -> Tensor:
+    """Diagonal of ``sum_b G_b^T M_b M_b^T G_b`` for one parameter's gradients, ``[numel]``."""
+    if kind == "weight" and isinstance(layer, MapFactors) and layer.has_one_group and layer.sizes.positions == 1:
+        mixed = root.transpose(1, 2) @ layer.output_gradients[:, :, 0, 0]
+        return (mixed.square().sum(dim=1).T @ layer.inputs[:, 0, 0].square()).flatten()
+    return (root.transpose(1, 2) @ layer.jacobian(kind)).square().sum(dim=(0, 1))

@@ -1,0 +1,211 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, hessian, jacrev
+
+from attribution_core.errors import InputError
+from attribution_core.methods import posteriors
+from attribution_core.methods.memory_perturbation import memory_sensitivity, sensitivity_from
+from attribution_core.methods.posteriors import FULL_PARAMETERS, hessian_root, means_of, prediction_errors
+from attribution_core.training import loss_values
+from tests.cases import model_case, model_cases
+
+
+def rows_and_curvatures(model, inputs, loss):
+    """Whole Jacobians ``[k, p]`` and autograd's Hessians of the loss in the outputs, example by example."""
+    model(inputs)  # so that lazy layers know their sizes
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    targets, rows, curvatures = torch.zeros(1, dtype=torch.long), [], []
+    for x in inputs:
+        each = jacrev(lambda weights, x=x: functional_call(model, weights, (x[None],))[0])(parameters)
+        rows.append(torch.cat([value.flatten(1) for value in each.values()], dim=1))
+        with torch.no_grad():
+            outputs = model(x[None])[0]
+        curvatures.append(hessian(lambda f: loss_values(f[None], targets, loss)[0])(outputs))
+    return rows, curvatures
+
+
+def small(case):
+    case.model(case.train[0])
+    return sum(p.numel() for p in case.model.parameters()) <= FULL_PARAMETERS
+
+
+@pytest.mark.parametrize("case", model_cases(), ids=str)
+def test_variances_of_a_diagonal_posterior_equal_those_of_the_explicit_diagonal(case):
+    rows, curvatures = rows_and_curvatures(case.model, case.train[0], "cross_entropy")
+    precision = 0.3 + sum(((c @ j) * j).sum(dim=0) for j, c in zip(rows, curvatures, strict=True))
+    expected = torch.stack([(j / precision) @ j.T for j in rows])
+    found = memory_sensitivity(case.model, case.train, 0.3, posterior="diagonal")
+    assert torch.allclose(found.variance, expected, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", [case for case in model_cases() if small(case)], ids=str)
+def test_variances_of_a_full_posterior_equal_those_of_the_explicit_inverse(case):
+    rows, curvatures = rows_and_curvatures(case.model, case.train[0], "cross_entropy")
+    precision = 0.3 * torch.eye(rows[0].shape[1]).double()
+    precision += sum(j.T @ c @ j for j, c in zip(rows, curvatures, strict=True))
+    inverse = torch.linalg.inv(precision)
+    found = memory_sensitivity(case.model, case.train, 0.3, posterior="full")
+    assert torch.allclose(found.variance, torch.stack([j @ inverse @ j.T for j in rows]), rtol=1e-8, atol=1e-12)
+
+
+def kronecker_covariance(model, inputs, outputs_loss, delta):
+    """Of every weight by itself, ``(A kron G + delta)^{-1}`` with factors summed over examples and positions."""
+    blocks = {}
+    seen = {}
+    hooks = []
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    for name, layer in layers.items():
+
+        def hook(_layer, given, result, name=name):
+            result.retain_grad()
+            seen[name] = (given[0].detach(), result)
+            return result.clone()
+
+        hooks.append(layer.register_forward_hook(hook))
+    for name in layers:
+        blocks[name] = [0.0, 0.0]
+    for x in inputs:
+        outputs = model(x[None])
+        root = hessian_root(outputs.detach(), outputs_loss)[0]
+        for column in range(root.shape[1]):
+            model.zero_grad()
+            for _, result in seen.values():
+                result.grad = None
+            (outputs[0] * root[:, column]).sum().backward(retain_graph=True)
+            for name, (given, result) in seen.items():
+                a, d = given, result.grad
+                if isinstance(layers[name], nn.Conv2d):
+                    layer = layers[name]
+                    a = nn.functional.unfold(given, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+                    a, d = a.transpose(1, 2), d.flatten(2).transpose(1, 2)
+                a, d = a.reshape(-1, a.shape[-1]), d.reshape(-1, d.shape[-1])
+                blocks[name][1] = blocks[name][1] + d.T @ d
+                if column == 0:
+                    blocks[name][0] = blocks[name][0] + a.T @ a / (len(a) * len(inputs))
+    for hook in hooks:
+        hook.remove()
+    precisions = []
+    for name, layer in layers.items():
+        inner, outer = blocks[name]
+        precisions.append(torch.kron(outer, inner))
+        if layer.bias is not None:
+            precisions.append(outer)
+    whole = torch.block_diag(*precisions)
+    return torch.linalg.inv(whole + delta * torch.eye(len(whole)).double())
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("name", ["mlp, one output", "mlp, two hidden layers", "a convolution"])
+def test_variances_of_kronecker_factors_equal_the_explicit_inverse(name, loss):
+    torch.manual_seed(0)
+    convolution = nn.Sequential(nn.Conv2d(2, 3, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(12, 3))
+    cases = [*model_cases(), model_case("a convolution", convolution, (2, 6, 6), 3)]
+    case = next(case for case in cases if case.name == name)
+    rows, _ = rows_and_curvatures(case.model, case.train[0], loss)
+    covariance = kronecker_covariance(case.model, case.train[0], loss, 0.3)
+    found = memory_sensitivity(case.model, case.train, 0.3, loss=loss, posterior="kfac")
+    assert torch.allclose(found.variance, torch.stack([j @ covariance @ j.T for j in rows]), rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", model_cases(), ids=str)
+def test_kronecker_factors_work_on_every_kind_of_layer(case):
+    found = memory_sensitivity(case.model, case.train, 0.3, posterior="kfac")
+    assert torch.isfinite(found.sensitivity).all()
+    assert (found.variance.diagonal(dim1=1, dim2=2) >= 0).all()
+
+
+def test_drawn_labels_come_close_to_the_exact_factors(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    side = torch.randn(400, 6, generator=generator), torch.randint(3, (400,), generator=generator)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    exact = memory_sensitivity(model, side, 1.0)
+    monkeypatch.setattr(posteriors, "EXACT_FISHER", 100)
+    drawn = memory_sensitivity(model, side, 1.0)
+    assert not torch.equal(exact.variance, drawn.variance)
+    assert float((exact.variance - drawn.variance).norm() / exact.variance.norm()) < 0.1
+
+
+def test_a_posterior_too_large_is_refused_with_what_to_do():
+    case = next(case for case in model_cases() if case.name == "cnn4")
+    with pytest.raises(InputError, match='use posterior="kfac"'):
+        memory_sensitivity(case.model, case.train, 1.0, posterior="full")
+    head = memory_sensitivity(case.model, case.train, 1.0, posterior="full", parameters="head")
+    assert head.variance.shape == (3, 2, 2)
+
+
+@pytest.mark.parametrize("covariance", ["kept", "downdated"])
+def test_deviations_equal_the_explicit_step(covariance):
+    """Eqs. 13 and 14 with an explicit inverse of the (downdated) precision."""
+    case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
+    inputs, labels = case.train
+    found = memory_sensitivity(case.model, case.train, 0.3, posterior="full", covariance=covariance)
+    rows, curvatures = rows_and_curvatures(case.model, inputs, "cross_entropy")
+    precision = 0.3 * torch.eye(rows[0].shape[1]).double()
+    precision += sum(j.T @ c @ j for j, c in zip(rows, curvatures, strict=True))
+    for i, (j, c) in enumerate(zip(rows, curvatures, strict=True)):
+        left = precision - j.T @ c @ j if covariance == "downdated" else precision
+        outputs = case.model(inputs[i : i + 1]).detach()[0]
+        error = outputs.softmax(dim=0) - nn.functional.one_hot(labels[i], len(outputs))
+        deviation = j @ torch.linalg.solve(left, j.T @ error)
+        assert torch.allclose(found.deviation[i], deviation, rtol=1e-8, atol=1e-12)
+        assert torch.allclose(found.mean_deviation[i], c @ deviation, rtol=1e-8, atol=1e-12)
+        loss = loss_values((outputs + deviation)[None], labels[i : i + 1], "cross_entropy")
+        assert math.isclose(float(found.loo_loss[i]), float(loss[0]), rel_tol=1e-8)
+    assert torch.allclose(found.sensitivity, found.mean_deviation.abs().sum(dim=1))
+
+
+def test_linear_regression_is_exact():
+    """Theorem 1 and eq. 2: the downdated form is leave-one-out ridge regression itself."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(20, 6, generator=generator, dtype=torch.float64)
+    targets = torch.randn(20, 2, generator=generator, dtype=torch.float64)
+    delta, model = 0.7, nn.Linear(6, 2, bias=False).double()
+
+    def ridge(x, y):
+        return torch.linalg.solve(x.T @ x + delta * torch.eye(6).double(), x.T @ y)
+
+    model.weight.data = ridge(inputs, targets).T.clone()
+    found = memory_sensitivity(model, (inputs, targets), delta, loss="mse", posterior="full", covariance="downdated")
+    for i in range(20):
+        kept = torch.arange(20) != i
+        without = inputs[i] @ ridge(inputs[kept], targets[kept])
+        assert torch.allclose(found.outputs[i] + found.deviation[i], without, rtol=1e-10, atol=1e-12)
+        assert math.isclose(float(found.loo_loss[i]), float(0.5 * (without - targets[i]).square().sum()), rel_tol=1e-9)
+    kept_form = memory_sensitivity(model, (inputs, targets), delta, loss="mse", posterior="full")
+    v = kept_form.variance.diagonal(dim1=1, dim2=2)
+    assert torch.allclose(found.deviation, kept_form.deviation / (1 - v), rtol=1e-10)
+
+
+@pytest.mark.parametrize(("loss", "k"), [("cross_entropy", 1), ("cross_entropy", 4), ("mse", 3)])
+def test_roots_and_errors_are_derivatives_of_the_loss(loss, k):
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(5, k, generator=generator, dtype=torch.float64)
+    targets = torch.randint(max(k, 2), (5,), generator=generator)
+    root = hessian_root(outputs, loss)
+    for i in range(5):
+
+        def value(f, i=i):
+            return loss_values(f[None], targets[i : i + 1], loss)[0]
+
+        assert torch.allclose(root[i] @ root[i].T, hessian(value)(outputs[i]), rtol=1e-9, atol=1e-12)
+        error = prediction_errors(outputs, targets, loss)[i]
+        assert torch.allclose(error, torch.func.grad(value)(outputs[i]), rtol=1e-9, atol=1e-12)
+    if k > 1 and loss == "cross_entropy":
+        assert torch.allclose(means_of(outputs, loss).sum(dim=1), torch.ones(5).double())
+
+
+def test_bad_options_are_refused():
+    case = model_cases()[0]
+    for options, message in (
+        ({"delta": 0.0}, "delta must be positive"),
+        ({"delta": 1.0, "posterior": "square"}, "posterior must be"),
+        ({"delta": 1.0, "covariance": "new"}, "kept"),
+    ):
+        with pytest.raises(InputError, match=message):
+            memory_sensitivity(case.model, case.train, **options)
+    with pytest.raises(InputError, match="kept"):
+        sensitivity_from(torch.zeros(1, 1), torch.ones(1, 1, 1), torch.zeros(1, 1), "mse", "none")
