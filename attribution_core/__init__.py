@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attribution_core.methods.hydra_seeds import hydra_over_seeds
     from attribution_core.methods.linearize import linearize
     from attribution_core.methods.linearized import LinearizedModel
+    from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
     from attribution_core.methods.memory_perturbation import memory_sensitivity
     from attribution_core.methods.ntk_influence import ihvp_effects_in_kernel_regime, relu_ntk, sample_complexity
     from attribution_core.methods.unique_information import functional_sample_information, sample_information
@@ -37,11 +38,14 @@ _HOMES = {
     "build_model": "models",
     "class_contributions": "methods.contribution_uses",
     "functional_sample_information": "methods.unique_information",
+    "group_deviation": "methods.memory_groups",
     "hydra": "methods.hydra",
     "hydra_over_seeds": "methods.hydra_seeds",
     "ihvp_effects_in_kernel_regime": "methods.ntk_influence",
     "label_noise_clusters": "methods.contribution_uses",
+    "leave_one_class_out": "methods.memory_groups",
     "linearize": "methods.linearize",
+    "loo_curve": "methods.memory_groups",
     "memory_sensitivity": "methods.memory_perturbation",
     "open_dataset": "datasets",
     "relu_ntk": "methods.ntk_influence",
@@ -62,11 +66,14 @@ __all__ = [
     "build_model",
     "class_contributions",
     "functional_sample_information",
+    "group_deviation",
     "hydra",
     "hydra_over_seeds",
     "ihvp_effects_in_kernel_regime",
     "label_noise_clusters",
+    "leave_one_class_out",
     "linearize",
+    "loo_curve",
     "memory_sensitivity",
     "open_dataset",
     "relu_ntk",

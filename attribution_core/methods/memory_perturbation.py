@@ -17,7 +17,7 @@ Conventions: the objective is ``sum_i loss_i + delta/2 |w|^2``. Training on the 
 that with ``delta = n lambda``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import factor_batches
-from attribution_core.gradients.plan import plan_parameters
+from attribution_core.gradients.plan import ParameterPlan, plan_parameters
 from attribution_core.methods.posteriors import (
     Loss,
     Posterior,
@@ -34,13 +34,14 @@ from attribution_core.methods.posteriors import (
     full_posterior,
     hessian_root,
     kfac_posterior,
+    optimizer_posterior,
     prediction_errors,
 )
 from attribution_core.progress import Progress
 from attribution_core.training import as_pair, loss_values
 from attribution_core.training.trainer import Data
 
-PosteriorName = Literal["diagonal", "kfac", "full"]
+PosteriorName = Literal["diagonal", "kfac", "full", "adam", "iblr"]
 Covariance = Literal["kept", "downdated"]
 
 
@@ -75,6 +76,7 @@ def memory_sensitivity(
     posterior: PosteriorName = "kfac",
     covariance: Covariance = "kept",
     parameters: str = "all",
+    second_moments: Mapping[str, Tensor] | None = None,
     progress: Progress | None = None,
 ) -> MemorySensitivity:
     """Sensitivity of a model to each of its training examples.
@@ -87,6 +89,7 @@ def memory_sensitivity(
         posterior: See :mod:`attribution_core.methods.posteriors`.
         covariance: ``"kept"`` or ``"downdated"``, see the head of this file.
         parameters: Whose uncertainty counts: ``"all"``, ``"head"`` or a regular expression.
+        second_moments: For ``"adam"`` and ``"iblr"``: ``trajectory.second_moments[step]``, at the model's weights.
         progress: Called with (done, total, what).
 
     Returns:
@@ -95,24 +98,42 @@ def memory_sensitivity(
     Raises:
         InputError: Options that do not exist, a delta that is not positive, or a posterior too large.
     """
-    if not delta > 0:
-        raise InputError(f"delta must be positive, else the posterior may have no variance; given {delta}.")
     inputs, targets = as_pair(train)
     plan = plan_parameters(model, inputs, parameters)
-    makers: dict[str, Callable[..., Posterior]] = {
-        "diagonal": diagonal_posterior,
-        "kfac": kfac_posterior,
-        "full": full_posterior,
-    }
-    if posterior not in makers:
-        raise InputError(f"The posterior must be one of {', '.join(makers)}, not {posterior!r}.")
-    made = makers[posterior](model, inputs, plan, loss, delta, progress)
+    made = posterior_of(model, inputs, plan, delta, loss, posterior, second_moments, progress)
     outputs, variances = [], []
     largest = max(chosen.numel for chosen in plan.coordinates.values())
     for part, values, factors in factor_batches(model, inputs, plan, progress, what="sensitivity", formed=largest):
         outputs.append(values)
         variances.append(made.variances(model, part, factors))
     return sensitivity_from(torch.cat(outputs), torch.cat(variances), targets, loss, covariance)
+
+
+def posterior_of(
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
+    delta: float,
+    loss: Loss,
+    posterior: PosteriorName,
+    second_moments: Mapping[str, Tensor] | None,
+    progress: Progress | None,
+) -> Posterior:
+    """The posterior by its name; arguments and errors as in :func:`memory_sensitivity`."""
+    if not delta > 0:
+        raise InputError(f"delta must be positive, else the posterior may have no variance; given {delta}.")
+    makers: dict[str, Callable[..., Posterior]] = {
+        "diagonal": diagonal_posterior,
+        "kfac": kfac_posterior,
+        "full": full_posterior,
+    }
+    if posterior in makers:
+        return makers[posterior](model, inputs, plan, loss, delta, progress)
+    if posterior not in ("adam", "iblr"):
+        raise InputError(f"The posterior must be one of {', '.join(makers)}, adam or iblr, not {posterior!r}.")
+    device = next(model.parameters()).device
+    moments = {name: value.to(device) for name, value in (second_moments or {}).items()}
+    return optimizer_posterior(plan, moments, len(inputs), delta if posterior == "adam" else 0.0)
 
 
 def sensitivity_from(

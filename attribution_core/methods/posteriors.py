@@ -9,13 +9,16 @@ with weight decay lambda is this with ``delta = n lambda``. Forms of S:
 - **kfac**: for each weight ``A kron G + delta I``, for its bias ``G + delta I``, with the factors of curvlinops (the
   expand form). In their eigenbases it is diagonal, with entries ``a_q g_p + delta``. Layers that are neither Linear nor
   plain Conv2d are taken diagonal;
-- **diagonal**: the diagonal of S.
+- **diagonal**: the diagonal of S;
+- **adam**, **iblr**: what the optimiser itself knows, ``N s + delta`` (appendix F.1) and ``N s`` (F.2, where s holds
+  delta), at no cost.
 
 What is needed of it is only ``v_i = J_i S^{-1} J_i^T``, ``[k, k]``. In a diagonal (or rotated) basis a Linear layer's
 part is ``sum_p d_cp d_c'p w_p`` with ``w_p = sum_q a_q^2 / S_pq``: one product of matrices for all examples, ``in out``
 multiplications each, and no gradient is formed; other layers form their gradient.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -43,6 +46,10 @@ class Posterior(Protocol):
 
     def variances(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
         """``v = J S^{-1} J^T`` of each example of a batch, ``[b, k, k]``."""
+        ...
+
+    def covariance(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
+        """``J S^{-1} J^T`` of all examples of a batch together, ``[b k, b k]``, example-major."""
         ...
 
 
@@ -85,6 +92,22 @@ class DiagonalPosterior:
             parts.append(_gram(gradients, self.blocks[name]))
         return torch.stack(parts).sum(dim=0)
 
+    def covariance(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
+        """As :class:`Posterior` says; one parameter's gradients of the whole batch are held at a time."""
+        pieces = (
+            (name, layer.jacobian(kind))
+            for layer in factors
+            for kind, name in layer.parameters()
+            if name in self.blocks
+        )
+        total: Tensor | None = None
+        for name, gradients in itertools.chain(pieces, function_gradients(model, inputs, self.plan.rest).items()):
+            half = _half(gradients, self.blocks[name]).flatten(0, 1)
+            total = half @ half.T if total is None else total.addmm_(half, half.T)
+        if total is None:
+            raise InputError("The posterior has no parameters.")
+        return total
+
 
 @dataclass(frozen=True)
 class FullPosterior:
@@ -100,11 +123,17 @@ class FullPosterior:
 
     def variances(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:  # noqa: ARG002
         """As :class:`Posterior` says."""
-        _, rows = jacobian(model, inputs, self.plan)
-        b, k, p = rows.shape
-        solved = torch.linalg.solve_triangular(self.root, rows.reshape(b * k, p).T, upper=False)
-        half = solved.T.reshape(b, k, p)
+        half = self._half(model, inputs)
         return half @ half.transpose(1, 2)
+
+    def covariance(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:  # noqa: ARG002
+        """As :class:`Posterior` says."""
+        half = self._half(model, inputs).flatten(0, 1)
+        return half @ half.T
+
+    def _half(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        _, rows = jacobian(model, inputs, self.plan)
+        return torch.linalg.solve_triangular(self.root, rows.flatten(0, 1).T, upper=False).T.reshape(rows.shape)
 
 
 def full_posterior(
@@ -246,6 +275,24 @@ class _Batches:
                 self._progress(done, self._examples, "posterior")
 
 
+def optimizer_posterior(
+    plan: ParameterPlan, second_moments: Mapping[str, Tensor], examples: int, delta: float
+) -> DiagonalPosterior:
+    """With the precision ``examples s + delta`` of each weight; for iBLR give a delta of 0.
+
+    Raises:
+        InputError: No second moment of a parameter.
+    """
+    missing = [name for name in plan.coordinates if name not in second_moments]
+    if missing:
+        raise InputError(
+            f'There is no second moment of {missing[0]!r}: train with Recipe(optimizer="adam" or "iblr") and give '
+            "trajectory.second_moments[step]."
+        )
+    precisions = {name: examples * second_moments[name].flatten() + delta for name in plan.coordinates}
+    return DiagonalPosterior(plan, {name: Block(value) for name, value in precisions.items()})
+
+
 def hessian_root(outputs: Tensor, loss: Loss) -> Tensor:
     """M with ``M M^T`` the Hessian of the loss in the outputs: ``[b, k]`` -> ``[b, k, k]``.
 
@@ -286,8 +333,13 @@ def _variances(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
 
 
 def _gram(gradients: Tensor, block: Block) -> Tensor:
-    half = rotate(gradients, block.left, block.right) / block.precision.sqrt()
+    half = _half(gradients, block)
     return half @ half.transpose(1, 2)
+
+
+def _half(gradients: Tensor, block: Block) -> Tensor:
+    """Gradients ``[b, k, numel]`` in the block's basis and in units of its standard deviations."""
+    return rotate(gradients, block.left, block.right) / block.precision.sqrt()
 
 
 def _squares(layer: LayerFactors, kind: Kind, root: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class Replay:
         self.inputs, self.targets = trajectory.data
         self.weights = trajectory.sample_weights.to(example)
         self.steps = [batch.to(example.device) for batch in batches(trajectory.recipe, trajectory.num_examples)]
-        self._optimizer = optimizer_of(self.model, trajectory.recipe)
+        self._optimizer = optimizer_of(self.model, trajectory.recipe, trajectory.num_examples)
         self._taken = 0
         self.model.load_state_dict(trajectory.initial)
 

@@ -17,9 +17,11 @@ class Recipe(BaseModel):
     Attributes:
         loss: ``"cross_entropy"`` (integer targets, nats) or ``"mse"`` (half the squared error summed over outputs;
             integer targets become one-hot, or 0/1 for one output).
-        optimizer: ``"sgd"`` with PyTorch's momentum convention, ``"adam"`` or ``"adamw"`` as PyTorch has them.
+        optimizer: ``"sgd"`` with PyTorch's momentum convention, ``"adam"`` or ``"adamw"`` as PyTorch has them, or
+            ``"iblr"``, which learns a posterior (:mod:`attribution_core.training.iblr`).
         learning_rate: Peak learning rate.
-        momentum: In [0, 1); the first beta of Adam, whose second is 0.999.
+        momentum: In [0, 1); the first beta of Adam and iBLR.
+        second_momentum: Their second beta.
         weight_decay: Of the mean objective; ``"adamw"`` decouples it from the gradient.
         batch_size: The last batch of an epoch may be shorter.
         epochs: Passes over the data.
@@ -27,15 +29,16 @@ class Recipe(BaseModel):
             ``factor`` whenever the training loss has not fallen for more than ``patience`` epochs.
         patience: Of ``"plateau"``, in epochs.
         factor: Of ``"plateau"``.
-        seed: Of the batch order.
+        seed: Of the batch order, and of iBLR's draws.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw", "iblr"] = "sgd"
     learning_rate: float = Field(0.05, gt=0, allow_inf_nan=False)
     momentum: float = Field(0.9, ge=0, lt=1)
+    second_momentum: float = Field(0.999, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
     batch_size: int = Field(128, ge=1)
     epochs: int = Field(20, ge=0)

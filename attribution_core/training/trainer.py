@@ -11,6 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from attribution_core.errors import InputError
 from attribution_core.progress import Progress
+from attribution_core.training.iblr import IBLR
 from attribution_core.training.recipe import Recipe, loss_values
 from attribution_core.training.trajectory import State, Trajectory, batches
 
@@ -77,7 +78,7 @@ def train(
         raise InputError(f"sample_weights must be [{len(inputs)}], one for each example, not {list(weights.shape)}.")
     weights = weights.to(device=example.device, dtype=example.dtype)
     trajectory = Trajectory(recipe, len(inputs), weights.cpu(), model, (inputs, targets), state_of(model))
-    optimizer = optimizer_of(model, recipe)
+    optimizer = optimizer_of(model, recipe, len(inputs))
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=recipe.factor, patience=recipe.patience)
     steps, an_epoch = trajectory.steps, -(-len(inputs) // recipe.batch_size)
     total = torch.zeros((), device=example.device)
@@ -88,6 +89,8 @@ def train(
             optimizer.param_groups[0]["lr"] = recipe.rate(step, steps)
         trajectory.rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.zero_grad()
+        if isinstance(optimizer, IBLR):
+            optimizer.draw()
         with repeatable():
             losses = loss_values(model(inputs[batch]), targets[batch], recipe.loss)
             (weights[batch] * losses).mean().backward()
@@ -98,6 +101,7 @@ def train(
         ends_epoch = (step + 1) % an_epoch == 0
         if record == "every_step" or (record == "checkpoints" and ends_epoch):
             trajectory.checkpoints[step + 1] = state_of(model)
+            trajectory.second_moments[step + 1] = second_moments_of(model, optimizer, recipe)
         if ends_epoch:  # the one host round-trip of an epoch
             trajectory.epoch_losses.append(float(total) / len(inputs))
             if not torch.isfinite(total):
@@ -112,6 +116,7 @@ def train(
             progress(step + 1, steps, f"training, epoch {step // an_epoch + 1} of {recipe.epochs}")
     model.eval()
     trajectory.final = state_of(model)
+    trajectory.second_moments[steps] = second_moments_of(model, optimizer, recipe)
     return trajectory
 
 
@@ -127,13 +132,32 @@ def repeatable() -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark = before
 
 
-def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser for all of the model's parameters."""
+def optimizer_of(model: nn.Module, recipe: Recipe, examples: int) -> torch.optim.Optimizer:
+    """The recipe's optimiser for all of the model's parameters, trained on so many examples."""
     parameters, rate, decay = model.parameters(), recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum, weight_decay=decay)
+    betas = recipe.momentum, recipe.second_momentum
+    if recipe.optimizer == "iblr":
+        return IBLR(parameters, rate, betas, decay, examples, recipe.seed)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=rate, betas=(recipe.momentum, 0.999), weight_decay=decay)
+    return kind(parameters, lr=rate, betas=betas, weight_decay=decay)
+
+
+def second_moments_of(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> State:
+    """What the optimiser knows of each weight's curvature, by name, on the CPU; nothing for SGD or before any step.
+
+    Of Adam the average of squared gradients, debiased (eq. 48 of the memory-perturbation equation); of iBLR s (eq. 52).
+    """
+    found = {}
+    for name, weight in model.named_parameters():
+        state = optimizer.state.get(weight, {})
+        if "precision" in state:
+            found[name] = state["precision"].cpu().clone()
+        elif "exp_avg_sq" in state:
+            debiased = state["exp_avg_sq"] / (1 - recipe.second_momentum ** float(state["step"]))
+            found[name] = debiased.cpu().clone()
+    return found
 
 
 def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tensor:

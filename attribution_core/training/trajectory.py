@@ -29,6 +29,7 @@ class Trajectory:
         initial: State before the first step.
         final: State after the last.
         checkpoints: State after the given number of steps: after each epoch, or after every step.
+        second_moments: What Adam or iBLR knows of each weight's curvature, after the last step and at the checkpoints.
         rates: Learning rate of each step, as it was used.
         epoch_losses: Mean training loss of each epoch, as met on the way.
     """
@@ -41,6 +42,7 @@ class Trajectory:
     initial: State
     final: State = field(default_factory=dict)
     checkpoints: dict[int, State] = field(default_factory=dict)
+    second_moments: dict[int, State] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
 
@@ -65,6 +67,7 @@ class Trajectory:
             recipe=self.recipe.model_copy(update={"epochs": epochs}),
             final=self.checkpoints[step],
             checkpoints={at: state for at, state in self.checkpoints.items() if at <= step},
+            second_moments={at: state for at, state in self.second_moments.items() if at <= step},
             rates=self.rates[:step],
             epoch_losses=self.epoch_losses[:epochs],
         )

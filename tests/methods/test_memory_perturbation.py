@@ -9,7 +9,7 @@ from attribution_core.errors import InputError
 from attribution_core.methods import posteriors
 from attribution_core.methods.memory_perturbation import memory_sensitivity, sensitivity_from
 from attribution_core.methods.posteriors import FULL_PARAMETERS, hessian_root, means_of, prediction_errors
-from attribution_core.training import loss_values
+from attribution_core.training import Recipe, loss_values, train
 from tests.cases import model_case, model_cases
 
 
@@ -115,6 +115,20 @@ def test_kronecker_factors_work_on_every_kind_of_layer(case):
     found = memory_sensitivity(case.model, case.train, 0.3, posterior="kfac")
     assert torch.isfinite(found.sensitivity).all()
     assert (found.variance.diagonal(dim1=1, dim2=2) >= 0).all()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "iblr"])
+def test_an_optimisers_own_curvature_is_a_posterior(optimizer):
+    case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
+    trajectory = train(case.model, case.train, Recipe(optimizer=optimizer, learning_rate=0.01, epochs=3))
+    moments = trajectory.second_moments[trajectory.steps]
+    found = memory_sensitivity(case.model, case.train, 0.3, posterior=optimizer, second_moments=moments)
+    n = len(case.train[0])
+    precision = n * torch.cat([value.flatten() for value in moments.values()]) + (0.3 if optimizer == "adam" else 0.0)
+    rows, _ = rows_and_curvatures(case.model, case.train[0], "cross_entropy")
+    assert torch.allclose(found.variance, torch.stack([(j / precision) @ j.T for j in rows]), rtol=1e-8)
+    with pytest.raises(InputError, match="no second moment"):
+        memory_sensitivity(case.model, case.train, 0.3, posterior=optimizer)
 
 
 def test_drawn_labels_come_close_to_the_exact_factors(monkeypatch):

@@ -75,6 +75,56 @@ def test_adam_follows_its_update_rule(optimizer):
         assert torch.allclose(one, two, rtol=1e-9, atol=1e-12)
 
 
+def test_iblr_follows_its_update_rule():
+    """Eqs. 50-52 of the memory-perturbation equation, written out with the same draws."""
+    inputs, labels, model = problem()
+    other = build_model("mlp", 3, (5,), hidden=[6]).double()
+    recipe = RECIPE.model_copy(update={"optimizer": "iblr", "momentum": 0.8, "second_momentum": 0.95, "seed": 5})
+    trajectory = train(model, (inputs, labels), recipe, record="checkpoints")
+    generator = torch.Generator().manual_seed(5)
+    n, steps, decay = len(inputs), recipe.steps(len(inputs)), recipe.weight_decay
+    means = [p.detach().clone() for p in other.parameters()]
+    first, precisions = [torch.zeros_like(m) for m in means], [torch.ones_like(m) for m in means]
+    for step, batch in enumerate(batches(recipe, n)):
+        draws = [
+            torch.randn(m.shape, generator=generator, dtype=m.dtype) / (n * s).sqrt()
+            for m, s in zip(means, precisions, strict=True)
+        ]
+        for p, m, draw in zip(other.parameters(), means, draws, strict=True):
+            p.data = m + draw
+        gradients = torch.autograd.grad(F.cross_entropy(other(inputs[batch]), labels[batch]), list(other.parameters()))
+        for i, (g, draw) in enumerate(zip(gradients, draws, strict=True)):
+            d = g * draw * n * precisions[i] + decay - precisions[i]
+            precisions[i] = precisions[i] + 0.05 * d + 0.05**2 * d**2 / precisions[i] / 2
+            first[i] = 0.8 * first[i] + 0.2 * (g + decay * means[i])
+            means[i] = means[i] - recipe.rate(step, steps) * first[i] / (1 - 0.8 ** (step + 1)) / precisions[i]
+    for p, m in zip(model.parameters(), means, strict=True):
+        assert torch.allclose(p, m, rtol=1e-9, atol=1e-12)
+    for value, s in zip(trajectory.second_moments[steps].values(), precisions, strict=True):
+        assert torch.allclose(value, s, rtol=1e-9)
+    assert sorted(trajectory.second_moments) == [3, 6, 9]
+    assert sorted(trajectory.until(2).second_moments) == [3, 6]
+
+
+def test_iblr_learns_the_posterior_of_a_linear_model():
+    """Half squared errors in orthogonal inputs: the precision is N s = sum_i x_i^2 + delta, known in closed form."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.linalg.qr(torch.randn(64, 4, generator=generator, dtype=torch.float64))[0] * 8
+    inputs *= torch.tensor([0.5, 1.0, 1.5, 2.0])
+    targets = inputs @ torch.ones(4, 1).double() + torch.randn(64, 1, generator=generator, dtype=torch.float64)
+    model = torch.nn.Linear(4, 1, bias=False).double()
+    recipe = Recipe(
+        loss="mse", optimizer="iblr", learning_rate=0.1, weight_decay=0.1, batch_size=64, epochs=6000,
+        second_momentum=0.998,
+    )  # fmt: skip
+    trajectory = train(model, (inputs, targets), recipe)
+    expected = inputs.square().mean(dim=0) + 0.1
+    found = trajectory.second_moments[recipe.steps(64)]["weight"][0]
+    assert torch.allclose(found, expected, rtol=0.25)
+    best = torch.linalg.solve(inputs.T @ inputs + 6.4 * torch.eye(4).double(), inputs.T @ targets)[:, 0]
+    assert torch.allclose(model.weight[0], best, atol=0.03)
+
+
 def test_cudnn_is_left_as_it_was():
     inputs, labels, model = problem()
     seen = []

@@ -1,0 +1,186 @@
+r"""The memory-perturbation equation for groups of examples, for classes, and over the strength of regularisation.
+
+Nickl et al. 2023 (:mod:`attribution_core.methods.memory_perturbation`), eqs. 17, 19, 20 and figure 4.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.errors import InputError
+from attribution_core.gradients.per_example import layer_factors
+from attribution_core.gradients.plan import as_inputs, plan_parameters
+from attribution_core.methods.memory_perturbation import (
+    Covariance,
+    MemorySensitivity,
+    PosteriorName,
+    memory_sensitivity,
+    posterior_of,
+)
+from attribution_core.methods.posteriors import Loss, hessian_root, prediction_errors
+from attribution_core.progress import Progress
+from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, train
+from attribution_core.training.trainer import Data
+
+# Rows of a group's covariance, examples times outputs: with more, its gradients would take gigabytes.
+GROUP_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class GroupDeviation:
+    """What removing a group does to the outputs for its own examples.
+
+    Attributes:
+        deviation: Outputs without the group minus with it, ``[group, k]``.
+        mean_deviation: The same for probabilities (or means), to first order (eq. 17), ``[group, k]``.
+    """
+
+    deviation: Tensor
+    mean_deviation: Tensor
+
+
+def group_deviation(
+    model: nn.Module,
+    train: Data,
+    group: Sequence[int] | Tensor,
+    delta: float,
+    loss: Loss = "cross_entropy",
+    posterior: PosteriorName = "kfac",
+    covariance: Covariance = "kept",
+    parameters: str = "all",
+    progress: Progress | None = None,
+) -> GroupDeviation:
+    """The first form of eq. 17, with the covariances between the group's examples.
+
+    The second form, which leaves them out, is ``memory_sensitivity(...).mean_deviation[group]``.
+
+    Args:
+        model: Trained.
+        train: Training examples.
+        group: Indices of those removed together.
+        delta: As in :func:`memory_sensitivity`.
+        loss: As in :func:`memory_sensitivity`.
+        posterior: As in :func:`memory_sensitivity`.
+        covariance: As in :func:`memory_sensitivity`; downdated by the whole group.
+        parameters: As in :func:`memory_sensitivity`.
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputError: An empty group, one whose covariance would have more than ``GROUP_ROWS`` rows, or bad options.
+    """
+    inputs, targets = as_pair(train)
+    members = torch.as_tensor(group, dtype=torch.long)
+    plan = plan_parameters(model, inputs, parameters)
+    if covariance not in ("kept", "downdated"):
+        raise InputError(f'The covariance must be "kept" or "downdated", not {covariance!r}.')
+    if len(members) == 0:
+        raise InputError("The group is empty: give the index of at least one training example.")
+    made = posterior_of(model, inputs, plan, delta, loss, posterior, None, progress)
+    own = as_inputs(inputs[members], next(model.parameters()))
+    was_training = model.training
+    model.eval()
+    try:
+        k = outputs_of(model, own[:1]).shape[1]
+        if len(members) * k > GROUP_ROWS:
+            raise InputError(
+                f"A group of {len(members):,} examples with {k} outputs is too large for its covariance (up to "
+                f"{GROUP_ROWS // k:,}): use the sum over its examples, memory_sensitivity(...).mean_deviation[group]."
+            )
+        outputs, factors = layer_factors(model, own, plan.layers)
+        together = made.covariance(model, own, factors)
+    finally:
+        model.train(was_training)
+    outputs = outputs if plan.layers else outputs_of(model, own)
+    root = hessian_root(outputs, loss)
+    curvature = root @ root.transpose(1, 2)
+    error = prediction_errors(outputs, targets[members].to(outputs.device), loss).flatten()
+    if covariance == "downdated":
+        whole = torch.block_diag(*curvature)
+        error = torch.linalg.solve(torch.eye(len(whole)).to(whole) - whole @ together, error)
+    deviation = (together @ error).view(outputs.shape)
+    moved = (curvature @ deviation[:, :, None])[:, :, 0] if loss == "cross_entropy" else deviation
+    return GroupDeviation(deviation, moved)
+
+
+def leave_one_class_out(sensitivity: MemorySensitivity, labels: Tensor, classes: int) -> Tensor:
+    """Estimated mean loss on each class after training without it (eq. 20): ``[classes]``; NaN for an empty class.
+
+    It is the mean of the leave-one-out losses of the class's own examples: each moved by its own removal alone.
+    """
+    labels = labels.to(sensitivity.loo_loss.device)
+    total = sensitivity.loo_loss.new_zeros(classes).index_add_(0, labels, sensitivity.loo_loss)
+    return total / torch.bincount(labels, minlength=classes).to(total)
+
+
+@dataclass(frozen=True)
+class LooCurve:
+    """Losses over the strength of regularisation; each is a mean over examples, ``[deltas]``.
+
+    Attributes:
+        deltas: As given.
+        train_loss: On the training examples, after training.
+        loo_loss: Estimated leave-one-out loss on them (eq. 19).
+        test_loss: On the test examples; NaN without any.
+    """
+
+    deltas: list[float]
+    train_loss: Tensor
+    loo_loss: Tensor
+    test_loss: Tensor
+
+    @property
+    def best(self) -> float:
+        """The delta with the smallest leave-one-out loss."""
+        return self.deltas[int(self.loo_loss.argmin())]
+
+
+def loo_curve(
+    build: Callable[[], nn.Module],
+    data: Data,
+    recipe: Recipe,
+    deltas: Sequence[float],
+    test: Data | None = None,
+    posterior: PosteriorName = "kfac",
+    covariance: Covariance = "kept",
+    progress: Progress | None = None,
+) -> LooCurve:
+    """Trains once for each delta and estimates the leave-one-out loss from the training examples alone (figure 4).
+
+    Args:
+        build: A fresh model, the same each time.
+        data: Training examples.
+        recipe: Of each training; its weight decay becomes ``delta / n``.
+        deltas: Strengths of ``delta/2 |w|^2`` beside the sum of losses.
+        test: Examples to compare with.
+        posterior: As in :func:`memory_sensitivity`.
+        covariance: As in :func:`memory_sensitivity`.
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputError: No delta, or what :func:`memory_sensitivity` refuses.
+    """
+    if len(deltas) == 0:
+        raise InputError("Give at least one delta.")
+    inputs, targets = as_pair(data)
+    losses = []
+    for done, delta in enumerate(deltas):
+        model = build()
+        trajectory = train(model, (inputs, targets), recipe.model_copy(update={"weight_decay": delta / len(inputs)}))
+        moments = trajectory.second_moments.get(trajectory.steps)
+        found = memory_sensitivity(
+            model, (inputs, targets), delta, recipe.loss, posterior, covariance, second_moments=moments
+        )
+        held_out = _mean_loss(model, as_pair(test), recipe.loss) if test is not None else torch.nan
+        own = loss_values(found.outputs, targets.to(found.outputs.device), recipe.loss)
+        losses.append([float(own.mean()), float(found.loo_loss.mean()), held_out])
+        if progress:
+            progress(done + 1, len(deltas), "leave-one-out curve")
+    columns = torch.tensor(losses, dtype=torch.float64)
+    return LooCurve(list(deltas), columns[:, 0], columns[:, 1], columns[:, 2])
+
+
+def _mean_loss(model: nn.Module, pair: tuple[Tensor, Tensor], loss: Loss) -> float:
+    outputs = outputs_of(model, pair[0])
+    return float(loss_values(outputs, pair[1].to(outputs.device), loss).mean())
