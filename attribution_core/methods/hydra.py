@@ -121,7 +121,7 @@ def hydra(
         effect, by_epoch = every_pair(replay, *sides, (-step_factors(trajectory)).tolist(), progress)
         return Contributions(effect, by_epoch=by_epoch)
     start, coefficients, kept = _objective_gradients(replay, *sides, objective, energy, rank)
-    parts, growth = weight_responses(replay, start, hessian, progress)
+    parts, growth = weight_responses(replay, start, hessian, progress, by_epoch=objective == "mean")
     total = -parts.sum(dim=0) * replay.weights  # [r, n]
     if not torch.isfinite(total).all():
         raise InputError(
@@ -143,23 +143,31 @@ def refuse_for_hydra(model: nn.Module, inputs: Tensor, recipe: Recipe) -> None:
 
 
 def weight_responses(
-    replay: Replay, directions: Vectors, hessian: bool, progress: Progress | None = None
+    replay: Replay, directions: Vectors, hessian: bool, progress: Progress | None = None, by_epoch: bool = False
 ) -> tuple[Tensor, float | None]:
-    """How far each example's weight moves the final weights: ``<u, d w_T / d s_i>``, in the parts of each epoch.
+    """How far each example's weight moves the final weights: ``<u, d w_T / d s_i>``.
 
     Args:
         replay: Of the training.
         directions: u, ``[r, ...]`` for each parameter.
         hessian: Exactly, or without the Hessian.
         progress: Called with (done, total, what).
+        by_epoch: Whether the parts of each epoch are kept apart.
 
     Returns:
-        ``[epochs, r, n]``, whose sum over epochs is the response; and the growth (see :class:`Contributions`).
+        ``[epochs, r, n]``, whose sum over epochs is the response, or ``[1, r, n]``; and the growth (see
+        :class:`Contributions`).
     """
     with warnings.catch_warnings():
         # PyTorch's own, from where it loads its rules for derivatives; no one who reads it can do anything.
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
-        return _adjoint(replay, directions, progress) if hessian else (_along(replay, directions, progress), None)
+        first = next(iter(directions.values()))
+        epochs = replay.trajectory.recipe.epochs if by_epoch else 1
+        parts = first.new_zeros(epochs, len(first), replay.trajectory.num_examples)
+        if hessian:
+            return parts, _adjoint(replay, directions, parts, progress)
+        _along(replay, directions, parts, progress)
+        return parts, None
 
 
 def step_factors(trajectory: Trajectory) -> Tensor:
@@ -237,25 +245,25 @@ def _basis(gradients: Vectors, energy: float, rank: int | None) -> tuple[Vectors
     return basis, (vectors[:, :r] * scales).to(next(iter(gradients.values()))), float(share[r - 1])
 
 
-def _along(replay: Replay, start: Vectors, progress: Progress | None) -> Tensor:
-    """``d loss / d s_i`` Hessian-free for each starting gradient, by epoch: ``[epochs, r, n]``."""
+def _along(replay: Replay, start: Vectors, parts: Tensor, progress: Progress | None) -> None:
+    """Adds ``d loss / d s_i`` Hessian-free for each starting gradient to ``parts``."""
     kappas = step_factors(replay.trajectory)
-    parts = _empty_parts(replay, start)
     for moment in replay.moments():
         weights = _detached(replay.model)
         slopes, _ = _slopes(replay, weights, start, moment.batch, curvature=False)
-        parts[replay.epoch_of(moment.step)][:, moment.batch] += slopes * (
-            float(kappas[moment.step]) / len(moment.batch)
-        )
+        part = _part(parts, replay, moment.step)
+        part[:, moment.batch] += slopes * (float(kappas[moment.step]) / len(moment.batch))
         if progress:
             progress(moment.step + 1, len(replay.steps), "replaying training")
-    return parts
 
 
-def _adjoint(replay: Replay, start: Vectors, progress: Progress | None) -> tuple[Tensor, float]:
-    """``d loss / d s_i`` exactly for each starting gradient, by epoch ``[epochs, r, n]``, and the growth."""
+def _part(parts: Tensor, replay: Replay, step: int) -> Tensor:
+    return parts[replay.epoch_of(step)] if len(parts) > 1 else parts[0]
+
+
+def _adjoint(replay: Replay, start: Vectors, parts: Tensor, progress: Progress | None) -> float:
+    """Adds ``d loss / d s_i`` exactly for each starting gradient to ``parts``; returns the growth."""
     recipe, rates = replay.trajectory.recipe, replay.trajectory.rates
-    parts = _empty_parts(replay, start)
     gamma = {name: value.clone() for name, value in start.items()}
     delta = {name: torch.zeros_like(value) for name, value in start.items()}
     largest = first = _norms(start)
@@ -263,12 +271,12 @@ def _adjoint(replay: Replay, start: Vectors, progress: Progress | None) -> tuple
         u = {name: delta[name] - rates[step] * gamma[name] for name in gamma}
         batch = replay.steps[step]
         slopes, curved = _slopes(replay, weights, u, batch, curvature=True)
-        parts[replay.epoch_of(step)][:, batch] += slopes / len(batch)
+        _part(parts, replay, step)[:, batch] += slopes / len(batch)
         for name in gamma:
             delta[name] = recipe.momentum * u[name]
             gamma[name] += recipe.weight_decay * u[name] + curved[name]
         largest = torch.maximum(largest, _norms(gamma).nan_to_num(nan=torch.inf))
-    return parts, float((largest / first.clamp(min=torch.finfo(first.dtype).tiny)).max())
+    return float((largest / first.clamp(min=torch.finfo(first.dtype).tiny)).max())
 
 
 def _norms(vectors: Vectors) -> Tensor:
@@ -354,8 +362,3 @@ def _backwards(replay: Replay, progress: Progress | None) -> Iterator[tuple[int,
 
 def _detached(model: nn.Module) -> Vectors:
     return {name: value.detach() for name, value in model.named_parameters()}
-
-
-def _empty_parts(replay: Replay, start: Vectors) -> Tensor:
-    first = next(iter(start.values()))
-    return first.new_zeros(replay.trajectory.recipe.epochs, len(first), replay.trajectory.num_examples)
