@@ -354,7 +354,8 @@ def _backwards(replay: Replay, progress: Progress | None) -> Iterator[tuple[int,
             for moment in replay.moments(until):
                 hold(moment.step)
         for step in range(until - 1, snapshot.step - 1, -1):
-            yield step, {name: values[step % stretch] for name, values in held.items()}
+            # Copies: a tangent of a view would be made for the whole block.
+            yield step, {name: values[step % stretch].clone() for name, values in held.items()}
             if progress:
                 progress(2 * steps - step, 2 * steps, "going backwards through training")
         until = snapshot.step
