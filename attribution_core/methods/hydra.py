@@ -190,7 +190,6 @@ def _objective_gradients(
     """Gradients at ``w_T`` to start from, ``[r, ...]`` by parameter; for ``"each"`` those of :func:`_basis`."""
     final = replay.final_model()
     parameters = _detached(final)
-
     loss = replay.trajectory.recipe.loss
     if objective == "each":
         if loss == "mse":  # classes become one-hot before vmap, which can't look at them
@@ -227,10 +226,12 @@ def mean_gradient(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) 
 
 def _basis(gradients: Vectors, energy: float, rank: int | None) -> tuple[Vectors, Tensor, float]:
     """An orthonormal basis of most of the gradients' energy, the gradients in it ``[m, r]``, and the share it holds."""
-    m = len(next(iter(gradients.values())))
-    gram = sum(
-        (value.flatten(1).double() @ value.flatten(1).double().T for value in gradients.values()), torch.zeros(m, m)
-    )
+    first = next(iter(gradients.values()))
+    m = len(first)
+    gram = first.new_zeros(m, m, dtype=torch.float64)
+    for value in gradients.values():
+        rows = value.flatten(1).double()
+        gram.addmm_(rows, rows.T)
     values, vectors = torch.linalg.eigh(gram)
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     share = values.cumsum(0) / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
@@ -242,7 +243,7 @@ def _basis(gradients: Vectors, energy: float, rank: int | None) -> tuple[Vectors
         name: torch.einsum("mr,m...->r...", (vectors[:, :r] / scales).to(value), value)
         for name, value in gradients.items()
     }
-    return basis, (vectors[:, :r] * scales).to(next(iter(gradients.values()))), float(share[r - 1])
+    return basis, (vectors[:, :r] * scales).to(first), float(share[r - 1])
 
 
 def _along(replay: Replay, start: Vectors, parts: Tensor, progress: Progress | None) -> None:
