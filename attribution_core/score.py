@@ -61,7 +61,8 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
     shape = (len(splits.train.mode), *size)
     build = _builder(config, name, len(splits.train.class_names), shape, device)
     _check_parameters(build(), torch.zeros(1, *shape), config.parameters)  # before a folder is made
-    why_left_out(config, build(), torch.zeros(2, *shape, device=device))
+    if config.contributions in ("free", "exact"):
+        why_left_out(config, build(), torch.zeros(2, *shape, device=device))
     with RunWriter.start(config.folder, plain, fingerprint(plain), title=f"{splits.name}, {name}") as writer:
         _check_same_data(writer, data_print)
         if not writer.is_done("dataset", data_print):
