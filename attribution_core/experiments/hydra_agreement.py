@@ -80,17 +80,18 @@ def agreement(free: Tensor, exact: Tensor) -> dict[str, float]:
 def at_end(trajectory: Trajectory, test: Side, random: int) -> dict[str, Any]:
     """Both kinds of contributions to the mean test loss, compared."""
     replay = Replay(trajectory)
-    final = replay.final_model()
-    directions = mean_gradient(final, trajectory.recipe.loss, *test)
+    directions = mean_gradient(replay.final_model(), trajectory.recipe.loss, *test)
     generator = torch.Generator().manual_seed(0)
     stacked = {
         name: torch.cat([value[None], torch.randn(random, *value.shape, generator=generator)])
         for name, value in directions.items()
     }
-    free_parts, _ = weight_responses(Replay(trajectory), stacked, False, _progress("Hessian-free"))
-    exact_parts, growth = weight_responses(Replay(trajectory), stacked, True, _progress("exact"))
-    responses = {False: free_parts.sum(dim=0).double(), True: exact_parts.sum(dim=0).double()}
-    free, exact = -responses[False][0], -responses[True][0]
+    beginning = replay.snapshot()
+    free_parts, _ = weight_responses(replay, stacked, False, _progress("Hessian-free"))
+    replay.restore(beginning)
+    exact_parts, growth = weight_responses(replay, stacked, True, _progress("exact"))
+    free_all, exact_all = free_parts[0].double(), exact_parts[0].double()
+    free, exact = -free_all[0], -exact_all[0]
     labels = trajectory.data[1]
     tracked = torch.cat(
         [members[: len(members) // 100] for members in ((labels == c).nonzero()[:, 0] for c in range(10))]
@@ -102,7 +103,7 @@ def at_end(trajectory: Trajectory, test: Side, random: int) -> dict[str, Any]:
     }
     if random:
         n = trajectory.num_examples
-        error, size = (responses[True] - responses[False])[1:] * n, responses[True][1:] * n
+        error, size = (exact_all - free_all)[1:] * n, exact_all[1:] * n
         line["hypergradient_error"] = round(float(error.square().mean().sqrt()), 4)
         line["hypergradient_size"] = round(float(size.square().mean().sqrt()), 4)
     return line

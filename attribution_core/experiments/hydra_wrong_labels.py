@@ -60,8 +60,8 @@ def cleaning(data: Side, validation: Side, test: Side, wrong: Tensor, seeds: int
         "the rightly labelled": (~wrong).nonzero()[:, 0],
         "the validation images alone": None,
     }
+    trajectory = train(lenet(0), data, recipe)
     for hessian, name in ((False, "Hessian-free"), (True, "exact")):
-        trajectory = train(lenet(0), data, recipe)
         one = hydra(trajectory, validation, hessian, "mean", progress=_progress).effect
         many = hydra_over_seeds(lenet, data, recipe, validation, seeds, hessian, "mean", progress=_progress).effect
         for scores, of in ((one, "one training"), (many, f"{seeds} trainings")):
@@ -86,7 +86,7 @@ def cleaning(data: Side, validation: Side, test: Side, wrong: Tensor, seeds: int
 
 
 def clustering(data: Side, validation: Side, wrong: Tensor, recipe: Recipe) -> dict:
-    """Table 4: the mean Jaccard indices over labels, for both kinds of contribution that give every pair."""
+    """Table 4: the mean Jaccard indices over labels, from Hessian-free contributions."""
     trajectory = train(lenet(0), data, recipe, progress=_progress)
     effects = hydra(trajectory, validation, progress=_progress).effect
     suspect = label_noise_clusters(effects, data[1]).suspect

@@ -5,7 +5,7 @@ through ``torch.func``. Cost of a batch: one forward and k backward passes, plus
 coordinates need: for a Linear layer one multiplication each.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from attribution_core.errors import InputError
 from attribution_core.gradients.layers import LayerFactors
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
+from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 
 BATCH_BYTES = 256 * 2**20
@@ -45,9 +46,7 @@ def factor_batches(
         ``(inputs, outputs, factors)`` of each batch, on the model's device.
     """
     example = next(model.parameters())
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         size = _batch_size(model, as_inputs(inputs[:1], example), plan, mixture is not None, formed)
         done = 0
         for part in inputs.split(size):
@@ -58,8 +57,6 @@ def factor_batches(
             done += len(part)
             if progress:
                 progress(done, len(inputs), what)
-    finally:
-        model.train(was_training)
 
 
 def jacobian(
@@ -83,7 +80,7 @@ def jacobian(
     outputs: list[Tensor] = []
     formed = plan.width + max(chosen.numel for chosen in plan.coordinates.values())
     for part, values, factors in factor_batches(model, inputs, plan, progress, formed=formed):
-        blocks = _factor_blocks(factors, plan) | {
+        blocks = factor_blocks(factors, plan) | {
             name: plan.coordinates[name].of_gradients(gradients)
             for name, gradients in function_gradients(model, part, plan.rest).items()
         }
@@ -118,7 +115,7 @@ def function_gradients(model: nn.Module, inputs: Tensor, names: list[str]) -> di
     return {name: value.flatten(2) for name, value in whole.items()}
 
 
-def _factor_blocks(factors: list[LayerFactors], plan: ParameterPlan) -> dict[str, Tensor]:
+def factor_blocks(factors: Sequence[LayerFactors], plan: ParameterPlan) -> dict[str, Tensor]:
     """Chosen coordinates of the layers that have factors: parameter name -> ``[b, k, chosen]``."""
     blocks = {}
     for layer in factors:

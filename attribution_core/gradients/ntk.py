@@ -26,6 +26,7 @@ from attribution_core.gradients.jacobian import BATCH_BYTES, factor_batches
 from attribution_core.gradients.layers import Kind, LayerFactors, PositionFactors
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
+from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 
 # What the factors of all examples may take at a time. Past it layers take turns, each with its own forward and k
@@ -84,11 +85,8 @@ def tangent_kernels(
 
 def _turns(model: nn.Module, inputs: Tensor, examples: int, plan: ParameterPlan) -> Iterator[ParameterPlan]:
     """The plan cut into groups of layers whose factors of all examples fit into ``FACTOR_BYTES``, measured on one."""
-    was_training = model.training
-    try:
-        _, factors = layer_factors(model.eval(), as_inputs(inputs[:1], next(model.parameters())), plan.layers)
-    finally:
-        model.train(was_training)
+    with evaluation_mode(model):
+        _, factors = layer_factors(model, as_inputs(inputs[:1], next(model.parameters())), plan.layers)
     turn: dict[str, nn.Module] = {}
     held = 0
     for layer in factors:

@@ -12,6 +12,7 @@ from attribution_core.errors import InputError
 from attribution_core.gradients.layers import has_factors, refuse_unfit
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.sketch import Coordinates
+from attribution_core.models import evaluation_mode
 
 # Factors are wrong where a parameter also acts outside its layer, and then by much more than rounding (TF32 included).
 AGREEMENT = 1e-2
@@ -82,12 +83,8 @@ def plan_parameters(
         InputError: Parameters that do not exist, or a model in which an example has no gradient of its own.
     """
     chosen = select_parameters(model, parameters)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         layers = _layers_with_factors(model, as_inputs(inputs[:2], next(model.parameters())), chosen)
-    finally:
-        model.train(was_training)
     generator = torch.Generator().manual_seed(seed)
     sizes = {name: value.numel() for name, value in model.named_parameters()}
     coordinates = {name: Coordinates.choose(sizes[name], dimension or sizes[name], generator) for name in chosen}

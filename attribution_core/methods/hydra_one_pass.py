@@ -16,7 +16,6 @@ Fashion-MNIST, 10 epochs, 4,000 of 61,706 coordinates: relative error 0.19, rank
 projections of the same size: 0.23 and 0.91). Where a second pass is possible, :func:`attribution_core.hydra` is exact.
 """
 
-import functools
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,14 +24,16 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from attribution_core.gradients.jacobian import factor_blocks
 from attribution_core.gradients.kronecker import kronecker_plan
 from attribution_core.gradients.layers import LayerFactors
-from attribution_core.gradients.per_example import Watch, loss_factors
+from attribution_core.gradients.per_example import Watch
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.methods.hydra import Contributions
-from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, factored_layers
+from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, evaluation_factors, factored_layers
 from attribution_core.methods.replay import refuse_meeting_examples, refuse_other_optimizers
-from attribution_core.training import Recipe, as_pair, loss_values
+from attribution_core.models import evaluation_mode
+from attribution_core.training import Recipe, as_pair
 from attribution_core.training.trainer import Data
 
 # Coordinates kept; and training examples followed without a sketch, while their vectors fit into CHECKED_BYTES.
@@ -124,16 +125,15 @@ class HydraAccumulator:
         inputs, targets = as_pair(evaluation)
         inputs = as_inputs(inputs, next(self.model.parameters()))
         targets = targets.to(inputs.device)
-        was_training = self.model.training
-        self.model.eval()
         effects, exact = [], []
-        for start in range(0, len(inputs), EVALUATION_BATCH):
-            part = slice(start, start + EVALUATION_BATCH)
-            loss = functools.partial(_summed_loss, targets=targets[part], loss=self.recipe.loss)
-            factors, _ = loss_factors(self.model, inputs[part], self._watch.layers, loss)
-            effects.append(-self._sketch.responses(factors))
-            exact.append(-self._whole.responses(factors))
-        self.model.train(was_training)
+        with evaluation_mode(self.model):
+            for start in range(0, len(inputs), EVALUATION_BATCH):
+                part = slice(start, start + EVALUATION_BATCH)
+                factors = evaluation_factors(
+                    self.model, self._watch.layers, inputs[part], targets[part], self.recipe.loss
+                )
+                effects.append(-self._sketch.responses(factors))
+                exact.append(-self._whole.responses(factors))
         effect, right = torch.cat(effects, dim=1), torch.cat(exact, dim=1)
         return Contributions(effect), _error(effect[self._checked], right)
 
@@ -170,17 +170,8 @@ class _Followed:
         return scales[:, :1] * (self._state[0] @ others) + scales[:, 1:] * (self._state[1] @ others)
 
     def _coordinates(self, factors: Sequence[LayerFactors]) -> Tensor:
-        kept = [
-            self.plan.coordinates[name].of_layer(layer, kind)[:, 0]
-            for layer in factors
-            for kind, name in layer.parameters()
-            if name in self.plan.coordinates and len(self.plan.coordinates[name].indices)
-        ]
-        return torch.cat(kept, dim=1)
-
-
-def _summed_loss(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:
-    return loss_values(outputs, targets, loss).sum()
+        blocks = factor_blocks(factors, self.plan)
+        return torch.cat([blocks[name][:, 0] for name in self.plan.coordinates], dim=1)
 
 
 def _error(sketched: Tensor, exact: Tensor) -> SketchError:

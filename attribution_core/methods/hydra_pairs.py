@@ -68,7 +68,7 @@ def every_pair(
         held = 0
         while start < len(inputs) and (not sides or held < HELD_BYTES):
             chosen = slice(start, start + EVALUATION_BATCH)
-            factors, _ = loss_factors(final, inputs[chosen], named, _summed(replay, targets[chosen]))
+            factors = evaluation_factors(final, named, inputs[chosen], targets[chosen], replay.trajectory.recipe.loss)
             sides.append([side_of(each, layers[each.name].kinds, layers[each.name].adds_up) for each in factors])
             held += sum(side.nbytes for side in sides[-1])
             start += EVALUATION_BATCH
@@ -78,6 +78,14 @@ def every_pair(
         effects.append(effect)
         means.append(mean * effect.shape[1] / len(inputs))
     return torch.cat(effects, dim=1), torch.stack(means).sum(dim=0)
+
+
+def evaluation_factors(
+    model: nn.Module, layers: dict[str, nn.Module], inputs: Tensor, targets: Tensor, loss: str
+) -> list[LayerFactors]:
+    """Factors of each evaluation example's own loss, one batch of them, for a model in evaluation mode."""
+    factors, _ = loss_factors(model, inputs, layers, lambda outputs: loss_values(outputs, targets, loss).sum())
+    return factors
 
 
 def _pairs_of_block(
@@ -117,19 +125,14 @@ def _pairs_of_block(
 def _layers(replay: Replay, others: int) -> dict[str, _Layer]:
     """The layers with parameters and how each is treated, from the factors of one training example."""
     plan = factored_layers(replay.model, replay.inputs)
-    kinds: dict[str, tuple[Kind, ...]] = {}
-    for name in plan.layers:
-        both: tuple[Kind, ...] = ("weight", "bias")
-        kinds[name] = tuple(kind for kind in both if f"{name}.{kind}".lstrip(".") in plan.coordinates)
-    layers = {name: replay.model.get_submodule(name) for name in plan.layers}
-    factors, _ = loss_factors(replay.model, replay.inputs[:1], layers, lambda outputs: outputs.sum())
-    sizes = {
-        each.name: sum(
-            replay.model.get_parameter(f"{each.name}.{kind}".lstrip(".")).numel() for kind in kinds[each.name]
-        )
-        for each in factors
-    }
+    factors, _ = loss_factors(replay.model, replay.inputs[:1], plan.layers, lambda outputs: outputs.sum())
     examples, visits = replay.trajectory.num_examples, replay.trajectory.recipe.epochs
+    kinds: dict[str, tuple[Kind, ...]] = {}
+    sizes: dict[str, int] = {}
+    for each in factors:
+        own = [(kind, name) for kind, name in each.parameters() if name in plan.coordinates]
+        kinds[each.name] = tuple(kind for kind, _ in own)
+        sizes[each.name] = sum(plan.coordinates[name].numel for _, name in own)
     bytes_left = HELD_BYTES
     chosen = {}
     for each in sorted(factors, key=lambda layer: sizes[layer.name]):
@@ -163,7 +166,3 @@ def _is_better_added_up(layer: LayerFactors, size: int, visits: int, others: int
         forming, by_gram = positions * size, gram_is_cheaper(layer)
         pair = groups * positions**2 * (input_cost + gradients + 1) if by_gram else size
     return visits * (forming + size) + others * size < visits * (others * pair + (0 if by_gram else forming))
-
-
-def _summed(replay: Replay, targets: Tensor):  # type: ignore[no-untyped-def]
-    return lambda outputs: loss_values(outputs, targets, replay.trajectory.recipe.loss).sum()

@@ -53,16 +53,16 @@ def hydra_over_seeds(
     """
     if seeds < 2:
         raise InputError(f"An average over seeds needs two or more, not {seeds}.")
-    total: Contributions | None = None
-    squares = torch.zeros(0)
-    for number in range(seeds):
-        seed = recipe.seed + number
-        said = _named(progress, f"training {number + 1} of {seeds}")
+
+    def one_training(number: int) -> Contributions:
+        seed, said = recipe.seed + number, _named(progress, f"training {number + 1} of {seeds}")
         trajectory = train(build(seed), data, recipe.model_copy(update={"seed": seed}), progress=said)
-        one = hydra(trajectory, evaluation, hessian, objective, energy, rank, said)
-        if total is None:
-            total, squares = one, torch.zeros_like(one.effect)
-            continue
+        return hydra(trajectory, evaluation, hessian, objective, energy, rank, said)
+
+    total = one_training(0)
+    squares = torch.zeros_like(total.effect)
+    for number in range(1, seeds):
+        one = one_training(number)
         # Welford's update: two matrices are held, whatever the number of seeds.
         mean = total.effect + (one.effect - total.effect) / (number + 1)
         squares += (one.effect - total.effect) * (one.effect - mean)
@@ -72,8 +72,6 @@ def hydra_over_seeds(
             _extreme(min, total.kept_energy, one.kept_energy),
             _extreme(max, total.growth, one.growth),
         )
-    if total is None:
-        raise InputError("No training was done.")
     return replace(total, spread=(squares / (seeds - 1)).sqrt())
 
 

@@ -16,11 +16,14 @@ from attribution_core.methods.memory_perturbation import (
     Covariance,
     MemorySensitivity,
     PosteriorName,
+    deviations,
     memory_sensitivity,
     posterior_of,
+    require_covariance,
 )
-from attribution_core.methods.posteriors import Loss, hessian_root, prediction_errors
-from attribution_core.progress import Progress
+from attribution_core.methods.posteriors import Loss, output_hessian, prediction_errors
+from attribution_core.models import evaluation_mode
+from attribution_core.progress import Progress, reported
 from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, train
 from attribution_core.training.trainer import Data
 
@@ -73,15 +76,12 @@ def group_deviation(
     inputs, targets = as_pair(train)
     members = torch.as_tensor(group, dtype=torch.long)
     plan = plan_parameters(model, inputs, parameters)
-    if covariance not in ("kept", "downdated"):
-        raise InputError(f'The covariance must be "kept" or "downdated", not {covariance!r}.')
+    require_covariance(covariance)
     if len(members) == 0:
         raise InputError("The group is empty: give the index of at least one training example.")
     made = posterior_of(model, inputs, plan, delta, loss, posterior, None, progress)
     own = as_inputs(inputs[members], next(model.parameters()))
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         k = outputs_of(model, own[:1]).shape[1]
         if len(members) * k > GROUP_ROWS:
             raise InputError(
@@ -90,18 +90,11 @@ def group_deviation(
             )
         outputs, factors = layer_factors(model, own, plan.layers)
         together = made.covariance(model, own, factors)
-    finally:
-        model.train(was_training)
-    outputs = outputs if plan.layers else outputs_of(model, own)
-    root = hessian_root(outputs, loss)
-    curvature = root @ root.transpose(1, 2)
-    error = prediction_errors(outputs, targets[members].to(outputs.device), loss).flatten()
-    if covariance == "downdated":
-        whole = torch.block_diag(*curvature)
-        error = torch.linalg.solve(torch.eye(len(whole)).to(whole) - whole @ together, error)
-    deviation = (together @ error).view(outputs.shape)
-    moved = (curvature @ deviation[:, :, None])[:, :, 0] if loss == "cross_entropy" else deviation
-    return GroupDeviation(deviation, moved)
+    error = prediction_errors(outputs, targets[members].to(outputs.device), loss)
+    curvature = output_hessian(outputs, loss)
+    whole = torch.block_diag(*curvature)
+    deviation = deviations(together[None], whole[None], error.flatten()[None], covariance).view(outputs.shape)
+    return GroupDeviation(deviation, (curvature @ deviation[:, :, None])[:, :, 0])
 
 
 def leave_one_class_out(sensitivity: MemorySensitivity, labels: Tensor, classes: int) -> Tensor:
@@ -165,7 +158,7 @@ def loo_curve(
         raise InputError("Give at least one delta.")
     inputs, targets = as_pair(data)
     losses = []
-    for done, delta in enumerate(deltas):
+    for delta in reported(deltas, len(deltas), "leave-one-out curve", progress):
         model = build()
         trajectory = train(model, (inputs, targets), recipe.model_copy(update={"weight_decay": delta / len(inputs)}))
         moments = trajectory.second_moments.get(trajectory.steps)
@@ -175,8 +168,6 @@ def loo_curve(
         held_out = _mean_loss(model, as_pair(test), recipe.loss) if test is not None else torch.nan
         own = loss_values(found.outputs, targets.to(found.outputs.device), recipe.loss)
         losses.append([float(own.mean()), float(found.loo_loss.mean()), held_out])
-        if progress:
-            progress(done + 1, len(deltas), "leave-one-out curve")
     columns = torch.tensor(losses, dtype=torch.float64)
     return LooCurve(list(deltas), columns[:, 0], columns[:, 1], columns[:, 2])
 

@@ -32,9 +32,9 @@ from attribution_core.methods.posteriors import (
     Posterior,
     diagonal_posterior,
     full_posterior,
-    hessian_root,
     kfac_posterior,
     optimizer_posterior,
+    output_hessian,
     prediction_errors,
 )
 from attribution_core.progress import Progress
@@ -98,6 +98,7 @@ def memory_sensitivity(
     Raises:
         InputError: Options that do not exist, a delta that is not positive, or a posterior too large.
     """
+    require_covariance(covariance)
     inputs, targets = as_pair(train)
     plan = plan_parameters(model, inputs, parameters)
     made = posterior_of(model, inputs, plan, delta, loss, posterior, second_moments, progress)
@@ -107,6 +108,34 @@ def memory_sensitivity(
         outputs.append(values)
         variances.append(made.variances(model, part, factors))
     return sensitivity_from(torch.cat(outputs), torch.cat(variances), targets, loss, covariance)
+
+
+def deviations(variance: Tensor, curvature: Tensor, error: Tensor, covariance: Covariance) -> Tensor:
+    """``v e`` or ``v (I - Lambda v)^{-1} e``, of examples or of groups that are removed together.
+
+    Args:
+        variance: v, ``[b, r, r]``.
+        curvature: Lambda, ``[b, r, r]``.
+        error: e, ``[b, r]``.
+        covariance: ``"kept"`` or ``"downdated"``.
+
+    Returns:
+        ``[b, r]``.
+
+    Raises:
+        InputError: Another covariance.
+    """
+    require_covariance(covariance)
+    if covariance == "downdated":
+        identity = torch.eye(error.shape[1], dtype=error.dtype, device=error.device)
+        error = torch.linalg.solve(identity - curvature @ variance, error)
+    return (variance @ error[:, :, None])[:, :, 0]
+
+
+def require_covariance(covariance: str) -> None:
+    """Raises InputError unless it is kept or downdated."""
+    if covariance not in ("kept", "downdated"):
+        raise InputError(f'The covariance must be "kept" or "downdated", not {covariance!r}.')
 
 
 def posterior_of(
@@ -142,20 +171,13 @@ def sensitivity_from(
     """The bilinear forms of the equation, from outputs ``[n, k]``, variances ``[n, k, k]`` and targets.
 
     Raises:
-        InputError: A covariance that is neither kept nor downdated, or a downdate that leaves no positive variance.
+        InputError: A covariance that is neither kept nor downdated.
     """
-    if covariance not in ("kept", "downdated"):
-        raise InputError(f'The covariance must be "kept" or "downdated", not {covariance!r}.')
     targets = targets.to(outputs.device)
     error = prediction_errors(outputs, targets, loss)
-    root = hessian_root(outputs, loss)
-    curvature = root @ root.transpose(1, 2)
-    moved = error
-    if covariance == "downdated":
-        identity = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
-        moved = torch.linalg.solve(identity - curvature @ variance, error)
-    deviation = (variance @ moved[:, :, None])[:, :, 0]
-    mean_deviation = (curvature @ deviation[:, :, None])[:, :, 0] if loss == "cross_entropy" else deviation
+    curvature = output_hessian(outputs, loss)
+    deviation = deviations(variance, curvature, error, covariance)
+    mean_deviation = (curvature @ deviation[:, :, None])[:, :, 0]
     return MemorySensitivity(
         outputs,
         variance,

@@ -18,6 +18,7 @@ part is ``sum_p d_cp d_c'p w_p`` with ``w_p = sum_q a_q^2 / S_pq``: one product 
 multiplications each, and no gradient is formed; other layers form their gradient.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -30,8 +31,9 @@ from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import factor_batches, function_gradients, jacobian
 from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, rotate
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
+from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
-from attribution_core.training import as_outputs
+from attribution_core.training import as_outputs, outputs_of
 
 Loss = Literal["cross_entropy", "mse"]
 FULL_PARAMETERS = 8192
@@ -100,13 +102,9 @@ class DiagonalPosterior:
             for kind, name in layer.parameters()
             if name in self.blocks
         )
-        total: Tensor | None = None
-        for name, gradients in itertools.chain(pieces, function_gradients(model, inputs, self.plan.rest).items()):
-            half = _half(gradients, self.blocks[name]).flatten(0, 1)
-            total = half @ half.T if total is None else total.addmm_(half, half.T)
-        if total is None:
-            raise InputError("The posterior has no parameters.")
-        return total
+        whole = itertools.chain(pieces, function_gradients(model, inputs, self.plan.rest).items())
+        halves = (_half(gradients, self.blocks[name]).flatten(0, 1) for name, gradients in whole)
+        return functools.reduce(Tensor.add_, (half @ half.T for half in halves))
 
 
 @dataclass(frozen=True)
@@ -215,9 +213,7 @@ def kfac_posterior(
     chosen = [model.get_parameter(name) for name in plan.coordinates if belongs(name)]
     if not chosen:
         return DiagonalPosterior(plan, blocks)
-    with torch.no_grad():
-        k = model(as_inputs(inputs[:1], next(model.parameters()))).shape[1]
-    kind, blank = _loss_of(loss, k)
+    kind, blank = _loss_of(loss, outputs_of(model, inputs[:1]).shape[1])
     operator = KFACLinearOperator(
         model,
         kind,
@@ -228,7 +224,8 @@ def kfac_posterior(
         num_data=len(inputs),
         num_per_example_loss_terms=1,
     )
-    operator.compute_kronecker_factors()
+    with evaluation_mode(model):
+        operator.compute_kronecker_factors()
     factors = operator.state_dict()
     for name in (name for name in plan.coordinates if belongs(name)):
         layer, _, parameter = name.rpartition(".")
@@ -306,6 +303,12 @@ def hessian_root(outputs: Tensor, loss: Loss) -> Tensor:
         return (p * (1 - p)).sqrt()[:, :, None]
     p = outputs.softmax(dim=1)
     return p.sqrt().diag_embed() - p[:, :, None] * p.sqrt()[:, None, :]
+
+
+def output_hessian(outputs: Tensor, loss: Loss) -> Tensor:
+    """Lambda, the Hessian of the loss in the outputs: ``[b, k]`` -> ``[b, k, k]``."""
+    root = hessian_root(outputs, loss)
+    return root @ root.transpose(1, 2)
 
 
 def means_of(outputs: Tensor, loss: Loss) -> Tensor:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from attribution_core.errors import InputError
+from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 from attribution_core.training.iblr import IBLR
 from attribution_core.training.recipe import Recipe, loss_values
@@ -163,14 +164,11 @@ def second_moments_of(model: nn.Module, optimizer: torch.optim.Optimizer, recipe
 def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tensor:
     """Outputs of the model in evaluation mode, in batches: ``[n, ...]`` -> ``[n, k]``, without a gradient."""
     example = next(model.parameters())
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
+    with evaluation_mode(model), torch.no_grad():
         parts = [
             model(part.to(device=example.device, dtype=example.dtype if part.is_floating_point() else None))
             for part in inputs.split(batch_size)
         ]
-    model.train(was_training)
     return torch.cat(parts)
 
 

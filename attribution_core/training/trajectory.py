@@ -57,14 +57,15 @@ class Trajectory:
         Raises:
             InputError: No checkpoint there.
         """
-        step = epochs * -(-self.num_examples // self.recipe.batch_size)
+        recipe = self.recipe.model_copy(update={"epochs": epochs})
+        step = recipe.steps(self.num_examples)
         if step == self.steps:
             return self
         if step not in self.checkpoints:
             raise InputError(f"There is no checkpoint after epoch {epochs}: train with record='checkpoints'.")
         return replace(
             self,
-            recipe=self.recipe.model_copy(update={"epochs": epochs}),
+            recipe=recipe,
             final=self.checkpoints[step],
             checkpoints={at: state for at, state in self.checkpoints.items() if at <= step},
             second_moments={at: state for at, state in self.second_moments.items() if at <= step},

@@ -223,3 +223,15 @@ def test_bad_options_are_refused():
             memory_sensitivity(case.model, case.train, **options)
     with pytest.raises(InputError, match="kept"):
         sensitivity_from(torch.zeros(1, 1), torch.ones(1, 1, 1), torch.zeros(1, 1), "mse", "none")
+
+
+def test_a_model_in_training_mode_is_looked_at_in_evaluation_mode_and_left_as_it_was():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3)).double()
+    side = torch.randn(20, 6, dtype=torch.float64), torch.randint(3, (20,))
+    expected = memory_sensitivity(model.eval(), side, 0.3)
+    statistics = {name: value.clone() for name, value in model.state_dict().items()}
+    found = memory_sensitivity(model.train(), side, 0.3)
+    assert model.training
+    assert all(torch.equal(statistics[name], value) for name, value in model.state_dict().items())
+    assert torch.allclose(found.variance, expected.variance)
