@@ -1,16 +1,8 @@
-"""The curves of a run: what each shows, its axes, its paper, and the table they are kept in."""
+"""The curves of a run: what each shows, its axes and its paper."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-
-import pandas as pd
-
-from attribution_core.errors import InputError
-from attribution_core.runs.files import written_atomically
-
-_FILE_NAME = "curves.parquet"
 
 
 @dataclass(frozen=True)
@@ -91,34 +83,3 @@ _ALL = (
 )
 
 CURVES: dict[str, Curve] = {curve.name: curve for curve in _ALL}
-
-
-def read_curves(run: Path) -> pd.DataFrame:
-    """Columns curve, series, x, y; no rows where the run has none.
-
-    Raises:
-        InputError: If the table is damaged.
-    """
-    file = run / _FILE_NAME
-    if not file.is_file():
-        return pd.DataFrame({"curve": [], "series": [], "x": [], "y": []})
-    try:
-        return pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} is damaged ({error}): score the data again.") from error
-
-
-def write_curve(run: Path, name: str, points: pd.DataFrame) -> None:
-    """Puts a curve, with columns series, x and y, into the table, in place of one of that name.
-
-    Raises:
-        InputError: If the registry has no such curve.
-    """
-    if name not in CURVES:
-        raise InputError(f"There is no curve {name!r}: the registry in {__name__} has {', '.join(CURVES)}.")
-    others = read_curves(run)
-    added = points[["series", "x", "y"]].astype({"series": "str", "x": "float64", "y": "float64"})
-    added.insert(0, "curve", name)
-    kept = others[others["curve"] != name]
-    with written_atomically(run / _FILE_NAME) as partial:
-        (pd.concat([kept, added], ignore_index=True) if len(kept) else added).to_parquet(partial, index=False)

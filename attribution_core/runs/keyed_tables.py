@@ -1,0 +1,57 @@
+"""Small tables of a run that several stages add to: rows under a key, replaced key by key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from attribution_core.errors import InputError
+from attribution_core.runs.files import written_atomically
+
+
+@dataclass(frozen=True)
+class KeyedTable:
+    """A Parquet file in every run's directory.
+
+    Attributes:
+        file_name: Its name.
+        key: Name of the column that says whose a row is.
+        columns: The other columns with their types.
+    """
+
+    file_name: str
+    key: str
+    columns: dict[str, str]
+
+    def read(self, run: Path) -> pd.DataFrame:
+        """All rows, the key first; none where the run has no such file.
+
+        Raises:
+            InputError: If the table is damaged.
+        """
+        file = run / self.file_name
+        if not file.is_file():
+            return pd.DataFrame({name: [] for name in (self.key, *self.columns)})
+        try:
+            return pd.read_parquet(file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file} is damaged ({error}): score the data again.") from error
+
+    def replace(self, run: Path, name: str, rows: pd.DataFrame) -> None:
+        """Puts rows under a key, in place of those it had."""
+        others = self.read(run)
+        added = rows[list(self.columns)].astype(self.columns)
+        added.insert(0, self.key, name)
+        kept = others[others[self.key] != name]
+        with written_atomically(run / self.file_name) as partial:
+            (pd.concat([kept, added], ignore_index=True) if len(kept) else added).to_parquet(partial, index=False)
+
+
+CURVE_POINTS = KeyedTable("curves.parquet", "curve", {"series": "str", "x": "float64", "y": "float64"})
+CLASS_EFFECTS = KeyedTable(
+    "class_effects.parquet",
+    "method",
+    {"train_class": "str", "evaluation_class": "str", "effect": "float64", "normalised": "float64"},
+)

@@ -1,0 +1,212 @@
+"""A run on disk, being written: one writer, any number of readers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from attribution_core.errors import InputError
+from attribution_core.progress import Progress
+from attribution_core.runs.curves import CURVES
+from attribution_core.runs.files import LOCK_NAME, PARTIAL_SUFFIX, Lock, now, remove_partial_files, written_atomically
+from attribution_core.runs.keyed_tables import CLASS_EFFECTS, CURVE_POINTS
+from attribution_core.runs.matrices import write_matrix
+from attribution_core.runs.schema import Manifest, Stage
+from attribution_core.runs.store import MANIFEST_NAME, SplitName, TableName, read_manifest, read_table, table_path
+from attribution_core.runs.thumbnails import write_pack
+
+_VERSIONED_PACKAGES = ("samplescope", "torch", "torchvision", "numpy", "pandas", "pillow")
+
+
+class RunWriter:
+    """Writes a run stage by stage, so that a killed run goes on where it stopped.
+
+    Every file is written under a temporary name and renamed; run.json comes last. Use as a context manager, or call
+    :meth:`close`.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, lock: Lock) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._lock = lock
+
+    @classmethod
+    def start(cls, path: str | os.PathLike[str], config: dict[str, Any], fingerprint: str, title: str) -> RunWriter:
+        """Begins a run in a new directory, or goes on with one of the same configuration.
+
+        Args:
+            path: The run's directory; made when absent.
+            config: The configuration, as plain data.
+            fingerprint: The configuration's fingerprint; decides whether an existing run may go on.
+            title: Name for people.
+
+        Returns:
+            The writer, which holds the run's lock.
+
+        Raises:
+            InputError: If the directory holds something else, a run of another configuration or of a newer SampleScope,
+                or a run that another process is writing.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise InputError(f"A run is a directory, but {path} is a file: give another --out.")
+        if path.exists() and not (path / MANIFEST_NAME).exists() and _foreign_content(path):
+            raise InputError(f"{path} is not empty and is not a run: give an empty or new directory as --out.")
+        path.mkdir(parents=True, exist_ok=True)
+        lock = Lock(path)
+        try:
+            remove_partial_files(path)
+            if (path / MANIFEST_NAME).exists():
+                manifest = read_manifest(path)
+                _require_same_configuration(path, manifest, config, fingerprint)
+                return cls(path, manifest, lock)
+            manifest = Manifest(title=title, created=now(), fingerprint=fingerprint, config=config)
+            writer = cls(path, manifest, lock)
+            writer.update(versions=_versions(), hardware=_hardware())
+        except BaseException:
+            lock.release()
+            raise
+        return writer
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets another process write the run."""
+        self._lock.release()
+
+    @contextmanager
+    def stage(self, name: str, fingerprint: str = "") -> Iterator[None]:
+        """Marks a stage as running, then as done with its seconds, or as failed with the exception's message."""
+        stage = Stage(status="running", started=now(), fingerprint=fingerprint)
+        self._set_stage(name, stage)
+        start = time.perf_counter()
+        try:
+            yield
+        except BaseException as error:
+            message = str(error) or type(error).__name__
+            self._set_stage(name, stage.model_copy(update={"status": "failed", "message": message}))
+            raise
+        seconds = round(time.perf_counter() - start, 3)
+        self._set_stage(name, stage.model_copy(update={"status": "done", "seconds": seconds}))
+
+    def is_done(self, name: str, fingerprint: str = "") -> bool:
+        """Whether a stage was finished with this fingerprint, so that it need not be done again."""
+        stage = self.manifest.stages.get(name)
+        return stage is not None and stage.status == "done" and stage.fingerprint == fingerprint
+
+    def update(self, **fields: Any) -> None:
+        """Sets fields of the manifest and writes run.json."""
+        current = {name: getattr(self.manifest, name) for name in Manifest.model_fields}
+        self.manifest = Manifest.model_validate(current | fields)
+        text = self.manifest.model_dump_json(indent=2)
+        with written_atomically(self.path / MANIFEST_NAME) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
+
+    def write_table(self, name: TableName, frame: pd.DataFrame) -> None:
+        """Writes examples.parquet or evaluation.parquet."""
+        with written_atomically(table_path(self.path, name)) as partial:
+            frame.to_parquet(partial, index=False)
+
+    def add_column(self, name: TableName, column: str, values: np.ndarray) -> None:
+        """Adds a column to a table, or replaces it.
+
+        Raises:
+            InputError: If the number of values is not the number of rows.
+        """
+        frame = read_table(self.path, name)
+        if len(values) != len(frame):
+            raise InputError(f"{name} has {len(frame)} rows, but {column} has {len(values)} values.")
+        self.write_table(name, frame.assign(**{column: np.asarray(values)}))
+
+    def write_thumbnails(
+        self, split: SplitName, images: Iterable[Image.Image], progress: Progress | None = None
+    ) -> None:
+        """Writes the thumbnails of a table's rows, in its order."""
+        total = len(read_table(self.path, "examples" if split == "train" else "evaluation", columns=["id"]))
+        write_pack(self.path / "thumbnails", split, images, total, progress)
+
+    def write_effects(self, method: str, columns: int, blocks: Iterable[tuple[slice, np.ndarray]]) -> None:
+        """Writes ``effects/METHOD.zarr`` from blocks of rows: training examples against the ``columns`` evaluated."""
+        rows = len(read_table(self.path, "examples", columns=["id"]))
+        write_matrix(self.path / "effects" / f"{method}.zarr", (rows, columns), blocks, {})
+
+    def write_evolution(self, measure: str, times: Sequence[float], values: np.ndarray) -> None:
+        """Writes ``evolution/MEASURE.zarr``: the measure at some training times, ``[times, train]``."""
+        path = self.path / "evolution" / f"{measure}.zarr"
+        write_matrix(path, values.shape, [(slice(0, len(values)), values)], {"times": [float(t) for t in times]})
+
+    def write_curve(self, name: str, points: pd.DataFrame) -> None:
+        """Puts a curve into curves.parquet, in place of one of that name: columns series, x and y.
+
+        Raises:
+            InputError: If the registry has no such curve.
+        """
+        if name not in CURVES:
+            raise InputError(
+                f"There is no curve {name!r}: the registry in attribution_core.runs.curves has {', '.join(CURVES)}."
+            )
+        CURVE_POINTS.replace(self.path, name, points)
+
+    def write_class_effects(self, method: str, rows: pd.DataFrame) -> None:
+        """Puts a method's effects of classes on classes into class_effects.parquet.
+
+        Args:
+            method: Whose they are.
+            rows: Columns train_class, evaluation_class, effect and normalised.
+        """
+        CLASS_EFFECTS.replace(self.path, method, rows)
+
+    def path_for(self, name: str) -> AbstractContextManager[Path]:
+        """A temporary path for another file of the run, such as ``model/weights.safetensors``, renamed at the end."""
+        return written_atomically(self.path / name)
+
+    def _set_stage(self, name: str, stage: Stage) -> None:
+        self.update(stages={**self.manifest.stages, name: stage})
+
+
+def _foreign_content(path: Path) -> bool:
+    """Whether a directory holds anything but what a run leaves that was killed before its first run.json."""
+    return any(entry.name != LOCK_NAME and not entry.name.endswith(PARTIAL_SUFFIX) for entry in path.iterdir())
+
+
+def _require_same_configuration(path: Path, manifest: Manifest, config: dict[str, Any], fingerprint: str) -> None:
+    if manifest.fingerprint == fingerprint:
+        return
+    names = sorted(manifest.config.keys() | config.keys())
+    differing = [
+        f"{name} is {manifest.config.get(name)!r} there and {config.get(name)!r} here"
+        for name in names
+        if manifest.config.get(name) != config.get(name)
+    ]
+    raise InputError(
+        f"{path} holds a run of another configuration ({'; '.join(differing) or 'same options, other data or code'}; "
+        f"fingerprint {manifest.fingerprint[:12]} there, {fingerprint[:12]} here): give another --out, or delete it."
+    )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _VERSIONED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _hardware() -> dict[str, Any]:
+    return {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()}
