@@ -15,7 +15,7 @@ meetings 6.7 * 10^10, all in matrix products, a third of the training's. Before 
 What bounds the exact mean: the derivative along u of a step and of its gradient is twice the step, beside the step
 itself, so with the replay 4 times the training; convolutions that share what they compute bring it to about 3.5, and
 torch.func's own layers around the same operations would make it 4.4.
-Each of 500: 116 directions, 16 through the network together, about 0.9 times the training for each; more at a time are
+Each of 500: 116 directions, 16 through the network together, about the training once for each; more at a time are
 slower (32: 1.5 times as long), since their activations leave the cache.
 """
 
