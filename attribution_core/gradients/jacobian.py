@@ -5,7 +5,9 @@ through ``torch.func``. Cost of a batch: one forward and k backward passes, plus
 coordinates need: for a Linear layer one multiplication each.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +15,20 @@ from torch.func import functional_call, jacrev, vmap
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.layers import LayerFactors
-from attribution_core.gradients.per_example import layer_factors
+from attribution_core.gradients.per_example import energy_gradient, layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 
 BATCH_BYTES = 256 * 2**20
+
+
+class Mixture(Protocol):
+    """What :func:`energy_gradients` mixes the outputs of a batch with."""
+
+    def __call__(self, outputs: Tensor, where: slice) -> Tensor:
+        """``[b, k]`` from the outputs ``[b, k]`` and the batch's place among the inputs."""
+        ...
 
 
 def factor_batches(
@@ -45,18 +55,39 @@ def factor_batches(
     Yields:
         ``(inputs, outputs, factors)`` of each batch, on the model's device.
     """
-    example = next(model.parameters())
-    with evaluation_mode(model):
-        size = _batch_size(model, as_inputs(inputs[:1], example), plan, mixture is not None, formed)
-        done = 0
-        for part in inputs.split(size):
-            part = as_inputs(part, example)
-            mixed = None if mixture is None else mixture[done : done + len(part)]
-            outputs, factors = layer_factors(model, part, plan.layers, mixed)
-            yield part, outputs, factors
-            done += len(part)
-            if progress:
-                progress(done, len(inputs), what)
+    for part, where in _bounded_batches(model, inputs, plan, mixture is not None, formed, progress, what):
+        mixed = None if mixture is None else mixture[where]
+        outputs, factors = layer_factors(model, part, plan.layers, mixed)
+        yield part, outputs, factors
+
+
+def energy_gradients(
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
+    mixture: Mixture,
+    energy: Callable[[list[LayerFactors]], Tensor],
+    progress: Progress | None = None,
+    what: str = "gradients",
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """As :func:`factor_batches`, with :func:`energy_gradient` of each batch.
+
+    Args:
+        model: The model.
+        inputs: ``[n, ...]``.
+        plan: Whose layers count.
+        mixture: Outputs of a batch and its place among the inputs to u, ``[b, k]``.
+        energy: As in :func:`energy_gradient`.
+        progress: Called with (examples done, examples, what).
+        what: For the progress.
+
+    Yields:
+        ``(inputs, outputs, u, gradients in u)`` of each batch, on the model's device; the last three ``[b, k]``.
+    """
+    formed = 4 * max(chosen.numel for chosen in plan.coordinates.values())
+    for part, where in _bounded_batches(model, inputs, plan, True, formed, progress, what):
+        of_batch = functools.partial(mixture, where=where)
+        yield part, *energy_gradient(model, part, plan.layers, of_batch, energy)
 
 
 def jacobian(
@@ -123,6 +154,26 @@ def factor_blocks(factors: Sequence[LayerFactors], plan: ParameterPlan) -> dict[
             if name in plan.coordinates:
                 blocks[name] = plan.coordinates[name].of_layer(layer, kind)
     return blocks
+
+
+def _bounded_batches(
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
+    mixed: bool,
+    formed: int,
+    progress: Progress | None,
+    what: str,
+) -> Iterator[tuple[Tensor, slice]]:
+    """Inputs on the model's device and their place, so many at once as ``BATCH_BYTES`` allows; in evaluation mode."""
+    example = next(model.parameters())
+    with evaluation_mode(model):
+        size = _batch_size(model, as_inputs(inputs[:1], example), plan, mixed, formed)
+        for start in range(0, len(inputs), size):
+            part = as_inputs(inputs[start : start + size], example)
+            yield part, slice(start, start + len(part))
+            if progress:
+                progress(start + len(part), len(inputs), what)
 
 
 def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, mixed: bool, formed: int) -> int:

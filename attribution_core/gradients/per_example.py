@@ -83,6 +83,46 @@ def loss_factors(
     return factors, gradients[len(results) :]
 
 
+def energy_gradient(
+    model: nn.Module,
+    inputs: Tensor,
+    layers: dict[str, nn.Module],
+    mixture: Callable[[Tensor], Tensor],
+    energy: Callable[[list[LayerFactors]], Tensor],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient, in u, of an energy of the gradients ``J^T u`` of the mixture ``u . f(x)``, for every example.
+
+    With the energy ``|P J^T u|^2 / 2`` it is ``J P^T P J^T u``: products with each example's own kernel in the metric
+    ``P^T P``, for a forward pass, a backward pass and that one's backward pass, whatever the number of outputs.
+
+    Args:
+        model: In evaluation mode.
+        inputs: ``[b, ...]``, on the model's device.
+        layers: The layers that count, by name, each of a kind in ``MAKERS``.
+        mixture: Outputs ``[b, k]`` to u ``[b, k]``.
+        energy: Factors of the one output ``u . f(x)`` to a scalar, differentiable, a sum over examples.
+
+    Returns:
+        ``f(x)``, u and the gradient in u, all ``[b, k]``.
+
+    Raises:
+        InputError: A layer that is not used exactly once in a pass, or outputs that are not ``[b, k]``.
+    """
+    outputs, seen = _passed(model, inputs, layers)
+    weights = mixture(outputs.detach()).requires_grad_()
+    if not layers:
+        return outputs.detach(), weights.detach(), torch.zeros_like(weights)
+    results = [result for _, result in seen.values()]
+    with torch.enable_grad():
+        gradients = torch.autograd.grad(outputs, results, weights, create_graph=True, materialize_grads=True)
+        factors = [
+            MAKERS[type(layers[name])](name, layers[name], given, gradient[:, None])
+            for (name, (given, _)), gradient in zip(seen.items(), gradients, strict=True)
+        ]
+        (gradient,) = torch.autograd.grad(energy(factors), weights, materialize_grads=True)
+    return outputs.detach(), weights.detach(), gradient
+
+
 class Watch:
     """Records what passes through some layers while a training loop runs as it always does; a context manager.
 

@@ -18,7 +18,7 @@ that with ``delta = n lambda``.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -28,6 +28,7 @@ from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import factor_batches
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
 from attribution_core.methods.posteriors import (
+    DiagonalPosterior,
     Loss,
     Posterior,
     diagonal_posterior,
@@ -51,7 +52,9 @@ class MemorySensitivity:
 
     Attributes:
         outputs: ``f_i``, ``[n, k]``.
-        variance: ``v_i``, the covariance of the outputs under the posterior, ``[n, k, k]``.
+        variance: ``v_i``, the covariance of the outputs under the posterior, ``[n, k, k]``; None if not asked for.
+        error_variance: ``e_i^T v_i e_i / |e_i|^2``, the variance of the outputs along the error, ``[n]``; for one output
+            it is the variance. (With the covariance downdated, the same of ``v_i (I - Lambda_i v_i)^{-1}``.)
         error: ``e_i``, predicted mean minus target, ``[n, k]``.
         deviation: Outputs without the example minus with it (eq. 15), ``[n, k]``.
         mean_deviation: The same for the predicted probabilities (or means), to first order (eq. 16), ``[n, k]``.
@@ -60,7 +63,8 @@ class MemorySensitivity:
     """
 
     outputs: Tensor
-    variance: Tensor
+    variance: Tensor | None
+    error_variance: Tensor
     error: Tensor
     deviation: Tensor
     mean_deviation: Tensor
@@ -77,9 +81,14 @@ def memory_sensitivity(
     covariance: Covariance = "kept",
     parameters: str = "all",
     second_moments: Mapping[str, Tensor] | None = None,
+    variance: bool = True,
     progress: Progress | None = None,
 ) -> MemorySensitivity:
     """Sensitivity of a model to each of its training examples.
+
+    Cost: that of the posterior, then a backward pass for each output. Without ``variance`` (and with the covariance
+    kept and a posterior that is not full) it is one backward pass and its own derivative, whatever the number of
+    outputs: ``v e`` is the gradient in e of ``|S^{-1/2} J^T e|^2 / 2``.
 
     Args:
         model: Trained, or at any moment of its training.
@@ -90,6 +99,7 @@ def memory_sensitivity(
         covariance: ``"kept"`` or ``"downdated"``, see the head of this file.
         parameters: Whose uncertainty counts: ``"all"``, ``"head"`` or a regular expression.
         second_moments: For ``"adam"`` and ``"iblr"``: ``trajectory.second_moments[step]``, at the model's weights.
+        variance: Whether the variances themselves are wanted.
         progress: Called with (done, total, what).
 
     Returns:
@@ -102,12 +112,20 @@ def memory_sensitivity(
     inputs, targets = as_pair(train)
     plan = plan_parameters(model, inputs, parameters)
     made = posterior_of(model, inputs, plan, delta, loss, posterior, second_moments, progress)
+    if isinstance(made, DiagonalPosterior) and covariance == "kept" and not variance:
+
+        def error(outputs: Tensor, where: slice) -> Tensor:
+            return prediction_errors(outputs, targets[where].to(outputs.device), loss)
+
+        values, deviation = made.deviations(model, inputs, error, progress)
+        return _sensitivity(values, targets, loss, deviation, None)
     outputs, variances = [], []
     largest = max(chosen.numel for chosen in plan.coordinates.values())
     for part, values, factors in factor_batches(model, inputs, plan, progress, what="sensitivity", formed=largest):
         outputs.append(values)
         variances.append(made.variances(model, part, factors))
-    return sensitivity_from(torch.cat(outputs), torch.cat(variances), targets, loss, covariance)
+    found = sensitivity_from(torch.cat(outputs), torch.cat(variances), targets, loss, covariance)
+    return found if variance else replace(found, variance=None)
 
 
 def deviations(variance: Tensor, curvature: Tensor, error: Tensor, covariance: Covariance) -> Tensor:
@@ -173,14 +191,24 @@ def sensitivity_from(
     Raises:
         InputError: A covariance that is neither kept nor downdated.
     """
+    error = prediction_errors(outputs, targets.to(outputs.device), loss)
+    deviation = deviations(variance, output_hessian(outputs, loss), error, covariance)
+    return _sensitivity(outputs, targets, loss, deviation, variance)
+
+
+def _sensitivity(
+    outputs: Tensor, targets: Tensor, loss: Loss, deviation: Tensor, variance: Tensor | None
+) -> MemorySensitivity:
+    """All that follows from outputs and their deviations."""
     targets = targets.to(outputs.device)
     error = prediction_errors(outputs, targets, loss)
-    curvature = output_hessian(outputs, loss)
-    deviation = deviations(variance, curvature, error, covariance)
-    mean_deviation = (curvature @ deviation[:, :, None])[:, :, 0]
+    mean_deviation = (output_hessian(outputs, loss) @ deviation[:, :, None])[:, :, 0]
+    norm = error.norm(dim=1).clamp(min=torch.finfo(error.dtype).tiny)
+    along = (error / norm[:, None] * deviation).sum(dim=1) / norm
     return MemorySensitivity(
         outputs,
         variance,
+        along,
         error,
         deviation,
         mean_deviation,

@@ -22,13 +22,19 @@ import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.gradients.jacobian import factor_batches, function_gradients, jacobian
+from attribution_core.gradients.jacobian import (
+    Mixture,
+    energy_gradients,
+    factor_batches,
+    function_gradients,
+    jacobian,
+)
 from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, rotate
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.models import evaluation_mode
@@ -37,9 +43,11 @@ from attribution_core.training import as_outputs, outputs_of
 
 Loss = Literal["cross_entropy", "mse"]
 FULL_PARAMETERS = 8192
-# Up to this many examples the Kronecker factors are those of the exact Fisher matrix, k backward passes; above, of
-# labels drawn from the model, one backward pass: so many draws leave little noise.
-EXACT_FISHER = 2000
+# Kronecker factors are those of so many examples, drawn at random, and scaled up to all: k backward passes for each.
+# On 4,000 Fashion-MNIST images, median variance and rank correlation of the sensitivities against all of them exactly:
+# LeNet-5 1.01 and 0.9993, MLP 500-300 1.03 and 0.9994; with a label drawn for each of the 4,000 (one backward pass,
+# which takes longer in all) 1.02 and 0.9999, 1.13 and 0.9996.
+FACTOR_EXAMPLES = 1000
 KFAC_BATCH = 256
 
 
@@ -90,9 +98,44 @@ class DiagonalPosterior:
             for kind, name in layer.parameters()
             if name in self.blocks
         ]
-        for name, gradients in function_gradients(model, inputs, self.plan.rest).items():
-            parts.append(_gram(gradients, self.blocks[name]))
-        return torch.stack(parts).sum(dim=0)
+        return functools.reduce(Tensor.add, [*parts, *self._of_rest(model, inputs)])
+
+    def deviations(
+        self, model: nn.Module, inputs: Tensor, error: Mixture, progress: Progress | None
+    ) -> tuple[Tensor, Tensor]:
+        """``v e`` of each example without its v: the gradient of ``|S^{-1/2} J^T e|^2 / 2`` in e.
+
+        Args:
+            model: The model.
+            inputs: ``[n, ...]``.
+            error: Outputs of a batch and its place among the inputs to e, ``[b, k]``.
+            progress: Called with (done, total, what).
+
+        Returns:
+            Outputs and ``v e``, both ``[n, k]``.
+        """
+        outputs, products = [], []
+        steps = energy_gradients(model, inputs, self.plan, error, self._energy, progress, "sensitivity")
+        for part, values, errors, product in steps:
+            others = [(variance @ errors[:, :, None])[:, :, 0] for variance in self._of_rest(model, part)]
+            outputs.append(values)
+            products.append(functools.reduce(Tensor.add, [product, *others]))
+        return torch.cat(outputs), torch.cat(products)
+
+    def _energy(self, factors: list[LayerFactors]) -> Tensor:
+        """``|S^{-1/2} G|^2 / 2``, the sum over the gradients G of one output each that the factors stand for."""
+        parts = [
+            _energy(layer, kind, self.blocks[name])
+            for layer in factors
+            for kind, name in layer.parameters()
+            if name in self.blocks
+        ]
+        return functools.reduce(Tensor.add, parts) / 2
+
+    def _of_rest(self, model: nn.Module, inputs: Tensor) -> list[Tensor]:
+        """Parts of ``v`` of the parameters without factors, each ``[b, k, k]``."""
+        gradients = function_gradients(model, inputs, self.plan.rest)
+        return [_gram(each, self.blocks[name]) for name, each in gradients.items()]
 
     def covariance(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
         """As :class:`Posterior` says; one parameter's gradients of the whole batch are held at a time."""
@@ -103,7 +146,7 @@ class DiagonalPosterior:
             if name in self.blocks
         )
         whole = itertools.chain(pieces, function_gradients(model, inputs, self.plan.rest).items())
-        halves = (_half(gradients, self.blocks[name]).flatten(0, 1) for name, gradients in whole)
+        halves = (_scaled(gradients, self.blocks[name]).flatten(0, 1) for name, gradients in whole)
         return functools.reduce(Tensor.add_, (half @ half.T for half in halves))
 
 
@@ -198,7 +241,7 @@ def kfac_posterior(
     delta: float,
     progress: Progress | None = None,
 ) -> DiagonalPosterior:
-    """With Kronecker factors, from a forward pass and one backward pass an output (or one, see ``EXACT_FISHER``)."""
+    """With Kronecker factors, from a forward pass and a backward pass an output of ``FACTOR_EXAMPLES``."""
     from curvlinops import KFACLinearOperator  # takes seconds to import
 
     def belongs(name: str) -> bool:
@@ -213,13 +256,16 @@ def kfac_posterior(
     chosen = [model.get_parameter(name) for name in plan.coordinates if belongs(name)]
     if not chosen:
         return DiagonalPosterior(plan, blocks)
+    examples = len(inputs)
+    inputs = inputs[_drawn(examples, FACTOR_EXAMPLES)]
+    scale = examples / len(inputs) * (0.5 if loss == "mse" else 1.0)
     kind, blank = _loss_of(loss, outputs_of(model, inputs[:1]).shape[1])
     operator = KFACLinearOperator(
         model,
         kind,
         chosen,
         _Batches(as_inputs(inputs, chosen[0]), blank, progress),
-        fisher_type="type-2" if len(inputs) <= EXACT_FISHER else "mc",
+        fisher_type="type-2",
         check_deterministic=False,
         num_data=len(inputs),
         num_per_example_loss_terms=1,
@@ -229,7 +275,7 @@ def kfac_posterior(
     factors = operator.state_dict()
     for name in (name for name in plan.coordinates if belongs(name)):
         layer, _, parameter = name.rpartition(".")
-        outer, left = torch.linalg.eigh(factors["gradient_covariances"][layer] * (0.5 if loss == "mse" else 1.0))
+        outer, left = torch.linalg.eigh(factors["gradient_covariances"][layer] * scale)
         outer = outer.clamp(min=0)
         if parameter == "bias":
             blocks[name] = Block(outer + delta, left)
@@ -237,6 +283,13 @@ def kfac_posterior(
             inner, right = torch.linalg.eigh(factors["input_covariances"][layer])
             blocks[name] = Block((outer[:, None] * inner.clamp(min=0) + delta).flatten(), left, right)
     return DiagonalPosterior(plan, blocks)
+
+
+def _drawn(examples: int, count: int) -> Tensor:
+    """Indices of ``count`` of the examples, in order; all where there are not more."""
+    if examples <= count:
+        return torch.arange(examples)
+    return torch.randperm(examples, generator=torch.Generator().manual_seed(0))[:count].sort().values
 
 
 def _has_kronecker_factors(layer: nn.Module | None) -> bool:
@@ -325,29 +378,56 @@ def prediction_errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
 
 def _variances(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
     """One parameter's part of ``v``, ``[b, k, k]``."""
-    if kind == "weight" and isinstance(layer, MapFactors) and layer.has_one_group:
-        rotated = layer.rotated(block.left, block.right)
-        if rotated.sizes.positions > 1:
-            return _gram(rotated.weight_jacobian(), Block(block.precision))
-        a, d = rotated.inputs[:, 0, 0], rotated.output_gradients[:, :, 0, 0]
-        weights = a.square() @ (1 / block.precision).view(d.shape[2], a.shape[1]).T
+    if _is_outer_product(layer, kind):
+        d, weights = _by_rows(layer, block)
         return (d * weights[:, None]) @ d.transpose(1, 2)
-    return _gram(layer.jacobian(kind), block)
-
-
-def _gram(gradients: Tensor, block: Block) -> Tensor:
-    half = _half(gradients, block)
+    half = _half(layer, kind, block)
     return half @ half.transpose(1, 2)
 
 
-def _half(gradients: Tensor, block: Block) -> Tensor:
+def _energy(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
+    """``|S^{-1/2} G|^2`` for one parameter's gradients, a scalar."""
+    if _is_outer_product(layer, kind):
+        d, weights = _by_rows(layer, block)
+        return (d.square() * weights[:, None]).sum()
+    return _half(layer, kind, block).square().sum()
+
+
+def _is_outer_product(layer: LayerFactors, kind: Kind) -> TypeGuard[MapFactors]:
+    """Whether every gradient is one ``d a^T``: the weight of a Linear layer on vectors."""
+    single = isinstance(layer, MapFactors) and layer.has_one_group and layer.sizes.positions == 1
+    return kind == "weight" and single
+
+
+def _by_rows(layer: MapFactors, block: Block) -> tuple[Tensor, Tensor]:
+    """``d`` in the block's basis, ``[b, k, out]``, and ``sum_q a_q^2 / S_pq`` of each of its entries, ``[b, out]``."""
+    rotated = layer.rotated(block.left, block.right)
+    a, d = rotated.inputs[:, 0, 0], rotated.output_gradients[:, :, 0, 0]
+    return d, a.square() @ (1 / block.precision).view(d.shape[2], a.shape[1]).T
+
+
+def _half(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
+    """Gradients ``[b, k, numel]`` in the block's basis and in units of its standard deviations."""
+    if kind == "weight" and isinstance(layer, MapFactors) and layer.has_one_group and block.right is not None:
+        k, _, positions, width, out, _ = layer.sizes
+        if positions * (width**2 + k * out**2) < k * width * out * (width + out):  # else form it before it is turned
+            return layer.rotated(block.left, block.right).weight_jacobian() / block.precision.sqrt()
+    return _scaled(layer.jacobian(kind), block)
+
+
+def _gram(gradients: Tensor, block: Block) -> Tensor:
+    half = _scaled(gradients, block)
+    return half @ half.transpose(1, 2)
+
+
+def _scaled(gradients: Tensor, block: Block) -> Tensor:
     """Gradients ``[b, k, numel]`` in the block's basis and in units of its standard deviations."""
     return rotate(gradients, block.left, block.right) / block.precision.sqrt()
 
 
 def _squares(layer: LayerFactors, kind: Kind, root: Tensor) -> Tensor:
     """Diagonal of ``sum_b G_b^T M_b M_b^T G_b`` for one parameter's gradients, ``[numel]``."""
-    if kind == "weight" and isinstance(layer, MapFactors) and layer.has_one_group and layer.sizes.positions == 1:
+    if _is_outer_product(layer, kind):
         mixed = root.transpose(1, 2) @ layer.output_gradients[:, :, 0, 0]
         return (mixed.square().sum(dim=1).T @ layer.inputs[:, 0, 0].square()).flatten()
     return (root.transpose(1, 2) @ layer.jacobian(kind)).square().sum(dim=(0, 1))

@@ -137,7 +137,7 @@ def test_drawn_labels_come_close_to_the_exact_factors(monkeypatch):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
     exact = memory_sensitivity(model, side, 1.0)
-    monkeypatch.setattr(posteriors, "EXACT_FISHER", 100)
+    monkeypatch.setattr(posteriors, "FACTOR_EXAMPLES", 200)
     drawn = memory_sensitivity(model, side, 1.0)
     assert not torch.equal(exact.variance, drawn.variance)
     assert float((exact.variance - drawn.variance).norm() / exact.variance.norm()) < 0.1
@@ -235,3 +235,16 @@ def test_a_model_in_training_mode_is_looked_at_in_evaluation_mode_and_left_as_it
     assert model.training
     assert all(torch.equal(statistics[name], value) for name, value in model.state_dict().items())
     assert torch.allclose(found.variance, expected.variance)
+
+
+@pytest.mark.parametrize("posterior", ["diagonal", "kfac"])
+@pytest.mark.parametrize("case", model_cases(), ids=str)
+def test_deviations_without_variances_equal_those_with_them(case, posterior):
+    expected = memory_sensitivity(case.model, case.train, 0.3, posterior=posterior)
+    found = memory_sensitivity(case.model, case.train, 0.3, posterior=posterior, variance=False)
+    assert found.variance is None
+    for name in ("outputs", "error", "error_variance", "deviation", "mean_deviation", "sensitivity", "loo_loss"):
+        assert torch.allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-13), name
+    v, e = expected.variance, expected.error
+    along = torch.einsum("nc,ncd,nd->n", e, v, e) / e.square().sum(dim=1)
+    assert torch.allclose(found.error_variance, along, rtol=1e-9)
