@@ -1,6 +1,6 @@
 """Figures of experiments, as PNG."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class Panel:
 
     title: str
     label: str
-    series: dict[str, Sequence[float | None]]
+    series: Mapping[str, Sequence[float | None]]
     x: Sequence[float] | Sequence[str]
     levels: dict[str, float] = field(default_factory=dict)
     log: bool = False

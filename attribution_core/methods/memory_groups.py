@@ -24,7 +24,7 @@ from attribution_core.methods.memory_perturbation import (
 from attribution_core.methods.posteriors import Loss, output_hessian, prediction_errors
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress, reported
-from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, train
+from attribution_core.training import Recipe, as_pair, loss_values, mean_loss, outputs_of, train
 from attribution_core.training.trainer import Data
 
 # Rows of a group's covariance, examples times outputs: with more, its gradients would take gigabytes.
@@ -165,13 +165,8 @@ def loo_curve(
         found = memory_sensitivity(
             model, (inputs, targets), delta, recipe.loss, posterior, covariance, second_moments=moments
         )
-        held_out = _mean_loss(model, as_pair(test), recipe.loss) if test is not None else torch.nan
+        held_out = mean_loss(model, as_pair(test), recipe.loss) if test is not None else torch.nan
         own = loss_values(found.outputs, targets.to(found.outputs.device), recipe.loss)
         losses.append([float(own.mean()), float(found.loo_loss.mean()), held_out])
     columns = torch.tensor(losses, dtype=torch.float64)
     return LooCurve(list(deltas), columns[:, 0], columns[:, 1], columns[:, 2])
-
-
-def _mean_loss(model: nn.Module, pair: tuple[Tensor, Tensor], loss: Loss) -> float:
-    outputs = outputs_of(model, pair[0])
-    return float(loss_values(outputs, pair[1].to(outputs.device), loss).mean())

@@ -53,8 +53,8 @@ class MemorySensitivity:
     Attributes:
         outputs: ``f_i``, ``[n, k]``.
         variance: ``v_i``, the covariance of the outputs under the posterior, ``[n, k, k]``; None if not asked for.
-        error_variance: ``e_i^T v_i e_i / |e_i|^2``, the variance of the outputs along the error, ``[n]``; for one output
-            it is the variance. (With the covariance downdated, the same of ``v_i (I - Lambda_i v_i)^{-1}``.)
+        error_variance: ``e_i^T v_i e_i / |e_i|^2``, the variance of the outputs along the error, ``[n]``; for one
+            output the variance itself. With the covariance downdated the same of ``v_i (I - Lambda_i v_i)^{-1}``.
         error: ``e_i``, predicted mean minus target, ``[n, k]``.
         deviation: Outputs without the example minus with it (eq. 15), ``[n, k]``.
         mean_deviation: The same for the predicted probabilities (or means), to first order (eq. 16), ``[n, k]``.

@@ -172,6 +172,12 @@ def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tenso
     return torch.cat(parts)
 
 
+def mean_loss(model: nn.Module, pair: tuple[Tensor, Tensor], loss: str) -> float:
+    """Mean loss over inputs and their targets, of the model in evaluation mode."""
+    outputs = outputs_of(model, pair[0])
+    return float(loss_values(outputs, pair[1].to(outputs.device), loss).mean())
+
+
 def state_of(model: nn.Module) -> State:
     """A copy of the model's parameters and buffers, on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}

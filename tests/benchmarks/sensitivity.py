@@ -2,14 +2,14 @@
 
     python -m tests.benchmarks.sensitivity [--examples 10000]
 
-LeNet-5 on the demo's images, repeated to the number of examples, batches of 64. Each line is the least of three runs, in
-seconds and in epochs of training (the least of three too). Wanted: below two epochs with Kronecker factors, below one for
-a look during training (``adam``, which needs no posterior of its own).
+LeNet-5 on the demo's images, repeated to the number of examples, batches of 64. Each line is the least of three runs,
+in seconds and in epochs of training (the least of three too). Wanted: below two epochs with Kronecker factors, below
+one for a look during training (``adam``, which needs no posterior of its own).
 
-A training step takes about 3 x 417,000 multiplications an example, less the gradient in the image. ``v e`` takes a forward
-pass, a backward pass through activations, each example's gradient, and the same two again on the way back: 5 x 417,000
-less the same twice. So a look cannot cost much less than 1.5 times the arithmetic of an epoch; what it saves is the
-optimiser and small batches.
+A training step takes about 3 x 417,000 multiplications an example, less the gradient in the image. ``v e`` takes a
+forward pass, a backward pass through activations, each example's gradient, and the same two again on the way back:
+5 x 417,000 less the same twice. So a look cannot cost much less than 1.5 times the arithmetic of an epoch; what it
+saves is the optimiser and small batches.
 """
 
 import argparse

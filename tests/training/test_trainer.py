@@ -8,6 +8,7 @@ from torch.utils.data import TensorDataset
 from attribution_core.errors import InputError
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, as_outputs, batches, loss_values, train
+from attribution_core.training.iblr import INITIAL_PRECISION
 
 
 def problem(n=22, k=3):
@@ -84,7 +85,7 @@ def test_iblr_follows_its_update_rule():
     generator = torch.Generator().manual_seed(5)
     n, steps, decay = len(inputs), recipe.steps(len(inputs)), recipe.weight_decay
     means = [p.detach().clone() for p in other.parameters()]
-    first, precisions = [torch.zeros_like(m) for m in means], [torch.ones_like(m) for m in means]
+    first, precisions = [torch.zeros_like(m) for m in means], [torch.full_like(m, INITIAL_PRECISION) for m in means]
     for step, batch in enumerate(batches(recipe, n)):
         draws = [
             torch.randn(m.shape, generator=generator, dtype=m.dtype) / (n * s).sqrt()

@@ -1,0 +1,181 @@
+"""Memory-perturbation equation, figures 4 to 6: the test loss estimated from the training images alone.
+
+    python -m attribution_core.experiments.memory_generalization curve --data-root DIR --data mnist [--out FOLDER]
+    python -m attribution_core.experiments.memory_generalization training --data-root DIR [--out FOLDER]
+
+``curve`` (figure 4): a network (MNIST: MLP 500-300 by SGD with momentum; Fashion-MNIST: LeNet-5 by Adam; as in G.3) is
+trained from scratch for each of ``--deltas`` strengths of regularisation, three decades that scale with the number of
+images. Printed are training, estimated leave-one-out (Kronecker factors) and test loss of each, the delta that the
+estimate picks, and its test loss above the best.
+
+``training`` (figures 5, 6; G.4, G.5): LeNet-5 on Fashion-MNIST, delta 60 for 60,000 images scaled to their number, by
+AdamW with a diagonal Gauss-Newton posterior (the influence function), by Adam with its second moment and by iBLR with
+its precision. For each: Pearson's correlation and the mean absolute gap between the estimated leave-one-out loss and
+the test loss over the checkpoints. For iBLR also the share of all sensitivity that the most sensitive 2%, 20% of the
+examples have, early and late (figure 6: heavier and heavier tails).
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.experiments.data import Side, images_and_labels
+from attribution_core.experiments.figures import Panel, write_figure
+from attribution_core.methods.memory_evolution import MemoryEvolution, memory_evolution
+from attribution_core.methods.memory_groups import LooCurve, loo_curve
+from attribution_core.methods.memory_perturbation import PosteriorName
+from attribution_core.models import build_model
+from attribution_core.training import Recipe, train
+
+CURVES = {
+    "mnist": (("mlp", (500, 300)), Recipe(learning_rate=0.05, batch_size=256, epochs=100), 1 / 60_000),
+    "fashion-mnist": (
+        ("lenet5", ()),
+        Recipe(optimizer="adam", learning_rate=2e-3, batch_size=256, epochs=100),
+        1 / 6000,
+    ),
+}
+DECADES = 3.0
+DELTA_PER_IMAGE = 60 / 60_000
+_TRAINING = Recipe(batch_size=256, epochs=100)
+VARIANTS: dict[PosteriorName, Recipe] = {
+    "diagonal": _TRAINING.model_copy(update={"optimizer": "adamw", "learning_rate": 1e-3}),
+    "adam": _TRAINING.model_copy(update={"optimizer": "adam", "learning_rate": 1e-3}),
+    "iblr": _TRAINING.model_copy(update={"optimizer": "iblr", "learning_rate": 0.1, "second_momentum": 0.99999}),
+}
+NAMES = {"diagonal": "influence function (AdamW)", "adam": "Adam", "iblr": "iBLR"}
+# Of the paper's figures.
+EPOCHS = (1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 250, 300)
+
+
+def network(name: str, hidden: tuple[int, ...] = ()) -> nn.Module:
+    """For images of 28 pixels, at its initial weights."""
+    return build_model(name, 10, (1, 28, 28), hidden)
+
+
+def curve_study(data: Side, test: Side, name: str, recipe: Recipe, deltas: int) -> tuple[LooCurve, dict[str, Any]]:
+    """Figure 4, and what its estimate picks."""
+    (model, hidden), _, start = CURVES[name]
+    values = [float(start * len(data[0]) * 10 ** (DECADES * i / (deltas - 1))) for i in range(deltas)]
+    curve = loo_curve(lambda: network(model, hidden), data, recipe, values, test, progress=_progress)
+    best, picked = float(curve.test_loss.min()), float(curve.test_loss[curve.deltas.index(curve.best)])
+    return curve, {
+        "picked_delta": round(curve.best, 4),
+        "its_test_loss": round(picked, 4),
+        "best_test_loss": round(best, 4),
+        "above_best": round(picked / best - 1, 4),
+        "pearson": round(_pearson(curve.loo_loss, curve.test_loss), 4),
+        "mean_gap": round(float((curve.loo_loss - curve.test_loss).abs().mean()), 4),
+    }
+
+
+def training_study(data: Side, test: Side, posterior: PosteriorName, recipe: Recipe) -> MemoryEvolution:
+    """One variant of figure 5: a training and its looks."""
+    model = network("lenet5")
+    trajectory = train(model, data, recipe, record="checkpoints", progress=_progress)
+    steps = [
+        recipe.model_copy(update={"epochs": epoch}).steps(len(data[0])) for epoch in EPOCHS if epoch <= recipe.epochs
+    ]
+    return memory_evolution(trajectory, posterior, steps, test, progress=_progress)
+
+
+def agreement(found: MemoryEvolution) -> dict[str, Any]:
+    """Of the estimate with the test loss over the checkpoints."""
+    gap = (found.loo_loss - found.test_loss).abs()
+    return {
+        "pearson": round(_pearson(found.loo_loss, found.test_loss), 4),
+        "mean_gap": round(float(gap.mean()), 4),
+        "last": {
+            name: round(float(getattr(found, f"{name}_loss")[-1]), 4) for name in ("train", "loo", "test")
+        },
+    }  # fmt: skip
+
+
+def shares(found: MemoryEvolution) -> dict[str, list[float]]:
+    """What part of all sensitivity the most sensitive 2% and 20% of the examples have, at each time."""
+    ordered = found.sensitivity.double().sort(dim=1, descending=True).values
+    n = ordered.shape[1]
+    return {
+        f"top_{percent}_percent": [round(float(v), 3) for v in ordered[:, : n * percent // 100].sum(1) / ordered.sum(1)]
+        for percent in (2, 20)
+    }
+
+
+def _pearson(x: Tensor, y: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([x, y]))[0, 1])
+
+
+def _progress(done: int, total: int, what: str) -> None:
+    if done % max(1, total // 4) == 0:
+        print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+
+
+def _losses(title: str, label: str, x: list, found: LooCurve | MemoryEvolution) -> Panel:
+    series = {name: getattr(found, f"{name}_loss").tolist() for name in ("train", "loo", "test")}
+    return Panel(title, label, series, x)
+
+
+def main() -> int:
+    """Print the table, one JSON line each row."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=["curve", "training"])
+    parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and fashion-mnist/")
+    parser.add_argument("--data", choices=list(CURVES), help="for training always fashion-mnist")
+    parser.add_argument("--examples", type=int, default=5000, help="training images")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--deltas", type=int, default=12)
+    parser.add_argument("--out", type=Path, help="folder for the JSON and the figure")
+    options = parser.parse_args()
+    name = options.data or ("mnist" if options.what == "curve" else "fashion-mnist")
+    data, _, test = images_and_labels(options.data_root / name, options.examples, 1)
+    changes = {"epochs": options.epochs} if options.epochs else {}
+    rows: list[dict[str, Any]] = []
+
+    def show(row: dict[str, Any]) -> None:
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+
+    show({"experiment": "memory_generalization", "what": options.what, "data": name, "examples": len(data[0])})
+    panels = []
+    if options.what == "curve":
+        curve, summary = curve_study(data, test, name, CURVES[name][1].model_copy(update=changes), options.deltas)
+        for i, delta in enumerate(curve.deltas):
+            losses = {side: round(float(getattr(curve, f"{side}_loss")[i]), 4) for side in ("train", "loo", "test")}
+            show({"delta": round(delta, 4), **losses})
+        show(summary)
+        panels = [_losses("Loss over delta", "delta", curve.deltas, curve)]
+    else:
+        decay = {"weight_decay": DELTA_PER_IMAGE}
+        for posterior, recipe in VARIANTS.items():
+            found = training_study(data, test, posterior, recipe.model_copy(update=changes | decay))
+            row = {"variant": NAMES[posterior], **agreement(found)}
+            show(row | (shares(found) if posterior == "iblr" else {}))
+            epochs = [epoch for epoch in EPOCHS if epoch <= (options.epochs or recipe.epochs)]
+            panels.append(_losses(NAMES[posterior], "epochs", epochs, found))
+            if posterior == "iblr":
+                grouped = found.grouped(min(200, len(data[0])))
+                series = {f"epoch {epochs[i]}": grouped[i].tolist() for i in (0, len(epochs) // 2, len(epochs) - 1)}
+                panels.append(
+                    Panel(
+                        "Sensitivity",
+                        "groups of examples, most sensitive last first",
+                        series,
+                        range(len(grouped[0])),
+                        log=True,
+                    )
+                )
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        stem = options.out / f"memory_generalization_{options.what}_{name}"
+        stem.with_suffix(".json").write_text(json.dumps(rows, indent=1))
+        write_figure(stem.with_suffix(".png"), panels)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

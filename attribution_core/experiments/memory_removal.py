@@ -1,0 +1,204 @@
+"""Memory-perturbation equation, figures 1(c), 2 and 3(c): estimates against networks really trained without the data.
+
+    python -m attribution_core.experiments.memory_removal examples --data-root DIR --data mnist [--out FOLDER]
+    python -m attribution_core.experiments.memory_removal classes --data-root DIR --data fashion-mnist [--out FOLDER]
+
+A network (MNIST: MLP 500-300; Fashion-MNIST: LeNet-5) is trained by SGD with momentum 0.9, batches of 256 and a cosine
+schedule, as in appendix G.1 and G.2, on ``--examples`` images, with delta in proportion to their number. Removal is
+training on from the trained weights without the example or class.
+
+``examples``: for ``--removed`` examples, evenly spaced in the order of their estimated sensitivity, the sum over
+classes of the absolute change of the predicted probability. The change is taken twice: against the trained weights, as
+in the paper (``real``), and against training on with all examples in the same order of batches (``paired``), which
+leaves out what training on alone does. Printed are rank correlations of it with the sensitivity under each posterior,
+beside two things that need no posterior (error, loss), and the median ratio of the estimated to the paired change.
+
+``classes``: the mean leave-one-out loss of each class (eq. 20) against the test loss after training on without it, on
+all test images as in the paper, and on those of the class; beside it the class's training loss alone.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from attribution_core.experiments.data import Side, images_and_labels
+from attribution_core.experiments.figures import Panel, write_figure
+from attribution_core.methods.memory_groups import leave_one_class_out
+from attribution_core.methods.memory_perturbation import MemorySensitivity, memory_sensitivity
+from attribution_core.models import build_model
+from attribution_core.training import Recipe, loss_values, mean_loss, outputs_of, train
+from attribution_core.training.trajectory import State
+
+CLASSES = 10
+MODELS: dict[str, tuple[str, tuple[int, ...]]] = {"mnist": ("mlp", (500, 300)), "fashion-mnist": ("lenet5", ())}
+# By what is removed and the dataset: images, epochs, rate, epochs of training on, their rate. About the most images
+# with which ``examples`` takes ten minutes on two cores.
+SETTINGS = {
+    ("examples", "mnist"): (2500, 100, 0.02, 60, 0.005),
+    ("examples", "fashion-mnist"): (2500, 100, 0.02, 60, 0.005),
+    ("classes", "mnist"): (5000, 100, 0.02, 100, 0.001),
+    ("classes", "fashion-mnist"): (5000, 100, 0.02, 100, 0.001),
+}
+DELTA_PER_IMAGE = 1 / 600
+ESTIMATES: dict[str, dict[str, Any]] = {
+    "kfac": {"posterior": "kfac"},
+    "kfac, downdated": {"posterior": "kfac", "covariance": "downdated"},
+    "diagonal": {"posterior": "diagonal"},
+}
+
+
+def network(data: str) -> nn.Module:
+    """The dataset's network at its initial weights."""
+    name, hidden = MODELS[data]
+    return build_model(name, CLASSES, (1, 28, 28), hidden)
+
+
+def trained_on(model: nn.Module, start: State, data: Side, recipe: Recipe, kept: Tensor) -> nn.Module:
+    """The model, trained on from ``start`` with the examples that are kept, bool ``[n]``; the batches stay as they are.
+
+    The batch mean stays a sum over ``batch_size``, so the sum of losses loses what is removed and delta stays.
+    """
+    model.load_state_dict(start)
+    train(model, data, recipe, sample_weights=kept.float())
+    return model
+
+
+def example_removals(
+    model: nn.Module, data: Side, recipe: Recipe, found: dict[str, MemorySensitivity], count: int
+) -> dict[str, Tensor]:
+    """Estimated and real changes of the removed examples, by name, ``[count]`` each."""
+    n = len(data[0])
+    order = found["kfac"].sensitivity.argsort()
+    chosen = order[torch.linspace(0, n - 1, count).round().long()]
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    probabilities = {"real": outputs_of(model, data[0][chosen]).double().softmax(dim=1)}
+    everything = torch.ones(n, dtype=torch.bool)
+    other = trained_on(model, start, data, recipe, everything)
+    probabilities["paired"] = outputs_of(other, data[0][chosen]).double().softmax(dim=1)
+    changes: dict[str, list[float]] = {"real": [], "paired": []}
+    for done, i in enumerate(chosen.tolist()):
+        kept = everything.clone()
+        kept[i] = False
+        without = outputs_of(trained_on(model, start, data, recipe, kept), data[0][[i]]).double().softmax(dim=1)[0]
+        for name, values in changes.items():
+            values.append(float((without - probabilities[name][done]).abs().sum()))
+        _progress(done + 1, count, "training without an example")
+    model.load_state_dict(start)
+    columns = {name: torch.tensor(values, dtype=torch.float64) for name, values in changes.items()}
+    columns |= {name: each.sensitivity[chosen].double() for name, each in found.items()}
+    any_ = found["kfac"]
+    columns["error alone"] = any_.error[chosen].abs().sum(dim=1).double()
+    columns["loss alone"] = loss_values(any_.outputs, data[1], "cross_entropy")[chosen].double()
+    return columns
+
+
+def class_removals(
+    model: nn.Module, data: Side, test: Side, recipe: Recipe, found: dict[str, MemorySensitivity]
+) -> dict[str, Tensor]:
+    """Estimated losses and test losses of each class, by name, ``[classes]`` each."""
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    everywhere, own = [], []
+    for removed in range(CLASSES):
+        trained_on(model, start, data, recipe, data[1] != removed)
+        losses = loss_values(outputs_of(model, test[0]), test[1], "cross_entropy").double()
+        everywhere.append(float(losses.mean()))
+        own.append(float(losses[test[1] == removed].mean()))
+        _progress(removed + 1, CLASSES, "training without a class")
+    model.load_state_dict(start)
+    columns = {"real": torch.tensor(everywhere).double(), "own": torch.tensor(own).double()}
+    columns |= {name: leave_one_class_out(each, data[1], CLASSES).double() for name, each in found.items()}
+    losses = loss_values(found["kfac"].outputs, data[1], "cross_entropy").double()
+    columns["loss alone"] = torch.stack([losses[data[1] == c].mean() for c in range(CLASSES)])
+    return columns
+
+
+def compared(columns: dict[str, Tensor], reals: tuple[str, str]) -> list[dict[str, Any]]:
+    """A row for each estimate: Spearman's correlation with both real columns, and the median ratio to the first."""
+    rows = []
+    for name in (name for name in columns if name not in reals):
+        row: dict[str, Any] = {"estimate": name}
+        row |= {real: round(float(spearmanr(columns[name], columns[real]).statistic), 4) for real in reals}
+        row["median_ratio"] = round(float((columns[name] / columns[reals[1]]).median()), 3)
+        rows.append(row)
+    return rows
+
+
+def panels(what: str, columns: dict[str, Tensor]) -> list[Panel]:
+    """Figure 2 with the examples in order of their real change, or figure 3(c)."""
+    if what == "classes":
+        names = [str(c) for c in range(CLASSES)]
+        series = {name: columns[name].tolist() for name in ("real", "kfac", "diagonal", "loss alone")}
+        return [Panel("Loss without the class (real: on all test images)", "nats", series, names, log=True)]
+    order = columns["paired"].argsort()
+    series = {name: columns[name][order].tolist() for name in ("paired", "kfac", "diagonal")}
+    return [
+        Panel("Change of probabilities", "examples in order of their real change", series, range(len(order)), log=True)
+    ]
+
+
+def _progress(done: int, total: int, what: str) -> None:
+    if done % max(1, total // 6) == 0:
+        print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Print the table, one JSON line each row."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=["examples", "classes"])
+    parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and fashion-mnist/")
+    parser.add_argument("--data", choices=list(MODELS), default="mnist")
+    parser.add_argument("--examples", type=int, help="training images")
+    parser.add_argument("--removed", type=int, default=60, help="examples that are removed one by one")
+    parser.add_argument("--delta", type=float, help="by default 1/600 an image")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--epochs-on", type=int, help="of training on without the data")
+    parser.add_argument("--rate-on", type=float)
+    parser.add_argument("--out", type=Path, help="folder for the JSON and the figure")
+    options = parser.parse_args()
+    examples, epochs, rate, epochs_on, rate_on = SETTINGS[options.what, options.data]
+    examples, epochs, rate = options.examples or examples, options.epochs or epochs, options.rate or rate
+    epochs_on, rate_on = options.epochs_on or epochs_on, options.rate_on or rate_on
+    delta = options.delta or DELTA_PER_IMAGE * examples
+    data, _, test = images_and_labels(options.data_root / options.data, examples, 1)
+    recipe = Recipe(learning_rate=rate, epochs=epochs, batch_size=256, weight_decay=delta / len(data[0]))
+    start = time.perf_counter()
+    model = network(options.data)
+    trajectory = train(model, data, recipe)
+    found = {name: memory_sensitivity(model, data, delta, **options_) for name, options_ in ESTIMATES.items()}
+    again = recipe.model_copy(update={"learning_rate": rate_on, "epochs": epochs_on, "seed": 1})
+    outputs = outputs_of(model, test[0])
+    header = {
+        "experiment": "memory_removal", "what": options.what, "data": options.data, "examples": len(data[0]),
+        "epochs": epochs, "rate": rate, "epochs_on": epochs_on, "rate_on": rate_on, "delta": round(delta, 3),
+        "final_training_loss": round(trajectory.epoch_losses[-1], 4),
+        "test_loss": round(mean_loss(model, test, "cross_entropy"), 4),
+        "test_accuracy": round(float((outputs.argmax(dim=1) == test[1]).double().mean()), 4),
+    }  # fmt: skip
+    print(json.dumps(header), flush=True)
+    if options.what == "examples":
+        columns, reals = example_removals(model, data, again, found, options.removed), ("real", "paired")
+    else:
+        columns, reals = class_removals(model, data, test, again, found), ("real", "own")
+    rows = compared(columns, reals)
+    for row in rows:
+        print(json.dumps(row), flush=True)
+    print(json.dumps({"seconds": round(time.perf_counter() - start, 1)}))
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        stem = options.out / f"memory_removal_{options.what}_{options.data}"
+        listed = {name: values.tolist() for name, values in columns.items()}
+        stem.with_suffix(".json").write_text(json.dumps({**header, "rows": rows, "columns": listed}, indent=1))
+        write_figure(stem.with_suffix(".png"), panels(options.what, columns))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
