@@ -20,7 +20,8 @@ _SYMBOLS = ["circle", "square", "diamond", "cross"]
 
 _BINS = 48
 _FULL_COLOUR = 0.95  # share of a heatmap's cells that are paler than full colour
-_MOST_NAMES = 40  # a heatmap with more rows names none
+_MOST_NAMES = 40  # a heatmap with more rows names none, and bars go no further
+_MOST_MARKERS = 40  # a line with more points shows none
 _HEAVY_TAIL = 10.0  # above this ratio of largest to median, a linear axis shows a few full bins and an empty plot
 
 
@@ -136,7 +137,7 @@ def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.F
             x=members["x"],
             y=members["y"],
             name=str(name),
-            mode="lines+markers",
+            mode="lines+markers" if len(members) <= _MOST_MARKERS else "lines",
             line={"color": PALETTE[index % len(PALETTE)], "dash": _DASHES[index % len(_DASHES)], "width": 2},
             marker={"symbol": _SYMBOLS[index % len(_SYMBOLS)], "size": 7},
             hovertemplate="%{y:.3g} at %{x:.3g}<extra>%{fullData.name}</extra>",
@@ -153,6 +154,38 @@ def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.F
     )
     if log_x:
         figure.update_xaxes(dtick=1, exponentformat="power")
+    return figure
+
+
+def bars_by_class(points: pd.DataFrame, class_names: list[str], x_title: str) -> go.Figure:
+    """Horizontal bars, one for each class and series, the classes with the longest first bar on top, so many as fit.
+
+    Args:
+        points: Columns series, x (the number of the class) and y; a NaN leaves the class out.
+        class_names: In the order of the labels.
+        x_title: What the bars measure.
+    """
+    wide = points.pivot_table(index="x", columns="series", values="y", sort=False)
+    wide = wide.sort_values(wide.columns[0]).tail(_MOST_NAMES)
+    figure = go.Figure()
+    for index, name in enumerate(wide.columns):
+        figure.add_bar(
+            x=wide[name],
+            y=[html.escape(class_names[int(label)]) for label in wide.index],
+            orientation="h",
+            name=str(name),
+            marker={"color": PALETTE[index % len(PALETTE)], "pattern": {"shape": _PATTERNS[index % len(_PATTERNS)]}},
+            hovertemplate="%{x:.3g}<extra>%{fullData.name}, %{y}</extra>",
+        )
+    figure.update_layout(
+        barmode="group",
+        height=max(260, 60 + 24 * len(wide)),
+        margin={"l": 8, "r": 8, "t": 32, "b": 8},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right", "traceorder": "normal"},
+        dragmode=False,
+        xaxis={"title": x_title, "fixedrange": True},
+        yaxis={"fixedrange": True, "type": "category"},
+    )
     return figure
 
 

@@ -56,6 +56,16 @@ class Contributions(StrEnum):
     off = "off"
 
 
+class Sensitivity(StrEnum):
+    """Posteriors for the sensitivities."""
+
+    auto = "auto"
+    kfac = "kfac"
+    diagonal = "diagonal"
+    full = "full"
+    off = "off"
+
+
 class Bars:
     """Shows every activity that reports (done, total, what) as a line with a bar; a context manager."""
 
@@ -119,6 +129,9 @@ def score(
     contributions: Annotated[
         Contributions, typer.Option(help="Over training (HYDRA): free of the Hessian, exact, off, or free if possible.")
     ] = Contributions.auto,
+    sensitivity: Annotated[
+        Sensitivity, typer.Option(help="Posterior for the memory-perturbation equation, off, or kfac if possible.")
+    ] = Sensitivity.auto,
     max_train: Annotated[int | None, typer.Option(min=2, help="Score a stratified subset of this size.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -132,7 +145,8 @@ def score(
         ScoreConfig(
             data=data, out=out_, model=model, hidden=tuple(hidden or ()), image_size=image_size, recipe=recipe,
             parameters=parameters, sketch=sketch.value, dimension=dimension, steps=steps, weight_decay=weight_decay,
-            contributions=contributions.value, seed=seed, max_train=max_train, device=device,
+            contributions=contributions.value, sensitivity=sensitivity.value, seed=seed, max_train=max_train,
+            device=device,
         )
     )  # fmt: skip
     out.print(f"Look at it:  samplescope open {escape(str(run.path))}", soft_wrap=True)
@@ -244,9 +258,10 @@ def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa:
         soft_wrap=True,
         highlight=False,
     )
-    left_out = run.manifest.details.get("contribution", {}).get("left_out")
-    if left_out:
-        out.print(f"Without contributions to training: {escape(left_out)}", soft_wrap=True, highlight=False)
+    for name, what in {"contribution": "contributions to training", "sensitivity": "sensitivities"}.items():
+        left_out = run.manifest.details.get(name, {}).get("left_out")
+        if left_out:
+            out.print(f"Without {what}: {escape(left_out)}", soft_wrap=True, highlight=False)
     return run
 
 

@@ -31,6 +31,9 @@ class ScoreConfig(BaseModel):
         contributions: What each example contributed over training (HYDRA): ``"free"`` of the Hessian, as in the paper,
             for every pair; ``"exact"``, with it, for the mean (about four times the training more); ``"auto"`` is
             ``"free"`` where the model allows it; or ``"off"``.
+        sensitivity: How sensitive the model is to each example (memory-perturbation equation), by the posterior:
+            ``"kfac"``, ``"diagonal"``, ``"full"``, or what an optimiser knows, ``"adam"`` or ``"iblr"``; ``"auto"`` is
+            ``"iblr"`` for models trained by it and else ``"kfac"``, where the model allows it; or ``"off"``.
         seed: Of the splits, the initial weights, the batch order and the sketch.
         validation_fraction: Share set aside for validation where the data has none.
         test_fraction: The same for test.
@@ -52,6 +55,7 @@ class ScoreConfig(BaseModel):
     steps: float = Field(1000, ge=0)
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     contributions: Literal["auto", "free", "exact", "off"] = "auto"
+    sensitivity: Literal["auto", "kfac", "diagonal", "full", "adam", "iblr", "off"] = "auto"
     seed: int = Field(0, ge=0)
     validation_fraction: float = Field(0.15, gt=0, lt=1)
     test_fraction: float = Field(0.15, gt=0, lt=1)

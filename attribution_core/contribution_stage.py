@@ -2,23 +2,18 @@
 
 import numpy as np
 import pandas as pd
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
-from attribution_core.gradients.plan import as_inputs
 from attribution_core.methods.contribution_uses import class_contributions, normalised
 from attribution_core.methods.hydra import hydra, refuse_for_hydra
 from attribution_core.progress import Progress
+from attribution_core.recorded_training import read_training
 from attribution_core.runs import RunWriter
 from attribution_core.training import Trajectory
 
 Pair = tuple[Tensor, Tensor]
-
-# Of the trajectory, beside its two ends in model/: the learning rate of every step.
-STEPS_FILE = "trajectory/steps.safetensors"
 
 
 def write_contributions(
@@ -48,7 +43,7 @@ def write_contributions(
     reason = why_left_out(config, model, sides["train"][0])
     if not reason:
         try:
-            _write(writer, config, _recorded(writer, config, model, sides["train"]), sides, class_names, progress)
+            _write(writer, config, read_training(writer, config, model, sides["train"]), sides, class_names, progress)
         except InputError as error:
             if config.contributions != "auto":
                 raise
@@ -105,17 +100,6 @@ def why_left_out(config: ScoreConfig, model: nn.Module, inputs: Tensor) -> str:
             raise
         return str(error)
     return ""
-
-
-def _recorded(writer: RunWriter, config: ScoreConfig, model: nn.Module, side: Pair) -> Trajectory:
-    """The run's training, from its files."""
-    initial, final = (load_file(writer.path / "model" / f"{end}.safetensors") for end in ("initial", "final"))
-    model.load_state_dict(final)
-    example = next(model.parameters())
-    data = as_inputs(side[0], example), side[1].to(example.device)
-    recipe = config.recipe.model_copy(update={"seed": config.seed})
-    rates = load_file(writer.path / STEPS_FILE)["rates"].tolist()
-    return Trajectory(recipe, len(side[0]), torch.ones(len(side[0])), model, data, initial, final, rates=rates)
 
 
 def _by_class(effects: Tensor, sides: dict[str, Pair], class_names: list[str]) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from attribution_core.methods.unique_information import functional_sample_inform
 from attribution_core.models import load_weights
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
+from attribution_core.runs.keyed_tables import curve_points
 from attribution_core.training import outputs_of
 
 # Up to this many rows (examples times outputs) or parameters the whole network is linearised without a sketch: its
@@ -136,11 +137,7 @@ def _write_curves(
 
 
 def _points(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:
-    """Columns series, x, y of one curve."""
-    frames = [
-        pd.DataFrame({"series": name, "x": list(x), "y": values.cpu().numpy()}) for name, values in series.items()
-    ]
-    return pd.concat(frames, ignore_index=True)
+    return curve_points(x, {name: values.cpu().numpy() for name, values in series.items()})
 
 
 def _linearised(

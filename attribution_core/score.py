@@ -9,11 +9,10 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
-from attribution_core.contribution_stage import STEPS_FILE, why_left_out, write_contributions
+from attribution_core.contribution_stage import why_left_out, write_contributions
 from attribution_core.datasets import Dataset, Splits, as_tensors, common_size, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
@@ -21,8 +20,10 @@ from attribution_core.linearised_stage import Pair, write_linearised_scores
 from attribution_core.methods.linearize import head_of
 from attribution_core.models import ARCHITECTURES, build_model
 from attribution_core.progress import Progress
+from attribution_core.recorded_training import kept_steps, write_training
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
 from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable
+from attribution_core.sensitivity_stage import write_sensitivities
 from attribution_core.training import loss_values, outputs_of, train
 
 __all__ = ["ScoreConfig", "score"]
@@ -68,7 +69,9 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         if not writer.is_done("dataset", data_print):
             with writer.stage("dataset", data_print):
                 _write_dataset(writer, splits, data_print, progress)
-        if all(writer.is_done(stage, data_print) for stage in ("training", "linearised", "contributions")):
+        if all(
+            writer.is_done(stage, data_print) for stage in ("training", "linearised", "contributions", "sensitivity")
+        ):
             return Run.open(config.folder)
         statistics = pixel_statistics(splits.train, size=size, progress=progress)
         sides = {
@@ -84,6 +87,9 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         if not writer.is_done("contributions", data_print):
             with writer.stage("contributions", data_print):
                 write_contributions(writer, config, build(), sides, splits.train.class_names, progress)
+        if not writer.is_done("sensitivity", data_print):
+            with writer.stage("sensitivity", data_print):
+                write_sensitivities(writer, config, build(), sides, len(splits.train.class_names), progress)
     return Run.open(config.folder)
 
 
@@ -131,12 +137,8 @@ def _train(
     progress: Progress | None,
 ) -> None:
     recipe = config.recipe.model_copy(update={"seed": config.seed})
-    trajectory = train(model, sides["train"], recipe, progress=progress)
-    for moment in ("initial", "final"):
-        with writer.path_for(f"model/{moment}.safetensors") as path:
-            save_file(getattr(trajectory, moment), path)
-    with writer.path_for(STEPS_FILE) as path:
-        save_file({"rates": torch.tensor(trajectory.rates, dtype=torch.float64)}, path)
+    steps = kept_steps(recipe, len(sides["train"][0]))
+    write_training(writer, train(model, sides["train"], recipe, record=steps, progress=progress))
     class_names = splits.train.class_names
     tables = {
         split: pd.concat([_table(part), _predictions(model, sides[split], class_names)], axis=1)

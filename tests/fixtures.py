@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 
 from attribution_core.datasets import Dataset, Splits, open_dataset
 from attribution_core.runs import DatasetSummary, RunWriter, Unreadable, fingerprint
+from attribution_core.runs.keyed_tables import curve_points
 
 NAMES = [f"digit {digit}" for digit in range(10)]
 CHANGED_SHARE = 0.05
@@ -85,9 +86,28 @@ def make_run(
                 writer.write_curve("ihvp_error", points)
                 writer.add_column("examples", "contribution", rng.normal(0, 1e-4, n))
                 writer.write_class_effects("hydra", _class_effects(splits.train.class_names))
+                _write_sensitivities(writer, rng, n)
                 facts = {"route": "exact kernel", "learning_rate": 0.0123456}
-                writer.update(measures=["fsi", "contribution"], details={"fsi": facts})
+                writer.update(measures=["fsi", "contribution", "sensitivity"], details={"fsi": facts})
     return path
+
+
+def _write_sensitivities(writer: RunWriter, rng: np.random.Generator, n: int) -> None:
+    """A sensitivity with its curves: heavier tails over three epochs, and ten classes."""
+    sensitivity = rng.pareto(2, n)
+    writer.add_column("examples", "sensitivity", sensitivity)
+    losses = {
+        "loo_nll": np.array([1.0, 0.6, 0.7]),
+        "test_nll": np.array([0.9, 0.65, 0.7]),
+        "training": 1 / np.arange(1, 4),
+    }
+    writer.write_curve("loo_nll", curve_points([1, 2, 3], losses))
+    by_class = {"without the class": rng.uniform(1, 3, 10), "training": rng.uniform(0, 1, 10)}
+    writer.write_curve("loco", curve_points(range(10), by_class))
+    order = np.sort(sensitivity)[::-1][:: max(1, n // 60)]
+    shares = 100 * (np.arange(len(order)) + 0.5) / len(order)
+    groups = {f"after epoch {epoch}": order**epoch for epoch in (1, 2, 3)}
+    writer.write_curve("sensitivity_groups", curve_points(shares, groups))
 
 
 def _summary(splits: Splits) -> DatasetSummary:

@@ -14,6 +14,7 @@ _TILES = 24
 _MOST_COLOURS = 8  # Okabe-Ito has no more
 _CHANGED = "label changed"
 _WRONG = "prediction"
+_OF_SENSITIVITY = ["loo_nll", "sensitivity_groups", "loco"]
 _TABLE_NAMES = {
     "id": "Example",
     "label_name": "Label",
@@ -48,7 +49,9 @@ def main() -> None:
     with right:
         _meaning(run, score)
     _contributions(run)
-    _curves(run)
+    _curves(run, "Sensitivity as training went on, and how well the model generalises", _OF_SENSITIVITY)
+    others = [name for name in CURVES if name not in _OF_SENSITIVITY]
+    _curves(run, "Studies of this run: what influence costs, and how wrong faster estimates would be", others)
 
 
 def _extremes(run: Run, score: str) -> None:
@@ -198,18 +201,22 @@ def _contributions(run: Run) -> None:
                 st.caption("Largest contributions to the mean validation loss, for better or worse. *HYDRA, table 2*")
 
 
-def _curves(run: Run) -> None:
-    """The run's curves, each with what it shows, two in a row."""
+def _curves(run: Run, title: str, names: list[str]) -> None:
+    """Those of the curves that the run has, each with what it shows, two in a row."""
     curves = run.curves
-    known = [curve for name, curve in CURVES.items() if name in set(curves["curve"])]
+    known = [CURVES[name] for name in names if name in set(curves["curve"])]
     if not known:
         return
-    with st.expander("Studies of this run: what influence costs, and how wrong faster estimates would be"):
+    with st.expander(title):
         for first in range(0, len(known), 2):
             for column, curve in zip(st.columns(2, gap="large"), known[first : first + 2], strict=False):
                 with column:
                     st.markdown(f"**{plain(curve.title)}**")
-                    figure = figures.lines(curves[curves["curve"] == curve.name], curve.x, curve.y, curve.log_x)
+                    points = curves[curves["curve"] == curve.name]
+                    if curve.by_class:
+                        figure = figures.bars_by_class(points, run.class_names, curve.y)
+                    else:
+                        figure = figures.lines(points, curve.x, curve.y, curve.log_x)
                     bar = {"displayModeBar": False}
                     st.plotly_chart(
                         figure, key=f"curve {curve.name}", config=bar, alt=f"{curve.title}: {curve.definition}"

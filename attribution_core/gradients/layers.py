@@ -278,9 +278,12 @@ def rotate(gradients: Tensor, left: Tensor | None, right: Tensor | None) -> Tens
     """
     if left is None and right is None:
         return gradients
+    if right is None and left is not None and len(left) == gradients.shape[2]:  # one column: one product of matrices
+        return gradients @ left
     columns = gradients.shape[2] // len(left) if left is not None else len(right) if right is not None else 1
     matrices = gradients.unflatten(2, (-1, columns))
-    matrices = matrices if left is None else left.T @ matrices
+    # (G^T left)^T, since a matrix on the right meets all gradients in one product, and one on the left does not
+    matrices = matrices if left is None else (matrices.mT @ left).mT
     matrices = matrices if right is None else matrices @ right
     return matrices.flatten(2)
 
@@ -288,15 +291,15 @@ def rotate(gradients: Tensor, left: Tensor | None, right: Tensor | None) -> Tens
 # -- from what a hook saw to factors -----------------------------------------------------------------------------------
 
 
-def _linear(name: str, _layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
-    positions = inputs.reshape(len(inputs), 1, -1, inputs.shape[-1])
-    return MapFactors(name, positions, gradients.reshape(*gradients.shape[:2], 1, -1, gradients.shape[-1]))
+def layer_inputs(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """``a`` of :class:`MapFactors` from what a Linear or Conv2d layer is given: ``[b, groups, positions, in]``.
 
-
-def _convolution(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
-    """Pads as ``nn.Conv2d`` does and takes the window at each position; channels lie together by groups."""
+    For a convolution pads as ``nn.Conv2d`` does and takes the window at each position; channels lie together by groups.
+    """
+    if isinstance(layer, nn.Linear):
+        return inputs.reshape(len(inputs), 1, -1, inputs.shape[-1])
     if not isinstance(layer, nn.Conv2d):
-        raise TypeError(f"{name} is not a Conv2d.")
+        raise TypeError(f"{type(layer).__name__} is neither a Linear nor a Conv2d layer.")
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     padded = F.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
     (height, width), (down, right) = layer.kernel_size, layer.dilation
@@ -306,8 +309,19 @@ def _convolution(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor)
         3, right * (width - 1) + 1, layer.stride[1]
     )
     windows = windows[..., ::down, ::right].unflatten(1, (layer.groups, -1)).permute(0, 1, 2, 5, 6, 3, 4)
-    patches = windows.flatten(2, 4).flatten(3).transpose(2, 3)
-    return MapFactors(name, patches, gradients.flatten(3).unflatten(2, (layer.groups, -1)).transpose(3, 4))
+    return windows.flatten(2, 4).flatten(3).transpose(2, 3)
+
+
+def _linear(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
+    d = gradients.reshape(*gradients.shape[:2], 1, -1, gradients.shape[-1])
+    return MapFactors(name, layer_inputs(layer, inputs), d)
+
+
+def _convolution(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
+    if not isinstance(layer, nn.Conv2d):
+        raise TypeError(f"{name} is not a Conv2d.")
+    d = gradients.flatten(3).unflatten(2, (layer.groups, -1)).transpose(3, 4)
+    return MapFactors(name, layer_inputs(layer, inputs), d)
 
 
 def _embedding(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:

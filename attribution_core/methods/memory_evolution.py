@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods.memory_perturbation import PosteriorName, memory_sensitivity
+from attribution_core.methods.memory_perturbation import MemorySensitivity, PosteriorName, memory_sensitivity
 from attribution_core.progress import Progress, reported
 from attribution_core.training import as_pair, loss_values, mean_loss, state_of
 from attribution_core.training.trainer import Data
@@ -27,6 +27,7 @@ class MemoryEvolution:
         loo_loss: Estimated leave-one-out loss, mean over the training examples (eq. 19), ``[times]``.
         train_loss: Mean over the training examples, ``[times]``.
         test_loss: Mean over the test examples, ``[times]``; NaN without any.
+        last: All there is at the last time.
     """
 
     steps: list[int]
@@ -34,6 +35,7 @@ class MemoryEvolution:
     loo_loss: Tensor
     train_loss: Tensor
     test_loss: Tensor
+    last: MemorySensitivity
 
     def grouped(self, groups: int = 200) -> Tensor:
         """Figure 6: examples in order of their last sensitivity, largest first, in ``groups`` of neighbours.
@@ -102,4 +104,4 @@ def memory_evolution(
     finally:
         model.load_state_dict(before)
     columns = torch.tensor(losses, dtype=torch.float64)
-    return MemoryEvolution(chosen, torch.stack(sensitivities), columns[:, 0], columns[:, 1], columns[:, 2])
+    return MemoryEvolution(chosen, torch.stack(sensitivities), columns[:, 0], columns[:, 1], columns[:, 2], found)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import as_inputs, plan_parameters
+from attribution_core.methods.losses import Loss, output_hessian, prediction_errors
 from attribution_core.methods.memory_perturbation import (
     Covariance,
     MemorySensitivity,
@@ -21,7 +22,6 @@ from attribution_core.methods.memory_perturbation import (
     posterior_of,
     require_covariance,
 )
-from attribution_core.methods.posteriors import Loss, output_hessian, prediction_errors
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress, reported
 from attribution_core.training import Recipe, as_pair, loss_values, mean_loss, outputs_of, train

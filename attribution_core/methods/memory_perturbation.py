@@ -27,16 +27,14 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import factor_batches
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
+from attribution_core.methods.losses import Loss, output_hessian, prediction_errors
 from attribution_core.methods.posteriors import (
     DiagonalPosterior,
-    Loss,
     Posterior,
     diagonal_posterior,
     full_posterior,
     kfac_posterior,
     optimizer_posterior,
-    output_hessian,
-    prediction_errors,
 )
 from attribution_core.progress import Progress
 from attribution_core.training import as_pair, loss_values

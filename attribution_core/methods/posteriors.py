@@ -6,9 +6,9 @@ outputs and the Hessian ``Lambda_i`` of the loss in them: the generalised Gauss-
 with weight decay lambda is this with ``delta = n lambda``. Forms of S:
 
 - **full**: as it is, for up to ``FULL_PARAMETERS`` parameters;
-- **kfac**: for each weight ``A kron G + delta I``, for its bias ``G + delta I``, with the factors of curvlinops (the
-  expand form). In their eigenbases it is diagonal, with entries ``a_q g_p + delta``. Layers that are neither Linear nor
-  plain Conv2d are taken diagonal;
+- **kfac**: for each weight ``A kron G + delta I``, for its bias ``G + delta I``, with the Kronecker factors A of a
+  layer's inputs and G of the gradients in its outputs. In their eigenbases it is diagonal, with entries
+  ``a_q g_p + delta``. Layers that are neither Linear nor Conv2d without groups are taken diagonal;
 - **diagonal**: the diagonal of S;
 - **adam**, **iblr**: what the optimiser itself knows, ``N s + delta`` (appendix F.1) and ``N s`` (F.2, where s holds
   delta), at no cost.
@@ -20,9 +20,9 @@ multiplications each, and no gradient is formed; other layers form their gradien
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeGuard
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -36,19 +36,12 @@ from attribution_core.gradients.jacobian import (
     jacobian,
 )
 from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, rotate
-from attribution_core.gradients.plan import ParameterPlan, as_inputs
-from attribution_core.models import evaluation_mode
+from attribution_core.gradients.plan import ParameterPlan
+from attribution_core.methods.kronecker_factors import has_kronecker_factors, kronecker_factors
+from attribution_core.methods.losses import Loss, hessian_root
 from attribution_core.progress import Progress
-from attribution_core.training import as_outputs, outputs_of
 
-Loss = Literal["cross_entropy", "mse"]
 FULL_PARAMETERS = 8192
-# Kronecker factors are those of so many examples, drawn at random, and scaled up to all: k backward passes for each.
-# On 4,000 Fashion-MNIST images, median variance and rank correlation of the sensitivities against all of them exactly:
-# LeNet-5 1.01 and 0.9993, MLP 500-300 1.03 and 0.9994; with a label drawn for each of the 4,000 (one backward pass,
-# which takes longer in all) 1.02 and 0.9999, 1.13 and 0.9996.
-FACTOR_EXAMPLES = 1000
-KFAC_BATCH = 256
 
 
 class Posterior(Protocol):
@@ -241,88 +234,35 @@ def kfac_posterior(
     delta: float,
     progress: Progress | None = None,
 ) -> DiagonalPosterior:
-    """With Kronecker factors, from a forward pass and a backward pass an output of ``FACTOR_EXAMPLES``."""
-    from curvlinops import KFACLinearOperator  # takes seconds to import
-
-    def belongs(name: str) -> bool:
-        return _has_kronecker_factors(plan.layers.get(name.rpartition(".")[0]))
-
-    others = replace(
-        plan,
-        coordinates={name: chosen for name, chosen in plan.coordinates.items() if not belongs(name)},
-        layers={name: layer for name, layer in plan.layers.items() if not _has_kronecker_factors(layer)},
-    )
+    """With Kronecker factors, see :mod:`attribution_core.methods.kronecker_factors`."""
+    kronecker = {name: layer for name, layer in plan.layers.items() if has_kronecker_factors(layer)}
+    belongs = {name: name.rpartition(".")[0] in kronecker for name in plan.coordinates}
+    others = _part(plan, {name for name, has in belongs.items() if not has})
     blocks = dict(diagonal_posterior(model, inputs, others, loss, delta, progress).blocks) if others.coordinates else {}
-    chosen = [model.get_parameter(name) for name in plan.coordinates if belongs(name)]
-    if not chosen:
+    if not kronecker:
         return DiagonalPosterior(plan, blocks)
-    examples = len(inputs)
-    inputs = inputs[_drawn(examples, FACTOR_EXAMPLES)]
-    scale = examples / len(inputs) * (0.5 if loss == "mse" else 1.0)
-    kind, blank = _loss_of(loss, outputs_of(model, inputs[:1]).shape[1])
-    operator = KFACLinearOperator(
-        model,
-        kind,
-        chosen,
-        _Batches(as_inputs(inputs, chosen[0]), blank, progress),
-        fisher_type="type-2",
-        check_deterministic=False,
-        num_data=len(inputs),
-        num_per_example_loss_terms=1,
-    )
-    with evaluation_mode(model):
-        operator.compute_kronecker_factors()
-    factors = operator.state_dict()
-    for name in (name for name in plan.coordinates if belongs(name)):
-        layer, _, parameter = name.rpartition(".")
-        outer, left = torch.linalg.eigh(factors["gradient_covariances"][layer] * scale)
-        outer = outer.clamp(min=0)
-        if parameter == "bias":
-            blocks[name] = Block(outer + delta, left)
-        else:
-            inner, right = torch.linalg.eigh(factors["input_covariances"][layer])
-            blocks[name] = Block((outer[:, None] * inner.clamp(min=0) + delta).flatten(), left, right)
+    factors = kronecker_factors(model, inputs, _part(plan, set(belongs) - set(others.coordinates)), loss, progress)
+    for layer, (inner, outer) in factors.items():
+        outer_values, left = torch.linalg.eigh(outer)
+        outer_values = outer_values.clamp(min=0)
+        if f"{layer}.bias" in plan.coordinates:
+            blocks[f"{layer}.bias"] = Block(outer_values + delta, left)
+        if f"{layer}.weight" in plan.coordinates:
+            inner_values, right = torch.linalg.eigh(inner)
+            precision = outer_values[:, None] * inner_values.clamp(min=0) + delta
+            blocks[f"{layer}.weight"] = Block(precision.flatten(), left, right)
     return DiagonalPosterior(plan, blocks)
 
 
-def _drawn(examples: int, count: int) -> Tensor:
-    """Indices of ``count`` of the examples, in order; all where there are not more."""
-    if examples <= count:
-        return torch.arange(examples)
-    return torch.randperm(examples, generator=torch.Generator().manual_seed(0))[:count].sort().values
-
-
-def _has_kronecker_factors(layer: nn.Module | None) -> bool:
-    if isinstance(layer, nn.Conv2d):
-        return layer.groups == 1 and layer.padding_mode == "zeros"
-    return isinstance(layer, nn.Linear)
-
-
-def _loss_of(loss: Loss, k: int) -> tuple[nn.Module, Tensor]:
-    """The loss as curvlinops takes it (squared errors are not halved there), and a target, which does not matter."""
-    if loss == "mse":
-        return nn.MSELoss(reduction="sum"), torch.zeros(k)
-    if k == 1:
-        return nn.BCEWithLogitsLoss(reduction="sum"), torch.zeros(1)
-    return nn.CrossEntropyLoss(reduction="sum"), torch.zeros((), dtype=torch.long)
-
-
-class _Batches:
-    """Inputs with one and the same target, in batches; can be gone through again."""
-
-    def __init__(self, inputs: Tensor, target: Tensor, progress: Progress | None) -> None:
-        self._parts = inputs.split(KFAC_BATCH)
-        self._target = target.to(inputs.device)
-        self._examples, self._progress = len(inputs), progress
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        done = 0
-        for part in self._parts:
-            target = self._target.expand(len(part), *self._target.shape)
-            yield part, target.to(part.dtype) if target.is_floating_point() else target
-            done += len(part)
-            if self._progress:
-                self._progress(done, self._examples, "posterior")
+def _part(plan: ParameterPlan, names: set[str]) -> ParameterPlan:
+    """The plan for some of its parameters."""
+    prefixes = {name.rpartition(".")[0] for name in names}
+    return replace(
+        plan,
+        coordinates={name: chosen for name, chosen in plan.coordinates.items() if name in names},
+        layers={name: layer for name, layer in plan.layers.items() if name in prefixes},
+        rest=[name for name in plan.rest if name in names],
+    )
 
 
 def optimizer_posterior(
@@ -341,39 +281,6 @@ def optimizer_posterior(
         )
     precisions = {name: examples * second_moments[name].flatten() + delta for name in plan.coordinates}
     return DiagonalPosterior(plan, {name: Block(value) for name, value in precisions.items()})
-
-
-def hessian_root(outputs: Tensor, loss: Loss) -> Tensor:
-    """M with ``M M^T`` the Hessian of the loss in the outputs: ``[b, k]`` -> ``[b, k, k]``.
-
-    Of softmax, ``diag(p) - p p^T``, with ``M = diag(sqrt p) - p sqrt(p)^T``; of the sigmoid (one output) ``p (1 - p)``;
-    of half the squared error the identity.
-    """
-    if loss == "mse":
-        return torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device).expand(len(outputs), -1, -1)
-    if outputs.shape[1] == 1:
-        p = outputs.sigmoid()
-        return (p * (1 - p)).sqrt()[:, :, None]
-    p = outputs.softmax(dim=1)
-    return p.sqrt().diag_embed() - p[:, :, None] * p.sqrt()[:, None, :]
-
-
-def output_hessian(outputs: Tensor, loss: Loss) -> Tensor:
-    """Lambda, the Hessian of the loss in the outputs: ``[b, k]`` -> ``[b, k, k]``."""
-    root = hessian_root(outputs, loss)
-    return root @ root.transpose(1, 2)
-
-
-def means_of(outputs: Tensor, loss: Loss) -> Tensor:
-    """What the outputs predict: probabilities by softmax (sigmoid for one output), or for ``"mse"`` themselves."""
-    if loss == "mse":
-        return outputs
-    return outputs.sigmoid() if outputs.shape[1] == 1 else outputs.softmax(dim=1)
-
-
-def prediction_errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
-    """``e = sigma(f) - y`` of each example, the gradient of its loss in its outputs: ``[b, k]``."""
-    return means_of(outputs, loss) - as_outputs(targets, outputs.shape[1]).to(outputs)
 
 
 def _variances(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:

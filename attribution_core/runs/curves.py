@@ -17,6 +17,7 @@ class Curve:
         log_x: Whether the horizontal axis is logarithmic.
         definition: What it shows, for someone who has not read the paper.
         paper: Where it is from.
+        by_class: Whether the horizontal axis counts the classes, in the order of the labels.
     """
 
     name: str
@@ -26,9 +27,11 @@ class Curve:
     log_x: bool
     definition: str
     paper: str
+    by_class: bool = False
 
 
 _ZHANG = "Zhang and Zhang 2022, Rethinking influence functions of neural networks in the over-parameterized regime"
+_NICKL = "Nickl et al. 2023, The memory perturbation equation: understanding model's sensitivity to data"
 
 _ALL = (
     Curve(
@@ -79,6 +82,46 @@ _ALL = (
             "changed label, over training; the level line is their share among all training examples."
         ),
         paper=f"{_ZHANG}, eq. 20 and figure 7",
+    ),
+    Curve(
+        name="loo_nll",
+        title="Generalisation, from the training examples alone",
+        x="epochs",
+        y="loss (nats)",
+        log_x=False,
+        definition=(
+            "Estimated loss of each training example on the model without it (loo_nll), on average, as training went "
+            "on, beside the loss on the test examples (test_nll), which it is to foretell without seeing any, and the "
+            "training loss. When the estimate turns up, training on no longer helps."
+        ),
+        paper=f"{_NICKL}, eq. 19 and figure 5",
+    ),
+    Curve(
+        name="loco",
+        title="Classes the model would miss",
+        x="class",
+        y="loss (nats)",
+        log_x=False,
+        definition=(
+            "Estimated loss on each class's training examples after training without the class, each moved by its own "
+            "removal alone, beside their loss now. The further apart, the more the model depends on that class's own "
+            "examples."
+        ),
+        paper=f"{_NICKL}, eq. 20 and figure 3",
+        by_class=True,
+    ),
+    Curve(
+        name="sensitivity_groups",
+        title="What the model came to depend on",
+        x="examples, the most sensitive at the end first (%)",
+        y="sensitivity",
+        log_x=True,
+        definition=(
+            "Mean sensitivity of groups of training examples, in the order of their sensitivity at the end, as "
+            "training went on. The usual picture is that a model comes to depend on a small part of the examples: odd, "
+            "rare or wrongly labelled ones."
+        ),
+        paper=f"{_NICKL}, figure 6",
     ),
 )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from attribution_core.errors import InputError
@@ -47,6 +49,12 @@ class KeyedTable:
         kept = others[others[self.key] != name]
         with written_atomically(run / self.file_name) as partial:
             (pd.concat([kept, added], ignore_index=True) if len(kept) else added).to_parquet(partial, index=False)
+
+
+def curve_points(x: Sequence[float], series: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Columns series, x, y of one curve, from the values of each series at x."""
+    frames = [pd.DataFrame({"series": name, "x": list(x), "y": values}) for name, values in series.items()]
+    return pd.concat(frames, ignore_index=True)
 
 
 CURVE_POINTS = KeyedTable("curves.parquet", "curve", {"series": "str", "x": "float64", "y": "float64"})

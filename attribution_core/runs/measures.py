@@ -49,6 +49,10 @@ _CHEN = (
     "eq. 7 and algorithm 1"
 )
 
+_NICKL = (
+    "Nickl et al. 2023, The memory perturbation equation: understanding model's sensitivity to data, NeurIPS 2023, "
+)
+
 _ALL = (
     Measure(
         name="fsi",
@@ -125,6 +129,63 @@ _ALL = (
         paper=_CHEN.replace("eq. 7", "eq. 8"),
         suspicious=None,
         signed=True,
+    ),
+    Measure(
+        name="sensitivity",
+        title="Sensitivity",
+        kind="sensitivity",
+        unit="probability",
+        definition=(
+            "How far the predicted probabilities for this example would move if it were removed, estimated from the "
+            "variance and the error of its prediction and summed over the classes. Large: the model holds its "
+            "prediction only because it saw this example. A sum of estimates to first order, it may exceed 2."
+        ),
+        equation=r"\lVert \Lambda_i v_i e_i \rVert_1, \quad v_i = J_i \Sigma J_i^\top, \quad e_i = \sigma(f_i) - y_i",
+        paper=f"{_NICKL}eq. 16",
+        suspicious="high",
+        signed=False,
+    ),
+    Measure(
+        name="variance",
+        title="Prediction variance",
+        kind="sensitivity",
+        unit="",
+        definition=(
+            "How uncertain the model is about its outputs (logits) for this example, in the direction of its error: "
+            "their variance under a Gaussian posterior of the weights. Large: few examples are like it."
+        ),
+        equation=r"e_i^\top v_i e_i / \lVert e_i \rVert^2",
+        paper=f"{_NICKL}eq. 15",
+        suspicious="high",
+        signed=False,
+    ),
+    Measure(
+        name="error",
+        title="Prediction error",
+        kind="sensitivity",
+        unit="probability",
+        definition=(
+            "How far the predicted probabilities for this example are from its label: the length of their difference. "
+            "Variance times error is what removing the example would change."
+        ),
+        equation=r"\lVert \sigma(f_i) - y_i \rVert",
+        paper=f"{_NICKL}eq. 15",
+        suspicious="high",
+        signed=False,
+    ),
+    Measure(
+        name="loo_loss",
+        title="Leave-one-out loss",
+        kind="sensitivity",
+        unit="nats",
+        definition=(
+            "Estimated loss on this example of the model trained without it. Unlike the training loss, it is large "
+            "also where the model has learnt a label by heart."
+        ),
+        equation=r"\ell(y_i,\, f_i + v_i e_i)",
+        paper=f"{_NICKL}eq. 19",
+        suspicious="high",
+        signed=False,
     ),
     Measure(
         name="loss",

@@ -1,6 +1,6 @@
 """Training with a recorded trajectory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -44,7 +44,7 @@ def train(
     model: nn.Module,
     data: Data,
     recipe: Recipe,
-    record: Literal["checkpoints", "every_step", "none"] = "none",
+    record: Literal["checkpoints", "every_step", "none"] | Collection[int] = "none",
     sample_weights: Tensor | None = None,
     progress: Progress | None = None,
     on_step: Callable[[Tensor, float], None] | None = None,
@@ -58,7 +58,8 @@ def train(
         model: Trained in place; left in evaluation mode.
         data: Training examples: inputs ``[n, ...]`` and targets.
         recipe: The recipe.
-        record: Keep the state after each epoch, after every step, or only the first and the last.
+        record: Keep the state after each epoch, after every step, after the given numbers of steps, or only the first
+            and the last.
         sample_weights: ``[n]``, multiplies each example's loss; ones by default. Zero removes an example's gradient but
             keeps its place in its batch.
         progress: Called with (steps done, steps, what).
@@ -100,7 +101,8 @@ def train(
         optimizer.step()
         total += losses.detach().sum()
         ends_epoch = (step + 1) % an_epoch == 0
-        if record == "every_step" or (record == "checkpoints" and ends_epoch):
+        wanted = ends_epoch if record == "checkpoints" else record == "every_step"
+        if wanted or (not isinstance(record, str) and step + 1 in record):
             trajectory.checkpoints[step + 1] = state_of(model)
             trajectory.second_moments[step + 1] = second_moments_of(model, optimizer, recipe)
         if ends_epoch:  # the one host round-trip of an epoch

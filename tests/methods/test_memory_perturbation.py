@@ -6,9 +6,10 @@ from torch import nn
 from torch.func import functional_call, hessian, jacrev
 
 from attribution_core.errors import InputError
-from attribution_core.methods import posteriors
+from attribution_core.methods import kronecker_factors
+from attribution_core.methods.losses import hessian_root, means_of, prediction_errors
 from attribution_core.methods.memory_perturbation import memory_sensitivity, sensitivity_from
-from attribution_core.methods.posteriors import FULL_PARAMETERS, hessian_root, means_of, prediction_errors
+from attribution_core.methods.posteriors import FULL_PARAMETERS
 from attribution_core.training import Recipe, loss_values, train
 from tests.cases import model_case, model_cases
 
@@ -137,7 +138,7 @@ def test_drawn_labels_come_close_to_the_exact_factors(monkeypatch):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
     exact = memory_sensitivity(model, side, 1.0)
-    monkeypatch.setattr(posteriors, "FACTOR_EXAMPLES", 200)
+    monkeypatch.setattr(kronecker_factors, "FACTOR_EXAMPLES", 200)
     drawn = memory_sensitivity(model, side, 1.0)
     assert not torch.equal(exact.variance, drawn.variance)
     assert float((exact.variance - drawn.variance).norm() / exact.variance.norm()) < 0.1

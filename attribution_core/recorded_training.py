@@ -1,0 +1,69 @@
+"""A run's training in its files: its two ends, its learning rates, and the state after some of its epochs."""
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from attribution_core.config import ScoreConfig
+from attribution_core.gradients.plan import as_inputs
+from attribution_core.runs import RunWriter
+from attribution_core.training import Recipe, Trajectory
+
+_RATES = "trajectory/steps.safetensors"
+_STATE, _SECOND_MOMENT = "state/", "second_moment/"
+
+
+def kept_epochs(epochs: int) -> list[int]:
+    """After which epochs the state is kept: 1, 2, 5, 10, 20, 50 and so on, and the last."""
+    series = (digit * 10**power for power in range(len(str(epochs))) for digit in (1, 2, 5))
+    return [*(epoch for epoch in series if epoch < epochs), *([epochs] if epochs else [])]
+
+
+def kept_steps(recipe: Recipe, examples: int) -> list[int]:
+    """The same in steps of the optimiser."""
+    return [recipe.model_copy(update={"epochs": epoch}).steps(examples) for epoch in kept_epochs(recipe.epochs)]
+
+
+def write_training(writer: RunWriter, trajectory: Trajectory) -> None:
+    """Writes model/initial and final.safetensors, and trajectory/."""
+    for moment in ("initial", "final"):
+        with writer.path_for(f"model/{moment}.safetensors") as path:
+            save_file(getattr(trajectory, moment), path)
+    with writer.path_for(_RATES) as path:
+        save_file({"rates": torch.tensor(trajectory.rates, dtype=torch.float64)}, path)
+    for step, state in trajectory.checkpoints.items():
+        named = {_STATE + name: value for name, value in state.items()}
+        named |= {_SECOND_MOMENT + name: value for name, value in trajectory.second_moments[step].items()}
+        with writer.path_for(_file_of(step)) as path:
+            save_file(named, path)
+
+
+def read_training(writer: RunWriter, config: ScoreConfig, model: nn.Module, side: tuple[Tensor, Tensor]) -> Trajectory:
+    """The run's training, with the states that were kept; the model ends up at the final one.
+
+    Args:
+        writer: The run, trained.
+        config: What it was scored with.
+        model: Of the run's kind, whatever its weights.
+        side: Inputs and labels of the training split.
+    """
+    initial, final = (load_file(writer.path / "model" / f"{end}.safetensors") for end in ("initial", "final"))
+    model.load_state_dict(final)
+    example = next(model.parameters())
+    data = as_inputs(side[0], example), side[1].to(example.device)
+    recipe = config.recipe.model_copy(update={"seed": config.seed})
+    rates = load_file(writer.path / _RATES)["rates"].tolist()
+    trajectory = Trajectory(recipe, len(side[0]), torch.ones(len(side[0])), model, data, initial, final, rates=rates)
+    for step in kept_steps(recipe, len(side[0])):
+        named = load_file(writer.path / _file_of(step))
+        trajectory.checkpoints[step] = _with_prefix(named, _STATE)
+        trajectory.second_moments[step] = _with_prefix(named, _SECOND_MOMENT)
+    return trajectory
+
+
+def _file_of(step: int) -> str:
+    return f"trajectory/step-{step:07d}.safetensors"
+
+
+def _with_prefix(named: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}

@@ -1,0 +1,135 @@
+"""The stage of the memory-perturbation equation: how sensitive the model was to each example as it was trained."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from attribution_core.config import ScoreConfig
+from attribution_core.errors import InputError
+from attribution_core.methods.memory_evolution import MemoryEvolution, memory_evolution
+from attribution_core.methods.memory_groups import leave_one_class_out
+from attribution_core.methods.memory_perturbation import PosteriorName
+from attribution_core.progress import Progress
+from attribution_core.recorded_training import kept_epochs, kept_steps, read_training
+from attribution_core.runs import RunWriter
+from attribution_core.runs.keyed_tables import curve_points
+from attribution_core.training import loss_values
+
+Pair = tuple[Tensor, Tensor]
+
+# Of the curve of sensitivities in order, as in the paper's figure 6.
+GROUPS = 200
+ROUTES: dict[PosteriorName, str] = {
+    "kfac": "Kronecker-factored Gauss-Newton matrix of each layer",
+    "diagonal": "diagonal of the Gauss-Newton matrix",
+    "full": "whole Gauss-Newton matrix",
+    "adam": "Adam's second moment",
+    "iblr": "precision that iBLR learnt",
+}
+
+
+def write_sensitivities(
+    writer: RunWriter,
+    config: ScoreConfig,
+    model: nn.Module,
+    sides: dict[str, Pair],
+    classes: int,
+    progress: Progress | None,
+) -> None:
+    """Writes columns variance, error, sensitivity and loo_loss, evolution/sensitivity.zarr and the curves.
+
+    Where the model allows none of it, the run says so instead, unless a posterior was asked for by name.
+
+    Args:
+        writer: The run, trained.
+        config: What to score, and how.
+        model: Of the run's kind, whatever its weights.
+        sides: Inputs and labels of ``"train"`` and ``"test"``.
+        classes: How many there are.
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputError: A posterior was asked for that the model or its training does not allow.
+    """
+    reason = _why_left_out(config)
+    if not reason:
+        try:
+            _write(writer, config, model, sides, classes, progress)
+        except InputError as error:
+            if config.sensitivity != "auto":
+                raise
+            reason = str(error)
+    if reason:
+        writer.update(details={**writer.manifest.details, "sensitivity": {"left_out": reason}})
+
+
+def _why_left_out(config: ScoreConfig) -> str:
+    """Why there are no sensitivities, known from the configuration alone; empty where there are."""
+    if config.sensitivity == "off":
+        return "sensitivities were turned off"
+    if config.recipe.epochs == 0:
+        return "the model was not trained"
+    if config.recipe.weight_decay == 0 and config.sensitivity == "auto":
+        return "the model was trained without weight decay, so its weights may have any variance"
+    return ""
+
+
+def _write(
+    writer: RunWriter,
+    config: ScoreConfig,
+    model: nn.Module,
+    sides: dict[str, Pair],
+    classes: int,
+    progress: Progress | None,
+) -> None:
+    trajectory = read_training(writer, config, model, sides["train"])
+    n, labels = trajectory.num_examples, trajectory.data[1]
+    steps, epochs = kept_steps(trajectory.recipe, n), kept_epochs(trajectory.recipe.epochs)
+    posterior = _posterior_of(config)
+    found = memory_evolution(trajectory, posterior, steps, sides["test"], progress=progress)
+    last = found.last
+    columns = {
+        "variance": last.error_variance,
+        "error": last.error.norm(dim=1),
+        "sensitivity": last.sensitivity,
+        "loo_loss": last.loo_loss,
+    }
+    for name, values in columns.items():
+        writer.add_column("examples", name, values.cpu().double().numpy())
+    writer.write_evolution("sensitivity", epochs, found.sensitivity.cpu().numpy())
+    own = loss_values(last.outputs, labels, trajectory.recipe.loss)
+    by_class = {
+        "without the class": leave_one_class_out(last, labels, classes),
+        "training": torch.stack([own[labels == label].mean() for label in range(classes)]),
+    }
+    writer.write_curve("loco", curve_points(range(classes), _arrays(by_class)))
+    losses = {"loo_nll": found.loo_loss, "test_nll": found.test_loss, "training": found.train_loss}
+    writer.write_curve("loo_nll", curve_points(epochs, _arrays(losses)))
+    writer.write_curve("sensitivity_groups", _by_group(found, epochs))
+    measures = dict.fromkeys([*writer.manifest.measures, *columns])
+    details = {
+        "route": ROUTES[posterior],
+        "posterior": posterior,
+        "delta": trajectory.recipe.weight_decay * n,
+        "evaluated_on": f"{len(sides['test'][0]):,} test examples",
+    }
+    writer.update(measures=list(measures), details={**writer.manifest.details, "sensitivity": details})
+
+
+def _posterior_of(config: ScoreConfig) -> PosteriorName:
+    if config.sensitivity in ("auto", "off"):
+        return "iblr" if config.recipe.optimizer == "iblr" else "kfac"
+    return config.sensitivity  # type: ignore[return-value]
+
+
+def _by_group(found: MemoryEvolution, epochs: list[int]) -> pd.DataFrame:
+    """Figure 6: x is the share of the examples, most sensitive first, in percent."""
+    grouped = found.grouped(min(GROUPS, found.sensitivity.shape[1]))
+    shares = [100 * (group + 0.5) / grouped.shape[1] for group in range(grouped.shape[1])]
+    series = {f"after epoch {epoch}": row for epoch, row in zip(epochs, grouped, strict=True)}
+    return curve_points(shares, _arrays(series))
+
+
+def _arrays(series: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: values.cpu().double().numpy() for name, values in series.items()}
