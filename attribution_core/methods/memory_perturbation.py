@@ -11,7 +11,9 @@ its loss in the outputs. So its own outputs move by, with ``v_i = J_i S^{-1} J_i
 
 - covariance **kept** (eqs. 14-15): ``v_i e_i``, prediction variance times prediction error;
 - covariance **downdated** (eq. 13): ``v_i (I - Lambda_i v_i)^{-1} e_i``, by Woodbury's identity: exact for linear
-  regression (eq. 24: ``v e / (1 - v)``). Kept is its first order.
+  regression (eq. 24: ``v e / (1 - v)``). Kept is its first order. Where S holds the example the eigenvalues of
+  ``Lambda_i v_i``, its leverage, lie below one. An approximate S may not hold it; where the leverage reaches one there
+  is nothing to take out, and the covariance is kept.
 
 Conventions: the objective is ``sum_i loss_i + delta/2 |w|^2``. Training on the mean loss with weight decay lambda is
 that with ``delta = n lambda``.
@@ -27,7 +29,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import factor_batches
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
-from attribution_core.methods.losses import Loss, output_hessian, prediction_errors
+from attribution_core.methods.losses import Loss, hessian_root, output_hessian, prediction_errors
 from attribution_core.methods.posteriors import (
     DiagonalPosterior,
     Posterior,
@@ -126,14 +128,14 @@ def memory_sensitivity(
     return found if variance else replace(found, variance=None)
 
 
-def deviations(variance: Tensor, curvature: Tensor, error: Tensor, covariance: Covariance) -> Tensor:
+def deviations(variance: Tensor, root: Tensor, error: Tensor, covariance: Covariance) -> Tensor:
     """``v e`` or ``v (I - Lambda v)^{-1} e``, of examples or of groups that are removed together.
 
     Args:
         variance: v, ``[b, r, r]``.
-        curvature: Lambda, ``[b, r, r]``.
+        root: M with ``M M^T = Lambda``, ``[b, r, r]``.
         error: e, ``[b, r]``.
-        covariance: ``"kept"`` or ``"downdated"``.
+        covariance: ``"kept"`` or ``"downdated"``; kept where the leverage reaches one.
 
     Returns:
         ``[b, r]``.
@@ -143,8 +145,13 @@ def deviations(variance: Tensor, curvature: Tensor, error: Tensor, covariance: C
     """
     require_covariance(covariance)
     if covariance == "downdated":
-        identity = torch.eye(error.shape[1], dtype=error.dtype, device=error.device)
-        error = torch.linalg.solve(identity - curvature @ variance, error)
+        identity = torch.eye(root.shape[2], dtype=error.dtype, device=error.device)
+        leverage = root.mT @ variance @ root
+        held = torch.linalg.eigvalsh(leverage)[:, -1] < 1
+        # e / (I - M M^T v) = e + M (I - M^T v M)^{-1} M^T v e
+        inner = torch.where(held[:, None, None], identity - leverage, identity)
+        change = root @ torch.linalg.solve(inner, root.mT @ variance @ error[:, :, None])
+        error = error + torch.where(held[:, None], change[:, :, 0], 0)
     return (variance @ error[:, :, None])[:, :, 0]
 
 
@@ -190,7 +197,7 @@ def sensitivity_from(
         InputError: A covariance that is neither kept nor downdated.
     """
     error = prediction_errors(outputs, targets.to(outputs.device), loss)
-    deviation = deviations(variance, output_hessian(outputs, loss), error, covariance)
+    deviation = deviations(variance, hessian_root(outputs, loss), error, covariance)
     return _sensitivity(outputs, targets, loss, deviation, variance)
 
 

@@ -249,3 +249,13 @@ def test_deviations_without_variances_equal_those_with_them(case, posterior):
     v, e = expected.variance, expected.error
     along = torch.einsum("nc,ncd,nd->n", e, v, e) / e.square().sum(dim=1)
     assert torch.allclose(found.error_variance, along, rtol=1e-9)
+
+
+def test_an_example_that_the_posterior_does_not_hold_keeps_the_covariance():
+    """A leverage of one or more cannot be of an exact posterior; below one the step is that of eq. 13."""
+    outputs, targets = torch.zeros(3, 2).double(), torch.zeros(3, 2).double()
+    outputs[:, 0] = 1.0
+    variance = torch.stack([torch.diag(torch.tensor([v, 0.5])).double() for v in (0.75, 1.0, 4.0)])
+    found = sensitivity_from(outputs, variance, targets, "mse", "downdated")
+    assert torch.allclose(found.deviation[:, 0], torch.tensor([3.0, 1.0, 4.0]).double())
+    assert torch.equal(found.deviation[:, 1], torch.zeros(3).double())
