@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attribution_core.datasets import open_dataset
     from attribution_core.errors import InputError
+    from attribution_core.methods.bayesian_logistic import bayesian_logistic_regression
     from attribution_core.methods.contribution_uses import class_contributions, label_noise_clusters
     from attribution_core.methods.gradient_descent import GradientDescent
     from attribution_core.methods.hydra import hydra
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from attribution_core.methods.hydra_seeds import hydra_over_seeds
     from attribution_core.methods.linearize import linearize
     from attribution_core.methods.linearized import LinearizedModel
+    from attribution_core.methods.memory_evolution import memory_evolution
     from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
     from attribution_core.methods.memory_perturbation import memory_sensitivity
     from attribution_core.methods.ntk_influence import ihvp_effects_in_kernel_regime, relu_ntk, sample_complexity
@@ -35,6 +37,7 @@ _HOMES = {
     "Recipe": "training",
     "Run": "runs",
     "ScoreConfig": "score",
+    "bayesian_logistic_regression": "methods.bayesian_logistic",
     "build_model": "models",
     "class_contributions": "methods.contribution_uses",
     "functional_sample_information": "methods.unique_information",
@@ -46,6 +49,7 @@ _HOMES = {
     "leave_one_class_out": "methods.memory_groups",
     "linearize": "methods.linearize",
     "loo_curve": "methods.memory_groups",
+    "memory_evolution": "methods.memory_evolution",
     "memory_sensitivity": "methods.memory_perturbation",
     "open_dataset": "datasets",
     "relu_ntk": "methods.ntk_influence",
@@ -63,6 +67,7 @@ __all__ = [
     "Recipe",
     "Run",
     "ScoreConfig",
+    "bayesian_logistic_regression",
     "build_model",
     "class_contributions",
     "functional_sample_information",
@@ -74,6 +79,7 @@ __all__ = [
     "leave_one_class_out",
     "linearize",
     "loo_curve",
+    "memory_evolution",
     "memory_sensitivity",
     "open_dataset",
     "relu_ntk",

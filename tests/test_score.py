@@ -18,6 +18,7 @@ import attribution_core as ac
 from attribution_core import linearised_stage
 from attribution_core.datasets import as_tensors, pixel_statistics
 from attribution_core.errors import InputError
+from attribution_core.recorded_training import kept_epochs
 from attribution_core.runs import CURVES, Run
 from attribution_core.score import ScoreConfig, score
 from attribution_core.training import Recipe
@@ -41,7 +42,7 @@ def test_fsi_finds_the_planted_labels_of_the_demo(demo_run):
 def test_the_demo_run_is_whole(demo_run):
     examples, held_out, manifest = demo_run.examples, demo_run.evaluation, demo_run.manifest
     assert demo_run.status == "complete"
-    assert manifest.measures == ["fsi", "si", "contribution"]
+    assert manifest.measures == ["fsi", "si", "contribution", "variance", "error", "sensitivity", "loo_loss"]
     assert (len(examples), len(held_out)) == (2000, 2000)
     assert held_out["split"].value_counts().to_dict() == {"validation": 1000, "test": 1000}
     assert examples[["fsi", "si"]].gt(0).all(axis=None)
@@ -106,6 +107,75 @@ def test_contributions_of_a_run_are_those_of_its_training(tmp_path):
     assert np.allclose(run.evolution("contribution")[1][:], exact.by_epoch, rtol=1e-4, atol=1e-9)
     assert np.allclose(run.effects("hydra")[:], ac.hydra(trajectory, evaluation).effect, rtol=1e-4, atol=1e-9)
     assert "exact" in run.manifest.details["contribution"]["route"]
+
+
+def test_sensitivities_of_the_demo_agree_with_each_other(demo_run):
+    examples = demo_run.examples
+    epochs, evolution = demo_run.evolution("sensitivity")
+    assert epochs.tolist() == [1, 2, 5, 10, 20]
+    assert np.allclose(evolution[-1], examples["sensitivity"], rtol=1e-5)
+    curves = demo_run.curves.set_index(["curve", "series"])
+    loo = curves.loc[("loo_nll", "loo_nll")]
+    assert loo["x"].tolist() == [1, 2, 5, 10, 20]
+    assert loo["y"].iloc[-1] == pytest.approx(examples["loo_loss"].mean(), rel=1e-6)
+    assert curves.loc[("loo_nll", "training")]["y"].iloc[-1] == pytest.approx(examples["loss"].mean(), rel=1e-4)
+    test = demo_run.evaluation.query("split == 'test'")["loss"].mean()
+    assert curves.loc[("loo_nll", "test_nll")]["y"].iloc[-1] == pytest.approx(test, rel=1e-4)
+    by_class = examples.groupby("label")[["loo_loss", "loss"]].mean()
+    assert np.allclose(curves.loc[("loco", "without the class")]["y"], by_class["loo_loss"], rtol=1e-5)
+    assert np.allclose(curves.loc[("loco", "training")]["y"], by_class["loss"], rtol=1e-4)
+    groups = curves.loc[("sensitivity_groups", "after epoch 20")]["y"]
+    assert len(groups) == 200
+    assert groups.is_monotonic_decreasing
+    assert groups.mean() == pytest.approx(examples["sensitivity"].mean(), rel=1e-5)
+    changed = examples["original_label"] != examples["label_name"]
+    areas = {name: roc_auc_score(changed, examples[name]) for name in ("sensitivity", "loo_loss", "variance", "error")}
+    print("\nArea under the ROC curve for 'label was changed':", {name: round(v, 3) for name, v in areas.items()})
+    assert min(areas["sensitivity"], areas["loo_loss"]) > 0.85
+
+
+def test_sensitivities_of_a_run_are_those_of_its_training(tmp_path):
+    run = score(quick(tmp_path, sensitivity="diagonal"))
+    train_side, test_side = (
+        as_tensors(part, size=None, statistics=statistics)
+        for splits in [ac.open_dataset("digits")]
+        for statistics in [pixel_statistics(splits.train, size=None)]
+        for part in (splits.train, splits.test)
+    )
+    trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,)), train_side, QUICK, record="checkpoints")
+    found = ac.memory_evolution(trajectory, "diagonal", test=test_side)
+    assert np.allclose(run.evolution("sensitivity")[1][:], found.sensitivity, rtol=1e-4, atol=1e-9)
+    assert np.allclose(run.examples["loo_loss"], found.last.loo_loss, rtol=1e-4)
+    assert np.allclose(run.examples["variance"], found.last.error_variance, rtol=1e-4)
+    assert np.allclose(run.examples["error"], found.last.error.norm(dim=1), rtol=1e-4)
+    assert run.manifest.details["sensitivity"]["delta"] == pytest.approx(5e-4 * len(train_side[0]))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "iblr"])
+def test_an_optimisers_own_posterior_serves_a_run(tmp_path, optimizer):
+    recipe = Recipe(epochs=2, optimizer=optimizer, learning_rate=0.01)
+    run = score(quick(tmp_path, recipe=recipe, sensitivity=optimizer if optimizer == "adam" else "auto"))
+    assert run.manifest.details["sensitivity"]["posterior"] == optimizer
+    assert np.isfinite(run.examples[["sensitivity", "loo_loss"]]).all(axis=None)
+
+
+def test_where_there_are_no_sensitivities_the_run_says_why(tmp_path):
+    off = score(quick(tmp_path, out=tmp_path / "off", sensitivity="off"))
+    assert "turned off" in off.manifest.details["sensitivity"]["left_out"]
+    assert "sensitivity" not in off.examples.columns
+    free = score(quick(tmp_path, out=tmp_path / "free", recipe=Recipe(epochs=1, weight_decay=0.0)))
+    assert "without weight decay" in free.manifest.details["sensitivity"]["left_out"]
+    with pytest.raises(InputError, match="no second moment"):
+        score(quick(tmp_path, sensitivity="adam"))
+    large = score(quick(tmp_path, out=tmp_path / "head", sensitivity="full", hidden=(16,)))
+    assert large.manifest.details["sensitivity"]["posterior"] == "full"
+
+
+def test_states_are_kept_after_few_epochs():
+    assert kept_epochs(0) == []
+    assert kept_epochs(1) == [1]
+    assert kept_epochs(20) == [1, 2, 5, 10, 20]
+    assert kept_epochs(120) == [1, 2, 5, 10, 20, 50, 100, 120]
 
 
 def test_where_training_cannot_be_followed_the_run_says_why(tmp_path):

@@ -41,3 +41,30 @@ def means_of(outputs: Tensor, loss: Loss) -> Tensor:
 def prediction_errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     """``e = sigma(f) - y`` of each example, the gradient of its loss in its outputs: ``[b, k]``."""
     return means_of(outputs, loss) - as_outputs(targets, outputs.shape[1]).to(outputs)
+
+
+def expected_errors(
+    outputs: Tensor, variance: Tensor, targets: Tensor, loss: Loss, samples: int, seed: int = 0
+) -> Tensor:
+    """``E[sigma(g) - y]`` over outputs ``g ~ N(f, v)``, by Monte Carlo: ``[b, k]``.
+
+    Args:
+        outputs: f, ``[b, k]``.
+        variance: v, ``[b, k, k]``.
+        targets: ``[b]`` or ``[b, k]``.
+        loss: Whose error it is; for half the squared error the expectation is the error at f.
+        samples: How many draws; each is used with its mirror image about f.
+        seed: Of the draws.
+    """
+    if loss == "mse":
+        return prediction_errors(outputs, targets, loss)
+    values, vectors = torch.linalg.eigh(variance)
+    root = vectors * values.clamp(min=0).sqrt()[:, None]
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros_like(outputs)
+    pairs = max(1, samples // 2)
+    for _ in range(pairs):
+        noise = torch.randn(outputs.shape, generator=generator, dtype=outputs.dtype).to(outputs.device)
+        step = (root @ noise[:, :, None])[:, :, 0]
+        total += prediction_errors(outputs + step, targets, loss) + prediction_errors(outputs - step, targets, loss)
+    return total / (2 * pairs)

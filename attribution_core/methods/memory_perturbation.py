@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import factor_batches
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
-from attribution_core.methods.losses import Loss, hessian_root, output_hessian, prediction_errors
+from attribution_core.methods.losses import Loss, expected_errors, hessian_root, output_hessian, prediction_errors
 from attribution_core.methods.posteriors import (
     DiagonalPosterior,
     Posterior,
@@ -82,6 +82,7 @@ def memory_sensitivity(
     parameters: str = "all",
     second_moments: Mapping[str, Tensor] | None = None,
     variance: bool = True,
+    samples: int = 0,
     progress: Progress | None = None,
 ) -> MemorySensitivity:
     """Sensitivity of a model to each of its training examples.
@@ -100,6 +101,8 @@ def memory_sensitivity(
         parameters: Whose uncertainty counts: ``"all"``, ``"head"`` or a regular expression.
         second_moments: For ``"adam"`` and ``"iblr"``: ``trajectory.second_moments[step]``, at the model's weights.
         variance: Whether the variances themselves are wanted.
+        samples: The error is that at the weights, or with samples the mean over so many draws of the outputs from
+            ``N(f_i, v_i)``, as eq. 13 has it before the delta method (G.4: 150). It needs the variances.
         progress: Called with (done, total, what).
 
     Returns:
@@ -112,19 +115,19 @@ def memory_sensitivity(
     inputs, targets = as_pair(train)
     plan = plan_parameters(model, inputs, parameters)
     made = posterior_of(model, inputs, plan, delta, loss, posterior, second_moments, progress)
-    if isinstance(made, DiagonalPosterior) and covariance == "kept" and not variance:
+    if isinstance(made, DiagonalPosterior) and covariance == "kept" and not variance and not samples:
 
         def error(outputs: Tensor, where: slice) -> Tensor:
             return prediction_errors(outputs, targets[where].to(outputs.device), loss)
 
         values, deviation = made.deviations(model, inputs, error, progress)
-        return _sensitivity(values, targets, loss, deviation, None)
+        return _sensitivity(values, targets.to(values.device), loss, error(values, slice(None)), deviation, None)
     outputs, variances = [], []
     largest = max(chosen.numel for chosen in plan.coordinates.values())
     for part, values, factors in factor_batches(model, inputs, plan, progress, what="sensitivity", formed=largest):
         outputs.append(values)
         variances.append(made.variances(model, part, factors))
-    found = sensitivity_from(torch.cat(outputs), torch.cat(variances), targets, loss, covariance)
+    found = sensitivity_from(torch.cat(outputs), torch.cat(variances), targets, loss, covariance, samples)
     return found if variance else replace(found, variance=None)
 
 
@@ -189,24 +192,39 @@ def posterior_of(
 
 
 def sensitivity_from(
-    outputs: Tensor, variance: Tensor, targets: Tensor, loss: Loss, covariance: Covariance = "kept"
+    outputs: Tensor,
+    variance: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    covariance: Covariance = "kept",
+    samples: int = 0,
 ) -> MemorySensitivity:
     """The bilinear forms of the equation, from outputs ``[n, k]``, variances ``[n, k, k]`` and targets.
+
+    Args:
+        outputs: At the posterior's mean.
+        variance: Under the posterior.
+        targets: Of the training examples.
+        loss: As in :func:`memory_sensitivity`.
+        covariance: As in :func:`memory_sensitivity`.
+        samples: As in :func:`memory_sensitivity`.
 
     Raises:
         InputError: A covariance that is neither kept nor downdated.
     """
-    error = prediction_errors(outputs, targets.to(outputs.device), loss)
+    targets = targets.to(outputs.device)
+    if samples:
+        error = expected_errors(outputs, variance, targets, loss, samples)
+    else:
+        error = prediction_errors(outputs, targets, loss)
     deviation = deviations(variance, hessian_root(outputs, loss), error, covariance)
-    return _sensitivity(outputs, targets, loss, deviation, variance)
+    return _sensitivity(outputs, targets, loss, error, deviation, variance)
 
 
 def _sensitivity(
-    outputs: Tensor, targets: Tensor, loss: Loss, deviation: Tensor, variance: Tensor | None
+    outputs: Tensor, targets: Tensor, loss: Loss, error: Tensor, deviation: Tensor, variance: Tensor | None
 ) -> MemorySensitivity:
-    """All that follows from outputs and their deviations."""
-    targets = targets.to(outputs.device)
-    error = prediction_errors(outputs, targets, loss)
+    """All that follows from outputs, their errors and deviations."""
     mean_deviation = (output_hessian(outputs, loss) @ deviation[:, :, None])[:, :, 0]
     norm = error.norm(dim=1).clamp(min=torch.finfo(error.dtype).tiny)
     along = (error / norm[:, None] * deviation).sum(dim=1) / norm

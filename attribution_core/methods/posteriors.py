@@ -268,7 +268,11 @@ def _part(plan: ParameterPlan, names: set[str]) -> ParameterPlan:
 def optimizer_posterior(
     plan: ParameterPlan, second_moments: Mapping[str, Tensor], examples: int, delta: float
 ) -> DiagonalPosterior:
-    """With the precision ``examples s + delta`` of each weight; for iBLR give a delta of 0.
+    """With the precision ``examples s + delta`` of each weight.
+
+    Adam's s is the mean square of the *batch mean's* gradient, about the Gauss-Newton diagonal of the mean loss divided
+    by the batch size (the paper takes it as it is, F.1; its authors' code takes the root of s). iBLR's s is the Hessian
+    of the mean loss with its weight decay ``delta / examples`` in it already (F.2): give a delta of 0.
 
     Raises:
         InputError: No second moment of a parameter.

@@ -259,3 +259,13 @@ def test_an_example_that_the_posterior_does_not_hold_keeps_the_covariance():
     found = sensitivity_from(outputs, variance, targets, "mse", "downdated")
     assert torch.allclose(found.deviation[:, 0], torch.tensor([3.0, 1.0, 4.0]).double())
     assert torch.equal(found.deviation[:, 1], torch.zeros(3).double())
+
+
+def test_errors_may_be_expectations_over_the_posterior():
+    case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
+    at_mean = memory_sensitivity(case.model, case.train, 0.3, posterior="full")
+    drawn = memory_sensitivity(case.model, case.train, 0.3, posterior="full", variance=False, samples=150)
+    assert drawn.variance is None
+    assert not torch.allclose(drawn.error, at_mean.error)
+    assert torch.allclose(drawn.deviation, (at_mean.variance @ drawn.error[:, :, None])[:, :, 0])
+    assert torch.allclose(drawn.error.sum(dim=1), torch.zeros(len(drawn.error)).double(), atol=1e-12)

@@ -1,0 +1,139 @@
+r"""Bayesian logistic regression by the Bayesian learning rule, with a full covariance for each class.
+
+Nickl et al. 2023, eqs. 10 and 18, appendix G.4. With outputs ``f = Theta x`` and a Gaussian ``N(m_c, S_c^{-1})`` over
+the weights of each class, a step with a batch B of N examples is
+
+    S_c <- (1 - rate_S) S_c + rate_S (N/|B| sum_B E[sigma'_c] x x^T + delta I)
+    m_c <- m_c - rate S_c^{-1} (N/|B| sum_B E[sigma(f) - y]_c x + delta m_c)
+
+where expectations are means over weights drawn from the posterior before the step, and ``sigma'_c = p_c (1 - p_c)``.
+Cost of a step: a Cholesky factor ``p^3 / 3`` for each class, and ``|B| p^2`` for its Hessian.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attribution_core.errors import InputError
+from attribution_core.methods.memory_perturbation import MemorySensitivity, sensitivity_from
+from attribution_core.progress import Progress, reported
+from attribution_core.training import as_outputs, as_pair
+from attribution_core.training.trainer import Data
+
+
+@dataclass(frozen=True)
+class LogisticPosterior:
+    """What is known of the weights.
+
+    Attributes:
+        mean: m, ``[k, p]``; p counts the constant 1 behind the inputs.
+        precision: S, ``[k, p, p]``.
+    """
+
+    mean: Tensor
+    precision: Tensor
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """At the mean: ``[n, ...]`` -> ``[n, k]``."""
+        return _rows(inputs).to(self.mean) @ self.mean.T
+
+    def variances(self, inputs: Tensor) -> Tensor:
+        """``v_ic = x_i^T S_c^{-1} x_i``: ``[n, k]``."""
+        x = _rows(inputs).to(self.mean)
+        roots = torch.linalg.cholesky(self.precision)
+        halves = (torch.linalg.solve_triangular(root, x.T, upper=False) for root in roots)
+        return torch.stack([half.square().sum(dim=0) for half in halves], dim=1)
+
+    def sensitivity(self, train: Data, samples: int = 150) -> MemorySensitivity:
+        """Of each training example (G.4): errors are expectations over ``samples`` draws of the outputs."""
+        inputs, targets = as_pair(train)
+        variance = self.variances(inputs).diag_embed()
+        return sensitivity_from(self.outputs(inputs), variance, targets, "cross_entropy", samples=samples)
+
+
+def bayesian_logistic_regression(
+    train: Data,
+    classes: int,
+    delta: float,
+    steps: int = 125,
+    batch_size: int = 200,
+    rates: tuple[float, float] = (0.005, 0.001),
+    precision_rate: float = 1e-5,
+    initial_precision: float | None = None,
+    samples: int = 3,
+    record: Collection[int] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[int, LogisticPosterior]:
+    """Learns the posterior; the defaults are the paper's.
+
+    Args:
+        train: Training examples; inputs are flattened, and worked on in their own dtype.
+        classes: k; 2 gives one output, whose sigmoid is the probability of class 1.
+        delta: Of the objective ``sum_i loss_i + delta/2 |Theta|^2``.
+        steps: How many.
+        batch_size: Examples of a step, drawn without replacement.
+        rates: Of the mean, at the first and the last step, linear between.
+        precision_rate: Of the precision.
+        initial_precision: S starts as so many times the identity; by default ``delta``.
+        samples: Drawn weights a step; 0 takes the mean instead (the delta method: Newton's method at rates of one).
+        record: Steps after which the posterior is kept, besides the last.
+        seed: Of batches and draws.
+        progress: Called with (done, total, what).
+
+    Returns:
+        By step, in order: the posterior.
+
+    Raises:
+        InputError: Fewer than two classes, or a delta or rate that is not positive.
+    """
+    if classes < 2 or not min(delta, *rates, precision_rate) > 0:
+        raise InputError(
+            f"Bayesian logistic regression needs two classes or more, and a positive delta and rates, not {classes}, "
+            f"{delta}, {rates} and {precision_rate}."
+        )
+    inputs, targets = as_pair(train)
+    x = _rows(inputs)
+    y = as_outputs(targets, classes if classes > 2 else 1).to(x)
+    n, p = x.shape
+    generator = torch.Generator().manual_seed(seed)
+    mean = x.new_zeros(y.shape[1], p)
+    identity = torch.eye(p, dtype=x.dtype, device=x.device)
+    precision = (delta if initial_precision is None else initial_precision) * identity.repeat(len(mean), 1, 1)
+    kept = {}
+    for step in reported(range(steps), steps, "Bayesian logistic regression", progress):
+        batch = torch.randperm(n, generator=generator)[:batch_size].to(x.device)
+        error, curvature = _expectations(x[batch], y[batch], mean, precision, samples, generator)
+        scale = n / len(batch)
+        hessian = torch.stack([scale * x[batch].T @ (c[:, None] * x[batch]) for c in curvature.T])
+        precision = (1 - precision_rate) * precision + precision_rate * (hessian + delta * identity)
+        gradient = scale * error.T @ x[batch] + delta * mean
+        rate = rates[0] + (rates[1] - rates[0]) * step / max(1, steps - 1)
+        mean = mean - rate * torch.linalg.solve(precision, gradient[:, :, None])[:, :, 0]
+        if step + 1 in record or step + 1 == steps:
+            kept[step + 1] = LogisticPosterior(mean, precision)
+    return kept
+
+
+def _expectations(
+    x: Tensor, y: Tensor, mean: Tensor, precision: Tensor, samples: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Of ``sigma(f) - y`` and of sigma' under the posterior, both ``[b, k]``."""
+    if samples == 0:
+        weights = mean[None]
+    else:
+        noise = torch.randn(len(mean), mean.shape[1], samples, generator=generator, dtype=x.dtype).to(x.device)
+        roots = torch.linalg.cholesky(precision)
+        draws = torch.linalg.solve_triangular(roots.mT, noise, upper=True)
+        weights = mean + draws.movedim(2, 0)
+    outputs = torch.einsum("skp,bp->sbk", weights, x)
+    probabilities = outputs.sigmoid() if outputs.shape[2] == 1 else outputs.softmax(dim=2)
+    return probabilities.mean(dim=0) - y, (probabilities * (1 - probabilities)).mean(dim=0)
+
+
+def _rows(inputs: Tensor) -> Tensor:
+    """Flattened, with a constant 1 behind: ``[n, p]``."""
+    flat = inputs.flatten(1)
+    return torch.cat([flat, flat.new_ones(len(flat), 1)], dim=1)
