@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
-from attribution_core.methods.memory_evolution import MemoryEvolution, memory_evolution
+from attribution_core.methods.memory_evolution import MemoryEvolution, memory_evolution, regularisation_at
 from attribution_core.methods.memory_groups import leave_one_class_out
 from attribution_core.methods.memory_perturbation import PosteriorName
 from attribution_core.progress import Progress
@@ -18,8 +18,8 @@ from attribution_core.training import loss_values
 
 Pair = tuple[Tensor, Tensor]
 
-# Of the curve of sensitivities in order, as in the paper's figure 6.
-GROUPS = 200
+# Of the curve of sensitivities in order, as in the paper's figure 6(a).
+GROUPS = 60
 ROUTES: dict[PosteriorName, str] = {
     "kfac": "Kronecker-factored Gauss-Newton matrix of each layer",
     "diagonal": "diagonal of the Gauss-Newton matrix",
@@ -70,8 +70,6 @@ def _why_left_out(config: ScoreConfig) -> str:
         return "sensitivities were turned off"
     if config.recipe.epochs == 0:
         return "the model was not trained"
-    if config.recipe.weight_decay == 0 and config.sensitivity == "auto":
-        return "the model was trained without weight decay, so its weights may have any variance"
     return ""
 
 
@@ -87,7 +85,7 @@ def _write(
     n, labels = trajectory.num_examples, trajectory.data[1]
     steps, epochs = kept_steps(trajectory.recipe, n), kept_epochs(trajectory.recipe.epochs)
     posterior = _posterior_of(config)
-    found = memory_evolution(trajectory, posterior, steps, sides["test"], progress=progress)
+    found = memory_evolution(trajectory, posterior, steps, sides["test"], early_stopping=True, progress=progress)
     last = found.last
     columns = {
         "variance": last.error_variance,
@@ -111,7 +109,7 @@ def _write(
     details = {
         "route": ROUTES[posterior],
         "posterior": posterior,
-        "delta": trajectory.recipe.weight_decay * n,
+        "delta": regularisation_at(trajectory, trajectory.steps) * n,
         "evaluated_on": f"{len(sides['test'][0]):,} test examples",
     }
     writer.update(measures=list(measures), details={**writer.manifest.details, "sensitivity": details})

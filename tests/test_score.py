@@ -125,9 +125,9 @@ def test_sensitivities_of_the_demo_agree_with_each_other(demo_run):
     assert np.allclose(curves.loc[("loco", "without the class")]["y"], by_class["loo_loss"], rtol=1e-5)
     assert np.allclose(curves.loc[("loco", "training")]["y"], by_class["loss"], rtol=1e-4)
     groups = curves.loc[("sensitivity_groups", "after epoch 20")]["y"]
-    assert len(groups) == 200
+    assert len(groups) == 60
     assert groups.is_monotonic_decreasing
-    assert groups.mean() == pytest.approx(examples["sensitivity"].mean(), rel=1e-5)
+    assert groups.mean() == pytest.approx(examples["sensitivity"].mean(), rel=0.01)
     changed = examples["original_label"] != examples["label_name"]
     areas = {name: roc_auc_score(changed, examples[name]) for name in ("sensitivity", "loo_loss", "variance", "error")}
     print("\nArea under the ROC curve for 'label was changed':", {name: round(v, 3) for name, v in areas.items()})
@@ -143,12 +143,13 @@ def test_sensitivities_of_a_run_are_those_of_its_training(tmp_path):
         for part in (splits.train, splits.test)
     )
     trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,)), train_side, QUICK, record="checkpoints")
-    found = ac.memory_evolution(trajectory, "diagonal", test=test_side)
+    found = ac.memory_evolution(trajectory, "diagonal", test=test_side, early_stopping=True)
     assert np.allclose(run.evolution("sensitivity")[1][:], found.sensitivity, rtol=1e-4, atol=1e-9)
     assert np.allclose(run.examples["loo_loss"], found.last.loo_loss, rtol=1e-4)
     assert np.allclose(run.examples["variance"], found.last.error_variance, rtol=1e-4)
     assert np.allclose(run.examples["error"], found.last.error.norm(dim=1), rtol=1e-4)
-    assert run.manifest.details["sensitivity"]["delta"] == pytest.approx(5e-4 * len(train_side[0]))
+    decay = 5e-4 + 0.1 / sum(trajectory.rates)
+    assert run.manifest.details["sensitivity"]["delta"] == pytest.approx(decay * len(train_side[0]))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "iblr"])
@@ -163,8 +164,9 @@ def test_where_there_are_no_sensitivities_the_run_says_why(tmp_path):
     off = score(quick(tmp_path, out=tmp_path / "off", sensitivity="off"))
     assert "turned off" in off.manifest.details["sensitivity"]["left_out"]
     assert "sensitivity" not in off.examples.columns
-    free = score(quick(tmp_path, out=tmp_path / "free", recipe=Recipe(epochs=1, weight_decay=0.0)))
-    assert "without weight decay" in free.manifest.details["sensitivity"]["left_out"]
+    adam = Recipe(epochs=1, weight_decay=0.0, optimizer="adam")
+    free = score(quick(tmp_path, out=tmp_path / "free", recipe=adam))
+    assert "delta must be positive" in free.manifest.details["sensitivity"]["left_out"]
     with pytest.raises(InputError, match="no second moment"):
         score(quick(tmp_path, sensitivity="adam"))
     large = score(quick(tmp_path, out=tmp_path / "head", sensitivity="full", hidden=(16,)))

@@ -92,7 +92,8 @@ _ALL = (
         definition=(
             "Estimated loss of each training example on the model without it (loo_nll), on average, as training went "
             "on, beside the loss on the test examples (test_nll), which it is to foretell without seeing any, and the "
-            "training loss. When the estimate turns up, training on no longer helps."
+            "training loss. Its course says more than its level, which is too high where there are few examples for "
+            "many weights. When it turns up, training on no longer helps."
         ),
         paper=f"{_NICKL}, eq. 19 and figure 5",
     ),

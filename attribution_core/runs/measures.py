@@ -138,7 +138,8 @@ _ALL = (
         definition=(
             "How far the predicted probabilities for this example would move if it were removed, estimated from the "
             "variance and the error of its prediction and summed over the classes. Large: the model holds its "
-            "prediction only because it saw this example. A sum of estimates to first order, it may exceed 2."
+            "prediction only because it saw this example. An estimate to first order: large ones may exceed 2, the "
+            "most that probabilities can move, and mean no more than that."
         ),
         equation=r"\lVert \Lambda_i v_i e_i \rVert_1, \quad v_i = J_i \Sigma J_i^\top, \quad e_i = \sigma(f_i) - y_i",
         paper=f"{_NICKL}eq. 16",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from samplescope_app.figures import as_categories, heatmap, histogram, lines, score_bins
+from samplescope_app.figures import as_categories, bars_by_class, heatmap, histogram, lines, score_bins
 
 RNG = np.random.default_rng(0)
 
@@ -68,3 +68,21 @@ def test_a_heatmap_is_centred_on_zero_and_takes_names_as_text():
     assert heatmap(diagonal, "of", "to").data[0].zmax == 1.0
     many = [str(i) for i in range(60)]
     assert heatmap(pd.DataFrame(np.zeros((60, 60)), index=many, columns=many), "of", "to").layout.xaxis.tickvals == ()
+
+
+def test_classes_are_bars_in_the_order_of_the_first_series():
+    points = pd.DataFrame(
+        {"series": ["without"] * 3 + ["now"] * 3, "x": [0, 1, 2] * 2, "y": [1.0, 3.0, 2.0, 0.1, 0.2, np.nan]}
+    )
+    figure = bars_by_class(points, ["a", "<b>b</b>", "c"], "nats")
+    assert [trace.name for trace in figure.data] == ["without", "now"]
+    assert list(figure.data[0].y) == ["a", "c", "&lt;b&gt;b&lt;/b&gt;"]
+    assert list(figure.data[0].x) == [1.0, 2.0, 3.0]
+    assert figure.data[0].marker.pattern.shape != figure.data[1].marker.pattern.shape
+    many = pd.DataFrame({"series": "without", "x": range(200), "y": np.arange(200.0)})
+    assert len(bars_by_class(many, [str(i) for i in range(200)], "nats").data[0].x) == 40
+
+
+def test_a_line_of_many_points_has_no_markers():
+    points = pd.DataFrame({"series": "a", "x": range(100), "y": range(100)})
+    assert lines(points, "x", "y", log_x=False).data[0].mode == "lines"

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.memory_evolution import memory_evolution
+from attribution_core.methods.memory_evolution import memory_evolution, regularisation_at
 from attribution_core.methods.memory_perturbation import memory_sensitivity
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, loss_values, mean_loss, outputs_of, train
@@ -68,3 +68,28 @@ def test_what_cannot_be_looked_at_is_said():
         memory_evolution(trained("sgd"), "adam")
     with pytest.raises(InputError, match="make up to so many groups"):
         memory_evolution(trained("sgd")).grouped(41)
+
+
+def test_time_counts_as_regularisation_for_plain_gradient_descent():
+    """On a quadratic loss, gradient descent for a time and ridge regression with 1 / time end up close."""
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.logspace(0, -2, 6, dtype=torch.float64)
+    inputs = torch.randn(50, 6, generator=generator, dtype=torch.float64) * scales
+    targets = inputs @ torch.randn(6, 1, generator=generator, dtype=torch.float64) / scales.mean()
+    model = torch.nn.Linear(6, 1, bias=False).double()
+    torch.nn.init.zeros_(model.weight)
+    recipe = Recipe(
+        loss="mse", learning_rate=0.05, momentum=0.5, weight_decay=0.0, batch_size=50, epochs=200, schedule="constant"
+    )
+    trajectory = train(model, (inputs, targets), recipe, record=[40])
+    assert regularisation_at(trajectory, 40) == pytest.approx(1 / (40 * 0.05 / 0.5))
+    decay = regularisation_at(trajectory, 200)
+    assert decay == pytest.approx(1 / (200 * 0.05 / 0.5))
+    values, vectors = torch.linalg.eigh(inputs.T @ inputs / 50)
+    least_squares = vectors.T @ torch.linalg.lstsq(inputs, targets).solution
+    part = (vectors.T @ model.weight[0, :, None]) / least_squares
+    assert ((part / (values / (values + decay))[:, None] - 1).abs() < 0.7).all()
+    found = memory_evolution(trajectory, "full", [200], early_stopping=True)
+    by_hand = memory_sensitivity(model, (inputs, targets), 50 * decay, "mse", "full")
+    assert torch.allclose(found.sensitivity[0], by_hand.sensitivity)
+    assert regularisation_at(trained("adam"), 12) == 0.02

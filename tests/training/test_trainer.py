@@ -168,7 +168,9 @@ def test_every_epoch_sees_every_example_once_in_a_seeded_order():
     assert all(torch.equal(one, two) for one, two in zip(order, again, strict=True))
 
 
-@pytest.mark.parametrize(("record", "steps"), [("none", []), ("checkpoints", [3, 6, 9]), ("every_step", range(1, 10))])
+@pytest.mark.parametrize(
+    ("record", "steps"), [("none", []), ("checkpoints", [3, 6, 9]), ("every_step", range(1, 10)), ((2, 9), [2, 9])]
+)
 def test_the_trajectory_is_recorded_and_saved(record, steps, tmp_path):
     inputs, labels, model = problem()
     seen = []
