@@ -43,8 +43,8 @@ MODELS: dict[str, tuple[str, tuple[int, ...]]] = {"mnist": ("mlp", (500, 300)), 
 SETTINGS = {
     ("examples", "mnist"): (5000, 100, 0.05, 60, 0.05),
     ("examples", "fashion-mnist"): (1500, 200, 0.05, 60, 0.02),
-    ("classes", "mnist"): (2500, 100, 0.05, 200, 0.02),
-    ("classes", "fashion-mnist"): (2500, 150, 0.05, 200, 0.01),
+    ("classes", "mnist"): (20_000, 40, 0.05, 5, 0.001),
+    ("classes", "fashion-mnist"): (10_000, 40, 0.05, 5, 0.001),
 }
 # Near the smallest test loss in memory_generalization curve, on 2,500 to 5,000 images.
 DELTA_PER_IMAGE = 1 / 200

@@ -98,3 +98,15 @@ def test_contributions_between_classes_are_drawn(app: App, page: Page):
     app.settle()
     expect(page.get_by_text("Each mean is divided by")).to_have_count(0)
     expect(page.get_by_text("The examples that do most")).to_be_visible()
+
+
+def test_the_course_of_sensitivities_is_drawn(app: App, page: Page):
+    app.open("overview")
+    app.settle()
+    section = page.get_by_test_id("stExpander").filter(has_text="Sensitivity as training went on")
+    section.get_by_text("Sensitivity as training went on").click()
+    expect(section.get_by_text("Generalisation, from the training examples alone")).to_be_visible()
+    expect(section.locator(".js-plotly-plot .scatterlayer .trace")).to_have_count(6)
+    expect(section.locator(".js-plotly-plot .barlayer .trace")).to_have_count(2)
+    expect(section.locator(".js-plotly-plot .legendtext", has_text="test_nll")).to_be_visible()
+    expect(section.get_by_text("Classes the model would miss")).to_be_visible()
