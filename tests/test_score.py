@@ -127,7 +127,7 @@ def test_sensitivities_of_the_demo_agree_with_each_other(demo_run):
     groups = curves.loc[("sensitivity_groups", "after epoch 20")]["y"]
     assert len(groups) == 60
     assert groups.is_monotonic_decreasing
-    assert groups.mean() == pytest.approx(examples["sensitivity"].mean(), rel=0.01)
+    assert groups.mean() == pytest.approx(examples["sensitivity"].mean(), rel=0.03)
     changed = examples["original_label"] != examples["label_name"]
     areas = {name: roc_auc_score(changed, examples[name]) for name in ("sensitivity", "loo_loss", "variance", "error")}
     print("\nArea under the ROC curve for 'label was changed':", {name: round(v, 3) for name, v in areas.items()})
