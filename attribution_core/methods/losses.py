@@ -25,10 +25,14 @@ def hessian_root(outputs: Tensor, loss: Loss) -> Tensor:
     return p.sqrt().diag_embed() - p[:, :, None] * p.sqrt()[:, None, :]
 
 
-def output_hessian(outputs: Tensor, loss: Loss) -> Tensor:
-    """Lambda, the Hessian of the loss in the outputs: ``[b, k]`` -> ``[b, k, k]``."""
-    root = hessian_root(outputs, loss)
-    return root @ root.transpose(1, 2)
+def hessian_product(outputs: Tensor, vectors: Tensor, loss: Loss) -> Tensor:
+    """``Lambda u`` for vectors u ``[b, k]``, without forming Lambda, the Hessian of the loss in the outputs ``[b, k]``."""
+    if loss == "mse":
+        return vectors
+    p = means_of(outputs, loss)
+    if outputs.shape[1] == 1:
+        return p * (1 - p) * vectors
+    return p * (vectors - (p * vectors).sum(dim=1, keepdim=True))
 
 
 def means_of(outputs: Tensor, loss: Loss) -> Tensor:
@@ -53,7 +57,7 @@ def expected_errors(
         variance: v, ``[b, k, k]``.
         targets: ``[b]`` or ``[b, k]``.
         loss: Whose error it is; for half the squared error the expectation is the error at f.
-        samples: How many draws; each is used with its mirror image about f.
+        samples: How many draws, the same for all examples; each is used with its mirror image about f.
         seed: Of the draws.
     """
     if loss == "mse":
@@ -64,7 +68,6 @@ def expected_errors(
     total = torch.zeros_like(outputs)
     pairs = max(1, samples // 2)
     for _ in range(pairs):
-        noise = torch.randn(outputs.shape, generator=generator, dtype=outputs.dtype).to(outputs.device)
-        step = (root @ noise[:, :, None])[:, :, 0]
+        step = root @ torch.randn(outputs.shape[1], generator=generator, dtype=outputs.dtype).to(outputs.device)
         total += prediction_errors(outputs + step, targets, loss) + prediction_errors(outputs - step, targets, loss)
     return total / (2 * pairs)

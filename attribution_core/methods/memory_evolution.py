@@ -65,7 +65,7 @@ def memory_evolution(
     """Sensitivities at checkpoints of a training, with the covariance kept.
 
     The delta of the objective is ``n`` times the recipe's weight decay. At each time the cost is that of
-    ``memory_sensitivity(..., variance=False)``; with ``"adam"`` and ``"iblr"``, for trainings by these, nothing but a
+    ``memory_sensitivity(..., variance="none")``; with ``"adam"`` and ``"iblr"``, for trainings by these, nothing but a
     backward pass and its derivative.
 
     Args:
@@ -100,7 +100,7 @@ def memory_evolution(
             delta = decay * trajectory.num_examples
             found = memory_sensitivity(
                 model, data, delta, recipe.loss, posterior, "kept", parameters,
-                trajectory.second_moments.get(step), variance=False,
+                trajectory.second_moments.get(step), variance="none",
             )  # fmt: skip
             sensitivities.append(found.sensitivity)
             own = loss_values(found.outputs, data[1], recipe.loss)

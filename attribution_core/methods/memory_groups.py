@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import as_inputs, plan_parameters
-from attribution_core.methods.losses import Loss, hessian_root, output_hessian, prediction_errors
+from attribution_core.methods.losses import Loss, hessian_product, hessian_root, prediction_errors
 from attribution_core.methods.memory_perturbation import (
     Covariance,
     MemorySensitivity,
@@ -93,7 +93,7 @@ def group_deviation(
     error = prediction_errors(outputs, targets[members].to(outputs.device), loss)
     whole = torch.block_diag(*hessian_root(outputs, loss))
     deviation = deviations(together[None], whole[None], error.flatten()[None], covariance).view(outputs.shape)
-    return GroupDeviation(deviation, (output_hessian(outputs, loss) @ deviation[:, :, None])[:, :, 0])
+    return GroupDeviation(deviation, hessian_product(outputs, deviation, loss))
 
 
 def leave_one_class_out(sensitivity: MemorySensitivity, labels: Tensor, classes: int) -> Tensor:

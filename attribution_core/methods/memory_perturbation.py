@@ -19,9 +19,9 @@ Conventions: the objective is ``sum_i loss_i + delta/2 |w|^2``. Training on the 
 that with ``delta = n lambda``.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import factor_batches
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
-from attribution_core.methods.losses import Loss, expected_errors, hessian_root, output_hessian, prediction_errors
+from attribution_core.methods.losses import Loss, expected_errors, hessian_product, hessian_root, prediction_errors
 from attribution_core.methods.posteriors import (
     DiagonalPosterior,
     Posterior,
@@ -52,7 +52,8 @@ class MemorySensitivity:
 
     Attributes:
         outputs: ``f_i``, ``[n, k]``.
-        variance: ``v_i``, the covariance of the outputs under the posterior, ``[n, k, k]``; None if not asked for.
+        variance: ``v_i``, the covariance of the outputs under the posterior, ``[n, k, k]``, its diagonal ``[n, k]``, or
+            None, as asked for.
         error_variance: ``e_i^T v_i e_i / |e_i|^2``, the variance of the outputs along the error, ``[n]``; for one
             output the variance itself. With the covariance downdated the same of ``v_i (I - Lambda_i v_i)^{-1}``.
         error: ``e_i``, predicted mean minus target, ``[n, k]``.
@@ -81,13 +82,13 @@ def memory_sensitivity(
     covariance: Covariance = "kept",
     parameters: str = "all",
     second_moments: Mapping[str, Tensor] | None = None,
-    variance: bool = True,
+    variance: Literal["whole", "diagonal", "none"] = "whole",
     samples: int = 0,
     progress: Progress | None = None,
 ) -> MemorySensitivity:
     """Sensitivity of a model to each of its training examples.
 
-    Cost: that of the posterior, then a backward pass for each output. Without ``variance`` (and with the covariance
+    Cost: that of the posterior, then a backward pass for each output. With ``variance="none"`` (and the covariance
     kept and a posterior that is not full) it is one backward pass and its own derivative, whatever the number of
     outputs: ``v e`` is the gradient in e of ``|S^{-1/2} J^T e|^2 / 2``.
 
@@ -100,7 +101,7 @@ def memory_sensitivity(
         covariance: ``"kept"`` or ``"downdated"``, see the head of this file.
         parameters: Whose uncertainty counts: ``"all"``, ``"head"`` or a regular expression.
         second_moments: For ``"adam"`` and ``"iblr"``: ``trajectory.second_moments[step]``, at the model's weights.
-        variance: Whether the variances themselves are wanted.
+        variance: What is kept of the variances: all, which takes ``n k^2`` numbers, their diagonal, or nothing.
         samples: The error is that at the weights, or with samples the mean over so many draws of the outputs from
             ``N(f_i, v_i)``, as eq. 13 has it before the delta method (G.4: 150). It needs the variances.
         progress: Called with (done, total, what).
@@ -112,23 +113,28 @@ def memory_sensitivity(
         InputError: Options that do not exist, a delta that is not positive, or a posterior too large.
     """
     require_covariance(covariance)
+    if variance not in ("whole", "diagonal", "none"):
+        raise InputError(f'The variance must be "whole", "diagonal" or "none", not {variance!r}.')
     inputs, targets = as_pair(train)
     plan = plan_parameters(model, inputs, parameters)
     made = posterior_of(model, inputs, plan, delta, loss, posterior, second_moments, progress)
-    if isinstance(made, DiagonalPosterior) and covariance == "kept" and not variance and not samples:
+    if isinstance(made, DiagonalPosterior) and covariance == "kept" and variance == "none" and not samples:
 
         def error(outputs: Tensor, where: slice) -> Tensor:
             return prediction_errors(outputs, targets[where].to(outputs.device), loss)
 
         values, deviation = made.deviations(model, inputs, error, progress)
         return _sensitivity(values, targets.to(values.device), loss, error(values, slice(None)), deviation, None)
-    outputs, variances = [], []
+    parts: list[MemorySensitivity] = []
+    done = 0
     largest = max(chosen.numel for chosen in plan.coordinates.values())
     for part, values, factors in factor_batches(model, inputs, plan, progress, what="sensitivity", formed=largest):
-        outputs.append(values)
-        variances.append(made.variances(model, part, factors))
-    found = sensitivity_from(torch.cat(outputs), torch.cat(variances), targets, loss, covariance, samples)
-    return found if variance else replace(found, variance=None)
+        v = made.variances(model, part, factors)
+        found = sensitivity_from(values, v, targets[done : done + len(part)], loss, covariance, samples)
+        kept = {"whole": v, "diagonal": v.diagonal(dim1=1, dim2=2), "none": None}[variance]
+        parts.append(replace(found, variance=kept))
+        done += len(part)
+    return _joined(parts)
 
 
 def deviations(variance: Tensor, root: Tensor, error: Tensor, covariance: Covariance) -> Tensor:
@@ -225,7 +231,7 @@ def _sensitivity(
     outputs: Tensor, targets: Tensor, loss: Loss, error: Tensor, deviation: Tensor, variance: Tensor | None
 ) -> MemorySensitivity:
     """All that follows from outputs, their errors and deviations."""
-    mean_deviation = (output_hessian(outputs, loss) @ deviation[:, :, None])[:, :, 0]
+    mean_deviation = hessian_product(outputs, deviation, loss)
     norm = error.norm(dim=1).clamp(min=torch.finfo(error.dtype).tiny)
     along = (error / norm[:, None] * deviation).sum(dim=1) / norm
     return MemorySensitivity(
@@ -238,3 +244,13 @@ def _sensitivity(
         mean_deviation.abs().sum(dim=1),
         loss_values(outputs + deviation, targets, loss),
     )
+
+
+def _joined(parts: Sequence[MemorySensitivity]) -> MemorySensitivity:
+    """Batches, one behind the other."""
+
+    def column(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values)
+
+    return MemorySensitivity(**{field.name: column(field.name) for field in fields(MemorySensitivity)})

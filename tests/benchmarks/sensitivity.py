@@ -59,9 +59,9 @@ def main() -> int:
         "threads": torch.get_num_threads(),
     }
     looks = {
-        "kfac": functools.partial(look, posterior="kfac", variance=False),
-        "diagonal": functools.partial(look, posterior="diagonal", variance=False),
-        "adam": functools.partial(look, posterior="adam", variance=False),
+        "kfac": functools.partial(look, posterior="kfac", variance="none"),
+        "diagonal": functools.partial(look, posterior="diagonal", variance="none"),
+        "adam": functools.partial(look, posterior="adam", variance="none"),
         "kfac_with_variances": functools.partial(look, posterior="kfac"),
     }
     for name, work in looks.items():

@@ -7,7 +7,7 @@ from torch.func import functional_call, hessian, jacrev
 
 from attribution_core.errors import InputError
 from attribution_core.methods import kronecker_factors
-from attribution_core.methods.losses import hessian_root, means_of, prediction_errors
+from attribution_core.methods.losses import hessian_product, hessian_root, means_of, prediction_errors
 from attribution_core.methods.memory_perturbation import memory_sensitivity, sensitivity_from
 from attribution_core.methods.posteriors import FULL_PARAMETERS
 from attribution_core.training import Recipe, loss_values, train
@@ -207,6 +207,8 @@ def test_roots_and_errors_are_derivatives_of_the_loss(loss, k):
             return loss_values(f[None], targets[i : i + 1], loss)[0]
 
         assert torch.allclose(root[i] @ root[i].T, hessian(value)(outputs[i]), rtol=1e-9, atol=1e-12)
+        product = hessian_product(outputs, outputs + 1, loss)[i]
+        assert torch.allclose(product, hessian(value)(outputs[i]) @ (outputs[i] + 1), rtol=1e-9, atol=1e-12)
         error = prediction_errors(outputs, targets, loss)[i]
         assert torch.allclose(error, torch.func.grad(value)(outputs[i]), rtol=1e-9, atol=1e-12)
     if k > 1 and loss == "cross_entropy":
@@ -217,6 +219,7 @@ def test_bad_options_are_refused():
     case = model_cases()[0]
     for options, message in (
         ({"delta": 0.0}, "delta must be positive"),
+        ({"delta": 1.0, "variance": "some"}, "variance must be"),
         ({"delta": 1.0, "posterior": "square"}, "posterior must be"),
         ({"delta": 1.0, "covariance": "new"}, "kept"),
     ):
@@ -242,8 +245,10 @@ def test_a_model_in_training_mode_is_looked_at_in_evaluation_mode_and_left_as_it
 @pytest.mark.parametrize("case", model_cases(), ids=str)
 def test_deviations_without_variances_equal_those_with_them(case, posterior):
     expected = memory_sensitivity(case.model, case.train, 0.3, posterior=posterior)
-    found = memory_sensitivity(case.model, case.train, 0.3, posterior=posterior, variance=False)
+    found = memory_sensitivity(case.model, case.train, 0.3, posterior=posterior, variance="none")
     assert found.variance is None
+    diagonal = memory_sensitivity(case.model, case.train, 0.3, posterior=posterior, variance="diagonal")
+    assert torch.allclose(diagonal.variance, expected.variance.diagonal(dim1=1, dim2=2), rtol=1e-12)
     for name in ("outputs", "error", "error_variance", "deviation", "mean_deviation", "sensitivity", "loo_loss"):
         assert torch.allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-13), name
     v, e = expected.variance, expected.error
@@ -264,7 +269,7 @@ def test_an_example_that_the_posterior_does_not_hold_keeps_the_covariance():
 def test_errors_may_be_expectations_over_the_posterior():
     case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
     at_mean = memory_sensitivity(case.model, case.train, 0.3, posterior="full")
-    drawn = memory_sensitivity(case.model, case.train, 0.3, posterior="full", variance=False, samples=150)
+    drawn = memory_sensitivity(case.model, case.train, 0.3, posterior="full", variance="none", samples=150)
     assert drawn.variance is None
     assert not torch.allclose(drawn.error, at_mean.error)
     assert torch.allclose(drawn.deviation, (at_mean.variance @ drawn.error[:, :, None])[:, :, 0])
