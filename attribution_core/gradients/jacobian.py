@@ -15,7 +15,7 @@ from torch.func import functional_call, jacrev, vmap
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.layers import LayerFactors
-from attribution_core.gradients.per_example import energy_gradient, layer_factors
+from attribution_core.gradients.per_example import Energy, energy_of, layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
@@ -24,7 +24,7 @@ BATCH_BYTES = 256 * 2**20
 
 
 class Mixture(Protocol):
-    """What :func:`energy_gradients` mixes the outputs of a batch with."""
+    """What :func:`energies` mixes the outputs of a batch with."""
 
     def __call__(self, outputs: Tensor, where: slice) -> Tensor:
         """``[b, k]`` from the outputs ``[b, k]`` and the batch's place among the inputs."""
@@ -61,33 +61,35 @@ def factor_batches(
         yield part, outputs, factors
 
 
-def energy_gradients(
+def energies(
     model: nn.Module,
     inputs: Tensor,
     plan: ParameterPlan,
     mixture: Mixture,
     energy: Callable[[list[LayerFactors]], Tensor],
+    gradient: bool = True,
     progress: Progress | None = None,
     what: str = "gradients",
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """As :func:`factor_batches`, with :func:`energy_gradient` of each batch.
+) -> Iterator[tuple[Tensor, Energy]]:
+    """As :func:`factor_batches`, with :func:`energy_of` each batch.
 
     Args:
         model: The model.
         inputs: ``[n, ...]``.
         plan: Whose layers count.
         mixture: Outputs of a batch and its place among the inputs to u, ``[b, k]``.
-        energy: As in :func:`energy_gradient`.
+        energy: As in :func:`energy_of`.
+        gradient: As in :func:`energy_of`.
         progress: Called with (examples done, examples, what).
         what: For the progress.
 
     Yields:
-        ``(inputs, outputs, u, gradients in u)`` of each batch, on the model's device; the last three ``[b, k]``.
+        Inputs, on the model's device, and what was found, of each batch.
     """
     formed = 4 * max(chosen.numel for chosen in plan.coordinates.values())
     for part, where in _bounded_batches(model, inputs, plan, True, formed, progress, what):
         of_batch = functools.partial(mixture, where=where)
-        yield part, *energy_gradient(model, part, plan.layers, of_batch, energy)
+        yield part, energy_of(model, part, plan.layers, of_batch, energy, gradient)
 
 
 def jacobian(

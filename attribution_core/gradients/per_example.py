@@ -7,6 +7,7 @@ in every layer's result at once; no per-example weight gradient is formed unless
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,18 @@ def layer_factors(
     return outputs.detach(), factors
 
 
+def output_gradients(
+    model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module], mixture: Tensor
+) -> dict[str, Tensor]:
+    """Gradients of ``sum_c mixture_bc f_c(x_b)`` in each layer's output, of its own shape, by name.
+
+    Arguments and errors are those of :func:`layer_factors`.
+    """
+    outputs, seen = _passed(model, inputs, layers)
+    results = [result for _, result in seen.values()]
+    return dict(zip(seen, torch.autograd.grad(outputs, results, mixture, materialize_grads=True), strict=True))
+
+
 def loss_factors(
     model: nn.Module,
     inputs: Tensor,
@@ -83,44 +96,60 @@ def loss_factors(
     return factors, gradients[len(results) :]
 
 
-def energy_gradient(
+class Energy(NamedTuple):
+    """What :func:`energy_of` finds for a batch.
+
+    Attributes:
+        outputs: ``f(x)``, ``[b, k]``.
+        mixture: u, ``[b, k]``.
+        value: The energy, ``[b]``.
+        gradient: Its gradient in u, ``[b, k]``; None if not asked for.
+    """
+
+    outputs: Tensor
+    mixture: Tensor
+    value: Tensor
+    gradient: Tensor | None
+
+
+def energy_of(
     model: nn.Module,
     inputs: Tensor,
     layers: dict[str, nn.Module],
     mixture: Callable[[Tensor], Tensor],
     energy: Callable[[list[LayerFactors]], Tensor],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient, in u, of an energy of the gradients ``J^T u`` of the mixture ``u . f(x)``, for every example.
+    gradient: bool = True,
+) -> Energy:
+    """An energy of the gradients ``J^T u`` of the mixture ``u . f(x)``, for every example, and its gradient in u.
 
-    With the energy ``|P J^T u|^2 / 2`` it is ``J P^T P J^T u``: products with each example's own kernel in the metric
-    ``P^T P``, for a forward pass, a backward pass and that one's backward pass, whatever the number of outputs.
+    With the energy ``|P J^T u|^2 / 2`` the gradient is ``J P^T P J^T u``: products with each example's own kernel in
+    the metric ``P^T P``, for a forward pass, a backward pass and that one's backward pass, however many outputs.
 
     Args:
         model: In evaluation mode.
         inputs: ``[b, ...]``, on the model's device.
         layers: The layers that count, by name, each of a kind in ``MAKERS``.
         mixture: Outputs ``[b, k]`` to u ``[b, k]``.
-        energy: Factors of the one output ``u . f(x)`` to a scalar, differentiable, a sum over examples.
-
-    Returns:
-        ``f(x)``, u and the gradient in u, all ``[b, k]``.
+        energy: Factors of the one output ``u . f(x)`` to ``[b]``, differentiable.
+        gradient: Whether the gradient is wanted, for about as much time again.
 
     Raises:
         InputError: A layer that is not used exactly once in a pass, or outputs that are not ``[b, k]``.
     """
     outputs, seen = _passed(model, inputs, layers)
-    weights = mixture(outputs.detach()).requires_grad_()
+    weights = mixture(outputs.detach()).requires_grad_(gradient)
     if not layers:
-        return outputs.detach(), weights.detach(), torch.zeros_like(weights)
+        return Energy(outputs.detach(), weights.detach(), torch.zeros_like(weights[:, 0]), torch.zeros_like(weights))
     results = [result for _, result in seen.values()]
-    with torch.enable_grad():
-        gradients = torch.autograd.grad(outputs, results, weights, create_graph=True, materialize_grads=True)
+    with torch.set_grad_enabled(gradient):
+        gradients = torch.autograd.grad(outputs, results, weights, create_graph=gradient, materialize_grads=True)
         factors = [
-            MAKERS[type(layers[name])](name, layers[name], given, gradient[:, None])
-            for (name, (given, _)), gradient in zip(seen.items(), gradients, strict=True)
+            MAKERS[type(layers[name])](name, layers[name], given, each[:, None])
+            for (name, (given, _)), each in zip(seen.items(), gradients, strict=True)
         ]
-        (gradient,) = torch.autograd.grad(energy(factors), weights, materialize_grads=True)
-    return outputs.detach(), weights.detach(), gradient
+        value = energy(factors)
+    product = torch.autograd.grad(value.sum(), weights, materialize_grads=True)[0] if gradient else None
+    return Energy(outputs.detach(), weights.detach(), value.detach(), product)
 
 
 class Watch:
@@ -166,9 +195,13 @@ def _passed(
     model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module]
 ) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
     """Outputs, with their graph, and what each layer took and gave on the way."""
-    seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
-    with _recording(layers, seen), torch.enable_grad():
-        outputs = model(inputs)
+    # What is known to change its input in place gets a copy; what turns out to have done so gets one in a second pass.
+    for copies in (True,) if any(getattr(module, "inplace", False) for module in model.modules()) else (False, True):
+        seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
+        with _recording(layers, seen, copies=copies), torch.enable_grad():
+            outputs = model(inputs)
+        if all(result._version == 0 for uses in seen.values() for _, result in uses):
+            break
     if outputs.ndim != 2 or len(outputs) != len(inputs):
         raise InputError(f"A model must give [examples, outputs]; this one gives {list(outputs.shape)}.")
     for name, uses in seen.items():
@@ -179,9 +212,12 @@ def _passed(
 
 @contextmanager
 def _recording(
-    layers: dict[str, nn.Module], seen: dict[str, list[tuple[Tensor, Tensor]]], retain: bool = False
+    layers: dict[str, nn.Module],
+    seen: dict[str, list[tuple[Tensor, Tensor]]],
+    retain: bool = False,
+    copies: bool = True,
 ) -> Iterator[None]:
-    """Record each layer's input and output; what follows gets a copy, so that an in-place ReLU cannot change it."""
+    """Record each layer's input and output; with copies, what follows gets one, which an in-place ReLU may change."""
 
     def hook_of(name: str):  # type: ignore[no-untyped-def]
         def hook(_module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -189,7 +225,7 @@ def _recording(
             if retain and not recorded.is_leaf:
                 recorded.retain_grad()
             seen[name].append((arguments[0].detach(), recorded))
-            return recorded.clone()
+            return recorded.clone() if copies or recorded.is_leaf else recorded
 
         return hook
 

@@ -26,7 +26,7 @@ def hessian_root(outputs: Tensor, loss: Loss) -> Tensor:
 
 
 def hessian_product(outputs: Tensor, vectors: Tensor, loss: Loss) -> Tensor:
-    """``Lambda u`` for vectors u ``[b, k]``, without forming Lambda, the Hessian of the loss in the outputs ``[b, k]``."""
+    """``Lambda u`` for vectors u ``[b, k]``, with Lambda, the Hessian of the loss in the outputs, not formed."""
     if loss == "mse":
         return vectors
     p = means_of(outputs, loss)

@@ -60,6 +60,7 @@ def memory_evolution(
     test: Data | None = None,
     parameters: str = "all",
     early_stopping: bool = False,
+    along_error: bool = False,
     progress: Progress | None = None,
 ) -> MemoryEvolution:
     """Sensitivities at checkpoints of a training, with the covariance kept.
@@ -76,6 +77,7 @@ def memory_evolution(
         parameters: As in :func:`memory_sensitivity`.
         early_stopping: Count the time trained as regularisation, by :func:`regularisation_at`, since a network that
             was trained for a short time cannot depend on an example as much as one at the minimum.
+        along_error: As in :func:`memory_sensitivity`: about half the time for a close estimate.
         progress: Called with (done, total, what).
 
     Raises:
@@ -100,7 +102,7 @@ def memory_evolution(
             delta = decay * trajectory.num_examples
             found = memory_sensitivity(
                 model, data, delta, recipe.loss, posterior, "kept", parameters,
-                trajectory.second_moments.get(step), variance="none",
+                trajectory.second_moments.get(step), variance="none", along_error=along_error,
             )  # fmt: skip
             sensitivities.append(found.sensitivity)
             own = loss_values(found.outputs, data[1], recipe.loss)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import (
     Mixture,
-    energy_gradients,
+    energies,
     factor_batches,
     function_gradients,
     jacobian,
@@ -94,7 +94,7 @@ class DiagonalPosterior:
         return functools.reduce(Tensor.add, [*parts, *self._of_rest(model, inputs)])
 
     def deviations(
-        self, model: nn.Module, inputs: Tensor, error: Mixture, progress: Progress | None
+        self, model: nn.Module, inputs: Tensor, error: Mixture, along: bool, progress: Progress | None
     ) -> tuple[Tensor, Tensor]:
         """``v e`` of each example without its v: the gradient of ``|S^{-1/2} J^T e|^2 / 2`` in e.
 
@@ -102,21 +102,26 @@ class DiagonalPosterior:
             model: The model.
             inputs: ``[n, ...]``.
             error: Outputs of a batch and its place among the inputs to e, ``[b, k]``.
+            along: Only the part of ``v e`` along e, from ``e . v e``, which needs no gradient.
             progress: Called with (done, total, what).
 
         Returns:
             Outputs and ``v e``, both ``[n, k]``.
         """
         outputs, products = [], []
-        steps = energy_gradients(model, inputs, self.plan, error, self._energy, progress, "sensitivity")
-        for part, values, errors, product in steps:
-            others = [(variance @ errors[:, :, None])[:, :, 0] for variance in self._of_rest(model, part)]
-            outputs.append(values)
+        steps = energies(model, inputs, self.plan, error, self._energy, not along, progress, "sensitivity")
+        for part, found in steps:
+            product = found.gradient
+            if product is None:
+                norm = found.mixture.norm(dim=1, keepdim=True).clamp(min=torch.finfo(found.mixture.dtype).tiny)
+                product = (2 * found.value[:, None] / norm) * (found.mixture / norm)
+            others = [(variance @ found.mixture[:, :, None])[:, :, 0] for variance in self._of_rest(model, part)]
+            outputs.append(found.outputs)
             products.append(functools.reduce(Tensor.add, [product, *others]))
         return torch.cat(outputs), torch.cat(products)
 
     def _energy(self, factors: list[LayerFactors]) -> Tensor:
-        """``|S^{-1/2} G|^2 / 2``, the sum over the gradients G of one output each that the factors stand for."""
+        """``|S^{-1/2} G|^2 / 2`` of each example's gradient G of the one output that the factors stand for, ``[b]``."""
         parts = [
             _energy(layer, kind, self.blocks[name])
             for layer in factors
@@ -245,12 +250,13 @@ def kfac_posterior(
     for layer, (inner, outer) in factors.items():
         outer_values, left = torch.linalg.eigh(outer)
         outer_values = outer_values.clamp(min=0)
-        if f"{layer}.bias" in plan.coordinates:
-            blocks[f"{layer}.bias"] = Block(outer_values + delta, left)
-        if f"{layer}.weight" in plan.coordinates:
+        weight, bias = (f"{layer}.{kind}".removeprefix(".") for kind in ("weight", "bias"))
+        if bias in plan.coordinates:
+            blocks[bias] = Block(outer_values + delta, left)
+        if weight in plan.coordinates:
             inner_values, right = torch.linalg.eigh(inner)
             precision = outer_values[:, None] * inner_values.clamp(min=0) + delta
-            blocks[f"{layer}.weight"] = Block(precision.flatten(), left, right)
+            blocks[weight] = Block(precision.flatten(), left, right)
     return DiagonalPosterior(plan, blocks)
 
 
@@ -297,11 +303,11 @@ def _variances(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
 
 
 def _energy(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
-    """``|S^{-1/2} G|^2`` for one parameter's gradients, a scalar."""
+    """``|S^{-1/2} G|^2`` for one parameter's gradients, ``[b]``."""
     if _is_outer_product(layer, kind):
         d, weights = _by_rows(layer, block)
-        return (d.square() * weights[:, None]).sum()
-    return _half(layer, kind, block).square().sum()
+        return (d.square() * weights[:, None]).sum(dim=(1, 2))
+    return _half(layer, kind, block).square().sum(dim=(1, 2))
 
 
 def _is_outer_product(layer: LayerFactors, kind: Kind) -> TypeGuard[MapFactors]:

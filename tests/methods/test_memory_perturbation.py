@@ -6,6 +6,7 @@ from torch import nn
 from torch.func import functional_call, hessian, jacrev
 
 from attribution_core.errors import InputError
+from attribution_core.gradients.plan import plan_parameters
 from attribution_core.methods import kronecker_factors
 from attribution_core.methods.losses import hessian_product, hessian_root, means_of, prediction_errors
 from attribution_core.methods.memory_perturbation import memory_sensitivity, sensitivity_from
@@ -132,16 +133,30 @@ def test_an_optimisers_own_curvature_is_a_posterior(optimizer):
         memory_sensitivity(case.model, case.train, 0.3, posterior=optimizer)
 
 
-def test_drawn_labels_come_close_to_the_exact_factors(monkeypatch):
+def test_drawn_factors_come_close_to_the_exact_ones(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     side = torch.randn(400, 6, generator=generator), torch.randint(3, (400,), generator=generator)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
     exact = memory_sensitivity(model, side, 1.0)
-    monkeypatch.setattr(kronecker_factors, "FACTOR_EXAMPLES", 200)
+    monkeypatch.setattr(kronecker_factors, "EXACT", 100)
     drawn = memory_sensitivity(model, side, 1.0)
     assert not torch.equal(exact.variance, drawn.variance)
-    assert float((exact.variance - drawn.variance).norm() / exact.variance.norm()) < 0.1
+    assert float((exact.variance - drawn.variance).norm() / exact.variance.norm()) < 0.05
+    monkeypatch.setattr(kronecker_factors, "EXAMPLES", 200)
+    of_half = memory_sensitivity(model, side, 1.0)
+    assert float((exact.variance - of_half.variance).norm() / exact.variance.norm()) < 0.1
+
+
+def test_sure_predictions_leave_the_prior(monkeypatch):
+    """Where every probability is 0 or 1 there is no curvature, and so nothing to draw."""
+    model = nn.Linear(2, 2, bias=False)
+    nn.init.constant_(model.weight, 0.0)
+    model.weight.data[0] = 1e4
+    side = torch.rand(20, 2) + 1, torch.zeros(20, dtype=torch.long)
+    monkeypatch.setattr(kronecker_factors, "EXACT", 10)
+    found = memory_sensitivity(model, side, 4.0)
+    assert torch.allclose(found.variance, torch.eye(2) * side[0].square().sum(dim=1)[:, None, None] / 4)
 
 
 def test_a_posterior_too_large_is_refused_with_what_to_do():
@@ -220,6 +235,7 @@ def test_bad_options_are_refused():
     for options, message in (
         ({"delta": 0.0}, "delta must be positive"),
         ({"delta": 1.0, "variance": "some"}, "variance must be"),
+        ({"delta": 1.0, "along_error": True}, "leave it out"),
         ({"delta": 1.0, "posterior": "square"}, "posterior must be"),
         ({"delta": 1.0, "covariance": "new"}, "kept"),
     ):
@@ -252,6 +268,10 @@ def test_deviations_without_variances_equal_those_with_them(case, posterior):
     for name in ("outputs", "error", "error_variance", "deviation", "mean_deviation", "sensitivity", "loo_loss"):
         assert torch.allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-13), name
     v, e = expected.variance, expected.error
+    part = memory_sensitivity(case.model, case.train, 0.3, posterior=posterior, variance="none", along_error=True)
+    if not plan_parameters(case.model, case.train[0]).rest:
+        assert torch.allclose(part.deviation, expected.error_variance[:, None] * e, rtol=1e-9, atol=1e-13)
+    assert torch.allclose(part.error_variance, expected.error_variance, rtol=1e-9)
     along = torch.einsum("nc,ncd,nd->n", e, v, e) / e.square().sum(dim=1)
     assert torch.allclose(found.error_variance, along, rtol=1e-9)
 
