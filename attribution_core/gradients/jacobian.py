@@ -86,7 +86,7 @@ def energies(
     Yields:
         Inputs, on the model's device, and what was found, of each batch.
     """
-    formed = 4 * max(chosen.numel for chosen in plan.coordinates.values())
+    formed = (4 if gradient else 1) * max(chosen.numel for chosen in plan.coordinates.values())
     for part, where in _bounded_batches(model, inputs, plan, True, formed, progress, what):
         of_batch = functools.partial(mixture, where=where)
         yield part, energy_of(model, part, plan.layers, of_batch, energy, gradient)

@@ -8,8 +8,9 @@ during training (``adam``, whose posterior costs nothing).
 
 A training step takes about 3 x 417,000 multiplications an example, less the gradient in the image. ``v e`` takes a
 forward pass, a backward pass through activations, each example's gradient, and the same two again on the way back:
-5 x 417,000 less the same twice, so 1.8 times the arithmetic of an epoch. ``along_error`` leaves out the way back: as much
-as an epoch. What a look saves is the optimiser and small batches; what it adds is the copy of the convolutions' windows.
+5 x 417,000 less the same twice, so 1.8 times the arithmetic of an epoch. ``along_error`` leaves out the way back, so it
+is as much as an epoch. What a look saves is the optimiser and small batches; what it adds is a copy of the windows of
+each convolution.
 """
 
 import argparse
