@@ -154,7 +154,7 @@ def _row(run: Run, example_id: str) -> int:
 
 def test_a_bar_of_the_histogram_leads_to_its_examples(app: App, run: Run):
     app.open("overview")
-    bars = app.page.locator(".bars .point")
+    bars = app.page.locator(".js-plotly-plot").first.locator(".bars .point")
     expect(bars.first).to_be_attached()
     bar = bars.last
     bar.scroll_into_view_if_needed()
