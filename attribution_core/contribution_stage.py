@@ -11,9 +11,8 @@ from attribution_core.methods.hydra import hydra, refuse_for_hydra
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import read_training
 from attribution_core.runs import RunWriter
+from attribution_core.stage_parts import Pair, write_or_leave_out
 from attribution_core.training import Trajectory
-
-Pair = tuple[Tensor, Tensor]
 
 
 def write_contributions(
@@ -41,15 +40,11 @@ def write_contributions(
             the recorded weights.
     """
     reason = why_left_out(config, model, sides["train"][0])
-    if not reason:
-        try:
-            _write(writer, config, read_training(writer, config, model, sides["train"]), sides, class_names, progress)
-        except InputError as error:
-            if config.contributions != "auto":
-                raise
-            reason = str(error)
-    if reason:
-        writer.update(details={**writer.manifest.details, "contribution": {"left_out": reason}})
+
+    def write() -> None:
+        _write(writer, config, read_training(writer, config, model, sides["train"]), sides, class_names, progress)
+
+    write_or_leave_out(writer, "contribution", reason, config.contributions != "auto", write)
 
 
 def _write(
@@ -79,8 +74,7 @@ def _write(
         "evaluated_on": f"{effects.shape[1]:,} validation examples",
         **growth,
     }
-    measures = dict.fromkeys([*writer.manifest.measures, "contribution"])
-    writer.update(measures=list(measures), details={**writer.manifest.details, "contribution": details})
+    writer.describe("contribution", details, ["contribution"])
 
 
 def why_left_out(config: ScoreConfig, model: nn.Module, inputs: Tensor) -> str:

@@ -2,12 +2,11 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +27,7 @@ from attribution_core.methods.unique_information import functional_sample_inform
 from attribution_core.models import load_weights
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
-from attribution_core.runs.keyed_tables import curve_points
+from attribution_core.stage_parts import Pair, points_of
 from attribution_core.training import outputs_of
 
 # Up to this many rows (examples times outputs) or parameters the whole network is linearised without a sketch: its
@@ -38,8 +37,6 @@ EXACT_SIZE = 4096
 CURVE_EXAMPLES = 200
 # Up to this many training examples the one on density is drawn, whose cost is their square.
 DENSITY_EXAMPLES = 10_000
-
-Pair = tuple[Tensor, Tensor]
 
 
 def write_linearised_scores(
@@ -66,8 +63,7 @@ def write_linearised_scores(
         "fsi": functional_sample_information(linear, schedule, progress=progress),
         "si": sample_information(linear, schedule, progress=progress),
     }
-    for name, values in scores.items():
-        writer.add_column("examples", name, values.cpu().numpy())
+    writer.add_columns("examples", {name: values.cpu().numpy() for name, values in scores.items()})
     influence = _write_effects(writer, linear, schedule, progress)
     times = _times(schedule)
     writer.write_evolution("fsi", times, _evolution(linear, schedule, times, scores["fsi"], progress))
@@ -87,8 +83,7 @@ def write_linearised_scores(
     }
     if linear.features.shape[1] == 1:
         _write_curves(writer, linear.evaluated_on(CURVE_EXAMPLES), schedule, influence, changed, progress)
-    measures = dict.fromkeys([*writer.manifest.measures, *scores])
-    writer.update(measures=list(measures), details={**writer.manifest.details, "fsi": details})
+    writer.describe("fsi", details, scores)
 
 
 def _write_effects(
@@ -118,26 +113,22 @@ def _write_curves(
     unit = _mean_squared_norm(linear.eigenvalues, linear.num_train)
     decays = [2.0**power for power in range(-4, 5)]
     error = estimate_error(linear, [unit * decay for decay in decays], progress)
-    writer.write_curve("ihvp_error", _points(decays, {"error rate": error.rate, "lower bound": error.lower_bound}))
+    writer.write_curve("ihvp_error", points_of(decays, {"error rate": error.rate, "lower bound": error.lower_bound}))
     groups = min(10, linear.num_train)
     if linear.num_train <= DENSITY_EXAMPLES:
         density = feature_density(linear, components=max(1, min(20, linear.num_train // 10)))
         members = density.argsort().tensor_split(groups)
         rate = estimate_error_by_example(linear, unit)
         by_density = torch.stack([rate[group].mean() for group in members])
-        writer.write_curve("ihvp_error_by_density", _points(range(1, groups + 1), {"error rate": by_density}))
+        writer.write_curve("ihvp_error_by_density", points_of(range(1, groups + 1), {"error rate": by_density}))
     complexity = complexity_by_influence(linear, schedule, influence, groups)
-    writer.write_curve("complexity_by_influence", _points(range(1, groups + 1), {"added norm": complexity}))
+    writer.write_curve("complexity_by_influence", points_of(range(1, groups + 1), {"added norm": complexity}))
     if changed is not None:
         times = _times(schedule)
         share = marked_share_over_time(linear, schedule, times, changed, progress=progress)
         level = torch.full_like(share, float(changed.double().mean()))
         series = {"among the most influential": share, "among all": level}
-        writer.write_curve("changed_among_influencers", _points(times, series))
-
-
-def _points(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:
-    return curve_points(x, {name: values.cpu().numpy() for name, values in series.items()})
+        writer.write_curve("changed_among_influencers", points_of(times, series))
 
 
 def _linearised(

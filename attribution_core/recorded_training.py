@@ -31,7 +31,9 @@ def write_training(writer: RunWriter, trajectory: Trajectory) -> None:
             save_file(getattr(trajectory, moment), path)
     with writer.path_for(_RATES) as path:
         save_file({"rates": torch.tensor(trajectory.rates, dtype=torch.float64)}, path)
-    for step, state in trajectory.checkpoints.items():
+    for step in kept_steps(trajectory.recipe, trajectory.num_examples):
+        # The state after the last step is model/final.safetensors.
+        state = {} if step == trajectory.steps else trajectory.checkpoints[step]
         named = {_STATE + name: value for name, value in state.items()}
         named |= {_SECOND_MOMENT + name: value for name, value in trajectory.second_moments[step].items()}
         with writer.path_for(_file_of(step)) as path:
@@ -39,7 +41,7 @@ def write_training(writer: RunWriter, trajectory: Trajectory) -> None:
 
 
 def read_training(writer: RunWriter, config: ScoreConfig, model: nn.Module, side: tuple[Tensor, Tensor]) -> Trajectory:
-    """The run's training, with the states that were kept; the model ends up at the final one.
+    """The run's training from its first state to its last, at which the model ends up.
 
     Args:
         writer: The run, trained.
@@ -53,12 +55,16 @@ def read_training(writer: RunWriter, config: ScoreConfig, model: nn.Module, side
     data = as_inputs(side[0], example), side[1].to(example.device)
     recipe = config.recipe.model_copy(update={"seed": config.seed})
     rates = load_file(writer.path / _RATES)["rates"].tolist()
-    trajectory = Trajectory(recipe, len(side[0]), torch.ones(len(side[0])), model, data, initial, final, rates=rates)
-    for step in kept_steps(recipe, len(side[0])):
+    return Trajectory(recipe, len(side[0]), torch.ones(len(side[0])), model, data, initial, final, rates=rates)
+
+
+def add_kept_states(writer: RunWriter, trajectory: Trajectory) -> None:
+    """Reads the states and second moments that were kept on the way, into the trajectory."""
+    for step in kept_steps(trajectory.recipe, trajectory.num_examples):
         named = load_file(writer.path / _file_of(step))
-        trajectory.checkpoints[step] = _with_prefix(named, _STATE)
+        if step != trajectory.steps:
+            trajectory.checkpoints[step] = _with_prefix(named, _STATE)
         trajectory.second_moments[step] = _with_prefix(named, _SECOND_MOMENT)
-    return trajectory
 
 
 def _file_of(step: int) -> str:

@@ -16,7 +16,7 @@ from attribution_core.contribution_stage import why_left_out, write_contribution
 from attribution_core.datasets import Dataset, Splits, as_tensors, common_size, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
-from attribution_core.linearised_stage import Pair, write_linearised_scores
+from attribution_core.linearised_stage import write_linearised_scores
 from attribution_core.methods.linearize import head_of
 from attribution_core.models import ARCHITECTURES, build_model
 from attribution_core.progress import Progress
@@ -24,6 +24,7 @@ from attribution_core.recorded_training import kept_steps, write_training
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
 from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable
 from attribution_core.sensitivity_stage import write_sensitivities
+from attribution_core.stage_parts import Pair
 from attribution_core.training import loss_values, outputs_of, train
 
 __all__ = ["ScoreConfig", "score"]
@@ -137,7 +138,7 @@ def _train(
     progress: Progress | None,
 ) -> None:
     recipe = config.recipe.model_copy(update={"seed": config.seed})
-    steps = kept_steps(recipe, len(sides["train"][0]))
+    steps = kept_steps(recipe, len(sides["train"][0]))[:-1]
     write_training(writer, train(model, sides["train"], recipe, record=steps, progress=progress))
     class_names = splits.train.class_names
     tables = {

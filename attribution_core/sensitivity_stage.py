@@ -1,22 +1,18 @@
 """The stage of the memory-perturbation equation: how sensitive the model was to each example as it was trained."""
 
-import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attribution_core.config import ScoreConfig
-from attribution_core.errors import InputError
 from attribution_core.methods.memory_evolution import MemoryEvolution, memory_evolution, regularisation_at
 from attribution_core.methods.memory_groups import leave_one_class_out
 from attribution_core.methods.memory_perturbation import PosteriorName
 from attribution_core.progress import Progress
-from attribution_core.recorded_training import kept_epochs, kept_steps, read_training
+from attribution_core.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.runs import RunWriter
-from attribution_core.runs.keyed_tables import curve_points
-from attribution_core.training import loss_values
-
-Pair = tuple[Tensor, Tensor]
+from attribution_core.stage_parts import Pair, points_of, write_or_leave_out
+from attribution_core.training import Trajectory, loss_values
 
 # Of the curve of sensitivities in order, as in the paper's figure 6(a).
 GROUPS = 60
@@ -52,16 +48,13 @@ def write_sensitivities(
     Raises:
         InputError: A posterior was asked for that the model or its training does not allow.
     """
-    reason = _why_left_out(config)
-    if not reason:
-        try:
-            _write(writer, config, model, sides, classes, progress)
-        except InputError as error:
-            if config.sensitivity != "auto":
-                raise
-            reason = str(error)
-    if reason:
-        writer.update(details={**writer.manifest.details, "sensitivity": {"left_out": reason}})
+
+    def write() -> None:
+        trajectory = read_training(writer, config, model, sides["train"])
+        add_kept_states(writer, trajectory)
+        _write(writer, _posterior_of(config), trajectory, sides["test"], classes, progress)
+
+    write_or_leave_out(writer, "sensitivity", _why_left_out(config), config.sensitivity != "auto", write)
 
 
 def _why_left_out(config: ScoreConfig) -> str:
@@ -75,17 +68,15 @@ def _why_left_out(config: ScoreConfig) -> str:
 
 def _write(
     writer: RunWriter,
-    config: ScoreConfig,
-    model: nn.Module,
-    sides: dict[str, Pair],
+    posterior: PosteriorName,
+    trajectory: Trajectory,
+    test: Pair,
     classes: int,
     progress: Progress | None,
 ) -> None:
-    trajectory = read_training(writer, config, model, sides["train"])
     n, labels = trajectory.num_examples, trajectory.data[1]
     steps, epochs = kept_steps(trajectory.recipe, n), kept_epochs(trajectory.recipe.epochs)
-    posterior = _posterior_of(config)
-    found = memory_evolution(trajectory, posterior, steps, sides["test"], early_stopping=True, progress=progress)
+    found = memory_evolution(trajectory, posterior, steps, test, early_stopping=True, progress=progress)
     last = found.last
     columns = {
         "variance": last.error_variance,
@@ -93,26 +84,24 @@ def _write(
         "sensitivity": last.sensitivity,
         "loo_loss": last.loo_loss,
     }
-    for name, values in columns.items():
-        writer.add_column("examples", name, values.cpu().double().numpy())
+    writer.add_columns("examples", {name: values.cpu().double().numpy() for name, values in columns.items()})
     writer.write_evolution("sensitivity", epochs, found.sensitivity.cpu().numpy())
     own = loss_values(last.outputs, labels, trajectory.recipe.loss)
     by_class = {
         "without the class": leave_one_class_out(last, labels, classes),
         "training": torch.stack([own[labels == label].mean() for label in range(classes)]),
     }
-    writer.write_curve("loco", curve_points(range(classes), _arrays(by_class)))
+    writer.write_curve("loco", points_of(range(classes), by_class))
     losses = {"loo_nll": found.loo_loss, "test_nll": found.test_loss, "training": found.train_loss}
-    writer.write_curve("loo_nll", curve_points(epochs, _arrays(losses)))
+    writer.write_curve("loo_nll", points_of(epochs, losses))
     writer.write_curve("sensitivity_groups", _by_group(found, epochs))
-    measures = dict.fromkeys([*writer.manifest.measures, *columns])
     details = {
         "route": ROUTES[posterior],
         "posterior": posterior,
         "delta": regularisation_at(trajectory, trajectory.steps) * n,
-        "evaluated_on": f"{len(sides['test'][0]):,} test examples",
+        "evaluated_on": f"{len(test[0]):,} test examples",
     }
-    writer.update(measures=list(measures), details={**writer.manifest.details, "sensitivity": details})
+    writer.describe("sensitivity", details, columns)
 
 
 def _posterior_of(config: ScoreConfig) -> PosteriorName:
@@ -126,8 +115,4 @@ def _by_group(found: MemoryEvolution, epochs: list[int]) -> pd.DataFrame:
     grouped = found.grouped(min(GROUPS, found.sensitivity.shape[1]))
     shares = [100 * (group + 0.5) / grouped.shape[1] for group in range(grouped.shape[1])]
     series = {f"after epoch {epoch}": row for epoch, row in zip(epochs, grouped, strict=True)}
-    return curve_points(shares, _arrays(series))
-
-
-def _arrays(series: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    return {name: values.cpu().double().numpy() for name, values in series.items()}
+    return points_of(shares, series)

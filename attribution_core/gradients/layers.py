@@ -278,8 +278,6 @@ def rotate(gradients: Tensor, left: Tensor | None, right: Tensor | None) -> Tens
     """
     if left is None and right is None:
         return gradients
-    if right is None and left is not None and len(left) == gradients.shape[2]:  # one column: one product of matrices
-        return gradients @ left
     columns = gradients.shape[2] // len(left) if left is not None else len(right) if right is not None else 1
     matrices = gradients.unflatten(2, (-1, columns))
     # (G^T left)^T, since a matrix on the right meets all gradients in one product, and one on the left does not

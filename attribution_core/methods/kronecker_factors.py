@@ -36,7 +36,7 @@ EXACT = 1000
 _BATCH = 256
 
 
-def has_kronecker_factors(layer: nn.Module | None) -> bool:
+def has_kronecker_factors(layer: nn.Module) -> bool:
     """Whether its weight is one matrix: Linear, and Conv2d without groups."""
     return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
 
@@ -70,7 +70,7 @@ def kronecker_factors(
             for name, gradient in output_gradients(model, part, plan.layers, mixtures[batch]).items():
                 channels = 1 if isinstance(plan.layers[name], nn.Conv2d) else -1
                 rows = gradient.movedim(channels, -1).flatten(0, -2)
-                outer[name] = outer[name] + rows.T @ rows if name in outer else rows.T @ rows
+                outer[name] = outer.get(name, 0) + rows.T @ rows
             if progress:
                 progress(min(start + _BATCH, len(which)), len(which), "posterior")
     return {name: (inner[name], outer[name]) for name in outer}
@@ -94,7 +94,7 @@ def _forward(
                 given = given[::4] if isinstance(layer, nn.Conv2d) and n > EXACT else given
                 rows = layer_inputs(layer, given)[:, 0].flatten(0, 1)
                 counts[name] += len(rows)
-                sums[name] = sums[name] + rows.T @ rows if name in sums else rows.T @ rows
+                sums[name] = sums.get(name, 0) + rows.T @ rows
             if progress:
                 progress(min(start + _BATCH, n), n, "inputs of layers")
     return torch.cat(outputs), {name: total / counts[name] for name, total in sums.items()}

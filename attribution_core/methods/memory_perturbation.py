@@ -121,22 +121,22 @@ def memory_sensitivity(
     require_covariance(covariance)
     if variance not in ("whole", "diagonal", "none"):
         raise InputError(f'The variance must be "whole", "diagonal" or "none", not {variance!r}.')
-    inputs, targets = as_pair(train)
-    plan = plan_parameters(model, inputs, parameters)
-    made = posterior_of(model, inputs, plan, delta, loss, posterior, second_moments, progress)
-    quick = isinstance(made, DiagonalPosterior) and covariance == "kept" and variance == "none" and not samples
+    quick = posterior != "full" and covariance == "kept" and variance == "none" and not samples
     if along_error and not quick:
         raise InputError(
             'along_error saves time only with variance="none", covariance="kept", no samples and a posterior that is '
             "not full: leave it out."
         )
+    inputs, targets = as_pair(train)
+    plan = plan_parameters(model, inputs, parameters)
+    made = posterior_of(model, inputs, plan, delta, loss, posterior, second_moments, progress)
     if isinstance(made, DiagonalPosterior) and quick:
 
         def error(outputs: Tensor, where: slice) -> Tensor:
             return prediction_errors(outputs, targets[where].to(outputs.device), loss)
 
-        values, deviation = made.deviations(model, inputs, error, along_error, progress)
-        return _sensitivity(values, targets.to(values.device), loss, error(values, slice(None)), deviation, None)
+        values, errors, deviation = made.deviations(model, inputs, error, along_error, progress)
+        return _sensitivity(values, targets.to(values.device), loss, errors, deviation, None)
     parts: list[MemorySensitivity] = []
     done = 0
     largest = max(chosen.numel for chosen in plan.coordinates.values())

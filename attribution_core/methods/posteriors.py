@@ -20,7 +20,7 @@ multiplications each, and no gradient is formed; other layers form their gradien
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeGuard
 
@@ -85,30 +85,26 @@ class DiagonalPosterior:
 
     def variances(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
         """As :class:`Posterior` says, parameter by parameter."""
-        parts = [
-            _variances(layer, kind, self.blocks[name])
-            for layer in factors
-            for kind, name in layer.parameters()
-            if name in self.blocks
-        ]
+        parts = [_variances(*piece) for piece in self._pieces(factors)]
         return functools.reduce(Tensor.add, [*parts, *self._of_rest(model, inputs)])
 
     def deviations(
         self, model: nn.Module, inputs: Tensor, error: Mixture, along: bool, progress: Progress | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """``v e`` of each example without its v: the gradient of ``|S^{-1/2} J^T e|^2 / 2`` in e.
 
         Args:
             model: The model.
             inputs: ``[n, ...]``.
             error: Outputs of a batch and its place among the inputs to e, ``[b, k]``.
-            along: Only the part of ``v e`` along e, from ``e . v e``, which needs no gradient.
+            along: Only the part of ``v e`` along e, from ``e . v e``, which needs no gradient; of parameters without
+                factors, whose v is formed anyway, the whole.
             progress: Called with (done, total, what).
 
         Returns:
-            Outputs and ``v e``, both ``[n, k]``.
+            Outputs, e and ``v e``, all ``[n, k]``.
         """
-        outputs, products = [], []
+        outputs, errors, products = [], [], []
         steps = energies(model, inputs, self.plan, error, self._energy, not along, progress, "sensitivity")
         for part, found in steps:
             product = found.gradient
@@ -117,18 +113,20 @@ class DiagonalPosterior:
                 product = (2 * found.value[:, None] / norm) * (found.mixture / norm)
             others = [(variance @ found.mixture[:, :, None])[:, :, 0] for variance in self._of_rest(model, part)]
             outputs.append(found.outputs)
+            errors.append(found.mixture)
             products.append(functools.reduce(Tensor.add, [product, *others]))
-        return torch.cat(outputs), torch.cat(products)
+        return torch.cat(outputs), torch.cat(errors), torch.cat(products)
 
     def _energy(self, factors: list[LayerFactors]) -> Tensor:
         """``|S^{-1/2} G|^2 / 2`` of each example's gradient G of the one output that the factors stand for, ``[b]``."""
-        parts = [
-            _energy(layer, kind, self.blocks[name])
-            for layer in factors
-            for kind, name in layer.parameters()
-            if name in self.blocks
-        ]
-        return functools.reduce(Tensor.add, parts) / 2
+        return functools.reduce(Tensor.add, [_energy(*piece) for piece in self._pieces(factors)]) / 2
+
+    def _pieces(self, factors: list[LayerFactors]) -> Iterator[tuple[LayerFactors, Kind, Block]]:
+        """The parameters that have factors, each with its block."""
+        for layer in factors:
+            for kind, name in layer.parameters():
+                if name in self.blocks:
+                    yield layer, kind, self.blocks[name]
 
     def _of_rest(self, model: nn.Module, inputs: Tensor) -> list[Tensor]:
         """Parts of ``v`` of the parameters without factors, each ``[b, k, k]``."""
@@ -137,14 +135,10 @@ class DiagonalPosterior:
 
     def covariance(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
         """As :class:`Posterior` says; one parameter's gradients of the whole batch are held at a time."""
-        pieces = (
-            (name, layer.jacobian(kind))
-            for layer in factors
-            for kind, name in layer.parameters()
-            if name in self.blocks
-        )
-        whole = itertools.chain(pieces, function_gradients(model, inputs, self.plan.rest).items())
-        halves = (_scaled(gradients, self.blocks[name]).flatten(0, 1) for name, gradients in whole)
+        pieces = ((layer.jacobian(kind), block) for layer, kind, block in self._pieces(factors))
+        rest = function_gradients(model, inputs, self.plan.rest)
+        whole = itertools.chain(pieces, ((each, self.blocks[name]) for name, each in rest.items()))
+        halves = (_scaled(gradients, block).flatten(0, 1) for gradients, block in whole)
         return functools.reduce(Tensor.add_, (half @ half.T for half in halves))
 
 
@@ -227,7 +221,7 @@ def diagonal_posterior(
         for name, gradients in function_gradients(model, part, plan.rest).items():
             squares[name] = (root.transpose(1, 2) @ gradients).square().sum(dim=(0, 1))
         for name, value in squares.items():
-            sums[name] = sums[name] + value if name in sums else value
+            sums[name] = sums.get(name, 0) + value
     return DiagonalPosterior(plan, {name: Block(value + delta) for name, value in sums.items()})
 
 
@@ -240,13 +234,11 @@ def kfac_posterior(
     progress: Progress | None = None,
 ) -> DiagonalPosterior:
     """With Kronecker factors, see :mod:`attribution_core.methods.kronecker_factors`."""
-    kronecker = {name: layer for name, layer in plan.layers.items() if has_kronecker_factors(layer)}
-    belongs = {name: name.rpartition(".")[0] in kronecker for name in plan.coordinates}
-    others = _part(plan, {name for name, has in belongs.items() if not has})
+    layers = {name for name, layer in plan.layers.items() if has_kronecker_factors(layer)}
+    names = {name for name in plan.coordinates if name.rpartition(".")[0] in layers}
+    others = _part(plan, set(plan.coordinates) - names)
     blocks = dict(diagonal_posterior(model, inputs, others, loss, delta, progress).blocks) if others.coordinates else {}
-    if not kronecker:
-        return DiagonalPosterior(plan, blocks)
-    factors = kronecker_factors(model, inputs, _part(plan, set(belongs) - set(others.coordinates)), loss, progress)
+    factors = kronecker_factors(model, inputs, _part(plan, names), loss, progress) if names else {}
     for layer, (inner, outer) in factors.items():
         outer_values, left = torch.linalg.eigh(outer)
         outer_values = outer_values.clamp(min=0)

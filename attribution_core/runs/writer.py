@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -122,15 +122,25 @@ class RunWriter:
             frame.to_parquet(partial, index=False)
 
     def add_column(self, name: TableName, column: str, values: np.ndarray) -> None:
-        """Adds a column to a table, or replaces it.
+        """As :meth:`add_columns`, for one."""
+        self.add_columns(name, {column: values})
+
+    def add_columns(self, name: TableName, columns: Mapping[str, np.ndarray]) -> None:
+        """Adds columns to a table, or replaces them, in one writing.
 
         Raises:
-            InputError: If the number of values is not the number of rows.
+            InputError: If a number of values is not the number of rows.
         """
         frame = read_table(self.path, name)
-        if len(values) != len(frame):
-            raise InputError(f"{name} has {len(frame)} rows, but {column} has {len(values)} values.")
-        self.write_table(name, frame.assign(**{column: np.asarray(values)}))
+        for column, values in columns.items():
+            if len(values) != len(frame):
+                raise InputError(f"{name} has {len(frame)} rows, but {column} has {len(values)} values.")
+        self.write_table(name, frame.assign(**{column: np.asarray(values) for column, values in columns.items()}))
+
+    def describe(self, name: str, details: dict[str, Any], measures: Iterable[str] = ()) -> None:
+        """Says under a name how scores came about, and which measures the run has now besides those before."""
+        listed = dict.fromkeys([*self.manifest.measures, *measures])
+        self.update(measures=list(listed), details={**self.manifest.details, name: details})
 
     def write_thumbnails(
         self, split: SplitName, images: Iterable[Image.Image], progress: Progress | None = None

@@ -1,0 +1,39 @@
+"""What the stages of a run share."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+from torch import Tensor
+
+from attribution_core.errors import InputError
+from attribution_core.runs import RunWriter
+from attribution_core.runs.keyed_tables import curve_points
+
+# Inputs and labels of a split.
+Pair = tuple[Tensor, Tensor]
+
+
+def points_of(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:
+    """Columns series, x, y of one curve, from the values of each series at x."""
+    return curve_points(x, {name: values.cpu().numpy() for name, values in series.items()})
+
+
+def write_or_leave_out(writer: RunWriter, name: str, reason: str, asked_for: bool, write: Callable[[], None]) -> None:
+    """Writes what not every model allows, or says in the run's details why it was left out.
+
+    Args:
+        writer: The run.
+        name: Under which its details stand.
+        reason: Why it is left out, where that is known beforehand; else empty.
+        asked_for: Whether a person asked for it, so that an error is one.
+        write: Writes it, or raises InputError with the reason.
+    """
+    if not reason:
+        try:
+            write()
+        except InputError as error:
+            if asked_for:
+                raise
+            reason = str(error)
+    if reason:
+        writer.describe(name, {"left_out": reason})
