@@ -30,6 +30,13 @@ def quick(tmp_path, **options) -> ScoreConfig:
     return ScoreConfig(**{"data": "digits", "out": tmp_path / "run", "hidden": (32,), "recipe": QUICK, **options})
 
 
+def digits_as_scored(*parts: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Inputs and labels of splits of the digits, as a run has them."""
+    splits = ac.open_dataset("digits")
+    statistics = pixel_statistics(splits.train, size=None)
+    return [as_tensors(getattr(splits, part), size=None, statistics=statistics) for part in parts]
+
+
 def test_fsi_finds_the_planted_labels_of_the_demo(demo_run):
     examples = demo_run.examples
     changed = examples["original_label"] != examples["label_name"]
@@ -95,12 +102,7 @@ def test_contributions_agree_with_the_effects_of_pairs_classes_and_epochs(demo_r
 
 def test_contributions_of_a_run_are_those_of_its_training(tmp_path):
     run = score(quick(tmp_path, contributions="exact"))
-    train_side, evaluation = (
-        as_tensors(part, size=None, statistics=statistics)
-        for splits in [ac.open_dataset("digits")]
-        for statistics in [pixel_statistics(splits.train, size=None)]
-        for part in (splits.train, splits.validation)
-    )
+    train_side, evaluation = digits_as_scored("train", "validation")
     trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,)), train_side, QUICK)
     exact = ac.hydra(trajectory, evaluation, hessian=True, objective="mean")
     assert np.allclose(run.examples["contribution"], exact.effect, rtol=1e-4, atol=1e-9)
@@ -136,12 +138,7 @@ def test_sensitivities_of_the_demo_agree_with_each_other(demo_run):
 
 def test_sensitivities_of_a_run_are_those_of_its_training(tmp_path):
     run = score(quick(tmp_path, sensitivity="diagonal"))
-    train_side, test_side = (
-        as_tensors(part, size=None, statistics=statistics)
-        for splits in [ac.open_dataset("digits")]
-        for statistics in [pixel_statistics(splits.train, size=None)]
-        for part in (splits.train, splits.test)
-    )
+    train_side, test_side = digits_as_scored("train", "test")
     trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,)), train_side, QUICK, record="checkpoints")
     found = ac.memory_evolution(trajectory, "diagonal", test=test_side, early_stopping=True)
     assert np.allclose(run.evolution("sensitivity")[1][:], found.sensitivity, rtol=1e-4, atol=1e-9)

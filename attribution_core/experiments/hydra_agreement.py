@@ -32,7 +32,8 @@ from torch import Tensor, nn
 
 from attribution_core.evaluation.fidelity import linear_datamodelling_score
 from attribution_core.experiments.data import Side, images_and_labels
-from attribution_core.experiments.figures import Panel, write_figure
+from attribution_core.experiments.figures import Panel
+from attribution_core.experiments.reports import write_results
 from attribution_core.experiments.retraining import losses_after, random_halves
 from attribution_core.methods.hydra import hydra, mean_gradient, weight_responses
 from attribution_core.methods.replay import Replay
@@ -256,11 +257,9 @@ def main() -> int:
     data, _, test = images_and_labels(options.data_root / "fashion-mnist", examples, 1)
 
     def save(rows: list[dict[str, Any]]) -> None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        name = options.out / f"hydra_agreement_{options.study}"
         shown = {name: str(value) for name, value in vars(options).items()}
-        name.with_suffix(".json").write_text(json.dumps({"options": shown, "rows": rows}, indent=1) + "\n")
-        write_figure(name.with_suffix(".png"), panels(options.study, rows))
+        results = {"options": shown, "rows": rows}
+        write_results(options.out, f"hydra_agreement_{options.study}", results, panels(options.study, rows))
 
     if options.study == "epochs":
         epochs_study(data, test, options.epochs, options.ends, options.random, save)

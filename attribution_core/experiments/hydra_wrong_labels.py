@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.experiments.data import Side, images_and_labels, with_wrong_labels
+from attribution_core.experiments.reports import print_progress
 from attribution_core.methods.contribution_uses import jaccard_index, label_noise_clusters, least_useful
 from attribution_core.methods.hydra import hydra
 from attribution_core.methods.hydra_seeds import hydra_over_seeds
@@ -62,8 +63,8 @@ def cleaning(data: Side, validation: Side, test: Side, wrong: Tensor, seeds: int
     }
     trajectory = train(lenet(0), data, recipe)
     for hessian, name in ((False, "Hessian-free"), (True, "exact")):
-        one = hydra(trajectory, validation, hessian, "mean", progress=_progress).effect
-        many = hydra_over_seeds(lenet, data, recipe, validation, seeds, hessian, "mean", progress=_progress).effect
+        one = hydra(trajectory, validation, hessian, "mean", progress=print_progress).effect
+        many = hydra_over_seeds(lenet, data, recipe, validation, seeds, hessian, "mean", progress=print_progress).effect
         for scores, of in ((one, "one training"), (many, f"{seeds} trainings")):
             gone = torch.zeros(n, dtype=torch.bool)
             gone[least_useful(scores, WRONG)] = True
@@ -87,8 +88,8 @@ def cleaning(data: Side, validation: Side, test: Side, wrong: Tensor, seeds: int
 
 def clustering(data: Side, validation: Side, wrong: Tensor, recipe: Recipe) -> dict:
     """Table 4: the mean Jaccard indices over labels, from Hessian-free contributions."""
-    trajectory = train(lenet(0), data, recipe, progress=_progress)
-    effects = hydra(trajectory, validation, progress=_progress).effect
+    trajectory = train(lenet(0), data, recipe, progress=print_progress)
+    effects = hydra(trajectory, validation, progress=print_progress).effect
     suspect = label_noise_clusters(effects, data[1]).suspect
     right, random = [], []
     for label in range(10):
@@ -101,11 +102,6 @@ def clustering(data: Side, validation: Side, wrong: Tensor, recipe: Recipe) -> d
         "by_label": [round(value, 3) for value in random],
         "final_loss": round(trajectory.epoch_losses[-1], 4),
     }
-
-
-def _progress(done: int, total: int, what: str) -> None:
-    if done % max(1, total // 4) == 0:
-        print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
 
 def main() -> int:

@@ -25,27 +25,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attribution_core.experiments.data import Side, images_and_labels
-from attribution_core.experiments.figures import Panel, write_figure
+from attribution_core.experiments.figures import Panel
+from attribution_core.experiments.memory_problems import DELTA_PER_IMAGE, network
+from attribution_core.experiments.reports import print_progress, write_results
 from attribution_core.methods.memory_evolution import MemoryEvolution, memory_evolution
 from attribution_core.methods.memory_groups import LooCurve, loo_curve
 from attribution_core.methods.memory_perturbation import PosteriorName
-from attribution_core.models import build_model
 from attribution_core.training import Recipe, train
 
+# Recipe, and the smallest delta of an image.
 CURVES = {
-    "mnist": (("mlp", (500, 300)), Recipe(learning_rate=0.05, batch_size=256, epochs=40), 1 / 60_000),
-    "fashion-mnist": (
-        ("lenet5", ()),
-        Recipe(optimizer="adam", learning_rate=2e-3, batch_size=256, epochs=40),
-        1 / 6000,
-    ),
+    "mnist": (Recipe(learning_rate=0.05, batch_size=256, epochs=40), 1 / 60_000),
+    "fashion-mnist": (Recipe(optimizer="adam", learning_rate=2e-3, batch_size=256, epochs=40), 1 / 6000),
 }
 DECADES = 3.0
-# Near the smallest test loss of ``curve`` on 2,500 to 5,000 images; the paper took it from a grid search too.
-DELTA_PER_IMAGE = 1 / 200
 _TRAINING = Recipe(batch_size=256, epochs=100)
 VARIANTS: dict[PosteriorName, Recipe] = {
     "diagonal": _TRAINING.model_copy(update={"optimizer": "adamw", "learning_rate": 1e-3}),
@@ -57,16 +53,10 @@ NAMES = {"diagonal": "influence function (AdamW)", "adam": "Adam", "iblr": "iBLR
 EPOCHS = (1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 250, 300)
 
 
-def network(name: str, hidden: tuple[int, ...] = ()) -> nn.Module:
-    """For images of 28 pixels, at its initial weights."""
-    return build_model(name, 10, (1, 28, 28), hidden)
-
-
 def curve_study(data: Side, test: Side, name: str, recipe: Recipe, deltas: int) -> tuple[LooCurve, dict[str, Any]]:
     """Figure 4, and what its estimate picks."""
-    (model, hidden), _, start = CURVES[name]
-    values = [float(start * len(data[0]) * 10 ** (DECADES * i / (deltas - 1))) for i in range(deltas)]
-    curve = loo_curve(lambda: network(model, hidden), data, recipe, values, test, progress=_progress)
+    values = [float(CURVES[name][1] * len(data[0]) * 10 ** (DECADES * i / (deltas - 1))) for i in range(deltas)]
+    curve = loo_curve(lambda: network(name), data, recipe, values, test, progress=print_progress)
     best, picked = float(curve.test_loss.min()), float(curve.test_loss[curve.deltas.index(curve.best)])
     return curve, {
         "picked_delta": round(curve.best, 4),
@@ -80,12 +70,12 @@ def curve_study(data: Side, test: Side, name: str, recipe: Recipe, deltas: int) 
 
 def training_study(data: Side, test: Side, posterior: PosteriorName, recipe: Recipe) -> MemoryEvolution:
     """One variant of figure 5: a training and its looks."""
-    model = network("lenet5")
-    trajectory = train(model, data, recipe, record="checkpoints", progress=_progress)
+    model = network("fashion-mnist")
+    trajectory = train(model, data, recipe, record="checkpoints", progress=print_progress)
     steps = [
         recipe.model_copy(update={"epochs": epoch}).steps(len(data[0])) for epoch in EPOCHS if epoch <= recipe.epochs
     ]
-    return memory_evolution(trajectory, posterior, steps, test, progress=_progress)
+    return memory_evolution(trajectory, posterior, steps, test, progress=print_progress)
 
 
 def agreement(found: MemoryEvolution) -> dict[str, Any]:
@@ -112,11 +102,6 @@ def shares(found: MemoryEvolution) -> dict[str, list[float]]:
 
 def _pearson(x: Tensor, y: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([x, y]))[0, 1])
-
-
-def _progress(done: int, total: int, what: str) -> None:
-    if done % max(1, total // 4) == 0:
-        print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
 
 def _losses(title: str, label: str, x: list, found: LooCurve | MemoryEvolution) -> Panel:
@@ -148,7 +133,7 @@ def main() -> int:
     show({"experiment": "memory_generalization", "what": options.what, "data": name, "examples": len(data[0])})
     panels = []
     if options.what == "curve":
-        curve, summary = curve_study(data, test, name, CURVES[name][1].model_copy(update=changes), options.deltas)
+        curve, summary = curve_study(data, test, name, CURVES[name][0].model_copy(update=changes), options.deltas)
         for i, delta in enumerate(curve.deltas):
             losses = {side: round(float(getattr(curve, f"{side}_loss")[i]), 4) for side in ("train", "loo", "test")}
             show({"delta": round(delta, 4), **losses})
@@ -175,10 +160,7 @@ def main() -> int:
                     )
                 )
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = options.out / f"memory_generalization_{options.what}_{name}"
-        stem.with_suffix(".json").write_text(json.dumps(rows, indent=1))
-        write_figure(stem.with_suffix(".png"), panels)
+        write_results(options.out, f"memory_generalization_{options.what}_{name}", rows, panels)
     return 0
 
 

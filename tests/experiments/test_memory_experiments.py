@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from attribution_core.experiments import memory_generalization, memory_removal
+from attribution_core.experiments import memory_generalization, memory_problems, memory_removal
 from attribution_core.experiments.figures import write_figure
 from attribution_core.methods.memory_perturbation import memory_sensitivity
 from attribution_core.models import build_model
@@ -60,7 +60,8 @@ def test_a_removed_class_raises_the_test_loss(trained, tmp_path):
 
 
 def test_the_curve_says_what_it_picks_and_what_that_costs(monkeypatch):
-    monkeypatch.setitem(memory_generalization.CURVES, "mnist", (("linear", ()), RECIPE, 0.001))
+    monkeypatch.setitem(memory_problems.NETWORKS, "mnist", ("linear", ()))
+    monkeypatch.setitem(memory_generalization.CURVES, "mnist", (RECIPE, 0.001))
     curve, summary = memory_generalization.curve_study(digits(120), digits(100, 1), "mnist", RECIPE, 4)
     assert curve.deltas == pytest.approx([0.12, 1.2, 12.0, 120.0])
     best = float(curve.test_loss.min())

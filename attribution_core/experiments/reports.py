@@ -1,0 +1,22 @@
+"""What experiments say as they run, and what they leave behind."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attribution_core.experiments.figures import Panel, write_figure
+
+
+def print_progress(done: int, total: int, what: str) -> None:
+    """On standard error, four times for each activity."""
+    if done % max(1, total // 4) == 0:
+        print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+
+
+def write_results(folder: Path, name: str, results: Any, panels: Sequence[Panel]) -> None:
+    """Writes NAME.json and its figure NAME.png into a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_figure(folder / f"{name}.png", panels)
