@@ -78,11 +78,15 @@ class Pack:
 
         Raises:
             IndexError: If there is no such row.
+            InputError: If the file is gone or can't be read.
         """
         if not 0 <= row < len(self):
             raise IndexError(row)
         start, end = int(self._offsets[row]), int(self._offsets[row + 1])
-        with self._data.open("rb") as file:
-            file.seek(start)
-            data = file.read(end - start)
+        try:
+            with self._data.open("rb") as file:
+                file.seek(start)
+                data = file.read(end - start)
+        except OSError as error:  # the run was deleted or moved while a page showed it
+            raise InputError(f"The thumbnails of this run can't be read ({error}): score the data again.") from error
         return data, "image/png" if data.startswith(b"\x89PNG") else "image/webp"

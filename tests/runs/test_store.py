@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,6 +175,16 @@ def test_thumbnails_are_small_and_keep_tiny_images_exact(writer, mode, size, med
     if media_type == "image/png":
         assert thumbnail.tobytes() == image.tobytes()
     assert seen[-1] == (1, 1, "thumbnails (train)")
+
+
+def test_thumbnails_of_a_run_that_was_deleted_meanwhile_are_refused_in_a_sentence(writer):
+    writer.write_table("examples", small_table(1))
+    writer.write_thumbnails("train", [Image.new("L", (28, 28))])
+    run = Run.open(writer.path)
+    run.thumbnail("train", 0)  # a page has shown it
+    shutil.rmtree(writer.path / "thumbnails")
+    with pytest.raises(InputError, match="can't be read"):
+        run.thumbnail("train", 0)
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
