@@ -369,6 +369,7 @@ def test_reading_runs_does_not_wait_for_torch():
         ({"model": "two_layer"}, "does not end in a linear layer"),
         ({"parameters": "nothing_like_it"}, "No parameter's name matches"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"recipe": Recipe(loss="binary_cross_entropy")}, "train with cross_entropy"),
     ],
 )
 def test_bad_options_are_refused_in_a_sentence(tmp_path, options, message):

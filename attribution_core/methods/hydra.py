@@ -192,7 +192,7 @@ def _objective_gradients(
     parameters = _detached(final)
     loss = replay.trajectory.recipe.loss
     if objective == "each":
-        if loss == "mse":  # classes become one-hot before vmap, which can't look at them
+        if loss != "cross_entropy":  # classes become one-hot before vmap, which can't look at them
             targets = as_outputs(targets, final(inputs[:1]).shape[1]).to(inputs.dtype)
 
         def one_loss(weights: Vectors, x: Tensor, y: Tensor) -> Tensor:

@@ -7,21 +7,20 @@ from torch import Tensor
 
 from attribution_core.training import as_outputs
 
-Loss = Literal["cross_entropy", "mse"]
+Loss = Literal["cross_entropy", "binary_cross_entropy", "mse"]
 
 
 def hessian_root(outputs: Tensor, loss: Loss) -> Tensor:
     """M with ``M M^T`` the Hessian of the loss in the outputs: ``[b, k]`` -> ``[b, k, k]``.
 
-    Of softmax, ``diag(p) - p p^T``, with ``M = diag(sqrt p) - p sqrt(p)^T``; of the sigmoid (one output) ``p (1 - p)``;
-    of half the squared error the identity.
+    Of softmax, ``diag(p) - p p^T``, with ``M = diag(sqrt p) - p sqrt(p)^T``; of sigmoids (one output, or binary
+    cross-entropy) ``diag(p (1 - p))``, with its root; of half the squared error the identity.
     """
     if loss == "mse":
         return torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device).expand(len(outputs), -1, -1)
-    if outputs.shape[1] == 1:
-        p = outputs.sigmoid()
-        return (p * (1 - p)).sqrt()[:, :, None]
-    p = outputs.softmax(dim=1)
+    p = means_of(outputs, loss)
+    if _has_sigmoids(outputs, loss):
+        return (p * (1 - p)).sqrt().diag_embed()
     return p.sqrt().diag_embed() - p[:, :, None] * p.sqrt()[:, None, :]
 
 
@@ -30,16 +29,16 @@ def hessian_product(outputs: Tensor, vectors: Tensor, loss: Loss) -> Tensor:
     if loss == "mse":
         return vectors
     p = means_of(outputs, loss)
-    if outputs.shape[1] == 1:
+    if _has_sigmoids(outputs, loss):
         return p * (1 - p) * vectors
     return p * (vectors - (p * vectors).sum(dim=1, keepdim=True))
 
 
 def means_of(outputs: Tensor, loss: Loss) -> Tensor:
-    """What the outputs predict: probabilities by softmax (sigmoid for one output), or for ``"mse"`` themselves."""
+    """What the outputs predict, ``[b, k]``: probabilities by softmax or sigmoids, or for ``"mse"`` themselves."""
     if loss == "mse":
         return outputs
-    return outputs.sigmoid() if outputs.shape[1] == 1 else outputs.softmax(dim=1)
+    return outputs.sigmoid() if _has_sigmoids(outputs, loss) else outputs.softmax(dim=1)
 
 
 def prediction_errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
@@ -68,3 +67,8 @@ def expected_errors(outputs: Tensor, variance: Tensor, targets: Tensor, loss: Lo
         step = root @ torch.randn(outputs.shape[1], generator=generator, dtype=outputs.dtype).to(outputs.device)
         total += prediction_errors(outputs + step, targets, loss) + prediction_errors(outputs - step, targets, loss)
     return total / (2 * pairs)
+
+
+def _has_sigmoids(outputs: Tensor, loss: Loss) -> bool:
+    """Whether each output has a probability of its own, so that the Hessian is diagonal."""
+    return loss == "binary_cross_entropy" or outputs.shape[1] == 1

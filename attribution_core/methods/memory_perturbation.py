@@ -100,7 +100,8 @@ def memory_sensitivity(
         model: Trained, or at any moment of its training.
         train: Training examples.
         delta: Of the objective ``sum_i loss_i + delta/2 |w|^2``: n times the weight decay of a mean loss.
-        loss: ``"cross_entropy"`` (softmax, or sigmoid for one output) or ``"mse"`` (half the squared error).
+        loss: ``"cross_entropy"`` (softmax, or sigmoid for one output), ``"binary_cross_entropy"`` (sigmoids) or
+            ``"mse"`` (half the squared error).
         posterior: See :mod:`attribution_core.methods.posteriors`.
         covariance: ``"kept"`` or ``"downdated"``, see the head of this file.
         parameters: Whose uncertainty counts: ``"all"``, ``"head"`` or a regular expression.

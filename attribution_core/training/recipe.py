@@ -15,8 +15,10 @@ class Recipe(BaseModel):
     """A training recipe. The objective is the batch mean of the loss plus ``weight_decay / 2 |w|^2``.
 
     Attributes:
-        loss: ``"cross_entropy"`` (integer targets, nats) or ``"mse"`` (half the squared error summed over outputs;
-            integer targets become one-hot, or 0/1 for one output).
+        loss: ``"cross_entropy"`` (integer targets, nats); ``"binary_cross_entropy"``, that of every output's sigmoid,
+            summed over outputs (targets in 0..1, such as the pixels of an autoencoder; nats); or ``"mse"`` (half the
+            squared error summed over outputs). With the last two integer targets become one-hot, or 0/1 for one
+            output.
         optimizer: ``"sgd"`` with PyTorch's momentum convention, ``"adam"`` or ``"adamw"`` as PyTorch has them, or
             ``"iblr"``, which learns a posterior (:mod:`attribution_core.training.iblr`).
         learning_rate: Peak learning rate.
@@ -34,7 +36,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    loss: Literal["cross_entropy", "binary_cross_entropy", "mse"] = "cross_entropy"
     optimizer: Literal["sgd", "adam", "adamw", "iblr"] = "sgd"
     learning_rate: float = Field(0.05, gt=0, allow_inf_nan=False)
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -61,13 +63,27 @@ class Recipe(BaseModel):
 def loss_values(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:
     """Loss of each example: outputs ``[b, k]``, targets ``[b]`` or ``[b, k]`` -> ``[b]``.
 
-    ``"cross_entropy"`` in nats (of the sigmoid when there is one output), else half the squared error.
+    ``"cross_entropy"`` in nats (of the sigmoid when there is one output), ``"binary_cross_entropy"`` in nats, summed
+    over outputs, else half the squared error.
     """
     if loss == "cross_entropy":
         if outputs.shape[1] == 1:
             return F.binary_cross_entropy_with_logits(outputs[:, 0], targets.to(outputs.dtype), reduction="none")
         return F.cross_entropy(outputs, targets, reduction="none")
-    return 0.5 * (outputs - as_outputs(targets, outputs.shape[1]).to(outputs.dtype)).square().sum(dim=1)
+    values = as_outputs(targets, outputs.shape[1]).to(outputs.dtype)
+    if loss == "binary_cross_entropy":
+        return F.binary_cross_entropy_with_logits(outputs, values, reduction="none").sum(dim=1)
+    return 0.5 * (outputs - values).square().sum(dim=1)
+
+
+def require_targets(targets: Tensor, loss: str) -> None:
+    """Raises InputError where values do not lie in 0..1 and the loss, binary cross-entropy, has no minimum then."""
+    values = targets.is_floating_point() or targets.ndim > 1
+    if loss == "binary_cross_entropy" and values and not bool(((targets >= 0) & (targets <= 1)).all()):
+        raise InputError(
+            f"binary_cross_entropy takes targets in 0..1, not {float(targets.min()):g}..{float(targets.max()):g}: "
+            "rescale them, or use mse."
+        )
 
 
 def as_outputs(targets: Tensor, num_outputs: int) -> Tensor:

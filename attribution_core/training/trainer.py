@@ -13,7 +13,7 @@ from attribution_core.errors import InputError
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 from attribution_core.training.iblr import IBLR
-from attribution_core.training.recipe import Recipe, loss_values
+from attribution_core.training.recipe import Recipe, loss_values, require_targets
 from attribution_core.training.trajectory import State, Trajectory, batches
 
 Data = TorchDataset | tuple[Tensor, Tensor]
@@ -69,12 +69,13 @@ def train(
         The trajectory.
 
     Raises:
-        InputError: Sample weights of another length, or training that diverged.
+        InputError: Sample weights of another length, targets that the loss cannot take, or training that diverged.
     """
     inputs, targets = as_pair(data)
     example = next(model.parameters())
     inputs = inputs.to(device=example.device, dtype=example.dtype if inputs.is_floating_point() else None)
     targets = targets.to(example.device)
+    require_targets(targets, recipe.loss)
     weights = torch.ones(len(inputs)) if sample_weights is None else sample_weights.detach()
     if weights.shape != (len(inputs),):
         raise InputError(f"sample_weights must be [{len(inputs)}], one for each example, not {list(weights.shape)}.")

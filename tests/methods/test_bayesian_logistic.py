@@ -86,6 +86,7 @@ def test_expected_errors_equal_quadrature():
     found = expected_errors(outputs, variance, targets, "cross_entropy", samples=40_000)
     exact = gaussian_means(outputs[:, 0], variance[:, 0, 0], torch.sigmoid) - targets
     assert torch.allclose(found[:, 0], exact, atol=0.01)
+    assert torch.equal(expected_errors(outputs, variance, targets, "binary_cross_entropy", samples=40_000), found)
     assert torch.equal(
         expected_errors(outputs, variance, targets, "mse", 10), prediction_errors(outputs, targets, "mse")
     )

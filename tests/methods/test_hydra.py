@@ -19,6 +19,7 @@ RECIPES = {
     "plain": RECIPE.model_copy(update={"momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}),
     "plateau": RECIPE.model_copy(update={"schedule": "plateau", "patience": 0, "learning_rate": 0.8}),
     "mse": RECIPE.model_copy(update={"loss": "mse"}),
+    "binary_cross_entropy": RECIPE.model_copy(update={"loss": "binary_cross_entropy"}),
 }
 
 

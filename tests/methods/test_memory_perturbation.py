@@ -99,7 +99,7 @@ def kronecker_covariance(model, inputs, outputs_loss, delta):
     return torch.linalg.inv(whole + delta * torch.eye(len(whole)).double())
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "mse"])
 @pytest.mark.parametrize("name", ["mlp, one output", "mlp, two hidden layers", "a convolution"])
 def test_variances_of_kronecker_factors_equal_the_explicit_inverse(name, loss):
     torch.manual_seed(0)
@@ -210,11 +210,20 @@ def test_linear_regression_is_exact():
     assert torch.allclose(found.deviation, kept_form.deviation / (1 - v), rtol=1e-10)
 
 
-@pytest.mark.parametrize(("loss", "k"), [("cross_entropy", 1), ("cross_entropy", 4), ("mse", 3)])
-def test_roots_and_errors_are_derivatives_of_the_loss(loss, k):
+@pytest.mark.parametrize(
+    ("loss", "k", "shape"),
+    [
+        ("cross_entropy", 1, None), ("cross_entropy", 4, None), ("mse", 3, None), ("binary_cross_entropy", 4, None),
+        ("binary_cross_entropy", 1, (5,)), ("binary_cross_entropy", 4, (5, 4)),
+    ],
+)  # fmt: skip
+def test_roots_and_errors_are_derivatives_of_the_loss(loss, k, shape):
+    """Targets are classes, or values in 0..1 of a shape."""
     generator = torch.Generator().manual_seed(0)
     outputs = torch.randn(5, k, generator=generator, dtype=torch.float64)
     targets = torch.randint(max(k, 2), (5,), generator=generator)
+    if shape:
+        targets = torch.rand(shape, generator=generator, dtype=torch.float64)
     root = hessian_root(outputs, loss)
     for i in range(5):
 

@@ -7,7 +7,7 @@ from torch.utils.data import TensorDataset
 
 from attribution_core.errors import InputError
 from attribution_core.models import build_model
-from attribution_core.training import Recipe, as_outputs, batches, loss_values, train
+from attribution_core.training import Recipe, as_outputs, batches, loss_values, mean_loss, train
 from attribution_core.training.iblr import INITIAL_PRECISION
 
 
@@ -27,6 +27,9 @@ def by_hand(model, inputs, labels, recipe, weights):
         outputs = model(inputs[batch])
         if recipe.loss == "mse":
             losses = 0.5 * (outputs - F.one_hot(labels[batch], 3)).pow(2).sum(1)
+        elif recipe.loss == "binary_cross_entropy":
+            p, y = outputs.sigmoid(), F.one_hot(labels[batch], 3)
+            losses = -(y * p.log() + (1 - y) * (1 - p).log()).sum(1)
         else:
             losses = F.cross_entropy(outputs, labels[batch], reduction="none")
         gradients = torch.autograd.grad((weights[batch] * losses).sum() / len(batch), list(model.parameters()))
@@ -36,7 +39,7 @@ def by_hand(model, inputs, labels, recipe, weights):
                 p -= recipe.rate(step, recipe.steps(len(inputs))) * v
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "mse"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_training_follows_the_update_rule(loss, schedule):
     inputs, labels, model = problem()
@@ -126,6 +129,16 @@ def test_iblr_learns_the_posterior_of_a_linear_model():
     assert torch.allclose(model.weight[0], best, atol=0.03)
 
 
+def test_an_autoencoder_learns_its_pixels():
+    inputs = torch.rand(12, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).square()
+    model = build_model("mlp", 16, (4, 4), hidden=[8]).double()
+    recipe = Recipe(loss="binary_cross_entropy", learning_rate=0.05, batch_size=12, epochs=60, weight_decay=0.0)
+    trajectory = train(model, (inputs, inputs.flatten(1)), recipe)
+    known = float(F.binary_cross_entropy(model(inputs).sigmoid(), inputs.flatten(1), reduction="sum").detach()) / 12
+    assert mean_loss(model, (inputs, inputs.flatten(1)), recipe.loss) == pytest.approx(known)
+    assert known < 0.9 * trajectory.epoch_losses[0]
+
+
 def test_cudnn_is_left_as_it_was():
     inputs, labels, model = problem()
     seen = []
@@ -204,6 +217,10 @@ def test_bad_input_is_refused_in_a_sentence():
         train(model, (inputs, labels), RECIPE, sample_weights=torch.ones(3))
     with pytest.raises(InputError, match="Training diverged in epoch"):
         train(model, (inputs, labels), RECIPE.model_copy(update={"learning_rate": 1e200, "loss": "mse"}))
+    bce = RECIPE.model_copy(update={"loss": "binary_cross_entropy"})
+    for targets in (-torch.rand(22, 3), torch.full((22, 3), 255)):
+        with pytest.raises(InputError, match=r"targets in 0\.\.1, not"):
+            train(model, (inputs, targets), bce)
     with pytest.raises(InputError, match="at least one"):
         train(model, (inputs[:0], labels[:0]), RECIPE)
     with pytest.raises(ValidationError):
@@ -217,6 +234,10 @@ def test_losses_and_targets():
     assert torch.allclose(loss_values(outputs, labels, "cross_entropy"), torch.tensor([0.1269, 1.3133]), atol=1e-4)
     one = loss_values(torch.tensor([[2.0]]), torch.tensor([1]), "cross_entropy")
     assert torch.allclose(one, torch.tensor([0.1269]), atol=1e-4)
+    several = loss_values(outputs, torch.tensor([[1.0, 0.5], [0.0, 0.0]]), "binary_cross_entropy")
+    assert torch.allclose(several, torch.tensor([0.1269 + 0.6931, 0.6931 + 1.3133]), atol=1e-4)
+    half = loss_values(torch.tensor([[0.0]]), torch.tensor([0.25]), "binary_cross_entropy")
+    assert torch.allclose(half, torch.tensor([0.6931]), atol=1e-4)
     assert as_outputs(torch.tensor([0, 1]), 1).tolist() == [[0.0], [1.0]]
     assert as_outputs(torch.tensor([0.5, 1.5]), 1).tolist() == [[0.5], [1.5]]
     with pytest.raises(InputError, match="classes"):
