@@ -16,13 +16,16 @@ Side = tuple[Tensor, Tensor]
 PAIRS = {"mnist": (4, 9), "cifar10": (0, 1)}
 
 
-def two_classes(data_root: Path, name: str, count: int) -> tuple[Tensor, Tensor]:
-    """The first ``count`` training images of the two classes of :data:`PAIRS`, in the file's order.
+def two_classes(
+    data_root: Path, name: str, count: int, classes: tuple[int, int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Training images of two classes, drawn at random (always the same), since a file may be sorted by class.
 
     Args:
         data_root: Folder that holds ``mnist/`` and ``cifar10/``.
         name: One of them.
         count: How many images.
+        classes: Which; by default those of :data:`PAIRS`.
 
     Returns:
         Inputs ``[count, channels, side, side]`` with pixels in 0..1, and labels ``[count]``; 1 is the second class.
@@ -30,9 +33,10 @@ def two_classes(data_root: Path, name: str, count: int) -> tuple[Tensor, Tensor]
     Raises:
         InputError: Too few images.
     """
-    first, second = PAIRS[name]
+    first, second = classes or PAIRS[name]
     train = open_dataset(data_root / name).train
-    chosen = [i for i, label in enumerate(train.labels) if label in (first, second)][:count]
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).tolist()
+    chosen = [i for i in order if train.labels[i] in (first, second)][:count]
     if len(chosen) < count:
         raise InputError(f"{data_root / name} has {len(chosen)} images of the two classes, fewer than {count}.")
     inputs, labels = as_tensors(train.subset(chosen), size=None, statistics=None)
