@@ -108,7 +108,9 @@ def demo(
 @app.command()
 def score(
     data: Annotated[str, typer.Argument(help="A path, or a name that `samplescope datasets` lists.")],
-    model: Annotated[str, typer.Option(help="linear, mlp, two_layer, lenet5, cnn4, resnet18 or auto.")] = "auto",
+    model: Annotated[
+        str, typer.Option(help="linear, mlp, two_layer, lenet5, cnn4, alexnet, vgg13, resnet18, resnet20 or auto.")
+    ] = "auto",
     out_: Out = None,
     hidden: Annotated[
         list[int] | None, typer.Option(help="A hidden size of mlp or two_layer; can be repeated.")

@@ -60,7 +60,7 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
     data_print = splits.fingerprint()
     size = (config.image_size,) * 2 if config.image_size else common_size(splits.train)
     name = _model_name(config.model, splits.train.mode, size)
-    _require_classes(config)
+    _require_classes(name, config.recipe.loss)
     shape = (len(splits.train.mode), *size)
     build = _builder(config, name, len(splits.train.class_names), shape, device)
     _check_parameters(build(), torch.zeros(1, *shape), config.parameters)  # before a folder is made
@@ -221,8 +221,11 @@ def _model_name(name: str, mode: str, size: tuple[int, ...]) -> str:
     return "cnn4" if mode == "RGB" and min(size) >= ARCHITECTURES["cnn4"].min_side else "mlp"
 
 
-def _require_classes(config: ScoreConfig) -> None:
-    if config.recipe.loss == "binary_cross_entropy":
+def _require_classes(name: str, loss: str) -> None:
+    if name in ARCHITECTURES and not ARCHITECTURES[name].classifies:
+        classifiers = ", ".join(each for each, model in ARCHITECTURES.items() if model.classifies)
+        raise InputError(f"{name} does not tell classes of images apart: choose one of {classifiers} or auto.")
+    if loss == "binary_cross_entropy":
         raise InputError(
             "A run scores the labels of images, which binary_cross_entropy has no use for: train with cross_entropy."
         )

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from attribution_core import cli, open_dataset
+from attribution_core.models import ARCHITECTURES
 from attribution_core.runs import Run
 
 QUICK = ["--epochs", "2", "--hidden", "16"]
@@ -71,6 +73,7 @@ def test_export_writes_a_list_that_is_safe_in_a_spreadsheet(run, tmp_path):
     [
         (["score", "/nowhere/at/all"], "nothing is there"),
         (["score", "digits", "--model", "resnet"], "There is no model 'resnet'"),
+        (["score", "digits", "--model", "autoencoder"], "autoencoder does not tell classes of images apart"),
         (["score", "digits", "--epochs", "-1"], "epochs"),
         (["score", "digits", "--learning-rate", "-0.1"], "learning_rate"),
         (["score"], "Missing argument"),
@@ -117,6 +120,12 @@ def test_methods_and_datasets_are_listed(capsys):
     assert "Harutyunyan" in told
     assert cli.main(["datasets"]) == 0
     assert "fashion-demo" in capsys.readouterr().out
+
+
+def test_every_classifier_is_offered(capsys):
+    assert cli.main(["score", "--help"]) == 0
+    told = re.sub(r"[^\w,]+", " ", capsys.readouterr().out)  # without the frame
+    assert ", ".join(name for name, each in ARCHITECTURES.items() if each.classifies) + " or auto" in told
 
 
 def test_the_command_is_installed():

@@ -366,6 +366,7 @@ def test_reading_runs_does_not_wait_for_torch():
         ({"data": "nowhere"}, "nothing is there"),
         ({"model": "resnet"}, "There is no model"),
         ({"model": "cnn4", "hidden": ()}, "pixels a side"),
+        ({"model": "transformer_lm"}, "choose one of linear, mlp, two_layer, lenet5"),
         ({"model": "two_layer"}, "does not end in a linear layer"),
         ({"parameters": "nothing_like_it"}, "No parameter's name matches"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from attribution_core.errors import InputError
+from attribution_core.models.networks import alexnet, autoencoder, resnet20, transformer_lm, vgg13
 from attribution_core.models.two_layer import TwoLayerReLU
 
 Shape = tuple[int, ...]
@@ -24,11 +25,13 @@ class Architecture:
         build: ``(num_outputs, input_shape, hidden) -> module``.
         description: One line for the command line and the app.
         min_side: Smallest image side it takes, in pixels; 0 for any input.
+        classifies: Whether it takes images and has an output for each class, so that a run can train it.
     """
 
     build: Callable[[int, Shape, Sequence[int]], nn.Module]
     description: str
     min_side: int = 0
+    classifies: bool = True
 
 
 def _linear(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Module:
@@ -88,6 +91,16 @@ def _resnet18(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn
     return model
 
 
+def _fixed(name: str, build: Callable[[int, Shape], nn.Module]) -> Callable[[int, Shape, Sequence[int]], nn.Module]:
+    """A builder of a network whose sizes are given."""
+
+    def built(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Module:
+        _refuse_hidden(name, hidden)
+        return build(num_outputs, input_shape)
+
+    return built
+
+
 ARCHITECTURES = {
     "linear": Architecture(_linear, "one linear layer: multinomial logistic or linear regression"),
     "mlp": Architecture(_mlp, "fully connected ReLU network; hidden sizes to choose, 1024 by default"),
@@ -96,7 +109,22 @@ ARCHITECTURES = {
     ),
     "lenet5": Architecture(_lenet5, "LeNet-5 with ReLU and max pooling, 28 pixels and up", min_side=12),
     "cnn4": Architecture(_cnn4, "four convolutions and two linear layers, 28 pixels and up", min_side=20),
+    "alexnet": Architecture(
+        _fixed("alexnet", alexnet),
+        "AlexNet for small images, 28 pixels and up; wide at the end, so 20 million parameters and more",
+        min_side=15,
+    ),
+    "vgg13": Architecture(_fixed("vgg13", vgg13), "VGG-13 for small images, 28 pixels and up", min_side=17),
     "resnet18": Architecture(_resnet18, "ResNet-18 for small images, 32 pixels and up", min_side=8),
+    "resnet20": Architecture(
+        _fixed("resnet20", resnet20), "ResNet-20, the narrow one for small images, 28 pixels and up", min_side=4
+    ),
+    "autoencoder": Architecture(
+        autoencoder, "deep sigmoid autoencoder; the encoder's sizes to choose, 1000 to a code of 30", classifies=False
+    ),
+    "transformer_lm": Architecture(
+        transformer_lm, "two-layer Transformer that predicts the next token; 256 wide by default", classifies=False
+    ),
 }
 
 
@@ -108,18 +136,23 @@ def build_model(
     weights: str | Path | None = None,
     seed: int = 0,
 ) -> nn.Module:
-    """Build a model of the zoo with seeded weights (PyTorch's own initialisation), on the CPU, in float32.
+    """Build a model of the zoo with seeded weights, on the CPU, in float32.
+
+    Weights start as PyTorch has them, but for ``two_layer`` and those of
+    :mod:`attribution_core.models.networks` that say otherwise.
 
     Args:
         name: One of ``ARCHITECTURES``.
-        num_outputs: Number of outputs, k.
-        input_shape: Of one input, ``(channels, height, width)`` (or any shape for ``linear`` and ``mlp``).
-        hidden: Hidden sizes of ``mlp``, or the width of ``two_layer``.
+        num_outputs: Number of outputs, k; for ``transformer_lm`` the vocabulary.
+        input_shape: Of one input, ``(channels, height, width)``; any shape for ``linear``, ``mlp``, ``two_layer`` and
+            ``autoencoder``, and ``(length,)``, of the context, for ``transformer_lm``.
+        hidden: Hidden sizes of ``mlp``, those of the encoder of ``autoencoder`` with its code's, or the width of
+            ``two_layer`` or ``transformer_lm``.
         weights: A safetensors file of this architecture to start from.
         seed: Of the initial weights; PyTorch's global generator is left as it was.
 
     Raises:
-        InputError: Unknown name, input too small, or weights that do not fit.
+        InputError: Unknown name, shapes or sizes that it does not take, or weights that do not fit.
     """
     if name not in ARCHITECTURES:
         raise InputError(f"There is no model {name!r}: choose one of {', '.join(ARCHITECTURES)}.")
@@ -162,4 +195,4 @@ def _width_after(features: Sequence[nn.Module], input_shape: Shape) -> int:
 
 def _refuse_hidden(name: str, hidden: Sequence[int]) -> None:
     if hidden:
-        raise InputError(f"{name} has no hidden sizes to choose; mlp and two_layer have.")
+        raise InputError(f"{name} has no hidden sizes to choose; mlp, two_layer, autoencoder and transformer_lm have.")
