@@ -1,7 +1,9 @@
 """Training again on parts of the data, as the experiments need it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,7 @@ def losses_after(
     removed: Tensor,
     seeds: int,
     progress: Progress | None = None,
+    kept_in: Path | None = None,
 ) -> Tensor:
     """Loss on each evaluation example after training without some examples, ``[seeds, subsets, m]``.
 
@@ -38,15 +41,32 @@ def losses_after(
         removed: Bool ``[subsets, n]``.
         seeds: How many trainings for each subset, from other weights and in another order.
         progress: Called with (done, total, what).
+        kept_in: A ``.npy`` file that takes each training's losses as it ends, so that a command that was stopped goes
+            on where it was. Give another file whenever anything else changes.
     """
-    losses = torch.zeros(seeds, len(removed), len(evaluation[0]))
+    shape = (seeds, len(removed), len(evaluation[0]))
+    losses = np.full(shape, np.nan, dtype=np.float32) if kept_in is None else _opened(kept_in, shape)
     done = 0
     for seed in range(seeds):
         for subset, gone in enumerate(removed):
-            model = build(seed)
-            train(model, (data[0][~gone], data[1][~gone]), recipe.model_copy(update={"seed": seed}))
-            losses[seed, subset] = loss_values(outputs_of(model, evaluation[0]), evaluation[1], recipe.loss)
+            if np.isnan(losses[seed, subset]).any():
+                model = build(seed)
+                train(model, (data[0][~gone], data[1][~gone]), recipe.model_copy(update={"seed": seed}))
+                after = loss_values(outputs_of(model, evaluation[0]), evaluation[1], recipe.loss)
+                losses[seed, subset] = after.cpu().numpy()
             done += 1
             if progress:
-                progress(done, losses.shape[0] * losses.shape[1], "retraining")
+                progress(done, shape[0] * shape[1], "retraining")
+    return torch.from_numpy(np.array(losses))
+
+
+def _opened(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """The file as an array; NaN where there is nothing yet."""
+    if path.exists():
+        losses = np.lib.format.open_memmap(path, mode="r+")
+        if losses.shape == shape:
+            return losses
+    path.parent.mkdir(parents=True, exist_ok=True)
+    losses = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    losses[:] = np.nan
     return losses

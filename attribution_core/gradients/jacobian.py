@@ -47,7 +47,7 @@ def factor_batches(
         inputs: ``[n, ...]``.
         plan: Whose layers are wanted.
         progress: Called with (examples done, examples, what).
-        mixture: ``[n, k]`` as in :func:`layer_factors`.
+        mixture: ``[n, k]`` or ``[n, q, k]`` as in :func:`layer_factors`.
         what: For the progress.
         formed: Numbers that the caller forms of each example and output (or mixture) beside the factors; they and the
             factors decide how many examples a batch has.
@@ -55,7 +55,8 @@ def factor_batches(
     Yields:
         ``(inputs, outputs, factors)`` of each batch, on the model's device.
     """
-    for part, where in _bounded_batches(model, inputs, plan, mixture is not None, formed, progress, what):
+    rows = None if mixture is None else mixture.shape[1] if mixture.ndim == 3 else 1
+    for part, where in _bounded_batches(model, inputs, plan, rows, formed, progress, what):
         mixed = None if mixture is None else mixture[where]
         outputs, factors = layer_factors(model, part, plan.layers, mixed)
         yield part, outputs, factors
@@ -87,13 +88,17 @@ def energies(
         Inputs, on the model's device, and what was found, of each batch.
     """
     formed = (4 if gradient else 1) * max(chosen.numel for chosen in plan.coordinates.values())
-    for part, where in _bounded_batches(model, inputs, plan, True, formed, progress, what):
+    for part, where in _bounded_batches(model, inputs, plan, 1, formed, progress, what):
         of_batch = functools.partial(mixture, where=where)
         yield part, energy_of(model, part, plan.layers, of_batch, energy, gradient)
 
 
 def jacobian(
-    model: nn.Module, inputs: Tensor, plan: ParameterPlan, progress: Progress | None = None
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
+    progress: Progress | None = None,
+    mixture: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Outputs and the Jacobian ``d f_c(x_b) / d w`` at the chosen coordinates.
 
@@ -102,29 +107,51 @@ def jacobian(
         inputs: ``[n, ...]``, ``n >= 1``.
         plan: From :func:`plan_parameters`.
         progress: Called with (examples done, examples, "gradients").
+        mixture: ``[n, q, k]``: the rows are those of the q outputs ``sum_c mixture_bqc f_c(x_b)`` instead.
 
     Returns:
-        ``(outputs [n, k], jacobian [n, k, p])`` in the model's own dtype.
+        ``(outputs [n, k], jacobian [n, k, p])``, or ``[n, q, p]``, in the model's own dtype.
 
     Raises:
         InputError: No input, or a layer that cannot be differentiated per example, by its name.
     """
     whole: Tensor | None = None
     outputs: list[Tensor] = []
-    formed = plan.width + max(chosen.numel for chosen in plan.coordinates.values())
-    for part, values, factors in factor_batches(model, inputs, plan, progress, formed=formed):
-        blocks = factor_blocks(factors, plan) | {
-            name: plan.coordinates[name].of_gradients(gradients)
-            for name, gradients in function_gradients(model, part, plan.rest).items()
-        }
+    for where, values, blocks in block_batches(model, inputs, plan, progress, mixture):
         if whole is None:  # filled in place: parts and their concatenation would take twice the memory
-            whole = values.new_empty(len(inputs), values.shape[1], plan.width)
-        start = sum(len(each) for each in outputs)
-        torch.cat([blocks[name] for name in plan.coordinates], dim=2, out=whole[start : start + len(part)])
+            whole = values.new_empty(len(inputs), (values if mixture is None else mixture).shape[1], plan.width)
+        torch.cat(list(blocks.values()), dim=2, out=whole[where])
         outputs.append(values)
     if whole is None:
         raise InputError("There are no inputs to differentiate at: give at least one example.")
     return torch.cat(outputs), whole
+
+
+def block_batches(
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
+    progress: Progress | None = None,
+    mixture: Tensor | None = None,
+    what: str = "gradients",
+) -> Iterator[tuple[slice, Tensor, dict[str, Tensor]]]:
+    """The rows of :func:`jacobian` a batch and a parameter at a time: nothing is kept.
+
+    Arguments and errors are those of :func:`jacobian`; ``what`` is for the progress.
+
+    Yields:
+        The batch's place, its outputs ``[b, k]``, and by parameter, in the plan's order, ``[b, k, chosen]``.
+    """
+    formed = plan.width + max(chosen.numel for chosen in plan.coordinates.values())
+    start = 0
+    for part, values, factors in factor_batches(model, inputs, plan, progress, mixture, what, formed):
+        where = slice(start, start + len(part))
+        blocks = factor_blocks(factors, plan)
+        for name, gradients in function_gradients(model, part, plan.rest).items():
+            mixed = gradients if mixture is None else mixture[where] @ gradients
+            blocks[name] = plan.coordinates[name].of_gradients(mixed)
+        yield where, values, {name: blocks[name] for name in plan.coordinates}
+        start += len(part)
 
 
 def function_gradients(model: nn.Module, inputs: Tensor, names: list[str]) -> dict[str, Tensor]:
@@ -162,15 +189,18 @@ def _bounded_batches(
     model: nn.Module,
     inputs: Tensor,
     plan: ParameterPlan,
-    mixed: bool,
+    rows: int | None,
     formed: int,
     progress: Progress | None,
     what: str,
 ) -> Iterator[tuple[Tensor, slice]]:
-    """Inputs on the model's device and their place, so many at once as ``BATCH_BYTES`` allows; in evaluation mode."""
+    """Inputs on the model's device and their place, so many at once as ``BATCH_BYTES`` allows; in evaluation mode.
+
+    ``rows`` is how many mixtures of outputs are differentiated; None: all outputs.
+    """
     example = next(model.parameters())
     with evaluation_mode(model):
-        size = _batch_size(model, as_inputs(inputs[:1], example), plan, mixed, formed)
+        size = _batch_size(model, as_inputs(inputs[:1], example), plan, rows, formed)
         for start in range(0, len(inputs), size):
             part = as_inputs(inputs[start : start + size], example)
             yield part, slice(start, start + len(part))
@@ -178,11 +208,10 @@ def _bounded_batches(
                 progress(start + len(part), len(inputs), what)
 
 
-def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, mixed: bool, formed: int) -> int:
+def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, rows: int | None, formed: int) -> int:
     """Examples a batch so that what one batch holds stays near ``BATCH_BYTES``, measured on one example."""
-    outputs, factors = layer_factors(
-        model, one, plan.layers, torch.ones(1, 1).to(next(model.parameters())) if mixed else None
-    )
-    numbers = sum(layer.numel for layer in factors) + formed * (1 if mixed else outputs.shape[1])
+    ones = None if rows is None else torch.ones(1, rows, 1).to(next(model.parameters()))
+    outputs, factors = layer_factors(model, one, plan.layers, ones)
+    numbers = sum(layer.numel for layer in factors) + formed * (outputs.shape[1] if rows is None else rows)
     numbers += outputs.numel() * sum(plan.coordinates[name].numel for name in plan.rest)
     return max(1, BATCH_BYTES // (3 * max(numbers, 1) * outputs.element_size()))

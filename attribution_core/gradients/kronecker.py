@@ -44,6 +44,7 @@ def kronecker_plan(
     dimension: int,
     seed: int = 0,
     progress: Progress | None = None,
+    mixture: Tensor | None = None,
 ) -> ParameterPlan:
     """Choose the sketch for a model and its training inputs.
 
@@ -55,29 +56,33 @@ def kronecker_plan(
         seed: Of the draw, and of a sign for each example and output: the outputs' gradients enter as
             ``sum_c +-grad f_c``, whose second moments are on average those of all outputs, for one backward pass.
         progress: Called with (done, total, what).
+        mixture: ``[n, k]``: fit the sketch to the gradients of ``sum_c mixture_bc f_c(x_b)``, instead of with signs.
 
     Returns:
         The plan with ``dimension`` coordinates and ``kept_energy``: the share of the kernel's trace that they keep on
-        the examples used; exact for one output, an estimate for several.
+        the examples used; exact for one output or a mixture, an estimate for several.
     """
     if dimension >= plan.width:
         return replace(plan, kept_energy=1.0)
     generator = torch.Generator().manual_seed(seed)
-    chosen = inputs[torch.randperm(len(inputs), generator=generator)[:FIT_EXAMPLES].to(inputs.device)]
+    drawn = torch.randperm(len(inputs), generator=generator)[:FIT_EXAMPLES]
+    chosen = inputs[drawn.to(inputs.device)]
     outputs = next(factor_batches(model, inputs[:1], plan))[1]
     signs = (torch.randint(2, (len(chosen), outputs.shape[1]), generator=generator) * 2 - 1).to(outputs)
+    if mixture is not None:
+        signs = mixture[drawn.to(mixture.device)].to(outputs)
 
     totals = outputs.new_zeros((), dtype=torch.float64)
     moments: dict[str, list[Tensor | None]] = {name: [None, None] for name in plan.coordinates}
-    for name, piece in _pieces(model, chosen, plan, signs, "sketch: directions", progress):
-        totals += _squares(piece, None, None).sum()
+    for name, piece in mixed_pieces(model, chosen, plan, signs, "sketch: directions", progress):
+        totals += squares_in_basis(piece, None, None).sum()
         for side, part in enumerate(_second_moments(piece)):
             before = moments[name][side]
             moments[name][side] = part if before is None or part is None else before + part
     bases = {name: (_leading(left, dimension), _leading(right, dimension)) for name, (left, right) in moments.items()}
     energies: dict[str, Tensor] = {}
-    for name, piece in _pieces(model, chosen, plan, signs, "sketch: energies", progress):
-        part = _squares(piece, *bases[name])
+    for name, piece in mixed_pieces(model, chosen, plan, signs, "sketch: energies", progress):
+        part = squares_in_basis(piece, *bases[name])
         energies[name] = energies[name] + part if name in energies else part
     kept = torch.cat([energies[name] for name in plan.coordinates]).topk(dimension)
     selected = torch.zeros(sum(map(len, energies.values())), dtype=torch.bool, device=outputs.device)
@@ -90,10 +95,10 @@ def kronecker_plan(
     return replace(plan, coordinates=coordinates, kept_energy=float(kept.values.sum() / totals.clamp(min=1e-300)))
 
 
-def _pieces(
+def mixed_pieces(
     model: nn.Module, inputs: Tensor, plan: ParameterPlan, signs: Tensor, what: str, progress: Progress | None
 ) -> Iterator[tuple[str, Piece]]:
-    """Gradients of the signed sum of outputs, batch by batch and parameter by parameter."""
+    """Gradients of ``sum_c signs_bc f_c(x_b)``, batch by batch and parameter by parameter."""
     done, largest = 0, max(chosen.numel for chosen in plan.coordinates.values())
     rows = {name: value.shape[0] if value.ndim else 1 for name, value in model.named_parameters()}
     for part, outputs, factors in factor_batches(model, inputs, plan, progress, signs, what, largest):
@@ -132,13 +137,13 @@ def _leading(moment: Tensor | None, dimension: int) -> Tensor | None:
     return torch.linalg.eigh(moment).eigenvectors[:, -dimension:]
 
 
-def _squares(piece: Piece, left: Tensor | None, right: Tensor | None) -> Tensor:
+def squares_in_basis(piece: Piece, left: Tensor | None, right: Tensor | None) -> Tensor:
     """``sum_b (left^T G_b right)^2``, elementwise and flattened, float64."""
     if isinstance(piece, Tensor):
         return rotate(piece.flatten(1)[:, None], left, right).double().square().sum(dim=(0, 1))
+    if piece.sizes.positions > 1:
+        return piece.rotated_jacobian("weight", left, right).square().sum(dim=(0, 1)).double()
     rotated = piece.rotated(left, right)
-    if rotated.sizes.positions > 1:
-        return rotated.weight_jacobian().square().sum(dim=(0, 1)).double()
     a, d = rotated.inputs[:, 0, 0].square(), rotated.output_gradients[:, 0, 0, 0].square()
     return (d.T @ a).flatten().double()
 

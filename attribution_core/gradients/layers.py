@@ -49,9 +49,12 @@ class LayerFactors(ABC):
             return self.weight_jacobian(indices)
         return self.bias_jacobian() if indices is None else self.bias_jacobian()[:, :, indices]
 
-    def rotated_jacobian(self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor) -> Tensor:
-        """Entries ``indices`` of ``left^T G right``, with the gradient as a matrix G; see :func:`rotate`."""
-        return rotate(self.jacobian(kind), left, right)[:, :, indices]
+    def rotated_jacobian(
+        self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor | None = None
+    ) -> Tensor:
+        """``left^T G right``, or its entries ``indices``, with the gradient as a matrix G; see :func:`rotate`."""
+        rotated = rotate(self.jacobian(kind), left, right)
+        return rotated if indices is None else rotated[:, :, indices]
 
     def take(self, examples: slice | Tensor) -> LayerFactors:
         """The factors of some examples: a slice, indices or a mask."""
@@ -170,9 +173,15 @@ class MapFactors(PositionFactors):
         """``[b, k, out]``."""
         return self.output_gradients.sum(dim=3).flatten(2)
 
-    def rotated_jacobian(self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor) -> Tensor:
-        """Of one group by its factors, else as of any gradient."""
-        if kind == "weight" and self.has_one_group:
+    def rotated_jacobian(
+        self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor | None = None
+    ) -> Tensor:
+        """The factors are turned before the gradient is formed, or it after, whichever is less."""
+        k, groups, positions, width, out, _ = self.sizes
+        s, r = width if right is None else right.shape[1], out if left is None else left.shape[1]
+        before = positions * (width * s * (right is not None) + k * out * r * (left is not None) + k * r * s)
+        after = k * width * out * positions + k * out * width * (r * (left is not None) + s * (right is not None))
+        if kind == "weight" and groups == 1 and before <= after:
             return self.rotated(left, right).weight_jacobian(indices)
         return super().rotated_jacobian(kind, left, right, indices)
 

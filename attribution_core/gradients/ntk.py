@@ -42,7 +42,12 @@ def layer_kernels_apply(plan: ParameterPlan) -> bool:
 
 
 def tangent_kernels(
-    model: nn.Module, train: Tensor, evaluation: Tensor, plan: ParameterPlan, progress: Progress | None = None
+    model: nn.Module,
+    train: Tensor,
+    evaluation: Tensor,
+    plan: ParameterPlan,
+    progress: Progress | None = None,
+    mixtures: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Kernels of the training examples with themselves and of the evaluation examples with them.
 
@@ -52,10 +57,12 @@ def tangent_kernels(
         evaluation: Evaluation inputs ``[m, ...]``.
         plan: All of whose parameters pass :func:`layer_kernels_apply`.
         progress: Called with (done, total, what).
+        mixtures: Of the training and of the evaluation outputs, ``[n, q, k]`` as in :func:`layer_factors`; None keeps
+            all k outputs.
 
     Returns:
         ``(train_kernel [n k, n k], evaluation_kernel [m k, n k], train_outputs [n, k], evaluation_outputs [m, k])``;
-        kernels in float64, example-major.
+        kernels in float64, example-major, with q in the place of k where outputs are mixed.
 
     Raises:
         InputError: Parameters without factors, or only some coordinates of them.
@@ -64,12 +71,16 @@ def tangent_kernels(
         raise InputError("Kernels without a Jacobian need whole layers that have factors: use the Jacobian instead.")
     kernel, cross = torch.zeros(0, 0), torch.zeros(0, 0)
     done = 0
-    for turn in _turns(model, train, len(train) + len(evaluation), plan):
-        train_outputs, own = _collect(model, train, turn, progress)
-        evaluation_outputs, other = _collect(model, evaluation, turn, progress)
+    for turn in _turns(model, train, len(train) + len(evaluation), plan, mixtures[0]):
+        train_outputs, own = _collect(model, train, turn, mixtures[0], progress)
+        evaluation_outputs, other = _collect(model, evaluation, turn, mixtures[1], progress)
         if done == 0:
-            kernel = train_outputs.new_zeros(2 * [train_outputs.numel()], dtype=torch.float64)
-            cross = kernel.new_zeros(evaluation_outputs.numel(), len(kernel))
+            rows = [
+                (outputs if mixture is None else mixture).shape[:2].numel()
+                for outputs, mixture in zip((train_outputs, evaluation_outputs), mixtures, strict=True)
+            ]
+            kernel = train_outputs.new_zeros(rows[0], rows[0], dtype=torch.float64)
+            cross = kernel.new_zeros(rows[1], rows[0])
         for name in turn.layers:
             kinds: list[Kind] = [kind for kind, parameter in own[name].parameters() if parameter in plan.coordinates]
             train_side, evaluation_side = own.pop(name), other.pop(name)
@@ -83,10 +94,13 @@ def tangent_kernels(
     return kernel, cross, train_outputs, evaluation_outputs
 
 
-def _turns(model: nn.Module, inputs: Tensor, examples: int, plan: ParameterPlan) -> Iterator[ParameterPlan]:
+def _turns(
+    model: nn.Module, inputs: Tensor, examples: int, plan: ParameterPlan, mixture: Tensor | None
+) -> Iterator[ParameterPlan]:
     """The plan cut into groups of layers whose factors of all examples fit into ``FACTOR_BYTES``, measured on one."""
+    one = None if mixture is None else mixture[:1]
     with evaluation_mode(model):
-        _, factors = layer_factors(model, as_inputs(inputs[:1], next(model.parameters())), plan.layers)
+        _, factors = layer_factors(model, as_inputs(inputs[:1], next(model.parameters())), plan.layers, one)
     turn: dict[str, nn.Module] = {}
     held = 0
     for layer in factors:
@@ -100,12 +114,12 @@ def _turns(model: nn.Module, inputs: Tensor, examples: int, plan: ParameterPlan)
 
 
 def _collect(
-    model: nn.Module, inputs: Tensor, plan: ParameterPlan, progress: Progress | None
+    model: nn.Module, inputs: Tensor, plan: ParameterPlan, mixture: Tensor | None, progress: Progress | None
 ) -> tuple[Tensor, dict[str, LayerFactors]]:
     """Outputs and the factors of all examples: ``positions (in + k out)`` numbers an example and layer."""
     outputs: list[Tensor] = []
     parts: dict[str, list[LayerFactors]] = {name: [] for name in plan.layers}
-    for _, values, factors in factor_batches(model, inputs, plan, progress):
+    for _, values, factors in factor_batches(model, inputs, plan, progress, mixture):
         outputs.append(values)
         for layer in factors:
             parts[layer.name].append(layer)
@@ -115,10 +129,10 @@ def _collect(
 def _add_layer(total: Tensor, left: LayerFactors, right: LayerFactors, kinds: list[Kind]) -> None:
     """Add one layer's part of the kernel to ``total`` ``[rows k, columns k]``, in place.
 
-    When left is right, blocks above the diagonal are left out.
+    When left is right, blocks above the diagonal are left out. The two sides may have different numbers of outputs.
     """
-    k = len(total) // left.num_examples
-    by_gram = isinstance(left, PositionFactors) and gram_is_cheaper(left)
+    k, k_right = len(total) // left.num_examples, total.shape[1] // right.num_examples
+    by_gram = isinstance(right, PositionFactors) and gram_is_cheaper(right)
 
     def side_of(layer: LayerFactors, start: int) -> Any:
         part = layer.take(slice(start, start + size))
@@ -127,16 +141,17 @@ def _add_layer(total: Tensor, left: LayerFactors, right: LayerFactors, kinds: li
     def product(own: Any, other: Any) -> Tensor:
         return gram(own, other, kinds) if by_gram else own @ other.T
 
-    if isinstance(left, PositionFactors) and by_gram:
-        size = int((BATCH_BYTES / 8) ** 0.5 / (k * left.sizes.positions))
+    most = max(k, k_right)
+    if isinstance(right, PositionFactors) and by_gram:
+        size = int((BATCH_BYTES / 8) ** 0.5 / (most * right.sizes.positions))
     else:
-        size = BATCH_BYTES // (8 * rows(left.take(slice(1)), kinds).numel())
-    size = max(1, min(size, BLOCK_ROWS // k))
+        size = BATCH_BYTES * k_right // (8 * most * rows(right.take(slice(1)), kinds).numel())
+    size = max(1, min(size, BLOCK_ROWS // most))
     for top in range(0, left.num_examples, size):
         own = side_of(left, top)
         for start in range(0, top + 1 if left is right else right.num_examples, size):
             part = product(own, side_of(right, start))
-            total[top * k : top * k + len(part), start * k : start * k + part.shape[1]] += part
+            total[top * k : top * k + len(part), start * k_right : start * k_right + part.shape[1]] += part
 
 
 def gram_is_cheaper(layer: PositionFactors) -> bool:
@@ -149,11 +164,12 @@ def gram(
     left: PositionFactors, right: PositionFactors, kinds: Sequence[Kind], dtype: torch.dtype = torch.float64
 ) -> Tensor:
     """``sum_ll' (a . a' [weight] + 1 [bias])(d . d')``: ``[b k, b' k]``, computed in ``dtype``."""
-    b, b_right, k, positions = left.num_examples, right.num_examples, left.sizes.outputs, left.sizes.positions
+    b, k, positions = left.num_examples, left.sizes.outputs, left.sizes.positions
+    b_right, k_right = right.num_examples, right.sizes.outputs
     parts = []
     for group in range(left.sizes.groups):
         d, d_right = (side.gradients_of(group).flatten(0, 2).to(dtype) for side in (left, right))
-        products = (d @ d_right.T).view(b, k, positions, b_right, k, -1)
+        products = (d @ d_right.T).view(b, k, positions, b_right, k_right, -1)
         if "weight" in kinds:
             inputs = left.input_gram(right, group, dtype).view(b, 1, positions, b_right, 1, -1)
             products *= inputs + float("bias" in kinds)

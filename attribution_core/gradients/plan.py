@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,16 @@ class ParameterPlan:
     def width(self) -> int:
         """Number of columns of the Jacobian, p."""
         return sum(len(chosen.indices) for chosen in self.coordinates.values())
+
+    def part(self, names: Collection[str]) -> "ParameterPlan":
+        """The plan for some of its parameters."""
+        prefixes = {name.rpartition(".")[0] for name in names}
+        return replace(
+            self,
+            coordinates={name: chosen for name, chosen in self.coordinates.items() if name in names},
+            layers={name: layer for name, layer in self.layers.items() if name in prefixes},
+            rest=[name for name in self.rest if name in names],
+        )
 
 
 def select_parameters(model: nn.Module, parameters: str = "all") -> list[str]:

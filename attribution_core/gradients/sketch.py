@@ -45,14 +45,19 @@ class Coordinates:
         """Whether the gradient is kept as it is."""
         return self.left is None and self.right is None and len(self.indices) == self.numel
 
+    @classmethod
+    def turned(cls, numel: int, left: Tensor | None, right: Tensor | None) -> "Coordinates":
+        """All coordinates in square, orthonormal bases."""
+        return cls(torch.arange(numel), numel, 1.0, left, right)
+
     def of_layer(self, layer: LayerFactors, kind: Kind) -> Tensor:
         """The kept coordinates of a layer's weight or bias: ``[b, k, chosen]``."""
         if self.is_whole:
             return layer.jacobian(kind)
-        indices = self.indices.to(layer.device)
         if self.left is None and self.right is None:
-            return layer.jacobian(kind, indices) * self.scale
-        return layer.rotated_jacobian(kind, self.left, self.right, indices) * self.scale
+            return layer.jacobian(kind, self.indices.to(layer.device)) * self.scale
+        indices = None if len(self.indices) == self.numel else self.indices.to(layer.device)
+        return layer.rotated_jacobian(kind, self.left, self.right, indices)
 
     def of_gradients(self, gradients: Tensor) -> Tensor:
         """The kept coordinates of gradients ``[b, k, numel]``: ``[b, k, chosen]``."""

@@ -1,15 +1,18 @@
-r"""Kronecker factors of the Gauss-Newton matrix, layer by layer (KFAC, in the expand form).
+r"""Kronecker factors of a curvature, layer by layer (KFAC, in the expand form), and the eigenvalues in their basis.
 
 For the weight of a layer with inputs ``a`` and gradients ``d`` of the outputs at positions l, the block of
-``sum_i J_i^T Lambda_i J_i`` is taken as ``A kron G``:
+``sum_i J_i^T M_i M_i^T J_i`` (:mod:`attribution_core.methods.curvature`) is taken as ``A kron G``:
 
-    A = mean over examples and positions of a a^T         G = sum over examples and positions of d^T Lambda d
+    A = mean over examples and positions of a a^T         G = sum over examples and positions of d^T M M^T d
 
 A comes from a forward pass over up to ``EXAMPLES``, evenly spaced (convolutions, which have many positions, take every
-fourth of these). G wants k backward passes an example, but most examples, being predicted surely, add next to nothing.
-With ``Lambda = M M^T`` it is a sum over examples and columns m of M, so ``DRAWS`` pairs are drawn with a chance in
-proportion to ``|m|^2 = p_c (1 - p_c)``, a backward pass each, and all count the same. Up to ``EXACT`` examples nothing
-is drawn.
+fourth of these where there are more than ``FEW``). G wants a backward pass for each column of M, k for the Gauss-Newton
+matrix, but most examples, being predicted surely, add next to nothing: it is a sum over examples and columns m of M, so
+``DRAWS`` pairs are drawn with a chance in proportion to ``|m|^2 = p_c (1 - p_c)``, a backward pass each, and all count
+the same. Where there are no more pairs than that, nothing is drawn.
+
+EKFAC (George et al. 2018) keeps the eigenvectors of A and G and takes, in the place of products of their eigenvalues,
+the mean squares of the gradients' coordinates in that basis: the best diagonal there is in it.
 
 Measured on 5,000 images against all of them (median variance; rank correlation of the sensitivities; estimated
 leave-one-out loss): MLP 500-300 on MNIST 1.009, 0.99999 and 0.412 instead of 0.408; LeNet-5 on Fashion-MNIST 1.005,
@@ -17,7 +20,7 @@ leave-one-out loss): MLP 500-300 on MNIST 1.009, 0.99999 and 0.412 instead of 0.
 MNIST.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -26,14 +29,16 @@ from torch import Tensor, nn
 from attribution_core.gradients.layers import layer_inputs
 from attribution_core.gradients.per_example import output_gradients
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
-from attribution_core.methods.losses import Loss, hessian_root
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 
 EXAMPLES = 4000
 DRAWS = 4000
-EXACT = 1000
+FEW = 1000
 _BATCH = 256
+
+# M of some examples, from their outputs ``[b, k]`` and their places among the inputs: ``[b, k, q]``.
+Root = Callable[[Tensor, Tensor], Tensor]
 
 
 def has_kronecker_factors(layer: nn.Module) -> bool:
@@ -42,7 +47,7 @@ def has_kronecker_factors(layer: nn.Module) -> bool:
 
 
 def kronecker_factors(
-    model: nn.Module, inputs: Tensor, plan: ParameterPlan, loss: Loss, progress: Progress | None = None
+    model: nn.Module, inputs: Tensor, plan: ParameterPlan, root: Root, progress: Progress | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """A ``[in, in]`` and G ``[out, out]`` of each of the plan's layers, by name.
 
@@ -50,23 +55,18 @@ def kronecker_factors(
         model: Put in evaluation mode for the time being.
         inputs: ``[n, ...]``.
         plan: Its layers are all to have Kronecker factors.
-        loss: Whose Hessian Lambda is.
+        root: M.
         progress: Called with (done, total, what).
     """
-    n = len(inputs)
-    if n > EXAMPLES:
-        inputs = inputs[torch.arange(EXAMPLES) * n // EXAMPLES]
-    outputs, inner = _forward(model, inputs, plan, progress)
-    root = hessian_root(outputs, loss)
-    if n <= EXACT:
-        which, mixtures = torch.arange(n).repeat_interleave(root.shape[2]), root.mT.flatten(0, 1)
-    else:
-        which, mixtures = _drawn(root, n / len(inputs))
+    chosen = _spaced(len(inputs))
+    outputs, inner = _forward(model, inputs[chosen.to(inputs.device)], plan, progress)
+    which, mixtures = drawn_columns(root(outputs, chosen), len(inputs) / len(chosen))
+    which = chosen[which]
     outer: dict[str, Tensor] = {}
     with evaluation_mode(model):
         for start in range(0, len(which), _BATCH):
             batch = slice(start, start + _BATCH)
-            part = as_inputs(inputs[which[batch]], root)
+            part = as_inputs(inputs[which[batch].to(inputs.device)], outputs)
             for name, gradient in output_gradients(model, part, plan.layers, mixtures[batch]).items():
                 channels = 1 if isinstance(plan.layers[name], nn.Conv2d) else -1
                 rows = gradient.movedim(channels, -1).flatten(0, -2)
@@ -74,6 +74,12 @@ def kronecker_factors(
             if progress:
                 progress(min(start + _BATCH, len(which)), len(which), "posterior")
     return {name: (inner[name], outer[name]) for name in outer}
+
+
+def _spaced(n: int) -> Tensor:
+    """Which of n examples are used, evenly spaced."""
+    used = min(n, EXAMPLES)
+    return torch.arange(used) * n // used
 
 
 def _forward(
@@ -91,7 +97,7 @@ def _forward(
                 outputs.append(model(part))
             for name, given in seen.items():
                 layer = plan.layers[name]
-                given = given[::4] if isinstance(layer, nn.Conv2d) and n > EXACT else given
+                given = given[::4] if isinstance(layer, nn.Conv2d) and n > FEW else given
                 rows = layer_inputs(layer, given)[:, 0].flatten(0, 1)
                 counts[name] += len(rows)
                 sums[name] = sums.get(name, 0) + rows.T @ rows
@@ -100,8 +106,15 @@ def _forward(
     return torch.cat(outputs), {name: total / counts[name] for name, total in sums.items()}
 
 
-def _drawn(root: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Examples ``[draws]`` and mixtures ``[draws, k]`` whose squares add up to ``scale`` times all ``M M^T``."""
+def drawn_columns(root: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Examples ``[draws]`` and mixtures ``[draws, k]`` whose squares add up to ``scale`` times all ``M M^T``.
+
+    Args:
+        root: M of each example, ``[n, k, q]``.
+        scale: How many examples each of these stands for.
+    """
+    if len(root) * root.shape[2] <= DRAWS:
+        return torch.arange(len(root)).repeat_interleave(root.shape[2]), root.mT.flatten(0, 1) * scale**0.5
     norms = root.square().sum(dim=1).double().cpu()  # [n, columns]
     total = norms.sum(dim=1)
     if float(total.sum()) == 0:  # every prediction is sure, to rounding: G is zero

@@ -21,7 +21,7 @@ multiplications each, and no gradient is formed; other layers form their gradien
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
 import torch
@@ -236,9 +236,11 @@ def kfac_posterior(
     """With Kronecker factors, see :mod:`attribution_core.methods.kronecker_factors`."""
     layers = {name for name, layer in plan.layers.items() if has_kronecker_factors(layer)}
     names = {name for name in plan.coordinates if name.rpartition(".")[0] in layers}
-    others = _part(plan, set(plan.coordinates) - names)
+    others = plan.part(set(plan.coordinates) - names)
     blocks = dict(diagonal_posterior(model, inputs, others, loss, delta, progress).blocks) if others.coordinates else {}
-    factors = kronecker_factors(model, inputs, _part(plan, names), loss, progress) if names else {}
+    factors = {}
+    if names:
+        factors = kronecker_factors(model, inputs, plan.part(names), lambda f, _: hessian_root(f, loss), progress)
     for layer, (inner, outer) in factors.items():
         outer_values, left = torch.linalg.eigh(outer)
         outer_values = outer_values.clamp(min=0)
@@ -250,17 +252,6 @@ def kfac_posterior(
             precision = outer_values[:, None] * inner_values.clamp(min=0) + delta
             blocks[weight] = Block(precision.flatten(), left, right)
     return DiagonalPosterior(plan, blocks)
-
-
-def _part(plan: ParameterPlan, names: set[str]) -> ParameterPlan:
-    """The plan for some of its parameters."""
-    prefixes = {name.rpartition(".")[0] for name in names}
-    return replace(
-        plan,
-        coordinates={name: chosen for name, chosen in plan.coordinates.items() if name in names},
-        layers={name: layer for name, layer in plan.layers.items() if name in prefixes},
-        rest=[name for name in plan.rest if name in names],
-    )
 
 
 def optimizer_posterior(
@@ -317,11 +308,7 @@ def _by_rows(layer: MapFactors, block: Block) -> tuple[Tensor, Tensor]:
 
 def _half(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
     """Gradients ``[b, k, numel]`` in the block's basis and in units of its standard deviations."""
-    if kind == "weight" and isinstance(layer, MapFactors) and layer.has_one_group and block.right is not None:
-        k, _, positions, width, out, _ = layer.sizes
-        if positions * (width**2 + k * out**2) < k * width * out * (width + out):  # else form it before it is turned
-            return layer.rotated(block.left, block.right).weight_jacobian() / block.precision.sqrt()
-    return _scaled(layer.jacobian(kind), block)
+    return layer.rotated_jacobian(kind, block.left, block.right) / block.precision.sqrt()
 
 
 def _gram(gradients: Tensor, block: Block) -> Tensor:

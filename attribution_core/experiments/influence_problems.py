@@ -1,0 +1,74 @@
+"""The problems that influence functions are measured on, and what retraining really does there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from attribution_core.experiments.data import Side, images_and_labels, two_classes
+from attribution_core.experiments.retraining import losses_after, random_halves
+from attribution_core.models import build_model
+from attribution_core.progress import Progress
+from attribution_core.training import Recipe
+
+EXAMPLES, EVALUATED = 1000, 500
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network and its data.
+
+    Attributes:
+        name: Of the problem.
+        data: Training examples.
+        evaluation: Evaluation examples.
+        architecture: Of the zoo.
+        hidden: Its hidden sizes.
+        outputs: Number of classes.
+        recipe: Of each training.
+    """
+
+    name: str
+    data: Side
+    evaluation: Side
+    architecture: str
+    hidden: tuple[int, ...]
+    outputs: int
+    recipe: Recipe
+
+    @property
+    def build(self) -> Callable[[int], nn.Module]:
+        """The network with fresh weights from a seed."""
+        shape = self.data[0].shape[1:]
+        return lambda seed: build_model(self.architecture, self.outputs, shape, self.hidden, seed=seed)
+
+    def retrained(self, subsets: int, seeds: int, folder: Path, progress: Progress | None) -> tuple[Tensor, Tensor]:
+        """Which examples each training lacked ``[subsets, n]``, and the losses after it ``[seeds, subsets, m]``.
+
+        Each training is kept in ``folder`` as it ends.
+        """
+        removed = ~random_halves(len(self.data[0]), subsets)
+        kept = folder / f"retrained_{self.name}_{subsets}_{seeds}.npy"
+        losses = losses_after(
+            self.build, self.data, self.evaluation, self.recipe, removed, seeds, progress, kept_in=kept
+        )
+        return removed, losses
+
+
+def problem(name: str, data_root: Path) -> Problem:
+    """``"mnist"``, ``"fashion-mnist"`` or ``"cats-dogs"``, with 1,000 training and 500 evaluation examples."""
+    recipe = Recipe(learning_rate=0.02, epochs=20, batch_size=64)
+    if name == "cats-dogs":
+        inputs, labels = two_classes(data_root, "cifar10", EXAMPLES + EVALUATED, classes=(3, 5))
+        channels = inputs[:EXAMPLES].transpose(0, 1).flatten(1)
+        inputs = (inputs - channels.mean(dim=1)[:, None, None]) / channels.std(dim=1)[:, None, None]
+        data, evaluation = (inputs[:EXAMPLES], labels[:EXAMPLES]), (inputs[EXAMPLES:], labels[EXAMPLES:])
+        return Problem(name, data, evaluation, "cnn4", (), 2, recipe)
+    data, validation, _ = images_and_labels(data_root / name, EXAMPLES, EVALUATED)
+    if name == "mnist":
+        return Problem(name, data, validation, "mlp", (256,), 10, recipe)
+    return Problem(name, data, validation, "lenet5", (), 10, recipe)
+
+
+PROBLEMS = ("mnist", "cats-dogs", "fashion-mnist")

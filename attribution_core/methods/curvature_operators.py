@@ -1,0 +1,244 @@
+"""Products with a curvature that is never formed: the solvers ``cg`` and ``lissa``, and the Hessian as a matrix.
+
+The products themselves are curvlinops' (Dangel et al. 2025, "Position: Curvature matrices should be democratized via
+linear operators"): one with the Gauss-Newton matrix costs about a forward-mode and a reverse-mode pass over the data
+for each vector. Conjugate gradients are GPyTorch's, through curvlinops.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.gradients import ParameterPlan
+from attribution_core.gradients.jacobian import BATCH_BYTES
+from attribution_core.gradients.per_example import layer_factors
+from attribution_core.gradients.plan import as_inputs
+from attribution_core.methods.curvature import Curvature
+from attribution_core.methods.losses import Loss
+from attribution_core.models import evaluation_mode
+from attribution_core.progress import Progress
+from attribution_core.training import as_outputs, loss_values
+
+Blocks = dict[str, Tensor]
+
+# Vectors that meet the data together.
+VECTORS = 32
+
+
+class _MeanLoss(nn.Module):
+    """A loss as curvlinops wants it."""
+
+    reduction = "mean"
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__()
+        self._loss = loss
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over a batch."""
+        return loss_values(outputs, targets, self._loss).mean()
+
+
+class _RandomBatch:
+    """Data that is another random batch whenever it is looped over."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor, size: int, seed: int) -> None:
+        self._inputs, self._targets, self._size = inputs, targets, size
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        chosen = torch.randint(len(self._inputs), (self._size,), generator=self._generator)
+        chosen = chosen.to(self._inputs.device)
+        yield self._inputs[chosen], self._targets[chosen]
+
+
+def curvature_operator(
+    model: nn.Module,
+    train: tuple[Tensor, Tensor],
+    plan: ParameterPlan,
+    loss: Loss,
+    curvature: Curvature,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> Any:
+    """The curvature of the mean loss as a curvlinops operator on ``[p, r]``, in the plan's order of parameters.
+
+    Args:
+        model: At the trained weights, in evaluation mode as long as the operator is used.
+        train: Training inputs and targets.
+        plan: Of whole parameters.
+        loss: Of the training.
+        curvature: ``"ggn"`` or ``"hessian"``.
+        batch_size: Each product meets so many examples, drawn anew, instead of all.
+        seed: Of these draws.
+    """
+    curvlinops = _curvlinops()
+    named = dict(model.named_parameters())
+    example = next(iter(named.values()))
+    inputs, targets = as_inputs(train[0], example), train[1].to(example.device)
+    if loss != "cross_entropy":
+        with torch.no_grad():
+            outputs = model(inputs[:1])
+        targets = as_outputs(targets, outputs.shape[1]).to(outputs)
+    if batch_size is None:
+        size = _examples_at_once(model, inputs, plan)
+        data: Any = list(zip(inputs.split(size), targets.split(size), strict=True))
+    else:
+        data = _RandomBatch(inputs, targets, batch_size, seed)
+    kind = curvlinops.GGNLinearOperator if curvature == "ggn" else curvlinops.HessianLinearOperator
+    return kind(
+        model,
+        _MeanLoss(loss),
+        [named[name] for name in plan.coordinates],
+        data,
+        check_deterministic=False,
+        num_data=batch_size or len(inputs),
+    )
+
+
+def hessian_matrix(
+    model: nn.Module, train: tuple[Tensor, Tensor], plan: ParameterPlan, loss: Loss, progress: Progress | None
+) -> Tensor:
+    """The Hessian of the mean loss, ``[p, p]``: p Hessian-vector products."""
+    with evaluation_mode(model):
+        operator = curvature_operator(model, train, plan, loss, "hessian")
+        example = next(model.parameters())
+        columns = []
+        for start in range(0, plan.width, VECTORS):
+            block = torch.zeros(plan.width, min(VECTORS, plan.width - start), dtype=example.dtype)
+            block[start : start + block.shape[1]].fill_diagonal_(1.0)
+            columns.append((operator @ block.to(example.device)).detach())
+            if progress:
+                progress(min(start + VECTORS, plan.width), plan.width, "Hessian")
+    whole = torch.cat(columns, dim=1)
+    return (whole + whole.T) / 2
+
+
+@dataclass(frozen=True)
+class IterativeInverse:
+    """``(C + damping I)^{-1}`` by conjugate gradients or by LiSSA.
+
+    Attributes:
+        model: At the trained weights.
+        train: Training inputs and targets.
+        plan: Of whole parameters.
+        loss: Of the training.
+        curvature: ``"ggn"`` or ``"hessian"``.
+        damping: Added to C.
+        solver: ``"cg"`` or ``"lissa"``.
+        iterations: Of CG at most; LiSSA's depth.
+        tolerance: CG ends where the mean relative residual of the vectors that are solved together is below this.
+        repeats: LiSSA's trials, which are averaged.
+        batch_size: Examples in each of LiSSA's steps; None: all, which makes it a Neumann series.
+        seed: Of the batches.
+        progress: Called with (done, total, what).
+    """
+
+    model: nn.Module
+    train: tuple[Tensor, Tensor]
+    plan: ParameterPlan
+    loss: Loss
+    curvature: Curvature
+    damping: float
+    solver: str
+    iterations: int
+    tolerance: float
+    repeats: int
+    batch_size: int | None
+    seed: int = 0
+    progress: Progress | None = None
+
+    def solve(self, vectors: Blocks) -> tuple[Blocks, float | None]:
+        """The solutions, and the largest relative residual ``|(C + damping I) s - v| / |v|`` of all vectors."""
+        flat = torch.cat([vectors[name].T for name in self.plan.coordinates])  # [p, r]
+        solved, worst = torch.empty_like(flat), 0.0
+        with evaluation_mode(self.model):
+            operator = self._operator(None)
+            for start in range(0, flat.shape[1], VECTORS):
+                part = flat[:, start : start + VECTORS]
+                solution = self._by_cg(operator, part) if self.solver == "cg" else self._by_lissa(part)
+                residual = operator @ solution + self.damping * solution - part
+                relative = residual.norm(dim=0) / part.norm(dim=0).clamp(min=torch.finfo(part.dtype).tiny)
+                worst = max(worst, float(relative.nan_to_num(nan=math.inf).max()))
+                solved[:, start : start + VECTORS] = solution
+                if self.progress:
+                    self.progress(min(start + VECTORS, flat.shape[1]), flat.shape[1], f"{self.solver} solves")
+        sizes = [vectors[name].shape[1] for name in self.plan.coordinates]
+        return {name: part.T for name, part in zip(self.plan.coordinates, solved.split(sizes), strict=True)}, worst
+
+    def _operator(self, batch_size: int | None, seed: int = 0) -> Any:
+        return curvature_operator(
+            self.model, self.train, self.plan, self.loss, self.curvature, batch_size, self.seed + seed
+        )
+
+    def _by_cg(self, operator: Any, vectors: Tensor) -> Tensor:
+        curvlinops = _curvlinops()
+        shapes = [tuple(each.shape) for each in operator._params]
+        identity = curvlinops.examples.IdentityLinearOperator(shapes, vectors.device, vectors.dtype)
+        inverse = curvlinops.CGInverseLinearOperator(
+            operator + self.damping * identity,
+            tolerance=self.tolerance,
+            eps=torch.finfo(vectors.dtype).tiny,
+            stop_updating_after=self.tolerance / 10,
+            max_iter=self.iterations,
+            max_tridiag_iter=0,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that CG did not converge, which the residual says
+            return (inverse @ vectors).detach()
+
+    def _by_lissa(self, vectors: Tensor) -> Tensor:
+        """Eqs. 48 and 49: ``s <- v + (I - (C_batch + damping I) / scale) s``, divided by the scale at the end."""
+        total = torch.zeros_like(vectors)
+        for repeat in range(self.repeats):
+            operator = self._operator(self.batch_size, repeat)
+            scale = 1.05 * _largest(operator, vectors) + self.damping
+            state = vectors.clone()
+            for _ in range(self.iterations):
+                state = vectors + state - ((operator @ state).detach() + self.damping * state) / scale
+            total += state / scale
+        return total / self.repeats
+
+
+def _curvlinops() -> Any:
+    """Imported late: it takes a second, and most solvers need none of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch.jit.script, in linear_operator
+        import curvlinops
+        import curvlinops.examples
+    return curvlinops
+
+
+def largest_eigenvalue(
+    model: nn.Module, train: tuple[Tensor, Tensor], plan: ParameterPlan, loss: Loss, curvature: Curvature
+) -> float:
+    """Of the curvature, by power iteration: 30 products with one vector."""
+    with evaluation_mode(model):
+        operator = curvature_operator(model, train, plan, loss, curvature)
+        return _largest(operator, next(model.parameters()).new_empty(plan.width, 1))
+
+
+def _largest(operator: Any, like: Tensor, iterations: int = 30) -> float:
+    """The largest eigenvalue, by power iteration; over random batches the largest that was met."""
+    generator = torch.Generator().manual_seed(0)
+    vector = torch.randn(len(like), 1, generator=generator, dtype=like.dtype).to(like.device)
+    largest = 0.0
+    for _ in range(iterations):
+        product = (operator @ (vector / vector.norm())).detach()
+        largest, vector = max(largest, float(product.norm())), product
+        if largest == 0:
+            break
+    return largest
+
+
+def _examples_at_once(model: nn.Module, inputs: Tensor, plan: ParameterPlan) -> int:
+    """So many that what ``VECTORS`` vectors meet in the layers stays near ``BATCH_BYTES``, by one example's factors."""
+    ones = torch.ones(1, 1, 1).to(next(model.parameters()))
+    outputs, factors = layer_factors(model, inputs[:1], plan.layers, ones)
+    numbers = sum(layer.numel for layer in factors) + outputs.numel()
+    return max(1, BATCH_BYTES // (numbers * VECTORS * outputs.element_size()))

@@ -1,0 +1,284 @@
+r"""Influence functions: what the loss on an example would be without another, to first order in its weight.
+
+With the mean loss ``J(w) = (1/n) sum_i l_i(w)``, a curvature C of it at the weights w as they are, and a damping, the
+removal of example i moves the weights by ``(1/n) (C + damping I)^{-1} grad l_i`` (Bae et al. 2022, "If influence
+functions are the answer, then what is the question?", eqs. 19, 27 and 37), so
+
+    effect[i, j] = (1/n) grad l_j^T (C + damping I)^{-1} grad l_i                                              (eq. 20)
+
+Weight decay that the model was trained with is part of the damping: give at least as much. What the numbers answer is
+not retraining but the proximal Bregman response (:mod:`attribution_core.methods.proximal_bregman`).
+
+Solvers, for n training and m evaluation examples, p parameters, k outputs and q columns of M
+(:mod:`attribution_core.methods.curvature`; q = k for ``ggn``, else 1):
+
+========== ================================= ===========================================================================
+solver     curvature                         cost
+========== ================================= ===========================================================================
+``sketch`` ggn, fisher, empirical (default)  q + 1 backward passes an example, then an eigendecomposition of
+                                             min(n q, p, ``dimension``) for every damping
+``exact``  all four                          the same without a sketch, float64 where float64 counts
+``kfac``   ggn (default), fisher, empirical  about two passes; then ``n m p`` multiplications
+``ekfac``  the same                          one pass more, and a better diagonal
+``cg``     ggn (default), hessian            min(n, m) times the iterations times a forward-mode and a reverse-mode pass
+``lissa``  ggn (default), hessian            the same over batches
+========== ================================= ===========================================================================
+
+Measured against retraining (experiment ``influence_fidelity``) ``sketch`` with its defaults is both the quickest and
+the closest, so it is the default.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from attribution_core.errors import InputError
+from attribution_core.gradients import ParameterPlan, plan_parameters
+from attribution_core.methods.curvature import Curvature
+from attribution_core.methods.curvature_operators import IterativeInverse, largest_eigenvalue
+from attribution_core.methods.influence_kronecker import KroneckerInverse, kronecker_values
+from attribution_core.methods.influence_pairs import Inverse, effects_on_pairs, effects_on_themselves
+from attribution_core.methods.influence_spectrum import InfluenceSpectrum, hessian_spectrum, influence_spectrum
+from attribution_core.methods.losses import Loss
+from attribution_core.progress import Progress
+from attribution_core.training import as_pair
+from attribution_core.training.trainer import Data
+
+Pair = tuple[Tensor, Tensor]
+Solver = Literal["sketch", "exact", "kfac", "ekfac", "cg", "lissa"]
+
+# Share of the curvature's largest eigenvalue; near the best against retraining on every problem that was tried.
+RELATIVE_DAMPING = 0.01
+# A relative residual above this is said not to have converged.
+CONVERGED = 0.01
+_CURVATURES: dict[Solver, tuple[Curvature, ...]] = {  # the first is the default
+    "sketch": ("empirical", "ggn", "fisher"),
+    "exact": ("ggn", "hessian", "fisher", "empirical"),
+    "kfac": ("ggn", "fisher", "empirical"),
+    "ekfac": ("ggn", "fisher", "empirical"),
+    "cg": ("ggn", "hessian"),
+    "lissa": ("ggn", "hessian"),
+}
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Influence of training examples, and how it came about.
+
+    Attributes:
+        effect: Loss after the removal of i minus before, on evaluation example j ``[n, m]``, or on itself ``[n]``.
+        damping: As used by each model of an ensemble.
+        residual: Largest relative residual of the solves; None where nothing was iterated.
+        kept_energy: Least share of the gradients' energy that a sketch keeps; None without one.
+    """
+
+    effect: Tensor
+    damping: tuple[float, ...]
+    residual: float | None = None
+    kept_energy: float | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether every solve came to a relative residual of at most ``CONVERGED``."""
+        return self.residual is None or self.residual <= CONVERGED
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """What only some solvers ask for.
+
+    Attributes:
+        dimension: Largest matrix that ``sketch`` decomposes.
+        iterations: At most, of ``cg``; the depth of ``lissa``.
+        tolerance: Mean relative residual at which ``cg`` ends.
+        repeats: Trials that ``lissa`` averages.
+        batch_size: Examples in each step of ``lissa``; None: all of them.
+        seed: Of sketches, sampled labels and batches.
+    """
+
+    dimension: int = 2048
+    iterations: int = 500
+    tolerance: float = 1e-3
+    repeats: int = 1
+    batch_size: int | None = None
+    seed: int = 0
+
+
+def influence_functions(
+    model: nn.Module,
+    train: Data,
+    evaluation: Data,
+    loss: Loss = "cross_entropy",
+    curvature: Curvature | None = None,
+    solver: Solver = "sketch",
+    damping: float | None = None,
+    ensemble: Sequence[nn.Module] = (),
+    parameters: str = "all",
+    options: SolverOptions | None = None,
+    progress: Progress | None = None,
+) -> Influence:
+    """Influence of every training example on every evaluation example.
+
+    Args:
+        model: At its trained weights (converged or not); used in evaluation mode and left as it was.
+        train: What it was trained on.
+        evaluation: Evaluation examples.
+        loss: Of both.
+        curvature: ``"ggn"``, ``"hessian"``, ``"fisher"`` or ``"empirical"``, where the solver has it; by default
+            ``"empirical"`` for ``"sketch"``, else ``"ggn"``.
+        solver: See the head of this module.
+        damping: Added to the curvature of the mean loss; by default ``RELATIVE_DAMPING`` times its largest eigenvalue.
+        ensemble: Further models trained alike from other seeds: effects are the mean over all of them, closer to what
+            retraining shows than those of any one.
+        parameters: ``"all"``, ``"head"`` or a regular expression over parameter names.
+        options: Of single solvers.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The effects, on the model's device.
+
+    Raises:
+        InputError: Data, a combination or a damping that can't be used.
+    """
+    given = _Given(as_pair(train), loss, _curvature_of(solver, curvature), solver, parameters, options, progress)
+    return _mean_over([model, *ensemble], lambda each: given.of_pairs(each, as_pair(evaluation), damping))
+
+
+def self_influence(
+    model: nn.Module,
+    train: Data,
+    loss: Loss = "cross_entropy",
+    curvature: Curvature | None = None,
+    solver: Solver = "sketch",
+    damping: float | None = None,
+    ensemble: Sequence[nn.Module] = (),
+    parameters: str = "all",
+    options: SolverOptions | None = None,
+    progress: Progress | None = None,
+) -> Influence:
+    """Influence of every training example on itself, ``[n]``: large where a label was learnt by heart.
+
+    Arguments, result and errors are those of :func:`influence_functions`. With a positive curvature never negative.
+    """
+    given = _Given(as_pair(train), loss, _curvature_of(solver, curvature), solver, parameters, options, progress)
+    return _mean_over([model, *ensemble], lambda each: given.on_themselves(each, damping))
+
+
+class _Given(NamedTuple):
+    """What is asked, but for the model and the damping."""
+
+    train: Pair
+    loss: Loss
+    curvature: Curvature
+    solver: Solver
+    parameters: str
+    options: SolverOptions | None
+    progress: Progress | None
+
+    def of_pairs(self, model: nn.Module, evaluation: Pair, damping: float | None) -> Influence:
+        if self.solver in ("sketch", "exact"):
+            spectrum = self.spectrum(model, evaluation)
+            used = default_damping(spectrum) if damping is None else damping
+            return Influence(spectrum.effects(used), (used,), kept_energy=spectrum.kept_energy)
+        inverse, used = self._inverse(model, damping)
+        effect, residual = effects_on_pairs(model, self.train, evaluation, self.loss, inverse, self.progress)
+        return Influence(effect, (used,), residual)
+
+    def on_themselves(self, model: nn.Module, damping: float | None) -> Influence:
+        if self.solver in ("sketch", "exact"):
+            spectrum = self.spectrum(model, None)
+            used = default_damping(spectrum) if damping is None else damping
+            return Influence(spectrum.self_influence(used), (used,), kept_energy=spectrum.kept_energy)
+        inverse, used = self._inverse(model, damping)
+        effect, residual = effects_on_themselves(model, self.train, self.loss, inverse, self.progress)
+        return Influence(effect, (used,), residual)
+
+    def spectrum(self, model: nn.Module, evaluation: Pair | None) -> InfluenceSpectrum:
+        plan, options = self._plan(model), self.options or SolverOptions()
+        if self.curvature == "hessian":
+            return hessian_spectrum(model, self.train, evaluation, plan, self.loss, self.progress)
+        dimension = options.dimension if self.solver == "sketch" else None
+        return influence_spectrum(
+            model, self.train, evaluation, plan, self.loss, self.curvature, dimension, options.seed, self.progress
+        )
+
+    def _inverse(self, model: nn.Module, damping: float | None) -> tuple[Inverse, float]:
+        plan, options = self._plan(model), self.options or SolverOptions()
+        if self.solver in ("kfac", "ekfac"):
+            corrected = self.solver == "ekfac"
+            turned, values = kronecker_values(
+                model, self.train, plan, self.loss, self.curvature, corrected, options.seed, self.progress
+            )
+            if damping is None:
+                damping = RELATIVE_DAMPING * max(float(each.max()) for each in values.values())
+            return KroneckerInverse(turned, values, _positive(damping)), damping
+        if damping is None:
+            damping = RELATIVE_DAMPING * largest_eigenvalue(model, self.train, plan, self.loss, self.curvature)
+        inverse = IterativeInverse(
+            model,
+            self.train,
+            plan,
+            self.loss,
+            self.curvature,
+            _positive(damping),
+            self.solver,
+            options.iterations,
+            options.tolerance,
+            options.repeats,
+            options.batch_size,
+            options.seed,
+            self.progress,
+        )
+        return inverse, damping
+
+    def _plan(self, model: nn.Module) -> ParameterPlan:
+        return plan_parameters(model, self.train[0], self.parameters)
+
+
+def default_damping(spectrum: InfluenceSpectrum) -> float:
+    """``RELATIVE_DAMPING`` times the largest eigenvalue.
+
+    Raises:
+        InputError: There is no curvature, so no damping can follow from it.
+    """
+    largest = float(spectrum.values[-1]) if len(spectrum.values) else 0.0
+    if not largest > 0:
+        raise InputError("The loss has no curvature at these weights, so no damping follows from it: give one.")
+    return RELATIVE_DAMPING * largest
+
+
+def _mean_over(models: Sequence[nn.Module], influence: Callable[[nn.Module], Influence]) -> Influence:
+    total: Influence | None = None
+    for number, model in enumerate(models):
+        one = influence(model)
+        if total is None:
+            total = one
+            continue
+        total = Influence(
+            total.effect + (one.effect.to(total.effect) - total.effect) / (number + 1),
+            total.damping + one.damping,
+            None if total.residual is None or one.residual is None else max(total.residual, one.residual),
+            None if total.kept_energy is None or one.kept_energy is None else min(total.kept_energy, one.kept_energy),
+        )
+    if total is None:
+        raise TypeError("There is no model.")
+    return total
+
+
+def _curvature_of(solver: Solver, curvature: Curvature | None) -> Curvature:
+    if solver not in _CURVATURES:
+        raise InputError(f"There is no solver {solver!r}: choose one of {', '.join(_CURVATURES)}.")
+    known = _CURVATURES[solver]
+    if curvature is not None and curvature not in known:
+        able = ", ".join(name for name, has in _CURVATURES.items() if curvature in has)
+        hint = f"; {able} can" if able else ""
+        raise InputError(f"The solver {solver} has the curvatures {', '.join(known)}, not {curvature!r}{hint}.")
+    return curvature or known[0]
+
+
+def _positive(damping: float) -> float:
+    if not damping > 0:
+        raise InputError(f"The damping must be positive; {damping:.3g} was given.")
+    return damping

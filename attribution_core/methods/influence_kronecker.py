@@ -1,0 +1,114 @@
+"""Curvature that is diagonal in a Kronecker-factored basis: the solvers ``kfac`` and ``ekfac``.
+
+In the eigenvectors of its Kronecker factors (:mod:`attribution_core.methods.kronecker_factors`) a layer's curvature is
+taken as diagonal, so an inverse product is a division. Gradients are turned into that basis as they are formed, through
+their factors where that is less, and are never turned back: an effect is the same in any basis.
+
+Parameters without Kronecker factors (scales, grouped convolutions, embeddings) keep their own coordinates, with the
+diagonal of the curvature.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.gradients import ParameterPlan
+from attribution_core.gradients.kronecker import mixed_pieces, squares_in_basis
+from attribution_core.gradients.sketch import Coordinates
+from attribution_core.methods.curvature import Curvature, curvature_root
+from attribution_core.methods.kronecker_factors import drawn_columns, has_kronecker_factors, kronecker_factors
+from attribution_core.methods.losses import Loss
+from attribution_core.progress import Progress
+from attribution_core.training import outputs_of
+
+Blocks = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class KroneckerInverse:
+    """``(C + damping I)^{-1}`` for a C that is diagonal in the plan's coordinates.
+
+    Attributes:
+        plan: Whose coordinates are turned.
+        values: Diagonal of C by parameter, ``[numel]``: curvature of the mean loss.
+        damping: Added to it.
+    """
+
+    plan: ParameterPlan
+    values: Blocks
+    damping: float
+
+    def solve(self, vectors: Blocks) -> tuple[Blocks, float | None]:
+        """``(C + damping I)^{-1} v`` for vectors by parameter, ``[r, numel]``; a division has no residual."""
+        return {name: vector / (self.values[name] + self.damping) for name, vector in vectors.items()}, None
+
+
+def kronecker_values(
+    model: nn.Module,
+    train: tuple[Tensor, Tensor],
+    plan: ParameterPlan,
+    loss: Loss,
+    curvature: Curvature,
+    corrected: bool,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[ParameterPlan, Blocks]:
+    """The plan in the Kronecker-factored basis, and the diagonal of the curvature there.
+
+    Args:
+        model: At the trained weights.
+        train: Training inputs and targets.
+        plan: Of whole parameters.
+        loss: Of the training.
+        curvature: ``"ggn"``, ``"fisher"`` or ``"empirical"``.
+        corrected: Whether the diagonal is that of the gradients themselves (EKFAC), for a second pass, or the product
+            of the factors' eigenvalues (KFAC).
+        seed: Of the labels drawn for ``"fisher"``.
+        progress: Called with (done, total, what).
+    """
+    inputs, targets = train
+    n = len(inputs)
+    factored = {name for name, layer in plan.layers.items() if has_kronecker_factors(layer)}
+    names = [name for name in plan.coordinates if name.rpartition(".")[0] in factored]
+    coordinates, values = dict(plan.coordinates), {}
+
+    def root_of(outputs: Tensor, which: Tensor) -> Tensor:
+        return curvature_root(outputs, targets[which.to(targets.device)], loss, curvature, seed)
+
+    factors = kronecker_factors(model, inputs, plan.part(names), root_of, progress) if names else {}
+    for layer, (inner, outer) in factors.items():
+        (inner_values, right), (outer_values, left) = (torch.linalg.eigh(each.double()) for each in (inner, outer))
+        right, left = right.to(inner.dtype), left.to(outer.dtype)
+        of_weight = (outer_values[:, None].clamp(min=0) * inner_values.clamp(min=0) / n).flatten().to(inner.dtype)
+        of_bias = (outer_values.clamp(min=0) / n).to(inner.dtype)
+        for kind, diagonal, sides in (("weight", of_weight, (left, right)), ("bias", of_bias, (left, None))):
+            name = f"{layer}.{kind}".removeprefix(".")
+            if name in coordinates:
+                coordinates[name], values[name] = Coordinates.turned(len(diagonal), *sides), diagonal
+    rest = plan if corrected else plan.part([name for name in plan.coordinates if name not in values])
+    if rest.coordinates:
+        values |= _squares(model, train, rest, coordinates, loss, curvature, seed, progress)
+    return replace(plan, coordinates=coordinates), values
+
+
+def _squares(
+    model: nn.Module,
+    train: tuple[Tensor, Tensor],
+    plan: ParameterPlan,
+    coordinates: dict[str, Coordinates],
+    loss: Loss,
+    curvature: Curvature,
+    seed: int,
+    progress: Progress | None,
+) -> Blocks:
+    """Diagonal of the curvature for the plan's parameters in the given coordinates."""
+    inputs, targets = train
+    outputs = outputs_of(model, inputs)
+    which, mixtures = drawn_columns(curvature_root(outputs, targets, loss, curvature, seed))
+    sums: Blocks = {}
+    chosen = inputs[which.to(inputs.device)]
+    for name, piece in mixed_pieces(model, chosen, plan, mixtures, "eigenvalues", progress):
+        part = squares_in_basis(piece, coordinates[name].left, coordinates[name].right)
+        sums[name] = sums[name] + part if name in sums else part
+    return {name: (total / len(inputs)).to(outputs.dtype) for name, total in sums.items()}
