@@ -13,16 +13,29 @@ if TYPE_CHECKING:
     from attribution_core.errors import InputError
     from attribution_core.methods.bayesian_logistic import bayesian_logistic_regression
     from attribution_core.methods.contribution_uses import class_contributions, label_noise_clusters
+    from attribution_core.methods.damping import damping_sweep
     from attribution_core.methods.gradient_descent import GradientDescent
     from attribution_core.methods.hydra import hydra
     from attribution_core.methods.hydra_one_pass import HydraAccumulator
     from attribution_core.methods.hydra_seeds import hydra_over_seeds
+    from attribution_core.methods.influence_functions import (
+        SolverOptions,
+        influence_functions,
+        influence_weights,
+        self_influence,
+    )
     from attribution_core.methods.linearize import linearize
     from attribution_core.methods.linearized import LinearizedModel
     from attribution_core.methods.memory_evolution import memory_evolution
     from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
     from attribution_core.methods.memory_perturbation import memory_sensitivity
     from attribution_core.methods.ntk_influence import ihvp_effects_in_kernel_regime, relu_ntk, sample_complexity
+    from attribution_core.methods.proximal_bregman import (
+        proximal_bregman_response,
+        proximal_response,
+        retrained_without,
+        two_stage_response,
+    )
     from attribution_core.methods.unique_information import functional_sample_information, sample_information
     from attribution_core.models import build_model
     from attribution_core.runs import Run
@@ -37,14 +50,18 @@ _HOMES = {
     "Recipe": "training",
     "Run": "runs",
     "ScoreConfig": "score",
+    "SolverOptions": "methods.influence_functions",
     "bayesian_logistic_regression": "methods.bayesian_logistic",
     "build_model": "models",
     "class_contributions": "methods.contribution_uses",
+    "damping_sweep": "methods.damping",
     "functional_sample_information": "methods.unique_information",
     "group_deviation": "methods.memory_groups",
     "hydra": "methods.hydra",
     "hydra_over_seeds": "methods.hydra_seeds",
     "ihvp_effects_in_kernel_regime": "methods.ntk_influence",
+    "influence_functions": "methods.influence_functions",
+    "influence_weights": "methods.influence_functions",
     "label_noise_clusters": "methods.contribution_uses",
     "leave_one_class_out": "methods.memory_groups",
     "linearize": "methods.linearize",
@@ -52,11 +69,16 @@ _HOMES = {
     "memory_evolution": "methods.memory_evolution",
     "memory_sensitivity": "methods.memory_perturbation",
     "open_dataset": "datasets",
+    "proximal_bregman_response": "methods.proximal_bregman",
+    "proximal_response": "methods.proximal_bregman",
     "relu_ntk": "methods.ntk_influence",
+    "retrained_without": "methods.proximal_bregman",
     "sample_complexity": "methods.ntk_influence",
     "sample_information": "methods.unique_information",
     "score": "score",
+    "self_influence": "methods.influence_functions",
     "train": "training",
+    "two_stage_response": "methods.proximal_bregman",
 }
 
 __all__ = [
@@ -67,14 +89,18 @@ __all__ = [
     "Recipe",
     "Run",
     "ScoreConfig",
+    "SolverOptions",
     "bayesian_logistic_regression",
     "build_model",
     "class_contributions",
+    "damping_sweep",
     "functional_sample_information",
     "group_deviation",
     "hydra",
     "hydra_over_seeds",
     "ihvp_effects_in_kernel_regime",
+    "influence_functions",
+    "influence_weights",
     "label_noise_clusters",
     "leave_one_class_out",
     "linearize",
@@ -82,11 +108,16 @@ __all__ = [
     "memory_evolution",
     "memory_sensitivity",
     "open_dataset",
+    "proximal_bregman_response",
+    "proximal_response",
     "relu_ntk",
+    "retrained_without",
     "sample_complexity",
     "sample_information",
     "score",
+    "self_influence",
     "train",
+    "two_stage_response",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,6 +79,41 @@ def images_and_labels(path: Path, train: int, validation: int) -> tuple[Side, Si
     statistics = pixel_statistics(parts[0], size=None)
     sides = [as_tensors(part, size=None, statistics=statistics) for part in parts]
     return sides[0], sides[1], sides[2]
+
+
+def table(path: Path, test_share: float = 0.1) -> tuple[Side, Side]:
+    """A table of numbers separated by blanks, the last column being the target: training and test examples.
+
+    Every column is standardised by the training examples; which are for the test is drawn at random, always the same.
+
+    Raises:
+        InputError: It can't be read as such a table.
+    """
+    try:
+        values = np.loadtxt(path, dtype=np.float64, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a table of numbers: {error}.") from error
+    order = np.random.default_rng(0).permutation(len(values))
+    return _standardised(values[order, :-1], values[order, -1:], test_share, True)
+
+
+def cancer() -> tuple[Side, Side]:
+    """Breast cancer (UCI, from scikit-learn): standardised features and classes, for training and test."""
+    from sklearn.datasets import load_breast_cancer
+
+    found = load_breast_cancer()
+    order = np.random.default_rng(0).permutation(len(found.target))
+    return _standardised(found.data[order], found.target[order], 0.2, False)
+
+
+def _standardised(inputs: np.ndarray, targets: np.ndarray, test_share: float, values: bool) -> tuple[Side, Side]:
+    count = round(len(inputs) * (1 - test_share))
+    inputs = (inputs - inputs[:count].mean(axis=0)) / inputs[:count].std(axis=0)
+    if values:
+        targets = (targets - targets[:count].mean(axis=0)) / targets[:count].std(axis=0)
+    x, y = torch.from_numpy(inputs).float(), torch.from_numpy(targets)
+    y = y.float() if values else y.long()
+    return (x[:count], y[:count]), (x[count:], y[count:])
 
 
 def with_wrong_labels(labels: Tensor, share: float, classes: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -47,7 +47,7 @@ def factor_batches(
         inputs: ``[n, ...]``.
         plan: Whose layers are wanted.
         progress: Called with (examples done, examples, what).
-        mixture: ``[n, k]`` or ``[n, q, k]`` as in :func:`layer_factors`.
+        mixture: ``[n, k]`` as in :func:`layer_factors`.
         what: For the progress.
         formed: Numbers that the caller forms of each example and output (or mixture) beside the factors; they and the
             factors decide how many examples a batch has.
@@ -55,8 +55,7 @@ def factor_batches(
     Yields:
         ``(inputs, outputs, factors)`` of each batch, on the model's device.
     """
-    rows = None if mixture is None else mixture.shape[1] if mixture.ndim == 3 else 1
-    for part, where in _bounded_batches(model, inputs, plan, rows, formed, progress, what):
+    for part, where in _bounded_batches(model, inputs, plan, mixture is not None, formed, progress, what):
         mixed = None if mixture is None else mixture[where]
         outputs, factors = layer_factors(model, part, plan.layers, mixed)
         yield part, outputs, factors
@@ -88,7 +87,7 @@ def energies(
         Inputs, on the model's device, and what was found, of each batch.
     """
     formed = (4 if gradient else 1) * max(chosen.numel for chosen in plan.coordinates.values())
-    for part, where in _bounded_batches(model, inputs, plan, 1, formed, progress, what):
+    for part, where in _bounded_batches(model, inputs, plan, True, formed, progress, what):
         of_batch = functools.partial(mixture, where=where)
         yield part, energy_of(model, part, plan.layers, of_batch, energy, gradient)
 
@@ -107,10 +106,10 @@ def jacobian(
         inputs: ``[n, ...]``, ``n >= 1``.
         plan: From :func:`plan_parameters`.
         progress: Called with (examples done, examples, "gradients").
-        mixture: ``[n, q, k]``: the rows are those of the q outputs ``sum_c mixture_bqc f_c(x_b)`` instead.
+        mixture: ``[n, k]``: the one row of each example is that of ``sum_c mixture_bc f_c(x_b)`` instead.
 
     Returns:
-        ``(outputs [n, k], jacobian [n, k, p])``, or ``[n, q, p]``, in the model's own dtype.
+        ``(outputs [n, k], jacobian [n, k, p])``, or ``[n, 1, p]``, in the model's own dtype.
 
     Raises:
         InputError: No input, or a layer that cannot be differentiated per example, by its name.
@@ -119,7 +118,7 @@ def jacobian(
     outputs: list[Tensor] = []
     for where, values, blocks in block_batches(model, inputs, plan, progress, mixture):
         if whole is None:  # filled in place: parts and their concatenation would take twice the memory
-            whole = values.new_empty(len(inputs), (values if mixture is None else mixture).shape[1], plan.width)
+            whole = values.new_empty(len(inputs), values.shape[1] if mixture is None else 1, plan.width)
         torch.cat(list(blocks.values()), dim=2, out=whole[where])
         outputs.append(values)
     if whole is None:
@@ -140,7 +139,7 @@ def block_batches(
     Arguments and errors are those of :func:`jacobian`; ``what`` is for the progress.
 
     Yields:
-        The batch's place, its outputs ``[b, k]``, and by parameter, in the plan's order, ``[b, k, chosen]``.
+        The batch's place, its outputs ``[b, k]``, and by parameter, in the plan's order, ``[b, k or 1, chosen]``.
     """
     formed = plan.width + max(chosen.numel for chosen in plan.coordinates.values())
     start = 0
@@ -148,7 +147,7 @@ def block_batches(
         where = slice(start, start + len(part))
         blocks = factor_blocks(factors, plan)
         for name, gradients in function_gradients(model, part, plan.rest).items():
-            mixed = gradients if mixture is None else mixture[where] @ gradients
+            mixed = gradients if mixture is None else mixture[where, None] @ gradients
             blocks[name] = plan.coordinates[name].of_gradients(mixed)
         yield where, values, {name: blocks[name] for name in plan.coordinates}
         start += len(part)
@@ -189,18 +188,15 @@ def _bounded_batches(
     model: nn.Module,
     inputs: Tensor,
     plan: ParameterPlan,
-    rows: int | None,
+    mixed: bool,
     formed: int,
     progress: Progress | None,
     what: str,
 ) -> Iterator[tuple[Tensor, slice]]:
-    """Inputs on the model's device and their place, so many at once as ``BATCH_BYTES`` allows; in evaluation mode.
-
-    ``rows`` is how many mixtures of outputs are differentiated; None: all outputs.
-    """
+    """Inputs on the model's device and their place, so many at once as ``BATCH_BYTES`` allows; in evaluation mode."""
     example = next(model.parameters())
     with evaluation_mode(model):
-        size = _batch_size(model, as_inputs(inputs[:1], example), plan, rows, formed)
+        size = _batch_size(model, as_inputs(inputs[:1], example), plan, mixed, formed)
         for start in range(0, len(inputs), size):
             part = as_inputs(inputs[start : start + size], example)
             yield part, slice(start, start + len(part))
@@ -208,10 +204,11 @@ def _bounded_batches(
                 progress(start + len(part), len(inputs), what)
 
 
-def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, rows: int | None, formed: int) -> int:
+def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, mixed: bool, formed: int) -> int:
     """Examples a batch so that what one batch holds stays near ``BATCH_BYTES``, measured on one example."""
-    ones = None if rows is None else torch.ones(1, rows, 1).to(next(model.parameters()))
-    outputs, factors = layer_factors(model, one, plan.layers, ones)
-    numbers = sum(layer.numel for layer in factors) + formed * (outputs.shape[1] if rows is None else rows)
+    outputs, factors = layer_factors(
+        model, one, plan.layers, torch.ones(1, 1).to(next(model.parameters())) if mixed else None
+    )
+    numbers = sum(layer.numel for layer in factors) + formed * (1 if mixed else outputs.shape[1])
     numbers += outputs.numel() * sum(plan.coordinates[name].numel for name in plan.rest)
     return max(1, BATCH_BYTES // (3 * max(numbers, 1) * outputs.element_size()))

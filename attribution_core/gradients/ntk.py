@@ -47,7 +47,8 @@ def tangent_kernels(
     evaluation: Tensor,
     plan: ParameterPlan,
     progress: Progress | None = None,
-    mixtures: tuple[Tensor | None, Tensor | None] = (None, None),
+    mixtures: tuple[Tensor, Tensor] | None = None,
+    dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Kernels of the training examples with themselves and of the evaluation examples with them.
 
@@ -57,12 +58,13 @@ def tangent_kernels(
         evaluation: Evaluation inputs ``[m, ...]``.
         plan: All of whose parameters pass :func:`layer_kernels_apply`.
         progress: Called with (done, total, what).
-        mixtures: Of the training and of the evaluation outputs, ``[n, q, k]`` as in :func:`layer_factors`; None keeps
-            all k outputs.
+        mixtures: Of the training and the evaluation outputs, ``[n, k]`` and ``[m, k]``: the kernels are those of the
+            one output ``sum_c mixture_bc f_c(x_b)`` instead, ``[n, n]`` and ``[m, n]``.
+        dtype: Of the kernels.
 
     Returns:
         ``(train_kernel [n k, n k], evaluation_kernel [m k, n k], train_outputs [n, k], evaluation_outputs [m, k])``;
-        kernels in float64, example-major, with q in the place of k where outputs are mixed.
+        kernels example-major.
 
     Raises:
         InputError: Parameters without factors, or only some coordinates of them.
@@ -70,17 +72,15 @@ def tangent_kernels(
     if not layer_kernels_apply(plan):
         raise InputError("Kernels without a Jacobian need whole layers that have factors: use the Jacobian instead.")
     kernel, cross = torch.zeros(0, 0), torch.zeros(0, 0)
+    own_mixture, other_mixture = mixtures or (None, None)
     done = 0
-    for turn in _turns(model, train, len(train) + len(evaluation), plan, mixtures[0]):
-        train_outputs, own = _collect(model, train, turn, mixtures[0], progress)
-        evaluation_outputs, other = _collect(model, evaluation, turn, mixtures[1], progress)
+    for turn in _turns(model, train, len(train) + len(evaluation), plan):
+        train_outputs, own = _collect(model, train, turn, own_mixture, progress)
+        evaluation_outputs, other = _collect(model, evaluation, turn, other_mixture, progress)
         if done == 0:
-            rows = [
-                (outputs if mixture is None else mixture).shape[:2].numel()
-                for outputs, mixture in zip((train_outputs, evaluation_outputs), mixtures, strict=True)
-            ]
-            kernel = train_outputs.new_zeros(rows[0], rows[0], dtype=torch.float64)
-            cross = kernel.new_zeros(rows[1], rows[0])
+            k = train_outputs.shape[1] if mixtures is None else 1
+            kernel = train_outputs.new_zeros(2 * [len(train) * k], dtype=dtype)
+            cross = kernel.new_zeros(len(evaluation) * k, len(kernel))
         for name in turn.layers:
             kinds: list[Kind] = [kind for kind, parameter in own[name].parameters() if parameter in plan.coordinates]
             train_side, evaluation_side = own.pop(name), other.pop(name)
@@ -94,13 +94,10 @@ def tangent_kernels(
     return kernel, cross, train_outputs, evaluation_outputs
 
 
-def _turns(
-    model: nn.Module, inputs: Tensor, examples: int, plan: ParameterPlan, mixture: Tensor | None
-) -> Iterator[ParameterPlan]:
+def _turns(model: nn.Module, inputs: Tensor, examples: int, plan: ParameterPlan) -> Iterator[ParameterPlan]:
     """The plan cut into groups of layers whose factors of all examples fit into ``FACTOR_BYTES``, measured on one."""
-    one = None if mixture is None else mixture[:1]
     with evaluation_mode(model):
-        _, factors = layer_factors(model, as_inputs(inputs[:1], next(model.parameters())), plan.layers, one)
+        _, factors = layer_factors(model, as_inputs(inputs[:1], next(model.parameters())), plan.layers)
     turn: dict[str, nn.Module] = {}
     held = 0
     for layer in factors:
@@ -129,29 +126,28 @@ def _collect(
 def _add_layer(total: Tensor, left: LayerFactors, right: LayerFactors, kinds: list[Kind]) -> None:
     """Add one layer's part of the kernel to ``total`` ``[rows k, columns k]``, in place.
 
-    When left is right, blocks above the diagonal are left out. The two sides may have different numbers of outputs.
+    When left is right, blocks above the diagonal are left out.
     """
-    k, k_right = len(total) // left.num_examples, total.shape[1] // right.num_examples
-    by_gram = isinstance(right, PositionFactors) and gram_is_cheaper(right)
+    k, dtype = len(total) // left.num_examples, total.dtype
+    by_gram = isinstance(left, PositionFactors) and gram_is_cheaper(left)
 
     def side_of(layer: LayerFactors, start: int) -> Any:
         part = layer.take(slice(start, start + size))
-        return part if by_gram else rows(part, kinds)
+        return part if by_gram else rows(part, kinds, dtype)
 
     def product(own: Any, other: Any) -> Tensor:
-        return gram(own, other, kinds) if by_gram else own @ other.T
+        return gram(own, other, kinds, dtype) if by_gram else own @ other.T
 
-    most = max(k, k_right)
-    if isinstance(right, PositionFactors) and by_gram:
-        size = int((BATCH_BYTES / 8) ** 0.5 / (most * right.sizes.positions))
+    if isinstance(left, PositionFactors) and by_gram:
+        size = int((BATCH_BYTES / dtype.itemsize) ** 0.5 / (k * left.sizes.positions))
     else:
-        size = BATCH_BYTES * k_right // (8 * most * rows(right.take(slice(1)), kinds).numel())
-    size = max(1, min(size, BLOCK_ROWS // most))
+        size = BATCH_BYTES // (dtype.itemsize * rows(left.take(slice(1)), kinds).numel())
+    size = max(1, min(size, BLOCK_ROWS // k))
     for top in range(0, left.num_examples, size):
         own = side_of(left, top)
         for start in range(0, top + 1 if left is right else right.num_examples, size):
             part = product(own, side_of(right, start))
-            total[top * k : top * k + len(part), start * k_right : start * k_right + part.shape[1]] += part
+            total[top * k : top * k + len(part), start * k : start * k + part.shape[1]] += part
 
 
 def gram_is_cheaper(layer: PositionFactors) -> bool:
@@ -164,12 +160,11 @@ def gram(
     left: PositionFactors, right: PositionFactors, kinds: Sequence[Kind], dtype: torch.dtype = torch.float64
 ) -> Tensor:
     """``sum_ll' (a . a' [weight] + 1 [bias])(d . d')``: ``[b k, b' k]``, computed in ``dtype``."""
-    b, k, positions = left.num_examples, left.sizes.outputs, left.sizes.positions
-    b_right, k_right = right.num_examples, right.sizes.outputs
+    b, b_right, k, positions = left.num_examples, right.num_examples, left.sizes.outputs, left.sizes.positions
     parts = []
     for group in range(left.sizes.groups):
         d, d_right = (side.gradients_of(group).flatten(0, 2).to(dtype) for side in (left, right))
-        products = (d @ d_right.T).view(b, k, positions, b_right, k_right, -1)
+        products = (d @ d_right.T).view(b, k, positions, b_right, k, -1)
         if "weight" in kinds:
             inputs = left.input_gram(right, group, dtype).view(b, 1, positions, b_right, 1, -1)
             products *= inputs + float("bias" in kinds)

@@ -26,7 +26,7 @@ def layer_factors(
         inputs: ``[b, ...]``, on the model's device.
         layers: The layers wanted, by name, each of a kind in ``MAKERS``.
         mixture: ``[b, k]``: the factors are those of the one output ``sum_c mixture_bc f_c(x_b)``, for a single
-            backward pass; ``[b, q, k]``: those of q such outputs; None gives those of all k outputs.
+            backward pass; None gives those of all k outputs.
 
     Returns:
         ``f(x)`` ``[b, k]`` and one :class:`LayerFactors` for each layer, in the order of ``layers``.
@@ -37,10 +37,7 @@ def layer_factors(
     outputs, seen = _passed(model, inputs, layers)
     if not layers:
         return outputs.detach(), []
-    if mixture is None:
-        totals = outputs.sum(dim=0)
-    else:
-        totals = (outputs[:, None] * (mixture if mixture.ndim == 3 else mixture[:, None])).sum(dim=(0, 2))
+    totals = outputs.sum(dim=0) if mixture is None else (outputs * mixture).sum()[None]
     results = [result for _, result in seen.values()]
     gradients = [
         torch.autograd.grad(total, results, retain_graph=c + 1 < len(totals), materialize_grads=True)

@@ -132,7 +132,8 @@ class IterativeInverse:
         damping: Added to C.
         solver: ``"cg"`` or ``"lissa"``.
         iterations: Of CG at most; LiSSA's depth.
-        tolerance: CG ends where the mean relative residual of the vectors that are solved together is below this.
+        tolerance: CG ends where the mean relative residual of the vectors that are solved together is below this, and
+            LiSSA over all examples where the largest is.
         repeats: LiSSA's trials, which are averaged.
         batch_size: Examples in each of LiSSA's steps; None: all, which makes it a Neumann series.
         seed: Of the batches.
@@ -193,14 +194,22 @@ class IterativeInverse:
             return (inverse @ vectors).detach()
 
     def _by_lissa(self, vectors: Tensor) -> Tensor:
-        """Eqs. 48 and 49: ``s <- v + (I - (C_batch + damping I) / scale) s``, divided by the scale at the end."""
+        """Eqs. 48 and 49: ``s <- v + (I - (C_batch + damping I) / scale) s``, divided by the scale at the end.
+
+        A step is the residual of what was there before, so over all examples it also says when to end. It is gradient
+        descent, of rate ``1 / scale``, on the quadratic that the solution minimises.
+        """
         total = torch.zeros_like(vectors)
+        sizes = vectors.norm(dim=0)
         for repeat in range(self.repeats):
             operator = self._operator(self.batch_size, repeat)
             scale = 1.05 * _largest(operator, vectors) + self.damping
             state = vectors.clone()
             for _ in range(self.iterations):
-                state = vectors + state - ((operator @ state).detach() + self.damping * state) / scale
+                step = vectors - ((operator @ state).detach() + self.damping * state) / scale
+                state += step
+                if self.batch_size is None and bool((step.norm(dim=0) <= self.tolerance * sizes).all()):
+                    break
             total += state / scale
         return total / self.repeats
 

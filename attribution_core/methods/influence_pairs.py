@@ -46,13 +46,13 @@ def effects_on_pairs(
     """``effect[i, j]`` ``[n, m]``, and the largest residual of the solves."""
     turned = len(train[0]) < len(evaluation[0])
     solved_side, other = (train, evaluation) if turned else (evaluation, train)
-    solved_errors, errors = (_loss_gradients(model, side, loss) for side in (solved_side, other))
+    solved_errors, errors = (_mixtures(model, side, loss) for side in (solved_side, other))
     effect = errors.new_zeros(len(errors), len(solved_errors))
     residuals = []
     size = max(1, HELD_BYTES // (inverse.plan.width * errors.element_size()))
     for start in range(0, len(solved_errors), size):
         block = slice(start, start + size)
-        vectors = _gradients(model, solved_side[0][block], inverse.plan, solved_errors[block])
+        vectors = _rows(model, solved_side[0][block], inverse.plan, solved_errors[block])
         solved, residual = inverse.solve(vectors)
         residuals.append(residual)
         del vectors
@@ -67,7 +67,7 @@ def effects_on_themselves(
     model: nn.Module, train: Pair, loss: Loss, inverse: Inverse, progress: Progress | None
 ) -> tuple[Tensor, float | None]:
     """``effect[i, i]`` ``[n]``, and the largest residual of the solves."""
-    errors = _loss_gradients(model, train, loss)
+    errors = _mixtures(model, train, loss)
     effect, residuals = errors.new_zeros(len(errors)), []
     for where, _, rows in block_batches(model, train[0], inverse.plan, progress, errors, "self-influence"):
         vectors = {name: part[:, 0] for name, part in rows.items()}
@@ -78,12 +78,17 @@ def effects_on_themselves(
     return effect / len(errors), _largest(residuals)
 
 
-def _loss_gradients(model: nn.Module, side: Pair, loss: Loss) -> Tensor:
-    """Each example's loss as a mixture of its outputs, to first order: ``[n, 1, k]``."""
-    return prediction_errors(outputs_of(model, side[0]), side[1], loss)[:, None]
+def _mixtures(model: nn.Module, side: Pair, loss: Loss) -> Tensor:
+    """Each example's loss as a mixture of its outputs, to first order: ``[n, k]``."""
+    return prediction_errors(outputs_of(model, side[0]), side[1], loss)
 
 
-def _gradients(model: nn.Module, inputs: Tensor, plan: ParameterPlan, errors: Tensor) -> Blocks:
+def loss_gradients(model: nn.Module, side: Pair, loss: Loss, plan: ParameterPlan) -> Blocks:
+    """Gradients of each example's loss in the plan's coordinates, by parameter ``[n, chosen]``."""
+    return _rows(model, side[0], plan, _mixtures(model, side, loss))
+
+
+def _rows(model: nn.Module, inputs: Tensor, plan: ParameterPlan, errors: Tensor) -> Blocks:
     parts: dict[str, list[Tensor]] = {}
     for _, _, rows in block_batches(model, inputs, plan, None, errors):
         for name, part in rows.items():

@@ -7,8 +7,9 @@ With the curvature ``C = (1/n) sum_i J_i^T M_i M_i^T J_i = (1/n) R^T R`` (:mod:`
 
 U comes from the smaller of two matrices:
 
-- **primal**, ``R^T R`` ``[p, p]``: ``n q p^2`` multiplications and an eigendecomposition of p; of sketched gradients
-  where p would be large, and then what the sketch leaves out is missing from every effect;
+- **primal**, ``R^T R`` ``[p, p]``: ``n q p^2`` multiplications and an eigendecomposition of p. Where p is large,
+  gradients are sketched (:mod:`attribution_core.gradients.kronecker`), which leaves the same out of every effect, and
+  of R's n q rows ``ROWS`` are drawn, in proportion to their squares;
 - **dual** (Woodbury's form), ``R R^T`` ``[n q, n q]``, whose eigenvectors v give ``u = R^T v / sqrt(n value)`` and
   ``g . u = (g R^T) v / sqrt(n value)``: only inner products of gradients are needed, assembled layer by layer from
   factors (:mod:`attribution_core.gradients.ntk`), and nothing of size p is kept. A training gradient lies in R's span
@@ -18,7 +19,8 @@ So with n = 1,000 examples the empirical curvature of any network is exact in it
 example, and an eigendecomposition of 1,000.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,7 @@ from attribution_core.errors import InputError
 from attribution_core.gradients import ParameterPlan, jacobian, kronecker_plan, layer_kernels_apply, tangent_kernels
 from attribution_core.methods.curvature import Curvature, curvature_root
 from attribution_core.methods.curvature_operators import hessian_matrix
+from attribution_core.methods.kronecker_factors import drawn_columns
 from attribution_core.methods.losses import Loss, prediction_errors
 from attribution_core.progress import Progress
 from attribution_core.training import outputs_of
@@ -35,6 +38,8 @@ Pair = tuple[Tensor, Tensor]
 
 # The largest matrix to decompose where nothing may be sketched.
 EXACT_SIZE = 12_000
+# Rows of R that are met where gradients are sketched: columns of M, drawn where there are more.
+ROWS = 8192
 # Eigenvalues below this share of the largest are rounding, and their eigenvectors have no direction.
 _ROUNDING = 1e-12
 _BLOCK = 1024
@@ -79,6 +84,11 @@ class InfluenceSpectrum:
             own += self.outside_self / damping
         return own / len(self.train)
 
+    def on(self, chosen: Tensor) -> "InfluenceSpectrum":
+        """The same for some of the evaluation examples, by their indices."""
+        outside = None if self.outside is None else self.outside[:, chosen]
+        return replace(self, evaluation=self.evaluation[chosen], outside=outside)
+
     def _damped(self, damping: float) -> Tensor:
         least = float(self.values.min()) if len(self.values) else 0.0
         if not damping > 0 or not least + damping > 0:
@@ -116,21 +126,27 @@ def influence_spectrum(
     """
     outputs = outputs_of(model, train[0])
     errors = prediction_errors(outputs, train[1], loss)
-    evaluated = evaluation or (train[0][:1], train[1][:1])  # one stands in where none is asked for
     root = curvature_root(outputs, train[1], loss, curvature, seed)
-    rows = root.shape[0] * root.shape[2]
-    if dimension is not None and min(rows, plan.width) > dimension:
-        generator = torch.Generator().manual_seed(seed)
-        signs = torch.randint(2, (len(root), root.shape[2], 1), generator=generator) * 2 - 1
-        plan = kronecker_plan(model, train[0], plan, dimension, seed, progress, (root @ signs.to(root))[:, :, 0])
-    if min(rows, plan.width) > EXACT_SIZE:
+    columns = root.shape[0] * root.shape[2]
+    sketched = dimension is not None and min(columns, plan.width) > dimension
+    which, mixture = drawn_columns(root, draws=ROWS if sketched else columns)
+    rows = _Rows(train[0][which.to(train[0].device)], mixture)
+    if sketched:
+        plan = kronecker_plan(model, rows.inputs, plan, dimension or 0, seed, progress, rows.mixture)
+    size = min(len(which), plan.width)
+    if size > EXACT_SIZE:
         raise InputError(
-            f"An exact {curvature} of {plan.width:,} parameters and {len(root):,} examples needs a matrix of "
-            f'{min(rows, plan.width):,} rows to be decomposed; up to {EXACT_SIZE:,} are: use solver="sketch".'
+            f"An exact {curvature} of {plan.width:,} parameters and {len(root):,} examples needs a matrix of {size:,} "
+            f'rows to be decomposed; up to {EXACT_SIZE:,} are: use solver="sketch".'
         )
-    other = prediction_errors(outputs_of(model, evaluated[0]), evaluated[1], loss)[:, None]
-    form = _primal if plan.width <= rows else _dual
-    return form(model, train[0], evaluated[0], plan, _Rows.of(curvature, errors, root), other, progress)
+    evaluated = evaluation or (train[0][:1], train[1][:1])  # one stands in where none is asked for
+    other = _Rows(evaluated[0], prediction_errors(outputs_of(model, evaluated[0]), evaluated[1], loss))
+    own = _Rows(train[0], errors)
+    if plan.width <= len(which):
+        return _primal(model, rows, own, other, plan, progress)
+    form = _dual_outside if curvature == "fisher" else _dual
+    dtype = torch.float64 if dimension is None else errors.dtype
+    return form(model, rows, own, other, plan, curvature == "empirical", dtype, progress)
 
 
 def hessian_spectrum(
@@ -155,109 +171,101 @@ def hessian_spectrum(
 
     def coordinates(side: Pair) -> Tensor:
         errors = prediction_errors(outputs_of(model, side[0]), side[1], loss)
-        rows = jacobian(model, side[0], plan, progress, errors[:, None])[1][:, 0]
+        rows = jacobian(model, side[0], plan, progress, errors)[1][:, 0]
         return rows @ vectors.to(rows.dtype)
 
     return InfluenceSpectrum(values, coordinates(train), coordinates(evaluation or (train[0][:1], train[1][:1])))
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Which rows of gradients are computed for each training example, and what is made of them.
+class _Rows(NamedTuple):
+    """Gradients of ``sum_c mixture_bc f_c(x_b)``, one for each input.
 
     Attributes:
-        mixture: ``[n, c, k]``, of the outputs; None: the k outputs themselves, c = k.
-        root: ``[n, c, q]``: R's rows from these.
-        own: ``[n, c]``: the loss's gradient from these.
-        in_span: Whether the loss's gradients lie in the span of R.
+        inputs: ``[b, ...]``.
+        mixture: ``[b, k]``.
     """
 
-    mixture: Tensor | None
-    root: Tensor
-    own: Tensor
-    in_span: bool
+    inputs: Tensor
+    mixture: Tensor
 
-    @staticmethod
-    def of(curvature: Curvature, errors: Tensor, root: Tensor) -> "_Rows":
-        n = len(errors)
-        if curvature == "ggn":
-            return _Rows(None, root, errors, True)
-        if curvature == "empirical":
-            return _Rows(errors[:, None], errors.new_ones(n, 1, 1), errors.new_ones(n, 1), True)
-        both = torch.stack([errors, root[:, :, 0]], dim=1)
-        own = errors.new_tensor([[1.0, 0.0]]).expand(n, 2)
-        return _Rows(both, own.flip(1)[:, :, None], own, False)
+    def with_others(self, others: "_Rows") -> "_Rows":
+        return _Rows(torch.cat([self.inputs, others.inputs]), torch.cat([self.mixture, others.mixture]))
 
 
 def _primal(
-    model: nn.Module,
-    train: Tensor,
-    evaluation: Tensor,
-    plan: ParameterPlan,
-    rows: _Rows,
-    other: Tensor,
-    progress: Progress | None,
+    model: nn.Module, rows: _Rows, own: _Rows, other: _Rows, plan: ParameterPlan, progress: Progress | None
 ) -> InfluenceSpectrum:
-    n, total = len(train), rows.root.new_zeros(plan.width, plan.width, dtype=torch.float64)
-    gradients = rows.root.new_empty(n, plan.width)
-    for start in range(0, n, _BLOCK):
-        where = slice(start, min(start + _BLOCK, n))
-        mixture = None if rows.mixture is None else rows.mixture[where]
-        _, block = jacobian(model, train[where], plan, None, mixture)
-        gradients[where] = (rows.own[where][:, None] @ block)[:, 0]
-        half = (rows.root[where].mT @ block).flatten(0, 1)
+    total = rows.mixture.new_zeros(plan.width, plan.width, dtype=torch.float64)
+    for start in range(0, len(rows.inputs), _BLOCK):
+        where = slice(start, start + _BLOCK)
+        half = jacobian(model, rows.inputs[where], plan, None, rows.mixture[where])[1][:, 0]
         total += half.T @ half
         if progress:
-            progress(where.stop, n, "curvature")
-    _, others = jacobian(model, evaluation, plan, progress, other)
-    values, vectors = _decomposed(total / n, progress)
-    values = values.clamp(min=0)
-    basis = vectors.to(gradients.dtype)
-    return InfluenceSpectrum(values, gradients @ basis, others[:, 0] @ basis, kept_energy=plan.kept_energy)
+            progress(min(start + _BLOCK, len(rows.inputs)), len(rows.inputs), "curvature")
+    values, vectors = _decomposed(total / len(own.inputs), progress)
+    basis = vectors.to(own.mixture.dtype)
+    train, evaluation = (jacobian(model, each.inputs, plan, progress, each.mixture)[1][:, 0] for each in (own, other))
+    return InfluenceSpectrum(values.clamp(min=0), train @ basis, evaluation @ basis, kept_energy=plan.kept_energy)
 
 
 def _dual(
     model: nn.Module,
-    train: Tensor,
-    evaluation: Tensor,
-    plan: ParameterPlan,
     rows: _Rows,
-    other: Tensor,
+    own: _Rows,
+    other: _Rows,
+    plan: ParameterPlan,
+    rows_are_own: bool,
+    dtype: torch.dtype,
     progress: Progress | None,
 ) -> InfluenceSpectrum:
-    n, c, q = rows.root.shape
-    kernel, cross = _kernels(model, train, evaluation, plan, rows.mixture, other, progress)
-    root, own = rows.root.double(), rows.own.double()
-    with_root = (kernel.view(n * c, n, 1, c) @ root)[:, :, 0].reshape(n, c, n * q)  # rows times R^T
-    values, vectors = _decomposed((root.mT @ with_root).reshape(n * q, n * q) / n, progress)
-    kept = values > _ROUNDING * values[-1]
-    values, vectors = values[kept], vectors[:, kept] / (n * values[kept]).sqrt()
-    coordinates = (own[:, None] @ with_root)[:, 0] @ vectors
-    others = (cross.view(len(evaluation), n, 1, c) @ root).reshape(len(evaluation), n * q) @ vectors
-    if rows.in_span:
-        return InfluenceSpectrum(values, coordinates, others)
-    whole = (cross.view(len(evaluation), n, c) * own).sum(dim=2).T
-    energy = torch.einsum("ic,icid,id->i", own, kernel.view(n, c, n, c), own)
-    outside_self = (energy - coordinates.square().sum(dim=1)).clamp(min=0)
-    return InfluenceSpectrum(values, coordinates, others, whole - coordinates @ others.T, outside_self)
+    """Where the training gradients lie in the span of the rows."""
+    n = len(own.inputs)
+    kernel, cross = _kernels(model, rows, other if rows_are_own else own.with_others(other), plan, dtype, progress)
+    values, vectors = _directions(kernel, n, progress)
+    if rows_are_own:
+        return InfluenceSpectrum(values, kernel @ vectors, cross @ vectors)
+    coordinates = cross @ vectors
+    return InfluenceSpectrum(values, coordinates[:n], coordinates[n:])
+
+
+def _dual_outside(
+    model: nn.Module,
+    rows: _Rows,
+    own: _Rows,
+    other: _Rows,
+    plan: ParameterPlan,
+    _: bool,
+    dtype: torch.dtype,
+    progress: Progress | None,
+) -> InfluenceSpectrum:
+    """Where they do not: what lies outside is known from the inner products of the gradients themselves."""
+    n, count = len(own.inputs), len(rows.inputs)
+    kernel, cross = _kernels(model, rows.with_others(own), other, plan, dtype, progress)
+    values, vectors = _directions(kernel[:count, :count], n, progress)
+    coordinates, others = kernel[count:, :count] @ vectors, cross[:, :count] @ vectors
+    outside = cross[:, count:].T - coordinates @ others.T
+    outside_self = (kernel[count:, count:].diagonal() - coordinates.square().sum(dim=1)).clamp(min=0)
+    return InfluenceSpectrum(values, coordinates, others, outside, outside_self)
 
 
 def _kernels(
-    model: nn.Module,
-    train: Tensor,
-    evaluation: Tensor,
-    plan: ParameterPlan,
-    mixture: Tensor | None,
-    other: Tensor,
-    progress: Progress | None,
+    model: nn.Module, left: _Rows, right: _Rows, plan: ParameterPlan, dtype: torch.dtype, progress: Progress | None
 ) -> tuple[Tensor, Tensor]:
-    """Inner products of the training rows with themselves and of the evaluation gradients with them, float64."""
+    """Inner products of the left rows with themselves and of the right ones with them."""
     if layer_kernels_apply(plan):
-        return tangent_kernels(model, train, evaluation, plan, progress, (mixture, other))[:2]
-    _, own = jacobian(model, train, plan, progress, mixture)
-    _, others = jacobian(model, evaluation, plan, progress, other)
-    flat = own.flatten(0, 1).double()
-    return flat @ flat.T, others[:, 0].double() @ flat.T
+        mixtures = left.mixture, right.mixture
+        return tangent_kernels(model, left.inputs, right.inputs, plan, progress, mixtures, dtype)[:2]
+    own, others = (
+        jacobian(model, each.inputs, plan, progress, each.mixture)[1][:, 0].to(dtype) for each in (left, right)
+    )
+    return own @ own.T, others @ own.T
+
+
+def _directions(kernel: Tensor, n: int, progress: Progress | None) -> tuple[Tensor, Tensor]:
+    """Eigenvalues of C, and what turns inner products with its rows into coordinates in its eigenvectors."""
+    values, vectors = _decomposed(kernel.double() / n, progress)
+    kept = values > (_ROUNDING if kernel.dtype == torch.float64 else _ROUNDING**0.5) * values[-1]
+    return values[kept], (vectors[:, kept] / (n * values[kept]).sqrt()).to(kernel.dtype)
 
 
 def _decomposed(matrix: Tensor, progress: Progress | None) -> tuple[Tensor, Tensor]:

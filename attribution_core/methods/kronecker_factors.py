@@ -106,24 +106,26 @@ def _forward(
     return torch.cat(outputs), {name: total / counts[name] for name, total in sums.items()}
 
 
-def drawn_columns(root: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+def drawn_columns(root: Tensor, scale: float = 1.0, draws: int | None = None) -> tuple[Tensor, Tensor]:
     """Examples ``[draws]`` and mixtures ``[draws, k]`` whose squares add up to ``scale`` times all ``M M^T``.
 
     Args:
         root: M of each example, ``[n, k, q]``.
         scale: How many examples each of these stands for.
+        draws: How many, ``DRAWS`` by default; no more columns than that are all taken as they are.
     """
-    if len(root) * root.shape[2] <= DRAWS:
+    draws = DRAWS if draws is None else draws
+    if len(root) * root.shape[2] <= draws:
         return torch.arange(len(root)).repeat_interleave(root.shape[2]), root.mT.flatten(0, 1) * scale**0.5
     norms = root.square().sum(dim=1).double().cpu()  # [n, columns]
     total = norms.sum(dim=1)
     if float(total.sum()) == 0:  # every prediction is sure, to rounding: G is zero
         return torch.zeros(1, dtype=torch.long), torch.zeros_like(root[:1, :, 0])
     generator = torch.Generator().manual_seed(0)
-    which = torch.multinomial(total, DRAWS, replacement=True, generator=generator)
+    which = torch.multinomial(total, draws, replacement=True, generator=generator)
     columns = torch.multinomial(norms[which], 1, generator=generator)[:, 0]
     chosen = root[which.to(root.device), :, columns.to(root.device)]
-    size = (scale * float(total.sum()) / DRAWS) ** 0.5
+    size = (scale * float(total.sum()) / draws) ** 0.5
     return which, chosen * (size / chosen.norm(dim=1, keepdim=True))
 
 

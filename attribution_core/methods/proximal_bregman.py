@@ -1,0 +1,328 @@
+r"""The proximal Bregman response: the question that influence functions answer.
+
+Bae et al. 2022, "If influence functions are the answer, then what is the question?", equations of the appendix. With
+weights ``w_s`` as they are, converged or not, examples S to be removed and ``eps = 1/n`` for each:
+
+- **retraining** minimises ``J(w) - eps sum_S l_i(w)`` (eq. 11), from fresh weights (cold) or from ``w_s`` (warm);
+- the **proximal response** adds ``damping/2 |w - w_s|^2`` (eq. 21);
+- the **proximal Bregman response** replaces J, which further training would lower whatever is removed, by what holds
+  the outputs where they are (eq. 28):
+
+      (1/n) sum_i D_i(f(w, x_i), f(w_s, x_i)) - eps sum_S l_i(w) + damping/2 |w - w_s|^2,
+      D_i(y, y') = l_i(y) - l_i(y') - grad l_i(y') . (y - y')                                                 (eq. 29)
+
+- its **linearised** form takes outputs to first order in ``w - w_s``, D to second and ``l_i`` of S to first order
+  (eq. 38). Its minimum is ``w_s + (C + damping I)^{-1} eps sum_S grad l_i`` with the Gauss-Newton matrix C (eq. 46):
+  the influence function;
+- **two-stage** retraining (appendix D.2) is ``w_s`` plus the difference of warm retraining without S and with it.
+
+Here J has no weight decay of its own; a model that was trained with some has it in D as well: add it to the damping.
+The Bregman term is computed in float64 from float32 outputs, since near ``w_s`` it is a difference of nearly equal
+numbers. A full-batch step of any objective costs a forward and a backward pass over the data (linearised: a
+forward-mode and a reverse-mode one).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp, vjp
+
+from attribution_core.errors import InputError
+from attribution_core.methods.losses import Loss, hessian_product, prediction_errors
+from attribution_core.models import evaluation_mode
+from attribution_core.progress import Progress
+from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, train
+from attribution_core.training.trainer import Data, optimizer_of, state_of
+from attribution_core.training.trajectory import State, batches
+
+Kind = Literal["retraining", "proximal", "bregman", "linearized"]
+_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Response:
+    """Where the weights go.
+
+    Attributes:
+        weights: Parameters and buffers after the response, on the CPU.
+        objective: Its value there.
+        gradient_norm: Of the objective's gradient there, as a share of that at ``w_s``: 0 where it is minimal.
+        steps: Of the optimiser, or evaluations of L-BFGS.
+    """
+
+    weights: State
+    objective: float
+    gradient_norm: float
+    steps: int
+
+
+def proximal_bregman_response(
+    model: nn.Module,
+    data: Data,
+    removed: int | Sequence[int],
+    damping: float,
+    loss: Loss = "cross_entropy",
+    linearized: bool = False,
+    recipe: Recipe | None = None,
+    iterations: int = 200,
+    progress: Progress | None = None,
+) -> Response:
+    """Weights after the proximal Bregman response to the removal of examples (eqs. 28 and 30, linearised eq. 38).
+
+    Args:
+        model: At ``w_s``; used in evaluation mode and left as it was.
+        data: Training examples.
+        removed: One example, or a group of them.
+        damping: Of the mean objective.
+        loss: Convex in the outputs, as all of ours are.
+        linearized: The linearised form.
+        recipe: Minimise by its SGD, Adam or AdamW, with its rate, batches and epochs (its weight decay is not used);
+            None is L-BFGS with strong Wolfe line searches on all examples.
+        iterations: Of L-BFGS, at most.
+        progress: Called with (steps done, steps, what).
+
+    Raises:
+        InputError: No example to remove, one that does not exist, or a damping below zero.
+    """
+    kind: Kind = "linearized" if linearized else "bregman"
+    return _respond(kind, model, data, removed, damping, loss, recipe, iterations, progress)
+
+
+def proximal_response(
+    model: nn.Module,
+    data: Data,
+    removed: int | Sequence[int],
+    damping: float,
+    loss: Loss = "cross_entropy",
+    recipe: Recipe | None = None,
+    iterations: int = 200,
+    progress: Progress | None = None,
+) -> Response:
+    """Weights after the proximal response (eq. 21); with a damping of 0, warm retraining in evaluation mode.
+
+    Arguments and errors are those of :func:`proximal_bregman_response`.
+    """
+    return _respond("proximal", model, data, removed, damping, loss, recipe, iterations, progress)
+
+
+def retrained_without(
+    model: nn.Module,
+    data: Data,
+    removed: int | Sequence[int],
+    recipe: Recipe,
+    start: State,
+    progress: Progress | None = None,
+) -> State:
+    """Weights after training from ``start`` (fresh weights: cold; ``w_s``: warm) without some examples (eq. 11).
+
+    Removed examples keep their places in the batches, whose means stay divided by the batch size, so that the order of
+    batches is that of training with everything, and ``eps = 1/n``.
+
+    Args:
+        model: Of the kind; left as it was.
+        data: Training examples.
+        removed: One example, a group of them, or none (``[]``).
+        recipe: Of the training.
+        start: Parameters and buffers.
+        progress: Called with (steps done, steps, what).
+    """
+    pair = as_pair(data)
+    weights = torch.ones(len(pair[0]))
+    weights[list(_group(removed, len(pair[0]), allow_none=True))] = 0.0
+    before, training = state_of(model), model.training
+    try:
+        model.load_state_dict(start)
+        train(model, pair, recipe, sample_weights=weights, progress=progress)
+        return state_of(model)
+    finally:
+        model.load_state_dict(before)
+        model.train(training)
+
+
+def two_stage_response(
+    model: nn.Module, data: Data, removed: int | Sequence[int], recipe: Recipe, progress: Progress | None = None
+) -> State:
+    """``w_s`` plus what warm retraining without the examples does more than warm retraining with them (D.2).
+
+    Arguments are those of :func:`retrained_without`; the model is at ``w_s``.
+    """
+    start = state_of(model)
+    without = retrained_without(model, data, removed, recipe, start, progress)
+    everything = retrained_without(model, data, [], recipe, start, progress)
+    return {
+        name: value + without[name] - everything[name] if value.is_floating_point() else value
+        for name, value in start.items()
+    }
+
+
+def _respond(
+    kind: Kind,
+    model: nn.Module,
+    data: Data,
+    removed: int | Sequence[int],
+    damping: float,
+    loss: Loss,
+    recipe: Recipe | None,
+    iterations: int,
+    progress: Progress | None,
+) -> Response:
+    if damping < 0:
+        raise InputError(f"The damping must be 0 or more; {damping:.3g} was given.")
+    inputs, targets = as_pair(data)
+    example = next(model.parameters())
+    inputs = inputs.to(device=example.device, dtype=example.dtype if inputs.is_floating_point() else None)
+    group = torch.tensor(_group(removed, len(inputs)), device=example.device)
+    before = state_of(model)
+    with evaluation_mode(model):
+        try:
+            objective = _Objective(kind, model, inputs, targets.to(example.device), group, damping, loss)
+            first = float(objective.evaluate(None)[1])
+            if recipe is None:
+                steps = _by_lbfgs(objective, iterations, progress)
+            else:
+                steps = _by_batches(objective, recipe, progress)
+            value, last = objective.evaluate(None)
+            if not torch.isfinite(value):
+                raise InputError(
+                    f"The {kind} response has no minimum that was found: with a damping of {damping:.3g} the objective "
+                    "fell without end. Give more damping, remove fewer examples, or use smaller steps."
+                )
+            return Response(state_of(model), float(value), float(last) / max(first, 1e-300), steps)
+        finally:
+            for parameter in model.parameters():
+                parameter.grad = None
+            model.load_state_dict(before)
+
+
+class _Objective:
+    """One of the objectives at the head of this module, on all examples or on a batch."""
+
+    def __init__(
+        self, kind: Kind, model: nn.Module, inputs: Tensor, targets: Tensor, group: Tensor, damping: float, loss: Loss
+    ) -> None:
+        self.kind, self.model, self.loss, self.damping = kind, model, loss, damping
+        self.inputs, self.targets, self.group = inputs, targets, group
+        self.parameters = dict(model.named_parameters())
+        self._start = {name: value.detach().clone() for name, value in self.parameters.items()}
+        self._buffers = dict(model.named_buffers())
+        self._outputs = outputs_of(model, inputs)
+        self._errors = prediction_errors(self._outputs, targets, loss)
+
+    def evaluate(self, batch: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The value, float64, and the norm of the gradient, which is left in the parameters."""
+        n = len(self.inputs)
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        indices = torch.arange(n, device=self.inputs.device) if batch is None else batch
+        value = torch.zeros((), dtype=torch.float64, device=self.inputs.device)
+        for part in indices.split(_BATCH):
+            value += self._fit(part, 1 / len(indices))
+        for part in self.group.split(_BATCH):
+            value -= self._removed(part, 1 / n)
+        squares = torch.zeros_like(value)
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            if self.kind != "retraining":
+                change = parameter.detach() - self._start[name]
+                parameter.grad.add_(change, alpha=self.damping)
+                value += self.damping / 2 * change.double().square().sum()
+            squares += parameter.grad.double().square().sum()
+        return value, squares.sqrt()
+
+    def _fit(self, part: Tensor, weight: float) -> Tensor:
+        """What holds the outputs to the targets or to where they were, over some examples."""
+        if self.kind == "linearized":
+            return self._linearized_fit(part, weight)
+        targets, outputs = self.targets[part], self.model(self.inputs[part]).double()
+        total = loss_values(outputs, targets, self.loss).sum()
+        if self.kind == "bregman":
+            start = self._outputs[part].double()
+            total = total - loss_values(start, targets, self.loss).sum()
+            total = total - (self._errors[part].double() * (outputs - start)).sum()
+        (weight * total).backward()
+        return weight * total.detach()
+
+    def _linearized_fit(self, part: Tensor, weight: float) -> Tensor:
+        """``(1/2) u^T Lambda u`` for the outputs' change u to first order; its gradient is a Gauss-Newton product."""
+
+        def outputs_at(weights: dict[str, Tensor]) -> Tensor:
+            return functional_call(self.model, weights | self._buffers, (self.inputs[part],))
+
+        change = {name: value.detach() - self._start[name] for name, value in self.parameters.items()}
+        start, u = jvp(outputs_at, (self._start,), (change,))[:2]
+        curved = hessian_product(start, u, self.loss)
+        self._add_gradient(vjp(outputs_at, self._start)[1](weight * curved)[0])
+        return weight / 2 * (u.double() * curved.double()).sum()
+
+    def _removed(self, part: Tensor, weight: float) -> Tensor:
+        """The removed examples' losses; linearised, to first order (less their values at the start)."""
+        if self.kind != "linearized":
+            total = loss_values(self.model(self.inputs[part]).double(), self.targets[part], self.loss).sum()
+            (-weight * total).backward()
+            return weight * total.detach()
+
+        def outputs_at(weights: dict[str, Tensor]) -> Tensor:
+            return functional_call(self.model, weights | self._buffers, (self.inputs[part],))
+
+        gradient = vjp(outputs_at, self._start)[1](self._errors[part] * weight)[0]
+        self._add_gradient({name: -value for name, value in gradient.items()})
+        changes = ((self.parameters[name].detach() - self._start[name]).double() for name in gradient)
+        return sum(((a * b.double()).sum() for a, b in zip(changes, gradient.values(), strict=True)), torch.zeros(()))
+
+    def _add_gradient(self, gradient: dict[str, Tensor]) -> None:
+        for name, value in gradient.items():
+            parameter = self.parameters[name]
+            parameter.grad = value if parameter.grad is None else parameter.grad + value
+
+
+def _by_lbfgs(objective: _Objective, iterations: int, progress: Progress | None) -> int:
+    """Until the gradient's largest entry has shrunk by the root of the precision; it is given that at the start."""
+    calls = 0
+    precision = torch.finfo(next(iter(objective.parameters.values())).dtype).eps
+    largest = max(
+        float(parameter.grad.abs().max()) for parameter in objective.parameters.values() if parameter.grad is not None
+    )
+    optimizer = torch.optim.LBFGS(
+        list(objective.parameters.values()),
+        max_iter=iterations,
+        max_eval=2 * iterations,
+        history_size=50,
+        tolerance_grad=precision**0.5 * largest,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        if progress:
+            progress(min(calls, 2 * iterations), 2 * iterations, f"{objective.kind} response")
+        return objective.evaluate(None)[0]
+
+    optimizer.step(closure)
+    return calls
+
+
+def _by_batches(objective: _Objective, recipe: Recipe, progress: Progress | None) -> int:
+    n = len(objective.inputs)
+    recipe, steps = recipe.model_copy(update={"weight_decay": 0.0}), recipe.steps(n)
+    optimizer = optimizer_of(objective.model, recipe, n)
+    for step, batch in enumerate(batches(recipe, n)):
+        optimizer.param_groups[0]["lr"] = recipe.rate(step, steps)
+        objective.evaluate(batch.to(objective.inputs.device))
+        optimizer.step()
+        if progress:
+            progress(step + 1, steps, f"{objective.kind} response")
+    return steps
+
+
+def _group(removed: int | Sequence[int], n: int, allow_none: bool = False) -> list[int]:
+    group = [removed] if isinstance(removed, int) else [int(i) for i in removed]
+    wrong = [i for i in group if not 0 <= i < n]
+    if wrong or (not group and not allow_none) or len(set(group)) < len(group):
+        raise InputError(f"Give different examples in 0..{n - 1} to remove, at least one; not {wrong or group}.")
+    return group
