@@ -66,6 +66,14 @@ class Sensitivity(StrEnum):
     off = "off"
 
 
+class Influence(StrEnum):
+    """Whether influence functions are computed."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
 class Bars:
     """Shows every activity that reports (done, total, what) as a line with a bar; a context manager."""
 
@@ -134,6 +142,12 @@ def score(
     sensitivity: Annotated[
         Sensitivity, typer.Option(help="Posterior for the memory-perturbation equation, off, or kfac if possible.")
     ] = Sensitivity.auto,
+    influence: Annotated[
+        Influence, typer.Option(help="Influence functions at the trained weights: on, off, or where possible.")
+    ] = Influence.auto,
+    damping: Annotated[
+        float | None, typer.Option(help="Of their curvature; by default a share of its largest eigenvalue.")
+    ] = None,
     max_train: Annotated[int | None, typer.Option(min=2, help="Score a stratified subset of this size.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -147,8 +161,8 @@ def score(
         ScoreConfig(
             data=data, out=out_, model=model, hidden=tuple(hidden or ()), image_size=image_size, recipe=recipe,
             parameters=parameters, sketch=sketch.value, dimension=dimension, steps=steps, weight_decay=weight_decay,
-            contributions=contributions.value, sensitivity=sensitivity.value, seed=seed, max_train=max_train,
-            device=device,
+            contributions=contributions.value, sensitivity=sensitivity.value, influence=influence.value,
+            damping=damping, seed=seed, max_train=max_train, device=device,
         )
     )  # fmt: skip
     out.print(f"Look at it:  samplescope open {escape(str(run.path))}", soft_wrap=True)
@@ -260,7 +274,12 @@ def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa:
         soft_wrap=True,
         highlight=False,
     )
-    for name, what in {"contribution": "contributions to training", "sensitivity": "sensitivities"}.items():
+    parts = {
+        "contribution": "contributions to training",
+        "sensitivity": "sensitivities",
+        "self_influence": "influence functions",
+    }
+    for name, what in parts.items():
         left_out = run.manifest.details.get(name, {}).get("left_out")
         if left_out:
             out.print(f"Without {what}: {escape(left_out)}", soft_wrap=True, highlight=False)

@@ -34,6 +34,10 @@ class ScoreConfig(BaseModel):
         sensitivity: How sensitive the model is to each example (memory-perturbation equation), by the posterior:
             ``"kfac"``, ``"diagonal"``, ``"full"``, or what an optimiser knows, ``"adam"`` or ``"iblr"``; ``"auto"`` is
             ``"iblr"`` for models trained by it and else ``"kfac"``, where the model allows it; or ``"off"``.
+        influence: Influence functions at the trained weights; ``"auto"`` where the model allows them, ``"on"`` or
+            ``"off"``.
+        damping: Of their curvature, weight decay included; by default a share of its largest eigenvalue, and at least
+            the weight decay.
         seed: Of the splits, the initial weights, the batch order and the sketch.
         validation_fraction: Share set aside for validation where the data has none.
         test_fraction: The same for test.
@@ -56,6 +60,8 @@ class ScoreConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     contributions: Literal["auto", "free", "exact", "off"] = "auto"
     sensitivity: Literal["auto", "kfac", "diagonal", "full", "adam", "iblr", "off"] = "auto"
+    influence: Literal["auto", "on", "off"] = "auto"
+    damping: float | None = Field(None, gt=0, allow_inf_nan=False)
     seed: int = Field(0, ge=0)
     validation_fraction: float = Field(0.15, gt=0, lt=1)
     test_fraction: float = Field(0.15, gt=0, lt=1)

@@ -16,6 +16,7 @@ from attribution_core.contribution_stage import why_left_out, write_contribution
 from attribution_core.datasets import Dataset, Splits, as_tensors, common_size, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
+from attribution_core.influence_stage import write_influence
 from attribution_core.linearised_stage import write_linearised_scores
 from attribution_core.methods.linearize import head_of
 from attribution_core.models import ARCHITECTURES, build_model
@@ -31,6 +32,8 @@ __all__ = ["ScoreConfig", "score"]
 
 # Fields that say where and how, not what: they may differ when a run goes on.
 _NOT_FINGERPRINTED = {"out", "device"}
+# After the dataset's, in this order.
+_STAGES = ("training", "linearised", "contributions", "sensitivity", "influence")
 
 
 def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
@@ -71,9 +74,7 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         if not writer.is_done("dataset", data_print):
             with writer.stage("dataset", data_print):
                 _write_dataset(writer, splits, data_print, progress)
-        if all(
-            writer.is_done(stage, data_print) for stage in ("training", "linearised", "contributions", "sensitivity")
-        ):
+        if all(writer.is_done(stage, data_print) for stage in _STAGES):
             return Run.open(config.folder)
         statistics = pixel_statistics(splits.train, size=size, progress=progress)
         sides = {
@@ -92,6 +93,9 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         if not writer.is_done("sensitivity", data_print):
             with writer.stage("sensitivity", data_print):
                 write_sensitivities(writer, config, build(), sides, len(splits.train.class_names), progress)
+        if not writer.is_done("influence", data_print):
+            with writer.stage("influence", data_print):
+                write_influence(writer, config, build(), sides, progress)
     return Run.open(config.folder)
 
 

@@ -35,6 +35,13 @@ def run(folder, tmp_path_factory):
     return Run.open(out)
 
 
+def test_what_is_left_out_is_told(tmp_path, capsys):
+    arguments = ["score", "digits", "--out", str(tmp_path / "run"), "--influence", "off", "--damping", "0.1", *QUICK]
+    assert cli.main(arguments) == 0
+    assert "Without influence functions: influence functions were turned off" in capsys.readouterr().out
+    assert Run.open(tmp_path / "run").manifest.config["damping"] == 0.1
+
+
 def test_score_works_on_a_folder_of_class_folders(run, folder):
     assert run.status == "complete"
     assert run.class_names == ["=SUM(A1)", "cats & dogs", "été"]
@@ -76,6 +83,8 @@ def test_export_writes_a_list_that_is_safe_in_a_spreadsheet(run, tmp_path):
         (["score", "digits", "--model", "autoencoder"], "autoencoder does not tell classes of images apart"),
         (["score", "digits", "--epochs", "-1"], "epochs"),
         (["score", "digits", "--learning-rate", "-0.1"], "learning_rate"),
+        (["score", "digits", "--damping", "0"], "damping"),
+        (["score", "digits", "--influence", "maybe"], "influence"),
         (["score"], "Missing argument"),
         (["score", "digits", "--nonsense"], "No such option"),
         (["export", "/nowhere", "--format", "csv", "--out", "/tmp/x.csv"], "is not a run"),

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 import attribution_core as ac
-from attribution_core import linearised_stage
+from attribution_core import influence_stage, linearised_stage
 from attribution_core.datasets import as_tensors, pixel_statistics
 from attribution_core.errors import InputError
 from attribution_core.recorded_training import kept_epochs
@@ -49,7 +50,9 @@ def test_fsi_finds_the_planted_labels_of_the_demo(demo_run):
 def test_the_demo_run_is_whole(demo_run):
     examples, held_out, manifest = demo_run.examples, demo_run.evaluation, demo_run.manifest
     assert demo_run.status == "complete"
-    assert manifest.measures == ["fsi", "si", "contribution", "variance", "error", "sensitivity", "loo_loss"]
+    assert manifest.measures == [
+        "fsi", "si", "contribution", "variance", "error", "sensitivity", "loo_loss", "self_influence"
+    ]  # fmt: skip
     assert (len(examples), len(held_out)) == (2000, 2000)
     assert held_out["split"].value_counts().to_dict() == {"validation": 1000, "test": 1000}
     assert examples[["fsi", "si"]].gt(0).all(axis=None)
@@ -168,6 +171,71 @@ def test_where_there_are_no_sensitivities_the_run_says_why(tmp_path):
         score(quick(tmp_path, sensitivity="adam"))
     large = score(quick(tmp_path, out=tmp_path / "head", sensitivity="full", hidden=(16,)))
     assert large.manifest.details["sensitivity"]["posterior"] == "full"
+
+
+def test_influence_functions_of_the_demo_agree_with_each_other(demo_run):
+    effects, examples = demo_run.effects("influence"), demo_run.examples
+    assert effects.shape == (2000, 1000)
+    assert np.isfinite(effects[:]).all()
+    assert examples["self_influence"].ge(0).all()
+    curves = demo_run.curves.query("curve == 'damping'")
+    assert (curves[np.isclose(curves["x"], 0.03)]["y"] > 1 - 1e-6).all()
+    assert curves["y"].le(1 + 1e-6).all()
+    details = demo_run.manifest.details["self_influence"]
+    assert "2,048 dimensions" in details["route"]
+    assert details["share_of_largest_eigenvalue"] == pytest.approx(0.03)
+    assert 0.5 < details["kept_energy"] < 1
+    changed = (examples["original_label"] != examples["label_name"]).to_numpy()
+    areas = [roc_auc_score(changed, examples["self_influence"]), roc_auc_score(changed, -effects[:].mean(axis=1))]
+    print("\nArea under the ROC curve of self-influence and of influence for 'label was changed':", np.round(areas, 3))
+    assert areas[0] > 0.85
+    assert areas[1] > 0.65
+
+
+@pytest.mark.parametrize(("damping", "weight_decay"), [(None, 5e-4), (0.5, 5e-4), (None, 3.0)])
+def test_influence_functions_of_a_run_are_those_of_its_model(tmp_path, damping, weight_decay):
+    recipe = Recipe(epochs=2, weight_decay=weight_decay)
+    run = score(quick(tmp_path, hidden=(16,), recipe=recipe, influence="on", damping=damping))
+    train_side, evaluation = digits_as_scored("train", "validation")
+    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(16,))
+    model.load_state_dict(load_file(run.path / "model" / "final.safetensors"))
+    details = run.manifest.details["self_influence"]
+    assert details["route"].endswith("exact")
+    assert "kept_energy" not in details
+    if weight_decay > 1:  # part of the damping
+        assert details["damping"] == weight_decay
+    else:
+        assert details["damping"] == pytest.approx(
+            ac.influence_functions(model, train_side, evaluation, damping=damping).damping[0]
+        )
+    expected = ac.influence_functions(model, train_side, evaluation, solver="exact", damping=details["damping"])
+    assert np.allclose(run.effects("influence")[:], expected.effect, rtol=1e-4, atol=1e-7)
+    own = ac.self_influence(model, train_side, solver="exact", damping=details["damping"])
+    assert np.allclose(run.examples["self_influence"], own.effect, rtol=1e-4, atol=1e-9)
+
+
+def test_where_there_are_no_influence_functions_the_run_says_why(tmp_path, monkeypatch):
+    off = score(quick(tmp_path, out=tmp_path / "off", influence="off"))
+    assert "turned off" in off.manifest.details["self_influence"]["left_out"]
+    assert "self_influence" not in off.examples.columns
+    untrained = score(quick(tmp_path, out=tmp_path / "untrained", recipe=Recipe(epochs=0), influence="on"))
+    assert untrained.manifest.details["self_influence"] == {"left_out": "the model was not trained"}
+
+    def refused(*_):
+        raise InputError("not this model")
+
+    monkeypatch.setattr(influence_stage, "plan_parameters", refused)
+    auto = score(quick(tmp_path, out=tmp_path / "auto"))
+    assert auto.manifest.details["self_influence"] == {"left_out": "not this model"}
+    assert auto.status == "complete"
+    with pytest.raises(InputError, match="not this model"):
+        score(quick(tmp_path, influence="on"))
+
+
+@pytest.mark.parametrize("damping", [0.0, -1.0, math.inf])
+def test_a_damping_that_is_none_is_refused(tmp_path, damping):
+    with pytest.raises(ValidationError, match="damping"):
+        quick(tmp_path, damping=damping)
 
 
 def test_states_are_kept_after_few_epochs():
@@ -305,7 +373,7 @@ def test_a_run_killed_at_any_moment_goes_on(tmp_path):
         f"score(ScoreConfig(data='digits', out={str(tmp_path / 'cut')!r}, hidden=(32,), recipe=Recipe(epochs=2)),"
         "lambda done, total, what: print(what, flush=True))"
     )
-    for word in ("thumbnails", "training", "leave-one-out", "replaying"):
+    for word in ("thumbnails", "training", "leave-one-out", "replaying", "curvature"):
         process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         for line in process.stdout:
             if word in line:

@@ -33,6 +33,8 @@ class Curve:
 _ZHANG = "Zhang and Zhang 2022, Rethinking influence functions of neural networks in the over-parameterized regime"
 _NICKL = "Nickl et al. 2023, The memory perturbation equation: understanding model's sensitivity to data"
 
+_BAE = "Bae et al. 2022, If influence functions are the answer, then what is the question?"
+
 _ALL = (
     Curve(
         name="ihvp_error",
@@ -43,7 +45,8 @@ _ALL = (
         definition=(
             "Error of the inverse-Hessian estimate of removal effects on the fully trained linearised model, as a "
             "share of the effects themselves, for some weight decays, and the bound below which it can't fall (zero "
-            "where there are fewer features than examples). The effects in this run are exact and have no such error."
+            "where there are fewer features than examples). The kernel-regime effects in this run are exact and have "
+            "no such error."
         ),
         paper=f"{_ZHANG}, theorem 3 and figure 2",
     ),
@@ -123,6 +126,20 @@ _ALL = (
             "rare or wrongly labelled ones."
         ),
         paper=f"{_NICKL}, figure 6",
+    ),
+    Curve(
+        name="damping",
+        title="How influence depends on the damping",
+        x="damping (share of the curvature's largest eigenvalue)",
+        y="rank correlation with the default",
+        log_x=True,
+        definition=(
+            "How alike influence functions rank the training examples at other dampings and at the default one, where "
+            "both lines are 1: by their effects on an evaluation example, on average over up to 100 of them, and by "
+            "self-influence. Nothing in the data says which damping is right, so a ranking that a line shows to change "
+            "is not to be trusted in its details."
+        ),
+        paper=f"{_BAE}, eq. 20",
     ),
 )
 

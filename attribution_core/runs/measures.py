@@ -53,6 +53,10 @@ _NICKL = (
     "Nickl et al. 2023, The memory perturbation equation: understanding model's sensitivity to data, NeurIPS 2023, "
 )
 
+_BAE = (
+    "Bae et al. 2022, If influence functions are the answer, then what is the question?, NeurIPS 2022, eqs. 20 and 46"
+)
+
 _ALL = (
     Measure(
         name="fsi",
@@ -187,6 +191,36 @@ _ALL = (
         paper=f"{_NICKL}eq. 19",
         suspicious="high",
         signed=False,
+    ),
+    Measure(
+        name="self_influence",
+        title="Self-influence",
+        kind="sensitivity",
+        unit="nats",
+        definition=(
+            "By how much the loss on this example would rise, to first order, had it been removed. Large where a label "
+            "was learnt by heart. By influence functions: what they foretell is not retraining but the response of the "
+            "trained weights while everything else is held where it is."
+        ),
+        equation=r"\frac{1}{n}\,\nabla\ell_i^\top (C + \lambda I)^{-1}\,\nabla\ell_i",
+        paper=_BAE,
+        suspicious="high",
+        signed=False,
+    ),
+    Measure(
+        name="influence",
+        title="Influence on an example",
+        kind="effect",
+        unit="nats",
+        definition=(
+            "The loss on an evaluation example had a training example been removed, minus the loss with it, to first "
+            "order about the trained weights, while everything else is held where it is. Positive: the training "
+            "example is helpful to it."
+        ),
+        equation=r"\frac{1}{n}\,\nabla\ell_j^\top (C + \lambda I)^{-1}\,\nabla\ell_i",
+        paper=_BAE,
+        suspicious=None,
+        signed=True,
     ),
     Measure(
         name="loss",

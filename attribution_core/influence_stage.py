@@ -1,0 +1,90 @@
+"""The stage of influence functions: what the loss on an example would be without another, about the trained weights."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor, nn
+
+from attribution_core.config import ScoreConfig
+from attribution_core.gradients import plan_parameters
+from attribution_core.methods.damping import sweep_of
+from attribution_core.methods.influence_functions import SolverOptions, default_damping
+from attribution_core.methods.influence_spectrum import InfluenceSpectrum, influence_spectrum
+from attribution_core.models import load_weights
+from attribution_core.progress import Progress
+from attribution_core.runs import RunWriter
+from attribution_core.stage_parts import Pair, points_of, write_or_leave_out
+
+_ROWS = 512  # of the effects, written at once
+
+
+def write_influence(
+    writer: RunWriter, config: ScoreConfig, model: nn.Module, sides: dict[str, Pair], progress: Progress | None
+) -> None:
+    """Writes column self_influence, effects/influence.zarr and the curve over the damping.
+
+    Where the model does not allow it, the run says so instead, unless influence functions were asked for.
+
+    Args:
+        writer: The run, trained.
+        config: What to score, and how.
+        model: Of the run's kind, whatever its weights.
+        sides: Inputs and labels of ``"train"`` and ``"validation"``.
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputError: Influence functions were asked for and the model does not allow them.
+    """
+
+    def write() -> None:
+        load_weights(model, writer.path / "model" / "final.safetensors")
+        _write(writer, config, _spectrum(config, model, sides, progress))
+
+    write_or_leave_out(writer, "self_influence", _why_left_out(config), config.influence == "on", write)
+
+
+def _why_left_out(config: ScoreConfig) -> str:
+    """Why there are no influence functions, known from the configuration alone; empty where there are."""
+    if config.influence == "off":
+        return "influence functions were turned off"
+    if config.recipe.epochs == 0:
+        return "the model was not trained"
+    return ""
+
+
+def _spectrum(
+    config: ScoreConfig, model: nn.Module, sides: dict[str, Pair], progress: Progress | None
+) -> InfluenceSpectrum:
+    train = sides["train"]
+    plan = plan_parameters(model, train[0])
+    dimension = SolverOptions().dimension
+    return influence_spectrum(
+        model, train, sides["validation"], plan, config.recipe.loss, "ggn", dimension, config.seed, progress
+    )
+
+
+def _write(writer: RunWriter, config: ScoreConfig, spectrum: InfluenceSpectrum) -> None:
+    sweep = sweep_of(spectrum)
+    # Weight decay is curvature too, and part of the damping.
+    damping = config.damping or max(default_damping(spectrum), config.recipe.weight_decay)
+    effects = spectrum.effects(damping)
+    writer.write_effects("influence", effects.shape[1], _blocks(effects))
+    writer.add_column("examples", "self_influence", spectrum.self_influence(damping).cpu().double().numpy())
+    series = {"effects on an example": sweep.agreement, "self-influence": sweep.self_agreement}
+    writer.write_curve("damping", points_of(sweep.share.tolist(), series))
+    sketched = {} if spectrum.kept_energy is None else {"kept_energy": spectrum.kept_energy}
+    how = f"in a sketch of {len(spectrum.values):,} dimensions" if sketched else "exact"
+    details = {
+        "route": f"Gauss-Newton matrix of the whole network, {how}",
+        **sketched,
+        "damping": damping,
+        "share_of_largest_eigenvalue": damping / float(spectrum.values[-1]),
+        "evaluated_on": f"{effects.shape[1]:,} validation examples",
+    }
+    writer.describe("self_influence", details, ["self_influence"])
+
+
+def _blocks(effects: Tensor) -> Iterator[tuple[slice, np.ndarray]]:
+    for start in range(0, len(effects), _ROWS):
+        rows = slice(start, start + _ROWS)
+        yield rows, effects[rows].cpu().numpy()
