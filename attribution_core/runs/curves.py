@@ -131,13 +131,13 @@ _ALL = (
         name="damping",
         title="How influence depends on the damping",
         x="damping (share of the curvature's largest eigenvalue)",
-        y="rank correlation with the default",
+        y="rank correlation",
         log_x=True,
         definition=(
             "How alike influence functions rank the training examples at other dampings and at the default one, where "
             "both lines are 1: by their effects on an evaluation example, on average over up to 100 of them, and by "
-            "self-influence. Nothing in the data says which damping is right, so a ranking that a line shows to change "
-            "is not to be trusted in its details."
+            "self-influence. Nothing in the data says which damping is right, so where a line falls off steeply, the "
+            "details of that ranking are not to be trusted."
         ),
         paper=f"{_BAE}, eq. 20",
     ),
