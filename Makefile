@@ -35,6 +35,7 @@ bench: install
 	$(BIN)/python -m tests.benchmarks.fsi $(ARGS)
 	$(BIN)/python -m tests.benchmarks.fsi_scaling
 	$(BIN)/python -m tests.benchmarks.hydra
+	$(BIN)/python -m tests.benchmarks.influence
 
 # A browser for the tests: the system's, else Debian's package, else Playwright's own.
 chromium: install

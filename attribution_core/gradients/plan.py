@@ -155,11 +155,13 @@ def _disagreeing(model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module])
     with torch.enable_grad():
         total = (functional_call(model, free, (inputs,)) * mixture).sum()
     expected = dict(zip(free, torch.autograd.grad(total, list(free.values()), materialize_grads=True), strict=True))
+    # A gradient that is zero but for rounding (the bias of an attention's keys) agrees with nothing to a share of itself.
+    rounding = 100 * torch.finfo(mixture.dtype).eps * max(float(each.abs().max()) for each in expected.values())
     wrong = set()
     for layer in factors:
         for kind, name in layer.parameters():
             if name in expected:
                 error = (layer.jacobian(kind).sum(dim=(0, 1)) - expected[name].flatten()).abs().max()
-                if not error <= AGREEMENT * expected[name].abs().max():
+                if not error <= AGREEMENT * expected[name].abs().max() + rounding:
                     wrong.add(layer.name)
     return wrong

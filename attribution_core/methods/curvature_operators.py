@@ -203,7 +203,7 @@ class IterativeInverse:
         sizes = vectors.norm(dim=0)
         for repeat in range(self.repeats):
             operator = self._operator(self.batch_size, repeat)
-            scale = 1.05 * _largest(operator, vectors) + self.damping
+            scale = _scale(operator, vectors, self.damping)
             state = vectors.clone()
             for _ in range(self.iterations):
                 step = vectors - ((operator @ state).detach() + self.damping * state) / scale
@@ -230,6 +230,24 @@ def largest_eigenvalue(
     with evaluation_mode(model):
         operator = curvature_operator(model, train, plan, loss, curvature)
         return _largest(operator, next(model.parameters()).new_empty(plan.width, 1))
+
+
+def lissa_scale(
+    model: nn.Module,
+    train: tuple[Tensor, Tensor],
+    plan: ParameterPlan,
+    loss: Loss,
+    damping: float,
+    batch_size: int | None = None,
+) -> float:
+    """The scale that LiSSA finds for the Gauss-Newton matrix: the largest damped eigenvalue it met, and 5%."""
+    with evaluation_mode(model):
+        operator = curvature_operator(model, train, plan, loss, "ggn", batch_size)
+        return _scale(operator, next(model.parameters()).new_empty(plan.width, 1), damping)
+
+
+def _scale(operator: Any, like: Tensor, damping: float) -> float:
+    return 1.05 * _largest(operator, like) + damping
 
 
 def _largest(operator: Any, like: Tensor, iterations: int = 30) -> float:

@@ -92,6 +92,12 @@ def kronecker_values(
     return replace(plan, coordinates=coordinates), values
 
 
+def trace_of(model: nn.Module, train: tuple[Tensor, Tensor], plan: ParameterPlan, loss: Loss) -> float:
+    """Trace of the Gauss-Newton matrix of the mean loss: the mean of ``|J^T M|^2``."""
+    diagonal = _squares(model, train, plan, plan.coordinates, loss, "ggn", 0, None)
+    return sum(float(each.sum()) for each in diagonal.values())
+
+
 def _squares(
     model: nn.Module,
     train: tuple[Tensor, Tensor],

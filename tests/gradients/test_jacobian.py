@@ -184,3 +184,21 @@ def test_coordinates_keep_inner_products_on_average():
         estimates.append(float((x[chosen.indices] * y[chosen.indices]).sum()) * chosen.scale**2)
     mean, deviation = torch.tensor(estimates).mean(), torch.tensor(estimates).std()
     assert abs(float(mean - x @ y)) < 4 * float(deviation) / 3000**0.5
+
+
+def test_a_parameter_whose_gradient_is_zero_but_for_rounding_keeps_its_layers_factors():
+    """The bias of an attention's keys moves every score of a query alike, so no output depends on it."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key, self.out = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            weights = (self.query(x) @ self.key(x).transpose(1, 2)).softmax(dim=2)
+            return self.out((weights @ x).mean(dim=1))
+
+    for dtype in (torch.float32, torch.float64):
+        torch.manual_seed(0)
+        inputs = torch.randn(3, 5, 6, dtype=dtype)
+        assert plan_parameters(Attention().to(dtype), inputs).rest == []

@@ -10,7 +10,7 @@ from attribution_core.gradients import jacobian, plan_parameters
 from attribution_core.methods import influence_spectrum
 from attribution_core.methods.curvature import sampled_errors
 from attribution_core.methods.damping import damping_sweep
-from attribution_core.methods.influence_functions import SolverOptions, influence_functions, self_influence
+from attribution_core.methods.influence_functions import DAMPING, SolverOptions, influence_functions, self_influence
 from attribution_core.methods.influence_kronecker import kronecker_values
 from attribution_core.methods.losses import hessian_root, prediction_errors
 from attribution_core.models import build_model
@@ -223,13 +223,17 @@ def test_an_ensemble_is_the_mean_of_its_members():
     assert len(both.damping) == 2
 
 
-def test_the_default_damping_is_a_share_of_the_largest_eigenvalue():
+def test_the_default_damping_follows_the_spectrum():
     case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
     exact, cg = (
         influence_functions(case.model, case.train, case.evaluation, solver=solver, options=EXACT)
         for solver in ("exact", "cg")
     )
     assert exact.damping[0] == pytest.approx(cg.damping[0], rel=1e-3)
+    outputs, rows = jacobian(case.model, case.train[0], plan_parameters(case.model, case.train[0]))
+    half = (hessian_root(outputs, "cross_entropy").mT @ rows).flatten(0, 1)
+    values = torch.linalg.eigvalsh(half.T @ half / len(outputs))
+    assert exact.damping[0] == pytest.approx(float(DAMPING * values[-1] ** 2 / values.sum()))
     assert close(cg.effect, exact.effect, 1e-2)
 
 
@@ -275,13 +279,15 @@ def test_what_cant_be_asked_is_refused_in_a_sentence():
 
 def test_a_sweep_over_dampings_compares_with_the_default():
     case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
-    sweep = damping_sweep(case.model, case.train, case.evaluation, shares=[1e-3, 0.03, 1.0])
-    assert sweep.share.tolist() == [1e-3, 0.03, 1.0]
-    assert float(sweep.agreement[1]) == pytest.approx(1.0)
-    assert float(sweep.self_agreement[1]) == pytest.approx(1.0)
+    default = influence_functions(case.model, case.train, case.evaluation)
+    largest = float(damping_sweep(case.model, case.train, case.evaluation, shares=[1.0]).damping[0])
+    middle = default.damping[0] / largest
+    sweep = damping_sweep(case.model, case.train, case.evaluation, shares=[1e-3, middle, 1.0])
+    assert sweep.share.tolist() == [1e-3, middle, 1.0]
+    assert float(sweep.agreement[1]) == pytest.approx(1.0, abs=1e-6)
+    assert float(sweep.self_agreement[1]) == pytest.approx(1.0, abs=1e-6)
     assert float(sweep.agreement.min()) < 1.0
     assert sweep.directions[0] > sweep.directions[1] > sweep.directions[2] > 0
-    default = influence_functions(case.model, case.train, case.evaluation)
     other = influence_functions(case.model, case.train, case.evaluation, damping=float(sweep.damping[0]))
     expected = [spearmanr(a, b)[0] for a, b in zip(default.effect.T, other.effect.T, strict=True)]
     assert float(sweep.agreement[0]) == pytest.approx(sum(expected) / len(expected))

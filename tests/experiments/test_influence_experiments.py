@@ -1,0 +1,143 @@
+"""The parts of the influence-function experiments, on problems of seconds."""
+
+import argparse
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from attribution_core.errors import InputError
+from attribution_core.experiments import bregman_decomposition, influence_fidelity, influence_wrong_labels
+from attribution_core.experiments.bregman_decomposition import Setting
+from attribution_core.experiments.data import cancer, table, with_wrong_labels
+from attribution_core.experiments.influence_problems import Problem
+from attribution_core.experiments.kronfluence_reference import kronfluence_effects
+from attribution_core.experiments.retraining import losses_after, random_halves
+from attribution_core.methods.influence_functions import influence_functions, self_influence
+from attribution_core.methods.influence_pairs import effects_on_pairs
+from attribution_core.models import build_model
+from attribution_core.training import Recipe, train
+from tests.experiments.test_memory_experiments import digits
+
+RECIPE = Recipe(learning_rate=0.3, momentum=0.0, batch_size=32, epochs=6, weight_decay=0.0, schedule="constant")
+
+
+def blobs(n, seed=0):
+    """Three overlapping clouds in five dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (n,), generator=generator)
+    middles = torch.randn(3, 5, generator=torch.Generator().manual_seed(9))
+    return middles[labels] + torch.randn(n, 5, generator=generator), labels
+
+
+def small_problem():
+    return Problem("small", blobs(60), blobs(20, 1), "mlp", (8,), 3, RECIPE)
+
+
+def test_the_gap_is_decomposed_and_kept(tmp_path, monkeypatch):
+    given = Setting(blobs(64), blobs(20, 1), "cross_entropy", (8,), 3, RECIPE, damping=0.1)
+    kept = tmp_path / "partial.json"
+    found = bregman_decomposition.decompose(given, 3, True, kept)
+    line = bregman_decomposition.summary(found)
+    assert list(line["parts"]) == list(bregman_decomposition.PARTS)
+    assert all(mean >= 0 for mean, _ in line["parts"].values())
+    assert line["parts"]["solver"][0] < line["parts"]["proximity"][0]
+    assert line["correlations"]["bregman"][0] > 0.9  # at this much damping the response is nearly linear
+    monkeypatch.setattr(bregman_decomposition, "optima", None)  # nothing is computed twice
+    assert bregman_decomposition.decompose(given, 3, True, kept)["removals"] == found["removals"]
+
+
+def test_lissa_goes_as_far_as_the_responses_training():
+    given = Setting(blobs(64), blobs(20, 1), "cross_entropy", (8,), 3, RECIPE, damping=0.1)
+    model = given.network()
+    assert bregman_decomposition.depth_of_lissa(given, model, 32) >= 1
+    longer = replace(given, recipe=RECIPE.model_copy(update={"epochs": 6000}))
+    other = bregman_decomposition.depth_of_lissa(longer, model, 32)
+    scale = other / (0.03 * 6000)  # two steps an epoch, half the epochs, a tenth of the rate
+    assert 0.1 < scale < 10
+    assert bregman_decomposition.depth_of_lissa(replace(longer, damping=scale + 0.1), model, 32) > 1.9 * other
+
+
+def test_methods_are_scored_against_retraining_that_is_kept(tmp_path):
+    given = small_problem()
+    names = ["sketch", "sketch, empirical", "sketch, fisher", "ekfac", "kfac", "gradient products", "cg", "lissa"]
+    options = argparse.Namespace(
+        subsets=5, seeds=2, models=2, out=tmp_path, iterative=4, depth=20, methods=[*names, "kronfluence, heuristic"]
+    )
+    results = influence_fidelity.compare(given, options, lambda _: None)
+    assert set(results["rows"]) >= {*names, "sketch, mean of 2", "sketch, on those of cg", "kronfluence, heuristic"}
+    assert all(-1 <= row["lds"] <= 1 for row in results["rows"].values())
+    assert (tmp_path / "retrained_small_5_2.npy").exists()
+
+
+def test_retrainings_that_were_kept_are_not_done_again(tmp_path):
+    given = small_problem()
+    removed = ~random_halves(60, 3)
+    path = tmp_path / "kept" / "losses.npy"
+    first = losses_after(given.build, given.data, given.evaluation, RECIPE, removed, 1, kept_in=path)
+    assert torch.equal(first, losses_after(given.build, given.data, given.evaluation, RECIPE, removed, 1))
+    values = np.load(path)
+    values[0, 1] = np.nan  # as if the command had been stopped in the second training
+    values[0, 2] = 7.0
+    np.save(path, values)
+    again = losses_after(given.build, given.data, given.evaluation, RECIPE, removed, 1, kept_in=path)
+    assert torch.equal(again[0, :2], first[0, :2])
+    assert (again[0, 2] == 7.0).all()
+
+
+def test_kronfluence_has_our_sign_and_scale_and_nearly_our_ekfac():
+    data, evaluation = blobs(300), blobs(30, 1)
+    model = build_model("mlp", 3, (5,), (8,))
+    train(model, data, RECIPE)
+    products = kronfluence_effects(model, data, evaluation, strategy="identity")
+    identity = influence_fidelity.Identity(model, data[0])
+    ours, _ = effects_on_pairs(model, data, evaluation, "cross_entropy", identity, None)
+    assert torch.allclose(products, ours, rtol=1e-3, atol=1e-6)
+    found = influence_functions(model, data, evaluation, solver="ekfac", damping=0.01).effect
+    torch.manual_seed(0)  # of the labels it draws
+    theirs = kronfluence_effects(model, data, evaluation, 0.01)
+    assert spearmanr(found.flatten(), theirs.flatten())[0] > 0.8
+    assert 0.5 < float(found.norm() / theirs.norm()) < 2
+
+
+def test_wrong_labels_come_first():
+    clean = digits(300)
+    labels, wrong = with_wrong_labels(clean[1], 0.1, 10, seed=0)
+    model = build_model("mlp", 10, (1, 28, 28), (32,))
+    train(model, (clean[0], labels), RECIPE.model_copy(update={"epochs": 20}))
+    scores = self_influence(model, (clean[0], labels)).effect
+    assert influence_wrong_labels.found_among_first(scores, wrong, 1.0) == 1.0
+    assert influence_wrong_labels.found_among_first(wrong.float(), wrong, 0.1) == 1.0
+    assert influence_wrong_labels.found_among_first(scores, wrong, 0.3) > 0.5
+    rises = influence_wrong_labels.responses(model, (clean[0], labels), [0, 1], 5)
+    assert rises.shape == (2,)
+
+
+def test_tables_are_standardised_and_split(tmp_path):
+    values = np.random.default_rng(0).normal(3.0, 2.0, (40, 4))
+    np.savetxt(tmp_path / "table.txt", values)
+    (inputs, targets), (other, _) = table(tmp_path / "table.txt")
+    assert inputs.shape == (36, 3)
+    assert targets.shape == (36, 1)
+    assert len(other) == 4
+    assert torch.allclose(inputs.mean(dim=0), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(targets.std(dim=0, correction=0), torch.ones(1), atol=1e-5)
+    (tmp_path / "table.txt").write_text("a b\n")
+    with pytest.raises(InputError, match="not a table of numbers"):
+        table(tmp_path / "table.txt")
+    (inputs, labels), _ = cancer()
+    assert inputs.shape == (455, 30)
+    assert set(labels.tolist()) == {0, 1}
+
+
+def test_the_papers_numbers_are_there_for_every_dataset(capsys):
+    line = {
+        "parts": {name: [0.1, 0.01] for name in bregman_decomposition.PARTS},
+        "correlations": {name: [0.5, 0.4] for name in bregman_decomposition.COMPARED},
+    }
+    for name in bregman_decomposition.PAPER:
+        bregman_decomposition.print_table(name, json.loads(json.dumps(line)))
+    assert "0.93   0.94" in capsys.readouterr().out
