@@ -155,7 +155,7 @@ def _disagreeing(model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module])
     with torch.enable_grad():
         total = (functional_call(model, free, (inputs,)) * mixture).sum()
     expected = dict(zip(free, torch.autograd.grad(total, list(free.values()), materialize_grads=True), strict=True))
-    # A gradient that is zero but for rounding (the bias of an attention's keys) agrees with nothing to a share of itself.
+    # A gradient that is zero but for rounding (the bias of an attention's keys) agrees with nothing to a share of it.
     rounding = 100 * torch.finfo(mixture.dtype).eps * max(float(each.abs().max()) for each in expected.values())
     wrong = set()
     for layer in factors:
