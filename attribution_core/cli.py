@@ -146,7 +146,7 @@ def score(
         Influence, typer.Option(help="Influence functions at the trained weights: on, off, or where possible.")
     ] = Influence.auto,
     damping: Annotated[
-        float | None, typer.Option(help="Of their curvature; by default a share of its largest eigenvalue.")
+        float | None, typer.Option(help="Of their curvature; by default it follows the data.")
     ] = None,
     max_train: Annotated[int | None, typer.Option(min=2, help="Score a stratified subset of this size.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,

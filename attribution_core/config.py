@@ -36,8 +36,8 @@ class ScoreConfig(BaseModel):
             ``"iblr"`` for models trained by it and else ``"kfac"``, where the model allows it; or ``"off"``.
         influence: Influence functions at the trained weights; ``"auto"`` where the model allows them, ``"on"`` or
             ``"off"``.
-        damping: Of their curvature, weight decay included; by default a share of its largest eigenvalue, and at least
-            the weight decay.
+        damping: Of their curvature, weight decay included; by default it follows the curvature's spectrum, and is at
+            least the weight decay.
         seed: Of the splits, the initial weights, the batch order and the sketch.
         validation_fraction: Share set aside for validation where the data has none.
         test_fraction: The same for test.
