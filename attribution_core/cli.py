@@ -145,9 +145,7 @@ def score(
     influence: Annotated[
         Influence, typer.Option(help="Influence functions at the trained weights: on, off, or where possible.")
     ] = Influence.auto,
-    damping: Annotated[
-        float | None, typer.Option(help="Of their curvature; by default it follows the data.")
-    ] = None,
+    damping: Annotated[float | None, typer.Option(help="Of their curvature; by default it follows the data.")] = None,
     max_train: Annotated[int | None, typer.Option(min=2, help="Score a stratified subset of this size.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

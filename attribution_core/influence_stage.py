@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
 from attribution_core.gradients import plan_parameters
-from attribution_core.methods.damping import sweep_of
+from attribution_core.methods.damping import SHARES, sweep_of
 from attribution_core.methods.influence_functions import SolverOptions, default_damping
 from attribution_core.methods.influence_spectrum import InfluenceSpectrum, influence_spectrum
 from attribution_core.models import load_weights
@@ -64,9 +64,10 @@ def _spectrum(
 
 
 def _write(writer: RunWriter, config: ScoreConfig, spectrum: InfluenceSpectrum) -> None:
-    sweep = sweep_of(spectrum)
+    default, largest = default_damping(spectrum), float(spectrum.values[-1])
+    sweep = sweep_of(spectrum, sorted({*SHARES, default / largest}))
     # Weight decay is curvature too, and part of the damping.
-    damping = config.damping or max(default_damping(spectrum), config.recipe.weight_decay)
+    damping = config.damping or max(default, config.recipe.weight_decay)
     effects = spectrum.effects(damping)
     writer.write_effects("influence", effects.shape[1], _blocks(effects))
     writer.add_column("examples", "self_influence", spectrum.self_influence(damping).cpu().double().numpy())
@@ -78,7 +79,7 @@ def _write(writer: RunWriter, config: ScoreConfig, spectrum: InfluenceSpectrum) 
         "route": f"Gauss-Newton matrix of the whole network, {how}",
         **sketched,
         "damping": damping,
-        "share_of_largest_eigenvalue": damping / float(spectrum.values[-1]),
+        "share_of_largest_eigenvalue": damping / largest,
         "evaluated_on": f"{effects.shape[1]:,} validation examples",
     }
     writer.describe("self_influence", details, ["self_influence"])

@@ -179,11 +179,13 @@ def test_influence_functions_of_the_demo_agree_with_each_other(demo_run):
     assert np.isfinite(effects[:]).all()
     assert examples["self_influence"].ge(0).all()
     curves = demo_run.curves.query("curve == 'damping'")
-    assert (curves[np.isclose(curves["x"], 0.03)]["y"] > 1 - 1e-6).all()
-    assert curves["y"].le(1 + 1e-6).all()
     details = demo_run.manifest.details["self_influence"]
+    default = curves[np.isclose(curves["x"], details["share_of_largest_eigenvalue"], rtol=1e-6)]
+    assert len(default) == 2
+    assert np.allclose(default["y"], 1)
+    assert curves["y"].le(1 + 1e-6).all()
     assert "2,048 dimensions" in details["route"]
-    assert details["share_of_largest_eigenvalue"] == pytest.approx(0.03)
+    assert 1e-3 < details["share_of_largest_eigenvalue"] < 0.1
     assert 0.5 < details["kept_energy"] < 1
     changed = (examples["original_label"] != examples["label_name"]).to_numpy()
     areas = [roc_auc_score(changed, examples["self_influence"]), roc_auc_score(changed, -effects[:].mean(axis=1))]
