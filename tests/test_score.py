@@ -232,6 +232,9 @@ def test_where_there_are_no_influence_functions_the_run_says_why(tmp_path, monke
     assert auto.status == "complete"
     with pytest.raises(InputError, match="not this model"):
         score(quick(tmp_path, influence="on"))
+    monkeypatch.setattr(influence_stage, "MOST_PARAMETERS", 100)
+    large = score(quick(tmp_path, out=tmp_path / "large"))
+    assert "parameters, with which they would take long" in large.manifest.details["self_influence"]["left_out"]
 
 
 @pytest.mark.parametrize("damping", [0.0, -1.0, math.inf])
