@@ -60,7 +60,7 @@ Solver = Literal["sketch", "exact", "kfac", "ekfac", "cg", "lissa"]
 # eigenvalue: the fewer directions hold the curvature, the more of the small ones are noise to a network trained anew.
 # Against retraining (``influence_fidelity``, 1,000 examples) the best share of the largest eigenvalue was 1% for an MLP
 # on MNIST, 2% for LeNet-5 on Fashion-MNIST and 10% for cnn4 on cats against dogs; this takes 1.5, 3 and 5%, and its
-# score is within 0.02 of the best on each, where no single share comes nearer than 0.05 on all.
+# score is within 0.02 of the best on each, where no single share comes nearer than 0.04 on all.
 DAMPING = 0.15
 # Kronecker factors know less of the small eigenvalues and want less damping: a share of the largest.
 DAMPING_OF_FACTORS = 0.001
