@@ -3,8 +3,9 @@
     python -m attribution_core.experiments.influence_wrong_labels --data-root DIR [--data mnist] [--out FOLDER]
 
 10% of MNIST (6,000 images), of whose labels 10% are changed to another class at random; a multilayer perceptron of two
-hidden layers is trained by SGD, batches of 128 (the paper: 1,024 units; here ``--hidden 256`` by default). Examples are
-inspected in the order of their score, highest first; printed is the share of the wrong labels found among the first 5,
+hidden layers is trained by SGD, batches of 128 (the paper: 1,024 units; here ``--hidden 256`` by default), for the 20
+epochs after which the test loss is least. (After 50 the network has learnt many wrong labels by heart, and 75 to 77% are
+found among the first 20%, where after 20 epochs it is 97%.) Examples are inspected in the order of their score, highest first; printed is the share of the wrong labels found among the first 5,
 10, 20 and 30% for self-influence (at the default damping and at the paper's 0.001, by the sketch and by EKFAC), the
 training loss, and random order. The paper: over 80% among the first 20%.
 
@@ -77,7 +78,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--examples", type=int, default=6000, help="training images")
     parser.add_argument("--hidden", type=int, default=256, help="units in each hidden layer")
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--responses", type=int, default=0, help="examples whose response is computed")
     parser.add_argument("--iterations", type=int, default=30, help="of L-BFGS in a response")
     options = parser.parse_args()
