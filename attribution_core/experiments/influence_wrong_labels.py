@@ -4,9 +4,9 @@
 
 10% of MNIST (6,000 images), of whose labels 10% are changed to another class at random; a multilayer perceptron of two
 hidden layers is trained by SGD, batches of 128 (the paper: 1,024 units; here ``--hidden 256`` by default), for the 20
-epochs after which the test loss is least. (After 50 the network has learnt many wrong labels by heart, and 75 to 77% are
-found among the first 20%, where after 20 epochs it is 97%.) Examples are inspected in the order of their score, highest
-first; printed is the share of the wrong labels found among the first 5, 10, 20 and 30% for self-influence (at the
+epochs after which the test loss is least. (After 50 the network has learnt many wrong labels by heart, and 75 to 77%
+are found among the first 20%, where after 20 epochs it is 97%.) Examples are inspected in the order of their score,
+highest first; printed is the share of the wrong labels found among the first 5, 10, 20 and 30% for self-influence (at the
 default damping and at the paper's 0.001, by the sketch and by EKFAC), the training loss, and random order. The paper:
 over 80% among the first 20%.
 
