@@ -2,13 +2,13 @@
 
     python -m attribution_core.experiments.influence_wrong_labels --data-root DIR [--data mnist] [--out FOLDER]
 
-10% of MNIST (6,000 images), of whose labels 10% are changed to another class at random; a multilayer perceptron of two
-hidden layers is trained by SGD, batches of 128 (the paper: 1,024 units; here ``--hidden 256`` by default), for the 20
-epochs after which the test loss is least. (After 50 the network has learnt many wrong labels by heart, and 75 to 77%
-are found among the first 20%, where after 20 epochs it is 97%.) Examples are inspected in the order of their score,
-highest first; printed is the share of the wrong labels found among the first 5, 10, 20 and 30% for self-influence (at the
-default damping and at the paper's 0.001, by the sketch and by EKFAC), the training loss, and random order. The paper:
-over 80% among the first 20%.
+10% of MNIST (6,000 images), of whose labels 10% are changed to another class at random; a multilayer perceptron of
+two hidden layers is trained by SGD, batches of 128 (the paper: 1,024 units; here ``--hidden 256`` by default), for
+the 20 epochs after which the test loss is least. (After 50 the network has learnt many wrong labels by heart, and 75
+to 77% are found among the first 20%, where after 20 epochs it is 97%.) Examples are inspected in the order of their
+score, highest first; printed is the share of the wrong labels found among the first 5, 10, 20 and 30% for
+self-influence (at the default damping and at the paper's 0.001, by the sketch and by EKFAC), the training loss, and
+random order. The paper: over 80% among the first 20%.
 
 ``--responses N`` adds figure 6's other curve on N examples, half of them wrong (for all 6,000 it would take days): the
 rise of an example's own loss in the proximal Bregman response to its removal, and the chance that it is higher for a
