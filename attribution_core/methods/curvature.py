@@ -16,28 +16,73 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attribution_core.methods.losses import Loss, hessian_root, means_of, prediction_errors
+from attribution_core.methods.losses import (
+    Loss,
+    hessian_column_norms,
+    hessian_columns,
+    means_of,
+    prediction_errors,
+)
 
 Curvature = Literal["ggn", "hessian", "fisher", "empirical"]
 
 
-def curvature_root(outputs: Tensor, targets: Tensor, loss: Loss, curvature: Curvature, seed: int = 0) -> Tensor:
-    """M of each example: outputs ``[n, k]`` -> ``[n, k, q]``; not for the Hessian.
+def num_columns(outputs: Tensor, curvature: Curvature) -> int:
+    """Columns of M of all examples together, n q."""
+    return outputs.numel() if curvature == "ggn" else len(outputs)
+
+
+def curvature_columns(
+    outputs: Tensor, targets: Tensor | None, loss: Loss, curvature: Curvature, draws: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Columns m of M, or some that stand for all of them: ``sum m m^T`` is that of all, exactly or on average.
+
+    No M is formed, which for a vocabulary or an image as output would not fit. Drawn columns have a chance in
+    proportion to ``|m|^2`` and the same length.
 
     Args:
-        outputs: f.
-        targets: ``[n]`` or ``[n, k]``.
+        outputs: f, ``[n, k]``.
+        targets: ``[n]`` or ``[n, k]``; of use for ``"empirical"`` only.
         loss: Whose curvature it is.
-        curvature: Its form.
+        curvature: Its form, not the Hessian.
+        draws: How many are drawn; no more than that are all taken as they are.
         seed: Of the labels drawn for ``"fisher"``.
+
+    Returns:
+        Which example each belongs to, ``[columns]`` on the CPU, and the columns ``[columns, k]``.
     """
+    n, k = outputs.shape
     if curvature == "ggn":
-        return hessian_root(outputs, loss)
-    if curvature == "fisher":
-        return sampled_errors(outputs, loss, seed)[:, :, None]
-    if curvature == "empirical":
-        return prediction_errors(outputs, targets, loss)[:, :, None]
-    raise ValueError("The Hessian is not a sum over outputs' Jacobians.")
+        norms = hessian_column_norms(outputs, loss)
+        if n * k <= draws:
+            which, column = torch.arange(n).repeat_interleave(k), torch.arange(k).repeat(n)
+        else:
+            which, column = _drawn(norms, draws)
+        chosen = hessian_columns(outputs[which.to(outputs.device)], column.to(outputs.device), loss)
+    else:
+        if curvature == "fisher":
+            errors = sampled_errors(outputs, loss, seed)
+        elif curvature == "empirical" and targets is not None:
+            errors = prediction_errors(outputs, targets, loss)
+        else:
+            raise ValueError(f"{curvature} has no columns.")
+        norms = errors.square().sum(dim=1, keepdim=True)
+        which = torch.arange(n) if n <= draws else _drawn(norms, draws)[0]
+        chosen = errors[which.to(outputs.device)]
+    if num_columns(outputs, curvature) <= draws:
+        return which, chosen
+    length = (norms.double().sum() / len(which)).sqrt().to(chosen)
+    return which, chosen * (length / chosen.norm(dim=1, keepdim=True).clamp(min=torch.finfo(chosen.dtype).tiny))
+
+
+def _drawn(norms: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns ``[draws]`` of ``norms`` ``[n, q]``, drawn in proportion to it, on the CPU."""
+    norms = norms.double().cpu()
+    if float(norms.sum()) == 0:  # every prediction is sure, to rounding
+        return torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long)
+    generator = torch.Generator().manual_seed(0)
+    which = torch.multinomial(norms.sum(dim=1), draws, replacement=True, generator=generator)
+    return which, torch.multinomial(norms[which], 1, generator=generator)[:, 0]
 
 
 def sampled_errors(outputs: Tensor, loss: Loss, seed: int) -> Tensor:

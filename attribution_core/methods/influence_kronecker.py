@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from attribution_core.gradients import ParameterPlan
 from attribution_core.gradients.kronecker import mixed_pieces, squares_in_basis
 from attribution_core.gradients.sketch import Coordinates
-from attribution_core.methods.curvature import Curvature, curvature_root
-from attribution_core.methods.kronecker_factors import drawn_columns, has_kronecker_factors, kronecker_factors
+from attribution_core.methods.curvature import Curvature, curvature_columns
+from attribution_core.methods.kronecker_factors import DRAWS, has_kronecker_factors, kronecker_factors
 from attribution_core.methods.losses import Loss
 from attribution_core.progress import Progress
 from attribution_core.training import outputs_of
@@ -73,10 +73,10 @@ def kronecker_values(
     names = [name for name in plan.coordinates if name.rpartition(".")[0] in factored]
     coordinates, values = dict(plan.coordinates), {}
 
-    def root_of(outputs: Tensor, which: Tensor) -> Tensor:
-        return curvature_root(outputs, targets[which.to(targets.device)], loss, curvature, seed)
+    def columns(outputs: Tensor, which: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+        return curvature_columns(outputs, targets[which.to(targets.device)], loss, curvature, draws, seed)
 
-    factors = kronecker_factors(model, inputs, plan.part(names), root_of, progress) if names else {}
+    factors = kronecker_factors(model, inputs, plan.part(names), columns, progress) if names else {}
     for layer, (inner, outer) in factors.items():
         (inner_values, right), (outer_values, left) = (torch.linalg.eigh(each.double()) for each in (inner, outer))
         right, left = right.to(inner.dtype), left.to(outer.dtype)
@@ -111,7 +111,7 @@ def _squares(
     """Diagonal of the curvature for the plan's parameters in the given coordinates."""
     inputs, targets = train
     outputs = outputs_of(model, inputs)
-    which, mixtures = drawn_columns(curvature_root(outputs, targets, loss, curvature, seed))
+    which, mixtures = curvature_columns(outputs, targets, loss, curvature, DRAWS, seed)
     sums: Blocks = {}
     chosen = inputs[which.to(inputs.device)]
     for name, piece in mixed_pieces(model, chosen, plan, mixtures, "eigenvalues", progress):

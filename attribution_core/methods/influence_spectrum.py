@@ -27,9 +27,8 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import ParameterPlan, jacobian, kronecker_plan, layer_kernels_apply, tangent_kernels
-from attribution_core.methods.curvature import Curvature, curvature_root
+from attribution_core.methods.curvature import Curvature, curvature_columns, num_columns
 from attribution_core.methods.curvature_operators import hessian_matrix
-from attribution_core.methods.kronecker_factors import drawn_columns
 from attribution_core.methods.losses import Loss, prediction_errors
 from attribution_core.progress import Progress
 from attribution_core.training import outputs_of
@@ -126,27 +125,27 @@ def influence_spectrum(
     """
     outputs = outputs_of(model, train[0])
     errors = prediction_errors(outputs, train[1], loss)
-    root = curvature_root(outputs, train[1], loss, curvature, seed)
-    columns = root.shape[0] * root.shape[2]
-    sketched = dimension is not None and min(columns, plan.width) > dimension
-    which, mixture = drawn_columns(root, draws=ROWS if sketched else columns)
+    columns = num_columns(outputs, curvature)
+    size = min(columns, plan.width)
+    sketched = dimension is not None and size > dimension
+    if size > EXACT_SIZE and not sketched:
+        raise InputError(
+            f"An exact {curvature} of {plan.width:,} parameters and {len(outputs):,} examples needs a matrix of "
+            f'{size:,} rows to be decomposed; up to {EXACT_SIZE:,} are: use solver="sketch".'
+        )
+    which, mixture = curvature_columns(outputs, train[1], loss, curvature, ROWS if sketched else columns, seed)
     rows = _Rows(train[0][which.to(train[0].device)], mixture)
     if sketched:
         plan = kronecker_plan(model, rows.inputs, plan, dimension or 0, seed, progress, rows.mixture)
-    size = min(len(which), plan.width)
-    if size > EXACT_SIZE:
-        raise InputError(
-            f"An exact {curvature} of {plan.width:,} parameters and {len(root):,} examples needs a matrix of {size:,} "
-            f'rows to be decomposed; up to {EXACT_SIZE:,} are: use solver="sketch".'
-        )
     evaluated = evaluation or (train[0][:1], train[1][:1])  # one stands in where none is asked for
     other = _Rows(evaluated[0], prediction_errors(outputs_of(model, evaluated[0]), evaluated[1], loss))
     own = _Rows(train[0], errors)
     if plan.width <= len(which):
         return _primal(model, rows, own, other, plan, progress)
-    form = _dual_outside if curvature == "fisher" else _dual
     dtype = torch.float64 if dimension is None else errors.dtype
-    return form(model, rows, own, other, plan, curvature == "empirical", dtype, progress)
+    if curvature == "fisher":
+        return _dual_outside(model, rows, own, other, plan, dtype, progress)
+    return _dual(model, rows, None if curvature == "empirical" else own, other, plan, dtype, progress)
 
 
 def hessian_spectrum(
@@ -211,19 +210,20 @@ def _primal(
 def _dual(
     model: nn.Module,
     rows: _Rows,
-    own: _Rows,
+    own: _Rows | None,
     other: _Rows,
     plan: ParameterPlan,
-    rows_are_own: bool,
     dtype: torch.dtype,
     progress: Progress | None,
 ) -> InfluenceSpectrum:
-    """Where the training gradients lie in the span of the rows."""
-    n = len(own.inputs)
-    kernel, cross = _kernels(model, rows, other if rows_are_own else own.with_others(other), plan, dtype, progress)
-    values, vectors = _directions(kernel, n, progress)
-    if rows_are_own:
+    """Where the training gradients lie in the span of the rows, or are the rows (``own`` is None)."""
+    if own is None:
+        kernel, cross = _kernels(model, rows, other, plan, dtype, progress)
+        values, vectors = _directions(kernel, len(kernel), progress)
         return InfluenceSpectrum(values, kernel @ vectors, cross @ vectors)
+    n = len(own.inputs)
+    kernel, cross = _kernels(model, rows, own.with_others(other), plan, dtype, progress)
+    values, vectors = _directions(kernel, n, progress)
     coordinates = cross @ vectors
     return InfluenceSpectrum(values, coordinates[:n], coordinates[n:])
 
@@ -234,7 +234,6 @@ def _dual_outside(
     own: _Rows,
     other: _Rows,
     plan: ParameterPlan,
-    _: bool,
     dtype: torch.dtype,
     progress: Progress | None,
 ) -> InfluenceSpectrum:

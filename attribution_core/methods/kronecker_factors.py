@@ -37,8 +37,9 @@ DRAWS = 4000
 FEW = 1000
 _BATCH = 256
 
-# M of some examples, from their outputs ``[b, k]`` and their places among the inputs: ``[b, k, q]``.
-Root = Callable[[Tensor, Tensor], Tensor]
+# Columns of M as :func:`attribution_core.methods.curvature.curvature_columns` gives them, from outputs ``[b, k]`` of
+# some examples, their places among the inputs, and how many to draw.
+Columns = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 
 def has_kronecker_factors(layer: nn.Module) -> bool:
@@ -47,7 +48,7 @@ def has_kronecker_factors(layer: nn.Module) -> bool:
 
 
 def kronecker_factors(
-    model: nn.Module, inputs: Tensor, plan: ParameterPlan, root: Root, progress: Progress | None = None
+    model: nn.Module, inputs: Tensor, plan: ParameterPlan, columns: Columns, progress: Progress | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """A ``[in, in]`` and G ``[out, out]`` of each of the plan's layers, by name.
 
@@ -55,13 +56,13 @@ def kronecker_factors(
         model: Put in evaluation mode for the time being.
         inputs: ``[n, ...]``.
         plan: Its layers are all to have Kronecker factors.
-        root: M.
+        columns: Of M.
         progress: Called with (done, total, what).
     """
     chosen = _spaced(len(inputs))
     outputs, inner = _forward(model, inputs[chosen.to(inputs.device)], plan, progress)
-    which, mixtures = drawn_columns(root(outputs, chosen), len(inputs) / len(chosen))
-    which = chosen[which]
+    which, mixtures = columns(outputs, chosen, DRAWS)
+    which, mixtures = chosen[which], mixtures * (len(inputs) / len(chosen)) ** 0.5
     outer: dict[str, Tensor] = {}
     with evaluation_mode(model):
         for start in range(0, len(which), _BATCH):
@@ -104,29 +105,6 @@ def _forward(
             if progress:
                 progress(min(start + _BATCH, n), n, "inputs of layers")
     return torch.cat(outputs), {name: total / counts[name] for name, total in sums.items()}
-
-
-def drawn_columns(root: Tensor, scale: float = 1.0, draws: int | None = None) -> tuple[Tensor, Tensor]:
-    """Examples ``[draws]`` and mixtures ``[draws, k]`` whose squares add up to ``scale`` times all ``M M^T``.
-
-    Args:
-        root: M of each example, ``[n, k, q]``.
-        scale: How many examples each of these stands for.
-        draws: How many, ``DRAWS`` by default; no more columns than that are all taken as they are.
-    """
-    draws = DRAWS if draws is None else draws
-    if len(root) * root.shape[2] <= draws:
-        return torch.arange(len(root)).repeat_interleave(root.shape[2]), root.mT.flatten(0, 1) * scale**0.5
-    norms = root.square().sum(dim=1).double().cpu()  # [n, columns]
-    total = norms.sum(dim=1)
-    if float(total.sum()) == 0:  # every prediction is sure, to rounding: G is zero
-        return torch.zeros(1, dtype=torch.long), torch.zeros_like(root[:1, :, 0])
-    generator = torch.Generator().manual_seed(0)
-    which = torch.multinomial(total, draws, replacement=True, generator=generator)
-    columns = torch.multinomial(norms[which], 1, generator=generator)[:, 0]
-    chosen = root[which.to(root.device), :, columns.to(root.device)]
-    size = (scale * float(total.sum()) / draws) ** 0.5
-    return which, chosen * (size / chosen.norm(dim=1, keepdim=True))
 
 
 @contextmanager

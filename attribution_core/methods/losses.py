@@ -24,6 +24,27 @@ def hessian_root(outputs: Tensor, loss: Loss) -> Tensor:
     return p.sqrt().diag_embed() - p[:, :, None] * p.sqrt()[:, None, :]
 
 
+def hessian_columns(outputs: Tensor, columns: Tensor, loss: Loss) -> Tensor:
+    """One column of :func:`hessian_root` for each example, the others not formed: columns ``[b]`` -> ``[b, k]``."""
+    chosen = torch.zeros_like(outputs).scatter(1, columns[:, None], 1.0)
+    if loss == "mse":
+        return chosen
+    p = means_of(outputs, loss)
+    if _has_sigmoids(outputs, loss):
+        return (p * (1 - p)).sqrt() * chosen
+    return p.gather(1, columns[:, None]).sqrt() * (chosen - p)
+
+
+def hessian_column_norms(outputs: Tensor, loss: Loss) -> Tensor:
+    """Squared lengths of the columns of :func:`hessian_root`, ``[b, k]``."""
+    if loss == "mse":
+        return torch.ones_like(outputs)
+    p = means_of(outputs, loss)
+    if _has_sigmoids(outputs, loss):
+        return p * (1 - p)
+    return p * (1 - 2 * p + p.square().sum(dim=1, keepdim=True))
+
+
 def hessian_product(outputs: Tensor, vectors: Tensor, loss: Loss) -> Tensor:
     """``Lambda u`` for vectors u ``[b, k]``, with Lambda, the Hessian of the loss in the outputs, not formed."""
     if loss == "mse":

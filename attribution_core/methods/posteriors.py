@@ -37,6 +37,7 @@ from attribution_core.gradients.jacobian import (
 )
 from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, rotate
 from attribution_core.gradients.plan import ParameterPlan
+from attribution_core.methods.curvature import curvature_columns
 from attribution_core.methods.kronecker_factors import has_kronecker_factors, kronecker_factors
 from attribution_core.methods.losses import Loss, hessian_root
 from attribution_core.progress import Progress
@@ -240,7 +241,11 @@ def kfac_posterior(
     blocks = dict(diagonal_posterior(model, inputs, others, loss, delta, progress).blocks) if others.coordinates else {}
     factors = {}
     if names:
-        factors = kronecker_factors(model, inputs, plan.part(names), lambda f, _: hessian_root(f, loss), progress)
+
+        def columns(outputs: Tensor, _: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+            return curvature_columns(outputs, None, loss, "ggn", draws)
+
+        factors = kronecker_factors(model, inputs, plan.part(names), columns, progress)
     for layer, (inner, outer) in factors.items():
         outer_values, left = torch.linalg.eigh(outer)
         outer_values = outer_values.clamp(min=0)

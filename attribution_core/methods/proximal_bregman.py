@@ -38,7 +38,7 @@ from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, 
 from attribution_core.training.trainer import Data, optimizer_of, state_of
 from attribution_core.training.trajectory import State, batches
 
-Kind = Literal["retraining", "proximal", "bregman", "linearized"]
+Kind = Literal["proximal", "bregman", "linearized"]
 _BATCH = 1024
 
 
@@ -226,10 +226,9 @@ class _Objective:
         for name, parameter in self.parameters.items():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            if self.kind != "retraining":
-                change = parameter.detach() - self._start[name]
-                parameter.grad.add_(change, alpha=self.damping)
-                value += self.damping / 2 * change.double().square().sum()
+            change = parameter.detach() - self._start[name]
+            parameter.grad.add_(change, alpha=self.damping)
+            value += self.damping / 2 * change.double().square().sum()
             squares += parameter.grad.double().square().sum()
         return value, squares.sqrt()
 
