@@ -6,6 +6,7 @@ Nothing is ever changed or deleted: an undo is a record that cancels an earlier 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from attribution_core.errors import InputError
 from attribution_core.runs.files import now
 
 Action = Literal["keep", "drop", "relabel"]
+
+_SECONDS_TO_WAIT = 30.0  # for another tab's writing
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
@@ -60,10 +63,10 @@ class DecisionLog:
         if (action == "relabel") != (new_label is not None):
             raise InputError("A relabel needs a new label, and only a relabel takes one.")
         with self._writing() as connection:
-            batch, time = _next_batch(connection), now()
+            batch, moment = _next_batch(connection), now()
             connection.executemany(
                 "INSERT INTO log (batch, time, example, action, new_label) VALUES (?, ?, ?, ?, ?)",
-                [(batch, time, example, action, new_label) for example in examples],
+                [(batch, moment, example, action, new_label) for example in examples],
             )
 
     def undo(self, example: str | None = None) -> list[Decision]:
@@ -87,10 +90,10 @@ class DecisionLog:
                 rows = connection.execute(
                     f"SELECT * FROM log WHERE {_IN_FORCE} AND example = ? ORDER BY seq DESC LIMIT 1", (example,)
                 ).fetchall()
-            batch, time = _next_batch(connection), now()
+            batch, moment = _next_batch(connection), now()
             connection.executemany(
                 "INSERT INTO log (batch, time, example, action, cancels) VALUES (?, ?, ?, 'undo', ?)",
-                [(batch, time, row["example"], row["seq"]) for row in rows],
+                [(batch, moment, row["example"], row["seq"]) for row in rows],
             )
         return [Decision(row["example"], row["action"], row["new_label"], row["time"]) for row in rows]
 
@@ -128,9 +131,9 @@ class DecisionLog:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(self._path, timeout=_SECONDS_TO_WAIT, isolation_level=None)) as connection:
                 connection.row_factory = sqlite3.Row
-                connection.execute("PRAGMA journal_mode = WAL")
+                _use_wal(connection)
                 connection.execute(_SCHEMA)
                 yield connection
         except sqlite3.Error as error:
@@ -149,6 +152,23 @@ class DecisionLog:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switches the file to a write-ahead log.
+
+    Only the first to open it has to. Where two do at once SQLite refuses one of them at once, while for any other lock it
+    waits.
+    """
+    until = time.monotonic() + _SECONDS_TO_WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _next_batch(connection: sqlite3.Connection) -> int:

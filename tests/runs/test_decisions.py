@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path, log):
 
 _WRITER = """
 import sys
+import threading
 from pathlib import Path
 from attribution_core.runs import DecisionLog
 log = DecisionLog(Path(sys.argv[1]))
@@ -104,6 +106,19 @@ for i in range(100):
     if i % 10 == 9:
         log.undo(f"{sys.argv[2]}-{i}")
 """
+
+
+def test_the_first_decision_waits_for_whoever_holds_the_file(tmp_path):
+    """SQLite refuses to change the journal of a locked file at once, where it would wait for any other lock."""
+    path = tmp_path / "decisions.sqlite"
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("CREATE TABLE other (x)")
+    holder.execute("BEGIN EXCLUSIVE")
+    threading.Timer(0.3, lambda: holder.execute("COMMIT")).start()
+    log = DecisionLog(path)
+    log.record(["a"], "drop")
+    assert log.counts()["drop"] == 1
+    holder.close()
 
 
 def test_two_processes_write_at_once(tmp_path, log):
