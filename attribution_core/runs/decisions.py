@@ -157,8 +157,7 @@ class DecisionLog:
 def _use_wal(connection: sqlite3.Connection) -> None:
     """Switches the file to a write-ahead log.
 
-    Only the first to open it has to. Where two do at once SQLite refuses one of them at once, while for any other lock it
-    waits.
+    Only the first to open it has to. Where two do at once, SQLite refuses one of them without waiting for the other.
     """
     until = time.monotonic() + _SECONDS_TO_WAIT
     while True:

@@ -109,11 +109,11 @@ for i in range(100):
 
 
 def test_the_first_decision_waits_for_whoever_holds_the_file(tmp_path):
-    """SQLite refuses to change the journal of a locked file at once, where it would wait for any other lock."""
+    """SQLite refuses to change the journal of a file that is being written, without the wait for any other lock."""
     path = tmp_path / "decisions.sqlite"
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     holder.execute("CREATE TABLE other (x)")
-    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("BEGIN IMMEDIATE")
     threading.Timer(0.3, lambda: holder.execute("COMMIT")).start()
     log = DecisionLog(path)
     log.record(["a"], "drop")
