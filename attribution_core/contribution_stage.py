@@ -11,7 +11,7 @@ from attribution_core.methods.hydra import hydra, refuse_for_hydra
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import read_training
 from attribution_core.runs import RunWriter
-from attribution_core.stage_parts import Pair, write_or_leave_out
+from attribution_core.stage_parts import Pair, left_out_by_choice, write_or_leave_out
 from attribution_core.training import Trajectory
 
 
@@ -83,10 +83,9 @@ def why_left_out(config: ScoreConfig, model: nn.Module, inputs: Tensor) -> str:
     Raises:
         InputError: That sentence, where contributions were asked for.
     """
-    if config.contributions == "off":
-        return "contributions were turned off"
-    if config.recipe.epochs == 0:
-        return "the model was not trained"
+    reason = left_out_by_choice(config, config.contributions, "contributions")
+    if reason:
+        return reason
     try:
         refuse_for_hydra(model, inputs, config.recipe)
     except InputError as error:

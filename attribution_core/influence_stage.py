@@ -6,14 +6,13 @@ import numpy as np
 from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
-from attribution_core.gradients import plan_parameters
 from attribution_core.methods.damping import SHARES, sweep_of
-from attribution_core.methods.influence_functions import SolverOptions, default_damping
+from attribution_core.methods.influence_functions import default_damping
 from attribution_core.methods.influence_spectrum import InfluenceSpectrum, influence_spectrum
 from attribution_core.models import load_weights
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
-from attribution_core.stage_parts import Pair, points_of, write_or_leave_out
+from attribution_core.stage_parts import Pair, left_out_by_choice, points_of, write_or_leave_out
 
 # Of a network whose influence functions are computed unasked: cnn4 (1.2 million) takes half a minute on one core for
 # 3,000 examples, of ResNet-18 (11 million) fitting the sketch alone took five minutes.
@@ -41,7 +40,12 @@ def write_influence(
 
     def write() -> None:
         load_weights(model, writer.path / "model" / "final.safetensors")
-        _write(writer, config, _spectrum(config, model, sides, progress))
+        train, evaluation = sides["train"], sides["validation"]
+        _write(
+            writer,
+            config,
+            influence_spectrum(model, train, evaluation, config.recipe.loss, seed=config.seed, progress=progress),
+        )
 
     write_or_leave_out(writer, "self_influence", _why_left_out(config, model), config.influence == "on", write)
 
@@ -51,22 +55,7 @@ def _why_left_out(config: ScoreConfig, model: nn.Module) -> str:
     size = sum(parameter.numel() for parameter in model.parameters())
     if config.influence == "auto" and size > MOST_PARAMETERS:
         return f'the network has {size:,} parameters, with which they would take long: ask for them with influence="on"'
-    if config.influence == "off":
-        return "influence functions were turned off"
-    if config.recipe.epochs == 0:
-        return "the model was not trained"
-    return ""
-
-
-def _spectrum(
-    config: ScoreConfig, model: nn.Module, sides: dict[str, Pair], progress: Progress | None
-) -> InfluenceSpectrum:
-    train = sides["train"]
-    plan = plan_parameters(model, train[0])
-    dimension = SolverOptions().dimension
-    return influence_spectrum(
-        model, train, sides["validation"], plan, config.recipe.loss, "ggn", dimension, config.seed, progress
-    )
+    return left_out_by_choice(config, config.influence, "influence functions")
 
 
 def _write(writer: RunWriter, config: ScoreConfig, spectrum: InfluenceSpectrum) -> None:

@@ -11,7 +11,7 @@ from attribution_core.methods.memory_perturbation import PosteriorName
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.runs import RunWriter
-from attribution_core.stage_parts import Pair, points_of, write_or_leave_out
+from attribution_core.stage_parts import Pair, left_out_by_choice, points_of, write_or_leave_out
 from attribution_core.training import Trajectory, loss_values
 
 # Of the curve of sensitivities in order, as in the paper's figure 6(a).
@@ -54,16 +54,8 @@ def write_sensitivities(
         add_kept_states(writer, trajectory)
         _write(writer, _posterior_of(config), trajectory, sides["test"], classes, progress)
 
-    write_or_leave_out(writer, "sensitivity", _why_left_out(config), config.sensitivity != "auto", write)
-
-
-def _why_left_out(config: ScoreConfig) -> str:
-    """Why there are no sensitivities, known from the configuration alone; empty where there are."""
-    if config.sensitivity == "off":
-        return "sensitivities were turned off"
-    if config.recipe.epochs == 0:
-        return "the model was not trained"
-    return ""
+    reason = left_out_by_choice(config, config.sensitivity, "sensitivities")
+    write_or_leave_out(writer, "sensitivity", reason, config.sensitivity != "auto", write)
 
 
 def _write(

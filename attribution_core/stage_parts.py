@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from torch import Tensor
 
+from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
 from attribution_core.runs import RunWriter
 from attribution_core.runs.keyed_tables import curve_points
@@ -16,6 +17,21 @@ Pair = tuple[Tensor, Tensor]
 def points_of(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:
     """Columns series, x, y of one curve, from the values of each series at x."""
     return curve_points(x, {name: values.cpu().numpy() for name, values in series.items()})
+
+
+def left_out_by_choice(config: ScoreConfig, choice: str, what: str) -> str:
+    """Why a run has none of something, known from its configuration alone; empty where it may have them.
+
+    Args:
+        config: What to score, and how.
+        choice: What was chosen about it there.
+        what: Its name for people, in the plural.
+    """
+    if choice == "off":
+        return f"{what} were turned off"
+    if config.recipe.epochs == 0:
+        return "the model was not trained"
+    return ""
 
 
 def write_or_leave_out(writer: RunWriter, name: str, reason: str, asked_for: bool, write: Callable[[], None]) -> None:

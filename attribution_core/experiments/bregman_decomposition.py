@@ -44,10 +44,15 @@ from attribution_core.experiments.data import Side, cancer, images_and_labels, t
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress, write_results
 from attribution_core.gradients import plan_parameters
-from attribution_core.methods.curvature_operators import lissa_scale
+from attribution_core.methods.curvature_operators import largest_eigenvalue, lissa_scale
 from attribution_core.methods.influence_functions import Solver, SolverOptions, influence_weights
 from attribution_core.methods.losses import Loss, prediction_errors
-from attribution_core.methods.proximal_bregman import proximal_bregman_response, proximal_response, retrained_without
+from attribution_core.methods.proximal_bregman import (
+    proximal_bregman_response,
+    proximal_response,
+    retrained_without,
+    two_stage_weights,
+)
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, loss_values, outputs_of, train
 from attribution_core.training.trainer import state_of
@@ -154,9 +159,9 @@ def outputs_at(model: nn.Module, weights: State, inputs: Tensor) -> Tensor:
 def depth_of_lissa(given: Setting, model: nn.Module, batch_size: int) -> int:
     """Steps of rate ``1 / scale`` that take as long as K/2 epochs at a tenth of the rate."""
     plan = plan_parameters(model, given.data[0])
-    scale = lissa_scale(model, given.data, plan, given.loss, given.damping, batch_size)
+    largest = largest_eigenvalue(model, given.data, plan, given.loss, "ggn", batch_size)
     steps = given.recipe.steps(len(given.data[0])) // 2
-    return max(1, round(given.recipe.learning_rate / 10 * steps * scale))
+    return max(1, round(given.recipe.learning_rate / 10 * steps * lissa_scale(largest, given.damping)))
 
 
 def decompose(given: Setting, examples: int, converged: bool, kept: Path) -> dict[str, Any]:
@@ -185,9 +190,7 @@ def decompose(given: Setting, examples: int, converged: bool, kept: Path) -> dic
             weights = {**optima(given, model, start, i, converged), "influence": influence}
             outputs = {name: outputs_at(model, weights[name], given.data[0]) for name in STAGES}
             sizes = [float((outputs[a] - outputs[b]).norm()) for a, b in itertools.pairwise(STAGES)]
-            weights["two-stage"] = {
-                name: value + weights["warm"][name] - with_all[name] for name, value in start.items()
-            }
+            weights["two-stage"] = two_stage_weights(start, weights["warm"], with_all)
             changes = {
                 name: (loss_values(outputs_at(model, weights[name], given.test[0]), given.test[1], given.loss) - losses)
                 for name in COMPARED

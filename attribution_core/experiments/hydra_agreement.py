@@ -34,7 +34,7 @@ from attribution_core.evaluation.fidelity import linear_datamodelling_score
 from attribution_core.experiments.data import Side, images_and_labels
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import write_results
-from attribution_core.experiments.retraining import losses_after, random_halves
+from attribution_core.experiments.retraining import between_seeds, losses_after, random_halves
 from attribution_core.methods.hydra import hydra, mean_gradient, weight_responses
 from attribution_core.methods.replay import Replay
 from attribution_core.models import build_model
@@ -156,7 +156,7 @@ def with_factors(
         for kind, effect in columns[objective].items():
             scores = linear_datamodelling_score(effect, removed, real[objective].mean(dim=0))
             row[objective][f"lds_{kind}"] = round(float(scores.mean()), 4)
-        row[objective]["ceiling"] = _between_seeds(real[objective])
+        row[objective]["ceiling"] = between_seeds(real[objective])
     return row
 
 
@@ -171,15 +171,6 @@ def factors_study(data: Side, evaluation: Side, subsets: int, seeds: int, save: 
         rows.append({"model": model, "change": change, **row})
         print(json.dumps(rows[-1]), flush=True)
         save(rows)
-
-
-def _between_seeds(losses: Tensor) -> float | None:
-    """Correlation over subsets of one seed's losses with another's, averaged over evaluation examples."""
-    if len(losses) < 2:
-        return None
-    return round(
-        sum(float(spearmanr(a, b)[0]) for a, b in zip(losses[0].T, losses[1].T, strict=True)) / losses.shape[2], 4
-    )
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

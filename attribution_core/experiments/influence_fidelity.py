@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from attribution_core.evaluation.fidelity import linear_datamodelling_score
@@ -33,6 +32,7 @@ from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.influence_problems import PROBLEMS, Problem, problem
 from attribution_core.experiments.kronfluence_reference import kronfluence_effects
 from attribution_core.experiments.reports import print_progress, write_results
+from attribution_core.experiments.retraining import between_seeds
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.damping import SHARES
@@ -102,11 +102,7 @@ def methods_of(given: Problem, iterative: int, lissa: SolverOptions) -> dict[str
 
 def dampings(model: nn.Module, given: Problem) -> dict[float, Tensor]:
     """The sketch's effects by the damping's share of the largest eigenvalue."""
-    plan = plan_parameters(model, given.data[0])
-    options = SolverOptions()
-    spectrum = influence_spectrum(
-        model, given.data, given.evaluation, plan, "cross_entropy", "ggn", options.dimension, options.seed
-    )
+    spectrum = influence_spectrum(model, given.data, given.evaluation, "cross_entropy")
     return {share: spectrum.effects(share * float(spectrum.values[-1])) for share in SHARES}
 
 
@@ -121,7 +117,7 @@ def trained(given: Problem, seeds: int) -> list[nn.Module]:
 
 
 def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """A row for each method, its effects for a later ensemble not kept but for the sketch."""
+    """A row for each method, and for the sketch two more."""
     removed, losses = given.retrained(options.subsets, options.seeds, options.out, print_progress)
     real = losses.mean(dim=0)
     models = trained(given, options.models)
@@ -135,19 +131,19 @@ def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[st
     for name, (method, count) in methods.items():
         if options.methods and name not in options.methods:
             continue
-        scores, seconds, total = [], [], torch.zeros(())
+        seconds, effects = [], []
         for model in models[: 1 if count < len(real[0]) else len(models)]:
             start = time.perf_counter()
-            effect = method(model)
+            effects.append(method(model))
             seconds.append(time.perf_counter() - start)
-            scores.append(score(effect, count))
-            total = total + effect
+        scores = [score(effect, count) for effect in effects]
         row = {"lds": mean(scores), "by_seed": scores, "seconds": min(seconds), "evaluated": count}
         results["rows"][name] = row
         print(json.dumps({"method": name, **row}), flush=True)
         if name == "sketch":
+            total = torch.stack(effects).sum(dim=0)
             more = {f"sketch, mean of {len(models)}": {"lds": score(total, count), "seconds": sum(seconds)}}
-            more["sketch, on those of cg"] = {"lds": mean([score(method(models[0]), options.iterative)])}
+            more["sketch, on those of cg"] = {"lds": mean([score(effects[0], options.iterative)])}
             results["rows"] |= more
             print("\n".join(json.dumps({"method": other, **found}) for other, found in more.items()), flush=True)
         save(results)
@@ -162,14 +158,6 @@ def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[st
 def mean(values: list[float]) -> float:
     """Rounded for printing."""
     return round(sum(values) / len(values), 4)
-
-
-def between_seeds(losses: Tensor) -> float | None:
-    """Rank correlation over subsets of one seed's losses with another's, averaged over evaluation examples."""
-    if len(losses) < 2:
-        return None
-    pairs = zip(losses[0].T, losses[1].T, strict=True)
-    return mean([float(spearmanr(one, other)[0]) for one, other in pairs])
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from attribution_core.experiments.data import Side
@@ -19,6 +20,21 @@ def random_halves(examples: int, count: int, seed: int = 0) -> Tensor:
     for row in kept:
         row[torch.randperm(examples, generator=generator)[: examples // 2]] = True
     return kept
+
+
+def between_seeds(losses: Tensor) -> float | None:
+    """How far retraining agrees with itself, which no estimate can pass by much; None for a single seed.
+
+    Args:
+        losses: ``[seeds, subsets, m]``, as :func:`losses_after` gives them.
+
+    Returns:
+        Rank correlation over subsets of the first seed's losses with the second's, averaged over evaluation examples.
+    """
+    if len(losses) < 2:
+        return None
+    pairs = zip(losses[0].T, losses[1].T, strict=True)
+    return round(sum(float(spearmanr(one, other)[0]) for one, other in pairs) / losses.shape[2], 4)
 
 
 def losses_after(

@@ -51,28 +51,26 @@ def curvature_columns(
     Returns:
         Which example each belongs to, ``[columns]`` on the CPU, and the columns ``[columns, k]``.
     """
-    n, k = outputs.shape
-    if curvature == "ggn":
-        norms = hessian_column_norms(outputs, loss)
-        if n * k <= draws:
-            which, column = torch.arange(n).repeat_interleave(k), torch.arange(k).repeat(n)
-        else:
-            which, column = _drawn(norms, draws)
-        chosen = hessian_columns(outputs[which.to(outputs.device)], column.to(outputs.device), loss)
-    else:
-        if curvature == "fisher":
-            errors = sampled_errors(outputs, loss, seed)
-        elif curvature == "empirical" and targets is not None:
-            errors = prediction_errors(outputs, targets, loss)
-        else:
-            raise ValueError(f"{curvature} has no columns.")
-        norms = errors.square().sum(dim=1, keepdim=True)
-        which = torch.arange(n) if n <= draws else _drawn(norms, draws)[0]
-        chosen = errors[which.to(outputs.device)]
-    if num_columns(outputs, curvature) <= draws:
-        return which, chosen
-    length = (norms.double().sum() / len(which)).sqrt().to(chosen)
-    return which, chosen * (length / chosen.norm(dim=1, keepdim=True).clamp(min=torch.finfo(chosen.dtype).tiny))
+    errors = None if curvature == "ggn" else _only_columns(outputs, targets, loss, curvature, seed)
+    norms = hessian_column_norms(outputs, loss) if errors is None else errors.square().sum(dim=1, keepdim=True)
+    n, q = norms.shape
+    every = n * q <= draws
+    which, column = (torch.arange(n).repeat_interleave(q), torch.arange(q).repeat(n)) if every else _drawn(norms, draws)
+    here = which.to(outputs.device)
+    columns = hessian_columns(outputs[here], column.to(here.device), loss) if errors is None else errors[here]
+    if every:
+        return which, columns
+    length = (norms.double().sum() / len(which)).sqrt().to(columns)
+    return which, columns * (length / columns.norm(dim=1, keepdim=True).clamp(min=torch.finfo(columns.dtype).tiny))
+
+
+def _only_columns(outputs: Tensor, targets: Tensor | None, loss: Loss, curvature: Curvature, seed: int) -> Tensor:
+    """M where it has one column, ``[n, k]``."""
+    if curvature == "fisher":
+        return sampled_errors(outputs, loss, seed)
+    if curvature == "empirical" and targets is not None:
+        return prediction_errors(outputs, targets, loss)
+    raise ValueError(f"{curvature} has no columns.")
 
 
 def _drawn(norms: Tensor, draws: int) -> tuple[Tensor, Tensor]:

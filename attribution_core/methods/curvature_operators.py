@@ -19,12 +19,11 @@ from attribution_core.gradients.jacobian import BATCH_BYTES
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import as_inputs
 from attribution_core.methods.curvature import Curvature
+from attribution_core.methods.influence_pairs import Blocks
 from attribution_core.methods.losses import Loss
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 from attribution_core.training import as_outputs, loss_values
-
-Blocks = dict[str, Tensor]
 
 # Vectors that meet the data together.
 VECTORS = 32
@@ -203,7 +202,7 @@ class IterativeInverse:
         sizes = vectors.norm(dim=0)
         for repeat in range(self.repeats):
             operator = self._operator(self.batch_size, repeat)
-            scale = _scale(operator, vectors, self.damping)
+            scale = lissa_scale(_largest(operator), self.damping)
             state = vectors.clone()
             for _ in range(self.iterations):
                 step = vectors - ((operator @ state).detach() + self.damping * state) / scale
@@ -224,36 +223,29 @@ def _curvlinops() -> Any:
 
 
 def largest_eigenvalue(
-    model: nn.Module, train: tuple[Tensor, Tensor], plan: ParameterPlan, loss: Loss, curvature: Curvature
-) -> float:
-    """Of the curvature, by power iteration: 30 products with one vector."""
-    with evaluation_mode(model):
-        operator = curvature_operator(model, train, plan, loss, curvature)
-        return _largest(operator, next(model.parameters()).new_empty(plan.width, 1))
-
-
-def lissa_scale(
     model: nn.Module,
     train: tuple[Tensor, Tensor],
     plan: ParameterPlan,
     loss: Loss,
-    damping: float,
+    curvature: Curvature,
     batch_size: int | None = None,
 ) -> float:
-    """The scale that LiSSA finds for the Gauss-Newton matrix: the largest damped eigenvalue it met, and 5%."""
+    """Of the curvature, by power iteration: 30 products with one vector; over random batches the largest that was met.
+
+    Arguments are those of :func:`curvature_operator`.
+    """
     with evaluation_mode(model):
-        operator = curvature_operator(model, train, plan, loss, "ggn", batch_size)
-        return _scale(operator, next(model.parameters()).new_empty(plan.width, 1), damping)
+        return _largest(curvature_operator(model, train, plan, loss, curvature, batch_size))
 
 
-def _scale(operator: Any, like: Tensor, damping: float) -> float:
-    return 1.05 * _largest(operator, like) + damping
+def lissa_scale(largest: float, damping: float) -> float:
+    """What LiSSA divides by, so that its steps shrink: the largest damped eigenvalue, and 5% of it more."""
+    return 1.05 * largest + damping
 
 
-def _largest(operator: Any, like: Tensor, iterations: int = 30) -> float:
-    """The largest eigenvalue, by power iteration; over random batches the largest that was met."""
+def _largest(operator: Any, iterations: int = 30) -> float:
     generator = torch.Generator().manual_seed(0)
-    vector = torch.randn(len(like), 1, generator=generator, dtype=like.dtype).to(like.device)
+    vector = torch.randn(operator.shape[1], 1, generator=generator, dtype=operator.dtype).to(operator.device)
     largest = 0.0
     for _ in range(iterations):
         product = (operator @ (vector / vector.norm())).detach()
@@ -265,7 +257,7 @@ def _largest(operator: Any, like: Tensor, iterations: int = 30) -> float:
 
 def _examples_at_once(model: nn.Module, inputs: Tensor, plan: ParameterPlan) -> int:
     """So many that what ``VECTORS`` vectors meet in the layers stays near ``BATCH_BYTES``, by one example's factors."""
-    ones = torch.ones(1, 1, 1).to(next(model.parameters()))
+    ones = torch.ones(1, 1).to(next(model.parameters()))
     outputs, factors = layer_factors(model, inputs[:1], plan.layers, ones)
     numbers = sum(layer.numel for layer in factors) + outputs.numel()
     return max(1, BATCH_BYTES // (numbers * VECTORS * outputs.element_size()))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.influence_functions import SolverOptions, default_damping
 from attribution_core.methods.influence_spectrum import InfluenceSpectrum, influence_spectrum
@@ -56,11 +55,8 @@ def damping_sweep(
 
     Arguments and errors are those of :func:`attribution_core.methods.influence_functions.influence_functions`.
     """
-    pair, options = as_pair(train), options or SolverOptions()
-    plan = plan_parameters(model, pair[0], parameters)
-    spectrum = influence_spectrum(
-        model, pair, as_pair(evaluation), plan, loss, curvature, options.dimension, options.seed, progress
-    )
+    sides, options = (as_pair(train), as_pair(evaluation)), options or SolverOptions()
+    spectrum = influence_spectrum(model, *sides, loss, curvature, options.dimension, parameters, options.seed, progress)
     return sweep_of(spectrum, shares)
 
 

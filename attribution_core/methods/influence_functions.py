@@ -36,24 +36,29 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.gradients import ParameterPlan, plan_parameters
+from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.curvature_operators import IterativeInverse, largest_eigenvalue
 from attribution_core.methods.influence_kronecker import KroneckerInverse, kronecker_values, trace_of
 from attribution_core.methods.influence_pairs import (
     Inverse,
+    Pair,
     effects_on_pairs,
     effects_on_themselves,
     loss_gradients,
 )
-from attribution_core.methods.influence_spectrum import InfluenceSpectrum, hessian_spectrum, influence_spectrum
+from attribution_core.methods.influence_spectrum import (
+    DIMENSION,
+    InfluenceSpectrum,
+    hessian_spectrum,
+    influence_spectrum,
+)
 from attribution_core.methods.losses import Loss
 from attribution_core.progress import Progress
 from attribution_core.training import as_pair
 from attribution_core.training.trainer import Data, state_of
 from attribution_core.training.trajectory import State
 
-Pair = tuple[Tensor, Tensor]
 Solver = Literal["sketch", "exact", "kfac", "ekfac", "cg", "lissa"]
 
 # The default damping of a curvature with all its directions is ``DAMPING largest^2 / trace``, largest being its largest
@@ -111,7 +116,7 @@ class SolverOptions:
         seed: Of sketches, sampled labels and batches.
     """
 
-    dimension: int = 2048
+    dimension: int = DIMENSION
     iterations: int = 500
     tolerance: float = 1e-3
     repeats: int = 1
@@ -154,8 +159,8 @@ def influence_functions(
     Raises:
         InputError: Data, a combination or a damping that can't be used.
     """
-    given = _Given(as_pair(train), loss, _checked(solver, curvature), solver, parameters, options, progress)
-    return _mean_over([model, *ensemble], lambda each: given.of_pairs(each, as_pair(evaluation), damping))
+    given = _Given.of(train, loss, curvature, solver, parameters, options, progress)
+    return _mean_over([model, *ensemble], lambda each: given.influence(each, as_pair(evaluation), damping))
 
 
 def self_influence(
@@ -174,8 +179,8 @@ def self_influence(
 
     Arguments, result and errors are those of :func:`influence_functions`. With a positive curvature never negative.
     """
-    given = _Given(as_pair(train), loss, _checked(solver, curvature), solver, parameters, options, progress)
-    return _mean_over([model, *ensemble], lambda each: given.on_themselves(each, damping))
+    given = _Given.of(train, loss, curvature, solver, parameters, options, progress)
+    return _mean_over([model, *ensemble], lambda each: given.influence(each, None, damping))
 
 
 def influence_weights(
@@ -210,15 +215,15 @@ def influence_weights(
     """
     if solver not in ("cg", "lissa"):
         raise InputError(f'Steps in the weights need solver="cg" or "lissa", not {solver!r}.')
-    pair = as_pair(train)
-    given = _Given(pair, loss, _checked(solver, curvature), solver, "all", options, progress)
+    given = _Given.of(train, loss, curvature, solver, "all", options, progress)
+    inputs, targets = given.train
     inverse, _ = given.inverse(model, damping)
     sums: dict[str, list[Tensor]] = {name: [] for name in inverse.plan.coordinates}
     for group in groups:
         members = torch.tensor(list(group))
-        gradients = loss_gradients(model, (pair[0][members], pair[1][members]), loss, inverse.plan)
+        gradients = loss_gradients(model, (inputs[members], targets[members]), loss, inverse.plan)
         for name, rows in gradients.items():
-            sums[name].append(rows.sum(dim=0) / len(pair[0]))
+            sums[name].append(rows.sum(dim=0) / len(inputs))
     solved, residual = inverse.solve({name: torch.stack(rows) for name, rows in sums.items()})
     start = state_of(model)
     states = [
@@ -239,38 +244,53 @@ class _Given(NamedTuple):
     curvature: Curvature
     solver: Solver
     parameters: str
-    options: SolverOptions | None
+    options: SolverOptions
     progress: Progress | None
 
-    def of_pairs(self, model: nn.Module, evaluation: Pair, damping: float | None) -> Influence:
+    @staticmethod
+    def of(
+        train: Data,
+        loss: Loss,
+        curvature: Curvature,
+        solver: Solver,
+        parameters: str,
+        options: SolverOptions | None,
+        progress: Progress | None,
+    ) -> "_Given":
+        curvature = _checked(solver, curvature)
+        return _Given(as_pair(train), loss, curvature, solver, parameters, options or SolverOptions(), progress)
+
+    def influence(self, model: nn.Module, evaluation: Pair | None, damping: float | None) -> Influence:
+        """On the evaluation examples; where there are none, of the training examples on themselves."""
         if self.solver in ("sketch", "exact"):
-            spectrum = self.spectrum(model, evaluation)
+            spectrum = self._spectrum(model, evaluation)
             used = default_damping(spectrum) if damping is None else damping
-            return Influence(spectrum.effects(used), (used,), kept_energy=spectrum.kept_energy)
+            effect = spectrum.self_influence(used) if evaluation is None else spectrum.effects(used)
+            return Influence(effect, (used,), kept_energy=spectrum.kept_energy)
         inverse, used = self.inverse(model, damping)
-        effect, residual = effects_on_pairs(model, self.train, evaluation, self.loss, inverse, self.progress)
+        if evaluation is None:
+            effect, residual = effects_on_themselves(model, self.train, self.loss, inverse, self.progress)
+        else:
+            effect, residual = effects_on_pairs(model, self.train, evaluation, self.loss, inverse, self.progress)
         return Influence(effect, (used,), residual)
 
-    def on_themselves(self, model: nn.Module, damping: float | None) -> Influence:
-        if self.solver in ("sketch", "exact"):
-            spectrum = self.spectrum(model, None)
-            used = default_damping(spectrum) if damping is None else damping
-            return Influence(spectrum.self_influence(used), (used,), kept_energy=spectrum.kept_energy)
-        inverse, used = self.inverse(model, damping)
-        effect, residual = effects_on_themselves(model, self.train, self.loss, inverse, self.progress)
-        return Influence(effect, (used,), residual)
-
-    def spectrum(self, model: nn.Module, evaluation: Pair | None) -> InfluenceSpectrum:
-        plan, options = self._plan(model), self.options or SolverOptions()
+    def _spectrum(self, model: nn.Module, evaluation: Pair | None) -> InfluenceSpectrum:
         if self.curvature == "hessian":
-            return hessian_spectrum(model, self.train, evaluation, plan, self.loss, self.progress)
-        dimension = options.dimension if self.solver == "sketch" else None
+            return hessian_spectrum(model, self.train, evaluation, self.loss, self.parameters, self.progress)
         return influence_spectrum(
-            model, self.train, evaluation, plan, self.loss, self.curvature, dimension, options.seed, self.progress
+            model,
+            self.train,
+            evaluation,
+            self.loss,
+            self.curvature,
+            self.options.dimension if self.solver == "sketch" else None,
+            self.parameters,
+            self.options.seed,
+            self.progress,
         )
 
     def inverse(self, model: nn.Module, damping: float | None) -> tuple[Inverse, float]:
-        plan, options = self._plan(model), self.options or SolverOptions()
+        plan, options = plan_parameters(model, self.train[0], self.parameters), self.options
         if self.solver in ("kfac", "ekfac"):
             corrected = self.solver == "ekfac"
             turned, values = kronecker_values(
@@ -298,9 +318,6 @@ class _Given(NamedTuple):
             self.progress,
         )
         return inverse, damping
-
-    def _plan(self, model: nn.Module) -> ParameterPlan:
-        return plan_parameters(model, self.train[0], self.parameters)
 
 
 def default_damping(spectrum: InfluenceSpectrum) -> float:

@@ -10,19 +10,17 @@ diagonal of the curvature.
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from attribution_core.gradients import ParameterPlan
 from attribution_core.gradients.kronecker import mixed_pieces, squares_in_basis
 from attribution_core.gradients.sketch import Coordinates
 from attribution_core.methods.curvature import Curvature, curvature_columns
-from attribution_core.methods.kronecker_factors import DRAWS, has_kronecker_factors, kronecker_factors
+from attribution_core.methods.influence_pairs import Blocks
+from attribution_core.methods.kronecker_factors import DRAWS, kronecker_bases
 from attribution_core.methods.losses import Loss
 from attribution_core.progress import Progress
 from attribution_core.training import outputs_of
-
-Blocks = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,25 +65,11 @@ def kronecker_values(
         seed: Of the labels drawn for ``"fisher"``.
         progress: Called with (done, total, what).
     """
-    inputs, targets = train
-    n = len(inputs)
-    factored = {name for name, layer in plan.layers.items() if has_kronecker_factors(layer)}
-    names = [name for name in plan.coordinates if name.rpartition(".")[0] in factored]
+    bases = kronecker_bases(model, train, plan, loss, curvature, seed, progress)
     coordinates, values = dict(plan.coordinates), {}
-
-    def columns(outputs: Tensor, which: Tensor, draws: int) -> tuple[Tensor, Tensor]:
-        return curvature_columns(outputs, targets[which.to(targets.device)], loss, curvature, draws, seed)
-
-    factors = kronecker_factors(model, inputs, plan.part(names), columns, progress) if names else {}
-    for layer, (inner, outer) in factors.items():
-        (inner_values, right), (outer_values, left) = (torch.linalg.eigh(each.double()) for each in (inner, outer))
-        right, left = right.to(inner.dtype), left.to(outer.dtype)
-        of_weight = (outer_values[:, None].clamp(min=0) * inner_values.clamp(min=0) / n).flatten().to(inner.dtype)
-        of_bias = (outer_values.clamp(min=0) / n).to(inner.dtype)
-        for kind, diagonal, sides in (("weight", of_weight, (left, right)), ("bias", of_bias, (left, None))):
-            name = f"{layer}.{kind}".removeprefix(".")
-            if name in coordinates:
-                coordinates[name], values[name] = Coordinates.turned(len(diagonal), *sides), diagonal
+    for name, basis in bases.items():
+        coordinates[name] = Coordinates.turned(len(basis.values), basis.left, basis.right)
+        values[name] = basis.values / len(train[0])
     rest = plan if corrected else plan.part([name for name in plan.coordinates if name not in values])
     if rest.coordinates:
         values |= _squares(model, train, rest, coordinates, loss, curvature, seed, progress)

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from attribution_core.gradients import ParameterPlan
 from attribution_core.gradients.jacobian import block_batches
-from attribution_core.methods.losses import Loss, prediction_errors
+from attribution_core.methods.losses import Loss, errors_of
 from attribution_core.progress import Progress
-from attribution_core.training import outputs_of
 
 Pair = tuple[Tensor, Tensor]
 Blocks = dict[str, Tensor]
@@ -46,7 +45,7 @@ def effects_on_pairs(
     """``effect[i, j]`` ``[n, m]``, and the largest residual of the solves."""
     turned = len(train[0]) < len(evaluation[0])
     solved_side, other = (train, evaluation) if turned else (evaluation, train)
-    solved_errors, errors = (_mixtures(model, side, loss) for side in (solved_side, other))
+    solved_errors, errors = (errors_of(model, side, loss) for side in (solved_side, other))
     effect = errors.new_zeros(len(errors), len(solved_errors))
     residuals = []
     size = max(1, HELD_BYTES // (inverse.plan.width * errors.element_size()))
@@ -67,7 +66,7 @@ def effects_on_themselves(
     model: nn.Module, train: Pair, loss: Loss, inverse: Inverse, progress: Progress | None
 ) -> tuple[Tensor, float | None]:
     """``effect[i, i]`` ``[n]``, and the largest residual of the solves."""
-    errors = _mixtures(model, train, loss)
+    errors = errors_of(model, train, loss)
     effect, residuals = errors.new_zeros(len(errors)), []
     for where, _, rows in block_batches(model, train[0], inverse.plan, progress, errors, "self-influence"):
         vectors = {name: part[:, 0] for name, part in rows.items()}
@@ -78,14 +77,9 @@ def effects_on_themselves(
     return effect / len(errors), _largest(residuals)
 
 
-def _mixtures(model: nn.Module, side: Pair, loss: Loss) -> Tensor:
-    """Each example's loss as a mixture of its outputs, to first order: ``[n, k]``."""
-    return prediction_errors(outputs_of(model, side[0]), side[1], loss)
-
-
 def loss_gradients(model: nn.Module, side: Pair, loss: Loss, plan: ParameterPlan) -> Blocks:
     """Gradients of each example's loss in the plan's coordinates, by parameter ``[n, chosen]``."""
-    return _rows(model, side[0], plan, _mixtures(model, side, loss))
+    return _rows(model, side[0], plan, errors_of(model, side, loss))
 
 
 def _rows(model: nn.Module, inputs: Tensor, plan: ParameterPlan, errors: Tensor) -> Blocks:

@@ -26,15 +26,23 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.gradients import ParameterPlan, jacobian, kronecker_plan, layer_kernels_apply, tangent_kernels
+from attribution_core.gradients import (
+    ParameterPlan,
+    jacobian,
+    kronecker_plan,
+    layer_kernels_apply,
+    plan_parameters,
+    tangent_kernels,
+)
 from attribution_core.methods.curvature import Curvature, curvature_columns, num_columns
 from attribution_core.methods.curvature_operators import hessian_matrix
-from attribution_core.methods.losses import Loss, prediction_errors
+from attribution_core.methods.influence_pairs import Pair
+from attribution_core.methods.losses import Loss, errors_of, prediction_errors
 from attribution_core.progress import Progress
 from attribution_core.training import outputs_of
 
-Pair = tuple[Tensor, Tensor]
-
+# The largest matrix to decompose where gradients may be sketched.
+DIMENSION = 2048
 # The largest matrix to decompose where nothing may be sketched.
 EXACT_SIZE = 12_000
 # Rows of R that are met where gradients are sketched: columns of M, drawn where there are more.
@@ -100,10 +108,10 @@ def influence_spectrum(
     model: nn.Module,
     train: Pair,
     evaluation: Pair | None,
-    plan: ParameterPlan,
     loss: Loss,
-    curvature: Curvature,
-    dimension: int | None = None,
+    curvature: Curvature = "ggn",
+    dimension: int | None = DIMENSION,
+    parameters: str = "all",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> InfluenceSpectrum:
@@ -113,18 +121,18 @@ def influence_spectrum(
         model: At the trained weights.
         train: Training inputs ``[n, ...]`` and targets.
         evaluation: Evaluation inputs ``[m, ...]`` and targets; None where only self-influence is wanted.
-        plan: Of whole parameters.
         loss: Of both.
         curvature: ``"ggn"``, ``"fisher"`` or ``"empirical"``.
         dimension: The largest matrix to decompose: beyond it gradients are sketched. None never sketches.
+        parameters: ``"all"``, ``"head"`` or a regular expression over parameter names.
         seed: Of the sketch, and of the labels drawn for ``"fisher"``.
         progress: Called with (done, total, what).
 
     Raises:
         InputError: Nothing may be sketched and both forms are too large.
     """
-    outputs = outputs_of(model, train[0])
-    errors = prediction_errors(outputs, train[1], loss)
+    plan, outputs = plan_parameters(model, train[0], parameters), outputs_of(model, train[0])
+    own = _Rows(train[0], prediction_errors(outputs, train[1], loss))
     columns = num_columns(outputs, curvature)
     size = min(columns, plan.width)
     sketched = dimension is not None and size > dimension
@@ -137,12 +145,10 @@ def influence_spectrum(
     rows = _Rows(train[0][which.to(train[0].device)], mixture)
     if sketched:
         plan = kronecker_plan(model, rows.inputs, plan, dimension or 0, seed, progress, rows.mixture)
-    evaluated = evaluation or (train[0][:1], train[1][:1])  # one stands in where none is asked for
-    other = _Rows(evaluated[0], prediction_errors(outputs_of(model, evaluated[0]), evaluated[1], loss))
-    own = _Rows(train[0], errors)
+    other = _Rows.of_losses(model, evaluation or _one_of(train), loss)
     if plan.width <= len(which):
         return _primal(model, rows, own, other, plan, progress)
-    dtype = torch.float64 if dimension is None else errors.dtype
+    dtype = torch.float64 if dimension is None else outputs.dtype
     if curvature == "fisher":
         return _dual_outside(model, rows, own, other, plan, dtype, progress)
     return _dual(model, rows, None if curvature == "empirical" else own, other, plan, dtype, progress)
@@ -152,8 +158,8 @@ def hessian_spectrum(
     model: nn.Module,
     train: Pair,
     evaluation: Pair | None,
-    plan: ParameterPlan,
     loss: Loss,
+    parameters: str = "all",
     progress: Progress | None = None,
 ) -> InfluenceSpectrum:
     """Decompose the Hessian of the mean loss, which may have negative eigenvalues; arguments as above.
@@ -161,19 +167,22 @@ def hessian_spectrum(
     Raises:
         InputError: More than ``EXACT_SIZE`` parameters.
     """
+    plan = plan_parameters(model, train[0], parameters)
     if plan.width > EXACT_SIZE:
         raise InputError(
             f"The Hessian of {plan.width:,} parameters is too large to decompose (up to {EXACT_SIZE:,} are): use "
             'solver="cg", or curvature="ggn".'
         )
     values, vectors = _decomposed(hessian_matrix(model, train, plan, loss, progress).double(), progress)
+    sides = (_Rows.of_losses(model, side, loss) for side in (train, evaluation or _one_of(train)))
+    own, other = (each.gradients(model, plan, progress) for each in sides)
+    basis = vectors.to(own.dtype)
+    return InfluenceSpectrum(values, own @ basis, other @ basis)
 
-    def coordinates(side: Pair) -> Tensor:
-        errors = prediction_errors(outputs_of(model, side[0]), side[1], loss)
-        rows = jacobian(model, side[0], plan, progress, errors)[1][:, 0]
-        return rows @ vectors.to(rows.dtype)
 
-    return InfluenceSpectrum(values, coordinates(train), coordinates(evaluation or (train[0][:1], train[1][:1])))
+def _one_of(side: Pair) -> Pair:
+    """The first example, which stands in for evaluation examples where none are asked for."""
+    return side[0][:1], side[1][:1]
 
 
 class _Rows(NamedTuple):
@@ -187,6 +196,15 @@ class _Rows(NamedTuple):
     inputs: Tensor
     mixture: Tensor
 
+    @staticmethod
+    def of_losses(model: nn.Module, side: Pair, loss: Loss) -> "_Rows":
+        """The gradients of the examples' losses."""
+        return _Rows(side[0], errors_of(model, side, loss))
+
+    def gradients(self, model: nn.Module, plan: ParameterPlan, progress: Progress | None) -> Tensor:
+        """Their coordinates in the plan, ``[b, p]``."""
+        return jacobian(model, self.inputs, plan, progress, self.mixture)[1][:, 0]
+
     def with_others(self, others: "_Rows") -> "_Rows":
         return _Rows(torch.cat([self.inputs, others.inputs]), torch.cat([self.mixture, others.mixture]))
 
@@ -197,13 +215,13 @@ def _primal(
     total = rows.mixture.new_zeros(plan.width, plan.width, dtype=torch.float64)
     for start in range(0, len(rows.inputs), _BLOCK):
         where = slice(start, start + _BLOCK)
-        half = jacobian(model, rows.inputs[where], plan, None, rows.mixture[where])[1][:, 0]
+        half = _Rows(rows.inputs[where], rows.mixture[where]).gradients(model, plan, None)
         total += half.T @ half
         if progress:
             progress(min(start + _BLOCK, len(rows.inputs)), len(rows.inputs), "curvature")
     values, vectors = _decomposed(total / len(own.inputs), progress)
     basis = vectors.to(own.mixture.dtype)
-    train, evaluation = (jacobian(model, each.inputs, plan, progress, each.mixture)[1][:, 0] for each in (own, other))
+    train, evaluation = (each.gradients(model, plan, progress) for each in (own, other))
     return InfluenceSpectrum(values.clamp(min=0), train @ basis, evaluation @ basis, kept_energy=plan.kept_energy)
 
 
@@ -254,9 +272,7 @@ def _kernels(
     if layer_kernels_apply(plan):
         mixtures = left.mixture, right.mixture
         return tangent_kernels(model, left.inputs, right.inputs, plan, progress, mixtures, dtype)[:2]
-    own, others = (
-        jacobian(model, each.inputs, plan, progress, each.mixture)[1][:, 0].to(dtype) for each in (left, right)
-    )
+    own, others = (each.gradients(model, plan, progress).to(dtype) for each in (left, right))
     return own @ own.T, others @ own.T
 
 

@@ -20,8 +20,9 @@ leave-one-out loss): MLP 500-300 on MNIST 1.009, 0.99999 and 0.412 instead of 0.
 MNIST.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ from torch import Tensor, nn
 from attribution_core.gradients.layers import layer_inputs
 from attribution_core.gradients.per_example import output_gradients
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
+from attribution_core.methods.curvature import Curvature, curvature_columns
+from attribution_core.methods.losses import Loss
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 
@@ -37,31 +40,77 @@ DRAWS = 4000
 FEW = 1000
 _BATCH = 256
 
-# Columns of M as :func:`attribution_core.methods.curvature.curvature_columns` gives them, from outputs ``[b, k]`` of
-# some examples, their places among the inputs, and how many to draw.
-Columns = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+
+class Basis(NamedTuple):
+    """Eigenvectors of a parameter's Kronecker factors, and the curvature that they stand for along each.
+
+    Attributes:
+        values: Diagonal of ``A kron G`` there (of a bias, of G), a sum over the data, ``[numel]``.
+        left: Eigenvectors of G, ``[out, out]``.
+        right: Eigenvectors of A, ``[in, in]``; None for a bias.
+    """
+
+    values: Tensor
+    left: Tensor
+    right: Tensor | None
 
 
-def has_kronecker_factors(layer: nn.Module) -> bool:
-    """Whether its weight is one matrix: Linear, and Conv2d without groups."""
-    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-
-
-def kronecker_factors(
-    model: nn.Module, inputs: Tensor, plan: ParameterPlan, columns: Columns, progress: Progress | None = None
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """A ``[in, in]`` and G ``[out, out]`` of each of the plan's layers, by name.
+def kronecker_bases(
+    model: nn.Module,
+    train: tuple[Tensor, Tensor | None],
+    plan: ParameterPlan,
+    loss: Loss,
+    curvature: Curvature = "ggn",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Basis]:
+    """Of each of the plan's parameters in a layer whose weight is one matrix: Linear, and Conv2d without groups.
 
     Args:
         model: Put in evaluation mode for the time being.
-        inputs: ``[n, ...]``.
-        plan: Its layers are all to have Kronecker factors.
-        columns: Of M.
+        train: Inputs ``[n, ...]``, and targets where the curvature is ``"empirical"``.
+        plan: Of whole parameters.
+        loss: Whose curvature it is.
+        curvature: As in :func:`attribution_core.methods.curvature.curvature_columns`.
+        seed: Likewise.
         progress: Called with (done, total, what).
     """
+    layers = {name for name, layer in plan.layers.items() if _is_one_matrix(layer)}
+    names = [name for name in plan.coordinates if name.rpartition(".")[0] in layers]
+    if not names:
+        return {}
+    bases = {}
+    for layer, factors in _factors(model, train, plan.part(names), loss, curvature, seed, progress).items():
+        (inner_values, right), (outer_values, left) = (torch.linalg.eigh(each.double()) for each in factors)
+        products = (outer_values.clamp(min=0)[:, None] * inner_values.clamp(min=0)).flatten()
+        weight, bias = (f"{layer}.{kind}".removeprefix(".") for kind in ("weight", "bias"))
+        dtype = factors[0].dtype
+        if weight in names:
+            bases[weight] = Basis(products.to(dtype), left.to(dtype), right.to(dtype))
+        if bias in names:
+            bases[bias] = Basis(outer_values.clamp(min=0).to(dtype), left.to(dtype), None)
+    return bases
+
+
+def _is_one_matrix(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+
+
+def _factors(
+    model: nn.Module,
+    train: tuple[Tensor, Tensor | None],
+    plan: ParameterPlan,
+    loss: Loss,
+    curvature: Curvature,
+    seed: int,
+    progress: Progress | None,
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """A ``[in, in]`` and G ``[out, out]`` of each of the plan's layers, by name."""
+    inputs, targets = train
     chosen = _spaced(len(inputs))
     outputs, inner = _forward(model, inputs[chosen.to(inputs.device)], plan, progress)
-    which, mixtures = columns(outputs, chosen, DRAWS)
+    of_chosen = None if targets is None else targets[chosen.to(targets.device)]
+    which, mixtures = curvature_columns(outputs, of_chosen, loss, curvature, DRAWS, seed)
     which, mixtures = chosen[which], mixtures * (len(inputs) / len(chosen)) ** 0.5
     outer: dict[str, Tensor] = {}
     with evaluation_mode(model):

@@ -3,9 +3,9 @@
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from attribution_core.training import as_outputs
+from attribution_core.training import as_outputs, outputs_of
 
 Loss = Literal["cross_entropy", "binary_cross_entropy", "mse"]
 
@@ -65,6 +65,17 @@ def means_of(outputs: Tensor, loss: Loss) -> Tensor:
 def prediction_errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     """``e = sigma(f) - y`` of each example, the gradient of its loss in its outputs: ``[b, k]``."""
     return means_of(outputs, loss) - as_outputs(targets, outputs.shape[1]).to(outputs)
+
+
+def errors_of(model: nn.Module, side: tuple[Tensor, Tensor], loss: Loss) -> Tensor:
+    """Prediction errors of a model, ``[n, k]``: to first order, each example's loss as a mixture of its outputs.
+
+    Args:
+        model: Used in evaluation mode.
+        side: Inputs and targets.
+        loss: Whose errors they are.
+    """
+    return prediction_errors(outputs_of(model, side[0]), side[1], loss)
 
 
 def expected_errors(outputs: Tensor, variance: Tensor, targets: Tensor, loss: Loss, samples: int) -> Tensor:

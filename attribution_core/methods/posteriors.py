@@ -37,8 +37,7 @@ from attribution_core.gradients.jacobian import (
 )
 from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, rotate
 from attribution_core.gradients.plan import ParameterPlan
-from attribution_core.methods.curvature import curvature_columns
-from attribution_core.methods.kronecker_factors import has_kronecker_factors, kronecker_factors
+from attribution_core.methods.kronecker_factors import kronecker_bases
 from attribution_core.methods.losses import Loss, hessian_root
 from attribution_core.progress import Progress
 
@@ -235,27 +234,11 @@ def kfac_posterior(
     progress: Progress | None = None,
 ) -> DiagonalPosterior:
     """With Kronecker factors, see :mod:`attribution_core.methods.kronecker_factors`."""
-    layers = {name for name, layer in plan.layers.items() if has_kronecker_factors(layer)}
-    names = {name for name in plan.coordinates if name.rpartition(".")[0] in layers}
-    others = plan.part(set(plan.coordinates) - names)
-    blocks = dict(diagonal_posterior(model, inputs, others, loss, delta, progress).blocks) if others.coordinates else {}
-    factors = {}
-    if names:
-
-        def columns(outputs: Tensor, _: Tensor, draws: int) -> tuple[Tensor, Tensor]:
-            return curvature_columns(outputs, None, loss, "ggn", draws)
-
-        factors = kronecker_factors(model, inputs, plan.part(names), columns, progress)
-    for layer, (inner, outer) in factors.items():
-        outer_values, left = torch.linalg.eigh(outer)
-        outer_values = outer_values.clamp(min=0)
-        weight, bias = (f"{layer}.{kind}".removeprefix(".") for kind in ("weight", "bias"))
-        if bias in plan.coordinates:
-            blocks[bias] = Block(outer_values + delta, left)
-        if weight in plan.coordinates:
-            inner_values, right = torch.linalg.eigh(inner)
-            precision = outer_values[:, None] * inner_values.clamp(min=0) + delta
-            blocks[weight] = Block(precision.flatten(), left, right)
+    bases = kronecker_bases(model, (inputs, None), plan, loss, progress=progress)
+    blocks = {name: Block(basis.values + delta, basis.left, basis.right) for name, basis in bases.items()}
+    others = plan.part(set(plan.coordinates) - set(bases))
+    if others.coordinates:
+        blocks |= diagonal_posterior(model, inputs, others, loss, delta, progress).blocks
     return DiagonalPosterior(plan, blocks)
 
 

@@ -22,7 +22,7 @@ numbers. A full-batch step of any objective costs a forward and a backward pass 
 forward-mode and a reverse-mode one).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -151,7 +151,11 @@ def two_stage_response(
     """
     start = state_of(model)
     without = retrained_without(model, data, removed, recipe, start, progress)
-    everything = retrained_without(model, data, [], recipe, start, progress)
+    return two_stage_weights(start, without, retrained_without(model, data, [], recipe, start, progress))
+
+
+def two_stage_weights(start: State, without: State, everything: State) -> State:
+    """``w_s`` plus the difference of warm retraining without the examples and with them, where both are there."""
     return {
         name: value + without[name] - everything[name] if value.is_floating_point() else value
         for name, value in start.items()
@@ -223,10 +227,10 @@ class _Objective:
         for part in self.group.split(_BATCH):
             value -= self._removed(part, 1 / n)
         squares = torch.zeros_like(value)
-        for name, parameter in self.parameters.items():
+        for name, change in self._change().items():
+            parameter = self.parameters[name]
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            change = parameter.detach() - self._start[name]
             parameter.grad.add_(change, alpha=self.damping)
             value += self.damping / 2 * change.double().square().sum()
             squares += parameter.grad.double().square().sum()
@@ -247,12 +251,8 @@ class _Objective:
 
     def _linearized_fit(self, part: Tensor, weight: float) -> Tensor:
         """``(1/2) u^T Lambda u`` for the outputs' change u to first order; its gradient is a Gauss-Newton product."""
-
-        def outputs_at(weights: dict[str, Tensor]) -> Tensor:
-            return functional_call(self.model, weights | self._buffers, (self.inputs[part],))
-
-        change = {name: value.detach() - self._start[name] for name, value in self.parameters.items()}
-        start, u = jvp(outputs_at, (self._start,), (change,))[:2]
+        outputs_at = self._outputs_at(part)
+        start, u = jvp(outputs_at, (self._start,), (self._change(),))[:2]
         curved = hessian_product(start, u, self.loss)
         self._add_gradient(vjp(outputs_at, self._start)[1](weight * curved)[0])
         return weight / 2 * (u.double() * curved.double()).sum()
@@ -263,14 +263,17 @@ class _Objective:
             total = loss_values(self.model(self.inputs[part]).double(), self.targets[part], self.loss).sum()
             (-weight * total).backward()
             return weight * total.detach()
-
-        def outputs_at(weights: dict[str, Tensor]) -> Tensor:
-            return functional_call(self.model, weights | self._buffers, (self.inputs[part],))
-
-        gradient = vjp(outputs_at, self._start)[1](self._errors[part] * weight)[0]
+        gradient = vjp(self._outputs_at(part), self._start)[1](self._errors[part] * weight)[0]
         self._add_gradient({name: -value for name, value in gradient.items()})
-        changes = ((self.parameters[name].detach() - self._start[name]).double() for name in gradient)
-        return sum(((a * b.double()).sum() for a, b in zip(changes, gradient.values(), strict=True)), torch.zeros(()))
+        return sum(((each.double() * gradient[name]).sum() for name, each in self._change().items()), torch.zeros(()))
+
+    def _outputs_at(self, part: Tensor) -> Callable[[dict[str, Tensor]], Tensor]:
+        """Outputs of some examples as a function of the parameters."""
+        return lambda weights: functional_call(self.model, weights | self._buffers, (self.inputs[part],))
+
+    def _change(self) -> dict[str, Tensor]:
+        """``w - w_s``."""
+        return {name: value.detach() - self._start[name] for name, value in self.parameters.items()}
 
     def _add_gradient(self, gradient: dict[str, Tensor]) -> None:
         for name, value in gradient.items():

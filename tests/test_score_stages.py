@@ -1,0 +1,225 @@
+"""What the stages after training write into a run: contributions, sensitivities, influence functions."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
+
+import attribution_core as ac
+from attribution_core import influence_stage
+from attribution_core.errors import InputError
+from attribution_core.recorded_training import kept_epochs
+from attribution_core.score import score
+from attribution_core.training import Recipe
+from tests.scored import QUICK, digits_as_scored, quick
+
+
+def test_contributions_agree_with_the_effects_of_pairs_classes_and_epochs(demo_run):
+    effects, contribution = demo_run.effects("hydra")[:], demo_run.examples["contribution"].to_numpy()
+    assert effects.shape == (2000, 1000)
+    assert np.allclose(effects.mean(axis=1), contribution, rtol=1e-3, atol=1e-7)
+    epochs, parts = demo_run.evolution("contribution")
+    assert epochs.tolist() == list(range(1, demo_run.manifest.config["recipe"]["epochs"] + 1))
+    assert np.allclose(parts[:].sum(axis=0), contribution, rtol=1e-3, atol=1e-7)
+    classes = demo_run.class_effects
+    assert set(classes["method"]) == {"hydra"}
+    matrix = classes.pivot_table(index="train_class", columns="evaluation_class", values="effect")
+    mine, theirs = (frame["label_name"].to_numpy() for frame in (demo_run.examples, demo_run.evaluation.head(1000)))
+    assert np.isclose(matrix.loc["Coat", "Shirt"], effects[mine == "Coat"][:, theirs == "Shirt"].mean(), rtol=1e-4)
+    # HYDRA, figure 2: examples of a class help their own most.
+    assert (matrix.idxmax(axis=1) == matrix.index).sum() >= 9
+    # A wrong label is worth less than a right one.
+    changed = (demo_run.examples["original_label"] != demo_run.examples["label_name"]).to_numpy()
+    area = roc_auc_score(changed, -contribution)
+    print(f"\nArea under the ROC curve of the contribution for 'label was changed': {area:.4f}")
+    assert area > 0.65
+    table = demo_run.influential(count=5)
+    assert list(table.columns) == ["id", "label_name", "predicted_name", "confidence", "contribution"]
+    assert table["contribution"].abs().tolist() == sorted(np.abs(contribution), reverse=True)[:5]
+    with pytest.raises(InputError, match="has no nothing"):
+        demo_run.influential("nothing")
+
+
+def test_contributions_of_a_run_are_those_of_its_training(tmp_path):
+    run = score(quick(tmp_path, contributions="exact"))
+    train_side, evaluation = digits_as_scored("train", "validation")
+    trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,)), train_side, QUICK)
+    exact = ac.hydra(trajectory, evaluation, hessian=True, objective="mean")
+    assert np.allclose(run.examples["contribution"], exact.effect, rtol=1e-4, atol=1e-9)
+    assert np.allclose(run.evolution("contribution")[1][:], exact.by_epoch, rtol=1e-4, atol=1e-9)
+    assert np.allclose(run.effects("hydra")[:], ac.hydra(trajectory, evaluation).effect, rtol=1e-4, atol=1e-9)
+    assert "exact" in run.manifest.details["contribution"]["route"]
+
+
+def test_sensitivities_of_the_demo_agree_with_each_other(demo_run):
+    examples = demo_run.examples
+    epochs, evolution = demo_run.evolution("sensitivity")
+    assert epochs.tolist() == [1, 2, 5, 10, 20]
+    assert np.allclose(evolution[-1], examples["sensitivity"], rtol=1e-5)
+    curves = demo_run.curves.set_index(["curve", "series"])
+    loo = curves.loc[("loo_nll", "loo_nll")]
+    assert loo["x"].tolist() == [1, 2, 5, 10, 20]
+    assert loo["y"].iloc[-1] == pytest.approx(examples["loo_loss"].mean(), rel=1e-6)
+    assert curves.loc[("loo_nll", "training")]["y"].iloc[-1] == pytest.approx(examples["loss"].mean(), rel=1e-4)
+    test = demo_run.evaluation.query("split == 'test'")["loss"].mean()
+    assert curves.loc[("loo_nll", "test_nll")]["y"].iloc[-1] == pytest.approx(test, rel=1e-4)
+    by_class = examples.groupby("label")[["loo_loss", "loss"]].mean()
+    assert np.allclose(curves.loc[("loco", "without the class")]["y"], by_class["loo_loss"], rtol=1e-5)
+    assert np.allclose(curves.loc[("loco", "training")]["y"], by_class["loss"], rtol=1e-4)
+    groups = curves.loc[("sensitivity_groups", "after epoch 20")]["y"]
+    assert len(groups) == 60
+    assert groups.is_monotonic_decreasing
+    assert groups.mean() == pytest.approx(examples["sensitivity"].mean(), rel=0.03)
+    changed = examples["original_label"] != examples["label_name"]
+    areas = {name: roc_auc_score(changed, examples[name]) for name in ("sensitivity", "loo_loss", "variance", "error")}
+    print("\nArea under the ROC curve for 'label was changed':", {name: round(v, 3) for name, v in areas.items()})
+    assert min(areas["sensitivity"], areas["loo_loss"]) > 0.85
+
+
+def test_sensitivities_of_a_run_are_those_of_its_training(tmp_path):
+    run = score(quick(tmp_path, sensitivity="diagonal"))
+    train_side, test_side = digits_as_scored("train", "test")
+    trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,)), train_side, QUICK, record="checkpoints")
+    found = ac.memory_evolution(trajectory, "diagonal", test=test_side, early_stopping=True)
+    assert np.allclose(run.evolution("sensitivity")[1][:], found.sensitivity, rtol=1e-4, atol=1e-9)
+    assert np.allclose(run.examples["loo_loss"], found.last.loo_loss, rtol=1e-4)
+    assert np.allclose(run.examples["variance"], found.last.error_variance, rtol=1e-4)
+    assert np.allclose(run.examples["error"], found.last.error.norm(dim=1), rtol=1e-4)
+    decay = 5e-4 + 0.1 / sum(trajectory.rates)
+    assert run.manifest.details["sensitivity"]["delta"] == pytest.approx(decay * len(train_side[0]))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "iblr"])
+def test_an_optimisers_own_posterior_serves_a_run(tmp_path, optimizer):
+    recipe = Recipe(epochs=2, optimizer=optimizer, learning_rate=0.01)
+    run = score(quick(tmp_path, recipe=recipe, sensitivity=optimizer if optimizer == "adam" else "auto"))
+    assert run.manifest.details["sensitivity"]["posterior"] == optimizer
+    assert np.isfinite(run.examples[["sensitivity", "loo_loss"]]).all(axis=None)
+
+
+def test_where_there_are_no_sensitivities_the_run_says_why(tmp_path):
+    off = score(quick(tmp_path, out=tmp_path / "off", sensitivity="off"))
+    assert "turned off" in off.manifest.details["sensitivity"]["left_out"]
+    assert "sensitivity" not in off.examples.columns
+    adam = Recipe(epochs=1, weight_decay=0.0, optimizer="adam")
+    free = score(quick(tmp_path, out=tmp_path / "free", recipe=adam))
+    assert "delta must be positive" in free.manifest.details["sensitivity"]["left_out"]
+    with pytest.raises(InputError, match="no second moment"):
+        score(quick(tmp_path, sensitivity="adam"))
+    large = score(quick(tmp_path, out=tmp_path / "head", sensitivity="full", hidden=(16,)))
+    assert large.manifest.details["sensitivity"]["posterior"] == "full"
+
+
+def test_influence_functions_of_the_demo_agree_with_each_other(demo_run):
+    effects, examples = demo_run.effects("influence"), demo_run.examples
+    assert effects.shape == (2000, 1000)
+    assert np.isfinite(effects[:]).all()
+    assert examples["self_influence"].ge(0).all()
+    curves = demo_run.curves.query("curve == 'damping'")
+    details = demo_run.manifest.details["self_influence"]
+    default = curves[np.isclose(curves["x"], details["share_of_largest_eigenvalue"], rtol=1e-6)]
+    assert len(default) == 2
+    assert np.allclose(default["y"], 1)
+    assert curves["y"].le(1 + 1e-6).all()
+    assert "2,048 dimensions" in details["route"]
+    assert 1e-3 < details["share_of_largest_eigenvalue"] < 0.1
+    assert 0.5 < details["kept_energy"] < 1
+    changed = (examples["original_label"] != examples["label_name"]).to_numpy()
+    areas = [roc_auc_score(changed, examples["self_influence"]), roc_auc_score(changed, -effects[:].mean(axis=1))]
+    print("\nArea under the ROC curve of self-influence and of influence for 'label was changed':", np.round(areas, 3))
+    assert areas[0] > 0.85
+    assert areas[1] > 0.65
+
+
+@pytest.mark.parametrize(("damping", "weight_decay"), [(None, 5e-4), (0.5, 5e-4), (None, 3.0)])
+def test_influence_functions_of_a_run_are_those_of_its_model(tmp_path, damping, weight_decay):
+    recipe = Recipe(epochs=2, weight_decay=weight_decay)
+    run = score(quick(tmp_path, hidden=(16,), recipe=recipe, influence="on", damping=damping))
+    train_side, evaluation = digits_as_scored("train", "validation")
+    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(16,))
+    model.load_state_dict(load_file(run.path / "model" / "final.safetensors"))
+    details = run.manifest.details["self_influence"]
+    assert details["route"].endswith("exact")
+    assert "kept_energy" not in details
+    if weight_decay > 1:  # part of the damping
+        assert details["damping"] == weight_decay
+    else:
+        assert details["damping"] == pytest.approx(
+            ac.influence_functions(model, train_side, evaluation, damping=damping).damping[0]
+        )
+    expected = ac.influence_functions(model, train_side, evaluation, solver="exact", damping=details["damping"])
+    assert np.allclose(run.effects("influence")[:], expected.effect, rtol=1e-4, atol=1e-7)
+    own = ac.self_influence(model, train_side, solver="exact", damping=details["damping"])
+    assert np.allclose(run.examples["self_influence"], own.effect, rtol=1e-4, atol=1e-9)
+
+
+def test_where_there_are_no_influence_functions_the_run_says_why(tmp_path, monkeypatch):
+    off = score(quick(tmp_path, out=tmp_path / "off", influence="off"))
+    assert "turned off" in off.manifest.details["self_influence"]["left_out"]
+    assert "self_influence" not in off.examples.columns
+    untrained = score(quick(tmp_path, out=tmp_path / "untrained", recipe=Recipe(epochs=0), influence="on"))
+    assert untrained.manifest.details["self_influence"] == {"left_out": "the model was not trained"}
+
+    def refused(*_, **__):
+        raise InputError("not this model")
+
+    monkeypatch.setattr(influence_stage, "influence_spectrum", refused)
+    auto = score(quick(tmp_path, out=tmp_path / "auto"))
+    assert auto.manifest.details["self_influence"] == {"left_out": "not this model"}
+    assert auto.status == "complete"
+    with pytest.raises(InputError, match="not this model"):
+        score(quick(tmp_path, influence="on"))
+    monkeypatch.setattr(influence_stage, "MOST_PARAMETERS", 100)
+    large = score(quick(tmp_path, out=tmp_path / "large"))
+    assert "parameters, with which they would take long" in large.manifest.details["self_influence"]["left_out"]
+
+
+@pytest.mark.parametrize("damping", [0.0, -1.0, math.inf])
+def test_a_damping_that_is_none_is_refused(tmp_path, damping):
+    with pytest.raises(ValidationError, match="damping"):
+        quick(tmp_path, damping=damping)
+
+
+def test_states_are_kept_after_few_epochs():
+    assert kept_epochs(0) == []
+    assert kept_epochs(1) == [1]
+    assert kept_epochs(20) == [1, 2, 5, 10, 20]
+    assert kept_epochs(120) == [1, 2, 5, 10, 20, 50, 100, 120]
+
+
+def test_where_training_cannot_be_followed_the_run_says_why(tmp_path):
+    untrained = score(quick(tmp_path, out=tmp_path / "untrained", recipe=Recipe(epochs=0)))
+    assert untrained.manifest.details["contribution"] == {"left_out": "the model was not trained"}
+    assert untrained.status == "complete"
+    off = score(quick(tmp_path, out=tmp_path / "off", contributions="off"))
+    assert "turned off" in off.manifest.details["contribution"]["left_out"]
+    assert "contribution" not in off.examples.columns
+    assert off.class_effects.empty
+    with pytest.raises(InputError, match=r"'bn1' \(BatchNorm2d\)"):
+        score(quick(tmp_path, model="resnet18", hidden=(), contributions="free"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_that_cannot_be_repeated_is_told(tmp_path):
+    def cut_off(name, contributions):
+        """A run whose last stage is still to do, and whose recorded end another machine would not meet."""
+        config = quick(tmp_path, out=tmp_path / name, contributions=contributions)
+        score(config)
+        file = tmp_path / name / "model" / "final.safetensors"
+        weights = load_file(file)
+        next(iter(weights.values())).add_(1e-3)
+        save_file(weights, file)
+        manifest = tmp_path / name / "run.json"
+        plain = json.loads(manifest.read_text())
+        plain["stages"]["contributions"]["status"] = "running"
+        manifest.write_text(json.dumps(plain))
+        return config
+
+    run = score(cut_off("auto", "auto"))
+    assert "did not end at the recorded weights" in run.manifest.details["contribution"]["left_out"]
+    with pytest.raises(InputError, match="did not end at the recorded weights"):
+        score(cut_off("free", "free"))
