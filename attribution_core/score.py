@@ -19,7 +19,7 @@ from attribution_core.gradients import select_parameters
 from attribution_core.influence_stage import write_influence
 from attribution_core.linearised_stage import write_linearised_scores
 from attribution_core.methods.linearize import head_of
-from attribution_core.models import ARCHITECTURES, build_model
+from attribution_core.models import ARCHITECTURES, build_model, device_named
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import kept_steps, write_training
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
@@ -50,7 +50,7 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         InputError: Bad data or options, in one sentence; or a directory that holds another run.
     """
     config = config.model_copy(update={"data": _absolute(config.data)})
-    device = _device(config.device)
+    device = device_named(config.device)
     splits = open_dataset(
         config.data,
         seed=config.seed,
@@ -248,17 +248,6 @@ def _check_same_data(writer: RunWriter, data_print: str) -> None:
             f"The data of the run {writer.path} has changed since (fingerprint {before.fingerprint[:12]} then, "
             f"{data_print[:12]} now): give another --out, or delete that run."
         )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"The device {name!r} cannot be used here: give cpu, cuda or auto.") from error
-    return device
 
 
 class _CallableModule(ModuleType):

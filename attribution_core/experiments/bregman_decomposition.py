@@ -12,27 +12,31 @@ Fashion-MNIST two hidden layers of 256 and 50 epochs, where the paper has 1,024 
 3. proximal: the same with ``damping/2 |w - w_s|^2`` added (eq. 21);
 4. Bregman: the proximal Bregman response (eq. 28), trained for K/2 epochs at a tenth of the rate;
 5. linearised: its linearised form (eq. 38), likewise;
-6. influence: the influence function by LiSSA, which is gradient descent on the objective of 5 with a rate of one over
-   its scale; its depth is chosen for it to come as far as 5 did (the paper: 5,000, and scales of 10 to 500).
+6. influence: the influence function by LiSSA of ``--depth`` 5,000, which is gradient descent on the objective of 5
+   with a rate of one over its scale (the paper: depth 5,000, scales of 10 to 500); beside it LiSSA of the depth at
+   which it comes as far as 5 did in its K/2 epochs, and conjugate gradients.
 
 ``--protocol converged`` minimises 4 and 5 by L-BFGS on all examples and takes conjugate gradients for 6, so that
 neither side stops short in directions of little curvature. The parts are then what the definitions say, and the
 correlation may be lower: for a squared error an example of leverage h moves the outputs ``1 / (1 - h)`` times as far as
-its influence function says (0.66 on average on Concrete), which K/2 epochs at a tenth of the rate hardly show.
+its influence function says (0.66 on average on Concrete), which K/2 epochs at a tenth of the rate hardly show. So for
+one output a last column divides by that: the removed example's loss and its Bregman term add up to something linear
+in the outputs, hence the curvature that is left is that of the others, and Sherman and Morrison's formula gives 1 - h.
 
 Printed for each neighbouring two is the distance of the outputs on the training set, ``|f - f'|`` over all examples and
 outputs, mean and standard deviation over the examples: the five parts of table 5. And, as in table 6, Pearson's and
-Spearman's correlation of the test losses' changes that the influence function predicts (eq. 20) with the real ones of
+Spearman's correlation of the test losses' changes that each influence function predicts (eq. 20) with the real ones of
 cold, warm, two-stage (D.2) and Bregman weights, over all pairs of the removed examples and 100 test examples.
 
 Finished examples are kept in ``FOLDER``, so a command that was stopped goes on where it was.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +57,7 @@ from attribution_core.methods.proximal_bregman import (
     retrained_without,
     two_stage_weights,
 )
-from attribution_core.models import build_model
+from attribution_core.models import build_model, device_named
 from attribution_core.training import Recipe, loss_values, outputs_of, train
 from attribution_core.training.trainer import state_of
 from attribution_core.training.trajectory import State
@@ -61,6 +65,8 @@ from attribution_core.training.trajectory import State
 PARTS = ("warm-start", "proximity", "non-convergence", "linearization", "solver")
 STAGES = ("cold", "warm", "proximal", "bregman", "linearized", "influence")
 COMPARED = ("cold", "warm", "two-stage", "bregman")
+# Influence functions by how they were solved; the first of those that a protocol has is stage 6.
+LISSA, AS_FAR, CG, CORRECTED = "lissa", "lissa, as far", "cg", "cg / (1 - h)"
 TESTED = 100
 # Table 5 (mean and deviation of the five parts) and table 6 (Pearson and Spearman with cold, warm, PBRF).
 PAPER: dict[str, dict[str, Any]] = {
@@ -107,9 +113,14 @@ class Setting:
     damping: float = 0.001
 
     def network(self) -> nn.Module:
-        """At its initial weights."""
+        """At its initial weights, where the data lies."""
         name = "mlp" if self.hidden else "linear"
-        return build_model(name, self.outputs, self.data[0].shape[1:], self.hidden)
+        return build_model(name, self.outputs, self.data[0].shape[1:], self.hidden).to(self.data[0].device)
+
+    def on(self, device: torch.device) -> "Setting":
+        """The same, on another device."""
+        data, test = ((inputs.to(device), targets.to(device)) for inputs, targets in (self.data, self.test))
+        return replace(self, data=data, test=test)
 
 
 def setting(name: str, data_root: Path, hidden: int | None, epochs: int | None, rate: float | None) -> Setting:
@@ -164,39 +175,70 @@ def depth_of_lissa(given: Setting, model: nn.Module, batch_size: int) -> int:
     return max(1, round(given.recipe.learning_rate / 10 * steps * lissa_scale(largest, given.damping)))
 
 
-def decompose(given: Setting, examples: int, converged: bool, kept: Path) -> dict[str, Any]:
+def influences(
+    given: Setting, model: nn.Module, chosen: list[int], converged: bool, depth: int
+) -> tuple[dict[str, list[State]], dict[str, float]]:
+    """Weights after each removal by each kind of influence function, and its largest relative residual."""
+    batch_size = given.recipe.batch_size
+    kinds: dict[str, tuple[Solver, int]] = {CG: ("cg", 5000)}
+    if not converged:
+        kinds = {LISSA: ("lissa", depth), AS_FAR: ("lissa", depth_of_lissa(given, model, batch_size)), **kinds}
+    weights, residuals = {}, {}
+    for name, (solver, iterations) in kinds.items():
+        print(f"{name}: at most {iterations:,} steps", file=sys.stderr, flush=True)
+        options = SolverOptions(iterations=iterations, tolerance=1e-4, batch_size=batch_size)
+        groups = [[i] for i in chosen]
+        weights[name], residual = influence_weights(
+            model, given.data, groups, given.loss, solver=solver, damping=given.damping, options=options
+        )
+        residuals[name] = float(residual or 0.0)
+    return weights, residuals
+
+
+def predicted_changes(given: Setting, model: nn.Module, example: int, weights: dict[str, State]) -> dict[str, Tensor]:
+    """``grad l_j . (w - w_s)`` of each test example (eq. 20) by each influence function; the model is at ``w_s``."""
+    start, (inputs, targets) = state_of(model), given.test
+    errors = prediction_errors(outputs_of(model, inputs), targets, given.loss)
+    found = {name: (_moved(model, start, each, inputs) * errors).sum(dim=1) for name, each in weights.items()}
+    if given.outputs == 1:
+        x, y = given.data[0][example : example + 1], given.data[1][example : example + 1]
+        error = prediction_errors(outputs_of(model, x), y, given.loss)
+        leverage = float((_moved(model, start, weights[CG], x) / error).sum())
+        found[CORRECTED] = found[CG] / (1 - leverage)
+    return found
+
+
+def _moved(model: nn.Module, start: State, moved: State, inputs: Tensor) -> Tensor:
+    """The outputs' change to first order in the weights', ``[n, k]``."""
+    here = dict(model.named_parameters())
+    change = {name: (moved[name] - start[name]).to(value.device) for name, value in here.items()}
+    call = functools.partial(torch.func.functional_call, model)
+    return torch.func.jvp(lambda weights: call(weights, (inputs,)), (here,), (change,))[1].detach()
+
+
+def decompose(given: Setting, examples: int, converged: bool, kept: Path, depth: int = 5000) -> dict[str, Any]:
     """The parts and the loss changes of each removed example, as far as they are not in the file ``kept``."""
     model = given.network()
     train(model, given.data, given.recipe, progress=print_progress)
     start = state_of(model)
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(given.data[0]), generator=generator)[:examples].tolist()
-    solver: Solver = "cg" if converged else "lissa"
-    batch_size = given.recipe.batch_size
-    iterations = 5000 if converged else depth_of_lissa(given, model, batch_size)
-    print(f"influence by {solver}: {iterations:,} steps", file=sys.stderr, flush=True)
-    options = SolverOptions(iterations=iterations, tolerance=1e-4, batch_size=batch_size)
-    steps, residual = influence_weights(
-        model, given.data, [[i] for i in chosen], given.loss, solver=solver, damping=given.damping, options=options
-    )
+    steps, residuals = influences(given, model, chosen, converged, depth)
     half = given.recipe.model_copy(update={"epochs": given.recipe.epochs // 2})
     with_all = retrained_without(model, given.data, [], half, start)
-    before = outputs_of(model, given.test[0])
-    losses = loss_values(before, given.test[1], given.loss)
-    errors = prediction_errors(before, given.test[1], given.loss)
+    losses = loss_values(outputs_of(model, given.test[0]), given.test[1], given.loss)
     done: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
-    for number, (i, influence) in enumerate(zip(chosen, steps, strict=True)):
+    for number, i in enumerate(chosen):
         if str(i) not in done:
-            weights = {**optima(given, model, start, i, converged), "influence": influence}
+            moved = {name: each[number] for name, each in steps.items()}
+            changes = predicted_changes(given, model, i, moved)
+            weights = {**optima(given, model, start, i, converged), "influence": next(iter(moved.values()))}
             outputs = {name: outputs_at(model, weights[name], given.data[0]) for name in STAGES}
             sizes = [float((outputs[a] - outputs[b]).norm()) for a, b in itertools.pairwise(STAGES)]
             weights["two-stage"] = two_stage_weights(start, weights["warm"], with_all)
-            changes = {
-                name: (loss_values(outputs_at(model, weights[name], given.test[0]), given.test[1], given.loss) - losses)
-                for name in COMPARED
-            }
-            model.load_state_dict(start)
-            changes["influence"] = _to_first_order(model, start, influence, given.test[0], errors)
+            for name in COMPARED:
+                after = outputs_at(model, weights[name], given.test[0])
+                changes[name] = loss_values(after, given.test[1], given.loss) - losses
             done[str(i)] = {"parts": sizes, "changes": {name: values.tolist() for name, values in changes.items()}}
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps(done))
@@ -204,49 +246,44 @@ def decompose(given: Setting, examples: int, converged: bool, kept: Path) -> dic
         print_progress(number + 1, len(chosen), "removals")
     removals = {str(i): done[str(i)] for i in chosen}
     loss = float(loss_values(outputs_of(model, given.data[0]), given.data[1], given.loss).mean())
-    return {"removals": removals, "residual": residual, "training_loss": loss}
-
-
-def _to_first_order(model: nn.Module, start: State, moved: State, inputs: Tensor, errors: Tensor) -> Tensor:
-    """``grad l_j . (w - w_s)`` of each test example (eq. 20)."""
-    names = [name for name, _ in model.named_parameters()]
-    here = {name: start[name] for name in names}
-    change = {name: moved[name] - start[name] for name in names}
-    tangent = torch.func.jvp(lambda w: torch.func.functional_call(model, w, (inputs,)), (here,), (change,))[1]
-    return (tangent.detach() * errors).sum(dim=1)
+    return {"removals": removals, "residuals": residuals, "training_loss": loss}
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
-    """Means and deviations of the parts, and the correlations."""
+    """Means and deviations of the parts, and the correlations of each influence function with each retraining."""
     rows = list(found["removals"].values())
     parts = torch.tensor([row["parts"] for row in rows], dtype=torch.float64)
-    predicted = [value for row in rows for value in row["changes"]["influence"]]
-    correlations = {}
-    for name in COMPARED:
-        real = [value for row in rows for value in row["changes"][name]]
-        correlations[name] = [round(float(each(predicted, real)[0]), 3) for each in (pearsonr, spearmanr)]
+    changes = {name: [value for row in rows for value in row["changes"][name]] for name in rows[0]["changes"]}
+    correlations = {
+        influence: {
+            name: [round(float(each(changes[influence], changes[name])[0]), 3) for each in (pearsonr, spearmanr)]
+            for name in COMPARED
+        }
+        for influence in changes
+        if influence not in COMPARED
+    }
     return {
         "parts": {
             name: [round(float(mean), 4), round(float(deviation), 4)]
             for name, mean, deviation in zip(PARTS, parts.mean(dim=0), parts.std(dim=0), strict=True)
         },
         "correlations": correlations,
-        "residual": found["residual"],
+        "residuals": found["residuals"],
         "training_loss": found["training_loss"],
     }
 
 
 def print_table(name: str, line: dict[str, Any]) -> None:
     """Ours beside the paper's."""
-    paper = PAPER[name]
+    paper, found = PAPER[name], line["correlations"]
     print(f"{name}: |f - f'| on the training set, ours and table 5")
     for (part, (mean, deviation)), (theirs, spread) in zip(line["parts"].items(), paper["parts"], strict=True):
         print(f"  {part:16} {mean:9.4f} +- {deviation:.4f}    {theirs:7.3f} +- {spread:.3f}")
-    print("  correlation of the influence function with (Pearson, Spearman), ours and table 6")
-    for stage, pair in line["correlations"].items():
-        theirs = paper["correlations"].get(stage)
-        beside = f"{theirs[0]:6.2f} {theirs[1]:6.2f}" if theirs else ""
-        print(f"  {stage:16} {pair[0]:6.3f} {pair[1]:6.3f}    {beside}")
+    print("  correlation of influence functions with retraining (Pearson, Spearman), and table 6")
+    print(f"  {'':16} {'  '.join(f'{influence:>14}' for influence in found)}   {'paper':>14}")
+    for stage in COMPARED:
+        pairs = [*(each[stage] for each in found.values()), paper["correlations"].get(stage)]
+        print(f"  {stage:16} {'  '.join(f'{pair[0]:7.3f} {pair[1]:6.3f}' if pair else '' for pair in pairs)}")
 
 
 def main() -> int:
@@ -260,13 +297,16 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, help="K")
     parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--protocol", choices=["paper", "converged"], default="paper")
+    parser.add_argument("--depth", type=int, default=5000, help="of LiSSA")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args()
     given = setting(options.data, options.data_root, options.hidden, options.epochs, options.rate)
+    given = given.on(device_named(options.device))
     recipe, width = given.recipe, "-".join(map(str, given.hidden)) or "linear"
     kept = options.out / (
-        f"bregman_{options.data}_{width}_{recipe.epochs}_{recipe.learning_rate:g}_{options.protocol}.partial.json"
+        f"bregman_{options.data}_{width}_{recipe.epochs}_{recipe.learning_rate:g}_{options.protocol}_{options.depth}.partial.json"
     )
-    found = decompose(given, options.examples, options.protocol == "converged", kept)
+    found = decompose(given, options.examples, options.protocol == "converged", kept, options.depth)
     line = {"experiment": "bregman_decomposition", "data": options.data, "protocol": options.protocol}
     line |= summary(found)
     print_table(options.data, line)
@@ -276,7 +316,7 @@ def main() -> int:
         Panel(
             "Influence with retraining (table 6)",
             "Pearson",
-            {"ours": [line["correlations"][name][0] for name in COMPARED]},
+            {kind: [each[name][0] for name in COMPARED] for kind, each in line["correlations"].items()},
             list(COMPARED),
         ),
     ]

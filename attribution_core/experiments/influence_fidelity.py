@@ -134,7 +134,7 @@ def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[st
         seconds, effects = [], []
         for model in models[: 1 if count < len(real[0]) else len(models)]:
             start = time.perf_counter()
-            effects.append(method(model))
+            effects.append(method(model).cpu())
             seconds.append(time.perf_counter() - start)
         scores = [score(effect, count) for effect in effects]
         row = {"lds": mean(scores), "by_seed": scores, "seconds": min(seconds), "evaluated": count}
@@ -148,7 +148,7 @@ def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[st
             print("\n".join(json.dumps({"method": other, **found}) for other, found in more.items()), flush=True)
         save(results)
     if not options.methods:
-        by_share = [{share: score(e, len(real[0])) for share, e in dampings(m, given).items()} for m in models]
+        by_share = [{share: score(e.cpu(), len(real[0])) for share, e in dampings(m, given).items()} for m in models]
         results["by_damping"] = {share: mean([scores[share] for scores in by_share]) for share in SHARES}
         print(json.dumps({"sketch_by_damping": results["by_damping"]}), flush=True)
         save(results)
@@ -172,8 +172,9 @@ def main() -> int:
     parser.add_argument("--iterative", type=int, default=20, help="evaluation examples of cg and lissa")
     parser.add_argument("--depth", type=int, default=500, help="of lissa")
     parser.add_argument("--methods", nargs="+", help="only these rows")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args()
-    given = problem(options.problem, options.data_root)
+    given = problem(options.problem, options.data_root, options.device)
 
     def save(results: dict[str, Any]) -> None:
         names = list(results["rows"])

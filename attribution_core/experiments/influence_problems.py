@@ -1,14 +1,14 @@
 """The problems that influence functions are measured on, and what retraining really does there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from attribution_core.experiments.data import Side, images_and_labels, two_classes
 from attribution_core.experiments.retraining import losses_after, random_halves
-from attribution_core.models import build_model
+from attribution_core.models import build_model, device_named
 from attribution_core.progress import Progress
 from attribution_core.training import Recipe
 
@@ -39,9 +39,9 @@ class Problem:
 
     @property
     def build(self) -> Callable[[int], nn.Module]:
-        """The network with fresh weights from a seed."""
-        shape = self.data[0].shape[1:]
-        return lambda seed: build_model(self.architecture, self.outputs, shape, self.hidden, seed=seed)
+        """The network with fresh weights from a seed, where the data lies."""
+        shape, device = self.data[0].shape[1:], self.data[0].device
+        return lambda seed: build_model(self.architecture, self.outputs, shape, self.hidden, seed=seed).to(device)
 
     def retrained(self, subsets: int, seeds: int, folder: Path, progress: Progress | None) -> tuple[Tensor, Tensor]:
         """Which examples each training lacked ``[subsets, n]``, and the losses after it ``[seeds, subsets, m]``.
@@ -56,8 +56,14 @@ class Problem:
         return removed, losses
 
 
-def problem(name: str, data_root: Path) -> Problem:
+def problem(name: str, data_root: Path, device: str = "auto") -> Problem:
     """``"mnist"``, ``"fashion-mnist"`` or ``"cats-dogs"``, with 1,000 training and 500 evaluation examples."""
+    found, place = _problem(name, data_root), device_named(device)
+    data, evaluation = ((inputs.to(place), labels.to(place)) for inputs, labels in (found.data, found.evaluation))
+    return replace(found, data=data, evaluation=evaluation)
+
+
+def _problem(name: str, data_root: Path) -> Problem:
     recipe = Recipe(learning_rate=0.02, epochs=20, batch_size=64)
     if name == "cats-dogs":
         inputs, labels = two_classes(data_root, "cifar10", EXAMPLES + EVALUATED, classes=(3, 5))

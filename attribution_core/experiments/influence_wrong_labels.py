@@ -30,7 +30,7 @@ from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress, write_results
 from attribution_core.methods.influence_functions import self_influence
 from attribution_core.methods.proximal_bregman import proximal_bregman_response
-from attribution_core.models import build_model
+from attribution_core.models import build_model, device_named
 from attribution_core.training import Recipe, loss_values, outputs_of, train
 from attribution_core.training.trainer import state_of
 
@@ -48,13 +48,14 @@ def found_among_first(scores: Tensor, wrong: Tensor, share: float) -> float:
 def scores_of(model: nn.Module, data: Side) -> dict[str, Tensor]:
     """The scores that are compared, ``[n]`` each."""
     generator = torch.Generator().manual_seed(0)
-    return {
+    scores = {
         "self-influence": self_influence(model, data, progress=print_progress).effect,
         "self-influence, damping 0.001": self_influence(model, data, damping=PAPER_DAMPING).effect,
         "self-influence, ekfac": self_influence(model, data, solver="ekfac").effect,
         "training loss": loss_values(outputs_of(model, data[0]), data[1], "cross_entropy"),
         "random": torch.rand(len(data[1]), generator=generator),
     }
+    return {name: values.cpu() for name, values in scores.items()}
 
 
 def responses(model: nn.Module, data: Side, chosen: list[int], iterations: int) -> Tensor:
@@ -68,7 +69,7 @@ def responses(model: nn.Module, data: Side, chosen: list[int], iterations: int) 
         after.append(loss_values(outputs_of(model, data[0][[i]]), data[1][[i]], "cross_entropy")[0])
         model.load_state_dict(start)
         print_progress(done + 1, len(chosen), "responses")
-    return torch.stack(after) - before
+    return (torch.stack(after) - before).cpu()
 
 
 def main() -> int:
@@ -82,16 +83,18 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--responses", type=int, default=0, help="examples whose response is computed")
     parser.add_argument("--iterations", type=int, default=30, help="of L-BFGS in a response")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args()
     clean, _, test = images_and_labels(options.data_root / options.data, options.examples, 1)
     labels, wrong = with_wrong_labels(clean[1], WRONG, 10, seed=0)
-    data = (clean[0], labels)
-    model = build_model("mlp", 10, data[0].shape[1:], 2 * (options.hidden,))
+    device = device_named(options.device)
+    data = (clean[0].to(device), labels.to(device))
+    model = build_model("mlp", 10, data[0].shape[1:], 2 * (options.hidden,)).to(device)
     recipe = Recipe(
         learning_rate=0.1, momentum=0.0, weight_decay=0.0, batch_size=128, epochs=options.epochs, schedule="constant"
     )
     trajectory = train(model, data, recipe, progress=print_progress)
-    accuracy = float((outputs_of(model, test[0]).argmax(dim=1) == test[1]).double().mean())
+    accuracy = float((outputs_of(model, test[0]).argmax(dim=1).cpu() == test[1]).double().mean())
     results: dict[str, Any] = {"final_loss": trajectory.epoch_losses[-1], "test_accuracy": accuracy, "rows": {}}
     scores = scores_of(model, data)
     for name, values in scores.items():

@@ -18,8 +18,10 @@ from attribution_core.experiments.kronfluence_reference import kronfluence_effec
 from attribution_core.experiments.retraining import losses_after, random_halves
 from attribution_core.methods.influence_functions import influence_functions, self_influence
 from attribution_core.methods.influence_pairs import effects_on_pairs
+from attribution_core.methods.proximal_bregman import proximal_bregman_response
 from attribution_core.models import build_model
-from attribution_core.training import Recipe, train
+from attribution_core.training import Recipe, outputs_of, train
+from attribution_core.training.trainer import state_of
 from tests.experiments.test_memory_experiments import digits
 
 RECIPE = Recipe(learning_rate=0.3, momentum=0.0, batch_size=32, epochs=6, weight_decay=0.0, schedule="constant")
@@ -45,9 +47,26 @@ def test_the_gap_is_decomposed_and_kept(tmp_path, monkeypatch):
     assert list(line["parts"]) == list(bregman_decomposition.PARTS)
     assert all(mean >= 0 for mean, _ in line["parts"].values())
     assert line["parts"]["solver"][0] < line["parts"]["proximity"][0]
-    assert line["correlations"]["bregman"][0] > 0.9  # at this much damping the response is nearly linear
+    assert line["correlations"]["cg"]["bregman"][0] > 0.9  # at this much damping the response is nearly linear
     monkeypatch.setattr(bregman_decomposition, "optima", None)  # nothing is computed twice
     assert bregman_decomposition.decompose(given, 3, True, kept)["removals"] == found["removals"]
+
+
+def test_under_squared_error_the_response_is_influence_over_one_minus_leverage():
+    inputs, labels = blobs(20)
+    given = Setting((inputs, labels[:, None].float()), blobs(5, 1), "mse", (), 1, RECIPE, damping=0.1)
+    given = replace(given, test=(given.test[0], given.test[1][:, None].float()))
+    model = given.network()
+    weights, residuals = bregman_decomposition.influences(given, model, [3], True, 1)
+    assert residuals["cg"] < 1e-3
+    predicted = bregman_decomposition.predicted_changes(given, model, 3, {"cg": weights["cg"][0]})
+    before, start = outputs_of(model, given.test[0]), state_of(model)
+    response = proximal_bregman_response(model, given.data, 3, 0.1, "mse")
+    moved = bregman_decomposition.outputs_at(model, response.weights, given.test[0]) - before
+    model.load_state_dict(start)
+    changes = ((before - given.test[1]) * moved)[:, 0]
+    assert (predicted["cg / (1 - h)"] - changes).norm() < 0.01 * changes.norm()
+    assert (predicted["cg"] - changes).norm() > 0.05 * changes.norm()
 
 
 def test_lissa_goes_as_far_as_the_responses_training():
@@ -136,8 +155,10 @@ def test_tables_are_standardised_and_split(tmp_path):
 def test_the_papers_numbers_are_there_for_every_dataset(capsys):
     line = {
         "parts": {name: [0.1, 0.01] for name in bregman_decomposition.PARTS},
-        "correlations": {name: [0.5, 0.4] for name in bregman_decomposition.COMPARED},
+        "correlations": {
+            kind: {name: [0.5, 0.4] for name in bregman_decomposition.COMPARED} for kind in ("lissa", "cg")
+        },
     }
     for name in bregman_decomposition.PAPER:
         bregman_decomposition.print_table(name, json.loads(json.dumps(line)))
-    assert "0.93   0.94" in capsys.readouterr().out
+    assert "0.930  0.940" in capsys.readouterr().out
