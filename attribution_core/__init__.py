@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attribution_core.datasets import open_dataset
     from attribution_core.errors import InputError
+    from attribution_core.evaluation.fidelity import fidelity
+    from attribution_core.evaluation.retraining import retrain_without
     from attribution_core.methods.bayesian_logistic import bayesian_logistic_regression
     from attribution_core.methods.contribution_uses import class_contributions, label_noise_clusters
     from attribution_core.methods.damping import damping_sweep
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from attribution_core.runs import Run
     from attribution_core.score import ScoreConfig, score
     from attribution_core.training import Recipe, train
+    from attribution_core.verification import verify
 
 _HOMES = {
     "GradientDescent": "methods.gradient_descent",
@@ -55,6 +58,7 @@ _HOMES = {
     "build_model": "models",
     "class_contributions": "methods.contribution_uses",
     "damping_sweep": "methods.damping",
+    "fidelity": "evaluation.fidelity",
     "functional_sample_information": "methods.unique_information",
     "group_deviation": "methods.memory_groups",
     "hydra": "methods.hydra",
@@ -72,6 +76,7 @@ _HOMES = {
     "proximal_bregman_response": "methods.proximal_bregman",
     "proximal_response": "methods.proximal_bregman",
     "relu_ntk": "methods.ntk_influence",
+    "retrain_without": "evaluation.retraining",
     "retrained_without": "methods.proximal_bregman",
     "sample_complexity": "methods.ntk_influence",
     "sample_information": "methods.unique_information",
@@ -79,6 +84,7 @@ _HOMES = {
     "self_influence": "methods.influence_functions",
     "train": "training",
     "two_stage_response": "methods.proximal_bregman",
+    "verify": "verification",
 }
 
 __all__ = [
@@ -94,6 +100,7 @@ __all__ = [
     "build_model",
     "class_contributions",
     "damping_sweep",
+    "fidelity",
     "functional_sample_information",
     "group_deviation",
     "hydra",
@@ -111,6 +118,7 @@ __all__ = [
     "proximal_bregman_response",
     "proximal_response",
     "relu_ntk",
+    "retrain_without",
     "retrained_without",
     "sample_complexity",
     "sample_information",
@@ -118,6 +126,7 @@ __all__ = [
     "self_influence",
     "train",
     "two_stage_response",
+    "verify",
 ]
 
 

@@ -1,5 +1,6 @@
 """The command ``samplescope``."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from attribution_core.errors import InputError
 from attribution_core.runs import MEASURES, Run
@@ -177,6 +178,37 @@ def open_(
 
 
 @app.command()
+def verify(
+    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    examples: Annotated[int, typer.Option(min=3, help="Training examples to remove, one by one.")] = 40,
+    halves: Annotated[int, typer.Option(min=0, help="Random halves of the data to train on; 0 for none.")] = 50,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each; with one, noise can't be told.")] = 2,
+    processes: Annotated[int | None, typer.Option(min=1, help="Trainings side by side; by default one a core.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Really train again without some examples, and say how well each score foretold it; goes on where it was."""
+    from attribution_core.verification import TITLES
+    from attribution_core.verification import verify as verify_
+
+    with Bars() as bars:
+        found = verify_(run, examples, halves, seeds, processes or _cores(), data, device, bars)
+    table = Table(Column("score", no_wrap=True), "against", "Pearson", "Spearman", "at most", "LDS")
+    for name, method in found.methods.items():
+        single, ceiling = method.single, "" if method.ceiling is None else f"{method.ceiling:.2f}"
+        correlations = [_with_interval(each) for each in (single.pearson, single.spearman)]
+        table.add_row(name, TITLES[method.truth], *correlations, ceiling, _with_interval(method.lds))
+    out.print(table)
+    noise = "" if found.lds_ceiling is None else f" Retraining noise leaves at most an LDS of {found.lds_ceiling:.2f}."
+    out.print(
+        f"Removed {examples:,} examples one by one and trained on {found.halves:,} random halves, {found.seeds} seeds "
+        f"each, {found.seconds:.1f} s a training; brackets are 95% intervals.{noise}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
     format_: Annotated[ExportFormat, typer.Option("--format", help="csv: the list; parquet, folder: the images too.")],
@@ -282,6 +314,16 @@ def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa:
         if left_out:
             out.print(f"Without {what}: {escape(left_out)}", soft_wrap=True, highlight=False)
     return run
+
+
+def _with_interval(estimate: "Estimate | None") -> str:  # type: ignore[name-defined]  # noqa: F821
+    """A number and its interval; nothing where there is none."""
+    return "" if estimate is None else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _serve(path: Path, port: int, no_browser: bool) -> None:

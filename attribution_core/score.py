@@ -1,9 +1,8 @@
 """From a configuration to a run: dataset, training, predictions, scores, one resumable stage after another."""
 
+import functools
 import math
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -13,13 +12,13 @@ from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
 from attribution_core.contribution_stage import why_left_out, write_contributions
-from attribution_core.datasets import Dataset, Splits, as_tensors, common_size, open_dataset, pixel_statistics
+from attribution_core.datasets import Dataset
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
 from attribution_core.influence_stage import write_influence
 from attribution_core.linearised_stage import write_linearised_scores
 from attribution_core.methods.linearize import head_of
-from attribution_core.models import ARCHITECTURES, build_model, device_named
+from attribution_core.preparation import Prepared, prepare
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import kept_steps, write_training
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
@@ -49,41 +48,26 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
     Raises:
         InputError: Bad data or options, in one sentence; or a directory that holds another run.
     """
-    config = config.model_copy(update={"data": _absolute(config.data)})
-    device = device_named(config.device)
-    splits = open_dataset(
-        config.data,
-        seed=config.seed,
-        validation_fraction=config.validation_fraction,
-        test_fraction=config.test_fraction,
-        max_train=config.max_train,
-        progress=progress,
-    )
+    prepared = prepare(config, progress)
+    config, splits = prepared.config, prepared.splits
     plain = config.model_dump(mode="json", exclude=_NOT_FINGERPRINTED)
     data_print = splits.fingerprint()
-    size = (config.image_size,) * 2 if config.image_size else common_size(splits.train)
-    name = _model_name(config.model, splits.train.mode, size)
-    _require_classes(name, config.recipe.loss)
-    shape = (len(splits.train.mode), *size)
-    build = _builder(config, name, len(splits.train.class_names), shape, device)
+    shape, name = prepared.input_shape, prepared.model_name
+    build = functools.partial(prepared.build, config.seed)
     _check_parameters(build(), torch.zeros(1, *shape), config.parameters)  # before a folder is made
     if config.contributions in ("free", "exact"):
-        why_left_out(config, build(), torch.zeros(2, *shape, device=device))
+        why_left_out(config, build(), torch.zeros(2, *shape, device=prepared.device))
     with RunWriter.start(config.folder, plain, fingerprint(plain), title=f"{splits.name}, {name}") as writer:
         _check_same_data(writer, data_print)
         if not writer.is_done("dataset", data_print):
             with writer.stage("dataset", data_print):
-                _write_dataset(writer, splits, data_print, progress)
+                _write_dataset(writer, prepared, data_print, progress)
         if all(writer.is_done(stage, data_print) for stage in _STAGES):
             return Run.open(config.folder)
-        statistics = pixel_statistics(splits.train, size=size, progress=progress)
-        sides = {
-            split: as_tensors(part, size=size, statistics=statistics, progress=progress)
-            for split, part in _named(splits).items()
-        }
+        sides = prepared.sides(progress)
         if not writer.is_done("training", data_print):
             with writer.stage("training", data_print):
-                _train(writer, config, name, build(), sides, splits, progress)
+                _train(writer, prepared, build(), sides, progress)
         if not writer.is_done("linearised", data_print):
             with writer.stage("linearised", data_print):
                 write_linearised_scores(writer, config, build(), sides, _changed_labels(splits.train), progress)
@@ -102,8 +86,8 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
 # -- the stages ------------------------------------------------------------------------------------------------------
 
 
-def _write_dataset(writer: RunWriter, splits: Splits, data_print: str, progress: Progress | None) -> None:
-    named = _named(splits)
+def _write_dataset(writer: RunWriter, prepared: Prepared, data_print: str, progress: Progress | None) -> None:
+    splits, named = prepared.splits, prepared.named_splits
     writer.update(
         dataset=DatasetSummary(
             name=splits.name,
@@ -134,38 +118,25 @@ def _write_tables(writer: RunWriter, tables: dict[str, pd.DataFrame]) -> None:
 
 
 def _train(
-    writer: RunWriter,
-    config: ScoreConfig,
-    name: str,
-    model: nn.Module,
-    sides: dict[str, Pair],
-    splits: Splits,
-    progress: Progress | None,
+    writer: RunWriter, prepared: Prepared, model: nn.Module, sides: dict[str, Pair], progress: Progress | None
 ) -> None:
+    config, class_names = prepared.config, prepared.splits.train.class_names
     recipe = config.recipe.model_copy(update={"seed": config.seed})
     steps = kept_steps(recipe, len(sides["train"][0]))[:-1]
     write_training(writer, train(model, sides["train"], recipe, record=steps, progress=progress))
-    class_names = splits.train.class_names
     tables = {
         split: pd.concat([_table(part), _predictions(model, sides[split], class_names)], axis=1)
-        for split, part in _named(splits).items()
+        for split, part in prepared.named_splits.items()
     }
     _write_tables(writer, tables)
     metrics = {f"{split}_accuracy": float(table["correct"].mean()) for split, table in tables.items()}
     metrics |= {f"{split}_loss": float(table["loss"].mean()) for split, table in tables.items()}
     parameters = sum(p.numel() for p in model.parameters())
-    shape = list(sides["train"][0].shape[1:])
-    writer.update(metrics=metrics, model={"name": name, "parameters": parameters, "input_shape": shape})
+    about = {"name": prepared.model_name, "parameters": parameters, "input_shape": list(prepared.input_shape)}
+    writer.update(metrics=metrics, model=about)
 
 
 # -- their parts -----------------------------------------------------------------------------------------------------
-
-
-def _builder(
-    config: ScoreConfig, name: str, num_outputs: int, shape: tuple[int, ...], device: torch.device
-) -> Callable[[], nn.Module]:
-    """Makes the model at its initial weights, on the device, in evaluation mode."""
-    return lambda: build_model(name, num_outputs, shape, config.hidden, seed=config.seed).to(device).eval()
 
 
 def _predictions(model: nn.Module, pair: Pair, class_names: list[str]) -> pd.DataFrame:
@@ -209,36 +180,10 @@ def _changed_labels(dataset: Dataset) -> Tensor | None:
     return torch.from_numpy((original != names.astype("str")) & (original != numbers))
 
 
-def _named(splits: Splits) -> dict[str, Dataset]:
-    return {"train": splits.train, "validation": splits.validation, "test": splits.test}
-
-
 def _check_parameters(model: nn.Module, inputs: Tensor, parameters: str) -> None:
     if parameters == "head":
         head_of(model, inputs)
     select_parameters(model, parameters)
-
-
-def _model_name(name: str, mode: str, size: tuple[int, ...]) -> str:
-    if name != "auto":
-        return name
-    return "cnn4" if mode == "RGB" and min(size) >= ARCHITECTURES["cnn4"].min_side else "mlp"
-
-
-def _require_classes(name: str, loss: str) -> None:
-    if name in ARCHITECTURES and not ARCHITECTURES[name].classifies:
-        classifiers = ", ".join(each for each, model in ARCHITECTURES.items() if model.classifies)
-        raise InputError(f"{name} does not tell classes of images apart: choose one of {classifiers} or auto.")
-    if loss == "binary_cross_entropy":
-        raise InputError(
-            "A run scores the labels of images, which binary_cross_entropy has no use for: train with cross_entropy."
-        )
-
-
-def _absolute(data: str) -> str:
-    """A path is kept absolute, so that the run finds its data from anywhere; a known name stays a name."""
-    path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else data
 
 
 def _check_same_data(writer: RunWriter, data_print: str) -> None:

@@ -1,7 +1,11 @@
 """Do predicted effects foretell what retraining shows?"""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from torch import Tensor
 
 from attribution_core.errors import InputError
@@ -31,9 +35,125 @@ def linear_datamodelling_score(effects: Tensor, removed: Tensor, losses: Tensor)
             f"{list(effects.shape)}, {list(removed.shape)} and {list(losses.shape)}."
         )
     predicted = removed.double().cpu() @ effects.double().cpu()
-    real = losses.double().cpu()
-    scores = torch.zeros(real.shape[1], dtype=torch.float64)
-    for j in range(real.shape[1]):
-        if predicted[:, j].min() < predicted[:, j].max() and real[:, j].min() < real[:, j].max():
-            scores[j] = float(spearmanr(predicted[:, j], real[:, j])[0])
-    return scores
+    ranks = (rankdata(values.numpy(), axis=0) for values in (predicted, losses.double().cpu()))
+    return torch.from_numpy(_by_column(*ranks))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% interval.
+
+    Attributes:
+        value: From everything.
+        low: The interval's lower end.
+        high: Its upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How well predicted effects agree with real ones.
+
+    Attributes:
+        pearson: Correlation of the values.
+        spearman: Correlation of the ranks.
+        examples: Removed examples compared.
+    """
+
+    pearson: Estimate
+    spearman: Estimate
+    examples: int
+
+
+def fidelity(predicted: Tensor, real: Tensor, resamples: int = 500, seed: int = 0) -> Fidelity:
+    """Correlation of predicted with real effects over all pairs, with 95% intervals.
+
+    The pairs of one removed example share its retraining, so whole examples are drawn anew for the bootstrap, not
+    pairs.
+
+    Args:
+        predicted: Of each removed example on each evaluation example ``[e, m]``, or one number each ``[e]``.
+        real: The same, really retrained.
+        resamples: Of the bootstrap.
+        seed: Of the resamples.
+
+    Raises:
+        InputError: Shapes that differ, fewer than three examples, or values that are not finite.
+    """
+    one, other = (values.detach().double().cpu().reshape(len(values), -1).numpy() for values in (predicted, real))
+    if predicted.shape != real.shape or len(one) < 3 or not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise InputError(
+            f"Expected as many finite predicted as real effects, of three examples or more; given {list(one.shape)} "
+            f"and {list(other.shape)}."
+        )
+    found = [_correlations(one, other)]
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        drawn = rng.integers(len(one), size=len(one))
+        found.append(_correlations(one[drawn], other[drawn]))
+    pearson, spearman = (_estimate(list(values)) for values in zip(*found, strict=True))
+    return Fidelity(pearson, spearman, len(one))
+
+
+def lds_estimate(effects: Tensor, removed: Tensor, losses: Tensor) -> Estimate:
+    """Mean of :func:`linear_datamodelling_score` over the evaluation examples.
+
+    The interval is 1.96 jackknife errors to either side, each subset left out once. (The bootstrap's is of no use here:
+    a resample holds some subsets twice, and the ties move a rank correlation over few subsets by more than its error.)
+
+    Arguments and errors are those of the score, but for one subset more.
+    """
+    value = float(linear_datamodelling_score(effects, removed, losses).mean())
+    subsets = len(removed)
+    others = [torch.arange(subsets) != left_out for left_out in range(subsets)]
+    found = [float(linear_datamodelling_score(effects, removed[rest], losses[rest]).mean()) for rest in others]
+    error = 1.96 * float(np.std(found)) * (subsets - 1) ** 0.5
+    return Estimate(value, max(-1.0, value - error), min(1.0, value + error))
+
+
+def ceiling_between_seeds(values: Tensor) -> float | None:
+    """The correlation with the mean over seeds that no estimate can pass, since retraining itself is noisy.
+
+    With r the mean correlation of one seed's values with another's, the mean of S seeds has the reliability
+    ``S r / (1 + (S - 1) r)`` (Spearman and Brown); its root is the correlation of that mean with what infinitely many
+    seeds would give.
+
+    Args:
+        values: Real effects or losses by seed, ``[seeds, ...]``; correlated over the second dimension, separately for
+            each of any further ones, and averaged over those.
+
+    Returns:
+        In 0..1; None for a single seed, which says nothing of the noise.
+    """
+    seeds = len(values)
+    if seeds < 2:
+        return None
+    columns = values.double().cpu().reshape(seeds, values.shape[1], -1).numpy()
+    pairs = [(one, other) for one in range(seeds) for other in range(one)]
+    between = [_by_column(rankdata(columns[a], axis=0), rankdata(columns[b], axis=0)).mean() for a, b in pairs]
+    r = max(0.0, float(np.mean(between)))
+    return (seeds * r / (1 + (seeds - 1) * r)) ** 0.5
+
+
+def _correlations(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Pearson's and Spearman's over all values; 0 where one side does not vary."""
+    flat = one.reshape(-1, 1), other.reshape(-1, 1)
+    ranks = tuple(rankdata(values, axis=0) for values in flat)
+    return float(_by_column(*flat)[0]), float(_by_column(*ranks)[0])
+
+
+def _by_column(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of each column, ``[s, m]`` and ``[s, m]`` -> ``[m]``; 0 where one side does not vary."""
+    one, other = (values - values.mean(axis=0) for values in (one, other))
+    sizes = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
+    return np.divide((one * other).sum(axis=0), sizes, out=np.zeros_like(sizes), where=sizes > 0)
+
+
+def _estimate(found: Sequence[float]) -> Estimate:
+    """The first of them is from everything, the others are from resamples."""
+    low, high = np.quantile(found[1:], [0.025, 0.975])
+    return Estimate(found[0], float(low), float(high))

@@ -30,11 +30,11 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from attribution_core.evaluation.fidelity import linear_datamodelling_score
+from attribution_core.evaluation.fidelity import ceiling_between_seeds, linear_datamodelling_score
+from attribution_core.evaluation.retraining import random_halves, retrain_without
 from attribution_core.experiments.data import Side, images_and_labels
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import write_results
-from attribution_core.experiments.retraining import between_seeds, losses_after, random_halves
 from attribution_core.methods.hydra import hydra, mean_gradient, weight_responses
 from attribution_core.methods.replay import Replay
 from attribution_core.models import build_model
@@ -150,13 +150,17 @@ def with_factors(
     if subsets == 0:
         return row
     removed = ~random_halves(len(data[0]), subsets)
-    losses = losses_after(build, data, evaluation, recipe, removed, seeds, _progress("retraining"))  # [seeds, s, m]
+    groups = [row.nonzero()[:, 0].tolist() for row in removed]
+    found = retrain_without(
+        build, data, groups, recipe, evaluation, seeds, keeps_places=False, progress=_progress("retraining")
+    )
+    losses = found.losses.transpose(0, 1)  # [seeds, subsets, m]
     real = {"mean": losses.mean(dim=2, keepdim=True), "each": losses}
     for objective in objectives:
         for kind, effect in columns[objective].items():
             scores = linear_datamodelling_score(effect, removed, real[objective].mean(dim=0))
             row[objective][f"lds_{kind}"] = round(float(scores.mean()), 4)
-        row[objective]["ceiling"] = between_seeds(real[objective])
+        row[objective]["ceiling"] = ceiling_between_seeds(real[objective])
     return row
 
 

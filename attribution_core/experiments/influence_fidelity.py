@@ -7,8 +7,8 @@
 on 50 random halves from 3 seeds; a method's linear datamodelling score (LDS, Park et al. 2023) is the rank correlation
 over the halves of the sum of its effects over what was left out with the loss on an evaluation example, averaged over
 the evaluation examples, and over ``--models`` trained networks. The score of the mean of their effects is the row
-``sketch, mean of 3``. ``seconds`` are of one network. What no method can pass is about the correlation of the losses of
-one seed with another's, printed first.
+``sketch, mean of 3``. ``seconds`` are of one network. What no method can pass is the ceiling printed first,
+from the correlation of one seed's losses with another's.
 
 Every solver runs at its default damping, and the sketch also at a row of dampings. cg and lissa solve for each
 evaluation example, so they take ``--iterative`` of them only, and their score stands beside the sketch's on the same.
@@ -27,12 +27,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attribution_core.evaluation.fidelity import linear_datamodelling_score
+from attribution_core.evaluation.fidelity import ceiling_between_seeds, linear_datamodelling_score
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.influence_problems import PROBLEMS, Problem, problem
 from attribution_core.experiments.kronfluence_reference import kronfluence_effects
 from attribution_core.experiments.reports import print_progress, write_results
-from attribution_core.experiments.retraining import between_seeds
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.damping import SHARES
@@ -121,8 +120,8 @@ def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[st
     removed, losses = given.retrained(options.subsets, options.seeds, options.out, print_progress)
     real = losses.mean(dim=0)
     models = trained(given, options.models)
-    results: dict[str, Any] = {"problem": given.name, "between_seeds": between_seeds(losses), "rows": {}}
-    print(json.dumps({name: results[name] for name in ("problem", "between_seeds")}), flush=True)
+    results: dict[str, Any] = {"problem": given.name, "ceiling": ceiling_between_seeds(losses), "rows": {}}
+    print(json.dumps({name: results[name] for name in ("problem", "ceiling")}), flush=True)
 
     def score(effect: Tensor, count: int) -> float:
         return float(linear_datamodelling_score(effect[:, :count], removed, real[:, :count]).mean())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from attribution_core.evaluation.retraining import random_halves, retrain_without
 from attribution_core.experiments.data import Side, images_and_labels, two_classes
-from attribution_core.experiments.retraining import losses_after, random_halves
 from attribution_core.models import build_model, device_named
 from attribution_core.progress import Progress
 from attribution_core.training import Recipe
@@ -49,11 +49,18 @@ class Problem:
         Each training is kept in ``folder`` as it ends.
         """
         removed = ~random_halves(len(self.data[0]), subsets)
-        kept = folder / f"retrained_{self.name}_{subsets}_{seeds}.npy"
-        losses = losses_after(
-            self.build, self.data, self.evaluation, self.recipe, removed, seeds, progress, kept_in=kept
+        found = retrain_without(
+            self.build,
+            self.data,
+            [row.nonzero()[:, 0].tolist() for row in removed],
+            self.recipe,
+            self.evaluation,
+            seeds,
+            keeps_places=False,
+            kept_in=folder / f"retrained_{self.name}.parquet",
+            progress=progress,
         )
-        return removed, losses
+        return removed, found.losses.transpose(0, 1)
 
 
 def problem(name: str, data_root: Path, device: str = "auto") -> Problem:

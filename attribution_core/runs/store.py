@@ -18,6 +18,7 @@ from attribution_core.runs.files import is_locked
 from attribution_core.runs.keyed_tables import CLASS_EFFECTS, CURVE_POINTS
 from attribution_core.runs.matrices import open_matrix
 from attribution_core.runs.measures import MEASURES
+from attribution_core.runs.retraining import read_retraining
 from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, Manifest, SchemaVersion
 from attribution_core.runs.thumbnails import Pack
 
@@ -161,6 +162,11 @@ class Run:
         ``normalised`` is the effect over the square root of its row sum times its column sum (HYDRA, figure 2).
         """
         return CLASS_EFFECTS.read(self.path)
+
+    @cached_property
+    def retraining(self) -> pd.DataFrame:
+        """Every training without some examples that ``verify`` has done: removed, seed, keeps_places, losses, ..."""
+        return read_retraining(self.path)
 
     def influential(self, score: str = "contribution", count: int = 10) -> pd.DataFrame:
         """The examples that do most, for better or worse: columns id, label, prediction, confidence and the score.

@@ -8,9 +8,7 @@ import torch
 from attribution_core.experiments import hydra_agreement, hydra_wrong_labels
 from attribution_core.experiments.data import with_wrong_labels
 from attribution_core.experiments.figures import write_figure
-from attribution_core.experiments.retraining import losses_after, random_halves
-from attribution_core.models import build_model
-from attribution_core.training import Recipe, loss_values, outputs_of, train
+from attribution_core.training import Recipe
 
 
 def images(n, seed=0):
@@ -58,21 +56,6 @@ def test_a_row_of_factors_has_all_that_is_compared(tmp_path):
     for rows in ([row], [alone]):
         named = [{"model": "linear", "change": "base", **each} for each in rows]
         write_figure(tmp_path / "figure.png", hydra_agreement.panels("factors", named))
-
-
-def test_losses_after_are_those_of_training_on_what_is_left():
-    data, evaluation, recipe = images(20), images(4, 1), Recipe(batch_size=8, epochs=2)
-    removed = ~random_halves(20, 3)
-    assert removed.sum(dim=1).tolist() == [10, 10, 10]
-
-    def build(seed):
-        return build_model("linear", 3, (1, 28, 28), seed=seed)
-
-    losses = losses_after(build, data, evaluation, recipe, removed, seeds=2)
-    model = build(1)
-    kept = ~removed[2]
-    train(model, (data[0][kept], data[1][kept]), recipe.model_copy(update={"seed": 1}))
-    assert torch.equal(losses[1, 2], loss_values(outputs_of(model, evaluation[0]), evaluation[1], "cross_entropy"))
 
 
 def test_wrong_labels_are_wrong_and_as_many_as_asked_for():

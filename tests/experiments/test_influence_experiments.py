@@ -15,7 +15,6 @@ from attribution_core.experiments.bregman_decomposition import Setting
 from attribution_core.experiments.data import cancer, table, with_wrong_labels
 from attribution_core.experiments.influence_problems import Problem
 from attribution_core.experiments.kronfluence_reference import kronfluence_effects
-from attribution_core.experiments.retraining import losses_after, random_halves
 from attribution_core.methods.influence_functions import influence_functions, self_influence
 from attribution_core.methods.influence_pairs import effects_on_pairs
 from attribution_core.methods.proximal_bregman import proximal_bregman_response
@@ -89,22 +88,7 @@ def test_methods_are_scored_against_retraining_that_is_kept(tmp_path):
     results = influence_fidelity.compare(given, options, lambda _: None)
     assert set(results["rows"]) >= {*names, "sketch, mean of 2", "sketch, on those of cg", "kronfluence, heuristic"}
     assert all(-1 <= row["lds"] <= 1 for row in results["rows"].values())
-    assert (tmp_path / "retrained_small_5_2.npy").exists()
-
-
-def test_retrainings_that_were_kept_are_not_done_again(tmp_path):
-    given = small_problem()
-    removed = ~random_halves(60, 3)
-    path = tmp_path / "kept" / "losses.npy"
-    first = losses_after(given.build, given.data, given.evaluation, RECIPE, removed, 1, kept_in=path)
-    assert torch.equal(first, losses_after(given.build, given.data, given.evaluation, RECIPE, removed, 1))
-    values = np.load(path)
-    values[0, 1] = np.nan  # as if the command had been stopped in the second training
-    values[0, 2] = 7.0
-    np.save(path, values)
-    again = losses_after(given.build, given.data, given.evaluation, RECIPE, removed, 1, kept_in=path)
-    assert torch.equal(again[0, :2], first[0, :2])
-    assert (again[0, 2] == 7.0).all()
+    assert (tmp_path / "retrained_small.parquet").exists()
 
 
 def test_kronfluence_has_our_sign_and_scale_and_nearly_our_ekfac():

@@ -1,0 +1,114 @@
+"""Finished retrainings on disk: retraining.parquet, which takes each of them as it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from attribution_core.errors import InputError
+from attribution_core.runs.files import written_atomically
+
+FILE_NAME = "retraining.parquet"
+_FINGERPRINT = b"fingerprint"
+
+
+@dataclass(frozen=True, eq=False)
+class Retraining:
+    """One training without some examples.
+
+    Attributes:
+        removed: The examples that it lacked, ascending; none for training on everything.
+        seed: Of the initial weights and the order of batches.
+        keeps_places: Whether the removed examples kept their places in the batches.
+        losses: On every evaluation example, ``[m]``.
+        outputs: On the first of them, ``[m', k]``.
+        own_outputs: On the removed examples, ``[removed, k]``, or where none was on all the training examples; none
+            where places were not kept.
+        seconds: It took.
+    """
+
+    removed: tuple[int, ...]
+    seed: int
+    keeps_places: bool
+    losses: np.ndarray
+    outputs: np.ndarray
+    own_outputs: np.ndarray
+    seconds: float
+
+
+class RetrainingTable:
+    """The retrainings of one problem; without a file, in memory only.
+
+    Args:
+        file: The Parquet file, or None.
+        fingerprint: Of the problem.
+
+    Raises:
+        InputError: The file is damaged, or holds retrainings of another problem.
+    """
+
+    def __init__(self, file: Path | None, fingerprint: str) -> None:
+        self._file = file
+        self._fingerprint = fingerprint
+        self.rows: list[Retraining] = []
+        if file is None or not file.is_file():
+            return
+        table = _read(file)
+        found = (table.schema.metadata or {}).get(_FINGERPRINT, b"").decode()
+        if found != fingerprint:
+            raise InputError(
+                f"{file} holds retrainings of another problem (fingerprint {found[:12]} there, {fingerprint[:12]} "
+                "here): delete it, or give another place."
+            )
+        self.rows = [_from_record(record) for record in table.to_pylist()]
+
+    def add(self, row: Retraining) -> None:
+        """Takes a finished training, and writes the file."""
+        self.rows.append(row)
+        if self._file is None:
+            return
+        table = pa.Table.from_pylist([_to_record(each) for each in self.rows])
+        table = table.replace_schema_metadata({_FINGERPRINT: self._fingerprint.encode()})
+        with written_atomically(self._file) as partial:
+            pq.write_table(table, partial)
+
+
+def read_retraining(run: Path) -> pd.DataFrame:
+    """A run's retrainings, a row for each, with the columns of :class:`Retraining`; no rows without any.
+
+    Raises:
+        InputError: If the table is damaged.
+    """
+    file = run / FILE_NAME
+    if not file.is_file():
+        return pd.DataFrame({field.name: [] for field in fields(Retraining)})
+    return pd.DataFrame([vars(_from_record(record)) for record in _read(file).to_pylist()])
+
+
+def _read(file: Path) -> pa.Table:
+    try:
+        return pq.read_table(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is damaged ({error}): delete it, and verify again.") from error
+
+
+def _to_record(row: Retraining) -> dict[str, object]:
+    return {
+        "removed": list(row.removed),
+        "seed": row.seed,
+        "keeps_places": row.keeps_places,
+        "losses": row.losses.tolist(),
+        "outputs": row.outputs.tolist(),
+        "own_outputs": row.own_outputs.tolist(),
+        "seconds": row.seconds,
+    }
+
+
+def _from_record(record: dict[str, object]) -> Retraining:
+    arrays = {name: np.array(record[name], dtype=np.float32) for name in ("losses", "outputs", "own_outputs")}
+    return Retraining(**{**record, **arrays, "removed": tuple(record["removed"])})  # type: ignore[arg-type]

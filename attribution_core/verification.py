@@ -1,0 +1,255 @@
+"""Scores of a run against really training again, and what that says of each."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attribution_core.config import ScoreConfig
+from attribution_core.errors import InputError
+from attribution_core.evaluation.fidelity import Estimate, Fidelity, ceiling_between_seeds, fidelity, lds_estimate
+from attribution_core.evaluation.retraining import Retrained, random_halves, retrain_without
+from attribution_core.preparation import Prepared, prepare
+from attribution_core.progress import Progress
+from attribution_core.runs import Run, RunWriter
+from attribution_core.runs.retraining import FILE_NAME
+from attribution_core.training import loss_values
+
+# What each score of a run foretells about a removal; the others foretell nothing that a retraining shows.
+TRUTHS = {
+    "influence": "loss_change",
+    "hydra": "loss_change",
+    "ntk": "loss_change",
+    "contribution": "mean_loss_change",
+    "fsi": "output_change",
+    "sensitivity": "own_probability_change",
+    "self_influence": "own_loss_change",
+    "loo_loss": "own_loss",
+}
+TITLES = {
+    "loss_change": "loss on each other",
+    "mean_loss_change": "mean loss on others",
+    "output_change": "outputs for others",
+    "own_probability_change": "own probabilities",
+    "own_loss_change": "rise of own loss",
+    "own_loss": "own loss",
+}
+# Told by random halves too: those that predict a loss on other examples, and add up.
+ADDITIVE = ("loss_change", "mean_loss_change")
+
+
+@dataclass(frozen=True)
+class MethodFidelity:
+    """How one score of a run agrees with retraining.
+
+    Attributes:
+        truth: What it foretells, a key of :data:`TITLES`.
+        single: Over the examples removed one by one.
+        ceiling: The rank correlation that retraining noise leaves possible there; None for a single seed.
+        lds: Linear datamodelling score over random halves; None where there are too few halves, or it has none.
+    """
+
+    truth: str
+    single: Fidelity
+    ceiling: float | None
+    lds: Estimate | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What retraining says of a run's scores.
+
+    Attributes:
+        methods: By the name of the score.
+        lds_ceiling: The score that retraining noise leaves possible over halves; None for a single seed or no halves.
+        halves: Random halves of the training examples.
+        seeds: Trainings of each.
+        seconds: Of one training, on average.
+    """
+
+    methods: dict[str, MethodFidelity]
+    lds_ceiling: float | None
+    halves: int
+    seeds: int
+    seconds: float
+
+
+def verify(
+    path: Path,
+    examples: int = 40,
+    halves: int = 50,
+    seeds: int = 2,
+    processes: int = 1,
+    data: str | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Verification:
+    """Train a run's model again without some of its examples, and compare its scores with what happens.
+
+    Everything that was trained is kept in the run's ``retraining.parquet`` at once; called again, also with larger
+    numbers, only what is missing is trained. What was found stands in the run's details under ``"verification"``.
+
+    Args:
+        path: The run's directory.
+        examples: Training examples to remove one by one, three or more: half drawn at random, half those that the
+            run's scores are strongest on (see :func:`chosen_examples`).
+        halves: Random halves of the data to train on; 0 or four and more.
+        seeds: Trainings of each kind, from other weights and in another order; with one, noise can't be told.
+        processes: Trainings side by side.
+        data: Where the dataset lies now, if it was moved.
+        device: ``"auto"`` takes CUDA when there is one.
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputError: No such run, an unfinished one, data that has changed, or numbers that say nothing.
+    """
+    run = Run.open(path)
+    _check(run, examples, halves, seeds)
+    config = ScoreConfig.model_validate({**run.manifest.config, "device": device, **({"data": data} if data else {})})
+    with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
+        prepared = prepare(config, progress)
+        _check_same_data(run, prepared)
+        chosen = chosen_examples(run, min(examples, len(run.examples)))
+        removed = ~random_halves(len(run.examples), halves)
+        sides = prepared.sides(progress)
+        trainings = _Trainings(run, prepared, sides, range(config.seed, config.seed + seeds), processes, progress)
+        ones = trainings([[], *([i] for i in chosen)], True, "without one example")
+        kept = trainings([row.nonzero()[:, 0].tolist() for row in removed], False, "on random halves")
+        real = real_changes(ones, chosen, sides["train"][1], config.recipe.loss)
+        found = Verification(
+            {
+                name: _method(effects, truth, chosen, real[truth], removed, kept)
+                for name, truth in TRUTHS.items()
+                if (effects := _predicted(run, name)) is not None
+            },
+            ceiling_between_seeds(kept.losses.transpose(0, 1)) if halves else None,
+            halves,
+            seeds,
+            float(ones.seconds.mean()),
+        )
+        writer.describe("verification", {**asdict(found), "chosen": chosen})
+    return found
+
+
+def chosen_examples(run: Run, count: int) -> list[int]:
+    """Training examples to remove, by turns one drawn at random and the one on which the run's scores are strongest.
+
+    Removing most examples changes next to nothing, so a random sample alone would mostly compare noise. More examples
+    begin with the same ones. Strength is the mean rank of the sizes of the scores that foretell something.
+    """
+    n = len(run.examples)
+    drawn = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
+    columns = [name for name in TRUTHS if name in run.examples.columns]
+    strength = run.examples[columns].abs().rank().mean(axis=1).to_numpy()
+    strongest = np.argsort(-strength, kind="stable").tolist() if columns else drawn
+    by_turns = [i for pair in zip(drawn, strongest, strict=True) for i in pair]
+    return list(dict.fromkeys(by_turns))[:count]
+
+
+def real_changes(ones: Retrained, chosen: list[int], labels: Tensor, loss: str) -> dict[str, Tensor]:
+    """What really happened, by the keys of :data:`TITLES`.
+
+    Args:
+        ones: Training on everything, then without each chosen example.
+        chosen: Their indices.
+        labels: Of all the training examples, ``[n]``.
+        loss: Of the training.
+
+    Returns:
+        ``[seeds, examples]`` each; ``"loss_change"`` ``[seeds, examples, m]``.
+    """
+    seeds = ones.losses.shape[1]
+    before = torch.stack([ones.own_outputs[0][s][chosen] for s in range(seeds)]).double()  # [seeds, e, k]
+    after = torch.stack([torch.cat([row[s] for row in ones.own_outputs[1:]]) for s in range(seeds)]).double()
+    own = labels[chosen]
+    loss_before, loss_after = (torch.stack([loss_values(each, own, loss) for each in side]) for side in (before, after))
+    change = (ones.losses[1:] - ones.losses[:1]).transpose(0, 1)
+    moved = (ones.outputs[1:] - ones.outputs[:1]).double().square().sum(dim=3).mean(dim=2).T / 2
+    return {
+        "loss_change": change,
+        "mean_loss_change": change.mean(dim=2),
+        "output_change": moved,
+        "own_probability_change": (after.softmax(dim=2) - before.softmax(dim=2)).abs().sum(dim=2),
+        "own_loss_change": loss_after - loss_before,
+        "own_loss": loss_after,
+    }
+
+
+class _Trainings:
+    """Trains the run's model without groups of its examples."""
+
+    def __init__(
+        self,
+        run: Run,
+        prepared: Prepared,
+        sides: dict[str, tuple[Tensor, Tensor]],
+        seeds: range,
+        processes: int,
+        progress: Progress | None,
+    ) -> None:
+        self._run, self._prepared, self._sides, self._seeds = run, prepared, sides, seeds
+        self._processes = 1 if prepared.device.type == "cuda" else processes
+        self._progress = progress
+
+    def __call__(self, removals: list[list[int]], keeps_places: bool, what: str) -> Retrained:
+        def named(done: int, total: int, _: str) -> None:
+            if self._progress:
+                self._progress(done, total, f"retraining {what}")
+
+        return retrain_without(
+            self._prepared.build,
+            self._sides["train"],
+            removals,
+            self._prepared.config.recipe,
+            self._sides["validation"],
+            self._seeds,
+            keeps_places=keeps_places,
+            processes=self._processes,
+            kept_in=self._run.path / FILE_NAME,
+            progress=named,
+        )
+
+
+def _predicted(run: Run, name: str) -> Tensor | None:
+    """What a score foretells of all training examples, ``[n]`` or ``[n, m]``; None where the run does not have it."""
+    if name in run.examples.columns:
+        return torch.from_numpy(run.examples[name].to_numpy(dtype=np.float64, copy=True))
+    try:
+        return torch.from_numpy(np.asarray(run.effects(name)[:]))
+    except InputError:
+        return None
+
+
+def _method(
+    effects: Tensor, truth: str, chosen: list[int], real: Tensor, removed: Tensor, kept: Retrained
+) -> MethodFidelity:
+    lds = None
+    if truth in ADDITIVE and len(removed):
+        losses = kept.losses.mean(dim=1)
+        if truth == "mean_loss_change":
+            losses = losses.mean(dim=1, keepdim=True)
+        lds = lds_estimate(effects.reshape(len(effects), -1), removed, losses)
+    ceiling = ceiling_between_seeds(real.flatten(1))
+    return MethodFidelity(truth, fidelity(effects[chosen], real.mean(dim=0)), ceiling, lds)
+
+
+def _check(run: Run, examples: int, halves: int, seeds: int) -> None:
+    if not run.manifest.measures or run.manifest.dataset is None:
+        raise InputError(f"The run {run.id} is not finished: run the same score command again, then verify.")
+    if examples < 3 or halves in (1, 2, 3) or halves < 0 or seeds < 1:
+        raise InputError(
+            "Verifying needs 3 examples or more, no halves or 4 and more, and a seed; given "
+            f"{examples}, {halves} and {seeds}."
+        )
+
+
+def _check_same_data(run: Run, prepared: Prepared) -> None:
+    before = run.manifest.dataset
+    found = prepared.splits.fingerprint()
+    if before is not None and before.fingerprint != found:
+        raise InputError(
+            f"The data at {prepared.config.data} is not what {run.path} scored (fingerprint {before.fingerprint[:12]} "
+            f"then, {found[:12]} now): give the place of that dataset as --data."
+        )

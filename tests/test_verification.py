@@ -1,0 +1,124 @@
+"""Verifying a run by really training again, from Python and from the command line."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import attribution_core as ac
+from attribution_core import verification
+from attribution_core.cli import main
+from attribution_core.errors import InputError
+from attribution_core.evaluation.retraining import Retrained
+from attribution_core.runs.retraining import FILE_NAME
+from attribution_core.training import loss_values
+from attribution_core.verification import TRUTHS, chosen_examples, real_changes, verify
+from tests.scored import quick
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    return ac.score(quick(tmp_path_factory.mktemp("verified"), max_train=120))
+
+
+@pytest.fixture
+def run(scored, tmp_path):
+    shutil.copytree(scored.path, tmp_path / "run")
+    (tmp_path / "run" / "lock").unlink()
+    return ac.Run.open(tmp_path / "run")
+
+
+def test_a_run_learns_how_far_each_score_can_be_trusted(run):
+    found = verify(run.path, examples=6, halves=4, seeds=2)
+    assert set(found.methods) == set(TRUTHS)
+    for name, method in found.methods.items():
+        assert method.single.examples == 6
+        assert method.single.pearson.low <= method.single.pearson.value <= method.single.pearson.high
+        assert 0 <= method.ceiling <= 1
+        assert (method.lds is not None) == (name in ("influence", "hydra", "ntk", "contribution"))
+    details = ac.Run.open(run.path).manifest.details["verification"]
+    assert details["methods"]["fsi"]["single"]["spearman"]["value"] == found.methods["fsi"].single.spearman.value
+    assert len(details["chosen"]) == 6
+    table = run.retraining
+    assert len(table) == 2 * (1 + 6 + 4)
+    assert ac.Run.open(run.path).status == "complete"
+
+
+def test_what_happened_is_told_from_what_was_trained():
+    generator = torch.Generator().manual_seed(0)
+    chosen, labels = [4, 1], torch.tensor([0, 1, 2, 0, 1])
+    own = [[torch.randn(5, 3, generator=generator) for _ in range(2)]]
+    own += [[torch.randn(1, 3, generator=generator) for _ in range(2)] for _ in chosen]
+    ones = Retrained(
+        torch.rand(3, 2, 7, generator=generator), torch.rand(3, 2, 6, 3, generator=generator), own, torch.zeros(3, 2)
+    )
+    real = real_changes(ones, chosen, labels, "cross_entropy")
+    seed, e = 1, 0  # example 4
+    assert torch.allclose(real["loss_change"][seed, e], ones.losses[1, seed] - ones.losses[0, seed])
+    assert torch.allclose(real["mean_loss_change"][seed, e], (ones.losses[1, seed] - ones.losses[0, seed]).mean())
+    moved = (ones.outputs[1, seed] - ones.outputs[0, seed]).square().sum(dim=1).mean() / 2
+    assert torch.allclose(real["output_change"][seed, e].float(), moved)
+    before, after = own[0][seed][[4]], own[1][seed]
+    losses = [loss_values(each, labels[[4]], "cross_entropy") for each in (before, after)]
+    assert torch.allclose(real["own_loss_change"][seed, e].float(), losses[1] - losses[0])
+    assert torch.allclose(real["own_loss"][seed, e].float(), losses[1])
+    probabilities = (after.softmax(dim=1) - before.softmax(dim=1)).abs().sum()
+    assert torch.allclose(real["own_probability_change"][seed, e].float(), probabilities)
+
+
+def test_more_examples_begin_with_the_same_and_half_are_the_strongest(run):
+    few, many = chosen_examples(run, 6), chosen_examples(run, 20)
+    assert many[:6] == few
+    assert len(set(many)) == 20
+    strength = run.examples[["fsi", "self_influence"]].rank().mean(axis=1)
+    assert strength[many[1::2]].mean() > strength.mean()
+
+
+def test_asking_again_trains_only_what_is_missing(run, monkeypatch):
+    first = verify(run.path, examples=4, halves=0, seeds=1)
+    assert first.lds_ceiling is None
+    assert all(method.lds is None and method.ceiling is None for method in first.methods.values())
+    asked = []
+    real = verification.retrain_without
+    monkeypatch.setattr(
+        verification, "retrain_without", lambda *a, **k: real(*a, **{**k, "progress": lambda *now: asked.append(now)})
+    )
+    verify(run.path, examples=5, halves=0, seeds=1)
+    assert asked == [(6, 6, "retraining")]
+
+
+def test_a_verification_that_was_killed_goes_on(run, capsys):
+    arguments = ["verify", str(run.path), "--examples", "20", "--halves", "0", "--processes", "2"]
+    command = [sys.executable, "-m", "attribution_core.cli", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    file, deadline = run.path / FILE_NAME, time.monotonic() + 120
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = ac.Run.open(run.path).retraining
+    assert 1 <= len(kept) < 42
+    assert main(arguments) == 0
+    assert "self_influence" in capsys.readouterr().out
+    run = ac.Run.open(run.path)
+    assert len(run.retraining) == 42
+    for i in range(len(kept)):
+        assert np.array_equal(run.retraining["losses"][i], kept["losses"][i])
+    assert "verification" in run.manifest.details
+
+
+def test_what_cannot_be_verified_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match="3 examples or more"):
+        verify(run.path, examples=2)
+    with pytest.raises(InputError, match="no halves or 4"):
+        verify(run.path, halves=2)
+    with pytest.raises(InputError, match="not a run"):
+        verify(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="--data"):
+        verify(run.path, examples=3, halves=0, data="fashion-demo")
+    assert not (run.path / FILE_NAME).exists()
