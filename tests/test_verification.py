@@ -55,7 +55,11 @@ def test_what_happened_is_told_from_what_was_trained():
     own = [[torch.randn(5, 3, generator=generator) for _ in range(2)]]
     own += [[torch.randn(1, 3, generator=generator) for _ in range(2)] for _ in chosen]
     ones = Retrained(
-        torch.rand(3, 2, 7, generator=generator), torch.rand(3, 2, 6, 3, generator=generator), own, torch.zeros(3, 2)
+        torch.rand(3, 2, 7, generator=generator),
+        torch.zeros(3, 2),
+        torch.rand(3, 2, 6, 3, generator=generator),
+        own,
+        torch.zeros(3, 2),
     )
     real = real_changes(ones, chosen, labels, "cross_entropy")
     seed, e = 1, 0  # example 4

@@ -6,6 +6,7 @@ difference of two trainings, and rounding alone, amplified by training, can be a
 """
 
 import hashlib
+import math
 import os
 import pickle
 import signal
@@ -56,6 +57,7 @@ class Retrained:
 
     Attributes:
         losses: On each evaluation example, ``[groups, seeds, m]``.
+        accuracy: On the evaluation examples, ``[groups, seeds]``; NaN where targets are not classes.
         outputs: On the first ``KEPT_OUTPUTS`` evaluation examples, ``[groups, seeds, m', k]``.
         own_outputs: On the removed examples themselves, ``[removed, k]`` for each group and seed; on every training
             example where none was removed. Empty where places were not kept.
@@ -63,6 +65,7 @@ class Retrained:
     """
 
     losses: Tensor
+    accuracy: Tensor
     outputs: Tensor
     own_outputs: list[list[Tensor]]
     seconds: Tensor
@@ -101,6 +104,7 @@ class Trainer:
             asked.seed,
             asked.keeps_places,
             losses.float().numpy(),
+            _accuracy(outputs, self.evaluation[1].cpu(), recipe.loss),
             outputs[:KEPT_OUTPUTS].float().numpy(),
             own_outputs.float().numpy(),
             round(time.perf_counter() - began, 3),
@@ -164,6 +168,7 @@ def retrain_without(
     rows = [[done[Removal(group, seed, keeps_places)] for seed in numbers] for group in groups]
     return Retrained(
         torch.from_numpy(np.array([[each.losses for each in row] for row in rows])),
+        torch.tensor([[each.accuracy for each in row] for row in rows]),
         torch.from_numpy(np.array([[each.outputs for each in row] for row in rows])),
         [[torch.from_numpy(each.own_outputs) for each in row] for row in rows],
         torch.tensor([[each.seconds for each in row] for row in rows]),
@@ -204,6 +209,15 @@ def random_halves(examples: int, count: int, seed: int = 0) -> Tensor:
     for row in kept:
         row[torch.randperm(examples, generator=generator)[: examples // 2]] = True
     return kept
+
+
+def _accuracy(outputs: Tensor, targets: Tensor, loss: str) -> float:
+    """Share of the classes that are right; one output tells 0 from 1 at 1/2 for squared errors, at 0 for logits."""
+    if targets.ndim > 1 or targets.is_floating_point():
+        return math.nan
+    between = 0.5 if loss == "mse" else 0.0
+    guesses = outputs.argmax(dim=1) if outputs.shape[1] > 1 else (outputs[:, 0] > between).long()
+    return float((guesses == targets).double().mean())
 
 
 def _checked(group: Sequence[int], examples: int) -> tuple[int, ...]:

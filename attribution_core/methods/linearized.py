@@ -188,6 +188,20 @@ class LinearizedModel:
         fewer.evaluation_targets = self.evaluation_targets[:count]
         return fewer
 
+    def trained_on(self, kept: Tensor) -> "LinearizedModel":
+        """The model with some of its training examples only, in a new eigenbasis.
+
+        One eigendecomposition of ``min(kept a, p)``; unlike ``group_change`` it gives every leave-one-out again.
+
+        Args:
+            kept: Indices of the examples, one or more.
+        """
+        kept = kept.to(self.features.device)
+        residuals = self._residuals[kept].double().reshape(len(kept), self.num_outputs)
+        evaluated = torch.zeros_like(residuals), self.evaluation_outputs, residuals, self.evaluation_targets
+        features = self.features[kept], self.evaluation_features
+        return LinearizedModel.from_jacobians(*features, *evaluated, dtype=self.features.dtype)
+
     # -- training with everything ----------------------------------------------------------------------------------
 
     def weights(self, schedule: GradientDescent) -> Tensor:

@@ -26,6 +26,7 @@ class Retraining:
         seed: Of the initial weights and the order of batches.
         keeps_places: Whether the removed examples kept their places in the batches.
         losses: On every evaluation example, ``[m]``.
+        accuracy: On them; NaN where targets are not classes.
         outputs: On the first of them, ``[m', k]``.
         own_outputs: On the removed examples, ``[removed, k]``, or where none was on all the training examples; none
             where places were not kept.
@@ -36,6 +37,7 @@ class Retraining:
     seed: int
     keeps_places: bool
     losses: np.ndarray
+    accuracy: float
     outputs: np.ndarray
     own_outputs: np.ndarray
     seconds: float
@@ -103,6 +105,7 @@ def _to_record(row: Retraining) -> dict[str, object]:
         "seed": row.seed,
         "keeps_places": row.keeps_places,
         "losses": row.losses.tolist(),
+        "accuracy": row.accuracy,
         "outputs": row.outputs.tolist(),
         "own_outputs": row.own_outputs.tolist(),
         "seconds": row.seconds,

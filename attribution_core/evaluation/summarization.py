@@ -1,0 +1,190 @@
+"""Data summarization: how much of a dataset can go, and in which order (unique information, section 5, figure 2c).
+
+Unique information of two examples that say the same is low for both, so removing all of the least informative at once
+loses what they share: :func:`removal_order` scores what is left again after each step (the paper: every 5%).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+from torch import Tensor
+
+from attribution_core.errors import InputError
+from attribution_core.evaluation.retraining import Removal, Trainer, retrainings
+from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.progress import Progress
+
+Strategy = Literal["bottom", "bottom iterative", "top", "random"]
+STRATEGIES: tuple[Strategy, ...] = ("bottom", "bottom iterative", "top", "random")
+FRACTIONS = tuple(round(0.1 * tenth, 1) for tenth in range(10))
+
+# Scores of the examples that are left: their indices ``[kept]`` -> ``[kept]``, larger for more informative.
+ScoresOf = Callable[[Tensor], Tensor]
+# Accuracies after training without what was removed, for pairs of removed indices and a seed.
+AccuraciesOf = Callable[[Sequence[tuple[list[int], int]]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class SummarizationCurve:
+    """Test accuracy against the share of the training examples that was removed.
+
+    Attributes:
+        fractions: Removed, ``[f]``.
+        accuracy: By strategy, ``[f, seeds]``.
+    """
+
+    fractions: tuple[float, ...]
+    accuracy: dict[str, Tensor]
+
+    def interval(self, strategy: str) -> tuple[Tensor, Tensor]:
+        """Mean over the seeds and half the width of its 95% interval (Student's t; NaN for one seed), ``[f]`` each."""
+        values = self.accuracy[strategy]
+        seeds = values.shape[1]
+        if seeds < 2:
+            return values.mean(dim=1), torch.full((len(values),), math.nan, dtype=values.dtype)
+        return values.mean(dim=1), student.ppf(0.975, seeds - 1) * values.std(dim=1) / seeds**0.5
+
+    def advantage(self, strategy: str, other: str, fraction: float) -> tuple[float, float]:
+        """Mean difference of two strategies' accuracies, seed by seed, and half the width of its 95% interval."""
+        row = self.fractions.index(fraction)
+        difference = (self.accuracy[strategy][row] - self.accuracy[other][row])[None]
+        mean, width = SummarizationCurve((fraction,), {"difference": difference}).interval("difference")
+        return float(mean[0]), float(width[0])
+
+
+def removal_order(
+    scores_of: ScoresOf,
+    labels: Tensor,
+    strategy: Strategy,
+    balanced: bool = False,
+    step: float = 0.05,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """In which order to remove the training examples.
+
+    Args:
+        scores_of: Their scores, given which are left.
+        labels: Classes, ``[n]``.
+        strategy: ``"bottom"``: least informative first, scored once; ``"bottom iterative"``: scored again whenever a
+            share ``step`` of all has gone; ``"top"``: most informative first, scored once; ``"random"``.
+        balanced: Keep the classes' shares: an example's place within its own class counts.
+        step: Share of all examples removed at once.
+        seed: Of ``"random"``.
+        progress: Called with (removed, examples, "scoring what is left"), for ``"bottom iterative"``.
+
+    Returns:
+        Indices ``[n]``, the first to be removed first.
+
+    Raises:
+        InputError: A strategy that does not exist, or a step outside of (0, 1].
+    """
+    if strategy not in STRATEGIES or not 0 < step <= 1:
+        raise InputError(
+            f"Choose a strategy among {', '.join(STRATEGIES)} and a step in (0, 1], not {strategy!r} and {step}."
+        )
+    n = len(labels)
+    labels, left = labels.cpu(), torch.arange(n)
+    if strategy != "bottom iterative":
+        if strategy == "random":
+            scores = torch.rand(n, generator=torch.Generator().manual_seed(seed))
+        else:
+            scores = scores_of(left).cpu() * (-1 if strategy == "top" else 1)
+        return _lowest_first(scores, labels if balanced else None)
+    at_once, gone = max(1, round(step * n)), []
+    while len(left):
+        order = _lowest_first(scores_of(left).cpu(), labels[left] if balanced else None)
+        gone.append(left[order[:at_once]])
+        left = left[order[at_once:].sort().values]
+        if progress:
+            progress(n - len(left), n, "scoring what is left")
+    return torch.cat(gone)
+
+
+def summarization_curve(
+    orders: Mapping[str, Sequence[Tensor]],
+    accuracies_of: AccuraciesOf,
+    fractions: Sequence[float] = FRACTIONS,
+) -> SummarizationCurve:
+    """Accuracy after removing the first examples of each order.
+
+    Args:
+        orders: For each strategy one order of removal for each seed, all of n examples.
+        accuracies_of: :func:`retrained_accuracies`, :func:`linear_accuracies` or one's own.
+        fractions: To remove, in [0, 1).
+
+    Raises:
+        InputError: A fraction outside of [0, 1), or one that leaves nothing.
+    """
+    asked = []
+    for order, seed in _each(orders):
+        for fraction in fractions:
+            count = round(fraction * len(order))
+            if not 0 <= fraction < 1 or count >= len(order):
+                raise InputError(f"A fraction to remove must lie in [0, 1) and leave an example, not {fraction}.")
+            asked.append((sorted(order[:count].tolist()), seed))
+    found = torch.tensor(accuracies_of(asked), dtype=torch.float64).reshape(len(orders), -1, len(fractions))
+    return SummarizationCurve(tuple(fractions), {name: rows.T for name, rows in zip(orders, found, strict=True)})
+
+
+def retrained_accuracies(
+    trainer: Trainer, processes: int = 1, kept_in: Path | None = None, progress: Progress | None = None
+) -> AccuraciesOf:
+    """Accuracies on the trainer's evaluation examples, by really training."""
+
+    def accuracies(asked: Sequence[tuple[list[int], int]]) -> list[float]:
+        removals = [Removal(tuple(removed), seed, False) for removed, seed in asked]
+        done = retrainings(trainer, removals, processes, kept_in, progress)
+        return [done[each].accuracy for each in removals]
+
+    return accuracies
+
+
+def linear_accuracies(
+    models: Sequence[LinearizedModel], schedule: GradientDescent, labels: Tensor, progress: Progress | None = None
+) -> AccuraciesOf:
+    """Accuracies of linearised models, one for each seed, trained in closed form on what is left.
+
+    Args:
+        models: Linearised on all training examples, evaluated on the test examples.
+        schedule: How they are trained.
+        labels: Classes of the test examples, ``[m]``; with one output 0 and 1, told apart at 1/2.
+        progress: Called with (done, total, "linearised training").
+    """
+
+    def accuracies(asked: Sequence[tuple[list[int], int]]) -> list[float]:
+        found = []
+        for number, (removed, seed) in enumerate(asked):
+            kept = torch.ones(models[seed].num_train, dtype=torch.bool)
+            kept[removed] = False
+            outputs = models[seed].trained_on(kept.nonzero()[:, 0]).predictions(schedule).cpu()
+            guesses = outputs.argmax(dim=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).long()
+            found.append(float((guesses == labels.cpu()).double().mean()))
+            if progress:
+                progress(number + 1, len(asked), "linearised training")
+        return found
+
+    return accuracies
+
+
+def _each(orders: Mapping[str, Sequence[Tensor]]) -> list[tuple[Tensor, int]]:
+    return [(order, seed) for by_seed in orders.values() for seed, order in enumerate(by_seed)]
+
+
+def _lowest_first(scores: Tensor, labels: Tensor | None) -> Tensor:
+    """The order of the scores; with labels, of the scores' places within their own classes, as shares of these."""
+    if labels is None:
+        return scores.argsort(stable=True)
+    places = np.zeros(len(scores))
+    for label in labels.unique():
+        members = (labels == label).nonzero()[:, 0]
+        ranks = scores[members].argsort(stable=True).argsort(stable=True)
+        places[members] = (ranks.numpy() + 0.5) / len(members)
+    return torch.from_numpy(places).argsort(stable=True)
