@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attribution_core.datasets import open_dataset
     from attribution_core.errors import InputError
+    from attribution_core.evaluation.detection import detection_curve
     from attribution_core.evaluation.fidelity import fidelity
     from attribution_core.evaluation.retraining import retrain_without
+    from attribution_core.evaluation.summarization import removal_order, summarization_curve
     from attribution_core.methods.bayesian_logistic import bayesian_logistic_regression
     from attribution_core.methods.contribution_uses import class_contributions, label_noise_clusters
     from attribution_core.methods.damping import damping_sweep
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from attribution_core.methods.memory_evolution import memory_evolution
     from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
     from attribution_core.methods.memory_perturbation import memory_sensitivity
+    from attribution_core.methods.near_duplicates import near_duplicates
     from attribution_core.methods.ntk_influence import ihvp_effects_in_kernel_regime, relu_ntk, sample_complexity
     from attribution_core.methods.proximal_bregman import (
         proximal_bregman_response,
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from attribution_core.models import build_model
     from attribution_core.runs import Run
     from attribution_core.score import ScoreConfig, score
+    from attribution_core.summaries import summarize
     from attribution_core.training import Recipe, train
     from attribution_core.verification import verify
 
@@ -58,6 +62,7 @@ _HOMES = {
     "build_model": "models",
     "class_contributions": "methods.contribution_uses",
     "damping_sweep": "methods.damping",
+    "detection_curve": "evaluation.detection",
     "fidelity": "evaluation.fidelity",
     "functional_sample_information": "methods.unique_information",
     "group_deviation": "methods.memory_groups",
@@ -72,16 +77,20 @@ _HOMES = {
     "loo_curve": "methods.memory_groups",
     "memory_evolution": "methods.memory_evolution",
     "memory_sensitivity": "methods.memory_perturbation",
+    "near_duplicates": "methods.near_duplicates",
     "open_dataset": "datasets",
     "proximal_bregman_response": "methods.proximal_bregman",
     "proximal_response": "methods.proximal_bregman",
     "relu_ntk": "methods.ntk_influence",
+    "removal_order": "evaluation.summarization",
     "retrain_without": "evaluation.retraining",
     "retrained_without": "methods.proximal_bregman",
     "sample_complexity": "methods.ntk_influence",
     "sample_information": "methods.unique_information",
     "score": "score",
     "self_influence": "methods.influence_functions",
+    "summarization_curve": "evaluation.summarization",
+    "summarize": "summaries",
     "train": "training",
     "two_stage_response": "methods.proximal_bregman",
     "verify": "verification",
@@ -100,6 +109,7 @@ __all__ = [
     "build_model",
     "class_contributions",
     "damping_sweep",
+    "detection_curve",
     "fidelity",
     "functional_sample_information",
     "group_deviation",
@@ -114,16 +124,20 @@ __all__ = [
     "loo_curve",
     "memory_evolution",
     "memory_sensitivity",
+    "near_duplicates",
     "open_dataset",
     "proximal_bregman_response",
     "proximal_response",
     "relu_ntk",
+    "removal_order",
     "retrain_without",
     "retrained_without",
     "sample_complexity",
     "sample_information",
     "score",
     "self_influence",
+    "summarization_curve",
+    "summarize",
     "train",
     "two_stage_response",
     "verify",

@@ -209,6 +209,30 @@ def verify(
 
 
 @app.command()
+def summarize(
+    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each.")] = 3,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Keep the classes' shares.")] = False,
+    step: Annotated[float, typer.Option(help="Share removed before what is left is scored again.")] = 0.05,
+    processes: Annotated[int | None, typer.Option(min=1, help="Trainings side by side; by default one a core.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Remove examples by their information, train on what is left, and say what it costs; goes on where it was."""
+    from attribution_core.summaries import summarize as summarize_
+
+    with Bars() as bars:
+        curve = summarize_(run, seeds, balanced, step, processes or _cores(), data, device, bars).retrained
+    table = Table(Column("removed", no_wrap=True), *curve.accuracy)
+    for row, fraction in enumerate(curve.fractions):
+        intervals = [curve.interval(name) for name in curve.accuracy]
+        cells = [f"{mean[row]:.1%}" + (f" ± {width[row]:.1%}" if seeds > 1 else "") for mean, width in intervals]
+        table.add_row(f"{fraction:.0%}", *cells)
+    out.print("Test accuracy on what is left, mean and 95% interval over the seeds:" if seeds > 1 else "Test accuracy:")
+    out.print(table)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
     format_: Annotated[ExportFormat, typer.Option("--format", help="csv: the list; parquet, folder: the images too.")],
@@ -247,6 +271,35 @@ def datasets() -> None:
         table.add_row(known.name, known.description, known.licence, known.source)
     out.print(table)
     out.print("By path: a folder of class folders, Parquet with image and label columns, or IDX files.")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def reproduce(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="An experiment that --list shows.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that holds mnist/, cifar10/, uci/, text/ ...")] = None,
+    out_: Annotated[Path | None, typer.Option("--out", help="Folder for the table and the figure.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show what there is, and what held.")] = False,
+) -> None:
+    """Repeat a published result; further options are the experiment's own (-- --help shows them)."""
+    from attribution_core.experiments.registry import EXPERIMENTS, experiment_named, run_experiment
+
+    if list_:
+        table = Table("name", "what", "source", "state", "minutes")
+        table.columns[0].no_wrap = True
+        for each in EXPERIMENTS:
+            table.add_row(each.name, each.title, each.source, each.state, f"{each.minutes:g}")
+        out.print(table)
+        return
+    if name is None:
+        raise InputError("Which experiment? samplescope reproduce --list shows them all.")
+    if experiment_named(name).needs_data_root and data_root is None and "--help" not in context.args:
+        raise InputError(f"The experiment {name} needs data: give the folder that holds them as --data-root DIR.")
+    given = {"--data-root": data_root, "--out": out_}
+    options = [text for option, path in given.items() if path is not None for text in (option, str(path))]
+    code = run_experiment(name, [*options, *context.args])
+    if code:
+        raise typer.Exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -313,7 +366,21 @@ def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa:
         left_out = run.manifest.details.get(name, {}).get("left_out")
         if left_out:
             out.print(f"Without {what}: {escape(left_out)}", soft_wrap=True, highlight=False)
+    _print_detection(run)
     return run
+
+
+def _print_detection(run: Run) -> None:
+    """How soon each score finds the wrong labels, where these are known."""
+    details = run.manifest.details.get("detection", {})
+    if "scores" not in details:
+        return
+    table = Table("score", "area", "AUC", "in 5%", "in 10%", "in 20%")
+    for name, row in sorted(details["scores"].items(), key=lambda item: -item[1]["area"]):
+        shares = [f"{row[share]:.0%}" for share in ("5%", "10%", "20%")]
+        table.add_row(name, f"{row['area']:.3f}", f"{row['auc']:.3f}", *shares)
+    out.print(f"Of {details['wrong_labels']:,} labels known to be wrong, each score finds (random: area 0.5):")
+    out.print(table)
 
 
 def _with_interval(estimate: "Estimate | None") -> str:  # type: ignore[name-defined]  # noqa: F821

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -57,8 +58,8 @@ def write_linearised_scores(
         changed: Which training labels are known to be wrong, bool ``[n]``; None where nothing is known.
         progress: Called with (done, total, what).
     """
-    linear, trained, route = _linearised(writer, config, model, sides, progress)
-    schedule = _schedule(linear.eigenvalues, linear.num_train, config)
+    linear, trained, route = linearised(writer.path, config, model, sides, progress)
+    schedule = schedule_of(linear.eigenvalues, linear.num_train, config)
     scores = {
         "fsi": functional_sample_information(linear, schedule, progress=progress),
         "si": sample_information(linear, schedule, progress=progress),
@@ -131,23 +132,34 @@ def _write_curves(
         writer.write_curve("changed_among_influencers", points_of(times, series))
 
 
-def _linearised(
-    writer: RunWriter,
+def linearised(
+    run: Path,
     config: ScoreConfig,
     model: nn.Module,
     sides: dict[str, Pair],
     progress: Progress | None,
 ) -> tuple[LinearizedModel, nn.Module, str]:
-    """The linearised model, the trained one it stands for, and the route in words."""
+    """A trained run's linearised model, evaluated on its validation split.
+
+    Args:
+        run: Its directory.
+        config: What it was scored with.
+        model: At its initial weights.
+        sides: Inputs and labels of ``"train"`` and ``"validation"``.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The linearised model, the trained one it stands for, and the route in words.
+    """
     sketch: Literal["kronecker", "coordinates"] | None = None
     if config.parameters == "head":
-        load_weights(model, writer.path / "model" / "final.safetensors")
+        load_weights(model, run / "model" / "final.safetensors")
         trained = model
         model = _with_zero_head(model, sides["train"][0])
         route = "the head, retrained from zero on the trained network's features (exact)"
     else:
         trained = copy.deepcopy(model)
-        load_weights(trained, writer.path / "model" / "final.safetensors")
+        load_weights(trained, run / "model" / "final.safetensors")
         rows = len(sides["train"][0]) * outputs_of(model, sides["train"][0][:1]).shape[1]
         shapes = dict(model.named_parameters())
         width = sum(shapes[name].numel() for name in select_parameters(model, config.parameters))
@@ -169,7 +181,7 @@ def _linearised(
     return linear, trained, route
 
 
-def _schedule(eigenvalues: Tensor, examples: int, config: ScoreConfig) -> GradientDescent:
+def schedule_of(eigenvalues: Tensor, examples: int, config: ScoreConfig) -> GradientDescent:
     """Gradient flow in units of the data: rate ``1 / lambda_max``, decay in mean squared feature norms."""
     if len(eigenvalues) == 0:
         raise InputError("The model's features are zero on every training example, so nothing can be learnt from them.")

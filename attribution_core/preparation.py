@@ -13,6 +13,7 @@ from attribution_core.datasets import Dataset, Splits, as_tensors, common_size, 
 from attribution_core.errors import InputError
 from attribution_core.models import ARCHITECTURES, build_model, device_named
 from attribution_core.progress import Progress
+from attribution_core.runs import Run
 from attribution_core.stage_parts import Pair
 
 
@@ -75,6 +76,32 @@ def prepare(config: ScoreConfig, progress: Progress | None = None) -> Prepared:
     name = _model_name(config.model, splits.train.mode, size)
     _require_classes(name, config.recipe.loss)
     return Prepared(config, splits, name, (len(splits.train.mode), *size), device)
+
+
+def prepare_run(run: Run, data: str | None, device: str, progress: Progress | None = None) -> Prepared:
+    """What a run was made from, to do more with it.
+
+    Args:
+        run: A scored run.
+        data: Where the dataset lies now, if it was moved.
+        device: As in :class:`ScoreConfig`.
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputError: A run that is not finished, or data that has changed.
+    """
+    before = run.manifest.dataset
+    if not run.manifest.measures or before is None:
+        raise InputError(f"The run {run.id} is not finished: run the same score command again first.")
+    moved = {"data": data} if data else {}
+    prepared = prepare(ScoreConfig.model_validate({**run.manifest.config, "device": device, **moved}), progress)
+    found = prepared.splits.fingerprint()
+    if before.fingerprint != found:
+        raise InputError(
+            f"The data at {prepared.config.data} is not what {run.path} scored (fingerprint {before.fingerprint[:12]} "
+            f"then, {found[:12]} now): give the place of that dataset as --data."
+        )
+    return prepared
 
 
 def _built(

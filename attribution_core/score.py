@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from attribution_core.config import ScoreConfig
 from attribution_core.contribution_stage import why_left_out, write_contributions
 from attribution_core.datasets import Dataset
+from attribution_core.detection_stage import write_detection
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
 from attribution_core.influence_stage import write_influence
 from attribution_core.linearised_stage import write_linearised_scores
 from attribution_core.methods.linearize import head_of
+from attribution_core.neighbours_stage import write_near_duplicates
 from attribution_core.preparation import Prepared, prepare
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import kept_steps, write_training
@@ -32,7 +34,7 @@ __all__ = ["ScoreConfig", "score"]
 # Fields that say where and how, not what: they may differ when a run goes on.
 _NOT_FINGERPRINTED = {"out", "device"}
 # After the dataset's, in this order.
-_STAGES = ("training", "linearised", "contributions", "sensitivity", "influence")
+_STAGES = ("training", "linearised", "contributions", "sensitivity", "influence", "neighbours", "detection")
 
 
 def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
@@ -80,6 +82,12 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         if not writer.is_done("influence", data_print):
             with writer.stage("influence", data_print):
                 write_influence(writer, config, build(), sides, progress)
+        if not writer.is_done("neighbours", data_print):
+            with writer.stage("neighbours", data_print):
+                write_near_duplicates(writer, build(), sides, progress)
+        if not writer.is_done("detection", data_print):
+            with writer.stage("detection", data_print):
+                write_detection(writer, _changed_labels(splits.train))
     return Run.open(config.folder)
 
 

@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
 from attribution_core.evaluation.fidelity import Estimate, Fidelity, ceiling_between_seeds, fidelity, lds_estimate
 from attribution_core.evaluation.retraining import Retrained, random_halves, retrain_without
-from attribution_core.preparation import Prepared, prepare
+from attribution_core.preparation import Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.retraining import FILE_NAME
@@ -106,11 +105,10 @@ def verify(
         InputError: No such run, an unfinished one, data that has changed, or numbers that say nothing.
     """
     run = Run.open(path)
-    _check(run, examples, halves, seeds)
-    config = ScoreConfig.model_validate({**run.manifest.config, "device": device, **({"data": data} if data else {})})
+    _check(examples, halves, seeds)
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
-        prepared = prepare(config, progress)
-        _check_same_data(run, prepared)
+        prepared = prepare_run(run, data, device, progress)
+        config = prepared.config
         chosen = chosen_examples(run, min(examples, len(run.examples)))
         removed = ~random_halves(len(run.examples), halves)
         sides = prepared.sides(progress)
@@ -235,21 +233,9 @@ def _method(
     return MethodFidelity(truth, fidelity(effects[chosen], real.mean(dim=0)), ceiling, lds)
 
 
-def _check(run: Run, examples: int, halves: int, seeds: int) -> None:
-    if not run.manifest.measures or run.manifest.dataset is None:
-        raise InputError(f"The run {run.id} is not finished: run the same score command again, then verify.")
+def _check(examples: int, halves: int, seeds: int) -> None:
     if examples < 3 or halves in (1, 2, 3) or halves < 0 or seeds < 1:
         raise InputError(
             "Verifying needs 3 examples or more, no halves or 4 and more, and a seed; given "
             f"{examples}, {halves} and {seeds}."
-        )
-
-
-def _check_same_data(run: Run, prepared: Prepared) -> None:
-    before = run.manifest.dataset
-    found = prepared.splits.fingerprint()
-    if before is not None and before.fingerprint != found:
-        raise InputError(
-            f"The data at {prepared.config.data} is not what {run.path} scored (fingerprint {before.fingerprint[:12]} "
-            f"then, {found[:12]} now): give the place of that dataset as --data."
         )

@@ -166,6 +166,14 @@ def test_closed_forms_in_both_precisions(dtype):
     assert torch.allclose(found, expected, rtol=1e-3 if dtype == torch.float32 else 1e-8)
 
 
+def test_near_duplicates_on_the_gpu():
+    embedding = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)).double()
+    embedding[30:34] = embedding[:4]
+    one, other = ac.near_duplicates(embedding), ac.near_duplicates(embedding.to("cuda"))
+    assert torch.equal(one.pairs, other.pairs.cpu())
+    assert torch.allclose(one.least, other.least.cpu(), rtol=1e-9)
+
+
 def test_a_run_on_the_gpu_is_that_on_the_cpu(tmp_path):
     common = {"max_train": 200}
     runs = [ac.score(quick(tmp_path / device, device=device, **common)) for device in ("cuda", "cpu")]

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 import attribution_core as ac
 from attribution_core import influence_stage
 from attribution_core.errors import InputError
+from attribution_core.methods.linearize import head_inputs
 from attribution_core.recorded_training import kept_epochs
 from attribution_core.score import score
 from attribution_core.training import Recipe
@@ -223,3 +224,29 @@ def test_training_that_cannot_be_repeated_is_told(tmp_path):
     assert "did not end at the recorded weights" in run.manifest.details["contribution"]["left_out"]
     with pytest.raises(InputError, match="did not end at the recorded weights"):
         score(cut_off("free", "free"))
+
+
+def test_near_duplicates_are_found_in_the_trained_networks_embedding(tmp_path):
+    run = score(quick(tmp_path))
+    train_side, _ = digits_as_scored("train", "validation")
+    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,))
+    model.load_state_dict(load_file(run.path / "model" / "final.safetensors"))
+    found = ac.near_duplicates(head_inputs(model, train_side[0]))
+    assert np.allclose(run.examples["nearest_similarity"], found.nearest_similarity, atol=1e-6)
+    assert len(run.near_duplicates) == found.count == run.manifest.details["nearest_similarity"]["near_duplicates"]
+    labels = run.examples.set_index("id")["label"]
+    for pair in run.near_duplicates.itertuples():
+        assert pair.same_label == (labels[pair.id] == labels[pair.other])
+
+
+def test_the_demo_says_how_soon_each_score_finds_the_changed_labels(demo_run):
+    examples = demo_run.examples
+    changed = (examples["original_label"] != examples["label_name"]).to_numpy()
+    rows = demo_run.manifest.details["detection"]["scores"]
+    for name in ("fsi", "loss"):
+        assert rows[name]["auc"] == pytest.approx(roc_auc_score(changed, examples[name]))
+    first = examples["fsi"].nlargest(100).index
+    assert rows["fsi"]["5%"] == pytest.approx(changed[first].sum() / 100)
+    curve = demo_run.curves[demo_run.curves["curve"] == "detection"]
+    assert {"fsi", "random order", "clusters"} <= set(curve["series"])
+    print("\nArea under the detection curve:", {name: round(row["area"], 4) for name, row in rows.items()})

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import CURVES, MEASURES, Run
-from samplescope_app import figures, parts, state
+from samplescope_app import evidence, figures, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import format_score, plain, score_help, score_title
 
@@ -15,6 +15,7 @@ _MOST_COLOURS = 8  # Okabe-Ito has no more
 _CHANGED = "label changed"
 _WRONG = "prediction"
 _OF_SENSITIVITY = ["loo_nll", "sensitivity_groups", "loco"]
+_OF_SUMMARIES = ["summarization", "summarization_linear"]
 _TABLE_NAMES = {
     "id": "Example",
     "label_name": "Label",
@@ -50,7 +51,11 @@ def main() -> None:
         _meaning(run, score)
     _contributions(run)
     _curves(run, "Sensitivity as training went on, and how well the model generalises", _OF_SENSITIVITY)
-    others = [name for name in CURVES if name not in _OF_SENSITIVITY]
+    _curves(run, "Summarization: how much of the data can go", _OF_SUMMARIES)
+    evidence.detection(run)
+    evidence.near_duplicates(run)
+    evidence.verification(run)
+    others = [name for name in CURVES if name not in (*_OF_SENSITIVITY, *_OF_SUMMARIES, "detection")]
     _curves(run, "Studies of this run: what influence costs, and how wrong faster estimates would be", others)
 
 
@@ -153,7 +158,7 @@ def _dataset_facts(run: Run) -> None:
     if accuracies:
         st.markdown("Accuracy: " + " · ".join(f"{plain(name)} {value:.1%}" for name, value in accuracies.items()))
     for name, facts in manifest.details.items():
-        if "left_out" in facts:
+        if "left_out" in facts and name in MEASURES:
             st.caption(f"Without {plain(MEASURES[name].title.lower())}: {plain(facts['left_out'])}")
     if manifest.dataset.unreadable:
         count = len(manifest.dataset.unreadable)

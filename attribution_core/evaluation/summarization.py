@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from scipy.stats import t as student
 from torch import Tensor
@@ -182,9 +181,9 @@ def _lowest_first(scores: Tensor, labels: Tensor | None) -> Tensor:
     """The order of the scores; with labels, of the scores' places within their own classes, as shares of these."""
     if labels is None:
         return scores.argsort(stable=True)
-    places = np.zeros(len(scores))
+    places = torch.zeros(len(scores), dtype=torch.float64)
     for label in labels.unique():
         members = (labels == label).nonzero()[:, 0]
         ranks = scores[members].argsort(stable=True).argsort(stable=True)
-        places[members] = (ranks.numpy() + 0.5) / len(members)
-    return torch.from_numpy(places).argsort(stable=True)
+        places[members] = (ranks.double() + 0.5) / len(members)
+    return places.argsort(stable=True)

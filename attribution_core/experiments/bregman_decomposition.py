@@ -36,6 +36,7 @@ import functools
 import itertools
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ PARTS = ("warm-start", "proximity", "non-convergence", "linearization", "solver"
 STAGES = ("cold", "warm", "proximal", "bregman", "linearized", "influence")
 COMPARED = ("cold", "warm", "two-stage", "bregman")
 # Influence functions by how they were solved; the first of those that a protocol has is stage 6.
-LISSA, AS_FAR, CG, CORRECTED = "lissa", "lissa, as far", "cg", "cg / (1 - h)"
+LISSA, AS_FAR, CG = "lissa", "as far", "cg"
 TESTED = 100
 # Table 5 (mean and deviation of the five parts) and table 6 (Pearson and Spearman with cold, warm, PBRF).
 PAPER: dict[str, dict[str, Any]] = {
@@ -204,7 +205,7 @@ def predicted_changes(given: Setting, model: nn.Module, example: int, weights: d
         x, y = given.data[0][example : example + 1], given.data[1][example : example + 1]
         error = prediction_errors(outputs_of(model, x), y, given.loss)
         leverage = float((_moved(model, start, weights[CG], x) / error).sum())
-        found[CORRECTED] = found[CG] / (1 - leverage)
+        found[f"{CG} / (1 - h)"] = found[CG] / (1 - leverage)
     return found
 
 
@@ -228,10 +229,12 @@ def decompose(given: Setting, examples: int, converged: bool, kept: Path, depth:
     with_all = retrained_without(model, given.data, [], half, start)
     losses = loss_values(outputs_of(model, given.test[0]), given.test[1], given.loss)
     done: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    predicted: dict[str, dict[str, Tensor]] = {}
     for number, i in enumerate(chosen):
+        moved = {name: each[number] for name, each in steps.items()}
+        predicted[str(i)] = predicted_changes(given, model, i, moved)
         if str(i) not in done:
-            moved = {name: each[number] for name, each in steps.items()}
-            changes = predicted_changes(given, model, i, moved)
+            changes = {}
             weights = {**optima(given, model, start, i, converged), "influence": next(iter(moved.values()))}
             outputs = {name: outputs_at(model, weights[name], given.data[0]) for name in STAGES}
             sizes = [float((outputs[a] - outputs[b]).norm()) for a, b in itertools.pairwise(STAGES)]
@@ -239,28 +242,36 @@ def decompose(given: Setting, examples: int, converged: bool, kept: Path, depth:
             for name in COMPARED:
                 after = outputs_at(model, weights[name], given.test[0])
                 changes[name] = loss_values(after, given.test[1], given.loss) - losses
-            done[str(i)] = {"parts": sizes, "changes": {name: values.tolist() for name, values in changes.items()}}
+            done[str(i)] = {"parts": sizes, "changes": _as_lists(changes)}
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps(done))
         model.load_state_dict(start)
         print_progress(number + 1, len(chosen), "removals")
-    removals = {str(i): done[str(i)] for i in chosen}
+    removals = {
+        i: {"parts": done[i]["parts"], "real": done[i]["changes"], "predicted": _as_lists(predicted[i])}
+        for i in map(str, chosen)
+    }
     loss = float(loss_values(outputs_of(model, given.data[0]), given.data[1], given.loss).mean())
     return {"removals": removals, "residuals": residuals, "training_loss": loss}
+
+
+def _as_lists(values: dict[str, Tensor]) -> dict[str, list[float]]:
+    return {name: each.tolist() for name, each in values.items()}
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
     """Means and deviations of the parts, and the correlations of each influence function with each retraining."""
     rows = list(found["removals"].values())
     parts = torch.tensor([row["parts"] for row in rows], dtype=torch.float64)
-    changes = {name: [value for row in rows for value in row["changes"][name]] for name in rows[0]["changes"]}
+    predicted, real = (
+        {name: [value for row in rows for value in row[side][name]] for name in names}
+        for side, names in (("predicted", rows[0]["predicted"]), ("real", COMPARED))
+    )
     correlations = {
         influence: {
-            name: [round(float(each(changes[influence], changes[name])[0]), 3) for each in (pearsonr, spearmanr)]
-            for name in COMPARED
+            name: [round(float(each(values, real[name])[0]), 3) for each in (pearsonr, spearmanr)] for name in COMPARED
         }
-        for influence in changes
-        if influence not in COMPARED
+        for influence, values in predicted.items()
     }
     return {
         "parts": {
@@ -286,7 +297,7 @@ def print_table(name: str, line: dict[str, Any]) -> None:
         print(f"  {stage:16} {'  '.join(f'{pair[0]:7.3f} {pair[1]:6.3f}' if pair else '' for pair in pairs)}")
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table and a JSON line, and write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds uci/, mnist/, fashion-mnist/")
@@ -299,7 +310,7 @@ def main() -> int:
     parser.add_argument("--protocol", choices=["paper", "converged"], default="paper")
     parser.add_argument("--depth", type=int, default=5000, help="of LiSSA")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     given = setting(options.data, options.data_root, options.hidden, options.epochs, options.rate)
     given = given.on(device_named(options.device))
     recipe, width = given.recipe, "-".join(map(str, given.hidden)) or "linear"

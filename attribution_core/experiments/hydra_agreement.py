@@ -22,7 +22,7 @@ Each writes ``hydra_agreement_STUDY.json`` and ``.png`` into ``--out``.
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -234,7 +234,7 @@ def _progress(what: str) -> Callable[[int, int, str], None]:
     return show
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print one JSON line for each end or factor, and write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("study", choices=["epochs", "factors"])
@@ -247,7 +247,7 @@ def main() -> int:
     parser.add_argument("--evaluated", type=int, default=16, help="evaluation examples of factors")
     parser.add_argument("--subsets", type=int, default=30, help="random halves; 0 leaves retraining out")
     parser.add_argument("--seeds", type=int, default=2)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     examples = options.examples or (10_000 if options.study == "epochs" else 1000)
     data, _, test = images_and_labels(options.data_root / "fashion-mnist", examples, 1)
 

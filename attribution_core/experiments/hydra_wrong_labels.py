@@ -22,6 +22,7 @@ Fashion-MNIST 78.06% and 77.73%).
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -104,7 +105,7 @@ def clustering(data: Side, validation: Side, wrong: Tensor, recipe: Recipe) -> d
     }
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, one JSON line each row."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("table", type=int, choices=[3, 4])
@@ -113,7 +114,7 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=10_000, help="training images")
     parser.add_argument("--seeds", type=int, default=3, help="trainings averaged, and retrainings of each row")
     parser.add_argument("--epochs", type=int, help="by default 20 for table 3 and 50 for table 4")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     clean, validation, test = images_and_labels(options.data_root / options.data, options.examples, 1000)
     share = WRONG if options.table == 3 else CLUSTERED_WRONG
     labels, wrong = with_wrong_labels(clean[1], share, 10, seed=0)

@@ -20,7 +20,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def mean(values: list[float]) -> float:
     return round(sum(values) / len(values), 4)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print one JSON line for each method, and write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/, cifar10/, ...")
@@ -172,7 +172,7 @@ def main() -> int:
     parser.add_argument("--depth", type=int, default=500, help="of lissa")
     parser.add_argument("--methods", nargs="+", help="only these rows")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     given = problem(options.problem, options.data_root, options.device)
 
     def save(results: dict[str, Any]) -> None:

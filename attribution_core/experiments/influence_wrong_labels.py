@@ -18,6 +18,7 @@ wrong than for a right label (area under the curve), beside that of self-influen
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def responses(model: nn.Module, data: Side, chosen: list[int], iterations: int) 
     return (torch.stack(after) - before).cpu()
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print one JSON line for each score, and write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/")
@@ -84,7 +85,7 @@ def main() -> int:
     parser.add_argument("--responses", type=int, default=0, help="examples whose response is computed")
     parser.add_argument("--iterations", type=int, default=30, help="of L-BFGS in a response")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     clean, _, test = images_and_labels(options.data_root / options.data, options.examples, 1)
     labels, wrong = with_wrong_labels(clean[1], WRONG, 10, seed=0)
     device = device_named(options.device)

@@ -20,7 +20,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -84,12 +84,12 @@ def rounded(values: Tensor | list[float]) -> list[float]:
     return [round(float(value), 4) for value in values]
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print one JSON line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and cifar10/")
     parser.add_argument("--data", choices=sorted(PAIRS), default="mnist")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     sides = unit_norm_problem(options.data_root, options.data, 1000, 1000)
     linear = infinitely_wide(*sides)
     studies: dict[str, Callable[[], Mapping[str, object]]] = {

@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -67,13 +68,13 @@ def changes(inputs: Tensor, labels: Tensor, held_out: Tensor, examples: int, dec
     return torch.stack(rows)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the correlations as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/")
     parser.add_argument("--examples", type=int, default=40)
     parser.add_argument("--weight-decay", type=float, default=0.0, help="l2 of the mean loss")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     inputs, labels = two_classes(options.data_root, "mnist", 2000)
     train, held_out = (inputs[:1000], labels[:1000]), (inputs[1000:], labels[1000:])
     linear = linearize(build_model("mlp", 1, (1, 28, 28), hidden=[UNITS]), train, held_out)

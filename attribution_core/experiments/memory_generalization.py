@@ -21,6 +21,7 @@ that the most sensitive 2% and 20% of the examples have, early and late (figure 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def _losses(title: str, label: str, x: list, found: LooCurve | MemoryEvolution) 
     return Panel(title, label, series, x)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, one JSON line each row."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=["curve", "training"])
@@ -119,7 +120,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--deltas", type=int, default=12)
     parser.add_argument("--out", type=Path, help="folder for the JSON and the figure")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     name = options.data or ("mnist" if options.what == "curve" else "fashion-mnist")
     examples = options.examples or (20_000 if options.what == "curve" else 5000)
     data, _, test = images_and_labels(options.data_root / name, examples, 1)

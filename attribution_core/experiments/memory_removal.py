@@ -23,6 +23,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def panels(what: str, columns: dict[str, Tensor]) -> list[Panel]:
     ]
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, one JSON line each row."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=["examples", "classes"])
@@ -151,7 +152,7 @@ def main() -> int:
     parser.add_argument("--epochs-on", type=int, help="of training on without the data")
     parser.add_argument("--rate-on", type=float)
     parser.add_argument("--out", type=Path, help="folder for the JSON and the figure")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     examples, epochs, rate, epochs_on, rate_on = SETTINGS[options.what, options.data]
     examples, epochs, rate = options.examples or examples, options.epochs or epochs, options.rate or rate
     epochs_on, rate_on = options.epochs_on or epochs_on, options.rate_on or rate_on

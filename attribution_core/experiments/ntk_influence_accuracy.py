@@ -25,6 +25,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -93,7 +94,7 @@ def really_retrained(
     return torch.stack(rows)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print one JSON line for each width."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and cifar10/")
@@ -102,7 +103,7 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=40, help="how many of them to retrain without")
     parser.add_argument("--widths", type=int, nargs="+", default=[2500, 5000, 10_000])
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     sides = unit_norm_problem(options.data_root, options.data, options.train, EVALUATED)
     linear = infinitely_wide(*sides)
     schedule = near_end(linear.eigenvalues)

@@ -132,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     tested = [linearised(build(hidden, device, seed), data, test) for seed in range(options.seeds)]
     kept_in = options.out / f"summarization_{'-'.join(map(str, hidden))}_{options.momentum:g}.parquet"
-    trainer = Trainer(partial(build, hidden, device), data, test, recipe, None)
+    given, asked = ((x.cpu(), y.cpu()) for x, y in (data, test))  # they may travel to other processes
+    trainer = Trainer(partial(build, hidden, device), given, asked, recipe, None)
     kinds = {
         "linearised": linear_accuracies(tested, TIME, test[1], print_progress),
         "retrained": retrained_accuracies(trainer, options.processes, kept_in, print_progress),

@@ -25,6 +25,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -130,13 +131,13 @@ def toy_information(seed: int, draws: int, runs: int, epochs: int = EPOCHS) -> d
     }
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print one JSON line, with each number for every set of points."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--draws", type=int, default=100, help="number of z")
     parser.add_argument("--runs", type=int, default=300, help="trainings for each z")
     parser.add_argument("--seeds", type=int, default=5, help="sets of points")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     results = []
     for seed in range(options.seeds):
         results.append(toy_information(seed, options.draws, options.runs))

@@ -134,7 +134,8 @@ def _leading(moment: Tensor | None, dimension: int) -> Tensor | None:
     """Eigenvectors ``[side, r]`` of the ``r = min(side, dimension)`` largest eigenvalues; None for the identity."""
     if moment is None or len(moment) == 1:
         return None
-    return torch.linalg.eigh(moment).eigenvectors[:, -dimension:]
+    # in float64: LAPACK may fail on float32 moments of far lower rank than size
+    return torch.linalg.eigh(moment.double()).eigenvectors[:, -dimension:].to(moment.dtype)
 
 
 def squares_in_basis(piece: Piece, left: Tensor | None, right: Tensor | None) -> Tensor:

@@ -129,6 +129,15 @@ def head_of(model: nn.Module, inputs: Tensor) -> nn.Linear:
     return head
 
 
+def head_inputs(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What the last layer is given for each example, ``[n, ...]`` -> ``[n, d]``: the network's own embedding of it.
+
+    Raises:
+        InputError: The model does not end in a linear layer.
+    """
+    return _through(model, head_of(model, inputs), inputs)[1]
+
+
 def _head_features(model: nn.Module, head: nn.Linear, plan: ParameterPlan, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs ``[n, k]`` and shared features ``[n, 1, p]``: the head's inputs, and a 1 for its bias, as chosen."""
     outputs, given, _ = _through(model, head, inputs)

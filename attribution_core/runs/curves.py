@@ -35,6 +35,10 @@ _NICKL = "Nickl et al. 2023, The memory perturbation equation: understanding mod
 
 _BAE = "Bae et al. 2022, If influence functions are the answer, then what is the question?"
 
+_CHEN = "Chen et al. 2021, HyDRA: Hypergradient data relevance analysis for interpreting deep neural networks"
+
+_HARUTYUNYAN = "Harutyunyan et al. 2021, Estimating informativeness of samples with smooth unique information"
+
 _ALL = (
     Curve(
         name="ihvp_error",
@@ -140,6 +144,45 @@ _ALL = (
             "details of that ranking are not to be trusted."
         ),
         paper=f"{_BAE}, eq. 20",
+    ),
+    Curve(
+        name="summarization",
+        title="How much can go",
+        x="training examples removed (%)",
+        y="test accuracy",
+        log_x=False,
+        definition=(
+            "Accuracy on the test examples of the model trained again on what is left, mean over seeds: with the least "
+            "informative examples removed, all at once (bottom) or scored again after every part (bottom iterative), "
+            "with the most informative removed (top), and at random."
+        ),
+        paper=f"{_HARUTYUNYAN}, figure 2c",
+    ),
+    Curve(
+        name="summarization_linear",
+        title="The same for the linearised model",
+        x="training examples removed (%)",
+        y="test accuracy",
+        log_x=False,
+        definition=(
+            "The same accuracies of the linearised model, in closed form. Where only the head is linearised its "
+            "features have seen what was removed, so much removed costs it less than it costs a network."
+        ),
+        paper=f"{_HARUTYUNYAN}, figure 2c",
+    ),
+    Curve(
+        name="detection",
+        title="Wrong labels found",
+        x="share of the examples inspected, the most suspicious first",
+        y="share of the wrong labels found",
+        log_x=False,
+        definition=(
+            "How soon each score finds the labels that are known to be wrong, when examples are inspected in its "
+            "order: the steeper at the left, the better. Random order gives the diagonal. Clusters are the examples "
+            "that act on the validation examples otherwise than others of their label, found without knowing the "
+            "truth; they come first, by contribution."
+        ),
+        paper=f"{_CHEN}, table 4; {_BAE}, figure 6",
     ),
 )
 

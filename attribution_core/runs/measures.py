@@ -223,6 +223,35 @@ _ALL = (
         signed=True,
     ),
     Measure(
+        name="nearest_similarity",
+        title="Similarity to the nearest",
+        kind="diagnostic",
+        unit="cosine",
+        definition=(
+            "How alike this training example and the one nearest to it look to the trained network. Near one: it is "
+            "there twice, or nearly. Low information alone does not tell a duplicate from a typical example; this does."
+        ),
+        equation=r"\max_{j \neq i} \cos(\phi_i, \phi_j)",
+        paper="",
+        suspicious=None,
+        signed=False,
+    ),
+    Measure(
+        name="summary_rank",
+        title="Place in the order of removal",
+        kind="informativeness",
+        unit="",
+        definition=(
+            "When this training example goes if the least informative are removed one part after another and what is "
+            "left is scored again each time: 0 goes first. Unlike the information itself, it keeps one of two "
+            "examples that say the same."
+        ),
+        equation=r"\mathrm{rank}_i",
+        paper=_HARUTYUNYAN.replace("eqs. 8 and 16", "figure 2c"),
+        suspicious=None,
+        signed=False,
+    ),
+    Measure(
         name="loss",
         title="Training loss",
         kind="diagnostic",

@@ -22,7 +22,7 @@ from attribution_core.runs.retraining import read_retraining
 from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, Manifest, SchemaVersion
 from attribution_core.runs.thumbnails import Pack
 
-TableName = Literal["examples", "evaluation"]
+TableName = Literal["examples", "evaluation", "near_duplicates"]
 SplitName = Literal["train", "evaluation"]
 Status = Literal["complete", "running", "failed", "incomplete"]
 
@@ -162,6 +162,15 @@ class Run:
         ``normalised`` is the effect over the square root of its row sum times its column sum (HYDRA, figure 2).
         """
         return CLASS_EFFECTS.read(self.path)
+
+    @cached_property
+    def near_duplicates(self) -> pd.DataFrame:
+        """Pairs of near-duplicates, most similar first: columns id, other, similarity (cosine), same_label.
+
+        Raises:
+            InputError: If the run did not look for any, or the table is damaged.
+        """
+        return read_table(self.path, "near_duplicates")
 
     @cached_property
     def retraining(self) -> pd.DataFrame:

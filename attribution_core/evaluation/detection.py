@@ -1,0 +1,148 @@
+"""Do scores find the labels that are known to be wrong, when examples are inspected most suspicious first?"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attribution_core.errors import InputError
+from attribution_core.methods.contribution_uses import label_noise_clusters
+from attribution_core.runs import MEASURES, Run
+
+SHARES = (0.05, 0.1, 0.2)
+# At most so many evaluation examples' effects are clustered, as in HYDRA's table 4.
+_CLUSTERED_ON = 1000
+
+
+@dataclass(frozen=True)
+class DetectionCurve:
+    r"""The share of the wrong labels found, against the share of the examples inspected.
+
+    With a share ``p`` of wrong labels, the area under a curve (trapezoids) is 1/2 for a random order, whose curve is
+    the diagonal, and ``1 - p/2`` for a perfect one. What is inspected is ``p`` times the true positive rate plus
+    ``1 - p`` times the false positive rate, so the area under the ROC curve is an affine function of it:
+    ``auc = (area - p/2) / (1 - p)``, 1/2 for random and 1 for perfect.
+
+    Attributes:
+        inspected: Share of the examples, ``[n + 1]``, float64, from 0 to 1.
+        found: For each score the share of the wrong labels among so many of its highest, ``[n + 1]``, float64: the
+            expected share over all orders of examples that score the same.
+        wrong_share: ``p``.
+    """
+
+    inspected: Tensor
+    found: dict[str, Tensor]
+    wrong_share: float
+
+    @property
+    def perfect_area(self) -> float:
+        """The area under the curve of a perfect order."""
+        return 1 - self.wrong_share / 2
+
+    @property
+    def area(self) -> dict[str, float]:
+        """The area under each score's curve."""
+        return {name: float(torch.trapezoid(found, self.inspected)) for name, found in self.found.items()}
+
+    @property
+    def auc(self) -> dict[str, float]:
+        """The area under each score's ROC curve: the chance that it is higher for a wrong than for a right label."""
+        return {name: (area - self.wrong_share / 2) / (1 - self.wrong_share) for name, area in self.area.items()}
+
+    def found_at(self, share: float) -> dict[str, float]:
+        """The share of the wrong labels found once a share of the examples is inspected, on a line between examples.
+
+        Raises:
+            InputError: A share outside [0, 1].
+        """
+        if not 0 <= share <= 1:
+            raise InputError(f"The share inspected must lie in [0, 1], not {share}.")
+        x = self.inspected.numpy()
+        return {name: float(np.interp(share, x, found.numpy())) for name, found in self.found.items()}
+
+    def rows(self) -> dict[str, dict[str, float]]:
+        """For each score ``area``, ``auc``, and what is found in the first 5%, 10% and 20%, under such names."""
+        area, auc = self.area, self.auc
+        first = {f"{share:.0%}": self.found_at(share) for share in SHARES}
+        return {
+            name: {"area": area[name], "auc": auc[name], **{share: found[name] for share, found in first.items()}}
+            for name in self.found
+        }
+
+
+def detection_curve(scores: Mapping[str, Tensor], wrong: Tensor) -> DetectionCurve:
+    """How soon each score finds the wrong labels.
+
+    Args:
+        scores: By name, ``[n]`` each; higher is more suspicious.
+        wrong: Which labels are wrong, bool ``[n]``.
+
+    Returns:
+        The curves, on the CPU.
+
+    Raises:
+        InputError: No label is wrong or none is right, or a score is not ``[n]`` or holds NaN.
+    """
+    wrong = wrong.cpu().bool()
+    count, n = int(wrong.sum()), wrong.numel()
+    if wrong.ndim != 1 or not 0 < count < n:
+        raise InputError(
+            f"Detection needs wrong [n] with some labels wrong and some right; given are {list(wrong.shape)} labels, "
+            f"{count} of them wrong."
+        )
+    for name, values in scores.items():
+        if values.shape != wrong.shape or bool(values.isnan().any()):
+            raise InputError(
+                f"The score {name} must be a number for each of the {n} labels, but it is {list(values.shape)} with "
+                f"{int(values.isnan().sum())} NaN: leave it out."
+            )
+    inspected = torch.arange(n + 1, dtype=torch.float64) / n
+    return DetectionCurve(inspected, {name: _found(values, wrong) for name, values in scores.items()}, count / n)
+
+
+def suspicious_scores(run: Run) -> dict[str, Tensor]:
+    """What a run has to find wrong labels by, higher being more suspicious, in the order of its columns.
+
+    These are its scores with a suspicious end in the registry (those whose low end it is are negated) and, where the
+    run has contributions to single examples, ``clusters``: first the examples that
+    :func:`~attribution_core.methods.contribution_uses.label_noise_clusters` suspects, then the others, either by
+    contribution, lowest first.
+
+    Returns:
+        By name, ``[n]``, float64.
+    """
+    signs = {"high": 1.0, "low": -1.0}
+    scores = {
+        name: sign * torch.tensor(run.examples[name].to_numpy(dtype="float64"))
+        for name in run.scores
+        if (sign := signs.get(MEASURES[name].suspicious or "")) is not None
+    }
+    if (run.path / "effects" / "hydra.zarr").is_dir():
+        scores["clusters"] = _clusters(run)
+    return scores
+
+
+def _found(values: Tensor, wrong: Tensor) -> Tensor:
+    """One score's curve, ``[n + 1]``: exact in integers up to one division, so that ties give straight lines."""
+    ordered, order = values.detach().cpu().double().sort(descending=True)
+    _, group, sizes = ordered.unique_consecutive(return_inverse=True, return_counts=True)
+    inside = torch.zeros_like(sizes).index_add_(0, group, wrong[order].long())  # wrong labels that score the same
+    before, start = inside.cumsum(0) - inside, sizes.cumsum(0) - sizes
+    rank = torch.arange(1, len(ordered) + 1) - start[group]  # within those that score the same, from 1
+    found = before[group] * sizes[group] + rank * inside[group]
+    shares = found.double() / (sizes[group] * wrong.sum()).double()
+    return torch.cat([shares.new_zeros(1), shares])
+
+
+def _clusters(run: Run) -> Tensor:
+    """Suspected or not, and by contribution within either, ``[n]``: in (0, 1] for suspects, in (-1, 0] for others."""
+    effects = run.effects("hydra")
+    step = math.ceil(effects.shape[1] / _CLUSTERED_ON)
+    labels = torch.tensor(run.examples["label"].to_numpy(dtype="int64"))
+    suspect = label_noise_clusters(torch.from_numpy(np.asarray(effects[:, ::step])), labels).suspect
+    contribution = torch.tensor(run.examples["contribution"].to_numpy(dtype="float64"))
+    rank = contribution.unique(return_inverse=True)[1]
+    return suspect.double() - rank / len(rank)

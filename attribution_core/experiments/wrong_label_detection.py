@@ -1,0 +1,149 @@
+"""Finding wrong labels: every score of a run beside cleanlab's confident learning, on the same model.
+
+    python -m attribution_core.experiments.wrong_label_detection --run PATH [--folds 5] [--out FOLDER]
+
+``PATH`` is a run on data whose wrong labels are known, that is with a column ``original_label``, such as
+``samplescope demo --no-open --out PATH`` makes. Examples are inspected in the order of each score, most suspicious
+first; printed are the area under the detection curve, that under the ROC curve, and the share of the wrong labels found
+among the first 5, 10 and 20% of the examples.
+
+cleanlab is given the probabilities of the run's own model on its training examples. Its self-confidence then ranks as
+the training loss does, and its normalised margin as the margin. As it asks for probabilities of a model that has not
+seen the example, it is also given those of ``--folds`` trainings by the run's recipe, each on the other folds: rows
+that end in "held out". These cost so many trainings more, and are what cleanlab should be judged by.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from sklearn.model_selection import StratifiedKFold
+from torch import Tensor, nn
+
+from attribution_core.datasets import as_tensors, open_dataset, pixel_statistics
+from attribution_core.errors import InputError
+from attribution_core.evaluation.detection import DetectionCurve, detection_curve, suspicious_scores
+from attribution_core.experiments.cleanlab_reference import cleanlab_scores
+from attribution_core.experiments.data import Side
+from attribution_core.experiments.figures import Panel
+from attribution_core.experiments.reports import print_progress, write_results
+from attribution_core.models import build_model, device_named, load_weights
+from attribution_core.runs import MEASURES, Run
+from attribution_core.training import Recipe, outputs_of, train
+
+
+def known_wrong(run: Run) -> Tensor:
+    """Which training labels differ from ``original_label``, a name or a number, bool ``[n]``.
+
+    Raises:
+        InputError: The run has no such column.
+    """
+    examples = run.examples
+    if "original_label" not in examples:
+        raise InputError(
+            f"The run {run.id} was to have a column original_label, which says what the labels should be, and it has "
+            "none: give a run on data with known wrong labels, such as the demo's."
+        )
+    original = examples["original_label"].astype("str")
+    same = (original == examples["label_name"].astype("str")) | (original == examples["label"].astype("str"))
+    return torch.tensor((~same).to_numpy(dtype="bool"))
+
+
+def training_side(run: Run) -> Side:
+    """The run's training inputs, standardised as it had them, and labels.
+
+    Raises:
+        InputError: The dataset is not what it was when the run was made.
+    """
+    config, before = run.manifest.config, run.manifest.dataset
+    options = {name: config[name] for name in ("seed", "validation_fraction", "test_fraction", "max_train")}
+    splits = open_dataset(config["data"], **options, progress=print_progress)
+    if before is None or splits.fingerprint() != before.fingerprint:
+        raise InputError(f"The data of the run {run.id} has changed since it was scored: score it again.")
+    height, width = run.manifest.model["input_shape"][1:]
+    statistics = pixel_statistics(splits.train, size=(height, width))
+    return as_tensors(splits.train, size=(height, width), statistics=statistics)
+
+
+def network(run: Run, device: torch.device) -> nn.Module:
+    """A model of the run's kind at its initial weights."""
+    model, config = run.manifest.model, run.manifest.config
+    classes = len(run.class_names)
+    return build_model(model["name"], classes, model["input_shape"], config["hidden"], seed=config["seed"]).to(device)
+
+
+def probabilities(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Of each class, ``[n, k]``, float64, on the CPU."""
+    return outputs_of(model, inputs).double().cpu().softmax(dim=1)
+
+
+def held_out_probabilities(run: Run, data: Side, folds: int, device: torch.device) -> Tensor:
+    """Those of models trained by the run's recipe on the other folds, stratified by label, ``[n, k]``."""
+    config = run.manifest.config
+    recipe = Recipe.model_validate(config["recipe"]).model_copy(update={"seed": config["seed"]})
+    labels = data[1].numpy()
+    parts = StratifiedKFold(folds, shuffle=True, random_state=0).split(labels, labels)
+    found = torch.zeros(len(data[1]), len(run.class_names), dtype=torch.float64)
+    for done, (others, held_out) in enumerate(parts, start=1):
+        model = network(run, device)
+        train(model, (data[0][others], data[1][others]), recipe)
+        found[held_out] = probabilities(model, data[0][held_out])
+        print_progress(done, folds, "folds")
+    return found
+
+
+def all_scores(run: Run, folds: int, device: torch.device) -> dict[str, Tensor]:
+    """The run's own scores and cleanlab's, ``[n]`` each, higher being more suspicious."""
+    data = training_side(run)
+    model = network(run, device)
+    load_weights(model, run.path / "model" / "final.safetensors")
+    given = {"": probabilities(model, data[0])}
+    if folds:
+        given[", held out"] = held_out_probabilities(run, data, folds, device)
+    scores = suspicious_scores(run)
+    for how, each in given.items():
+        scores |= {f"cleanlab {name}{how}": values for name, values in cleanlab_scores(each, data[1]).items()}
+    return scores
+
+
+def panels(curve: DetectionCurve) -> list[Panel]:
+    """The detection curves: of the run's scores, and of what is read off predictions beside the best of them."""
+    x = [share / 20 for share in range(21)]
+    found = [curve.found_at(share) for share in x]
+    series = {name: [each[name] for each in found] for name in curve.found} | {"random order": x}
+    simple = [name for name, measure in MEASURES.items() if measure.kind == "diagnostic"]
+    predictions = [name for name in curve.found if name.startswith("cleanlab") or name in simple]
+    area = {name: value for name, value in curve.area.items() if name not in predictions}
+    best = max(area, key=area.__getitem__)
+    groups = {"Attribution": [*area, "random order"], "Predictions": [*predictions, best, "random order"]}
+    label = "share inspected"
+    return [Panel(title, label, {name: series[name] for name in names}, x) for title, names in groups.items()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print one JSON line for each score, the best first, and write them with a figure."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--run", type=Path, required=True, help="directory of a run whose wrong labels are known")
+    parser.add_argument("--folds", type=int, default=5, help="trainings for held-out probabilities; 0 for none")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options = parser.parse_args(argv)
+    run = Run.open(options.run)
+    wrong = known_wrong(run)
+    curve = detection_curve(all_scores(run, options.folds, device_named(options.device)), wrong)
+    limits = detection_curve({"random order": torch.zeros(len(wrong)), "perfect order": wrong.double()}, wrong)
+    rows = {**curve.rows(), **limits.rows()}
+    for name in sorted(rows, key=lambda name: -rows[name]["area"]):
+        rounded = {what: round(value, 4) for what, value in rows[name].items()}
+        print(json.dumps({"experiment": "wrong_label_detection", "score": name, **rounded}), flush=True)
+    shown = {name: str(value) for name, value in vars(options).items()}
+    results = {"options": shown, "examples": len(wrong), "wrong_labels": int(wrong.sum()), "rows": rows}
+    write_results(options.out, f"wrong_label_detection_{run.id}", results, panels(curve))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""How much of a run's dataset can go: orders of removal by its F-SI, and the accuracy that is left."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from attribution_core.evaluation.retraining import Trainer
+from attribution_core.evaluation.summarization import (
+    STRATEGIES,
+    SummarizationCurve,
+    linear_accuracies,
+    removal_order,
+    retrained_accuracies,
+    summarization_curve,
+)
+from attribution_core.linearised_stage import linearised, schedule_of
+from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.unique_information import functional_sample_information
+from attribution_core.preparation import Prepared, prepare_run
+from attribution_core.progress import Progress
+from attribution_core.runs import Run, RunWriter
+from attribution_core.stage_parts import Pair, points_of
+
+FILE_NAME = "summarization.parquet"
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """Test accuracies against the share removed, by strategy.
+
+    Attributes:
+        linear: Of the linearised model, in closed form.
+        retrained: Of the run's model, really trained on what is left.
+    """
+
+    linear: SummarizationCurve
+    retrained: SummarizationCurve
+
+
+def summarize(
+    path: Path,
+    seeds: int = 3,
+    balanced: bool = False,
+    step: float = 0.05,
+    processes: int = 1,
+    data: str | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Summaries:
+    """Remove a run's training examples in several orders, train on what is left, and see what that costs.
+
+    The run gets curves ``summarization`` and ``summarization_linear``, column ``summary_rank`` (the order of ``"bottom
+    iterative"``) and details. Each training is kept at once, so a call that was stopped goes on where it was. Where
+    the run linearises the head, the features are those of the network trained on everything, so the linearised
+    accuracies are too good where much was removed.
+
+    Args:
+        path: The run's directory.
+        seeds: Trainings of each, from other weights and in another order, and random orders.
+        balanced: Keep the classes' shares.
+        step: Share removed before what is left is scored again.
+        processes: Trainings side by side.
+        data: Where the dataset lies now, if it was moved.
+        device: ``"auto"`` takes CUDA when there is one.
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputError: No such run, an unfinished one, or data that has changed.
+    """
+    run = Run.open(path)
+    with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
+        prepared = prepare_run(run, data, device, progress)
+        sides = prepared.sides(progress)
+        model, schedule = _linear(writer, prepared, sides, "validation", progress)
+        orders = _orders(model, schedule, sides["train"][1], seeds, balanced, step, progress)
+        tested, _ = _linear(writer, prepared, sides, "test", progress)
+        linear = linear_accuracies([tested] * seeds, schedule, sides["test"][1], progress)
+        trainer = Trainer(partial(_from_seed, prepared), sides["train"], sides["test"], prepared.config.recipe, None)
+        processes = 1 if prepared.device.type == "cuda" else processes
+        retrained = retrained_accuracies(trainer, processes, run.path / FILE_NAME, progress)
+        found = Summaries(summarization_curve(orders, linear), summarization_curve(orders, retrained))
+        _write(writer, found, orders, balanced)
+    return found
+
+
+def _linear(
+    writer: RunWriter, prepared: Prepared, sides: dict[str, Pair], evaluated: str, progress: Progress | None
+) -> tuple[LinearizedModel, GradientDescent]:
+    """The run's linearised model, evaluated on a split."""
+    config = prepared.config
+    sides = {"train": sides["train"], "validation": sides[evaluated]}
+    model = linearised(writer.path, config, prepared.build(config.seed), sides, progress)[0]
+    return model, schedule_of(model.eigenvalues, model.num_train, config)
+
+
+def _orders(
+    model: LinearizedModel,
+    schedule: GradientDescent,
+    labels: Tensor,
+    seeds: int,
+    balanced: bool,
+    step: float,
+    progress: Progress | None,
+) -> dict[str, list[Tensor]]:
+    """For each strategy an order for each seed; only the random one differs from seed to seed."""
+
+    def information(kept: Tensor) -> Tensor:
+        return functional_sample_information(model.trained_on(kept), schedule)
+
+    orders: dict[str, list[Tensor]] = {}
+    for name in STRATEGIES:
+        by_seed = range(seeds if name == "random" else 1)
+        drawn = [removal_order(information, labels, name, balanced, step, seed, progress) for seed in by_seed]
+        orders[name] = drawn if name == "random" else drawn * seeds
+    return orders
+
+
+def _from_seed(prepared: Prepared, seed: int) -> torch.nn.Module:
+    """The run's own initial weights for seed 0, then others."""
+    return prepared.build(prepared.config.seed + seed)
+
+
+def _write(writer: RunWriter, found: Summaries, orders: dict[str, list[Tensor]], balanced: bool) -> None:
+    for name, curve in (("summarization", found.retrained), ("summarization_linear", found.linear)):
+        means = {strategy: curve.interval(strategy)[0] for strategy in curve.accuracy}
+        writer.write_curve(name, points_of([100 * fraction for fraction in curve.fractions], means))
+    order = orders["bottom iterative"][0]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
+    writer.add_column("examples", "summary_rank", rank.numpy())
+    details = {
+        "balanced": balanced,
+        "seeds": len(orders["random"]),
+        "fractions": found.retrained.fractions,
+        "retrained": {
+            name: [each.tolist() for each in found.retrained.interval(name)] for name in found.retrained.accuracy
+        },
+    }
+    writer.describe("summarization", details, ["summary_rank"])

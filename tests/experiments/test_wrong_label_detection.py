@@ -1,0 +1,94 @@
+"""cleanlab beside the scores of a run, on digits."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from attribution_core.errors import InputError
+from attribution_core.experiments import wrong_label_detection
+from attribution_core.experiments.cleanlab_reference import cleanlab_scores
+from attribution_core.score import score
+from tests.fixtures import make_data
+from tests.scored import quick
+
+OFF = {"contributions": "off", "sensitivity": "off", "influence": "off"}
+
+
+def problem(n=300):
+    """Probabilities that mostly know better than 10% of the labels: both, and which labels are wrong."""
+    generator = torch.Generator().manual_seed(0)
+    true = torch.randint(3, (n,), generator=generator)
+    wrong = torch.arange(n) < n // 10
+    logits = torch.randn(n, 3, generator=generator, dtype=torch.float64) + 4 * torch.eye(3)[true]
+    return logits.softmax(dim=1), torch.where(wrong, (true + 1) % 3, true), wrong
+
+
+def test_cleanlabs_scores_are_what_they_are_said_to_be():
+    probabilities, labels, wrong = problem()
+    scores = cleanlab_scores(probabilities, labels)
+    own = probabilities.gather(1, labels[:, None])[:, 0]
+    other = probabilities.scatter(1, labels[:, None], -1).amax(dim=1)
+    assert torch.allclose(scores["self_confidence"], 1 - own)
+    assert torch.allclose(scores["normalized_margin"], (1 - (own - other)) / 2)
+    issues = scores["find_label_issues"] > 1
+    assert torch.allclose(scores["find_label_issues"], 1 - own + 2 * issues)
+    assert float(wrong[issues].double().mean()) > 0.8
+    assert float(issues[wrong].double().mean()) > 0.8
+
+
+def test_without_cleanlab_it_is_said_how_to_have_it(monkeypatch):
+    probabilities, labels, _ = problem()
+    with pytest.raises(InputError, match=r"probabilities \[n, k\]"):
+        cleanlab_scores(probabilities, labels[:-1])
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    with pytest.raises(InputError, match=r"pip install 'samplescope\[experiments\]'"):
+        cleanlab_scores(probabilities, labels)
+
+
+def test_a_run_is_compared_with_cleanlab_on_its_own_model(tmp_path, capsys):
+    data = make_data(tmp_path / "digits.parquet", 200)
+    run = score(quick(tmp_path, data=str(data), **OFF))
+    assert wrong_label_detection.main(["--run", str(run.path), "--folds", "2", "--out", str(tmp_path / "out")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    rows = {line["score"]: line for line in lines}
+    assert {"fsi", "si", "loss", "margin"} < set(rows)
+    assert [line["area"] for line in lines] == sorted((line["area"] for line in lines), reverse=True)
+    # The same model on the same inputs: rebuilt, its confidence ranks as the loss in the run does.
+    for ours, theirs in (("loss", "self_confidence"), ("margin", "normalized_margin")):
+        assert rows[f"cleanlab {theirs}"]["auc"] == pytest.approx(rows[ours]["auc"], abs=1e-3)
+        assert rows[f"cleanlab {theirs}, held out"]["auc"] != rows[ours]["auc"]
+    assert rows["random order"]["area"] == 0.5
+    assert rows["perfect order"]["auc"] == 1
+    assert rows["perfect order"]["area"] == lines[0]["area"]
+    kept = json.loads((tmp_path / "out" / "wrong_label_detection_run.json").read_text())
+    assert kept["wrong_labels"] == 10
+    assert set(kept["rows"]) == set(rows)
+    assert (tmp_path / "out" / "wrong_label_detection_run.png").read_bytes().startswith(b"\x89PNG")
+    found = wrong_label_detection.known_wrong(run)
+    numbers = np.array(run.class_names, dtype=object).tolist().index
+    run.examples["original_label"] = [numbers(name) for name in run.examples["original_label"]]
+    assert torch.equal(wrong_label_detection.known_wrong(run), found)  # numbers say the same
+    make_data(data, 198)
+    with pytest.raises(InputError, match="has changed since"):
+        wrong_label_detection.training_side(run)
+
+
+def test_held_out_probabilities_are_of_models_that_have_not_seen_the_example(tmp_path, monkeypatch):
+    run = score(quick(tmp_path, data=str(make_data(tmp_path / "digits.parquet", 60)), **OFF))
+    data = wrong_label_detection.training_side(run)
+    seen = []
+    monkeypatch.setattr(wrong_label_detection, "train", lambda _model, side, _recipe: seen.append(side[0]))
+    found = wrong_label_detection.held_out_probabilities(run, data, 3, torch.device("cpu"))
+    assert torch.allclose(found.sum(dim=1), torch.ones(60, dtype=torch.float64))
+    assert sum(len(inputs) for inputs in seen) == 2 * 60
+    times = [sum(int((inputs == image).all(dim=(1, 2, 3)).sum()) for inputs in seen) for image in data[0]]
+    assert times == [2] * 60  # in all folds but its own
+
+
+def test_a_run_without_the_truth_is_refused(tmp_path):
+    run = score(quick(tmp_path, **OFF))
+    with pytest.raises(InputError, match="column original_label"):
+        wrong_label_detection.main(["--run", str(run.path)])
