@@ -29,7 +29,7 @@ def detection(run: Run) -> None:
         return
     rows = pd.DataFrame(details["scores"]).T.sort_values("area", ascending=False)
     with st.expander(f"Wrong labels: how soon each score finds the {details['wrong_labels']:,} that are known"):
-        chart, table = st.columns([3, 2], gap="large")
+        chart, table = st.columns([5, 4], gap="large")
         curve = CURVES["detection"]
         points = run.curves[run.curves["curve"] == curve.name]
         best = [*rows.index[:_DRAWN], "random order"]

@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from attribution_core.datasets import Dataset, Splits, open_dataset
+from attribution_core.detection_stage import write_detection
 from attribution_core.runs import DatasetSummary, RunWriter, Unreadable, fingerprint
 from attribution_core.runs.keyed_tables import curve_points
+from attribution_core.runs.store import read_table
 
 NAMES = [f"digit {digit}" for digit in range(10)]
 CHANGED_SHARE = 0.05
@@ -89,6 +92,7 @@ def make_run(
                 _write_sensitivities(writer, rng, n)
                 facts = {"route": "exact kernel", "learning_rate": 0.0123456}
                 writer.update(measures=["fsi", "contribution", "sensitivity"], details={"fsi": facts})
+                _write_evidence(writer)
     return path
 
 
@@ -108,6 +112,26 @@ def _write_sensitivities(writer: RunWriter, rng: np.random.Generator, n: int) ->
     shares = 100 * (np.arange(len(order)) + 0.5) / len(order)
     groups = {f"after epoch {epoch}": order**epoch for epoch in (1, 2, 3)}
     writer.write_curve("sensitivity_groups", curve_points(shares, groups))
+
+
+def _write_evidence(writer: RunWriter) -> None:
+    """What is known of the scores: wrong labels found, near-duplicates, a verification and what can go."""
+    examples = read_table(writer.path, "examples")
+    changed = examples["label_name"] != examples["original_label"]
+    write_detection(writer, torch.tensor(changed.to_numpy(copy=True)))
+    with writer.path_for("near_duplicates.parquet") as path:
+        first, second = examples["id"].iloc[[0, 2]], examples["id"].iloc[[1, 3]]
+        pairs = {"id": first.to_numpy(), "other": second.to_numpy(), "similarity": [1.0, 0.99], "same_label": False}
+        pd.DataFrame(pairs).to_parquet(path, index=False)
+    writer.add_column("examples", "nearest_similarity", np.linspace(0.5, 1, len(examples)))
+    writer.describe("nearest_similarity", {"near_duplicates": 2}, ["nearest_similarity"])
+    estimate = {"value": 0.8, "low": 0.7, "high": 0.9}
+    single = {"pearson": estimate, "spearman": estimate, "examples": 40}
+    method = {"truth": "output_change", "single": single, "ceiling": 0.95, "lds": None}
+    found = {"methods": {"fsi": method}, "lds_ceiling": 0.97, "halves": 50, "seeds": 2, "chosen": [3, 1, 4]}
+    writer.describe("verification", found)
+    accuracy = {name: 0.9 - 0.1 * np.linspace(0, 1, 10) for name in ("bottom iterative", "random")}
+    writer.write_curve("summarization", curve_points(10 * np.arange(10), accuracy))
 
 
 def _summary(splits: Splits) -> DatasetSummary:

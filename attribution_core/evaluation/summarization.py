@@ -91,15 +91,16 @@ def removal_order(
         )
     n = len(labels)
     labels, left = labels.cpu(), torch.arange(n)
+    sizes = labels.bincount() if balanced else None
     if strategy != "bottom iterative":
         if strategy == "random":
             scores = torch.rand(n, generator=torch.Generator().manual_seed(seed))
         else:
             scores = scores_of(left).cpu() * (-1 if strategy == "top" else 1)
-        return _lowest_first(scores, labels if balanced else None)
+        return _lowest_first(scores, labels, sizes)
     at_once, gone = max(1, round(step * n)), []
     while len(left):
-        order = _lowest_first(scores_of(left).cpu(), labels[left] if balanced else None)
+        order = _lowest_first(scores_of(left).cpu(), labels[left], sizes)
         gone.append(left[order[:at_once]])
         left = left[order[at_once:].sort().values]
         if progress:
@@ -177,13 +178,14 @@ def _each(orders: Mapping[str, Sequence[Tensor]]) -> list[tuple[Tensor, int]]:
     return [(order, seed) for by_seed in orders.values() for seed, order in enumerate(by_seed)]
 
 
-def _lowest_first(scores: Tensor, labels: Tensor | None) -> Tensor:
-    """The order of the scores; with labels, of the scores' places within their own classes, as shares of these."""
-    if labels is None:
+def _lowest_first(scores: Tensor, labels: Tensor, sizes: Tensor | None) -> Tensor:
+    """The order of the scores; with the classes' sizes, of places among all of the own class, as shares of it."""
+    if sizes is None:
         return scores.argsort(stable=True)
     places = torch.zeros(len(scores), dtype=torch.float64)
     for label in labels.unique():
         members = (labels == label).nonzero()[:, 0]
         ranks = scores[members].argsort(stable=True).argsort(stable=True)
-        places[members] = (ranks.double() + 0.5) / len(members)
+        gone = sizes[label] - len(members)
+        places[members] = (gone + ranks.double() + 0.5) / sizes[label]
     return places.argsort(stable=True)

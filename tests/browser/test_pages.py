@@ -110,3 +110,36 @@ def test_the_course_of_sensitivities_is_drawn(app: App, page: Page):
     expect(section.locator(".js-plotly-plot .barlayer .trace")).to_have_count(2)
     expect(section.locator(".js-plotly-plot .legendtext", has_text="test_nll")).to_be_visible()
     expect(section.get_by_text("Classes the model would miss")).to_be_visible()
+
+
+def section(page: Page, title: str):
+    """An expander of the page, opened."""
+    found = page.get_by_test_id("stExpander").filter(has_text=title)
+    found.get_by_text(title).click()
+    return found
+
+
+def test_what_is_known_of_the_scores_is_shown(app: App, page: Page):
+    app.open("overview")
+    app.settle()
+    wrong = section(page, "Wrong labels: how soon each score finds")
+    expect(wrong.locator(".js-plotly-plot .legendtext", has_text="Functional sample information")).to_be_visible()
+    expect(wrong.locator(".js-plotly-plot .legendtext", has_text="Random order")).to_be_visible()
+    expect(wrong.get_by_test_id("stDataFrame")).to_be_visible()
+    trust = section(page, "Trust: the scores against really training again")
+    expect(trust.get_by_text("3 examples were removed one by one and 50 random halves")).to_be_visible()
+    expect(trust.get_by_text("an LDS of 0.97")).to_be_visible()
+    cut = section(page, "Summarization: how much of the data can go")
+    expect(cut.locator(".js-plotly-plot .scatterlayer .trace")).to_have_count(2)
+
+
+def test_near_duplicates_stand_side_by_side_and_open(app: App, page: Page):
+    app.open("overview")
+    app.settle()
+    twice = section(page, "Near-duplicates: 2 pairs")
+    expect(twice.get_by_text("2 of the pairs have different labels")).to_be_visible()
+    tiles = twice.get_by_role("option")
+    expect(tiles).to_have_count(4)
+    tiles.nth(1).click()
+    app.wait_for_path("/example")
+    expect(page.get_by_text("train-00001").first).to_be_visible()
