@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Table
 
+from attribution_core import terminal
 from attribution_core.errors import InputError
 from attribution_core.runs import MEASURES, Run
+from attribution_core.terminal import Bars, err, out
 
 app = typer.Typer(
     help="SampleScope: what does each training example do?",
@@ -25,7 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out, err = Console(), Console(stderr=True)
 INTERRUPTED = 130
 
 Out = Annotated[Path | None, typer.Option("--out", help="The run's directory; by default runs/NAME.")]
@@ -73,30 +72,6 @@ class Influence(StrEnum):
     auto = "auto"
     on = "on"
     off = "off"
-
-
-class Bars:
-    """Shows every activity that reports (done, total, what) as a line with a bar; a context manager."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=err
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "Bars":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def __call__(self, done: int, total: int, what: str) -> None:
-        """Report that ``done`` of ``total`` steps of the activity ``what`` are done."""
-        name = what.partition(",")[0]  # "training, epoch 3 of 20" goes on in the line of "training"
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(escape(what), total=total)
-        self._progress.update(self._tasks[name], completed=done, total=total, description=escape(what))
 
 
 @app.command()
@@ -188,24 +163,11 @@ def verify(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Really train again without some examples, and say how well each score foretold it; goes on where it was."""
-    from attribution_core.verification import TITLES
     from attribution_core.verification import verify as verify_
 
     with Bars() as bars:
         found = verify_(run, examples, halves, seeds, processes or _cores(), data, device, bars)
-    table = Table(Column("score", no_wrap=True), "against", "Pearson", "Spearman", "at most", "LDS")
-    for name, method in found.methods.items():
-        single, ceiling = method.single, "" if method.ceiling is None else f"{method.ceiling:.2f}"
-        correlations = [_with_interval(each) for each in (single.pearson, single.spearman)]
-        table.add_row(name, TITLES[method.truth], *correlations, ceiling, _with_interval(method.lds))
-    out.print(table)
-    noise = "" if found.lds_ceiling is None else f" Retraining noise leaves at most an LDS of {found.lds_ceiling:.2f}."
-    out.print(
-        f"Removed {examples:,} examples one by one and trained on {found.halves:,} random halves, {found.seeds} seeds "
-        f"each, {found.seconds:.1f} s a training; brackets are 95% intervals.{noise}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    terminal.print_verification(found, examples)
 
 
 @app.command()
@@ -223,13 +185,7 @@ def summarize(
 
     with Bars() as bars:
         curve = summarize_(run, seeds, balanced, step, processes or _cores(), data, device, bars).retrained
-    table = Table(Column("removed", no_wrap=True), *curve.accuracy)
-    for row, fraction in enumerate(curve.fractions):
-        intervals = [curve.interval(name) for name in curve.accuracy]
-        cells = [f"{mean[row]:.1%}" + (f" ± {width[row]:.1%}" if seeds > 1 else "") for mean, width in intervals]
-        table.add_row(f"{fraction:.0%}", *cells)
-    out.print("Test accuracy on what is left, mean and 95% interval over the seeds:" if seeds > 1 else "Test accuracy:")
-    out.print(table)
+    terminal.print_summarization(curve)
 
 
 @app.command()
@@ -366,26 +322,8 @@ def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa:
         left_out = run.manifest.details.get(name, {}).get("left_out")
         if left_out:
             out.print(f"Without {what}: {escape(left_out)}", soft_wrap=True, highlight=False)
-    _print_detection(run)
+    terminal.print_detection(run)
     return run
-
-
-def _print_detection(run: Run) -> None:
-    """How soon each score finds the wrong labels, where these are known."""
-    details = run.manifest.details.get("detection", {})
-    if "scores" not in details:
-        return
-    table = Table("score", "area", "AUC", "in 5%", "in 10%", "in 20%")
-    for name, row in sorted(details["scores"].items(), key=lambda item: -item[1]["area"]):
-        shares = [f"{row[share]:.0%}" for share in ("5%", "10%", "20%")]
-        table.add_row(name, f"{row['area']:.3f}", f"{row['auc']:.3f}", *shares)
-    out.print(f"Of {details['wrong_labels']:,} labels known to be wrong, each score finds (random: area 0.5):")
-    out.print(table)
-
-
-def _with_interval(estimate: "Estimate | None") -> str:  # type: ignore[name-defined]  # noqa: F821
-    """A number and its interval; nothing where there is none."""
-    return "" if estimate is None else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def _cores() -> int:

@@ -1,7 +1,7 @@
 """HYDRA, tables 3 and 4: cleaning a dataset most of whose labels are wrong, and finding them without supervision.
 
-    python -m attribution_core.experiments.hydra_wrong_labels 3 --data-root DIR --data mnist
-    python -m attribution_core.experiments.hydra_wrong_labels 4 --data-root DIR --data mnist
+    python -m attribution_core.experiments.hydra_wrong_labels 3 --data-root DIR --data mnist [--out FOLDER]
+    python -m attribution_core.experiments.hydra_wrong_labels 4 --data-root DIR --data mnist [--out FOLDER]
 
 LeNet-5, batches of 64, rate 0.01, momentum 0.9, decay 2e-5, as in the paper, on ``--examples`` training images.
 
@@ -24,12 +24,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attribution_core.experiments.data import Side, images_and_labels, with_wrong_labels
-from attribution_core.experiments.reports import print_progress
+from attribution_core.experiments.figures import Panel
+from attribution_core.experiments.reports import print_progress, write_results
 from attribution_core.methods.contribution_uses import jaccard_index, label_noise_clusters, least_useful
 from attribution_core.methods.hydra import hydra
 from attribution_core.methods.hydra_seeds import hydra_over_seeds
@@ -105,12 +107,29 @@ def clustering(data: Side, validation: Side, wrong: Tensor, recipe: Recipe) -> d
     }
 
 
+def cleaning_panel(rows: Sequence[dict[str, Any]]) -> Panel:
+    """Table 3."""
+    series = {name: [row[name] for row in rows] for name in ("test_accuracy", "right")}
+    return Panel("Training on what was kept (table 3)", "share", series, [row["kept"] for row in rows])
+
+
+def clustering_panel(line: dict[str, Any]) -> Panel:
+    """Table 4: each label's index of the wrong labels, and the means of both."""
+    series = {
+        "wrong labels": [*line["by_label"], line["random_labels"]],
+        "right labels": [None] * len(line["by_label"]) + [line["correct_labels"]],
+    }
+    names = [*(f"label {label}" for label in range(len(line["by_label"]))), "mean"]
+    return Panel("Clusters and the truth (table 4)", "Jaccard index", series, names)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table, one JSON line each row."""
+    """Print the table, one JSON line each row, and write it with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("table", type=int, choices=[3, 4])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and fashion-mnist/")
     parser.add_argument("--data", choices=["mnist", "fashion-mnist"], default="mnist")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--examples", type=int, default=10_000, help="training images")
     parser.add_argument("--seeds", type=int, default=3, help="trainings averaged, and retrainings of each row")
     parser.add_argument("--epochs", type=int, help="by default 20 for table 3 and 50 for table 4")
@@ -121,13 +140,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = (clean[0], labels)
     epochs = options.epochs or (RECIPE.epochs if options.table == 3 else CLUSTERED_EPOCHS)
     recipe = RECIPE.model_copy(update={"epochs": epochs})
-    print(
-        json.dumps({"experiment": "hydra_wrong_labels", "table": options.table, "data": options.data, "wrong": share})
-    )
+    header = {"experiment": "hydra_wrong_labels", "table": options.table, "data": options.data, "wrong": share}
+    print(json.dumps(header))
+    results: dict[str, Any]
     if options.table == 3:
-        cleaning(data, validation, test, wrong, options.seeds, recipe)
+        results = {"rows": cleaning(data, validation, test, wrong, options.seeds, recipe)}
+        panel = cleaning_panel(results["rows"])
     else:
-        print(json.dumps(clustering(data, validation, wrong, recipe)))
+        results = clustering(data, validation, wrong, recipe)
+        panel = clustering_panel(results)
+        print(json.dumps(results))
+    shown = {name: str(value) for name, value in vars(options).items()}
+    name = f"hydra_wrong_labels_table_{options.table}_{options.data}"
+    write_results(options.out, name, {"options": shown, **header, **results}, [panel])
     return 0
 
 

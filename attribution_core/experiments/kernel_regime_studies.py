@@ -1,6 +1,6 @@
 """NTK influence, figures 2, 3, 5 and 7: the error of influence functions, its causes, and what influence costs.
 
-    python -m attribution_core.experiments.kernel_regime_studies --data-root DIR --data mnist
+    python -m attribution_core.experiments.kernel_regime_studies --data-root DIR --data mnist [--out FOLDER]
 
 Two classes, 1,000 training and 1,000 evaluation images of norm 1, targets -1 and 1, the two-layer ReLU network of
 infinite width. One JSON line for each figure:
@@ -22,12 +22,15 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
 from attribution_core.experiments.data import PAIRS, infinitely_wide, unit_norm_problem
+from attribution_core.experiments.figures import Panel
+from attribution_core.experiments.reports import write_results
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.kernel_regime import (
     complexity_by_influence,
@@ -84,11 +87,28 @@ def rounded(values: Tensor | list[float]) -> list[float]:
     return [round(float(value), 4) for value in values]
 
 
+def panels(found: Mapping[str, Any]) -> list[Panel]:
+    """The four figures, from what each study found."""
+    error, shares = found["figure_2"], found["figure_7"]
+    decays = [math.log2(decay) for decay in error["weight_decay"]]
+    rates = {name: error[name] for name in ("error_rate", "lower_bound")}
+    tenths = {name: each["by_tenth"] for name, each in found["figure_3"].items()}
+    groups, times = {"complexity": found["figure_5"]["complexity"]}, [math.log10(time) for time in shares["times"]]
+    flipped = {"flipped labels": shares["flipped_share"]}
+    return [
+        Panel("Error of the estimate (figure 2)", "log2 of the weight decay", rates, decays),
+        Panel("Error rate by density (figure 3)", "tenth of the examples, the rarest first", tenths, range(1, 11)),
+        Panel("Complexity (figure 5)", "group, the most harmful first", groups, range(1, 11)),
+        Panel("Most influential (figure 7)", "log10 of the steps", flipped, times, {"chance": FLIPPED}),
+    ]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line for each figure."""
+    """Print one JSON line for each figure, and write them with a figure of four panels."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and cifar10/")
     parser.add_argument("--data", choices=sorted(PAIRS), default="mnist")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     options = parser.parse_args(argv)
     sides = unit_norm_problem(options.data_root, options.data, 1000, 1000)
     linear = infinitely_wide(*sides)
@@ -98,9 +118,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "figure_5": lambda: figure_5(linear),
         "figure_7": lambda: figure_7(sides),
     }
+    found: dict[str, Mapping[str, object]] = {}
     for name, study in studies.items():
-        line = {"experiment": "kernel_regime_studies", "data": options.data, "figure": name, **study()}
+        found[name] = study()
+        line = {"experiment": "kernel_regime_studies", "data": options.data, "figure": name, **found[name]}
         print(json.dumps(line), flush=True)
+    shown = {name: str(value) for name, value in vars(options).items()}
+    write_results(options.out, f"kernel_regime_studies_{options.data}", {"options": shown, **found}, panels(found))
     return 0
 
 

@@ -1,6 +1,7 @@
 """Unique information, table 1 (MNIST MLP): linearised changes against those of really retrained networks.
 
     python -m attribution_core.experiments.linearization_accuracy --data-root DIR [--examples 40] [--weight-decay 1]
+        [--out FOLDER]
 
 MNIST 4 against 9, 1,000 + 1,000 images, one output, one hidden layer of 1,024 ReLU units, 2,000 full-batch steps of
 rate 0.001 on the mean of half squared errors plus ``l2 / 2 |w - w_0|^2`` (the paper's lambda = 10^3 is l2 = 1 at
@@ -22,6 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.experiments.data import two_classes
+from attribution_core.experiments.figures import Panel
+from attribution_core.experiments.reports import write_results
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearize import linearize
 from attribution_core.methods.unique_information import functional_sample_information, sample_information
@@ -68,10 +71,19 @@ def changes(inputs: Tensor, labels: Tensor, held_out: Tensor, examples: int, dec
     return torch.stack(rows)
 
 
+def panel(name: str, estimated: Tensor, real: Tensor, pearson: object) -> Panel:
+    """Both changes of the examples, in order of the real ones."""
+    order = real.argsort()
+    series = {"retrained": real[order].tolist(), "linearised": estimated[order].tolist()}
+    title = f"Squared change of {name} (Pearson {pearson})"
+    return Panel(title, "examples in order of their real change", series, range(len(order)), log=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the correlations as one JSON line."""
+    """Print the correlations as one JSON line, and write them with what is correlated and a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--examples", type=int, default=40)
     parser.add_argument("--weight-decay", type=float, default=0.0, help="l2 of the mean loss")
     options = parser.parse_args(argv)
@@ -89,11 +101,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "examples": options.examples,
         "weight_decay": options.weight_decay,
     }
+    panels, columns = [], {}
     for column, (name, values) in enumerate(estimated.items()):
         pair = torch.stack([values[: options.examples].cpu(), real[:, column]])
         line[f"pearson_{name}"] = round(float(torch.corrcoef(pair)[0, 1]), 4)
         line[f"ratio_{name}"] = round(float(pair[0].sum() / pair[1].sum()), 4)
+        panels.append(panel(name, pair[0], pair[1], line[f"pearson_{name}"]))
+        columns[name] = {"linearised": pair[0].tolist(), "retrained": pair[1].tolist()}
     print(json.dumps(line))
+    shown = {name: str(value) for name, value in vars(options).items()}
+    write_results(options.out, "linearization_accuracy", {"options": shown, **line, "columns": columns}, panels)
     return 0
 
 

@@ -1,6 +1,7 @@
 r"""NTK influence, table 1 and figure 1: predicted influence against that of really retrained wide networks.
 
     python -m attribution_core.experiments.ntk_influence_accuracy --data-root DIR --data mnist [--widths 2500 10000]
+        [--out FOLDER]
 
 Two classes, images of norm 1, targets -1 and 1, the two-layer ReLU network of eq. 1 (only the first layer trained, its
 weights drawn with standard deviation ``KAPPA``), the objective of eq. 2 with weight decay 1 towards those weights.
@@ -27,12 +28,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
 from attribution_core.experiments.data import PAIRS, infinitely_wide, unit_norm_problem
+from attribution_core.experiments.figures import Panel
+from attribution_core.experiments.reports import write_results
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.models import TwoLayerReLU
 
@@ -95,10 +99,11 @@ def really_retrained(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line for each width."""
+    """Print one JSON line for each width, and write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and cifar10/")
     parser.add_argument("--data", choices=sorted(PAIRS), default="mnist")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--train", type=int, default=300, help="number of training examples")
     parser.add_argument("--examples", type=int, default=40, help="how many of them to retrain without")
     parser.add_argument("--widths", type=int, nargs="+", default=[2500, 5000, 10_000])
@@ -111,9 +116,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     error = (linear.predictions(schedule) - linear.evaluation_targets)[:, 0].abs()
     image = int(error.argsort()[len(error) // 2])
     removed = effects[:, image].abs().topk(options.examples).indices.tolist()
+    rows: list[dict[str, Any]] = []
     for width in options.widths:
         real = really_retrained(width, sides, removed, schedule, options.seed)
-        line = {
+        row = {
             "experiment": "ntk_influence_accuracy",
             "data": options.data,
             "train": options.train,
@@ -124,7 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             "spearman": round(float(spearmanr(effects[removed, image], real[:, image])[0]), 4),
             "pearson_all_pairs": round(float(pearsonr(effects[removed].flatten(), real.flatten())[0]), 4),
         }
-        print(json.dumps(line), flush=True)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    series = {name: [row[name] for row in rows] for name in ("pearson", "spearman", "pearson_all_pairs")}
+    panel = Panel("Predicted and real influence: correlation (table 1)", "width", series, options.widths)
+    shown = {name: str(value) for name, value in vars(options).items()}
+    write_results(options.out, f"ntk_influence_accuracy_{options.data}", {"options": shown, "rows": rows}, [panel])
     return 0
 
 

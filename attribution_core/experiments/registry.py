@@ -58,7 +58,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         "summarization", "summarization", (), "how much of MNIST can go",
-        f"{INFORMATION}, figures 2c and 7b", True, 80, "not run",
+        f"{INFORMATION}, figures 2c and 7b", True, 80, "holds",
+        "Half removed iteratively: 94.4 +- 0.4%, at random 92.1 +- 0.7%; a tenth kept: at random best. 7b not run.",
     ),
     Experiment(
         "information_of_subclasses", "information_of_subclasses", (), "an under-sampled sub-class",
@@ -136,7 +137,7 @@ EXPERIMENTS = (
     Experiment(
         "bregman_decomposition", "bregman_decomposition", ("--data", "concrete"),
         "what influence functions answer", f"{INFLUENCE}, tables 5, 6 and 8", True, 60, "holds in part",
-        "Pearson 0.94 with the response, none with retraining; the gap's parts are many times the paper's.",
+        "Pearson 0.94 with the response on Concrete, 0.99 on Energy, none with retraining; parts above the paper's.",
     ),
     Experiment(
         "influence_wrong_labels", "influence_wrong_labels", (), "wrong labels found by self-influence",
@@ -145,11 +146,13 @@ EXPERIMENTS = (
     ),
     Experiment(
         "influence_fidelity", "influence_fidelity", ("--problem", "mnist"), "which solver foretells retraining",
-        OURS, True, 60, "not run",
+        OURS, True, 60, "holds",
+        "Score of the sketch 0.74, of EKFAC 0.66 on MNIST; 0.83 and 0.82 on cats against dogs (--problem cats-dogs).",
     ),
     Experiment(
         "wrong_label_detection", "wrong_label_detection", (), "scores beside cleanlab's; needs --run PATH",
-        OURS, False, 5, "not run",
+        OURS, False, 1, "holds in part",
+        "Demo: F-SI 0.957 above cleanlab in-sample (0.895), below cleanlab with held-out probabilities (0.969).",
     ),
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 r"""Unique information, appendix A.1: what one example adds to the weights, and the divergence that bounds it.
 
-    python -m attribution_core.experiments.toy_unique_information [--seeds 5]
+    python -m attribution_core.experiments.toy_unique_information [--seeds 5] [--out FOLDER]
 
 Two classes of 40 points in the plane, linear regression on targets -1 and 1 by stochastic gradient descent: 200 epochs,
 batches of 5, learning rate 0.1, half squared error, weights from zero. The randomness of training is the order of the
@@ -26,17 +26,21 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
+from attribution_core.experiments.figures import Panel
+from attribution_core.experiments.reports import write_results
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized import LinearizedModel
 from attribution_core.methods.unique_information import sample_information
 
 PER_CLASS, EPOCHS, BATCH, RATE = 40, 200, 5, 0.1
 CENTRE, SPREAD = 0.4, 0.43
+PAPER = {"the paper's information": 1.3, "the paper's divergence": 3.0}
 
 
 def draw(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -132,8 +136,9 @@ def toy_information(seed: int, draws: int, runs: int, epochs: int = EPOCHS) -> d
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line, with each number for every set of points."""
+    """Print one JSON line, with each number for every set of points, and write it with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--draws", type=int, default=100, help="number of z")
     parser.add_argument("--runs", type=int, default=300, help="trainings for each z")
     parser.add_argument("--seeds", type=int, default=5, help="sets of points")
@@ -144,6 +149,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"seed {seed}: {results[-1]}", file=sys.stderr, flush=True)
     line = {name: [round(result[name], 3) for result in results] for name in results[0]}
     print(json.dumps({"experiment": "toy_unique_information", "seeds": options.seeds, **line}))
+    panel = Panel(
+        "What one example adds, in nats (appendix A.1)", "set of points", line, range(len(results)), PAPER, True
+    )
+    shown = {name: str(value) for name, value in vars(options).items()}
+    write_results(options.out, "toy_unique_information", {"options": shown, **line}, [panel])
     return 0
 
 

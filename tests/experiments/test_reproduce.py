@@ -58,9 +58,17 @@ def test_the_list_shows_name_source_and_state(wide, capsys):
     assert "holds" in shown
 
 
-def test_options_of_the_experiment_are_handed_on(capsys):
-    assert cli.main(["reproduce", "toy_unique_information", "--draws", "3", "--runs", "4", "--seeds", "1"]) == 0
+def test_options_of_the_experiment_are_handed_on(tmp_path, capsys):
+    options = "--draws", "3", "--runs", "4", "--seeds", "1", "--out", str(tmp_path)
+    assert cli.main(["reproduce", "toy_unique_information", *options]) == 0
     assert "divergence" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"toy_unique_information.json", "toy_unique_information.png"}
+
+
+def test_every_experiment_takes_a_folder_for_what_it_leaves_behind(capsys):
+    for each in EXPERIMENTS:
+        assert run_experiment(each.name, ["--help"]) == 0
+        assert "--out OUT" in capsys.readouterr().out, each.name
 
 
 def test_data_root_and_out_reach_the_experiment(monkeypatch, tmp_path):

@@ -1,0 +1,92 @@
+"""What the command line shows: bars while it works, and tables of what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+
+from attribution_core.runs import Run
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from attribution_core.evaluation.fidelity import Estimate
+    from attribution_core.evaluation.summarization import SummarizationCurve
+    from attribution_core.verification import Verification
+
+out, err = Console(), Console(stderr=True)
+
+
+class Bars:
+    """Shows every activity that reports (done, total, what) as a line with a bar; a context manager."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=err
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Report that ``done`` of ``total`` steps of the activity ``what`` are done."""
+        name = what.partition(",")[0]  # "training, epoch 3 of 20" goes on in the line of "training"
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(escape(what), total=total)
+        self._progress.update(self._tasks[name], completed=done, total=total, description=escape(what))
+
+
+def print_detection(run: Run) -> None:
+    """How soon each score finds the wrong labels, where these are known."""
+    details = run.manifest.details.get("detection", {})
+    if "scores" not in details:
+        return
+    table = Table("score", "area", "AUC", "in 5%", "in 10%", "in 20%")
+    for name, row in sorted(details["scores"].items(), key=lambda item: -item[1]["area"]):
+        shares = [f"{row[share]:.0%}" for share in ("5%", "10%", "20%")]
+        table.add_row(name, f"{row['area']:.3f}", f"{row['auc']:.3f}", *shares)
+    out.print(f"Of {details['wrong_labels']:,} labels known to be wrong, each score finds (random: area 0.5):")
+    out.print(table)
+
+
+def print_verification(found: Verification, examples: int) -> None:
+    """How well each score foretold what retraining shows."""
+    from attribution_core.verification import TITLES
+
+    table = Table(Column("score", no_wrap=True), "against", "Pearson", "Spearman", "at most", "LDS")
+    for name, method in found.methods.items():
+        single, ceiling = method.single, "" if method.ceiling is None else f"{method.ceiling:.2f}"
+        correlations = [_with_interval(each) for each in (single.pearson, single.spearman)]
+        table.add_row(name, TITLES[method.truth], *correlations, ceiling, _with_interval(method.lds))
+    out.print(table)
+    noise = "" if found.lds_ceiling is None else f" Retraining noise leaves at most an LDS of {found.lds_ceiling:.2f}."
+    out.print(
+        f"Removed {examples:,} examples one by one and trained on {found.halves:,} random halves, {found.seeds} seeds "
+        f"each, {found.seconds:.1f} s a training; brackets are 95% intervals.{noise}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def print_summarization(curve: SummarizationCurve) -> None:
+    """Test accuracy by strategy and share removed."""
+    table = Table(Column("removed", no_wrap=True), *curve.accuracy)
+    intervals = [curve.interval(name) for name in curve.accuracy]
+    for row, fraction in enumerate(curve.fractions):
+        pairs = [(mean[row], width[row]) for mean, width in intervals]
+        cells = [f"{mean:.1%}" + (f" ± {width:.1%}" if width >= 0 else "") for mean, width in pairs]
+        table.add_row(f"{fraction:.0%}", *cells)
+    out.print("Test accuracy on what is left, mean and 95% interval over the seeds:")
+    out.print(table)
+
+
+def _with_interval(estimate: Estimate | None) -> str:
+    """A number and its interval; nothing where there is none."""
+    return "" if estimate is None else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
