@@ -15,6 +15,18 @@ from attribution_core.runs.files import written_atomically
 
 FILE_NAME = "retraining.parquet"
 _FINGERPRINT = b"fingerprint"
+_SCHEMA = pa.schema(
+    {
+        "removed": pa.list_(pa.int64()),
+        "seed": pa.int64(),
+        "keeps_places": pa.bool_(),
+        "losses": pa.list_(pa.float32()),
+        "accuracy": pa.float64(),
+        "outputs": pa.list_(pa.list_(pa.float32())),
+        "own_outputs": pa.list_(pa.list_(pa.float32())),
+        "seconds": pa.float64(),
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +70,7 @@ class RetrainingTable:
         self._file = file
         self._fingerprint = fingerprint
         self.rows: list[Retraining] = []
+        self._written: list[pa.Table] = []  # the same, as they are written
         if file is None or not file.is_file():
             return
         table = _read(file)
@@ -68,16 +81,17 @@ class RetrainingTable:
                 "here): delete it, or give another place."
             )
         self.rows = [_from_record(record) for record in table.to_pylist()]
+        self._written = [table]
 
     def add(self, row: Retraining) -> None:
         """Takes a finished training, and writes the file."""
         self.rows.append(row)
         if self._file is None:
             return
-        table = pa.Table.from_pylist([_to_record(each) for each in self.rows])
-        table = table.replace_schema_metadata({_FINGERPRINT: self._fingerprint.encode()})
+        table = pa.Table.from_pylist([_to_record(row)], _SCHEMA)
+        self._written.append(table.replace_schema_metadata({_FINGERPRINT: self._fingerprint.encode()}))
         with written_atomically(self._file) as partial:
-            pq.write_table(table, partial)
+            pq.write_table(pa.concat_tables(self._written), partial)
 
 
 def read_retraining(run: Path) -> pd.DataFrame:
