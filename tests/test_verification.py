@@ -97,7 +97,7 @@ def test_asking_again_trains_only_what_is_missing(run, monkeypatch):
 
 
 def test_a_verification_that_was_killed_goes_on(run, capsys):
-    arguments = ["verify", str(run.path), "--examples", "20", "--halves", "0", "--processes", "2"]
+    arguments = ["verify", str(run.path), "--examples", "40", "--halves", "0", "--processes", "2"]
     command = [sys.executable, "-m", "attribution_core.cli", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     file, deadline = run.path / FILE_NAME, time.monotonic() + 120
@@ -106,11 +106,11 @@ def test_a_verification_that_was_killed_goes_on(run, capsys):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     kept = ac.Run.open(run.path).retraining
-    assert 1 <= len(kept) < 42
+    assert 1 <= len(kept) < 82
     assert main(arguments) == 0
     assert "self_influence" in capsys.readouterr().out
     run = ac.Run.open(run.path)
-    assert len(run.retraining) == 42
+    assert len(run.retraining) == 82
     for i in range(len(kept)):
         assert np.array_equal(run.retraining["losses"][i], kept["losses"][i])
     assert "verification" in run.manifest.details

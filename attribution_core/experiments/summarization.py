@@ -3,7 +3,7 @@
     python -m attribution_core.experiments.summarization --data-root DIR [--out FOLDER]
 
 1,000 images of the digits 4 and 9; a network of one hidden layer of 1,024 units with one output, trained by full-batch
-gradient descent on half the squared error for the time of 2,000 steps at a rate of 0.001 (appendix B). Examples are
+gradient descent on half the squared error for the time of 2,000 steps at a rate of 0.001 (appendix A.8). Examples are
 removed in the order of their F-SI at the initial weights, on 1,000 validation images: least informative first, scored
 once or again after every 5%; most informative first; at random; and the same within the classes. After each tenth the
 accuracy on 2,000 test images is taken: of a really trained network, from another seed each time, and of the linearised
