@@ -120,9 +120,10 @@ def _require_classes(name: str, loss: str) -> None:
     if name in ARCHITECTURES and not ARCHITECTURES[name].classifies:
         classifiers = ", ".join(each for each, model in ARCHITECTURES.items() if model.classifies)
         raise InputError(f"{name} does not tell classes of images apart: choose one of {classifiers} or auto.")
-    if loss == "binary_cross_entropy":
+    if loss != "cross_entropy":
         raise InputError(
-            "A run scores the labels of images, which binary_cross_entropy has no use for: train with cross_entropy."
+            f"A run scores the labels of images by their probabilities, which {loss} does not give: train with "
+            "cross_entropy."
         )
 
 

@@ -224,6 +224,7 @@ def test_reading_runs_does_not_wait_for_torch():
         ({"parameters": "nothing_like_it"}, "No parameter's name matches"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
         ({"recipe": Recipe(loss="binary_cross_entropy")}, "train with cross_entropy"),
+        ({"recipe": Recipe(loss="mse")}, "train with cross_entropy"),
     ],
 )
 def test_bad_options_are_refused_in_a_sentence(tmp_path, options, message):
