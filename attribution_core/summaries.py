@@ -46,7 +46,7 @@ def summarize(
     seeds: int = 3,
     balanced: bool = False,
     step: float = 0.05,
-    processes: int = 1,
+    processes: int = 0,
     data: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
@@ -63,7 +63,7 @@ def summarize(
         seeds: Trainings of each, from other weights and in another order, and random orders.
         balanced: Keep the classes' shares.
         step: Share removed before what is left is scored again.
-        processes: Trainings side by side.
+        processes: That train side by side, of one thread each; 0: this one, with its own threads. Not on a GPU.
         data: Where the dataset lies now, if it was moved.
         device: ``"auto"`` takes CUDA when there is one.
         progress: Called with (done, total, what).
@@ -80,7 +80,7 @@ def summarize(
         tested, _ = _linear(writer, prepared, sides, "test", progress)
         linear = linear_accuracies([tested] * seeds, schedule, sides["test"][1], progress)
         trainer = Trainer(partial(_from_seed, prepared), sides["train"], sides["test"], prepared.config.recipe, None)
-        processes = 1 if prepared.device.type == "cuda" else processes
+        processes = 0 if prepared.device.type == "cuda" else processes
         retrained = retrained_accuracies(trainer, processes, run.path / FILE_NAME, progress)
         found = Summaries(summarization_curve(orders, linear), summarization_curve(orders, retrained))
         _write(writer, found, orders, balanced)

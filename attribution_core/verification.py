@@ -80,7 +80,7 @@ def verify(
     examples: int = 40,
     halves: int = 50,
     seeds: int = 2,
-    processes: int = 1,
+    processes: int = 0,
     data: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
@@ -96,7 +96,7 @@ def verify(
             run's scores are strongest on (see :func:`chosen_examples`).
         halves: Random halves of the data to train on; 0 or four and more.
         seeds: Trainings of each kind, from other weights and in another order; with one, noise can't be told.
-        processes: Trainings side by side.
+        processes: That train side by side, of one thread each; 0: this one, with its own threads. Not on a GPU.
         data: Where the dataset lies now, if it was moved.
         device: ``"auto"`` takes CUDA when there is one.
         progress: Called with (done, total, what).
@@ -188,7 +188,7 @@ class _Trainings:
         progress: Progress | None,
     ) -> None:
         self._run, self._prepared, self._sides, self._seeds = run, prepared, sides, seeds
-        self._processes = 1 if prepared.device.type == "cuda" else processes
+        self._processes = 0 if prepared.device.type == "cuda" else processes
         self._progress = progress
 
     def __call__(self, removals: list[list[int]], keeps_places: bool, what: str) -> Retrained:

@@ -50,7 +50,12 @@ def make_data(path: Path, n: int, class_names: list[str] = NAMES, ids: list[str]
 
 
 def make_run(
-    path: Path, n: int = 300, class_names: list[str] = NAMES, ids: list[str] | None = None, scored: bool = True
+    path: Path,
+    n: int = 300,
+    class_names: list[str] = NAMES,
+    ids: list[str] | None = None,
+    scored: bool = True,
+    evidence: bool = True,
 ) -> Path:
     """Writes a run over :func:`make_data`, which goes beside it.
 
@@ -60,6 +65,7 @@ def make_run(
         class_names: Ten names.
         ids: ``n`` ids of the training examples.
         scored: Whether the run came as far as its scores.
+        evidence: Whether it says how far these can be trusted.
 
     Returns:
         ``path``.
@@ -92,7 +98,8 @@ def make_run(
                 _write_sensitivities(writer, rng, n)
                 facts = {"route": "exact kernel", "learning_rate": 0.0123456}
                 writer.update(measures=["fsi", "contribution", "sensitivity"], details={"fsi": facts})
-                _write_evidence(writer)
+                if evidence:
+                    _write_evidence(writer)
     return path
 
 

@@ -1,8 +1,9 @@
 """Training again without some examples: the truth that every score is measured against.
 
-Each training runs on one thread on the CPU (on a GPU: as it comes), so that its result does not depend on how many
-processes share the work, nor on a command having been stopped between two of them: the effect of one example is a small
-difference of two trainings, and rounding alone, amplified by training, can be as large.
+Processes that share the work have one thread each, so that a training's result does not depend on how many they are,
+nor on a command having been stopped between two trainings: the effect of one example is a small difference of two
+trainings, and rounding alone, amplified by training, can be as large. (The number of threads of the calling process is
+never touched: see :mod:`attribution_core.linalg.solving` for what comes of that.)
 """
 
 import hashlib
@@ -14,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.synchronize import Event
@@ -129,15 +129,15 @@ def retrain_without(
     seeds: int | Sequence[int] = 1,
     start: State | None = None,
     keeps_places: bool = True,
-    processes: int = 1,
+    processes: int = 0,
     kept_in: Path | None = None,
     progress: Progress | None = None,
 ) -> Retrained:
     """Train again without each group of examples, really.
 
     Args:
-        build: A model with fresh weights from a seed. For more than one process it must be picklable: a function at the
-            top of a module, or ``functools.partial`` of one, not a lambda.
+        build: A model with fresh weights from a seed. To be sent to other processes it must be picklable: a function at
+            the top of a module, or ``functools.partial`` of one, not a lambda.
         data: Training examples.
         removals: The groups to remove, one after another; ``[]`` is training on everything, one index a single example.
         recipe: Of each training; its seed is replaced.
@@ -147,7 +147,7 @@ def retrain_without(
         keeps_places: Removed examples keep their places in the batches, whose means stay divided by the batch size: all
             else is as in training on everything with that seed, so the difference of the two is the removal alone. If
             not, the dataset is smaller and its epochs shorter, as for a half of the data.
-        processes: How many trainings run side by side.
+        processes: How many others, of one thread each, train side by side; 0: this one trains, with its own threads.
         kept_in: A Parquet file that takes each training as it ends, so that a call that was stopped goes on where it
             was, also with more removals or seeds.
         progress: Called with (trainings done, trainings, "retraining").
@@ -178,7 +178,7 @@ def retrain_without(
 def retrainings(
     trainer: Trainer,
     asked: Sequence[Removal],
-    processes: int = 1,
+    processes: int = 0,
     kept_in: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[Removal, Retraining]:
@@ -190,8 +190,8 @@ def retrainings(
     done = {Removal(row.removed, row.seed, row.keeps_places): row for row in table.rows}
     missing = [each for each in dict.fromkeys(asked) if each not in done]
     total = len(missing) + sum(each in done for each in set(asked))
-    run = _one_by_one if processes <= 1 or len(missing) <= 1 else _side_by_side
-    for count, row in enumerate(run(trainer, missing, processes), start=total - len(missing) + 1):
+    finished = _side_by_side(trainer, missing, processes) if processes and missing else _one_by_one(trainer, missing)
+    for count, row in enumerate(finished, start=total - len(missing) + 1):
         table.add(row)
         done[Removal(row.removed, row.seed, row.keeps_places)] = row
         if progress:
@@ -229,20 +229,9 @@ def _checked(group: Sequence[int], examples: int) -> tuple[int, ...]:
     return found
 
 
-def _one_by_one(trainer: Trainer, asked: Sequence[Removal], _: int) -> Iterator[Retraining]:
-    with _one_thread():
-        for each in asked:
-            yield trainer(each)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _one_by_one(trainer: Trainer, asked: Sequence[Removal]) -> Iterator[Retraining]:
+    for each in asked:
+        yield trainer(each)
 
 
 # -- side by side ----------------------------------------------------------------------------------------------------
@@ -254,7 +243,7 @@ def _side_by_side(trainer: Trainer, asked: Sequence[Removal], processes: int) ->
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InputError(
             "A model's build function must be picklable to be sent to other processes, which a lambda or a local "
-            "function is not: give functools.partial of a function at the top of a module, or processes=1."
+            "function is not: give functools.partial of a function at the top of a module, or processes=0."
         ) from error
     context = mp.get_context("spawn")
     stop = context.Event()

@@ -135,7 +135,7 @@ def summarization_curve(
 
 
 def retrained_accuracies(
-    trainer: Trainer, processes: int = 1, kept_in: Path | None = None, progress: Progress | None = None
+    trainer: Trainer, processes: int = 0, kept_in: Path | None = None, progress: Progress | None = None
 ) -> AccuraciesOf:
     """Accuracies on the trainer's evaluation examples, by really training."""
 

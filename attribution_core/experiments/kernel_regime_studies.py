@@ -97,7 +97,7 @@ def panels(found: Mapping[str, Any]) -> list[Panel]:
     flipped = {"flipped labels": shares["flipped_share"]}
     return [
         Panel("Error of the estimate (figure 2)", "log2 of the weight decay", rates, decays),
-        Panel("Error rate by density (figure 3)", "tenth of the examples, the rarest first", tenths, range(1, 11)),
+        Panel("Error rate by density (figure 3)", "tenth, the rarest examples first", tenths, range(1, 11), log=True),
         Panel("Complexity (figure 5)", "group, the most harmful first", groups, range(1, 11)),
         Panel("Most influential (figure 7)", "log10 of the steps", flipped, times, {"chance": FLIPPED}),
     ]

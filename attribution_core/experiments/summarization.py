@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--step", type=float, default=0.05, help="share removed before scoring again")
     parser.add_argument("--hidden", type=int, nargs="+", default=[1024], help="units of the network that is trained")
     parser.add_argument("--momentum", type=float, default=0.9)
-    parser.add_argument("--processes", type=int, default=1, help="trainings side by side")
+    parser.add_argument("--processes", type=int, default=0, help="that train side by side; 0: this one")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args(argv)
     device, n, hidden = device_named(options.device), options.examples, tuple(options.hidden)

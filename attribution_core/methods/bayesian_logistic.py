@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
+from attribution_core.linalg.solving import solve
 from attribution_core.methods.memory_perturbation import MemorySensitivity, sensitivity_from
 from attribution_core.progress import Progress, reported
 from attribution_core.training import as_outputs, as_pair
@@ -111,7 +112,7 @@ def bayesian_logistic_regression(
         precision = (1 - precision_rate) * precision + precision_rate * (hessian + delta * identity)
         gradient = scale * error.T @ x[batch] + delta * mean
         rate = rates[0] + (rates[1] - rates[0]) * step / max(1, steps - 1)
-        mean = mean - rate * torch.linalg.solve(precision, gradient[:, :, None])[:, :, 0]
+        mean = mean - rate * solve(precision, gradient[:, :, None])[:, :, 0]
         if step + 1 in record or step + 1 == steps:
             kept[step + 1] = LogisticPosterior(mean, precision)
     return kept

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attribution_core.linalg import blocked
 from attribution_core.linalg.contour import Resolvents
+from attribution_core.linalg.solving import solve
 
 # Leverages this close to 1 are 1: the example alone decides some direction, and the limit below takes over.
 LEVERAGE_TOLERANCE = 1e-9
@@ -42,10 +43,8 @@ def resolvent_changes(
     # rho Psi_i D_q beta: [block, q, a, c]
     start = _real_times_complex(features.reshape(block * a, p), filtered.T)
     right = residuals[:, None] - start.reshape(block, a, nodes, c).transpose(1, 2)
-    if a == 1:
-        solved = right / (1 - inner)
-    else:
-        solved = torch.linalg.solve(torch.eye(a, dtype=precision, device=inner.device) - inner, right)
+    identity = torch.eye(a, dtype=precision, device=inner.device)
+    solved = right / (1 - inner) if a == 1 else solve(identity - inner, right)
     # Re sum_q c_q D_q solved_q, for each row a and column c, then against Psi_i
     solved = solved.permute(0, 2, 3, 1).reshape(block * a * c, nodes)
     mixed = solved.real @ weighted.real - solved.imag @ weighted.imag
@@ -79,7 +78,7 @@ def interpolation_changes(features: Tensor, residuals: Tensor, gradient: Tensor,
     rotated = vectors.transpose(1, 2) @ second @ vectors * mask[:, :, None] * mask[:, None, :]
     rotated = rotated + torch.diag_embed(1.0 - mask)
     target = mask[..., None] * (vectors.transpose(1, 2) @ (following - second @ regular))
-    solved = regular + vectors @ torch.linalg.solve(rotated, target)
+    solved = regular + vectors @ solve(rotated, target)
     return torch.einsum("bac,bap->bcp", solved, features / eigenvalues)
 
 

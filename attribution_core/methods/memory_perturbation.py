@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import factor_batches
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
+from attribution_core.linalg.solving import solve
 from attribution_core.methods.losses import Loss, expected_errors, hessian_product, hessian_root, prediction_errors
 from attribution_core.methods.posteriors import (
     DiagonalPosterior,
@@ -172,7 +173,7 @@ def deviations(variance: Tensor, root: Tensor, error: Tensor, covariance: Covari
         held = torch.linalg.eigvalsh(leverage)[:, -1] < 1
         # e / (I - M M^T v) = e + M (I - M^T v M)^{-1} M^T v e
         inner = torch.where(held[:, None, None], identity - leverage, identity)
-        change = root @ torch.linalg.solve(inner, root.mT @ variance @ error[:, :, None])
+        change = root @ solve(inner, root.mT @ variance @ error[:, :, None])
         error = error + torch.where(held[:, None], change[:, :, 0], 0)
     return (variance @ error[:, :, None])[:, :, 0]
 

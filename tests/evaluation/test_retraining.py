@@ -71,7 +71,7 @@ def test_a_warm_start_goes_on_from_the_given_weights():
 
 
 def test_processes_do_not_change_the_result(tmp_path):
-    alone = retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, seeds=2)
+    alone = retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, seeds=2, processes=1)
     seen = []
     together = retrain_without(
         build, TRAIN, REMOVALS, RECIPE, EVALUATION, seeds=2, processes=2, progress=lambda *now: seen.append(now)
@@ -110,7 +110,6 @@ def test_a_training_that_fails_leaves_those_before_it(tmp_path, monkeypatch):
         retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, kept_in=kept)
     retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, kept_in=kept)
     assert len(calls) == 4
-    assert torch.get_num_threads() >= 1
 
 
 def test_a_file_of_another_problem_is_refused(tmp_path):

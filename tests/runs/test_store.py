@@ -36,7 +36,7 @@ def test_what_was_written_is_read(tmp_path):
     run = Run.open(make_run(tmp_path / "digits", n=60))
     assert run.id == "digits"
     assert run.status == "complete"
-    assert run.scores == ["fsi", "contribution", "sensitivity", "loss", "margin", "confidence"]
+    assert run.scores == ["fsi", "contribution", "sensitivity", "nearest_similarity", "loss", "margin", "confidence"]
     assert run.groups == ["original_label"]
     assert len(run.examples) == 60
     assert len(run.class_effects) == 100
