@@ -47,7 +47,7 @@ from torch import Tensor, nn
 
 from attribution_core.experiments.data import Side, cancer, images_and_labels, table
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.reports import print_progress, write_results
+from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature_operators import largest_eigenvalue, lissa_scale
 from attribution_core.methods.influence_functions import Solver, SolverOptions, influence_weights
@@ -333,9 +333,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             list(COMPARED),
         ),
     ]
-    shown = {name: str(value) for name, value in vars(options).items()}
     name = f"bregman_decomposition_{options.data}_{options.protocol}"
-    write_results(options.out, name, {"options": shown, **line}, panels)
+    write_with_options(options, name, line, panels)
     return 0
 
 

@@ -34,7 +34,7 @@ from attribution_core.evaluation.fidelity import ceiling_between_seeds, linear_d
 from attribution_core.evaluation.retraining import random_halves, retrain_without
 from attribution_core.experiments.data import Side, images_and_labels
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.reports import write_results
+from attribution_core.experiments.reports import write_with_options
 from attribution_core.methods.hydra import hydra, mean_gradient, weight_responses
 from attribution_core.methods.replay import Replay
 from attribution_core.models import build_model
@@ -252,9 +252,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     data, _, test = images_and_labels(options.data_root / "fashion-mnist", examples, 1)
 
     def save(rows: list[dict[str, Any]]) -> None:
-        shown = {name: str(value) for name, value in vars(options).items()}
-        results = {"options": shown, "rows": rows}
-        write_results(options.out, f"hydra_agreement_{options.study}", results, panels(options.study, rows))
+        results = {"rows": rows}
+        write_with_options(options, f"hydra_agreement_{options.study}", results, panels(options.study, rows))
 
     if options.study == "epochs":
         epochs_study(data, test, options.epochs, options.ends, options.random, save)

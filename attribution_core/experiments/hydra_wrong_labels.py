@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from attribution_core.experiments.data import Side, images_and_labels, with_wrong_labels
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.reports import print_progress, write_results
+from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.methods.contribution_uses import jaccard_index, label_noise_clusters, least_useful
 from attribution_core.methods.hydra import hydra
 from attribution_core.methods.hydra_seeds import hydra_over_seeds
@@ -150,9 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = clustering(data, validation, wrong, recipe)
         panel = clustering_panel(results)
         print(json.dumps(results))
-    shown = {name: str(value) for name, value in vars(options).items()}
     name = f"hydra_wrong_labels_table_{options.table}_{options.data}"
-    write_results(options.out, name, {"options": shown, **header, **results}, [panel])
+    write_with_options(options, name, {**header, **results}, [panel])
     return 0
 
 

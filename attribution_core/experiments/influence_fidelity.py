@@ -31,7 +31,7 @@ from attribution_core.evaluation.fidelity import ceiling_between_seeds, linear_d
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.influence_problems import PROBLEMS, Problem, problem
 from attribution_core.experiments.kronfluence_reference import kronfluence_effects
-from attribution_core.experiments.reports import print_progress, write_results
+from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.damping import SHARES
@@ -178,8 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def save(results: dict[str, Any]) -> None:
         names = list(results["rows"])
         bars = Panel("Agreement with retraining", "LDS", {"LDS": [results["rows"][n]["lds"] for n in names]}, names)
-        shown = {name: str(value) for name, value in vars(options).items()}
-        write_results(options.out, f"influence_fidelity_{given.name}", {"options": shown, **results}, [bars])
+        write_with_options(options, f"influence_fidelity_{given.name}", results, [bars])
 
     compare(given, options, save)
     return 0

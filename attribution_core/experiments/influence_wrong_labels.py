@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from attribution_core.experiments.data import Side, images_and_labels, with_wrong_labels
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.reports import print_progress, write_results
+from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.methods.influence_functions import self_influence
 from attribution_core.methods.proximal_bregman import proximal_bregman_response
 from attribution_core.models import build_model, device_named
@@ -116,8 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     curve = [share / 20 for share in range(21)]
     series = {name: [found_among_first(values, wrong, share) for share in curve] for name, values in scores.items()}
     panel = Panel("Wrong labels found (figure 6)", "share inspected", series, curve)
-    shown = {name: str(value) for name, value in vars(options).items()}
-    write_results(options.out, f"influence_wrong_labels_{options.data}", {"options": shown, **results}, [panel])
+    write_with_options(options, f"influence_wrong_labels_{options.data}", results, [panel])
     return 0
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from attribution_core.experiments.data import PAIRS, infinitely_wide, unit_norm_problem
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.reports import write_results
+from attribution_core.experiments.reports import write_with_options
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.kernel_regime import (
     complexity_by_influence,
@@ -123,8 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found[name] = study()
         line = {"experiment": "kernel_regime_studies", "data": options.data, "figure": name, **found[name]}
         print(json.dumps(line), flush=True)
-    shown = {name: str(value) for name, value in vars(options).items()}
-    write_results(options.out, f"kernel_regime_studies_{options.data}", {"options": shown, **found}, panels(found))
+    write_with_options(options, f"kernel_regime_studies_{options.data}", found, panels(found))
     return 0
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from attribution_core.experiments.data import two_classes
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.reports import write_results
+from attribution_core.experiments.reports import write_with_options
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearize import linearize
 from attribution_core.methods.unique_information import functional_sample_information, sample_information
@@ -109,8 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         panels.append(panel(name, pair[0], pair[1], line[f"pearson_{name}"]))
         columns[name] = {"linearised": pair[0].tolist(), "retrained": pair[1].tolist()}
     print(json.dumps(line))
-    shown = {name: str(value) for name, value in vars(options).items()}
-    write_results(options.out, "linearization_accuracy", {"options": shown, **line, "columns": columns}, panels)
+    write_with_options(options, "linearization_accuracy", {**line, "columns": columns}, panels)
     return 0
 
 

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from attribution_core.experiments.data import PAIRS, infinitely_wide, unit_norm_problem
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.reports import write_results
+from attribution_core.experiments.reports import write_with_options
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.models import TwoLayerReLU
 
@@ -134,8 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(row), flush=True)
     series = {name: [row[name] for row in rows] for name in ("pearson", "spearman", "pearson_all_pairs")}
     panel = Panel("Predicted and real influence: correlation (table 1)", "width", series, options.widths)
-    shown = {name: str(value) for name, value in vars(options).items()}
-    write_results(options.out, f"ntk_influence_accuracy_{options.data}", {"options": shown, "rows": rows}, [panel])
+    write_with_options(options, f"ntk_influence_accuracy_{options.data}", {"rows": rows}, [panel])
     return 0
 
 

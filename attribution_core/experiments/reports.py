@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +21,9 @@ def write_results(folder: Path, name: str, results: Any, panels: Sequence[Panel]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     write_figure(folder / f"{name}.png", panels)
+
+
+def write_with_options(options: Namespace, name: str, results: Mapping[str, Any], panels: Sequence[Panel]) -> None:
+    """The same into ``options.out``, with what was asked for under ``"options"``."""
+    shown = {key: str(value) for key, value in vars(options).items()}
+    write_results(options.out, name, {"options": shown, **results}, panels)

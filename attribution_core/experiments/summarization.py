@@ -41,7 +41,7 @@ from attribution_core.evaluation.summarization import (
 )
 from attribution_core.experiments.data import Side, two_classes
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.reports import print_progress, write_results
+from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearize import linearize
 from attribution_core.methods.linearized import LinearizedModel
@@ -146,8 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps({"experiment": "summarization", "kind": kind, **results[kind]}), flush=True)
         means = {name: pair[0] for name, pair in results[kind]["mean_and_interval"].items()}
         panels.append(Panel(f"Test accuracy, {kind}", "share removed", means, curve.fractions))
-    shown = {name: str(value) for name, value in vars(options).items()}
-    write_results(options.out, "summarization", {"options": shown, **results}, panels)
+    write_with_options(options, "summarization", results, panels)
     return 0
 
 

@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.reports import write_results
+from attribution_core.experiments.reports import write_with_options
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized import LinearizedModel
 from attribution_core.methods.unique_information import sample_information
@@ -152,8 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     panel = Panel(
         "What one example adds, in nats (appendix A.1)", "set of points", line, range(len(results)), PAPER, True
     )
-    shown = {name: str(value) for name, value in vars(options).items()}
-    write_results(options.out, "toy_unique_information", {"options": shown, **line}, [panel])
+    write_with_options(options, "toy_unique_information", line, [panel])
     return 0
 
 

@@ -29,7 +29,7 @@ from attribution_core.evaluation.detection import DetectionCurve, detection_curv
 from attribution_core.experiments.cleanlab_reference import cleanlab_scores
 from attribution_core.experiments.data import Side
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.reports import print_progress, write_results
+from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.models import build_model, device_named, load_weights
 from attribution_core.runs import MEASURES, Run
 from attribution_core.training import Recipe, outputs_of, train
@@ -139,9 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in sorted(rows, key=lambda name: -rows[name]["area"]):
         rounded = {what: round(value, 4) for what, value in rows[name].items()}
         print(json.dumps({"experiment": "wrong_label_detection", "score": name, **rounded}), flush=True)
-    shown = {name: str(value) for name, value in vars(options).items()}
-    results = {"options": shown, "examples": len(wrong), "wrong_labels": int(wrong.sum()), "rows": rows}
-    write_results(options.out, f"wrong_label_detection_{run.id}", results, panels(curve))
+    results = {"examples": len(wrong), "wrong_labels": int(wrong.sum()), "rows": rows}
+    write_with_options(options, f"wrong_label_detection_{run.id}", results, panels(curve))
     return 0
 
 
