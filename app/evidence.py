@@ -5,21 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import CURVES, MEASURES, Run
+from attribution_core.runs import CURVES, FORETOLD, MEASURES, Run
 from samplescope_app import figures, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import plain
 
 _DRAWN = 5  # scores in a figure
 _PAIRS = 30
-_AGAINST = {
-    "loss_change": "loss on each validation example",
-    "mean_loss_change": "mean loss on validation examples",
-    "output_change": "outputs for validation examples",
-    "own_probability_change": "its own probabilities",
-    "own_loss_change": "the rise of its own loss",
-    "own_loss": "its own loss",
-}
 
 
 def detection(run: Run) -> None:
@@ -68,7 +60,7 @@ def verification(run: Run) -> None:
             rows.append(
                 {
                     "Score": _title(name),
-                    "Against": _AGAINST[method["truth"]],
+                    "Against": FORETOLD[method["truth"]].capitalize(),
                     "Pearson": _interval(single["pearson"]),
                     "Spearman": _interval(single["spearman"]),
                     "At most": method["ceiling"],

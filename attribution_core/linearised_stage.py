@@ -83,7 +83,7 @@ def write_linearised_scores(
         "agreement_with_model": float((guesses == theirs).double().mean()),
     }
     if linear.features.shape[1] == 1:
-        _write_curves(writer, linear.evaluated_on(CURVE_EXAMPLES), schedule, influence, changed, progress)
+        _write_curves(writer, linear.evaluated_on(slice(CURVE_EXAMPLES)), schedule, influence, changed, progress)
     writer.describe("fsi", details, scores)
 
 

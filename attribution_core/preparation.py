@@ -11,10 +11,10 @@ from torch import nn
 from attribution_core.config import ScoreConfig
 from attribution_core.datasets import Dataset, Splits, as_tensors, common_size, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
+from attribution_core.methods.influence_pairs import Pair
 from attribution_core.models import ARCHITECTURES, build_model, device_named
 from attribution_core.progress import Progress
 from attribution_core.runs import Run
-from attribution_core.stage_parts import Pair
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class Prepared:
     def named_splits(self) -> dict[str, Dataset]:
         """``"train"``, ``"validation"`` and ``"test"``."""
         return {"train": self.splits.train, "validation": self.splits.validation, "test": self.splits.test}
+
+    def processes(self, asked: int) -> int:
+        """Of trainings side by side: none beside this one on a GPU, which they would share badly."""
+        return 0 if self.device.type == "cuda" else asked
 
     def sides(self, progress: Progress | None = None) -> dict[str, Pair]:
         """Inputs, standardised by the training images, and labels of each split."""
@@ -98,8 +102,8 @@ def prepare_run(run: Run, data: str | None, device: str, progress: Progress | No
     found = prepared.splits.fingerprint()
     if before.fingerprint != found:
         raise InputError(
-            f"The data at {prepared.config.data} is not what {run.path} scored (fingerprint {before.fingerprint[:12]} "
-            f"then, {found[:12]} now): give the place of that dataset as --data."
+            f"The data at {prepared.config.data} has changed since {run.path} scored it, or is other data (fingerprint "
+            f"{before.fingerprint[:12]} then, {found[:12]} now): give the place of that dataset as --data."
         )
     return prepared
 

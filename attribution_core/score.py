@@ -3,6 +3,7 @@
 import functools
 import math
 import sys
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -15,6 +16,7 @@ from attribution_core.contribution_stage import why_left_out, write_contribution
 from attribution_core.datasets import Dataset
 from attribution_core.detection_stage import write_detection
 from attribution_core.errors import InputError
+from attribution_core.evaluation.detection import known_wrong
 from attribution_core.gradients import select_parameters
 from attribution_core.influence_stage import write_influence
 from attribution_core.linearised_stage import write_linearised_scores
@@ -33,8 +35,6 @@ __all__ = ["ScoreConfig", "score"]
 
 # Fields that say where and how, not what: they may differ when a run goes on.
 _NOT_FINGERPRINTED = {"out", "device"}
-# After the dataset's, in this order.
-_STAGES = ("training", "linearised", "contributions", "sensitivity", "influence", "neighbours", "detection")
 
 
 def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
@@ -64,34 +64,39 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
         if not writer.is_done("dataset", data_print):
             with writer.stage("dataset", data_print):
                 _write_dataset(writer, prepared, data_print, progress)
-        if all(writer.is_done(stage, data_print) for stage in _STAGES):
-            return Run.open(config.folder)
-        sides = prepared.sides(progress)
-        if not writer.is_done("training", data_print):
-            with writer.stage("training", data_print):
-                _train(writer, prepared, build(), sides, progress)
-        if not writer.is_done("linearised", data_print):
-            with writer.stage("linearised", data_print):
-                write_linearised_scores(writer, config, build(), sides, _changed_labels(splits.train), progress)
-        if not writer.is_done("contributions", data_print):
-            with writer.stage("contributions", data_print):
-                write_contributions(writer, config, build(), sides, splits.train.class_names, progress)
-        if not writer.is_done("sensitivity", data_print):
-            with writer.stage("sensitivity", data_print):
-                write_sensitivities(writer, config, build(), sides, len(splits.train.class_names), progress)
-        if not writer.is_done("influence", data_print):
-            with writer.stage("influence", data_print):
-                write_influence(writer, config, build(), sides, progress)
-        if not writer.is_done("neighbours", data_print):
-            with writer.stage("neighbours", data_print):
-                write_near_duplicates(writer, build(), sides, progress)
-        if not writer.is_done("detection", data_print):
-            with writer.stage("detection", data_print):
-                write_detection(writer, _changed_labels(splits.train))
+        sides = functools.cache(lambda: prepared.sides(progress))
+        stages = _stages(writer, prepared, sides, progress)
+        missing = {name: write for name, write in stages.items() if not writer.is_done(name, data_print)}
+        if missing:
+            sides()  # before the stages, so that their seconds are their own
+        for stage, write in missing.items():
+            with writer.stage(stage, data_print):
+                write()
     return Run.open(config.folder)
 
 
 # -- the stages ------------------------------------------------------------------------------------------------------
+
+
+def _stages(
+    writer: RunWriter, prepared: Prepared, sides: Callable[[], dict[str, Pair]], progress: Progress | None
+) -> dict[str, Callable[[], None]]:
+    """What comes after the dataset, in this order."""
+    config, splits = prepared.config, prepared.splits
+    classes, wrong = splits.train.class_names, known_wrong(_table(splits.train))
+
+    def build() -> nn.Module:
+        return prepared.build(config.seed)
+
+    return {
+        "training": lambda: _train(writer, prepared, build(), sides(), progress),
+        "linearised": lambda: write_linearised_scores(writer, config, build(), sides(), wrong, progress),
+        "contributions": lambda: write_contributions(writer, config, build(), sides(), classes, progress),
+        "sensitivity": lambda: write_sensitivities(writer, config, build(), sides(), len(classes), progress),
+        "influence": lambda: write_influence(writer, config, build(), sides(), progress),
+        "neighbours": lambda: write_near_duplicates(writer, build(), sides(), progress),
+        "detection": lambda: write_detection(writer, wrong),
+    }
 
 
 def _write_dataset(writer: RunWriter, prepared: Prepared, data_print: str, progress: Progress | None) -> None:
@@ -176,16 +181,6 @@ def _table(dataset: Dataset) -> pd.DataFrame:
     groups = dataset.groups.reset_index(drop=True).rename(columns=lambda c: f"{c}_in_data" if c in taken else c)
     own = pd.DataFrame({"id": dataset.ids, "label": dataset.labels, "label_name": names[dataset.labels]})
     return pd.concat([own, groups], axis=1)
-
-
-def _changed_labels(dataset: Dataset) -> Tensor | None:
-    """Which labels are known to be wrong, bool ``[n]``: an ``original_label``, as number or name, that differs."""
-    if "original_label" not in dataset.groups:
-        return None
-    original = dataset.groups["original_label"].astype("str").to_numpy()
-    names = np.array(dataset.class_names, dtype=object)[dataset.labels]
-    numbers = np.asarray(dataset.labels).astype("str")
-    return torch.from_numpy((original != names.astype("str")) & (original != numbers))
 
 
 def _check_parameters(model: nn.Module, inputs: Tensor, parameters: str) -> None:

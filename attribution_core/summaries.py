@@ -14,12 +14,12 @@ from attribution_core.evaluation.summarization import (
     linear_accuracies,
     removal_order,
     retrained_accuracies,
+    scores_by_information,
     summarization_curve,
 )
 from attribution_core.linearised_stage import linearised, schedule_of
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized import LinearizedModel
-from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.preparation import Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
@@ -75,25 +75,26 @@ def summarize(
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
         prepared = prepare_run(run, data, device, progress)
         sides = prepared.sides(progress)
-        model, schedule = _linear(writer, prepared, sides, "validation", progress)
-        orders = _orders(model, schedule, sides["train"][1], seeds, balanced, step, progress)
-        tested, _ = _linear(writer, prepared, sides, "test", progress)
-        linear = linear_accuracies([tested] * seeds, schedule, sides["test"][1], progress)
+        linear, schedule = _linear(run, prepared, sides, progress)
+        validated = len(sides["validation"][1])
+        scored, tested = linear.evaluated_on(slice(validated)), linear.evaluated_on(slice(validated, None))
+        orders = _orders(scored, schedule, sides["train"][1], seeds, balanced, step, progress)
+        at_once = linear_accuracies([tested] * seeds, schedule, sides["test"][1], progress)
         trainer = Trainer(partial(_from_seed, prepared), sides["train"], sides["test"], prepared.config.recipe, None)
-        processes = 0 if prepared.device.type == "cuda" else processes
-        retrained = retrained_accuracies(trainer, processes, run.path / FILE_NAME, progress)
-        found = Summaries(summarization_curve(orders, linear), summarization_curve(orders, retrained))
+        retrained = retrained_accuracies(trainer, prepared.processes(processes), run.path / FILE_NAME, progress)
+        found = Summaries(summarization_curve(orders, at_once), summarization_curve(orders, retrained))
         _write(writer, found, orders, balanced)
     return found
 
 
 def _linear(
-    writer: RunWriter, prepared: Prepared, sides: dict[str, Pair], evaluated: str, progress: Progress | None
+    run: Run, prepared: Prepared, sides: dict[str, Pair], progress: Progress | None
 ) -> tuple[LinearizedModel, GradientDescent]:
-    """The run's linearised model, evaluated on a split."""
-    config = prepared.config
-    sides = {"train": sides["train"], "validation": sides[evaluated]}
-    model = linearised(writer.path, config, prepared.build(config.seed), sides, progress)[0]
+    """The run's linearised model, evaluated on its validation examples and then on its test examples."""
+    config, parts = prepared.config, zip(sides["validation"], sides["test"], strict=True)
+    inputs, labels = (torch.cat(part) for part in parts)
+    sides = {"train": sides["train"], "validation": (inputs, labels)}
+    model = linearised(run.path, config, prepared.build(config.seed), sides, progress)[0]
     return model, schedule_of(model.eigenvalues, model.num_train, config)
 
 
@@ -107,10 +108,7 @@ def _orders(
     progress: Progress | None,
 ) -> dict[str, list[Tensor]]:
     """For each strategy an order for each seed; only the random one differs from seed to seed."""
-
-    def information(kept: Tensor) -> Tensor:
-        return functional_sample_information(model.trained_on(kept), schedule)
-
+    information = scores_by_information(model, schedule)
     orders: dict[str, list[Tensor]] = {}
     for name in STRATEGIES:
         by_seed = range(seeds if name == "random" else 1)

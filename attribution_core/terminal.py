@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from attribution_core.runs import Run
+from attribution_core.runs import FORETOLD, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from attribution_core.evaluation.fidelity import Estimate
@@ -58,13 +58,11 @@ def print_detection(run: Run) -> None:
 
 def print_verification(found: Verification, examples: int) -> None:
     """How well each score foretold what retraining shows."""
-    from attribution_core.verification import TITLES
-
     table = Table(Column("score", no_wrap=True), "against", "Pearson", "Spearman", "at most", "LDS")
     for name, method in found.methods.items():
         single, ceiling = method.single, "" if method.ceiling is None else f"{method.ceiling:.2f}"
         correlations = [_with_interval(each) for each in (single.pearson, single.spearman)]
-        table.add_row(name, TITLES[method.truth], *correlations, ceiling, _with_interval(method.lds))
+        table.add_row(name, FORETOLD[method.truth], *correlations, ceiling, _with_interval(method.lds))
     out.print(table)
     noise = "" if found.lds_ceiling is None else f" Retraining noise leaves at most an LDS of {found.lds_ceiling:.2f}."
     out.print(

@@ -27,14 +27,6 @@ TRUTHS = {
     "self_influence": "own_loss_change",
     "loo_loss": "own_loss",
 }
-TITLES = {
-    "loss_change": "loss on each other",
-    "mean_loss_change": "mean loss on others",
-    "output_change": "outputs for others",
-    "own_probability_change": "own probabilities",
-    "own_loss_change": "rise of own loss",
-    "own_loss": "own loss",
-}
 # Told by random halves too: those that predict a loss on other examples, and add up.
 ADDITIVE = ("loss_change", "mean_loss_change")
 
@@ -44,7 +36,7 @@ class MethodFidelity:
     """How one score of a run agrees with retraining.
 
     Attributes:
-        truth: What it foretells, a key of :data:`TITLES`.
+        truth: What it foretells, a key of :data:`attribution_core.runs.FORETOLD`.
         single: Over the examples removed one by one.
         ceiling: The rank correlation that retraining noise leaves possible there; None for a single seed.
         lds: Linear datamodelling score over random halves; None where there are too few halves, or it has none.
@@ -147,7 +139,7 @@ def chosen_examples(run: Run, count: int) -> list[int]:
 
 
 def real_changes(ones: Retrained, chosen: list[int], labels: Tensor, loss: str) -> dict[str, Tensor]:
-    """What really happened, by the keys of :data:`TITLES`.
+    """What really happened, by the keys of :data:`attribution_core.runs.FORETOLD`.
 
     Args:
         ones: Training on everything, then without each chosen example.
@@ -188,7 +180,7 @@ class _Trainings:
         progress: Progress | None,
     ) -> None:
         self._run, self._prepared, self._sides, self._seeds = run, prepared, sides, seeds
-        self._processes = 0 if prepared.device.type == "cuda" else processes
+        self._processes = prepared.processes(processes)
         self._progress = progress
 
     def __call__(self, removals: list[list[int]], keeps_places: bool, what: str) -> Retrained:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -101,6 +102,22 @@ def detection_curve(scores: Mapping[str, Tensor], wrong: Tensor) -> DetectionCur
             )
     inspected = torch.arange(n + 1, dtype=torch.float64) / n
     return DetectionCurve(inspected, {name: _found(values, wrong) for name, values in scores.items()}, count / n)
+
+
+def known_wrong(examples: pd.DataFrame) -> Tensor | None:
+    """Which labels are known to be wrong, bool ``[n]``: those that differ from ``original_label``, a name or a number.
+
+    Args:
+        examples: Columns ``label``, ``label_name`` and, where something is known, ``original_label``.
+
+    Returns:
+        None where nothing is known.
+    """
+    if "original_label" not in examples:
+        return None
+    original = examples["original_label"].astype("str")
+    same = (original == examples["label_name"].astype("str")) | (original == examples["label"].astype("str"))
+    return torch.tensor((~same).to_numpy(dtype="bool"))
 
 
 def suspicious_scores(run: Run) -> dict[str, Tensor]:

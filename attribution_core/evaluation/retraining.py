@@ -104,7 +104,7 @@ class Trainer:
             asked.seed,
             asked.keeps_places,
             losses.float().numpy(),
-            _accuracy(outputs, self.evaluation[1].cpu(), recipe.loss),
+            accuracy(outputs, self.evaluation[1].cpu(), recipe.loss),
             outputs[:KEPT_OUTPUTS].float().numpy(),
             own_outputs.float().numpy(),
             round(time.perf_counter() - began, 3),
@@ -186,10 +186,10 @@ def retrainings(
 
     Arguments and errors are those of :func:`retrain_without`.
     """
-    table = RetrainingTable(kept_in, trainer.fingerprint())
+    table = RetrainingTable(kept_in, trainer.fingerprint() if kept_in else "")
     done = {Removal(row.removed, row.seed, row.keeps_places): row for row in table.rows}
     missing = [each for each in dict.fromkeys(asked) if each not in done]
-    total = len(missing) + sum(each in done for each in set(asked))
+    total = len(set(asked))
     finished = _side_by_side(trainer, missing, processes) if processes and missing else _one_by_one(trainer, missing)
     for count, row in enumerate(finished, start=total - len(missing) + 1):
         table.add(row)
@@ -211,8 +211,11 @@ def random_halves(examples: int, count: int, seed: int = 0) -> Tensor:
     return kept
 
 
-def _accuracy(outputs: Tensor, targets: Tensor, loss: str) -> float:
-    """Share of the classes that are right; one output tells 0 from 1 at 1/2 for squared errors, at 0 for logits."""
+def accuracy(outputs: Tensor, targets: Tensor, loss: str) -> float:
+    """Share of the classes ``[n]`` that outputs ``[n, k]`` get right; NaN where targets are not classes.
+
+    One output tells 0 from 1 at 1/2 for squared errors, at 0 for logits.
+    """
     if targets.ndim > 1 or targets.is_floating_point():
         return math.nan
     between = 0.5 if loss == "mse" else 0.0

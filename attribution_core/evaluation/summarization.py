@@ -15,9 +15,10 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.evaluation.retraining import Removal, Trainer, retrainings
+from attribution_core.evaluation.retraining import Removal, Trainer, accuracy, retrainings
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.progress import Progress
 
 Strategy = Literal["bottom", "bottom iterative", "top", "random"]
@@ -56,6 +57,11 @@ class SummarizationCurve:
         difference = (self.accuracy[strategy][row] - self.accuracy[other][row])[None]
         mean, width = SummarizationCurve((fraction,), {"difference": difference}).interval("difference")
         return float(mean[0]), float(width[0])
+
+
+def scores_by_information(linear: LinearizedModel, schedule: GradientDescent) -> ScoresOf:
+    """F-SI of the examples that are left, in the linearised model trained on them."""
+    return lambda kept: functional_sample_information(linear.trained_on(kept), schedule)
 
 
 def removal_order(
@@ -165,8 +171,7 @@ def linear_accuracies(
             kept = torch.ones(models[seed].num_train, dtype=torch.bool)
             kept[removed] = False
             outputs = models[seed].trained_on(kept.nonzero()[:, 0]).predictions(schedule).cpu()
-            guesses = outputs.argmax(dim=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).long()
-            found.append(float((guesses == labels.cpu()).double().mean()))
+            found.append(accuracy(outputs, labels.cpu(), "mse"))
             if progress:
                 progress(number + 1, len(asked), "linearised training")
         return found

@@ -37,6 +37,7 @@ from attribution_core.evaluation.summarization import (
     linear_accuracies,
     removal_order,
     retrained_accuracies,
+    scores_by_information,
     summarization_curve,
 )
 from attribution_core.experiments.data import Side, two_classes
@@ -45,7 +46,6 @@ from attribution_core.experiments.reports import print_progress, write_with_opti
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearize import linearize
 from attribution_core.methods.linearized import LinearizedModel
-from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model, device_named
 from attribution_core.training import Recipe
 
@@ -64,11 +64,6 @@ def linearised(model: nn.Module, data: Side, evaluation: Side) -> LinearizedMode
     return linearize(model, train, others)
 
 
-def information(model: LinearizedModel, kept: Tensor) -> Tensor:
-    """F-SI of the examples that are left, ``[kept]``."""
-    return functional_sample_information(model.trained_on(kept), TIME)
-
-
 def orders_by_strategy(models: Sequence[LinearizedModel], labels: Tensor, step: float) -> dict[str, list[Tensor]]:
     """For each strategy, free and within the classes, an order of removal for each network."""
     orders = {}
@@ -76,7 +71,9 @@ def orders_by_strategy(models: Sequence[LinearizedModel], labels: Tensor, step: 
         for strategy in STRATEGIES:
             name = f"{strategy}, balanced" if balanced else strategy
             orders[name] = [
-                removal_order(partial(information, model), labels, strategy, balanced, step, seed, print_progress)
+                removal_order(
+                    scores_by_information(model, TIME), labels, strategy, balanced, step, seed, print_progress
+                )
                 for seed, model in enumerate(models)
             ]
     return orders
@@ -86,7 +83,7 @@ def summary(curve: SummarizationCurve) -> dict[str, Any]:
     """Means and intervals, and whether the paper's statement holds."""
     intervals = {name: [each.tolist() for each in curve.interval(name)] for name in curve.accuracy}
     gain, width = curve.advantage("bottom iterative", "random", HALF)
-    half = {name: float(rows[curve.fractions.index(HALF)].mean()) for name, rows in curve.accuracy.items()}
+    half = {name: means[curve.fractions.index(HALF)] for name, (means, _) in intervals.items()}
     holds = gain > width and half["top"] <= min(half.values())
     return {
         "fractions": curve.fractions,

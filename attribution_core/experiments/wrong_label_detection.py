@@ -23,33 +23,32 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor, nn
 
-from attribution_core.datasets import as_tensors, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
+from attribution_core.evaluation import detection
 from attribution_core.evaluation.detection import DetectionCurve, detection_curve, suspicious_scores
 from attribution_core.experiments.cleanlab_reference import cleanlab_scores
 from attribution_core.experiments.data import Side
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.models import build_model, device_named, load_weights
+from attribution_core.preparation import prepare_run
 from attribution_core.runs import MEASURES, Run
 from attribution_core.training import Recipe, outputs_of, train
 
 
 def known_wrong(run: Run) -> Tensor:
-    """Which training labels differ from ``original_label``, a name or a number, bool ``[n]``.
+    """Which training labels are wrong, bool ``[n]``.
 
     Raises:
-        InputError: The run has no such column.
+        InputError: The run does not know.
     """
-    examples = run.examples
-    if "original_label" not in examples:
+    wrong = detection.known_wrong(run.examples)
+    if wrong is None:
         raise InputError(
             f"The run {run.id} was to have a column original_label, which says what the labels should be, and it has "
             "none: give a run on data with known wrong labels, such as the demo's."
         )
-    original = examples["original_label"].astype("str")
-    same = (original == examples["label_name"].astype("str")) | (original == examples["label"].astype("str"))
-    return torch.tensor((~same).to_numpy(dtype="bool"))
+    return wrong
 
 
 def training_side(run: Run) -> Side:
@@ -58,14 +57,7 @@ def training_side(run: Run) -> Side:
     Raises:
         InputError: The dataset is not what it was when the run was made.
     """
-    config, before = run.manifest.config, run.manifest.dataset
-    options = {name: config[name] for name in ("seed", "validation_fraction", "test_fraction", "max_train")}
-    splits = open_dataset(config["data"], **options, progress=print_progress)
-    if before is None or splits.fingerprint() != before.fingerprint:
-        raise InputError(f"The data of the run {run.id} has changed since it was scored: score it again.")
-    height, width = run.manifest.model["input_shape"][1:]
-    statistics = pixel_statistics(splits.train, size=(height, width))
-    return as_tensors(splits.train, size=(height, width), statistics=statistics)
+    return prepare_run(run, None, "cpu").sides(print_progress)["train"]
 
 
 def network(run: Run, device: torch.device) -> nn.Module:

@@ -179,13 +179,13 @@ class LinearizedModel:
         )
         return cls(features, eigenvalues, evaluation_features, *sides, lambda d: d.double() @ vectors.T)
 
-    def evaluated_on(self, count: int) -> "LinearizedModel":
-        """The same model with the first ``count`` evaluation examples only."""
+    def evaluated_on(self, examples: slice) -> "LinearizedModel":
+        """The same model with some of its evaluation examples only."""
         fewer = copy.copy(self)
         fewer.__dict__.pop("evaluation_gram", None)
-        fewer.evaluation_features = self.evaluation_features[:count]
-        fewer.evaluation_outputs = self.evaluation_outputs[:count]
-        fewer.evaluation_targets = self.evaluation_targets[:count]
+        fewer.evaluation_features = self.evaluation_features[examples]
+        fewer.evaluation_outputs = self.evaluation_outputs[examples]
+        fewer.evaluation_targets = self.evaluation_targets[examples]
         return fewer
 
     def trained_on(self, kept: Tensor) -> "LinearizedModel":

@@ -14,6 +14,15 @@ from attribution_core.errors import InputError
 from attribution_core.runs.files import written_atomically
 
 FILE_NAME = "retraining.parquet"
+# What a score may foretell about a removal, and retraining shows: names for people.
+FORETOLD = {
+    "loss_change": "loss on each other",
+    "mean_loss_change": "mean loss on others",
+    "output_change": "outputs for others",
+    "own_probability_change": "own probabilities",
+    "own_loss_change": "rise of own loss",
+    "own_loss": "own loss",
+}
 _FINGERPRINT = b"fingerprint"
 _SCHEMA = pa.schema(
     {
