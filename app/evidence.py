@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import CURVES, FORETOLD, MEASURES, Run
-from samplescope_app import figures, state
+from samplescope_app import charts, figures, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import plain
 
@@ -31,7 +31,7 @@ def detection(run: Run) -> None:
         titled = drawn.assign(series=drawn["series"].map(_title))
         with chart:
             figure = figures.lines(titled, curve.x, curve.y, curve.log_x).update_layout(height=360)
-            st.plotly_chart(figure, key="curve detection", config={"displayModeBar": False}, alt=curve.definition)
+            charts.chart(figure, key="curve detection", alt=curve.definition)
             st.caption(f"The {_DRAWN} best. {plain(curve.definition)} *{plain(curve.paper)}*")
         with table:
             shown = rows.rename(index=_title).rename_axis("Score").rename(columns={"area": "Area", "auc": "AUC"})

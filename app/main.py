@@ -6,6 +6,19 @@ from PIL import Image
 from samplescope_app.state import PAGES
 
 _TILE, _GAP = 9, 2
+_ICONS = {
+    "runs": "folder_open",
+    "overview": "insights",
+    "browse": "grid_view",
+    "example": "image_search",
+    "map": "scatter_plot",
+    "classes": "grid_on",
+    "training": "timeline",
+    "summarize": "content_cut",
+    "review": "rule",
+    "trust": "verified",
+    "compare": "compare_arrows",
+}
 
 
 def _favicon() -> Image.Image:
@@ -22,11 +35,8 @@ st.set_page_config(page_title="SampleScope", page_icon=_favicon(), layout="wide"
 page = st.navigation(
     [
         st.Page("pages/home.py", title="SampleScope", default=True, visibility="hidden"),
-        st.Page(PAGES["runs"], title="Runs", icon=":material/folder_open:"),
-        st.Page(PAGES["overview"], title="Overview", icon=":material/insights:"),
-        st.Page(PAGES["browse"], title="Browse", icon=":material/grid_view:"),
-        st.Page(PAGES["example"], title="Example", icon=":material/image_search:"),
-        st.Page(PAGES["review"], title="Review", icon=":material/rule:"),
+        *(st.Page(PAGES[name], title=name.capitalize(), icon=f":material/{icon}:") for name, icon in _ICONS.items()),
+        st.Page(PAGES["new"], title="New run", visibility="hidden"),
     ],
     position="top",
 )

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import MEASURES, Run
-from samplescope_app import state
+from samplescope_app import charts, state
 from samplescope_app.components.gallery import OnPressed, gallery
 from samplescope_app.text import format_percentile, format_score, plain, score_help
 
@@ -17,10 +17,30 @@ _MOST_DIGITS = 10  # a class is relabelled to by its number, while one digit is 
 _TYPICAL = 10
 
 
-def header(run: Run, page: str) -> None:
-    """The page's title and one quiet line about the run."""
-    st.subheader(page, anchor=False)
+def header(run: Run, page: str, explanation: str = "", score: str | None = None) -> None:
+    """The page's title, one quiet line about the run, and what the page shows.
+
+    Args:
+        run: The run.
+        page: The title.
+        explanation: What one sees and can do here, in Markdown; one paragraph.
+        score: The measure that the page is about, whose definition follows.
+    """
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader(page, anchor=False, width="stretch")
+        charts.format_select()
     st.caption(f"{plain(run.title)} · {plain(facts(run))}")
+    if explanation:
+        explain(explanation, score)
+
+
+def explain(explanation: str, score: str | None = None) -> None:
+    """A paragraph on what a page shows, with the definition of the measure that it is about."""
+    if score is not None:
+        measure = MEASURES[score]
+        source = f" *{plain(measure.paper)}*" if measure.paper else ""
+        explanation += f" **{plain(measure.title)}**: {plain(measure.definition)}{source}"
+    st.caption(explanation)
 
 
 def facts(run: Run) -> str:

@@ -14,7 +14,23 @@ from attribution_core.runs import MEASURES, Run
 from samplescope_app import served
 from samplescope_app.text import plain
 
-PAGES = {name: f"pages/{name}.py" for name in ("runs", "overview", "browse", "example", "review")}
+PAGES = {
+    name: f"pages/{name}.py"
+    for name in (
+        "runs",
+        "overview",
+        "browse",
+        "example",
+        "map",
+        "classes",
+        "training",
+        "summarize",
+        "review",
+        "trust",
+        "compare",
+        "new",
+    )
+}
 DECISION_NAMES = {"": "undecided", "keep": "kept", "drop": "dropped", "relabel": "relabelled"}
 
 

@@ -88,19 +88,56 @@ def make_run(
             writer.update(metrics=accuracies, model={"name": "lenet5", "parameters": 61_706})
         if scored:
             with writer.stage("fsi"):
+                _write_matrices(writer, splits, rng)
                 writer.add_column("examples", "fsi", _scores(_table(splits.train, rng), rng))
                 points = pd.DataFrame(
                     {"series": ["error rate"] * 9, "x": 2.0 ** np.arange(-4, 5), "y": 1 / np.arange(2, 11)}
                 )
                 writer.write_curve("ihvp_error", points)
                 writer.add_column("examples", "contribution", rng.normal(0, 1e-4, n))
-                writer.write_class_effects("hydra", _class_effects(splits.train.class_names))
                 _write_sensitivities(writer, rng, n)
                 facts = {"route": "exact kernel", "learning_rate": 0.0123456}
                 writer.update(measures=["fsi", "contribution", "sensitivity"], details={"fsi": facts})
                 if evidence:
                     _write_evidence(writer)
     return path
+
+
+def _write_matrices(writer: RunWriter, splits: Splits, rng: np.random.Generator) -> None:
+    """Effects by three methods with their strongest pairs, scores over training, embeddings and places on the map."""
+    n, m, names = len(splits.train), len(splits.validation), splits.train.class_names
+    same = splits.train.labels[:, None] == splits.validation.labels
+    for method, scale in (("ntk", 1e-2), ("hydra", 1e-4), ("influence", 1e-3)):
+        effects = (scale * (rng.normal(0, 1, (n, m)) + same)).astype(np.float32)
+        writer.write_effects(method, m, [(slice(0, n), effects)])
+        writer.write_class_effects(method, _class_effects(names))
+        writer.write_class_pairs(method, _class_pairs(effects, splits))
+    for measure, times in (("fsi", 1000 * 10 ** (np.arange(-4, 5) / 2)), ("sensitivity", [1, 2, 5, 10])):
+        growth = np.linspace(0.2, 1, len(times))[:, None]
+        writer.write_evolution(measure, list(times), growth * rng.lognormal(-4, 1, n))
+    for split, parts in {"train": [splits.train], "evaluation": [splits.validation, splits.test]}.items():
+        labels = np.concatenate([part.labels for part in parts])
+        embeddings = np.eye(16)[labels] + rng.normal(0, 0.1, (len(labels), 16))
+        writer.write_embeddings(split, embeddings)
+        angle = 2 * np.pi * labels / 10
+        places = 5 * np.column_stack([np.cos(angle), np.sin(angle)]) + rng.normal(0, 1, (len(labels), 2))
+        columns = dict(zip(("umap_x", "umap_y"), places.T.astype(np.float32), strict=True))
+        writer.add_columns("examples" if split == "train" else "evaluation", columns)
+
+
+def _class_pairs(effects: np.ndarray, splits: Splits, most: int = 3) -> pd.DataFrame:
+    """The strongest effects of both signs in every cell of classes."""
+    names, rows = splits.train.class_names, []
+    for a, train_class in enumerate(names):
+        for b, evaluation_class in enumerate(names):
+            i, j = (np.flatnonzero(part.labels == label) for part, label in ((splits.train, a), (splits.validation, b)))
+            order = np.argsort(-effects[np.ix_(i, j)], axis=None)
+            for flat in np.unique(np.r_[order[:most], order[-most:]]) if len(order) else []:
+                row, column = i[flat // len(j)], j[flat % len(j)]
+                rows.append((train_class, evaluation_class, row, column, effects[row, column]))
+    columns = ["train_class", "evaluation_class", "train_row", "evaluation_row", "effect"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.iloc[np.argsort(-frame["effect"].abs().to_numpy(), kind="stable")]
 
 
 def _write_sensitivities(writer: RunWriter, rng: np.random.Generator, n: int) -> None:

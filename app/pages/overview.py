@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import CURVES, MEASURES, Run
-from samplescope_app import evidence, figures, parts, state
+from samplescope_app import charts, evidence, figures, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import format_score, plain, score_help, score_title
 
@@ -95,12 +95,11 @@ def _histogram(run: Run, score: str) -> None:
     bins = figures.score_bins(frame[score].to_numpy(dtype="float64"))
     figure = figures.histogram(frame[score], bins, categories, score_title(score), log_y)
     with plot:
-        event = st.plotly_chart(
+        event = charts.chart(
             figure,
             key=f"histogram {score}",
             on_select="rerun",
             selection_mode="points",
-            config={"displayModeBar": False},
             alt=f"Histogram of {MEASURES[score].title} over {len(frame):,} training examples",
         )
     if event.selection.points:
@@ -192,7 +191,7 @@ def _contributions(run: Run) -> None:
             ).reindex(index=run.class_names, columns=run.class_names)
             alt = "Mean contribution of the training examples of each class to the validation examples of each class"
             figure = figures.heatmap(wide, "training examples of", "validation examples of")
-            st.plotly_chart(figure, key="class effects", config={"displayModeBar": False}, alt=alt)
+            charts.chart(figure, key="class effects", alt=alt)
             scale = "" if raw else "Each mean is divided by the square root of its row sum times its column sum. "
             st.caption(
                 f"Blue: they help; red: they compete, as classes that look alike do. {scale}*HYDRA, eq. 23, figure 2*"
@@ -222,10 +221,7 @@ def _curves(run: Run, title: str, names: list[str]) -> None:
                         figure = figures.bars_by_class(points, run.class_names, curve.y)
                     else:
                         figure = figures.lines(points, curve.x, curve.y, curve.log_x)
-                    bar = {"displayModeBar": False}
-                    st.plotly_chart(
-                        figure, key=f"curve {curve.name}", config=bar, alt=f"{curve.title}: {curve.definition}"
-                    )
+                    charts.chart(figure, key=f"curve {curve.name}", alt=f"{curve.title}: {curve.definition}")
                     st.caption(f"{plain(curve.definition)} *{plain(curve.paper)}*")
 
 

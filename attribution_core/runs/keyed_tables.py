@@ -58,6 +58,17 @@ def curve_points(x: Sequence[float], series: Mapping[str, np.ndarray]) -> pd.Dat
 
 
 CURVE_POINTS = KeyedTable("curves.parquet", "curve", {"series": "str", "x": "float64", "y": "float64"})
+CLASS_PAIRS = KeyedTable(
+    "class_pairs.parquet",
+    "method",
+    {
+        "train_class": "str",
+        "evaluation_class": "str",
+        "train_row": "int64",
+        "evaluation_row": "int64",
+        "effect": "float64",
+    },
+)
 CLASS_EFFECTS = KeyedTable(
     "class_effects.parquet",
     "method",

@@ -20,6 +20,8 @@ BASE_COLUMNS = (
     "margin",
     "loss",
     "correct",
+    "umap_x",
+    "umap_y",
 )
 
 

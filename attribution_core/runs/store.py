@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from attribution_core.errors import InputError
 from attribution_core.runs.decisions import DecisionLog
+from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.files import is_locked
-from attribution_core.runs.keyed_tables import CLASS_EFFECTS, CURVE_POINTS
+from attribution_core.runs.keyed_tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.matrices import open_matrix
 from attribution_core.runs.measures import MEASURES
 from attribution_core.runs.retraining import read_retraining
@@ -162,6 +163,41 @@ class Run:
         ``normalised`` is the effect over the square root of its row sum times its column sum (HYDRA, figure 2).
         """
         return CLASS_EFFECTS.read(self.path)
+
+    @cached_property
+    def class_pairs(self) -> pd.DataFrame:
+        """The strongest single effects behind :attr:`class_effects`, both signs, strongest first within each cell.
+
+        Returns:
+            Columns method, train_class, evaluation_class, train_row and evaluation_row (positions in :attr:`examples`
+            and :attr:`evaluation`), effect; no rows without any.
+        """
+        return CLASS_PAIRS.read(self.path)
+
+    @property
+    def effect_methods(self) -> list[str]:
+        """The methods that the run has effects by, in the registry's order, then others by name."""
+        found = {entry.stem for entry in (self.path / "effects").glob("*.zarr")}
+        return [*(name for name in MEASURES if name in found), *sorted(found - MEASURES.keys())]
+
+    @property
+    def evolutions(self) -> list[str]:
+        """The measures that the run has over training, in the registry's order."""
+        found = {entry.stem for entry in (self.path / "evolution").glob("*.zarr")}
+        return [name for name in MEASURES if name in found]
+
+    @property
+    def has_map(self) -> bool:
+        """Whether the examples have places on the map, ``umap_x`` and ``umap_y``."""
+        return "umap_x" in self.examples.columns
+
+    def embeddings(self, split: SplitName) -> np.ndarray:
+        """What the trained network's last layer is given for each row of a table, float32 ``[rows, d]``, on disk.
+
+        Raises:
+            InputError: If the run has none.
+        """
+        return read_embeddings(self.path, split)
 
     @cached_property
     def near_duplicates(self) -> pd.DataFrame:

@@ -18,8 +18,9 @@ from PIL import Image
 from attribution_core.errors import InputError
 from attribution_core.progress import Progress
 from attribution_core.runs.curves import CURVES
+from attribution_core.runs.embeddings import write_embeddings
 from attribution_core.runs.files import LOCK_NAME, PARTIAL_SUFFIX, Lock, now, remove_partial_files, written_atomically
-from attribution_core.runs.keyed_tables import CLASS_EFFECTS, CURVE_POINTS
+from attribution_core.runs.keyed_tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.matrices import write_matrix
 from attribution_core.runs.schema import Manifest, Stage
 from attribution_core.runs.store import MANIFEST_NAME, SplitName, TableName, read_manifest, read_table, table_path
@@ -179,6 +180,19 @@ class RunWriter:
             rows: Columns train_class, evaluation_class, effect and normalised.
         """
         CLASS_EFFECTS.replace(self.path, method, rows)
+
+    def write_class_pairs(self, method: str, rows: pd.DataFrame) -> None:
+        """Puts the strongest single effects of a method into class_pairs.parquet.
+
+        Args:
+            method: Whose they are.
+            rows: Columns train_class, evaluation_class, train_row, evaluation_row and effect.
+        """
+        CLASS_PAIRS.replace(self.path, method, rows)
+
+    def write_embeddings(self, split: SplitName, values: np.ndarray) -> None:
+        """Writes ``embeddings/SPLIT.npy``, a row for each row of the table."""
+        write_embeddings(self.path, split, values)
 
     def path_for(self, name: str) -> AbstractContextManager[Path]:
         """A temporary path for another file of the run, such as ``model/weights.safetensors``, renamed at the end."""

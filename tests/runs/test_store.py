@@ -39,7 +39,14 @@ def test_what_was_written_is_read(tmp_path):
     assert run.scores == ["fsi", "contribution", "sensitivity", "nearest_similarity", "loss", "margin", "confidence"]
     assert run.groups == ["original_label"]
     assert len(run.examples) == 60
-    assert len(run.class_effects) == 100
+    assert len(run.class_effects) == 300
+    assert run.effect_methods == ["ntk", "hydra", "influence"]
+    assert run.evolutions == ["fsi", "sensitivity"]
+    assert run.has_map
+    assert run.embeddings("evaluation").shape == (30, 16)
+    pairs = run.class_pairs
+    of_ntk = pairs[pairs["method"] == "ntk"]
+    assert np.allclose(run.effects("ntk")[:][of_ntk["train_row"], of_ntk["evaluation_row"]], of_ntk["effect"])
     assert len(run.influential(count=7)) == 7
     assert run.evaluation["split"].value_counts().to_dict() == {"validation": 15, "test": 15}
     data, media_type = run.thumbnail("train", 59)

@@ -1,0 +1,83 @@
+"""Curves over an axis, and bars by class."""
+
+from __future__ import annotations
+
+import html
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from samplescope_app.figures.style import DASHES, LEGEND, MARGIN, MARGIN_WITH_LEGEND, PALETTE, PATTERNS, SYMBOLS
+
+_MOST_BARS = 40
+_MOST_MARKERS = 40  # a line with more points shows none
+
+
+def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.Figure:
+    """Curves over one axis.
+
+    Args:
+        points: Columns series, x, y.
+        x_title: Title of the horizontal axis.
+        y_title: Title of the vertical axis, which starts at zero unless values lie below.
+        log_x: Whether the horizontal axis is logarithmic.
+
+    Returns:
+        The figure; series differ in colour, dash and marker.
+    """
+    figure = go.Figure()
+    for index, (name, members) in enumerate(points.groupby("series", sort=False)):
+        figure.add_scatter(
+            x=members["x"],
+            y=members["y"],
+            name=str(name),
+            mode="lines+markers" if len(members) <= _MOST_MARKERS else "lines",
+            line={"color": PALETTE[index % len(PALETTE)], "dash": DASHES[index % len(DASHES)], "width": 2},
+            marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7},
+            hovertemplate="%{y:.3g} at %{x:.3g}<extra>%{fullData.name}</extra>",
+        )
+    several = points["series"].nunique() > 1
+    figure.update_layout(
+        height=260,
+        margin=MARGIN_WITH_LEGEND if several else MARGIN,
+        showlegend=several,
+        legend=LEGEND,
+        dragmode=False,
+        xaxis={"title": x_title, "type": "log" if log_x else "linear", "fixedrange": True, "showgrid": False},
+        yaxis={"title": y_title, "fixedrange": True, "rangemode": "tozero"},
+    )
+    if log_x:
+        figure.update_xaxes(dtick=1, exponentformat="power")
+    return figure
+
+
+def bars_by_class(points: pd.DataFrame, class_names: list[str], x_title: str) -> go.Figure:
+    """Horizontal bars, one for each class and series, the classes with the longest first bar on top, so many as fit.
+
+    Args:
+        points: Columns series, x (the number of the class) and y; a NaN leaves the class out.
+        class_names: In the order of the labels.
+        x_title: What the bars measure.
+    """
+    wide = points.pivot_table(index="x", columns="series", values="y", sort=False)
+    wide = wide.sort_values(wide.columns[0]).tail(_MOST_BARS)
+    figure = go.Figure()
+    for index, name in enumerate(wide.columns):
+        figure.add_bar(
+            x=wide[name],
+            y=[html.escape(class_names[int(label)]) for label in wide.index],
+            orientation="h",
+            name=str(name),
+            marker={"color": PALETTE[index % len(PALETTE)], "pattern": {"shape": PATTERNS[index % len(PATTERNS)]}},
+            hovertemplate="%{x:.3g}<extra>%{fullData.name}, %{y}</extra>",
+        )
+    figure.update_layout(
+        barmode="group",
+        height=max(260, 60 + 24 * len(wide)),
+        margin=MARGIN_WITH_LEGEND,
+        legend=LEGEND,
+        dragmode=False,
+        xaxis={"title": x_title, "fixedrange": True},
+        yaxis={"fixedrange": True, "type": "category"},
+    )
+    return figure
