@@ -31,7 +31,13 @@ def _favicon() -> Image.Image:
     return icon
 
 
+# On the primary colour of the dark theme, which is light enough to be read as text, Streamlit's white can't be read.
+_STYLE = """<style>
+button[kind="primary"] { color: light-dark(#ffffff, #0a0a0a); }
+</style>"""
+
 st.set_page_config(page_title="SampleScope", page_icon=_favicon(), layout="wide")
+st.html(_STYLE)
 page = st.navigation(
     [
         st.Page("pages/home.py", title="SampleScope", default=True, visibility="hidden"),
