@@ -36,6 +36,8 @@ bench: install
 	$(BIN)/python -m tests.benchmarks.fsi_scaling
 	$(BIN)/python -m tests.benchmarks.hydra
 	$(BIN)/python -m tests.benchmarks.influence
+	$(BIN)/python -m tests.benchmarks.live
+	$(BIN)/python -m tests.benchmarks.live --features 1025
 
 # A browser for the tests: the system's, else Debian's package, else Playwright's own.
 chromium: install

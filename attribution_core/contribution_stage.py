@@ -1,12 +1,9 @@
 """The stage that replays training: what each example contributed over the whole of it (HYDRA)."""
 
-import numpy as np
-import pandas as pd
 from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
-from attribution_core.methods.contribution_uses import class_contributions, normalised
 from attribution_core.methods.hydra import hydra, refuse_for_hydra
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import read_training
@@ -20,10 +17,9 @@ def write_contributions(
     config: ScoreConfig,
     model: nn.Module,
     sides: dict[str, Pair],
-    class_names: list[str],
     progress: Progress | None,
 ) -> None:
-    """Writes column contribution, effects/hydra.zarr, evolution/contribution.zarr and class effects.
+    """Writes column contribution, effects/hydra.zarr and evolution/contribution.zarr.
 
     Where training can't be followed or repeated, the run says so instead, unless contributions were asked for.
 
@@ -32,7 +28,6 @@ def write_contributions(
         config: What to score, and how.
         model: Of the run's kind, whatever its weights.
         sides: Inputs and labels of ``"train"`` and ``"validation"``.
-        class_names: In the order of the labels.
         progress: Called with (done, total, what).
 
     Raises:
@@ -42,7 +37,7 @@ def write_contributions(
     reason = why_left_out(config, model, sides["train"][0])
 
     def write() -> None:
-        _write(writer, config, read_training(writer, config, model, sides["train"]), sides, class_names, progress)
+        _write(writer, config, read_training(writer, config, model, sides["train"]), sides, progress)
 
     write_or_leave_out(writer, "contribution", reason, config.contributions != "auto", write)
 
@@ -52,7 +47,6 @@ def _write(
     config: ScoreConfig,
     trajectory: Trajectory,
     sides: dict[str, Pair],
-    class_names: list[str],
     progress: Progress | None,
 ) -> None:
     pairs = hydra(trajectory, sides["validation"], progress=progress)
@@ -64,7 +58,6 @@ def _write(
         route = "exact (with the Hessian); effects on single examples are Hessian-free"
     effects = pairs.effect.cpu().numpy()
     writer.write_effects("hydra", effects.shape[1], [(slice(0, len(effects)), effects)])
-    writer.write_class_effects("hydra", _by_class(pairs.effect, sides, class_names))
     writer.add_column("examples", "contribution", mean.cpu().double().numpy())
     if by_epoch is not None:
         writer.write_evolution("contribution", range(1, len(by_epoch) + 1), by_epoch.cpu().numpy())
@@ -93,18 +86,3 @@ def why_left_out(config: ScoreConfig, model: nn.Module, inputs: Tensor) -> str:
             raise
         return str(error)
     return ""
-
-
-def _by_class(effects: Tensor, sides: dict[str, Pair], class_names: list[str]) -> pd.DataFrame:
-    """Columns train_class, evaluation_class, effect, normalised: eq. 23, a row for each pair of classes."""
-    labels, others = sides["train"][1], sides["validation"][1]
-    matrix = class_contributions(effects.double(), labels, others, len(class_names)).cpu()
-    k = len(class_names)
-    return pd.DataFrame(
-        {
-            "train_class": np.repeat(np.array(class_names, dtype=object), k),
-            "evaluation_class": np.tile(np.array(class_names, dtype=object), k),
-            "effect": matrix.flatten().numpy(),
-            "normalised": normalised(matrix).flatten().numpy(),
-        }
-    )

@@ -9,10 +9,12 @@ from typing import Literal
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
+from attribution_core.evaluation.live import FILE_NAME as LIVE_FILE_NAME
 from attribution_core.gradients import select_parameters
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.kernel_regime import (
@@ -28,7 +30,7 @@ from attribution_core.methods.unique_information import functional_sample_inform
 from attribution_core.models import load_weights
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
-from attribution_core.stage_parts import Pair, points_of
+from attribution_core.stage_parts import Pair, points_of, write_or_leave_out
 from attribution_core.training import outputs_of
 
 # Up to this many rows (examples times outputs) or parameters the whole network is linearised without a sketch: its
@@ -36,6 +38,8 @@ from attribution_core.training import outputs_of
 EXACT_SIZE = 4096
 # Curves are drawn over this many evaluation examples at most.
 CURVE_EXAMPLES = 200
+# The linearised model is kept up to this size, in bytes: with features that the outputs share, or one row for each.
+LARGEST_SHARED, LARGEST_SEPARATE = 2**30, 2**27
 # Up to this many training examples the one on density is drawn, whose cost is their square.
 DENSITY_EXAMPLES = 10_000
 
@@ -43,7 +47,7 @@ DENSITY_EXAMPLES = 10_000
 def write_linearised_scores(
     writer: RunWriter,
     config: ScoreConfig,
-    model: nn.Module,
+    made: tuple[LinearizedModel, nn.Module, str],
     sides: dict[str, Pair],
     changed: Tensor | None,
     progress: Progress | None,
@@ -53,12 +57,12 @@ def write_linearised_scores(
     Args:
         writer: The run, trained.
         config: What to score, and how.
-        model: At its initial weights.
+        made: What :func:`linearised` gives.
         sides: Inputs and labels of ``"train"`` and ``"validation"``.
         changed: Which training labels are known to be wrong, bool ``[n]``; None where nothing is known.
         progress: Called with (done, total, what).
     """
-    linear, trained, route = linearised(writer.path, config, model, sides, progress)
+    linear, trained, route = made
     schedule = schedule_of(linear.eigenvalues, linear.num_train, config)
     scores = {
         "fsi": functional_sample_information(linear, schedule, progress=progress),
@@ -85,6 +89,23 @@ def write_linearised_scores(
     if linear.features.shape[1] == 1:
         _write_curves(writer, linear.evaluated_on(slice(CURVE_EXAMPLES)), schedule, influence, changed, progress)
     writer.describe("fsi", details, scores)
+
+
+def write_live_model(writer: RunWriter, linear: LinearizedModel) -> None:
+    """Writes what F-SI at any training time is computed from, or says in the run's details why it is left out.
+
+    It is as large as the features; where these differ between outputs an answer would not come while one waits either.
+    """
+
+    def write() -> None:
+        with writer.path_for(LIVE_FILE_NAME) as path:
+            save_file(state, path)
+
+    state = {name: values.contiguous().cpu() for name, values in linear.state().items()}
+    size = sum(values.nbytes for values in state.values())
+    limit = LARGEST_SHARED if linear.features.shape[1] == 1 else LARGEST_SEPARATE
+    reason = "" if size <= limit else f"it would take {size / 2**20:,.0f} MiB, and the limit is {limit // 2**20:,} MiB"
+    write_or_leave_out(writer, "live", reason, False, write)
 
 
 def _write_effects(

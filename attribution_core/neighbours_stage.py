@@ -1,38 +1,34 @@
 """The stage of near-duplicates: which examples are there twice, as the trained network sees them."""
 
 import pandas as pd
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from attribution_core.methods.linearize import head_inputs
 from attribution_core.methods.near_duplicates import NearDuplicates, near_duplicates
-from attribution_core.models import load_weights
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
+from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.store import read_table
-from attribution_core.stage_parts import Pair, write_or_leave_out
+from attribution_core.stage_parts import why_not_embedded, write_or_leave_out
 
 
-def write_near_duplicates(
-    writer: RunWriter, model: nn.Module, sides: dict[str, Pair], progress: Progress | None
-) -> None:
+def write_near_duplicates(writer: RunWriter, labels: Tensor, device: torch.device, progress: Progress | None) -> None:
     """Writes column nearest_similarity, and near_duplicates.parquet with the pairs.
 
-    Embeddings are what the trained network's last layer is given. Where there is no such layer, or too few examples,
-    the run says so instead.
+    Where there are no embeddings, or too few examples, the run says so instead.
 
     Args:
-        writer: The run, trained.
-        model: Of the run's kind, whatever its weights.
-        sides: Inputs and labels of ``"train"``.
+        writer: The run, embedded.
+        labels: Of the training examples, ``[n]``.
+        device: What to compute on.
         progress: Called with (done, total, what).
     """
 
     def write() -> None:
-        load_weights(model, writer.path / "model" / "final.safetensors")
-        found = near_duplicates(head_inputs(model, sides["train"][0]), progress=progress)
-        _write(writer, found, sides["train"][1])
+        embeddings = torch.tensor(read_embeddings(writer.path, "train"), device=device)
+        _write(writer, near_duplicates(embeddings, progress=progress), labels)
 
-    write_or_leave_out(writer, "nearest_similarity", "", False, write)
+    write_or_leave_out(writer, "nearest_similarity", why_not_embedded(writer), False, write)
 
 
 def _write(writer: RunWriter, found: NearDuplicates, labels: Tensor) -> None:

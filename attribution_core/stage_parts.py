@@ -53,3 +53,8 @@ def write_or_leave_out(writer: RunWriter, name: str, reason: str, asked_for: boo
             reason = str(error)
     if reason:
         writer.describe(name, {"left_out": reason})
+
+
+def why_not_embedded(writer: RunWriter) -> str:
+    """Why the run has no embeddings; empty where it has."""
+    return str(writer.manifest.details.get("embeddings", {}).get("left_out", ""))

@@ -11,7 +11,9 @@ QUICK = Recipe(epochs=2)
 
 
 def quick(tmp_path, **options) -> ScoreConfig:
-    return ScoreConfig(**{"data": "digits", "out": tmp_path / "run", "hidden": (32,), "recipe": QUICK, **options})
+    """The map, whose code is compiled for seconds, is off unless asked for."""
+    given = {"data": "digits", "out": tmp_path / "run", "hidden": (32,), "recipe": QUICK, "map": "off", **options}
+    return ScoreConfig(**given)
 
 
 def digits_as_scored(*parts: str) -> list[tuple[torch.Tensor, torch.Tensor]]:

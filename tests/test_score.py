@@ -1,7 +1,9 @@
 """From a configuration to a run, whole and resumable."""
 
+import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 import attribution_core as ac
 from attribution_core import linearised_stage
 from attribution_core.errors import InputError
-from attribution_core.runs import CURVES, Run
+from attribution_core.runs import CURVES, Run, fingerprint
 from attribution_core.score import score
 from attribution_core.training import Recipe
 from tests.scored import quick
@@ -152,13 +154,13 @@ def test_scoring_is_repeatable_and_goes_on_without_repeating(tmp_path):
 
 
 def test_a_run_killed_at_any_moment_goes_on(tmp_path):
-    whole = score(quick(tmp_path, out=tmp_path / "whole"))
+    whole = score(quick(tmp_path, out=tmp_path / "whole", map="umap"))
     script = (
         "from attribution_core.score import ScoreConfig, score; from attribution_core.training import Recipe;"
         f"score(ScoreConfig(data='digits', out={str(tmp_path / 'cut')!r}, hidden=(32,), recipe=Recipe(epochs=2)),"
         "lambda done, total, what: print(what, flush=True))"
     )
-    for word in ("thumbnails", "training", "leave-one-out", "replaying", "curvature"):
+    for word in ("thumbnails", "training", "leave-one-out", "replaying", "curvature", "laying out"):
         process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         for line in process.stdout:
             if word in line:
@@ -166,9 +168,44 @@ def test_a_run_killed_at_any_moment_goes_on(tmp_path):
                 break
         process.wait()
         process.stdout.close()
-    assert Run.open(tmp_path / "cut").manifest.stages["training"].status == "done"
-    finished = score(quick(tmp_path, out=tmp_path / "cut"))
+    stages = Run.open(tmp_path / "cut").manifest.stages
+    assert (stages["training"].status, stages["map"].status) == ("done", "running")
+    finished = score(quick(tmp_path, out=tmp_path / "cut", map="umap"))
     pd.testing.assert_frame_equal(finished.examples, whole.examples)
+    pd.testing.assert_frame_equal(finished.evaluation, whole.evaluation)
+    assert whole.has_map
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_gets_what_it_lacks(tmp_path):
+    """One whose configuration has no map yet, and whose stages end with what there was then."""
+    config = quick(tmp_path, map="umap", sensitivity="off", influence="off")
+    before = score(config)
+    file = before.path / "run.json"
+    plain = json.loads(file.read_text())
+    del plain["config"]["map"]
+    plain["fingerprint"] = fingerprint(plain["config"])
+    new = ("live", "embeddings", "map", "classes")
+    for stage in new:
+        del plain["stages"][stage]
+    for stage in plain["stages"].values():
+        stage["started"] = "then"
+    file.write_text(json.dumps(plain))
+    before.examples.drop(columns=["umap_x", "umap_y"]).to_parquet(before.path / "examples.parquet")
+    for name in ("class_effects.parquet", "class_pairs.parquet", "embeddings", "linearised"):
+        path = before.path / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    after = score(config)
+    stages = after.manifest.stages
+    assert {name for name, stage in stages.items() if stage.started != "then"} == set(new)
+    assert after.status == "complete"
+    assert after.manifest.config == plain["config"]
+    assert after.manifest.fingerprint == plain["fingerprint"]
+    pd.testing.assert_frame_equal(after.examples, before.examples)
+    assert (after.path / "linearised" / "model.safetensors").is_file()
+    assert set(after.class_pairs["method"]) == {"ntk", "hydra"}
+    with pytest.raises(InputError, match="map is None there and 'off' here"):
+        score(config.model_copy(update={"map": "off"}))
 
 
 def test_another_configuration_or_other_data_are_refused(tmp_path):

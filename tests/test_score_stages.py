@@ -26,8 +26,7 @@ def test_contributions_agree_with_the_effects_of_pairs_classes_and_epochs(demo_r
     epochs, parts = demo_run.evolution("contribution")
     assert epochs.tolist() == list(range(1, demo_run.manifest.config["recipe"]["epochs"] + 1))
     assert np.allclose(parts[:].sum(axis=0), contribution, rtol=1e-3, atol=1e-7)
-    classes = demo_run.class_effects
-    assert set(classes["method"]) == {"hydra"}
+    classes = demo_run.class_effects.query("method == 'hydra'")
     matrix = classes.pivot_table(index="train_class", columns="evaluation_class", values="effect")
     mine, theirs = (frame["label_name"].to_numpy() for frame in (demo_run.examples, demo_run.evaluation.head(1000)))
     assert np.isclose(matrix.loc["Coat", "Shirt"], effects[mine == "Coat"][:, theirs == "Shirt"].mean(), rtol=1e-4)
@@ -199,7 +198,7 @@ def test_where_training_cannot_be_followed_the_run_says_why(tmp_path):
     off = score(quick(tmp_path, out=tmp_path / "off", contributions="off"))
     assert "turned off" in off.manifest.details["contribution"]["left_out"]
     assert "contribution" not in off.examples.columns
-    assert off.class_effects.empty
+    assert set(off.class_effects["method"]) == {"ntk", "influence"}
     with pytest.raises(InputError, match=r"'bn1' \(BatchNorm2d\)"):
         score(quick(tmp_path, model="resnet18", hidden=(), contributions="free"))
     assert not (tmp_path / "run").exists()
@@ -224,6 +223,25 @@ def test_training_that_cannot_be_repeated_is_told(tmp_path):
     assert "did not end at the recorded weights" in run.manifest.details["contribution"]["left_out"]
     with pytest.raises(InputError, match="did not end at the recorded weights"):
         score(cut_off("free", "free"))
+
+
+def test_every_method_of_the_demo_says_what_classes_do_to_each_other(demo_run):
+    assert demo_run.effect_methods == ["ntk", "hydra", "influence"]
+    assert set(demo_run.class_effects["method"]) == set(demo_run.class_pairs["method"]) == {*demo_run.effect_methods}
+    train, evaluation = (table["label_name"].to_numpy() for table in (demo_run.examples, demo_run.evaluation))
+    for method in demo_run.effect_methods:
+        effects = demo_run.effects(method)[:]
+        cell = effects[np.ix_(train == "Coat", evaluation[:1000] == "Shirt")]
+        rows = f"method == '{method}' and train_class == 'Coat' and evaluation_class == 'Shirt'"
+        assert demo_run.class_effects.query(rows)["effect"].item() == pytest.approx(cell.mean(), rel=1e-4)
+        pairs = demo_run.class_pairs.query(rows)
+        assert pairs["effect"].max() == cell.max()
+        assert pairs["effect"].min() == cell.min()
+        assert (pairs["effect"] > 0).sum() == (pairs["effect"] < 0).sum() == 8
+        listed = demo_run.class_pairs.query(f"method == '{method}'")
+        assert np.array_equal(effects[listed["train_row"], listed["evaluation_row"]], listed["effect"])
+        assert (train[listed["train_row"]] == listed["train_class"]).all()
+        assert (evaluation[listed["evaluation_row"]] == listed["evaluation_class"]).all()
 
 
 def test_near_duplicates_are_found_in_the_trained_networks_embedding(tmp_path):

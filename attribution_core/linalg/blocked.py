@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 BLOCK_BYTES = 256 * 2**20
+# What goes through several operations is quicker in blocks that a processor's cache holds.
+CACHED_BYTES = 16 * 2**20
 
 
-def blocks(count: int, bytes_each: int) -> Iterator[slice]:
-    """Slices of ``range(count)``, of as many items as take ``BLOCK_BYTES`` together."""
-    size = max(1, min(count, BLOCK_BYTES // max(bytes_each, 1)))
+def blocks(count: int, bytes_each: int, cached: bool = False) -> Iterator[slice]:
+    """Slices of ``range(count)``, of as many items as take ``BLOCK_BYTES`` (or ``CACHED_BYTES``) together."""
+    size = max(1, min(count, (CACHED_BYTES if cached else BLOCK_BYTES) // max(bytes_each, 1)))
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 

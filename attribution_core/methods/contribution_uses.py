@@ -26,8 +26,8 @@ def class_contributions(effects: Tensor, train_labels: Tensor, evaluation_labels
     Returns:
         ``[classes, classes]``, rows of training; NaN where either side has no example. In the effects' precision.
     """
-    by_row = _class_means(effects, train_labels, classes)
-    return _class_means(by_row.T, evaluation_labels, classes).T
+    by_row = class_means(effects, train_labels, classes)
+    return class_means(by_row.T, evaluation_labels, classes).T
 
 
 def normalised(matrix: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def jaccard_index(found: Tensor, real: Tensor) -> float:
     return int((found & real).sum()) / union if union else 1.0
 
 
-def _class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+def class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Mean of the rows of each class: ``[n, m]`` -> ``[classes, m]``."""
     labels = labels.to(values.device)
     total = values.new_zeros(classes, values.shape[1]).index_add_(0, labels, values)

@@ -16,39 +16,48 @@ from attribution_core.linalg.solving import solve
 LEVERAGE_TOLERANCE = 1e-9
 
 
-def resolvent_changes(
-    features: Tensor, residuals: Tensor, gradient: Tensor, spectrum: Tensor, resolvents: Resolvents
-) -> Tensor:
-    """``Re sum_q c_q D_q Psi_i^T (I - rho Psi_i D_q Psi_i^T)^-1 (r_i - rho Psi_i D_q beta)``: ``[block, c, p]``.
+class ResolventChanges:
+    """``Re sum_q c_q D_q Psi_i^T (I - rho Psi_i D_q Psi_i^T)^-1 (r_i - rho Psi_i D_q beta)``.
 
-    Complex numbers meet the features as pairs of real matrices.
-
-    Args:
-        features: ``Psi_i``, ``[block, a, p]``, float64 or float32.
-        residuals: ``r_i``, ``[block, a, c]``, of the same precision.
-        gradient: ``beta``, ``[c, p]``, float64.
-        spectrum: ``Lambda + lambda``, ``[p]``, float64.
-        resolvents: ``c_q``, the shifts in ``D_q``, and ``rho``.
+    Complex numbers meet the features as pairs of real matrices. What all examples share is computed once, in full
+    precision, before it is rounded to that of the features.
     """
-    block, a, p = features.shape
-    c = residuals.shape[2]
-    precision = torch.complex128 if features.dtype == torch.float64 else torch.complex64
-    inverses = resolvents.inverses(spectrum)  # D_q: [q, p]
-    # c_q D_q, and D_q beta for every node, in full precision before they are rounded to the features'
-    weighted = (resolvents.coefficients.to(inverses.device)[:, None] * inverses).to(precision)
-    nodes, rate = len(inverses), resolvents.rate
-    filtered = (rate * inverses[:, None, :] * gradient).reshape(nodes * c, p).to(precision)
-    # rho Psi_i D_q Psi_i^T for every node in one product: [block, q, a, a]
-    inner = _weighted_inner_products(features, (rate * inverses).to(precision))
-    # rho Psi_i D_q beta: [block, q, a, c]
-    start = _real_times_complex(features.reshape(block * a, p), filtered.T)
-    right = residuals[:, None] - start.reshape(block, a, nodes, c).transpose(1, 2)
-    identity = torch.eye(a, dtype=precision, device=inner.device)
-    solved = right / (1 - inner) if a == 1 else solve(identity - inner, right)
-    # Re sum_q c_q D_q solved_q, for each row a and column c, then against Psi_i
-    solved = solved.permute(0, 2, 3, 1).reshape(block * a * c, nodes)
-    mixed = solved.real @ weighted.real - solved.imag @ weighted.imag
-    return (features[:, :, None, :] * mixed.reshape(block, a, c, p)).sum(dim=1)
+
+    def __init__(self, gradient: Tensor, spectrum: Tensor, resolvents: Resolvents, dtype: torch.dtype) -> None:
+        """Prepares the nodes.
+
+        Args:
+            gradient: ``beta``, ``[c, p]``, float64.
+            spectrum: ``Lambda + lambda``, ``[p]``, float64.
+            resolvents: ``c_q``, the shifts in ``D_q``, and ``rho``.
+            dtype: Of the features, float64 or float32.
+        """
+        precision = torch.complex128 if dtype == torch.float64 else torch.complex64
+        inverses = resolvents.inverses(spectrum)  # D_q: [q, p]
+        weighted = resolvents.coefficients.to(inverses.device)[:, None] * inverses
+        filtered = resolvents.rate * inverses[:, None, :] * gradient
+        self._nodes = len(inverses)
+        self._inverses = (resolvents.rate * inverses).to(precision)  # rho D_q: [q, p]
+        self._filtered = filtered.flatten(0, 1).T.to(precision)  # rho D_q beta: [p, q c]
+        # c_q D_q, such that real and imaginary parts of [block, 2 q] give a real part: [2 q, p]
+        self._weighted = torch.cat([weighted.real, -weighted.imag]).to(dtype)
+
+    def __call__(self, features: Tensor, residuals: Tensor) -> Tensor:
+        """The changes ``[block, c, p]`` of examples with features ``[block, a, p]`` and residuals ``[block, a, c]``."""
+        block, a, p = features.shape
+        c, nodes = residuals.shape[2], self._nodes
+        # rho Psi_i D_q Psi_i^T for every node in one product: [block, q, a, a]
+        inner = _weighted_inner_products(features, self._inverses)
+        # rho Psi_i D_q beta: [block, q, a, c]
+        start = _real_times_complex(features.reshape(block * a, p), self._filtered)
+        right = residuals[:, None] - start.reshape(block, a, nodes, c).transpose(1, 2)
+        identity = torch.eye(a, dtype=inner.dtype, device=inner.device)
+        solved = right / (1 - inner) if a == 1 else solve(identity - inner, right)
+        # Re sum_q c_q D_q solved_q, for each row a and column c, then against Psi_i
+        solved = solved.permute(0, 2, 3, 1).reshape(block * a * c, nodes)
+        mixed = torch.cat([solved.real, solved.imag], dim=1) @ self._weighted
+        mixed = mixed.reshape(block, a, c, p).mul_(features[:, :, None, :])
+        return mixed[:, 0] if a == 1 else mixed.sum(dim=1)
 
 
 def interpolation_changes(features: Tensor, residuals: Tensor, gradient: Tensor, eigenvalues: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ therefore ``[n, a, p]`` features and ``[n, a, c]`` residuals, with ``(a, c) = (k
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -30,7 +30,14 @@ from attribution_core.errors import InputError
 from attribution_core.linalg.blocked import blocks, inner, rotated
 from attribution_core.linalg.contour import SINGLE_NODES, TALBOT_NODES
 from attribution_core.methods import leave_out
+from attribution_core.methods.evaluation_energy import EvaluationEnergy
 from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linear_inputs import (
+    check_finite,
+    check_sides,
+    check_state,
+    positive_eigenpairs,
+)
 from attribution_core.progress import Progress
 
 # From this many feature numbers on (half a gigabyte of float64) each example is worked on in float32.
@@ -106,7 +113,7 @@ class LinearizedModel:
             InputError: Shapes that do not fit together, or values that are not finite.
         """
         kernel, evaluation = train_kernel.double(), evaluation_kernel.double()
-        sides = _check_sides(train_outputs, evaluation_outputs, train_targets, evaluation_targets, kernel.device)
+        sides = check_sides(train_outputs, evaluation_outputs, train_targets, evaluation_targets, kernel.device)
         n, k, m = len(sides[0]), sides[0].shape[1], len(sides[1])
         a = kernel.shape[0] // n if n else 0
         if kernel.shape != (n * a, n * a) or a not in (1, k) or evaluation.shape != (m * a, n * a):
@@ -115,9 +122,9 @@ class LinearizedModel:
                 f"[{m * k}, {n * k}] (or [{n}, {n}] and [{m}, {n}] for shared features), not {list(kernel.shape)} and "
                 f"{list(evaluation.shape)}."
             )
-        _check_finite(kernel, "training kernel")
-        _check_finite(evaluation, "evaluation kernel")
-        eigenvalues, vectors = _positive_eigenpairs((kernel + kernel.T) / 2)
+        check_finite(kernel, "training kernel")
+        check_finite(evaluation, "evaluation kernel")
+        eigenvalues, vectors = positive_eigenpairs((kernel + kernel.T) / 2)
         root = eigenvalues.sqrt()
         kept = dtype or _default_precision(vectors.numel())
         features = (vectors * root).to(kept).reshape(n, a, -1)
@@ -150,7 +157,7 @@ class LinearizedModel:
             InputError: Shapes that do not fit together, or values that are not finite.
         """
         train, evaluation = train_jacobian, evaluation_jacobian
-        sides = _check_sides(train_outputs, evaluation_outputs, train_targets, evaluation_targets, train.device)
+        sides = check_sides(train_outputs, evaluation_outputs, train_targets, evaluation_targets, train.device)
         n, k, m = len(sides[0]), sides[0].shape[1], len(sides[1])
         a, p = (train.shape[1], train.shape[2]) if train.ndim == 3 else (0, 0)
         if train.shape != (n, a, p) or a not in (1, k) or evaluation.shape != (m, a, p):
@@ -159,12 +166,12 @@ class LinearizedModel:
                 f"[{m}, {k}, p] (or [{n}, 1, p] and [{m}, 1, p] for shared features), not {list(train.shape)} and "
                 f"{list(evaluation.shape)}."
             )
-        _check_finite(train, "training Jacobian")
-        _check_finite(evaluation, "evaluation Jacobian")
+        check_finite(train, "training Jacobian")
+        check_finite(evaluation, "evaluation Jacobian")
         rows, others = train.reshape(n * a, p), evaluation.reshape(m * a, p)
         kept = dtype or _default_precision(n * a * min(n * a, p))
         if n * a < p:
-            eigenvalues, vectors = _positive_eigenpairs(inner(rows, rows))
+            eigenvalues, vectors = positive_eigenpairs(inner(rows, rows))
             scaled = vectors / eigenvalues.sqrt()
             features = (vectors * eigenvalues.sqrt()).to(kept).reshape(n, a, -1)
             evaluation_features = (inner(others, rows) @ scaled).to(kept).reshape(m, a, -1)
@@ -173,16 +180,48 @@ class LinearizedModel:
                 return (changes.double() @ scaled.T).to(rows.dtype) @ rows
 
             return cls(features, eigenvalues, evaluation_features, *sides, to_weights)
-        eigenvalues, vectors = _positive_eigenpairs(inner(rows.T, rows.T))
+        eigenvalues, vectors = positive_eigenpairs(inner(rows.T, rows.T))
         features, evaluation_features = (
             rotated(side, vectors, kept).reshape(len(side) // a, a, -1) for side in (rows, others)
         )
         return cls(features, eigenvalues, evaluation_features, *sides, lambda d: d.double() @ vectors.T)
 
+    def state(self) -> dict[str, Tensor]:
+        """Everything but the way back to the Jacobian's coordinates, as named tensors for :meth:`from_state`."""
+        return {
+            "features": self.features,
+            "eigenvalues": self.eigenvalues,
+            "residuals": self._residuals,
+            "gradient": self._gradient,
+            "evaluation_features": self.evaluation_features,
+            "evaluation_outputs": self.evaluation_outputs,
+            "evaluation_targets": self.evaluation_targets,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> "LinearizedModel":
+        """The model that a state was taken of; its :meth:`weight_changes` stay in the eigenbasis.
+
+        Args:
+            state: What :meth:`state` gave.
+            dtype: Precision of what is computed for each example; by default the state's own.
+
+        Raises:
+            InputError: Tensors that are missing or do not fit together.
+        """
+        check_state(state)
+        kept = dtype or state["features"].dtype
+        features, evaluation_features = (state[name].to(kept) for name in ("features", "evaluation_features"))
+        residuals = state["residuals"].double().flatten(1)
+        evaluated = state["evaluation_outputs"], residuals, state["evaluation_targets"]
+        linear = cls(features, state["eigenvalues"], evaluation_features, torch.zeros_like(residuals), *evaluated)
+        linear._gradient = state["gradient"]  # of features and residuals before they were rounded
+        return linear
+
     def evaluated_on(self, examples: slice) -> "LinearizedModel":
         """The same model with some of its evaluation examples only."""
         fewer = copy.copy(self)
-        fewer.__dict__.pop("evaluation_gram", None)
+        fewer.__dict__.pop("evaluation_energy", None)
         fewer.evaluation_features = self.evaluation_features[examples]
         fewer.evaluation_outputs = self.evaluation_outputs[examples]
         fewer.evaluation_targets = self.evaluation_targets[examples]
@@ -282,17 +321,16 @@ class LinearizedModel:
         rows = self.features[group].reshape(1, -1, self.features.shape[2]).double()
         residuals = self._residuals[group].reshape(1, rows.shape[1], -1).double()
         if rows.shape[1] <= rows.shape[2] or schedule.is_interpolation:
-            return self._changes(rows, residuals, schedule, removed=len(group))[0]
+            return self._leaving_out(schedule, len(group), rows.dtype)(rows, residuals)[0]
         left = self._left(schedule, len(group))
         eigenvalues, vectors = torch.linalg.eigh(torch.diag(self.eigenvalues) - rows[0].T @ rows[0])
         gradient = (self._gradient - residuals[0].T @ rows[0]) @ vectors
         return self.weights(schedule) - gradient * schedule.filter(eigenvalues.clamp(min=0), left) @ vectors.T
 
     @cached_property
-    def evaluation_gram(self) -> Tensor:
-        """``F = sum_j Psi_j^T Psi_j / m`` over the evaluation examples (unique information, eq. 9): ``[p, p]``."""
-        rows = self.evaluation_features.flatten(0, 1)
-        return rows.T @ rows / len(self.evaluation_features)
+    def evaluation_energy(self) -> EvaluationEnergy:
+        """``sum_c d_c^T F d_c`` of weight changes ``[block, c, p]``, with F of unique information, eq. 9."""
+        return EvaluationEnergy(self.evaluation_features)
 
     def iterate_changes(
         self, schedule: GradientDescent, progress: Progress | None = None
@@ -300,8 +338,9 @@ class LinearizedModel:
         """``w - w_{-i}`` in the eigenbasis, a block of examples at a time: ``(examples, [block, c, p])``."""
         _, a, p = self.features.shape
         bytes_each = self.features.element_size() * p * (a * (a + 1) // 2 + 3 * self.num_outputs)
-        for rows in blocks(self.num_train, bytes_each):
-            yield rows, self._changes(self.features[rows], self._residuals[rows], schedule, removed=1)
+        changes = self._leaving_out(schedule, 1, self.features.dtype)
+        for rows in blocks(self.num_train, bytes_each, cached=self.features.device.type == "cpu"):
+            yield rows, changes(self.features[rows], self._residuals[rows])
             if progress:
                 progress(rows.stop, self.num_train, "leave-one-out")
 
@@ -317,28 +356,32 @@ class LinearizedModel:
         largest = float(self.eigenvalues[-1]) if len(self.eigenvalues) else 0.0
         schedule.check_stable(largest, examples)
 
-    def _changes(self, features: Tensor, residuals: Tensor, schedule: GradientDescent, removed: int) -> Tensor:
-        """``w - w_{-G}`` of groups with rows ``[block, a, p]`` and residuals ``[block, a, c]``: ``[block, c, p]``."""
+    def _leaving_out(
+        self, schedule: GradientDescent, removed: int, dtype: torch.dtype
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """From groups' rows ``[block, a, p]`` and residuals ``[block, a, c]`` to ``w - w_{-G}``, ``[block, c, p]``."""
         left = self._left(schedule, removed)
         if schedule.steps == 0:
-            return features.new_zeros(len(features), residuals.shape[2], features.shape[2])
+            return lambda rows, residuals: rows.new_zeros(len(rows), residuals.shape[2], rows.shape[2])
         if schedule.is_interpolation:
-            if features.dtype != torch.float64:
+            if dtype != torch.float64:
                 raise InputError(
                     "Endless training without weight decay needs float64, and this model is kept in float32: set a "
                     "weight decay, train for a finite time, or give dtype=torch.float64."
                 )
-            return leave_out.interpolation_changes(features, residuals, self._gradient, self.eigenvalues)
+            return lambda rows, residuals: leave_out.interpolation_changes(
+                rows, residuals, self._gradient, self.eigenvalues
+            )
         largest = float(self.eigenvalues[-1]) if len(self.eigenvalues) else 0.0
-        nodes = TALBOT_NODES if features.dtype == torch.float64 else SINGLE_NODES
-        resolvents = schedule.resolvents(largest, left, nodes)
+        resolvents = schedule.resolvents(largest, left, TALBOT_NODES if dtype == torch.float64 else SINGLE_NODES)
         spectrum = self.eigenvalues + schedule.weight_decay
-        changes = leave_out.resolvent_changes(features, residuals, self._gradient, spectrum, resolvents)
-        if schedule.loss == "mean" and math.isfinite(schedule.steps):
-            # Fewer examples, larger rate: w(eta/n) - w_-G(eta/left) = [w(eta/n) - w(eta/left)] + formula at eta/left
-            faster = schedule.filter(self.eigenvalues, self.num_train) - schedule.filter(self.eigenvalues, left)
-            changes += (self._gradient * faster).to(changes.dtype)
-        return changes
+        changes = leave_out.ResolventChanges(self._gradient, spectrum, resolvents, dtype)
+        if schedule.loss == "sum" or math.isinf(schedule.steps):
+            return changes
+        # Fewer examples, larger rate: w(eta/n) - w_-G(eta/left) = [w(eta/n) - w(eta/left)] + formula at eta/left
+        faster = schedule.filter(self.eigenvalues, self.num_train) - schedule.filter(self.eigenvalues, left)
+        common = (self._gradient * faster).to(dtype)
+        return lambda rows, residuals: changes(rows, residuals) + common
 
     def _left(self, schedule: GradientDescent, removed: int) -> int:
         """How many examples are left; InputError when that is none, or when descent on them would diverge."""
@@ -351,46 +394,3 @@ class LinearizedModel:
 
 def _default_precision(numbers: int) -> torch.dtype:
     return torch.float64 if numbers < SINGLE_PRECISION_FROM else torch.float32
-
-
-def _positive_eigenpairs(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues above rounding, ascending ``[p]``, and their vectors ``[size, p]``."""
-    values, vectors = torch.linalg.eigh(gram)
-    largest = float(values.abs().max()) if len(values) else 0.0
-    if len(values) and float(values[0]) < -1e-6 * largest:  # far beyond float32 rounding in the kernel
-        raise InputError(
-            f"A kernel has no negative eigenvalues; this one has {float(values[0]):.3g} against {largest:.3g} at most."
-        )
-    floor = largest * len(values) * torch.finfo(values.dtype).eps
-    keep = values > floor
-    return values[keep], vectors[:, keep]
-
-
-def _check_sides(
-    train_outputs: Tensor, evaluation_outputs: Tensor, train_targets: Tensor, evaluation_targets: Tensor, device: object
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Outputs and targets in float64 on one device, or InputError."""
-    sides = {
-        "training outputs": train_outputs,
-        "evaluation outputs": evaluation_outputs,
-        "training targets": train_targets,
-        "evaluation targets": evaluation_targets,
-    }
-    if train_outputs.ndim != 2:
-        raise InputError(f"Outputs must be [examples, outputs], not {list(train_outputs.shape)}.")
-    for name, given, expected in (
-        ("training targets", train_targets, (len(train_outputs), train_outputs.shape[1])),
-        ("evaluation outputs", evaluation_outputs, (len(evaluation_targets), train_outputs.shape[1])),
-        ("evaluation targets", evaluation_targets, (len(evaluation_outputs), train_outputs.shape[1])),
-    ):
-        if given.shape != expected:
-            raise InputError(f"The {name} must be {list(expected)} (one-hot for classes), not {list(given.shape)}.")
-    for name, given in sides.items():
-        _check_finite(given, name)
-    a, b, c, d = (side.to(device=device, dtype=torch.float64) for side in sides.values())  # type: ignore[call-overload]
-    return a, b, c, d
-
-
-def _check_finite(values: Tensor, name: str) -> None:
-    if not bool(torch.isfinite(values).all()):
-        raise InputError(f"The {name} hold values that are not finite numbers: check the inputs and the weights.")

@@ -26,7 +26,7 @@ def functional_sample_information(
         F-SI_i = 1 / (2 sigma^2 m) sum_j |f(x_j) - f_{-i}(x_j)|^2 = 1 / (2 sigma^2) d_i^T F d_i
 
     with ``d_i = w - w_{-i}`` and ``F = sum_j Phi_j^T Phi_j / m`` (eq. 9, exact for a linear model). Through F the cost
-    does not grow with the number of evaluation examples; with fewer of them than features, they are used directly.
+    does not grow with the number of evaluation examples (:mod:`attribution_core.methods.evaluation_energy`).
 
     Args:
         linear: The linearised model.
@@ -42,15 +42,10 @@ def functional_sample_information(
     """
     if not sigma > 0:
         raise InputError(f"sigma must be positive, not {sigma}.")
-    m, a, p = linear.evaluation_features.shape
-    through_gram = m * a > p
-    scores = []
-    for _, changes in linear.iterate_changes(schedule, progress):
-        if through_gram:
-            energy = ((changes @ linear.evaluation_gram.to(changes.dtype)) * changes).sum(dim=(1, 2))
-        else:
-            energy = (changes @ linear.evaluation_features.flatten(0, 1).T).square().sum(dim=(1, 2)) / m
-        scores.append(energy.clamp(min=0).double() / (2 * sigma**2))
+    scores = [
+        linear.evaluation_energy(changes).clamp(min=0).double() / (2 * sigma**2)
+        for _, changes in linear.iterate_changes(schedule, progress)
+    ]
     return torch.cat(scores)
 
 

@@ -118,7 +118,7 @@ def test_predictions_equal_gradient_descent_step_by_step():
 def test_the_block_size_changes_nothing(monkeypatch):
     case, schedule = LINEAR_CASES[2], GradientDescent(0.01, 100)
     whole = functional_sample_information(from_jacobians(case), schedule)
-    monkeypatch.setattr(blocked, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(blocked, "CACHED_BYTES", 1)
     seen = []
     split = functional_sample_information(from_jacobians(case), schedule, progress=lambda *step: seen.append(step))
     assert torch.allclose(split, whole, rtol=1e-12, atol=0)

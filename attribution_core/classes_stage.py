@@ -1,0 +1,59 @@
+"""The stage of classes: what the examples of a class do to those of another, by every method that has effects."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import zarr
+
+from attribution_core.methods.class_effects import ClassEffects, class_effects
+from attribution_core.progress import Progress, reported
+from attribution_core.runs import Run, RunWriter
+
+_ROWS = 4096  # of the effects, read at once: 16 MiB for a thousand evaluation examples
+
+
+def write_classes(writer: RunWriter, class_names: list[str], progress: Progress | None) -> None:
+    """Writes class_effects.parquet and class_pairs.parquet for each of the run's matrices of effects.
+
+    Args:
+        writer: The run, with all its effects.
+        class_names: In the order of the labels.
+        progress: Called with (done, total, what).
+    """
+    run, names = Run.open(writer.path), np.array(class_names, dtype=object)
+    labels, others = (table["label"].to_numpy(dtype=np.int64) for table in (run.examples, run.evaluation))
+    for method in run.effect_methods:
+        effects = run.effects(method)
+        found = class_effects(
+            _blocks(effects, f"classes by {method}", progress), labels, others[: effects.shape[1]], len(names)
+        )
+        writer.write_class_effects(method, _means(found, names))
+        pairs = {
+            "train_class": names[labels[found.train_rows]],
+            "evaluation_class": names[others[found.evaluation_rows]],
+            "train_row": found.train_rows,
+            "evaluation_row": found.evaluation_rows,
+            "effect": found.effects,
+        }
+        writer.write_class_pairs(method, pd.DataFrame(pairs))
+
+
+def _means(found: ClassEffects, names: np.ndarray) -> pd.DataFrame:
+    """A row for each pair of classes."""
+    k = len(names)
+    return pd.DataFrame(
+        {
+            "train_class": np.repeat(names, k),
+            "evaluation_class": np.tile(names, k),
+            "effect": found.mean.ravel(),
+            "normalised": found.normalised.ravel(),
+        }
+    )
+
+
+def _blocks(effects: zarr.Array, what: str, progress: Progress | None) -> Iterator[tuple[slice, np.ndarray]]:
+    starts = range(0, effects.shape[0], _ROWS)
+    for start in reported(starts, len(starts), what, progress):
+        rows = slice(start, start + _ROWS)
+        yield rows, np.asarray(effects[rows])

@@ -1,0 +1,144 @@
+"""F-SI at any training time, from what a run keeps."""
+
+import math
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from attribution_core import linearised_stage
+from attribution_core.errors import InputError
+from attribution_core.evaluation.live import FILE_NAME, LiveInformation
+from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.unique_information import functional_sample_information
+from attribution_core.runs import Run
+from attribution_core.score import score
+from tests.cases import LINEAR_CASES, schedules
+from tests.fixtures import make_run
+from tests.scored import quick
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    return score(quick(tmp_path_factory.mktemp("live"), contributions="off", sensitivity="off", influence="off"))
+
+
+def largest_error(values: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(values / expected - 1).max())
+
+
+def test_live_values_are_those_of_the_run_at_the_times_it_holds(run):
+    live = LiveInformation.open(run)
+    assert live.precision == "float64"
+    assert live.steps == run.manifest.config["steps"]
+    assert largest_error(live.at(live.steps), run.examples["fsi"].to_numpy()) < 1e-9
+    times, values = run.evolution("fsi")
+    assert live.range == (times[0], times[-1])
+    for row, time in enumerate(times):
+        assert largest_error(live.at(float(time)), values[row]) < 2e-7  # the run keeps these in float32
+
+
+def test_live_values_between_these_times_are_leave_one_outs(run):
+    """Of three examples, by gradient flow on what is left, in the eigenbasis of its own Gram matrix."""
+    live, steps = LiveInformation.open(run), 456.7
+    scores, linear = live.at(steps), live.linear
+    schedule = replace(live.schedule, steps=steps)
+
+    def weights(kept: torch.Tensor) -> torch.Tensor:
+        x, y = linear.features[kept, 0], linear.state()["residuals"][kept, 0]
+        values, vectors = torch.linalg.eigh(x.T @ x)
+        return vectors @ (schedule.filter(values.clamp(min=0), len(kept))[:, None] * (vectors.T @ (x.T @ y)))
+
+    everyone = torch.arange(linear.num_train)
+    for i in (0, 17, 133):
+        change = linear.evaluation_features[:, 0] @ (weights(everyone) - weights(everyone[everyone != i]))
+        assert scores[i] == pytest.approx(float(change.square().sum(dim=1).mean()) / 2, rel=1e-8)
+
+
+def test_threads_get_the_same_answers(run):
+    live, times = LiveInformation.open(run), [20.0, 300.0, 4000.0] * 3
+    alone = [live.at(time) for time in times]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(live.at, times))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_the_demo_is_answered_in_float32_and_nearly_alike(demo_run):
+    live, exact = LiveInformation.open(demo_run), LiveInformation.open(demo_run, exact=True)
+    assert (live.precision, exact.precision) == ("float32", "float64")
+    assert largest_error(exact.at(exact.steps), demo_run.examples["fsi"].to_numpy()) < 1e-9
+    for time in (live.range[0], live.steps, live.range[1]):
+        error = largest_error(live.at(time), exact.at(time))
+        print(f"\nLargest relative error of F-SI in float32 at {time:g} steps: {error:.1e}")
+        assert error < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
+def test_a_model_comes_back_from_its_state(case, dtype):
+    linear = LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides, dtype=dtype)
+    again = LinearizedModel.from_state(linear.state())
+    for schedule in schedules(case.largest):
+        if schedule.is_interpolation and dtype == torch.float32:
+            continue
+        assert torch.equal(again.predictions(schedule), linear.predictions(schedule))
+        assert torch.equal(again.removal_effects(schedule), linear.removal_effects(schedule))
+        scores = functional_sample_information(linear, schedule)
+        assert torch.equal(functional_sample_information(again, schedule), scores)
+
+
+def test_a_state_that_is_none_is_refused():
+    case = LINEAR_CASES[0]
+    state = LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides).state()
+    with pytest.raises(InputError, match="do not fit together: gradient"):
+        LinearizedModel.from_state({**state, "gradient": state["gradient"][:, :-1]})
+    with pytest.raises(InputError, match="not those of a linearised model"):
+        LinearizedModel.from_state({"features": state["features"]})
+
+
+def test_a_run_without_a_model_says_what_to_do(tmp_path):
+    run = Run.open(make_run(tmp_path / "digits", n=60))
+    live = LiveInformation.open(run)
+    assert live.at(123.0).shape == (60,)
+    assert (live.at(0.0) == 0).all()
+    assert live.steps == 1000
+    with pytest.raises(InputError, match="zero or more"):
+        live.at(-1.0)
+    (run.path / FILE_NAME).write_bytes(b"nothing")
+    with pytest.raises(InputError, match="is damaged"):
+        LiveInformation.open(run)
+    (run.path / FILE_NAME).unlink()
+    with pytest.raises(InputError, match="run the same score command again"):
+        LiveInformation.open(run)
+
+
+def test_a_model_too_large_to_keep_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(linearised_stage, "LARGEST_SHARED", 1000)
+    monkeypatch.setattr(linearised_stage, "LARGEST_SEPARATE", 10**9)
+    shared = score(quick(tmp_path, max_train=100, sensitivity="off", influence="off"))
+    with pytest.raises(InputError, match=r"keeps no linearised model .* the limit is"):
+        LiveInformation.open(shared)
+    assert shared.status == "complete"
+    options = {"max_train": 100, "parameters": "^3", "sensitivity": "off", "influence": "off"}
+    separate = score(quick(tmp_path, out=tmp_path / "separate", **options))
+    live = LiveInformation.open(separate)
+    assert live.linear.features.shape[1] == 10
+    assert largest_error(live.at(live.steps), separate.examples["fsi"].to_numpy()) < 1e-9
+
+
+def test_an_endless_training_is_answered_in_full_precision(tmp_path, monkeypatch):
+    from attribution_core.evaluation import live as module
+
+    monkeypatch.setattr(module, "EXACT_WORK", 0)
+    options = {"steps": math.inf, "max_train": 100, "sensitivity": "off", "influence": "off"}
+    run = score(quick(tmp_path, **options))
+    live = LiveInformation.open(run)
+    assert live.schedule == GradientDescent(live.schedule.learning_rate, math.inf)
+    assert largest_error(live.at(math.inf), run.examples["fsi"].to_numpy()) < 1e-9
+    moved = tmp_path / "moved"
+    shutil.copytree(run.path, moved)  # nothing in it depends on its place
+    assert np.array_equal(LiveInformation.open(Run.open(moved)).at(50.0), live.at(50.0))
