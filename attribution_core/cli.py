@@ -66,6 +66,13 @@ class Sensitivity(StrEnum):
     off = "off"
 
 
+class Map(StrEnum):
+    """How examples are laid out on a map."""
+
+    umap = "umap"
+    off = "off"
+
+
 class Influence(StrEnum):
     """Whether influence functions are computed."""
 
@@ -122,6 +129,7 @@ def score(
         Influence, typer.Option(help="Influence functions at the trained weights: on, off, or where possible.")
     ] = Influence.auto,
     damping: Annotated[float | None, typer.Option(help="Of their curvature; by default it follows the data.")] = None,
+    map_: Annotated[Map, typer.Option("--map", help="A map of what the network sees: umap, or off.")] = Map.umap,
     max_train: Annotated[int | None, typer.Option(min=2, help="Score a stratified subset of this size.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -136,7 +144,7 @@ def score(
             data=data, out=out_, model=model, hidden=tuple(hidden or ()), image_size=image_size, recipe=recipe,
             parameters=parameters, sketch=sketch.value, dimension=dimension, steps=steps, weight_decay=weight_decay,
             contributions=contributions.value, sensitivity=sensitivity.value, influence=influence.value,
-            damping=damping, seed=seed, max_train=max_train, device=device,
+            damping=damping, map=map_.value, seed=seed, max_train=max_train, device=device,
         )
     )  # fmt: skip
     out.print(f"Look at it:  samplescope open {escape(str(run.path))}", soft_wrap=True)
@@ -168,6 +176,21 @@ def verify(
     with Bars() as bars:
         found = verify_(run, examples, halves, seeds, processes or _cores(), data, device, bars)
     terminal.print_verification(found, examples)
+
+
+@app.command()
+def clean(
+    run: Annotated[Path, typer.Argument(help="A reviewed run's directory.")],
+    out_: Annotated[Path | None, typer.Option("--out", help="The new run's directory; by default RUN-cleaned.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Retrain and score with your decisions applied, and say what that did to the accuracy; goes on where it was."""
+    from attribution_core.cleaning import clean as clean_
+
+    with Bars() as bars:
+        after = clean_(run, out_, bars, data, device)
+    terminal.print_cleaning(Run.open(run), after)
 
 
 @app.command()
@@ -317,6 +340,7 @@ def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa:
         "contribution": "contributions to training",
         "sensitivity": "sensitivities",
         "self_influence": "influence functions",
+        "map": "a map",
     }
     for name, what in parts.items():
         left_out = run.manifest.details.get(name, {}).get("left_out")

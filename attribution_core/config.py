@@ -38,10 +38,14 @@ class ScoreConfig(BaseModel):
             ``"off"``.
         damping: Of their curvature, weight decay included; by default it follows the curvature's spectrum, and is at
             least the weight decay.
-        seed: Of the splits, the initial weights, the batch order and the sketch.
+        map: Places of all examples on a map of the trained network's embeddings, by ``"umap"``, or ``"off"``: some ten
+            seconds, most of them for compiling.
+        seed: Of the splits, the initial weights, the batch order, the sketch and the map.
         validation_fraction: Share set aside for validation where the data has none.
         test_fraction: The same for test.
         max_train: Use a stratified subset of so many training examples.
+        decisions: A CSV file with columns id, action (drop or relabel) and label, applied to the training examples
+            once they are opened; see :func:`attribution_core.cleaning.clean`.
         device: ``"auto"`` takes CUDA when there is one.
     """
 
@@ -62,10 +66,12 @@ class ScoreConfig(BaseModel):
     sensitivity: Literal["auto", "kfac", "diagonal", "full", "adam", "iblr", "off"] = "auto"
     influence: Literal["auto", "on", "off"] = "auto"
     damping: float | None = Field(None, gt=0, allow_inf_nan=False)
+    map: Literal["umap", "off"] = "umap"
     seed: int = Field(0, ge=0)
     validation_fraction: float = Field(0.15, gt=0, lt=1)
     test_fraction: float = Field(0.15, gt=0, lt=1)
     max_train: int | None = Field(None, ge=2)
+    decisions: Path | None = None
     device: str = "auto"
 
     @property

@@ -4,17 +4,27 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from attribution_core.config import ScoreConfig
-from attribution_core.datasets import Dataset, Splits, as_tensors, common_size, open_dataset, pixel_statistics
+from attribution_core.datasets import (
+    Dataset,
+    Splits,
+    as_tensors,
+    common_size,
+    open_dataset,
+    pixel_statistics,
+    with_decisions,
+)
 from attribution_core.errors import InputError
 from attribution_core.methods.influence_pairs import Pair
 from attribution_core.models import ARCHITECTURES, build_model, device_named
 from attribution_core.progress import Progress
 from attribution_core.runs import Run
+from attribution_core.runs.cleaned import APPLIED
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,9 @@ def prepare(config: ScoreConfig, progress: Progress | None = None) -> Prepared:
     size = (config.image_size,) * 2 if config.image_size else common_size(splits.train)
     name = _model_name(config.model, splits.train.mode, size)
     _require_classes(name, config.recipe.loss)
+    if config.decisions is not None:  # after the size is settled: what is compared must see the same images
+        file = config.decisions.resolve()
+        config, splits = config.model_copy(update={"decisions": file}), with_decisions(splits, file)
     return Prepared(config, splits, name, (len(splits.train.mode), *size), device)
 
 
@@ -97,7 +110,9 @@ def prepare_run(run: Run, data: str | None, device: str, progress: Progress | No
     before = run.manifest.dataset
     if not run.manifest.measures or before is None:
         raise InputError(f"The run {run.id} is not finished: run the same score command again first.")
-    moved = {"data": data} if data else {}
+    moved: dict[str, Any] = {"data": data} if data else {}
+    if (run.path / APPLIED).is_file():
+        moved["decisions"] = run.path / APPLIED  # its own copy, whatever became of the run that was reviewed
     prepared = prepare(ScoreConfig.model_validate({**run.manifest.config, "device": device, **moved}), progress)
     found = prepared.splits.fingerprint()
     if before.fingerprint != found:

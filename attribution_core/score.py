@@ -2,15 +2,19 @@
 
 import functools
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
+from attribution_core.classes_stage import write_classes
 from attribution_core.config import ScoreConfig
 from attribution_core.contribution_stage import why_left_out, write_contributions
 from attribution_core.datasets import Dataset
@@ -19,14 +23,17 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
 from attribution_core.gradients import select_parameters
 from attribution_core.influence_stage import write_influence
-from attribution_core.linearised_stage import write_linearised_scores
+from attribution_core.linearised_stage import linearised, write_linearised_scores, write_live_model
+from attribution_core.map_stage import write_embeddings, write_map
 from attribution_core.methods.linearize import head_of
 from attribution_core.neighbours_stage import write_near_duplicates
 from attribution_core.preparation import Prepared, prepare
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import kept_steps, write_training
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
+from attribution_core.runs.cleaned import APPLIED
 from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable
+from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.sensitivity_stage import write_sensitivities
 from attribution_core.stage_parts import Pair
 from attribution_core.training import loss_values, outputs_of, train
@@ -52,14 +59,15 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
     """
     prepared = prepare(config, progress)
     config, splits = prepared.config, prepared.splits
-    plain = config.model_dump(mode="json", exclude=_NOT_FINGERPRINTED)
+    plain, config_print = _identity(config)
     data_print = splits.fingerprint()
     shape, name = prepared.input_shape, prepared.model_name
     build = functools.partial(prepared.build, config.seed)
     _check_parameters(build(), torch.zeros(1, *shape), config.parameters)  # before a folder is made
     if config.contributions in ("free", "exact"):
         why_left_out(config, build(), torch.zeros(2, *shape, device=prepared.device))
-    with RunWriter.start(config.folder, plain, fingerprint(plain), title=f"{splits.name}, {name}") as writer:
+    title = f"{splits.name}, {name}" + (", cleaned" if config.decisions else "")
+    with RunWriter.start(config.folder, plain, config_print, title) as writer:
         _check_same_data(writer, data_print)
         if not writer.is_done("dataset", data_print):
             with writer.stage("dataset", data_print):
@@ -75,6 +83,28 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
     return Run.open(config.folder)
 
 
+def _identity(config: ScoreConfig) -> tuple[dict[str, Any], str]:
+    """The configuration as plain data and its fingerprint; or those of the run in its folder, where both ask alike.
+
+    A run of an earlier version lacks options that came later. Where today's defaults for these make it what is asked
+    for now, it goes on as what it was.
+    """
+    plain = _plain(config)
+    if (config.folder / MANIFEST_NAME).is_file():
+        before = read_manifest(config.folder)
+        try:
+            filled = _plain(ScoreConfig.model_validate(before.config))
+        except ValidationError:  # an option or a value that there is no more
+            filled = {}
+        if filled == plain:
+            return before.config, before.fingerprint
+    return plain, fingerprint(plain)
+
+
+def _plain(config: ScoreConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=_NOT_FINGERPRINTED)
+
+
 # -- the stages ------------------------------------------------------------------------------------------------------
 
 
@@ -88,19 +118,32 @@ def _stages(
     def build() -> nn.Module:
         return prepared.build(config.seed)
 
+    made = functools.cache(lambda: linearised(writer.path, config, build(), sides(), progress))
+
+    def keep_live_model() -> None:
+        write_live_model(writer, made()[0])
+        made.cache_clear()  # as large as the data
+
     return {
         "training": lambda: _train(writer, prepared, build(), sides(), progress),
-        "linearised": lambda: write_linearised_scores(writer, config, build(), sides(), wrong, progress),
-        "contributions": lambda: write_contributions(writer, config, build(), sides(), classes, progress),
+        "linearised": lambda: write_linearised_scores(writer, config, made(), sides(), wrong, progress),
+        "live": keep_live_model,
+        "contributions": lambda: write_contributions(writer, config, build(), sides(), progress),
         "sensitivity": lambda: write_sensitivities(writer, config, build(), sides(), len(classes), progress),
         "influence": lambda: write_influence(writer, config, build(), sides(), progress),
-        "neighbours": lambda: write_near_duplicates(writer, build(), sides(), progress),
+        "embeddings": lambda: write_embeddings(writer, build(), sides(), progress),
+        "neighbours": lambda: write_near_duplicates(writer, sides()["train"][1], prepared.device, progress),
+        "map": lambda: write_map(writer, config, prepared.device, progress),
+        "classes": lambda: write_classes(writer, classes, progress),
         "detection": lambda: write_detection(writer, wrong),
     }
 
 
 def _write_dataset(writer: RunWriter, prepared: Prepared, data_print: str, progress: Progress | None) -> None:
     splits, named = prepared.splits, prepared.named_splits
+    if prepared.config.decisions is not None:
+        with writer.path_for(APPLIED) as path:
+            shutil.copyfile(prepared.config.decisions, path)
     writer.update(
         dataset=DatasetSummary(
             name=splits.name,

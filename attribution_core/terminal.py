@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from attribution_core.evaluation.comparison import paired_accuracies
 from attribution_core.runs import FORETOLD, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
@@ -71,6 +72,23 @@ def print_verification(found: Verification, examples: int) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def print_cleaning(before: Run, after: Run) -> None:
+    """What retraining on the cleaned set did to the accuracy on the test examples, which it left alone."""
+    counts = after.manifest.details["cleaning"]
+    tested = [run.evaluation[run.evaluation["split"] == "test"] for run in (before, after)]
+    found = paired_accuracies(*tested)
+    low, high = found.interval
+    out.print(
+        f"[bold]{escape(after.title)}[/bold]: {counts['kept']:,} training examples kept ({counts['relabelled']:,} "
+        f"relabelled), {counts['dropped']:,} dropped. On the same {found.examples:,} test examples the accuracy was "
+        f"{found.before:.1%} and is {found.after:.1%}: {100 * found.difference:+.1f} points (95% interval "
+        f"{100 * low:+.1f} to {100 * high:+.1f}, of the choice of test examples, for one training each).",
+        soft_wrap=True,
+        highlight=False,
+    )
+    out.print(f"Look at it:  samplescope open {escape(str(after.path))}", soft_wrap=True)
 
 
 def print_summarization(curve: SummarizationCurve) -> None:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from attribution_core.preparation import Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.retraining import FILE_NAME
+from attribution_core.runs.verification_points import COLUMNS
+from attribution_core.runs.verification_points import FILE_NAME as POINTS
 from attribution_core.training import loss_values
 
 # What each score of a run foretells about a removal; the others foretell nothing that a retraining shows.
@@ -40,12 +43,17 @@ class MethodFidelity:
         single: Over the examples removed one by one.
         ceiling: The rank correlation that retraining noise leaves possible there; None for a single seed.
         lds: Linear datamodelling score over random halves; None where there are too few halves, or it has none.
+        by_example: Over the examples removed one by one, of the means over evaluation examples: the points that the
+            run keeps. The same as ``single`` for a score with one number an example.
+        by_example_ceiling: Of its rank correlation.
     """
 
     truth: str
     single: Fidelity
     ceiling: float | None
     lds: Estimate | None
+    by_example: Fidelity
+    by_example_ceiling: float | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ def verify(
     """Train a run's model again without some of its examples, and compare its scores with what happens.
 
     Everything that was trained is kept in the run's ``retraining.parquet`` at once; called again, also with larger
-    numbers, only what is missing is trained. What was found stands in the run's details under ``"verification"``.
+    numbers, only what is missing is trained. What was found stands in the run's details under ``"verification"``, and
+    what each score foretold beside what happened in its ``verification.parquet``.
 
     Args:
         path: The run's directory.
@@ -108,17 +117,20 @@ def verify(
         ones = trainings([[], *([i] for i in chosen)], True, "without one example")
         kept = trainings([row.nonzero()[:, 0].tolist() for row in removed], False, "on random halves")
         real = real_changes(ones, chosen, sides["train"][1], config.recipe.loss)
+        predicted = {name: effects for name in TRUTHS if (effects := _predicted(run, name)) is not None}
         found = Verification(
             {
-                name: _method(effects, truth, chosen, real[truth], removed, kept)
-                for name, truth in TRUTHS.items()
-                if (effects := _predicted(run, name)) is not None
+                name: _method(effects, TRUTHS[name], chosen, real[TRUTHS[name]], removed, kept)
+                for name, effects in predicted.items()
             },
             ceiling_between_seeds(kept.losses.transpose(0, 1)) if halves else None,
             halves,
             seeds,
             float(ones.seconds.mean()),
         )
+        points = [_points(name, effects[chosen], chosen, real[TRUTHS[name]]) for name, effects in predicted.items()]
+        with writer.path_for(POINTS) as file:
+            pd.concat(points, ignore_index=True).to_parquet(file, index=False)
         writer.describe("verification", {**asdict(found), "chosen": chosen})
     return found
 
@@ -221,8 +233,29 @@ def _method(
         if truth == "mean_loss_change":
             losses = losses.mean(dim=1, keepdim=True)
         lds = lds_estimate(effects.reshape(len(effects), -1), removed, losses)
-    ceiling = ceiling_between_seeds(real.flatten(1))
-    return MethodFidelity(truth, fidelity(effects[chosen], real.mean(dim=0)), ceiling, lds)
+    single, ceiling = fidelity(effects[chosen], real.mean(dim=0)), ceiling_between_seeds(real.flatten(1))
+    if effects.ndim == 1:
+        return MethodFidelity(truth, single, ceiling, lds, single, ceiling)
+    means = fidelity(_means(effects[chosen]), _means(real).mean(dim=0))
+    return MethodFidelity(truth, single, ceiling, lds, means, ceiling_between_seeds(_means(real)))
+
+
+def _points(name: str, effects: Tensor, chosen: list[int], real: Tensor) -> pd.DataFrame:
+    """What a score foretold of each removed example, ``[e]`` or ``[e, m]``, and what happened, ``[seeds, e, ...]``."""
+    estimate, truths = (effects, real) if effects.ndim == 1 else (_means(effects), _means(real))
+    values = {
+        "method": name,
+        "row": chosen,
+        "estimate": estimate.cpu().numpy(),
+        "truth": truths.double().mean(dim=0).cpu().numpy(),
+        "spread": truths.double().std(dim=0).cpu().numpy() if len(truths) > 1 else np.nan,
+    }
+    return pd.DataFrame(values).astype(COLUMNS)
+
+
+def _means(values: Tensor) -> Tensor:
+    """Over the evaluation examples, which come last."""
+    return values.double().mean(dim=-1)
 
 
 def _check(examples: int, halves: int, seeds: int) -> None:

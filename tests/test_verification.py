@@ -16,6 +16,7 @@ from attribution_core.cli import main
 from attribution_core.errors import InputError
 from attribution_core.evaluation.retraining import Retrained
 from attribution_core.runs.retraining import FILE_NAME
+from attribution_core.runs.verification_points import read_points, read_trainings
 from attribution_core.training import loss_values
 from attribution_core.verification import TRUTHS, chosen_examples, real_changes, verify
 from tests.scored import quick
@@ -46,7 +47,39 @@ def test_a_run_learns_how_far_each_score_can_be_trusted(run):
     assert len(details["chosen"]) == 6
     table = run.retraining
     assert len(table) == 2 * (1 + 6 + 4)
+    trainings = read_trainings(run.path)
+    assert trainings["removed"].value_counts().to_dict() == {0: 2, 1: 12, 60: 8}
+    assert trainings["seconds"].tolist() == table["seconds"].tolist()
     assert ac.Run.open(run.path).status == "complete"
+
+
+def test_the_points_are_what_was_foretold_and_what_happened(run):
+    assert read_points(run.path).empty
+    found = verify(run.path, examples=6, halves=0, seeds=2)
+    points = read_points(run.path)
+    chosen = ac.Run.open(run.path).manifest.details["verification"]["chosen"]
+    assert set(points["method"]) == set(found.methods)
+    for name, of in points.groupby("method"):
+        assert of["row"].tolist() == chosen
+        pearson = np.corrcoef(of["estimate"], of["truth"])[0, 1]
+        assert found.methods[name].by_example.pearson.value == pytest.approx(pearson)
+        assert of["spread"].gt(0).all()
+    fsi = points[points["method"] == "fsi"]
+    assert fsi["estimate"].tolist() == run.examples["fsi"][chosen].tolist()
+    influence = points[points["method"] == "influence"].reset_index(drop=True)
+    assert np.allclose(influence["estimate"], np.asarray(run.effects("influence")[:])[chosen].mean(axis=1), atol=1e-9)
+    table = run.retraining
+    by_seed = []
+    for seed in (0, 1):
+        of_seed = table[(table["seed"] == seed) & table["keeps_places"]]
+        losses = {removed: row.mean() for removed, row in zip(of_seed["removed"], of_seed["losses"], strict=True)}
+        by_seed.append([losses[(i,)] - losses[()] for i in chosen])
+    assert np.allclose(influence["truth"], np.mean(by_seed, axis=0), atol=1e-6)
+    assert np.allclose(influence["spread"], np.std(by_seed, axis=0, ddof=1), atol=1e-6)
+    verify(run.path, examples=4, halves=0, seeds=1)
+    points = read_points(run.path)
+    assert len(points) == 4 * len(found.methods)
+    assert points["spread"].isna().all()
 
 
 def test_what_happened_is_told_from_what_was_trained():

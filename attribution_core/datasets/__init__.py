@@ -1,6 +1,7 @@
 """Labelled datasets, opened from wherever they lie."""
 
 from attribution_core.datasets.dataset import Dataset, Splits
+from attribution_core.datasets.decided import with_decisions
 from attribution_core.datasets.listing import Unreadable
 from attribution_core.datasets.open import KNOWN, open_dataset
 from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
@@ -17,4 +18,5 @@ __all__ = [
     "common_size",
     "open_dataset",
     "pixel_statistics",
+    "with_decisions",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -50,6 +50,10 @@ class Dataset(torch.utils.data.Dataset[tuple[Image.Image, int]]):
         positions = np.arange(len(self))[np.asarray(indices, dtype=None if len(indices) else np.int64)]
         facts = [self._facts[i] for i in positions]
         return Dataset(self._examples.take(positions), facts, self.class_names, self.mode)
+
+    def relabelled(self, labels: np.ndarray) -> Dataset:
+        """The same examples with other labels, positions in ``class_names``, int64 ``[n]``."""
+        return Dataset(replace(self._examples, labels=labels), self._facts, self.class_names, self.mode)
 
     def source(self, index: int) -> bytes | None:
         """The original image file, byte for byte; None where the dataset came as arrays."""

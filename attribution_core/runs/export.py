@@ -15,9 +15,10 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from attribution_core.datasets import Splits, open_dataset
+from attribution_core.datasets import Splits, open_dataset, with_decisions
 from attribution_core.errors import InputError
 from attribution_core.progress import Progress
+from attribution_core.runs.cleaned import APPLIED, cleaned_table
 from attribution_core.runs.export_images import write_folder, write_parquet
 from attribution_core.runs.files import now, written_atomically
 from attribution_core.runs.safe_names import safe_cells
@@ -47,6 +48,8 @@ def export_run(
 ) -> ExportSummary:
     """Writes the training set with the reviewer's decisions applied, and a provenance file.
 
+    Of a run that was retrained on a cleaned set, the decisions that cleaned it are applied and listed too.
+
     Args:
         run: The reviewed run.
         format: ``"csv"`` lists every training example with its final label, the label in the data, the action and the
@@ -67,7 +70,7 @@ def export_run(
     out = Path(out).resolve()
     if out.exists():
         raise InputError(f"{out} exists already: give another name.")
-    table = run.cleaned_labels()
+    table = cleaned_table(run)
     summary = _summarize(table, out)
     provenance = _provenance(run, format, summary, table)
     if format == "csv":
@@ -78,7 +81,7 @@ def export_run(
         splits = _reopen(run, data, progress)
         write = write_parquet if format == "parquet" else write_folder
         with written_atomically(out) as partial:
-            write(splits, table, partial, provenance, progress)
+            write(splits, run.cleaned_labels(), partial, provenance, progress)
     if format != "folder":
         with written_atomically(out.with_name(f"{out.name}.provenance.json")) as partial:
             partial.write_text(provenance, encoding="utf-8")
@@ -150,6 +153,8 @@ def _reopen(run: Run, data: str | None, progress: Progress | None) -> Splits:
     options = {name: run.manifest.config[name] for name in _SPLIT_OPTIONS if name in run.manifest.config}
     where = data or dataset.location or dataset.name  # a dataset known by its name has no location
     splits = open_dataset(where, progress=progress, **options)
+    if (run.path / APPLIED).is_file():
+        splits = with_decisions(splits, run.path / APPLIED)
     found = splits.fingerprint()
     if found != dataset.fingerprint:
         raise InputError(

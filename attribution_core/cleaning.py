@@ -1,0 +1,61 @@
+"""Closing the loop: retrain on the cleaned set, as a new run that knows which one it comes from."""
+
+from pathlib import Path
+
+from attribution_core.config import ScoreConfig
+from attribution_core.errors import InputError
+from attribution_core.preparation import prepare_run
+from attribution_core.progress import Progress
+from attribution_core.runs import Run, RunWriter
+from attribution_core.runs.cleaned import changes, cleaned_folder, write_decisions
+from attribution_core.score import score
+
+
+def clean(
+    run: Path,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    data: str | None = None,
+    device: str = "auto",
+) -> Run:
+    """Apply a run's decisions to its training examples, and train and score what is left as the run itself was.
+
+    Validation and test examples stay as they are, so that the accuracies of the two runs are of the same images. The
+    decisions in force are written into the run that was reviewed, and copied into the new one; called again with the
+    same decisions, the new run goes on where it was. Its details name under ``"cleaning"`` the run it comes from, with
+    that run's metrics, and how many examples were dropped, relabelled and kept.
+
+    Args:
+        run: The directory of the run that was reviewed.
+        out: The new run's directory; ``RUN-cleaned`` beside it by default, see :func:`cleaned_folder`.
+        progress: Called with (done, total, what).
+        data: Where the dataset lies now, if it was moved.
+        device: ``"auto"`` takes CUDA when there is one.
+
+    Returns:
+        The new run.
+
+    Raises:
+        InputError: No such run, an unfinished one, no decision that changes anything, decisions that leave a class
+            without examples, data that has changed, or a directory that holds another run.
+    """
+    parent = Run.open(run)
+    out = Path(out) if out is not None else cleaned_folder(parent)
+    file, counts = write_decisions(parent), changes(parent)
+    where = prepare_run(parent, data, device, progress).config.data  # other data would be compared with themselves
+    options = {**parent.manifest.config, "data": where, "out": out, "decisions": file, "device": device}
+    if out.resolve() == parent.path:
+        raise InputError(f"{out} is the run that was reviewed: give another --out.")
+    child = score(ScoreConfig.model_validate(options), progress)
+    link = {
+        "parent": parent.id,
+        "parent_title": parent.title,
+        "parent_metrics": parent.manifest.metrics,
+        **counts,
+    }
+    if child.manifest.details.get("cleaning") == link:
+        return child
+    manifest = child.manifest
+    with RunWriter.start(child.path, manifest.config, manifest.fingerprint, manifest.title) as writer:
+        writer.describe("cleaning", link)
+    return Run.open(child.path)

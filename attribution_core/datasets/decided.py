@@ -1,0 +1,73 @@
+"""Decisions about training examples, applied to a dataset that was opened."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from attribution_core.datasets.dataset import Dataset, Splits
+from attribution_core.errors import InputError
+
+COLUMNS = ("id", "action", "label")
+_ACTIONS = ("drop", "relabel")
+
+
+def with_decisions(splits: Splits, file: Path) -> Splits:
+    """The dataset with training examples dropped and relabelled; validation, test and all group columns stay.
+
+    Args:
+        splits: As opened.
+        file: A CSV file with columns id, action ("drop" or "relabel") and label, a class name (unused for a drop).
+
+    Raises:
+        InputError: A file that can't be read or understood, an id or a class that the training examples do not have, or
+            a class that would be left without training examples.
+    """
+    decisions = _read(file)
+    train, names = splits.train, splits.train.class_names
+    positions = pd.Index(train.ids).get_indexer(pd.Index(decisions["id"]))
+    _refuse(decisions["id"][positions < 0], file, "no training example has the id")
+    drops = (decisions["action"] == "drop").to_numpy()
+    labels = pd.Index(names).get_indexer(pd.Index(decisions["label"]))
+    _refuse(decisions["label"][~drops & (labels < 0)], file, "no class is called")
+    decided = train.labels.copy()
+    decided[positions[~drops]] = labels[~drops]
+    kept = np.ones(len(train), dtype=bool)
+    kept[positions[drops]] = False
+    _check_classes(train, decided[kept], file)
+    relabelled = int((decided[kept] != train.labels[kept]).sum())
+    note = f"{int(drops.sum()):,} training examples were dropped and {relabelled:,} relabelled by earlier decisions."
+    return dataclasses.replace(splits, train=train.relabelled(decided).subset(kept), notes=[*splits.notes, note])
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """Columns id, action and label, as texts."""
+    try:
+        with Path(file).open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The decisions in {file} cannot be read: {error}.") from error
+    if not rows or any(row.get(name) is None for row in rows for name in COLUMNS):
+        raise InputError(f"A CSV file with the columns {', '.join(COLUMNS)} and a row a decision was expected: {file}.")
+    decisions = pd.DataFrame({name: [row[name] for row in rows] for name in COLUMNS}, dtype="str")
+    _refuse(decisions["action"][~decisions["action"].isin(_ACTIONS)], file, "an action is drop or relabel, not")
+    _refuse(decisions["id"][decisions["id"].duplicated()], file, "more than one row is about")
+    return decisions
+
+
+def _check_classes(train: Dataset, labels: np.ndarray, file: Path) -> None:
+    before, after = (np.bincount(each, minlength=len(train.class_names)) for each in (train.labels, labels))
+    emptied = [train.class_names[label] for label in np.flatnonzero((before > 0) & (after == 0))]
+    if len(emptied) == np.count_nonzero(before) and not len(labels):
+        raise InputError(f"The decisions in {file} drop every training example: keep some.")
+    _refuse(pd.Series(emptied, dtype="str"), file, "they leave no training example in the class")
+
+
+def _refuse(values: pd.Series, file: Path, problem: str) -> None:
+    if len(values):
+        more = f" (and {len(values) - 1:,} more)" if len(values) > 1 else ""
+        raise InputError(f"The decisions in {file} do not go with the data: {problem} {values.iloc[0]!r}{more}.")

@@ -1,0 +1,133 @@
+"""From a run's decisions to a file that cleans its training set, and from a cleaned run back to what cleaned it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from attribution_core.errors import InputError
+from attribution_core.runs.files import written_atomically
+from attribution_core.runs.store import MANIFEST_NAME, Run, read_manifest
+
+APPLIED = "decisions.csv"  # in a cleaned run: all that its training set differs by from the dataset itself
+_FOLDER = "decisions"  # in the run that was reviewed: one file for each set of decisions that was retrained on
+_COLUMNS = ["id", "action", "label", "label_in_data"]
+
+
+def applied_decisions(run: Run) -> pd.DataFrame:
+    """What the run's training set was cleaned by: columns id, action, label, label_in_data; no rows for most runs.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    file = run.path / APPLIED
+    if not file.is_file():
+        return pd.DataFrame({name: pd.Series(dtype="str") for name in _COLUMNS})
+    try:
+        return pd.read_csv(file, dtype="str", keep_default_na=False)[_COLUMNS]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{file} is damaged ({error}): retrain on the cleaned set again.") from error
+
+
+def cleaned_table(run: Run) -> pd.DataFrame:
+    """Every training example of the dataset itself, with the decisions of this run and of those it was cleaned from.
+
+    Returns:
+        The columns of :meth:`Run.cleaned_labels`; first the run's own examples in their order, then those that were
+        dropped before it.
+    """
+    table, earlier = run.cleaned_labels(), applied_decisions(run)
+    if earlier.empty:
+        return table
+    label_of = pd.Series(range(len(run.class_names)), index=run.class_names)
+    before = pd.DataFrame(
+        {
+            "id": earlier["id"],
+            "label": label_of[earlier["label"]].to_numpy(dtype="int64"),
+            "label_in_data": label_of[earlier["label_in_data"]].to_numpy(dtype="int64"),
+            "action": earlier["action"],
+            "time": "",
+        }
+    )
+    gone = before[before["action"] == "drop"]
+    in_data = before.set_index("id")["label_in_data"].reindex(table["id"]).to_numpy(dtype="float64", na_value=np.nan)
+    table["label_in_data"] = np.where(np.isnan(in_data), table["label_in_data"], in_data).astype("int64")
+    changed = (table["label"] != table["label_in_data"]) & (table["action"] != "drop")
+    back = (table["action"] == "relabel") & ~changed
+    table["action"] = table["action"].mask(changed, "relabel").mask(back, "keep")
+    return pd.concat([table, gone], ignore_index=True)
+
+
+def changes(run: Run) -> dict[str, int]:
+    """How many of the run's examples its decisions drop, relabel and leave as they are: dropped, relabelled, kept."""
+    table = run.cleaned_labels()
+    dropped = int((table["action"] == "drop").sum())
+    relabelled = int(((table["action"] == "relabel") & (table["label"] != table["label_in_data"])).sum())
+    return {"dropped": dropped, "relabelled": relabelled, "kept": len(table) - dropped}
+
+
+def write_decisions(run: Run) -> Path:
+    """Writes the decisions in force into the run, unless they are there already.
+
+    Returns:
+        The file, named after its content.
+
+    Raises:
+        InputError: If no decision changes anything.
+    """
+    text = _text(run)
+    file = _file(run, text)
+    if not file.is_file():
+        with written_atomically(file) as partial:
+            partial.write_bytes(text.encode())
+    return file
+
+
+def cleaned_folder(run: Run) -> Path:
+    """Where the run that is retrained on the cleaned set goes: ``RUN-cleaned``, ``RUN-cleaned-2``, ... beside it.
+
+    The first of them that is free, or that was begun with these same decisions, and so goes on.
+
+    Raises:
+        InputError: If no decision changes anything.
+    """
+    file = str(_file(run, _text(run)))
+    number = 1
+    while True:
+        path = run.path.with_name(f"{run.id}-cleaned" + (f"-{number}" if number > 1 else ""))
+        if not path.exists() or _made_with(path) == file:
+            return path
+        number += 1
+
+
+def _text(run: Run) -> str:
+    """What the cleaned set differs by from the dataset, as CSV by id, so that equal decisions are equal texts."""
+    if not any(changes(run)[name] for name in ("dropped", "relabelled")):
+        raise InputError(
+            f"The run {run.id} has no decision that changes its training set: drop or relabel examples in Review first."
+        )
+    table = cleaned_table(run)
+    relabelled = (table["action"] == "relabel") & (table["label"] != table["label_in_data"])
+    table = table[(table["action"] == "drop") | relabelled].sort_values("id")
+    names = np.asarray(run.class_names, dtype=object)
+    rows = table.assign(label=names[table["label"]], label_in_data=names[table["label_in_data"]])[_COLUMNS]
+    text = io.StringIO()
+    rows.to_csv(text, index=False, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    return text.getvalue()
+
+
+def _file(run: Run, text: str) -> Path:
+    return run.path / _FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"
+
+
+def _made_with(path: Path) -> str | None:
+    """The decisions that the run at a path was begun with; None where it is no run, or was begun without."""
+    try:
+        return read_manifest(path).config.get("decisions") if (path / MANIFEST_NAME).is_file() else None
+    except InputError:
+        return None
