@@ -1,84 +1,77 @@
-"""What is known of how far a run's scores can be trusted, and what stands beside them: sections of a page."""
+"""What is known of a run's scores in short, as Overview shows it: trust, agreement and near-duplicates."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import CURVES, FORETOLD, MEASURES, Run
+from attribution_core.evaluation.comparison import rank_correlations
+from attribution_core.runs import FORETOLD, MEASURES, Run
 from samplescope_app import charts, figures, state
 from samplescope_app.components.gallery import gallery
-from samplescope_app.text import plain
 
-_DRAWN = 5  # scores in a figure
 _PAIRS = 30
 
 
-def detection(run: Run) -> None:
-    """How soon each score finds the labels that are known to be wrong; nothing where none is known."""
-    details = run.manifest.details.get("detection", {})
-    if "scores" not in details:
+def title(name: str) -> str:
+    """A score's name for people, whether the registry has it or not."""
+    return MEASURES[name].title if name in MEASURES else name.capitalize()
+
+
+def interval(estimate: dict[str, float] | None) -> str:
+    """A number and its 95% interval; nothing where there is none."""
+    if estimate is None:
+        return ""
+    return f"{estimate['value']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"
+
+
+def trust_in_short(run: Run) -> None:
+    """How well each score foretold what retraining shows, in a line, with the way to more."""
+    methods = run.manifest.details.get("verification", {}).get("methods", {})
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("**How far the scores can be trusted**", width="stretch")
+        if st.button("Trust", key="to trust", type="tertiary", icon=":material/arrow_forward:"):
+            state.go("trust", run)
+    if not methods:
+        st.caption("Not verified: nobody has trained again yet to see whether the scores foretell what happens.")
         return
-    rows = pd.DataFrame(details["scores"]).T.sort_values("area", ascending=False)
-    with st.expander(f"Wrong labels: how soon each score finds the {details['wrong_labels']:,} that are known"):
-        chart, table = st.columns([5, 4], gap="large")
-        curve = CURVES["detection"]
-        points = run.curves[run.curves["curve"] == curve.name]
-        best = [*rows.index[:_DRAWN], "random order"]
-        drawn = points[points["series"].isin(best)].sort_values(
-            "series", key=lambda names: names.map(best.index), kind="stable"
-        )
-        titled = drawn.assign(series=drawn["series"].map(_title))
-        with chart:
-            figure = figures.lines(titled, curve.x, curve.y, curve.log_x).update_layout(height=360)
-            charts.chart(figure, key="curve detection", alt=curve.definition)
-            st.caption(f"The {_DRAWN} best. {plain(curve.definition)} *{plain(curve.paper)}*")
-        with table:
-            shown = rows.rename(index=_title).rename_axis("Score").rename(columns={"area": "Area", "auc": "AUC"})
-            number, percent = (st.column_config.NumberColumn(format=form) for form in ("%.3f", "percent"))
-            columns = {name: number if name in ("Area", "AUC") else percent for name in shown.columns}
-            st.dataframe(shown, column_config=columns)
-            st.caption(
-                "Area under the curve (random order: 0.5), area under the ROC curve, and the share of the wrong labels "
-                "found among the first 5, 10 and 20% inspected."
-            )
+    rows = [
+        {
+            "Score": title(name),
+            "Foretells": FORETOLD[method["truth"]],
+            "Rank correlation with retraining": interval(method["single"]["spearman"]),
+            "At most": method["ceiling"],
+        }
+        for name, method in methods.items()
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={"At most": st.column_config.NumberColumn(format="%.2f")},
+        alt="Rank correlation of each score with really training again",
+    )
+    st.caption("With 95% intervals; *at most* is what the noise of retraining leaves possible.")
 
 
-def verification(run: Run) -> None:
-    """Scores against really training again, or what that would take."""
-    details = run.manifest.details.get("verification")
-    with st.expander("Trust: the scores against really training again"):
-        if details is None:
-            once = run.manifest.stages["training"].seconds if "training" in run.manifest.stages else None
-            cost = f" 182 trainings of about {once:.0f} s each, side by side on all cores." if once else ""
-            st.markdown(f"Not verified yet. In a terminal:{cost}")
-            st.code(f"samplescope verify {run.path}", language="bash")
-            return
-        rows = []
-        for name, method in details["methods"].items():
-            single = method["single"]
-            rows.append(
-                {
-                    "Score": _title(name),
-                    "Against": FORETOLD[method["truth"]].capitalize(),
-                    "Pearson": _interval(single["pearson"]),
-                    "Spearman": _interval(single["spearman"]),
-                    "At most": method["ceiling"],
-                    "LDS": _interval(method["lds"]),
-                }
-            )
-        st.dataframe(
-            pd.DataFrame(rows), hide_index=True, column_config={"At most": st.column_config.NumberColumn(format="%.2f")}
+def agreement(run: Run) -> None:
+    """How alike the scores rank the training examples."""
+    with st.expander("Do the methods agree? Rank correlation between the scores"):
+        found = _agreement(run, run.version)
+        figure = figures.heatmap(found, "", "").update_layout(height=110 + 36 * len(found))
+        charts.chart(
+            figure, key="agreement", alt="Spearman's correlation of each two scores over the training examples"
         )
-        ceiling = details["lds_ceiling"]
-        limit = f" Retraining noise leaves at most an LDS of {ceiling:.2f}." if ceiling is not None else ""
         st.caption(
-            f"{len(details['chosen']):,} examples were removed one by one and {details['halves']:,} random halves "
-            f"trained on, {details['seeds']} seeds each. Correlation of what each score foretells with what happened, "
-            "with 95% intervals; *at most* is the rank correlation that retraining noise leaves possible. LDS, the "
-            "linear datamodelling score, is the rank correlation over the halves, for scores that foretell losses on "
-            f"other examples.{limit}"
+            f"Spearman's correlation over the {len(run.examples):,} training examples: 1 is the same order, 0 none, -1 "
+            "the reverse. Margin and confidence are high where a label is believed: most others run against them. High "
+            "agreement does not make two scores right: see Trust."
         )
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _agreement(_run: Run, version: str) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
+    found = rank_correlations(_run.examples[_run.scores])
+    return found.rename(index=title, columns=title)
 
 
 def near_duplicates(run: Run) -> None:
@@ -101,13 +94,3 @@ def near_duplicates(run: Run) -> None:
         )
     if answer.opened is not None:
         state.open_example(run, answer.opened)
-
-
-def _title(name: str) -> str:
-    return MEASURES[name].title if name in MEASURES else name.capitalize()
-
-
-def _interval(estimate: dict[str, float] | None) -> str:
-    if estimate is None:
-        return ""
-    return f"{estimate['value']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import MEASURES, Run
-from samplescope_app import exports, parts, served, state
+from samplescope_app import exports, parts, queues, retraining_panel, served, state
 from samplescope_app.components.gallery import gallery, picture
 from samplescope_app.text import plain
 
@@ -28,6 +28,7 @@ def main() -> None:
     with right:
         _decisions(run)
         exports.panel(run)
+        retraining_panel.panel(run)
 
 
 def _queue(run: Run) -> None:
@@ -51,24 +52,33 @@ def _queue(run: Run) -> None:
 
 
 def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
-    """The score that ranks them, and the first N from its suspicious end."""
+    """The score on the tiles, and the suspects: the first N from its suspicious end, or those of another page."""
     ranking = [name for name in run.scores if MEASURES[name].suspicious is not None]
+    queue = queues.handed_over(run)
     select, number = st.columns([3, 1], vertical_alignment="bottom")
     with select:
-        score = st.selectbox(
+        chosen = st.selectbox(
             "Suspects by",
-            ranking,
-            format_func=lambda name: f"{'highest' if state.suspicious_end(name) else 'lowest'} {MEASURES[name].title}",
+            [queues.CHOICE, *ranking] if queue is not None else ranking,
+            format_func=lambda name: _order_name(name, queue),
             key="review score",
             persist_state="session",
         )
+    if queue is not None and chosen == queues.CHOICE:
+        return queue.score, queues.members(run, queue)
     frame = state.examples(run)
     st.session_state.setdefault("review length", min(_DEFAULT_QUEUE, len(frame)))
     with number:
         length = st.number_input(
             "How many", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
         )
-    return score, state.ranked(frame, score, state.suspicious_end(score)).head(length)
+    return chosen, state.ranked(frame, chosen, state.suspicious_end(chosen)).head(length)
+
+
+def _order_name(name: str, queue: queues.Queue | None) -> str:
+    if queue is not None and name == queues.CHOICE:
+        return queues.title(queue)
+    return f"{'highest' if state.suspicious_end(name) else 'lowest'} {MEASURES[name].title}"
 
 
 def _progress(suspects: pd.DataFrame, skipped: int) -> None:

@@ -1,0 +1,151 @@
+"""Two runs of the same data: which they are, which examples they share, and how their scores agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from attribution_core.errors import InputError
+from attribution_core.evaluation.comparison import PairedAccuracies, paired_accuracies, rank_correlation
+from attribution_core.runs import Run
+from attribution_core.runs.store import read_table
+from samplescope_app import served
+
+SPLITS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """Training examples that two runs have in common; shared by all sessions, not to be changed.
+
+    Attributes:
+        before: Their rows in the earlier run, int64 ``[n]``.
+        after: Their rows in the later one, in the same order.
+        relabelled: Whether their labels differ, bool ``[n]``.
+        only_before: How many the earlier run alone has.
+        only_after: How many the later one alone has.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    relabelled: np.ndarray
+    only_before: int
+    only_after: int
+
+
+def partners(run: Run) -> list[Run]:
+    """The other scored runs that share training examples with a run, the newest first."""
+    found = []
+    for entry in served.runs():
+        if entry.run is None or entry.id == run.id or entry.run.class_names != run.class_names:
+            continue
+        try:
+            other = served.open_run(entry.id)
+            if other.manifest.measures and _ids(other, other.version).intersection(_ids(run, run.version)).size:
+                found.append(other)
+        except InputError:  # damaged, or being deleted: the page Runs says so
+            continue
+    return found
+
+
+def relatives(run: Run) -> list[Run]:
+    """The runs that were retrained on what a run's decisions left, the newest first."""
+    entries = served.runs()
+    made = [each.id for each in entries if each.run is not None and parent_of(each.run) == run.id]
+    return [served.open_run(name) for name in made]
+
+
+def parent_of(run: Run) -> str | None:
+    """Id of the run whose decisions cleaned this one's training set; None for most runs."""
+    return run.manifest.details.get("cleaning", {}).get("parent")
+
+
+def default_partner(run: Run, others: list[Run]) -> Run:
+    """The run it was cleaned from or to, else the newest of the same data, else the newest."""
+    parent, children = parent_of(run), [other for other in others if parent_of(other) == run.id]
+    linked = [other for other in others if other.id == parent] + children
+    data = run.manifest.dataset.fingerprint if run.manifest.dataset else ""
+    alike = [other for other in others if other.manifest.dataset and other.manifest.dataset.fingerprint == data]
+    return [*linked, *alike, *others][0]
+
+
+def in_order(one: Run, other: Run) -> tuple[Run, Run]:
+    """The earlier and the later of two runs: a cleaned run is later than the one it comes from."""
+    if parent_of(one) == other.id:
+        return other, one
+    if parent_of(other) == one.id or one.manifest.created <= other.manifest.created:
+        return one, other
+    return other, one
+
+
+def shared(before: Run, after: Run) -> Shared:
+    """The training examples that both runs have."""
+    return _shared(before, after, before.version, after.version)
+
+
+def accuracies(before: Run, after: Run) -> dict[str, PairedAccuracies]:
+    """By split, on the examples that both runs have under the same label."""
+    return _accuracies(before, after, before.version, after.version)
+
+
+def agreements(before: Run, after: Run) -> dict[str, tuple[float, int]]:
+    """Spearman's correlation of each score that both runs have, over their shared training examples, and how many."""
+    return _agreements(before, after, before.version, after.version)
+
+
+def settings(run: Run) -> dict[str, str]:
+    """What a run was made with, as texts: its configuration, the recipe's fields among the others, and its model."""
+    config: dict[str, Any] = {**run.manifest.config}
+    recipe = config.pop("recipe", None) or {}
+    flat = {**config, **{f"recipe: {name}": value for name, value in recipe.items()}}
+    if flat.get("decisions"):
+        flat["decisions"] = PurePath(str(flat["decisions"])).name
+    flat["trained model"] = run.manifest.model.get("name", "")
+    return {name.replace("_", " "): "" if value in (None, []) else str(value) for name, value in flat.items()}
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _ids(_run: Run, version: str) -> pd.Index:  # noqa: ARG001 (a cache key)
+    return pd.Index(read_table(_run.path, "examples", columns=["id"])["id"])
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _shared(_before: Run, _after: Run, *versions: str) -> Shared:  # noqa: ARG001 (cache keys)
+    place = pd.Index(_after.examples["id"]).get_indexer(pd.Index(_before.examples["id"]))
+    rows = np.flatnonzero(place >= 0)
+    one, other = _before.examples["label_name"].iloc[rows], _after.examples["label_name"].iloc[place[rows]]
+    return Shared(
+        before=rows,
+        after=place[rows],
+        relabelled=one.to_numpy() != other.to_numpy(),
+        only_before=len(_before.examples) - len(rows),
+        only_after=len(_after.examples) - len(rows),
+    )
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _accuracies(_before: Run, _after: Run, *versions: str) -> dict[str, PairedAccuracies]:  # noqa: ARG001
+    found = {"training": paired_accuracies(_before.examples, _after.examples)}
+    for split in SPLITS[1:]:
+        found[split] = paired_accuracies(
+            *(run.evaluation[run.evaluation["split"] == split] for run in (_before, _after))
+        )
+    return found
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _agreements(_before: Run, _after: Run, *versions: str) -> dict[str, tuple[float, int]]:
+    both = _shared(_before, _after, *versions)
+    return {
+        name: rank_correlation(
+            _before.examples[name].to_numpy(dtype="float64")[both.before],
+            _after.examples[name].to_numpy(dtype="float64")[both.after],
+        )
+        for name in _before.scores
+        if name in _after.scores
+    }

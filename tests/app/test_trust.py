@@ -1,0 +1,50 @@
+"""Trust: what it takes to know more, and what is said where nothing is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from samplescope_app import served
+from samplescope_app.figures import truth_scatter
+from samplescope_app.verification_panel import missing_trainings
+from tests.app.test_empty_states import page, words
+from tests.fixtures import make_run
+
+
+@pytest.mark.parametrize("name", ["compare", "trust"])
+def test_without_scores_the_pages_say_what_to_do(tmp_path, name):
+    served.serve(tmp_path)
+    assert "No run is open" in words(page(name))
+    make_run(tmp_path / "cut", n=40, scored=False)
+    (tmp_path / "cut" / "examples.parquet").unlink()
+    assert "run the same score command again" in words(page(name, run="cut"))
+
+
+def test_what_was_not_verified_is_said(tmp_path):
+    make_run(tmp_path / "plain", n=40, evidence=False)
+    served.serve(tmp_path)
+    assert "Not verified: nobody has trained again" in words(page("overview", run="plain"))
+    trust = page("trust", run="plain")
+    assert "Not verified yet" in words(trust)
+    assert "182 trainings still to do" in words(trust)  # 2 (1 + 40 + 50)
+
+
+def test_trainings_that_are_done_are_not_counted_again():
+    places = [True, True, True, False, True]
+    done = pd.DataFrame({"removed": [0, 1, 1, 30, 0], "seed": [5, 5, 5, 5, 6], "keeps_places": places})
+    assert missing_trainings(done, 5, examples=4, halves=6, seeds=2) == (2 + 5) + (4 + 6)
+    assert missing_trainings(done, 5, examples=2, halves=0, seeds=1) == 0
+    assert missing_trainings(done, 0, examples=2, halves=0, seeds=1) == 3
+
+
+def test_the_diagonal_is_for_one_unit_alone():
+    x = np.array([0.0, 1.0, 2.0])
+    figure = truth_scatter(x, 2 * x + 1, np.full(3, np.nan), "foretold", "happened", same_unit=False)
+    assert [trace.name for trace in figure.data] == ["removed examples", "least squares"]
+    slope = np.diff(figure.data[1].y) / np.diff(figure.data[1].x)
+    assert np.allclose(slope, 2)
+    assert not figure.data[0].error_y.visible
+    figure = truth_scatter(x, x, np.ones(3), "foretold", "happened", same_unit=True)
+    assert figure.data[-1].name == "as foretold"
+    assert figure.data[0].error_y.visible
+    assert len(truth_scatter(np.ones(3), x, np.ones(3), "foretold", "happened", True).data) >= 1

@@ -1,0 +1,128 @@
+"""Trust: what the scores foretold against what happened, and what it takes to know more."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from attribution_core.runs import Run
+from attribution_core.score import ScoreConfig, score
+from attribution_core.training import Recipe
+from tests.browser.driver import App
+
+THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+
+
+@THEMES
+def test_what_was_foretold_is_drawn_beside_what_happened(app: App, page: Page):
+    app.open("trust")
+    expect(page.get_by_text("12 examples were removed one by one and 50 random halves trained on")).to_be_visible()
+    expect(page.get_by_text("an LDS of 0.97")).to_be_visible()
+    plot = page.locator(".js-plotly-plot").first
+    expect(plot.locator(".scatterlayer .points path")).to_have_count(12)
+    expect(plot.locator(".legendtext", has_text="least squares")).to_be_visible()
+    expect(plot.locator(".legendtext", has_text="as foretold")).to_have_count(0)  # other units
+    expect(page.get_by_text("Noise ceiling of Spearman 0.96")).to_be_visible()
+    _choose(page, "Score", "Influence on an example")
+    app.settle()
+    expect(plot.locator(".legendtext", has_text="as foretold")).to_be_visible()
+    expect(page.get_by_text("Drawn are means over the evaluation examples")).to_be_visible()
+
+
+def test_a_point_leads_to_its_example(app: App, page: Page, run: Run):
+    app.open("trust")
+    points = page.locator(".js-plotly-plot").first.locator(".scatterlayer .points path")
+    expect(points).to_have_count(12)
+    app.settle()
+    points.nth(4).scroll_into_view_if_needed()
+    box = points.nth(4).bounding_box()
+    assert box is not None
+    # With the mouse, since Plotly lays a rectangle over its points that takes the events.
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    app.wait_for_path("/example")
+    assert app.example_id == run.examples["id"][12]
+
+
+def test_noise_wrong_labels_and_studies_are_shown(app: App, page: Page):
+    app.open("trust")
+    app.settle()
+    for text in ("How much the truth differs between seeds", "Wrong labels", "Studies of this run", "Another seed"):
+        expect(page.get_by_text(text, exact=True)).to_be_visible()
+    expect(page.locator(".js-plotly-plot .legendtext", has_text="Random order")).to_be_visible()
+    expect(page.locator(".js-plotly-plot .legendtext", has_text="Functional sample information")).to_be_visible()
+    expect(page.get_by_text("How wrong influence functions would be")).to_be_visible()
+    expect(page.get_by_text("This run has no influence functions, so no damping to choose.")).to_be_visible()
+
+
+def test_the_cost_follows_the_numbers(app: App, page: Page):
+    app.open("trust")
+    expect(page.get_by_text("126 trainings still to do")).to_be_visible()  # 2 (1 + 12 + 50)
+    page.get_by_label("Random halves").fill("2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Take no halves, or four and more")).to_be_visible()
+    page.get_by_label("Random halves").fill("0")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("26 trainings still to do")).to_be_visible()
+
+
+def test_a_run_verified_before_its_points_were_kept_says_how_to_see_them(app: App, page: Page, run: Run):
+    (run.path / "verification.parquet").unlink()
+    app.open("trust")
+    expect(page.get_by_text("was verified before the single removals were kept")).to_be_visible()
+    expect(page.get_by_role("button", name="Run more retrainings")).to_be_visible()
+
+
+def test_a_run_is_verified_from_the_page(page: Page, tmp_path: Path, serve: Callable[[Path], str]):
+    folder = tmp_path / "runs"
+    recipe = Recipe(epochs=1)
+    lean = {"influence": "off", "sensitivity": "off", "contributions": "off", "map": "off"}
+    config = ScoreConfig(data="digits", out=folder / "first", hidden=(8,), recipe=recipe, max_train=60, **lean)
+    score(config)
+    shutil.copytree(folder / "first", folder / "second")
+    _with_seed(folder / "second", 1)
+    app = App(page, serve(folder / "first"), "first")
+    app.open("trust")
+    expect(page.get_by_text("Not verified yet")).to_be_visible()
+    expect(page.get_by_text("it is not known which labels are wrong")).to_be_visible()
+    expect(page.get_by_text("Spearman's correlation of this run's scores (seed 0)")).to_be_visible()
+    page.get_by_label("Examples removed").fill("3")
+    page.keyboard.press("Enter")
+    page.get_by_label("Random halves").fill("0")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(re.compile("^8 trainings still to do"))).to_be_visible()
+    page.get_by_role("button", name="Verify by retraining").click()
+    expect(page.get_by_text("3 examples were removed one by one")).to_be_visible(timeout=90_000)
+    app.settle()
+    expect(page.locator(".js-plotly-plot").first.locator(".scatterlayer .points path")).to_have_count(3)
+    expect(page.get_by_text("all of these trainings are done")).to_be_visible()
+    expect(page.get_by_text("Trained on everything, the validation accuracy was")).to_be_visible()
+
+
+def test_overview_says_it_in_short(app: App, page: Page):
+    app.open("overview")
+    app.settle()
+    agreement = page.get_by_test_id("stExpander").filter(has_text="Do the methods agree?")
+    agreement.get_by_text("Do the methods agree?").click()
+    expect(agreement.locator(".js-plotly-plot .heatmaplayer image").first).to_be_visible()
+    expect(page.get_by_text("is what the noise of retraining leaves possible")).to_be_visible()
+    page.get_by_role("button", name="Trust").click()
+    app.wait_for_path("/trust")
+
+
+def _choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option).click()
+
+
+def _with_seed(run: Path, seed: int) -> None:
+    """As if it had been scored with another seed."""
+    file = run / "run.json"
+    manifest = json.loads(file.read_text())
+    manifest["config"]["seed"] = seed
+    file.write_text(json.dumps(manifest))
