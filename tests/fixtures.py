@@ -16,7 +16,10 @@ from sklearn.datasets import load_digits
 
 from attribution_core.datasets import Dataset, Splits, open_dataset
 from attribution_core.detection_stage import write_detection
+from attribution_core.linearised_stage import write_live_model
+from attribution_core.methods.linearized import LinearizedModel
 from attribution_core.runs import DatasetSummary, RunWriter, Unreadable, fingerprint
+from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.keyed_tables import curve_points
 from attribution_core.runs.store import read_table
 
@@ -72,12 +75,36 @@ def make_run(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = make_data(path.with_name(f"{path.name}.parquet"), n, class_names, ids)
-    splits = open_dataset(data)
-    rng = np.random.default_rng(0)
-    config = {"data": str(data), "model": "lenet5"}
-    with RunWriter.start(path, config, fingerprint(config), f"digits, {path.name}") as writer:
+    return write_run(path, open_dataset(data), {"data": str(data), "model": "lenet5"}, scored, evidence)
+
+
+def write_run(
+    path: Path,
+    splits: Splits,
+    config: dict[str, object],
+    scored: bool = True,
+    evidence: bool = True,
+    name: str = "digits",
+    width: int = 16,
+) -> Path:
+    """Writes a run with made-up scores over any dataset.
+
+    Args:
+        path: The run's directory.
+        splits: The dataset, with a group ``original_label``.
+        config: What it says it was scored with.
+        scored: Whether the run came as far as its scores.
+        evidence: Whether it says how far these can be trusted.
+        name: Of the dataset.
+        width: Of the embeddings.
+
+    Returns:
+        ``path``.
+    """
+    n, rng = len(splits.train), np.random.default_rng(0)
+    with RunWriter.start(path, config, fingerprint(config), f"{name}, {path.name}") as writer:
         with writer.stage("dataset"):
-            writer.update(dataset=_summary(splits))
+            writer.update(dataset=_summary(splits, name))
             writer.write_table("examples", _table(splits.train, rng))
             parts = {"validation": splits.validation, "test": splits.test}
             tables = [_table(part, rng).assign(split=name) for name, part in parts.items()]
@@ -88,7 +115,7 @@ def make_run(
             writer.update(metrics=accuracies, model={"name": "lenet5", "parameters": 61_706})
         if scored:
             with writer.stage("fsi"):
-                _write_matrices(writer, splits, rng)
+                _write_matrices(writer, splits, rng, width)
                 writer.add_column("examples", "fsi", _scores(_table(splits.train, rng), rng))
                 points = pd.DataFrame(
                     {"series": ["error rate"] * 9, "x": 2.0 ** np.arange(-4, 5), "y": 1 / np.arange(2, 11)}
@@ -96,14 +123,15 @@ def make_run(
                 writer.write_curve("ihvp_error", points)
                 writer.add_column("examples", "contribution", rng.normal(0, 1e-4, n))
                 _write_sensitivities(writer, rng, n)
-                facts = {"route": "exact kernel", "learning_rate": 0.0123456}
+                facts = {"route": "exact kernel", "learning_rate": _write_live(writer, splits), "steps": 1000}
+                facts["weight_decay"] = 0.0
                 writer.update(measures=["fsi", "contribution", "sensitivity"], details={"fsi": facts})
                 if evidence:
                     _write_evidence(writer)
     return path
 
 
-def _write_matrices(writer: RunWriter, splits: Splits, rng: np.random.Generator) -> None:
+def _write_matrices(writer: RunWriter, splits: Splits, rng: np.random.Generator, width: int) -> None:
     """Effects by three methods with their strongest pairs, scores over training, embeddings and places on the map."""
     n, m, names = len(splits.train), len(splits.validation), splits.train.class_names
     same = splits.train.labels[:, None] == splits.validation.labels
@@ -115,14 +143,30 @@ def _write_matrices(writer: RunWriter, splits: Splits, rng: np.random.Generator)
     for measure, times in (("fsi", 1000 * 10 ** (np.arange(-4, 5) / 2)), ("sensitivity", [1, 2, 5, 10])):
         growth = np.linspace(0.2, 1, len(times))[:, None]
         writer.write_evolution(measure, list(times), growth * rng.lognormal(-4, 1, n))
+    writer.write_evolution("contribution", range(1, 6), np.random.default_rng(1).normal(0, 1e-4, (5, n)))
+    shares = {"among the most influential": np.linspace(0.3, 0.1, 9), "among all": np.full(9, CHANGED_SHARE)}
+    writer.write_curve("changed_among_influencers", curve_points(1000 * 10 ** (np.arange(-4, 5) / 2), shares))
     for split, parts in {"train": [splits.train], "evaluation": [splits.validation, splits.test]}.items():
         labels = np.concatenate([part.labels for part in parts])
-        embeddings = np.eye(16)[labels] + rng.normal(0, 0.1, (len(labels), 16))
+        embeddings = np.eye(width)[labels] + rng.normal(0, 0.1, (len(labels), width))
         writer.write_embeddings(split, embeddings)
         angle = 2 * np.pi * labels / 10
         places = 5 * np.column_stack([np.cos(angle), np.sin(angle)]) + rng.normal(0, 1, (len(labels), 2))
         columns = dict(zip(("umap_x", "umap_y"), places.T.astype(np.float32), strict=True))
         writer.add_columns("examples" if split == "train" else "evaluation", columns)
+
+
+def _write_live(writer: RunWriter, splits: Splits, width: int = 16) -> float:
+    """A linear model of the embeddings, from zero, for F-SI at any time; returns its largest stable rate."""
+    train, evaluation = (
+        torch.tensor(read_embeddings(writer.path, split)[:, None, :width], dtype=torch.float64)
+        for split in ("train", "evaluation")
+    )
+    targets = [torch.eye(len(NAMES), dtype=torch.float64)[split.labels] for split in (splits.train, splits.validation)]
+    outputs = [torch.zeros_like(each) for each in targets]
+    linear = LinearizedModel.from_jacobians(train, evaluation[: len(splits.validation)], *outputs, *targets)
+    write_live_model(writer, linear)
+    return 1 / float(linear.eigenvalues[-1])
 
 
 def _class_pairs(effects: np.ndarray, splits: Splits, most: int = 3) -> pd.DataFrame:
@@ -169,18 +213,47 @@ def _write_evidence(writer: RunWriter) -> None:
         pd.DataFrame(pairs).to_parquet(path, index=False)
     writer.add_column("examples", "nearest_similarity", np.linspace(0.5, 1, len(examples)))
     writer.describe("nearest_similarity", {"near_duplicates": 2}, ["nearest_similarity"])
+    _write_verification(writer)
+    _write_summary(writer)
+
+
+def _write_summary(writer: RunWriter) -> None:
+    """Accuracies that fall from 0.9 the more is removed, and an order of removal by F-SI."""
+    fractions = np.arange(10) / 10
+    falls = {"bottom": 0.2, "bottom iterative": 0.1, "top": 0.6, "random": 0.3}
+    accuracy = {name: 0.9 - fall * fractions for name, fall in falls.items()}
+    writer.write_curve("summarization", curve_points(100 * fractions, accuracy))
+    linear = {name: values + 0.01 for name, values in accuracy.items()}
+    writer.write_curve("summarization_linear", curve_points(100 * fractions, linear))
+    order = np.argsort(read_table(writer.path, "examples")["fsi"].to_numpy(), kind="stable")
+    writer.add_column("examples", "summary_rank", np.argsort(order))
+    retrained = {name: [values.tolist(), (0.01 + 0.02 * fractions).tolist()] for name, values in accuracy.items()}
+    details = {"balanced": False, "seeds": 3, "fractions": fractions.tolist(), "retrained": retrained}
+    writer.describe("summarization", details, ["summary_rank"])
+
+
+def _write_verification(writer: RunWriter) -> None:
+    """Two scores against twelve removals, that agree with them but for noise."""
+    rng, chosen = np.random.default_rng(0), list(range(0, 36, 3))
     estimate = {"value": 0.8, "low": 0.7, "high": 0.9}
-    single = {"pearson": estimate, "spearman": estimate, "examples": 40}
-    method = {"truth": "output_change", "single": single, "ceiling": 0.95, "lds": None}
-    found = {"methods": {"fsi": method}, "lds_ceiling": 0.97, "halves": 50, "seeds": 2, "chosen": [3, 1, 4]}
+    single = {"pearson": estimate, "spearman": estimate, "examples": len(chosen)}
+    methods, points = {}, []
+    for name, truth, lds in (("fsi", "output_change", None), ("influence", "loss_change", estimate)):
+        by_example = {"by_example": single, "by_example_ceiling": 0.96}
+        methods[name] = {"truth": truth, "single": single, "ceiling": 0.95, "lds": lds, **by_example}
+        foretold = rng.normal(0, 1e-3, len(chosen))
+        happened = 2 * foretold + rng.normal(0, 1e-3, len(chosen))
+        values = {"method": name, "row": chosen, "estimate": foretold, "truth": happened, "spread": 5e-4}
+        points.append(pd.DataFrame(values))
+    with writer.path_for("verification.parquet") as path:
+        pd.concat(points).to_parquet(path, index=False)
+    found = {"methods": methods, "lds_ceiling": 0.97, "halves": 50, "seeds": 2, "chosen": chosen}
     writer.describe("verification", found)
-    accuracy = {name: 0.9 - 0.1 * np.linspace(0, 1, 10) for name in ("bottom iterative", "random")}
-    writer.write_curve("summarization", curve_points(10 * np.arange(10), accuracy))
 
 
-def _summary(splits: Splits) -> DatasetSummary:
+def _summary(splits: Splits, name: str) -> DatasetSummary:
     return DatasetSummary(
-        name="digits",
+        name=name,
         location=splits.location,
         class_names=splits.train.class_names,
         sizes={"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},

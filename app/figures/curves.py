@@ -30,7 +30,7 @@ def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.F
         figure.add_scatter(
             x=members["x"],
             y=members["y"],
-            name=str(name),
+            name=html.escape(str(name), quote=False),
             mode="lines+markers" if len(members) <= _MOST_MARKERS else "lines",
             line={"color": PALETTE[index % len(PALETTE)], "dash": DASHES[index % len(DASHES)], "width": 2},
             marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7},

@@ -3,63 +3,174 @@
 from __future__ import annotations
 
 import html
+import math
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from samplescope_app.figures.style import MARGIN
+from samplescope_app.text import format_score
 
 _FULL_COLOUR = 0.95  # share of a heatmap's cells that are paler than full colour
 _MOST_NAMES = 40  # a heatmap with more rows names none
+_MOST_NUMBERS = 12  # one with more rows or columns has no room for numbers
+_MOST_CLICKABLE = 10_000  # cells
+# Vermillion for harm, blue for help; in the middle the page shines through, so that zero is pale on any background.
+_DIVERGING = [
+    [0.0, "rgb(213, 94, 0)"],
+    [0.5, "rgba(213, 94, 0, 0.06)"],
+    [0.5, "rgba(0, 114, 178, 0.06)"],
+    [1.0, "rgb(0, 114, 178)"],
+]
+_SMALLEST_PLAIN, _LARGEST_PLAIN = 0.1, 1000.0  # sizes whose numbers need no power of ten beside them
+_STRONG = 0.8  # share of full colour from which white letters are read better than the theme's
+_ON_COLOUR = "#FFFFFF"
+_ON_PAGE = "#000037"  # what Streamlit's Plotly theme puts its strongest text colour in place of, dark or light
 
 
-def heatmap(matrix: pd.DataFrame, row_title: str, column_title: str) -> go.Figure:
+def heatmap(
+    matrix: pd.DataFrame, row_title: str, column_title: str, chosen: tuple[str, str] | None = None, unit: str = ""
+) -> go.Figure:
     """A signed matrix on a diverging scale centred on zero; the colours of the few largest values are full.
+
+    Plotly tells of no click on a heatmap, so an invisible marker in the middle of each cell takes it: the index of the
+    clicked point is ``row * columns + column``.
 
     Args:
         matrix: Values, rows and columns named; NaN stays empty.
         row_title: What the rows are.
         column_title: What the columns are.
+        chosen: Row and column of a cell to frame.
+        unit: Of the values.
 
     Returns:
-        The figure, square cells, the first row on top.
+        The figure, the first row on top, with the numbers in the cells where they fit.
     """
     # Names come from the data, and Plotly takes text for HTML.
     rows, columns = (
         [html.escape(str(name), quote=False) for name in names] for names in (matrix.index, matrix.columns)
     )
     values = matrix.to_numpy(dtype="float64")
-    sizes = np.abs(values[~np.isnan(values)])
-    # One huge cell, such as the normalisation gives where a row cancels out, must not leave the others white.
-    full = (float(np.quantile(sizes, _FULL_COLOUR)) or float(sizes.max())) if len(sizes) else 0.0
+    full = _full_colour(values)
+    exponent = _exponent(full)
     figure = go.Figure(
         go.Heatmap(
-            z=values,
-            zmin=-(full or 1.0),
-            zmax=full or 1.0,
-            colorscale="RdBu",
-            customdata=np.array([[f"{row}, {column}" for column in columns] for row in rows], dtype=object),
-            hovertemplate="%{customdata}: %{z:.3g}<extra></extra>",
-            hoverongaps=False,
-            xgap=1,
-            ygap=1,
-            colorbar={"thickness": 12, "outlinewidth": 0},
+            z=values / 10.0**exponent,
+            zmin=-full / 10.0**exponent,
+            zmax=full / 10.0**exponent,
+            colorscale=_DIVERGING,
+            hoverinfo="skip",
+            xgap=2,
+            ygap=2,
+            colorbar={
+                "thickness": 12,
+                "outlinewidth": 0,
+                "title": {"text": _scale_title(unit, exponent), "side": "right"},
+            },
         )
     )
+    if max(values.shape) <= _MOST_NUMBERS:
+        _add_numbers(figure, values / 10.0**exponent, np.abs(values) >= _STRONG * full)
+    if values.size <= _MOST_CLICKABLE:
+        _add_targets(figure, values, rows, columns)
+    if chosen is not None and chosen[0] in matrix.index and chosen[1] in matrix.columns:
+        _add_frame(figure, matrix.index.get_loc(chosen[0]), matrix.columns.get_loc(chosen[1]))
+    _lay_out(figure, rows, columns, row_title, column_title)
+    return figure
+
+
+def _full_colour(values: np.ndarray) -> float:
+    """The size from which a colour is full.
+
+    One huge cell, such as the normalisation gives where a row cancels out, must not leave the others pale.
+    """
+    sizes = np.abs(values[~np.isnan(values)])
+    if not len(sizes):
+        return 1.0
+    return float(np.quantile(sizes, _FULL_COLOUR)) or float(sizes.max()) or 1.0
+
+
+def _exponent(full: float) -> int:
+    """A power of ten, a multiple of three, that leaves numbers of few digits."""
+    return 0 if _SMALLEST_PLAIN <= full < _LARGEST_PLAIN else 3 * math.floor(math.log10(full) / 3)
+
+
+def _scale_title(unit: str, exponent: int) -> str:
+    power = f"10<sup>{exponent}</sup>".replace("-", "−") if exponent else ""
+    return " ".join(part for part in (power, html.escape(unit, quote=False)) if part)
+
+
+def _number(value: float) -> str:
+    """Two digits, more where they stand before the point."""
+    return (f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}").replace("-", "−")
+
+
+def _add_numbers(figure: go.Figure, values: np.ndarray, strong: np.ndarray) -> None:
+    """Two layers of text: the letters on strong colours, and the others in the theme's colour."""
+    for members, color in ((~strong & ~np.isnan(values), _ON_PAGE), (strong, _ON_COLOUR)):
+        row, column = np.nonzero(members)
+        figure.add_scatter(
+            x=column,
+            y=row,
+            mode="text",
+            text=[_number(value) for value in values[members]],
+            textfont={"size": 11, "color": color},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+
+
+def _add_targets(figure: go.Figure, values: np.ndarray, rows: list[str], columns: list[str]) -> None:
+    row, column = np.indices(values.shape).reshape(2, -1)
+    figure.add_scatter(
+        x=column,
+        y=row,
+        mode="markers",
+        marker={"symbol": "square", "size": 8, "opacity": 0},
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        customdata=np.array([[rows[i], columns[j]] for i, j in zip(row, column, strict=True)], dtype=object),
+        text=[format_score(value) for value in values.ravel()],
+        hovertemplate="%{customdata[0]} → %{customdata[1]}: %{text}<extra></extra>",
+        showlegend=False,
+    )
+
+
+def _add_frame(figure: go.Figure, row: int, column: int) -> None:
+    """Around one cell, in a grey that both themes show."""
+    figure.add_shape(
+        type="rect",
+        x0=column - 0.5,
+        x1=column + 0.5,
+        y0=row - 0.5,
+        y1=row + 0.5,
+        line={"width": 3, "color": "rgb(128, 128, 128)"},
+    )
+
+
+def _lay_out(figure: go.Figure, rows: list[str], columns: list[str], row_title: str, column_title: str) -> None:
     named = len(rows) <= _MOST_NAMES and len(columns) <= _MOST_NAMES
     axis = {"fixedrange": True, "showgrid": False, "zeroline": False}
     figure.update_layout(
-        height=440,
+        height=480,
         margin=MARGIN,
         dragmode=False,
+        clickmode="event+select",
+        hovermode="closest",
+        hoverdistance=-1,  # the nearest marker is that of the cell under the pointer
         xaxis={
             "title": column_title,
             "tickvals": list(range(len(columns))) if named else [],
             "ticktext": columns,
+            "range": [-0.5, len(columns) - 0.5],
             **axis,
         },
-        yaxis={"title": row_title, "tickvals": list(range(len(rows))) if named else [], "ticktext": rows, **axis},
+        yaxis={
+            "title": row_title,
+            "tickvals": list(range(len(rows))) if named else [],
+            "ticktext": rows,
+            "range": [len(rows) - 0.5, -0.5],
+            **axis,
+        },
     )
-    figure.update_yaxes(autorange="reversed")
-    return figure

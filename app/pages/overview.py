@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import CURVES, MEASURES, Run
+from attribution_core.runs import MEASURES, Run
 from samplescope_app import charts, evidence, figures, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import format_score, plain, score_help, score_title
@@ -14,19 +14,6 @@ _TILES = 24
 _MOST_COLOURS = 8  # Okabe-Ito has no more
 _CHANGED = "label changed"
 _WRONG = "prediction"
-_OF_SENSITIVITY = ["loo_nll", "sensitivity_groups", "loco"]
-_OF_SUMMARIES = ["summarization", "summarization_linear"]
-_TABLE_NAMES = {
-    "id": "Example",
-    "label_name": "Label",
-    "predicted_name": "Prediction",
-    "confidence": "Confidence",
-    "contribution": "Contribution",
-}
-_TABLE_FORMATS = {
-    "Confidence": st.column_config.NumberColumn(format="percent"),
-    "Contribution": st.column_config.NumberColumn(format="%.2e", help="in nats"),
-}
 
 
 def main() -> None:
@@ -49,14 +36,10 @@ def main() -> None:
         _dataset_facts(run)
     with right:
         _meaning(run, score)
-    _contributions(run)
-    _curves(run, "Sensitivity as training went on, and how well the model generalises", _OF_SENSITIVITY)
-    _curves(run, "Summarization: how much of the data can go", _OF_SUMMARIES)
-    evidence.detection(run)
+    _further(run)
+    evidence.agreement(run)
     evidence.near_duplicates(run)
-    evidence.verification(run)
-    others = [name for name in CURVES if name not in (*_OF_SENSITIVITY, *_OF_SUMMARIES, "detection")]
-    _curves(run, "Studies of this run: what influence costs, and how wrong faster estimates would be", others)
+    evidence.trust_in_short(run)
 
 
 def _extremes(run: Run, score: str) -> None:
@@ -176,53 +159,18 @@ def _meaning(run: Run, score: str) -> None:
         st.caption(" · ".join(f"{plain(name.replace('_', ' '))}: {plain(value)}" for name, value in shown.items()))
 
 
-def _contributions(run: Run) -> None:
-    """What classes do to each other, and the examples that do most."""
-    effects = run.class_effects
-    if effects.empty:
-        return
-    with st.expander("Contributions to training: between classes, and of single examples"):
-        matrix, table = st.columns(2, gap="large")
-        with matrix:
-            st.markdown("**What a class contributes to a class**")
-            raw = st.toggle("In nats, not normalised", key="overview raw classes", persist_state="session")
-            wide = effects.pivot_table(
-                index="train_class", columns="evaluation_class", values="effect" if raw else "normalised", dropna=False
-            ).reindex(index=run.class_names, columns=run.class_names)
-            alt = "Mean contribution of the training examples of each class to the validation examples of each class"
-            figure = figures.heatmap(wide, "training examples of", "validation examples of")
-            charts.chart(figure, key="class effects", alt=alt)
-            scale = "" if raw else "Each mean is divided by the square root of its row sum times its column sum. "
-            st.caption(
-                f"Blue: they help; red: they compete, as classes that look alike do. {scale}*HYDRA, eq. 23, figure 2*"
+def _further(run: Run) -> None:
+    """Where what is left to see of the run stands."""
+    pages = (
+        ("classes", "What classes do to each other", "grid_on"),
+        ("training", "What the scores were as training went on", "timeline"),
+        ("summarize", "How much of the data can go", "content_cut"),
+    )
+    with st.container(horizontal=True, gap="large"):
+        for page, label, icon in pages:
+            st.page_link(
+                state.PAGES[page], label=label, icon=f":material/{icon}:", query_params={"run": run.id}, width="content"
             )
-        with table:
-            if "contribution" in run.scores:
-                st.markdown("**The examples that do most**")
-                st.dataframe(
-                    run.influential().rename(columns=_TABLE_NAMES), hide_index=True, column_config=_TABLE_FORMATS
-                )
-                st.caption("Largest contributions to the mean validation loss, for better or worse. *HYDRA, table 2*")
-
-
-def _curves(run: Run, title: str, names: list[str]) -> None:
-    """Those of the curves that the run has, each with what it shows, two in a row."""
-    curves = run.curves
-    known = [CURVES[name] for name in names if name in set(curves["curve"])]
-    if not known:
-        return
-    with st.expander(title):
-        for first in range(0, len(known), 2):
-            for column, curve in zip(st.columns(2, gap="large"), known[first : first + 2], strict=False):
-                with column:
-                    st.markdown(f"**{plain(curve.title)}**")
-                    points = curves[curves["curve"] == curve.name]
-                    if curve.by_class:
-                        figure = figures.bars_by_class(points, run.class_names, curve.y)
-                    else:
-                        figure = figures.lines(points, curve.x, curve.y, curve.log_x)
-                    charts.chart(figure, key=f"curve {curve.name}", alt=f"{curve.title}: {curve.definition}")
-                    st.caption(f"{plain(curve.definition)} *{plain(curve.paper)}*")
 
 
 main()

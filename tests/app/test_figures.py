@@ -4,7 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from samplescope_app.figures import as_categories, bars_by_class, heatmap, histogram, lines, score_bins
+from samplescope_app.figures import (
+    as_categories,
+    bars_by_class,
+    heatmap,
+    histogram,
+    lines,
+    mark_lowest,
+    mark_place,
+    score_bins,
+    summaries,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -63,11 +73,76 @@ def test_a_heatmap_is_centred_on_zero_and_takes_names_as_text():
     cells = figure.data[0]
     assert -cells.zmin == cells.zmax == pytest.approx(2.8)
     assert figure.layout.xaxis.ticktext == ("cat", "&lt;b&gt;dog&lt;/b&gt;")
-    assert cells.customdata[1][0] == "&lt;b&gt;dog&lt;/b&gt;, cat"
     diagonal = pd.DataFrame(np.eye(100))
     assert heatmap(diagonal, "of", "to").data[0].zmax == 1.0
     many = [str(i) for i in range(60)]
     assert heatmap(pd.DataFrame(np.zeros((60, 60)), index=many, columns=many), "of", "to").layout.xaxis.tickvals == ()
+
+
+def test_every_cell_of_a_heatmap_can_be_clicked():
+    names = ["cat", "<b>dog</b>"]
+    matrix = pd.DataFrame([[1.0, -3.0], [np.nan, 0.5]], index=names, columns=names)
+    figure = heatmap(matrix, "of", "to", chosen=("cat", "<b>dog</b>"))
+    targets = figure.data[-1]
+    assert list(zip(targets.y, targets.x, strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert targets.marker.opacity == 0
+    assert tuple(targets.customdata[2]) == ("&lt;b&gt;dog&lt;/b&gt;", "cat")
+    assert list(targets.text) == ["1", "-3", "–", "0.5"]
+    frame = figure.layout.shapes[0]
+    assert (frame.x0, frame.x1, frame.y0, frame.y1) == (0.5, 1.5, -0.5, 0.5)
+    assert not heatmap(matrix, "of", "to", chosen=("cat", "horse")).layout.shapes
+
+
+def test_the_numbers_of_a_heatmap_are_short_and_stand_on_their_cells():
+    names = ["a", "b"]
+    figure = heatmap(
+        pd.DataFrame([[1.234e-4, -2e-6], [np.nan, -2e-4]], index=names, columns=names), "of", "to", unit="nats"
+    )
+    pale, strong = figure.data[1:3]
+    # In units of 10 to the -6, for the powers go by three.
+    assert dict(zip(zip(pale.y, pale.x, strict=True), pale.text, strict=True)) == {(0, 0): "123", (0, 1): "−2"}
+    assert dict(zip(zip(strong.y, strong.x, strict=True), strong.text, strict=True)) == {(1, 1): "−200"}
+    assert figure.data[0].colorbar.title.text == "10<sup>−6</sup> nats"
+    thirteen = pd.DataFrame(np.eye(13))
+    assert [trace.type for trace in heatmap(thirteen, "of", "to").data] == ["heatmap", "scatter"]
+
+
+def test_a_heatmap_of_zero_is_pale_in_either_theme():
+    """Its middle lets the page shine through, and its ends do not."""
+    scale = heatmap(pd.DataFrame([[0.0]]), "of", "to").data[0].colorscale
+    alphas = {place: color for place, color in scale if "rgba" in color}
+    assert set(alphas) == {0.5}
+    assert all(float(color.rsplit(",", 1)[1].rstrip(")")) < 0.1 for color in alphas.values())
+
+
+def test_the_lowest_points_are_marked_in_the_colours_of_their_lines():
+    points = pd.DataFrame({"series": ["a"] * 3 + ["b"] * 3, "x": [1, 2, 3] * 2, "y": [3.0, 1.0, 2.0, np.nan, 5.0, 4.0]})
+    figure = mark_lowest(lines(points, "x", "y", log_x=False), points, ["b", "a", "c"])
+    assert [(trace.x[0], trace.y[0]) for trace in figure.data[2:]] == [(3, 4.0), (2, 1.0)]
+    assert [trace.marker.color for trace in figure.data[2:]] == [figure.data[1].line.color, figure.data[0].line.color]
+
+
+def test_a_place_is_a_line_across_the_figure():
+    figure = mark_place(lines(pd.DataFrame({"series": "a", "x": [1], "y": [2]}), "x", "y", log_x=True), 100.0, 0.5)
+    assert (figure.layout.shapes[0].x0, figure.layout.shapes[0].yref) == (100.0, "paper")
+    assert figure.data[-1].y == (0.5,)
+
+
+def test_summaries_are_drawn_over_what_is_kept():
+    points = pd.DataFrame(
+        {
+            "series": ["top", "top", "bottom iterative", "bottom iterative"],
+            "x": [0.0, 40.0] * 2,
+            "y": [0.9, 0.5, 0.9, 0.8],
+            "half_width": [0.01, 0.03, 0.01, np.nan],
+        }
+    )
+    figure = summaries(points)
+    assert [trace.name for trace in figure.data] == ["least informative, scored again", "most informative"]
+    assert list(figure.data[1].x) == [100.0, 60.0]
+    assert list(figure.data[1].error_y.array) == [0.01, 0.03]
+    both = summaries(points, points[["series", "x", "y"]])
+    assert sum(trace.line.dash == "dot" for trace in both.data) == 2
 
 
 def test_classes_are_bars_in_the_order_of_the_first_series():

@@ -88,49 +88,11 @@ def test_a_run_opens_by_itself(page: Page, tmp_path: Path, serve: Serve):
     expect(page.get_by_text("digits, mine")).to_be_visible()
 
 
-def test_contributions_between_classes_are_drawn(app: App, page: Page):
-    app.open("overview")
-    app.settle()
-    page.get_by_text("Contributions to training: between classes").click()
-    expect(page.get_by_text("What a class contributes to a class")).to_be_visible()
-    expect(page.locator(".js-plotly-plot .heatmaplayer image").first).to_be_visible()
-    page.get_by_text("In nats, not normalised").click()
-    app.settle()
-    expect(page.get_by_text("Each mean is divided by")).to_have_count(0)
-    expect(page.get_by_text("The examples that do most")).to_be_visible()
-
-
-def test_the_course_of_sensitivities_is_drawn(app: App, page: Page):
-    app.open("overview")
-    app.settle()
-    section = page.get_by_test_id("stExpander").filter(has_text="Sensitivity as training went on")
-    section.get_by_text("Sensitivity as training went on").click()
-    expect(section.get_by_text("Generalisation, from the training examples alone")).to_be_visible()
-    expect(section.locator(".js-plotly-plot .scatterlayer .trace")).to_have_count(6)
-    expect(section.locator(".js-plotly-plot .barlayer .trace")).to_have_count(2)
-    expect(section.locator(".js-plotly-plot .legendtext", has_text="test_nll")).to_be_visible()
-    expect(section.get_by_text("Classes the model would miss")).to_be_visible()
-
-
 def section(page: Page, title: str):
     """An expander of the page, opened."""
     found = page.get_by_test_id("stExpander").filter(has_text=title)
     found.get_by_text(title).click()
     return found
-
-
-def test_what_is_known_of_the_scores_is_shown(app: App, page: Page):
-    app.open("overview")
-    app.settle()
-    wrong = section(page, "Wrong labels: how soon each score finds")
-    expect(wrong.locator(".js-plotly-plot .legendtext", has_text="Functional sample information")).to_be_visible()
-    expect(wrong.locator(".js-plotly-plot .legendtext", has_text="Random order")).to_be_visible()
-    expect(wrong.get_by_test_id("stDataFrame")).to_be_visible()
-    trust = section(page, "Trust: the scores against really training again")
-    expect(trust.get_by_text("3 examples were removed one by one and 50 random halves")).to_be_visible()
-    expect(trust.get_by_text("an LDS of 0.97")).to_be_visible()
-    cut = section(page, "Summarization: how much of the data can go")
-    expect(cut.locator(".js-plotly-plot .scatterlayer .trace")).to_have_count(2)
 
 
 def test_near_duplicates_stand_side_by_side_and_open(app: App, page: Page):

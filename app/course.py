@@ -1,0 +1,119 @@
+"""Scores over training: which times there are, what stands between them, and groups of examples by rank."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from attribution_core.runs import Run
+
+_BETWEEN = 10  # positions of a slider from one stored time to the next
+_CURVE_POINTS = 200
+_GROUPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)  # ends of the rank groups, as shares of the examples
+
+
+@dataclass(frozen=True)
+class Course:
+    """A measure over training, in memory.
+
+    Attributes:
+        times: Steps or epochs, ascending, ``[times]``.
+        values: Float32, ``[times, train]``.
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+
+    def at(self, time: float) -> np.ndarray:
+        """The measure at a time, ``[train]``; between two stored times on the line over the logarithm of time."""
+        after = int(np.searchsorted(self.times, time))
+        if after < len(self.times) and self.times[after] == time:
+            return self.values[after]
+        if after in (0, len(self.times)):
+            return self.values[min(after, len(self.times) - 1)]
+        low, high = np.log(self.times[after - 1 : after + 1])
+        share = (np.log(time) - low) / (high - low)
+        return (1 - share) * self.values[after - 1] + share * self.values[after]
+
+    def stores(self, time: float) -> bool:
+        """Whether a time is one of those stored."""
+        return bool((self.times == time).any())
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def read(_run: Run, version: str, measure: str) -> Course:  # noqa: ARG001 (the cache's key)
+    """A measure of the run over training, shared by all sessions.
+
+    Raises:
+        InputError: If the run has no evolution of this measure.
+    """
+    times, matrix = _run.evolution(measure)
+    return Course(times, np.asarray(matrix[:]))
+
+
+def slider_times(times: np.ndarray) -> list[float]:
+    """The stored times, and between each two of them nine more, evenly in their logarithms."""
+    positions = [float(times[0])]
+    for low, high in itertools.pairwise(times):
+        between = np.geomspace(low, high, _BETWEEN + 1)[1:-1]
+        # Three digits are as exact as a slider, and can be said.
+        positions += [*(float(f"{time:.3g}") for time in between), float(high)]
+    return list(dict.fromkeys(positions))
+
+
+def steps_text(time: float) -> str:
+    """A training time for people: three digits, "31,600 steps"."""
+    return f"{float(f'{time:.3g}'):,.10g} steps"
+
+
+def rank_agreement(values: np.ndarray, others: np.ndarray) -> float:
+    """Spearman's rank correlation of two scores; NaN where one of them is the same for all examples."""
+    ranks = [pd.Series(each).rank().to_numpy() for each in (values, others)]
+    if any(each.min() == each.max() for each in ranks):
+        return float("nan")
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def rank_agreements(_course: Course, _now: np.ndarray, version: str) -> pd.DataFrame:  # noqa: ARG001 (the cache's key)
+    """That of every stored time with the run's own score: columns series, x, y."""
+    agreements = [rank_agreement(row, _now) for row in _course.values]
+    return pd.DataFrame({"series": "rank correlation", "x": _course.times, "y": agreements})
+
+
+def ranked_points(scores: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Scores against their ranks, highest first, thinned evenly over the logarithm of the rank: series, x, y."""
+    frames = []
+    for name, values in scores.items():
+        descending = np.sort(values)[::-1]
+        ranks = np.unique(np.geomspace(1, len(values), _CURVE_POINTS).round().astype(int))
+        frames.append(pd.DataFrame({"series": name, "x": ranks, "y": descending[ranks - 1]}))
+    return pd.concat(frames, ignore_index=True)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def group_means(_course: Course, version: str, measure: str) -> pd.DataFrame:  # noqa: ARG001 (the cache's key)
+    """Mean of groups of examples, by their rank at the end, over training: columns series, x, y."""
+    order = np.argsort(-_course.values[-1], kind="stable")
+    ends = np.unique([max(1, round(share * len(order))) for share in _GROUPS])
+    frames, start = [], 0
+    for end in ends:
+        means = _course.values[:, order[start:end]].mean(axis=1)
+        frames.append(pd.DataFrame({"series": _group_name(start, end, len(order)), "x": _course.times, "y": means}))
+        start = end
+    return pd.concat(frames, ignore_index=True)
+
+
+def _group_name(start: int, end: int, total: int) -> str:
+    low, high = (f"{100 * edge / total:.3g}" for edge in (start, end))
+    return f"top {high}%" if start == 0 else f"{low} to {high}%"
+
+
+def strongest(course: Course, each: int) -> np.ndarray:
+    """Rows of the examples with the highest and the lowest sums over training, ``each`` of both, highest first."""
+    order = np.argsort(-course.values.sum(axis=0), kind="stable")
+    return np.r_[order[:each], order[max(each, len(order) - each) :]]

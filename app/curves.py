@@ -1,0 +1,36 @@
+"""A run's stored curves, drawn as the registry describes them."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from attribution_core.runs import CURVES, Run
+from samplescope_app import charts, figures
+from samplescope_app.text import plain
+
+
+def points(run: Run, name: str) -> pd.DataFrame:
+    """Columns series, x, y of one curve; no rows where the run has none."""
+    return run.curves[run.curves["curve"] == name]
+
+
+def draw(run: Run, name: str, figure: go.Figure | None = None) -> None:
+    """Title, figure and explanation of a curve that the run has.
+
+    Args:
+        run: The run.
+        name: The curve's.
+        figure: In place of the plain one.
+    """
+    curve = CURVES[name]
+    st.markdown(f"**{plain(curve.title)}**")
+    if figure is None:
+        found = points(run, name)
+        if curve.by_class:
+            figure = figures.bars_by_class(found, run.class_names, curve.y)
+        else:
+            figure = figures.lines(found, curve.x, curve.y, curve.log_x)
+    charts.chart(figure, key=f"curve {name}", alt=f"{curve.title}: {curve.definition}")
+    st.caption(f"{plain(curve.definition)} *{plain(curve.paper)}*")

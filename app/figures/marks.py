@@ -1,0 +1,57 @@
+"""Marks on figures of curves."""
+
+from __future__ import annotations
+
+import html
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from samplescope_app.figures.style import GREY, PALETTE
+
+
+def mark_lowest(figure: go.Figure, points: pd.DataFrame, series: list[str]) -> go.Figure:
+    """A star where each of some series is lowest, in its colour, with its place beside it.
+
+    Args:
+        figure: From :func:`~samplescope_app.figures.curves.lines`, over the same points.
+        points: Columns series, x, y.
+        series: Those to mark; one that is not there is passed over.
+
+    Returns:
+        The same figure.
+    """
+    order = list(dict.fromkeys(points["series"]))
+    for name in series:
+        members = points[(points["series"] == name) & points["y"].notna()]
+        if members.empty:
+            continue
+        lowest = members.loc[members["y"].idxmin()]
+        figure.add_scatter(
+            x=[lowest["x"]],
+            y=[lowest["y"]],
+            mode="markers+text",
+            marker={"symbol": "star", "size": 15, "color": PALETTE[order.index(name) % len(PALETTE)]},
+            text=[f"{lowest['x']:g}"],
+            textposition="bottom center",
+            showlegend=False,
+            hovertemplate=f"{html.escape(name, quote=False)} is lowest: %{{y:.3g}} at %{{x:g}}<extra></extra>",
+        )
+    return figure
+
+
+def mark_place(figure: go.Figure, x: float, y: float | None = None) -> go.Figure:
+    """A vertical line at a place of the horizontal axis, and a ring at the height y."""
+    figure.add_shape(
+        type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line={"width": 2, "color": GREY, "dash": "dash"}
+    )
+    if y is not None:
+        figure.add_scatter(
+            x=[x],
+            y=[y],
+            mode="markers",
+            marker={"symbol": "circle-open", "size": 14, "color": GREY, "line": {"width": 3}},
+            showlegend=False,
+            hovertemplate="%{y:.3g} at %{x:.3g}<extra></extra>",
+        )
+    return figure

@@ -1,0 +1,117 @@
+"""F-SI at times between those that a run stores: computed on a thread beside the pages, never within one."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import streamlit as st
+
+from attribution_core.errors import InputError
+from attribution_core.runs import Run
+
+_KEPT = 64  # results a run
+
+
+class Information(Protocol):
+    """What computes the scores: :class:`attribution_core.evaluation.live.LiveInformation`."""
+
+    def at(self, steps: float) -> np.ndarray:
+        """F-SI of every training example at a training time, ``[n]`` in nats."""
+
+
+class LiveScores:
+    """Answers for one run, shared by all sessions; what was asked last is computed first.
+
+    Args:
+        open_information: Called once, on the thread; it may take seconds.
+
+    Attributes:
+        problem: Why nothing can be computed; empty while it can.
+    """
+
+    def __init__(self, open_information: Callable[[], Information]) -> None:
+        self._open = open_information
+        self._information: Information | None = None
+        self._results: OrderedDict[float, np.ndarray] = OrderedDict()
+        self._asked: list[float] = []
+        self._lock = threading.Lock()
+        self._working = False
+        self.problem = ""
+
+    def ask(self, time: float) -> np.ndarray | None:
+        """The scores at a time where they are known; else None, and they are being computed from now on."""
+        with self._lock:
+            if time in self._results:
+                self._results.move_to_end(time)
+                return self._results[time]
+            if not self.problem:
+                # A slider that is dragged asks for many times: the last one is what its user waits for.
+                self._asked = [*(other for other in self._asked if other != time), time]
+                self._start()
+        return None
+
+    def prepare(self) -> None:
+        """Reads what the computing needs, so that the first answer does not wait for it."""
+        with self._lock:
+            if self._information is None and not self.problem:
+                self._start()
+
+    def ready(self, time: float) -> bool:
+        """Whether there is nothing to wait for: the scores are known, or can't be."""
+        with self._lock:
+            return time in self._results or bool(self.problem)
+
+    def _start(self) -> None:
+        if not self._working:
+            self._working = True
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            if self._information is None:
+                self._information = self._open()
+            while (time := self._next()) is not None:
+                self._keep(time, self._information.at(time))
+        except InputError as error:
+            self._give_up(str(error))
+        except Exception as error:
+            self._give_up(f"{type(error).__name__}: {error}")
+            raise
+
+    def _keep(self, time: float, result: np.ndarray) -> None:
+        with self._lock:
+            self._results[time] = result
+            while len(self._results) > _KEPT:
+                self._results.popitem(last=False)
+
+    def _next(self) -> float | None:
+        with self._lock:
+            while self._asked:
+                time = self._asked.pop()
+                if time not in self._results:
+                    return time
+            self._working = False
+            return None
+
+    def _give_up(self, problem: str) -> None:
+        with self._lock:
+            self.problem, self._asked, self._working = problem, [], False
+
+
+def scores_of(run: Run) -> LiveScores:
+    """Those of a run, the same object until the run changes."""
+    return _shared(run, run.version)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _shared(_run: Run, version: str) -> LiveScores:  # noqa: ARG001 (the cache's key)
+    def open_information() -> Information:
+        from attribution_core.evaluation.live import LiveInformation  # brings torch, which takes seconds
+
+        return LiveInformation.open(_run)
+
+    return LiveScores(open_information)
