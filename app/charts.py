@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -11,13 +12,15 @@ _FORMAT = "figure format"  # of the session
 _FORMATS = {"png": "PNG", "svg": "SVG"}
 
 
-def chart(figure: go.Figure, *, key: str, alt: str, **options: Any) -> Any:
+def chart(figure: go.Figure, *, key: str, alt: str, tools: Sequence[str] = (), **options: Any) -> Any:
     """Draws a figure whose toolbar saves it, as the session's format.
 
     Args:
         figure: The figure.
         key: Streamlit's key, and the name of the saved file.
         alt: What it shows, for a screen reader.
+        tools: Buttons of Plotly's for choosing points and moving about, such as ``lasso2d``; with some, the toolbar
+            always shows, and the wheel zooms.
         **options: Of ``st.plotly_chart``, such as ``on_select``.
 
     Returns:
@@ -25,7 +28,9 @@ def chart(figure: go.Figure, *, key: str, alt: str, **options: Any) -> Any:
     """
     config = {
         "displaylogo": False,
-        "modeBarButtons": [["toImage"]],
+        "displayModeBar": True if tools else "hover",
+        "scrollZoom": bool(tools),
+        "modeBarButtons": [[*tools], ["toImage"]] if tools else [["toImage"]],
         "toImageButtonOptions": {
             "format": st.session_state.get(_FORMAT, "png"),
             "filename": key.replace(" ", "-"),

@@ -93,7 +93,8 @@ def label_lines(run: Run, row: dict[str, Any]) -> None:
             f":material/warning: The model says **{plain(row['predicted_name'])}**, with confidence "
             f"{row['confidence']:.0%}."
         )
-    lines += [f":gray[{plain(group.replace('_', ' '))}: {plain(row[group])}]" for group in run.groups]
+    shown = [group for group in run.groups if group in row]
+    lines += [f":gray[{plain(group.replace('_', ' '))}: {plain(row[group])}]" for group in shown]
     st.markdown("  \n".join(lines))
 
 

@@ -112,7 +112,10 @@ def group_names(run: Run, values: pd.Series) -> pd.Series:
 
 @dataclass(frozen=True)
 class Filters:
-    """What Browse shows, and in which order; Example steps through the same list."""
+    """What Browse shows, and in which order; Example steps through the same list.
+
+    ``selection`` holds rows that were chosen elsewhere, on the map; all are shown where it is empty.
+    """
 
     score: str
     descending: bool = True
@@ -125,6 +128,7 @@ class Filters:
     group_values: list[str] = field(default_factory=list)
     text: str = ""
     wrong_only: bool = False
+    selection: tuple[int, ...] = ()
 
 
 # Filter -> the key of its widget. The values live in the session, so that they survive a visit to another page.
@@ -152,6 +156,11 @@ def clear_filters() -> None:
         st.session_state.pop(key, None)
 
 
+def forget_selection() -> None:
+    """Shows the examples that were not chosen on the map again, as the other filters have them."""
+    st.session_state.pop(KEYS["selection"], None)
+
+
 def browse_by(**values: Any) -> None:
     """Replaces the filters by these alone."""
     clear_filters()
@@ -159,9 +168,14 @@ def browse_by(**values: Any) -> None:
         st.session_state[KEYS[name]] = value
 
 
-def matching(run: Run, chosen: Filters) -> pd.DataFrame:
-    """The examples that pass the filters, in their order."""
-    frame = examples(run)
+def matching(run: Run, chosen: Filters) -> np.ndarray:
+    """The rows of the examples that pass the filters, in their order, int64; shared, not to be changed."""
+    return _matching(run, run.version, run.decisions.version(), chosen)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs={Filters: repr})
+def _matching(_run: Run, version: str, decisions: int, chosen: Filters) -> np.ndarray:  # noqa: ARG001 (a cache key)
+    frame = examples(_run)
     keep = np.ones(len(frame), dtype=bool)
     for column, values in (
         ("label_name", chosen.classes),
@@ -180,7 +194,9 @@ def matching(run: Run, chosen: Filters) -> pd.DataFrame:
         keep &= ~frame["correct"].to_numpy(dtype=bool)
     if chosen.text:
         keep &= frame["id"].str.contains(chosen.text, case=False, regex=False).to_numpy()
-    return ranked(frame[keep], chosen.score, chosen.descending)
+    if chosen.selection:
+        keep &= np.isin(frame["row"], chosen.selection)
+    return ranked(frame.loc[keep, ["row", chosen.score]], chosen.score, chosen.descending)["row"].to_numpy()
 
 
 def ranked(frame: pd.DataFrame, score: str, descending: bool = True) -> pd.DataFrame:
@@ -196,6 +212,11 @@ def suspicious_end(score: str) -> bool:
 def open_example(run: Run, example_id: str) -> NoReturn:
     """Goes to an example's page."""
     st.switch_page(PAGES["example"], query_params={"run": run.id, "id": example_id})
+
+
+def open_evaluation(run: Run, row: int) -> NoReturn:
+    """Goes to the page of an evaluation example, by its position in ``run.evaluation``; two splits may share ids."""
+    st.switch_page(PAGES["example"], query_params={"run": run.id, "evaluation": str(row)})
 
 
 def go(page: str, run: Run) -> NoReturn:

@@ -15,13 +15,17 @@ from samplescope_app.text import plain
 
 _TILES = 60
 _KEYS = {"d": "drop", "k": "keep", "u": "undo"}
+_EXPLANATION = (
+    "Every training example as a tile, with its score and the share of the examples that score less or the same, its "
+    "label, and the prediction where it differs (≠)."
+)
 _ORDERS = {True: "Highest first", False: "Lowest first"}
 
 
 def main() -> None:
     """The page."""
     run = state.scored_run()
-    parts.header(run, "Browse")
+    parts.header(run, "Browse", _EXPLANATION)
     _filter_bar(run)
     _results(run)
 
@@ -77,11 +81,11 @@ def _results(run: Run) -> None:
     chosen = state.filters(run)
     listed = state.matching(run, chosen)
     _summary(run, chosen, len(listed))
-    if listed.empty:
+    if not len(listed):
         st.info("No example passes these filters.", icon=":material/filter_alt_off:")
         return
     page = _page(chosen, len(listed))
-    tiles = listed.iloc[page * _TILES : (page + 1) * _TILES]
+    tiles = state.examples(run).iloc[listed[page * _TILES : (page + 1) * _TILES]]
     grid, panel = st.columns([5, 2], gap="large")
     with grid:
         answer = gallery(
@@ -121,6 +125,13 @@ def _summary(run: Run, chosen: state.Filters, count: int) -> None:
         parts_.append(f"{chosen.group.replace('_', ' ')}: {', '.join(chosen.group_values)}")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(plain(" · ".join(parts_)), width="content")
+        if chosen.selection:
+            st.button(
+                f"{len(chosen.selection):,} chosen on the map",
+                icon=":material/close:",
+                help="Show the others again; the filters stay.",
+                on_click=state.forget_selection,
+            )
         if count < total:
             st.button("Clear filters", type="tertiary", icon=":material/close:", on_click=state.clear_filters)
 

@@ -1,14 +1,252 @@
-"""Map: not built yet."""
+"""Map: the training examples side by side as the trained network sees them."""
 
 from __future__ import annotations
 
-from samplescope_app import parts, state
+import functools
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from attribution_core.runs import MEASURES, Run
+from samplescope_app import charts, figures, influencers, parts, state
+from samplescope_app.components.gallery import gallery
+from samplescope_app.figures import Layer
+from samplescope_app.text import plain, score_help, score_title
+
+_TILES = 24
+_FAR = 100  # of the farthest examples
+_TOOLS = ("pan2d", "lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "resetScale2d")
+_WRONG, _CHANGED, _DECISION, _TWICE = "wrong prediction", "changed label", "decision", "near-duplicates"
+_EVALUATION_SYMBOLS = {"validation": ("#E69F00", "circle-open"), "test": ("#56B4E9", "square-open")}
+_EXPLANATION = (
+    "Every point is a training example; those close together look alike to the trained network (UMAP of what its last "
+    "layer is given). The axes and long distances mean nothing. Click a point to open it; to choose many, take the "
+    "lasso or the box at the figure's upper right and draw around them."
+)
 
 
 def main() -> None:
     """The page."""
     run = state.scored_run()
-    parts.header(run, "Map")
+    parts.header(run, "Map", _EXPLANATION)
+    if not run.has_map:
+        _without_map(run)
+        return
+    _leave(run)
+    colour, highlighted, with_evaluation = _choices(run)
+    _map(run, colour, highlighted, with_evaluation)
+    _chosen(run)
+    _far(run)
+
+
+def _without_map(run: Run) -> None:
+    """Why there is none; what to do about it, where something can be done."""
+    reason = run.manifest.details.get("map", {}).get("left_out")
+    if reason:
+        st.info(f"This run has no map: {plain(reason)}.", icon=":material/scatter_plot:")
+        return
+    st.info("This run has no map yet.", icon=":material/scatter_plot:")
+    influencers.finish(run, "map")
+
+
+def _choices(run: Run) -> tuple[str, str | None, bool]:
+    """What the colours mean, the one category that they are about, and whether the evaluation examples are drawn."""
+    columns = st.columns([3, 3, 4], vertical_alignment="bottom")
+    options = _colourings(run)
+    if st.session_state.get("map colour") not in options:
+        st.session_state.pop("map colour", None)  # another run's
+    shown = st.session_state.get("map colour")
+    colour = columns[0].selectbox(
+        "Colour by",
+        options,
+        format_func=_colouring_title,
+        key="map colour",
+        persist_state="session",
+        help=score_help(shown) if shown in MEASURES else None,
+    )
+    highlighted = None
+    if colour == "label_name" or colour in run.groups:
+        names = sorted(state.examples(run)[colour].unique())
+        many = len(names) > figures.MOST_KINDS
+        highlighted = columns[1].selectbox(
+            "Highlight",
+            names,
+            index=0 if many else None,
+            placeholder="all",
+            key=f"map highlight {run.id} {colour}",
+            persist_state="session",
+        )
+        if highlighted is None and many:
+            highlighted = names[0]
+    with_evaluation = "umap_x" in run.evaluation.columns and columns[2].toggle(
+        "Show validation and test examples", key="map evaluation", persist_state="session"
+    )
+    return colour, highlighted, with_evaluation
+
+
+def _colourings(run: Run) -> list[str]:
+    columns = ["label_name", _WRONG, _DECISION, *run.groups]
+    if "original_label" in run.groups:
+        columns.insert(2, _CHANGED)
+    if run.manifest.details.get("nearest_similarity", {}).get("near_duplicates"):
+        columns.insert(2, _TWICE)
+    return [*columns, *run.scores]
+
+
+def _colouring_title(name: str) -> str:
+    return "class" if name == "label_name" else score_title(name) if name in MEASURES else name.replace("_", " ")
+
+
+def _map(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) -> None:
+    frame = state.examples(run)
+    rows = figures.drawn_rows(len(frame))
+    places = _places(frame)
+    if colour in run.scores:
+        layers = figures.scored(places, rows, frame[colour].to_numpy())
+    else:
+        categories, back = _categories(run, frame, colour, highlighted)
+        layers = figures.kinds(places, rows, categories, back)
+    layers = [*(_evaluation_layers(run) if with_evaluation else []), *layers]
+    key = f"map {colour} {highlighted} {with_evaluation}"
+    # A map that was just drawn anew shows what was chosen on the one before; then the browser keeps it.
+    chosen = st.session_state.get(_chosen_key(run)) if key not in st.session_state else None
+    measure = MEASURES[colour] if colour in run.scores else None
+    figure = figures.map_figure(
+        layers,
+        score_title=score_title(colour) if measure else "",
+        signed=measure is not None and measure.signed,
+        chosen=chosen,
+    )
+    if colour == "label_name" and highlighted is None:
+        figures.name_places(figure, layers)
+    charts.chart(
+        figure,
+        key=key,
+        tools=_TOOLS,
+        on_select=functools.partial(_selected, run, key, layers),
+        selection_mode=("points", "lasso", "box"),
+        alt=f"Map of {len(rows):,} training examples, coloured by {_colouring_title(colour)}; those far from the "
+        "others of their label follow as tiles",
+    )
+    if len(rows) < len(frame):
+        st.caption(f"{len(rows):,} of {len(frame):,} training examples are drawn, chosen at random.")
+
+
+def _places(table: pd.DataFrame) -> np.ndarray:
+    return table[["umap_x", "umap_y"]].to_numpy(dtype=np.float32)
+
+
+def _categories(run: Run, frame: pd.DataFrame, colour: str, highlighted: str | None) -> tuple[pd.Series, str | None]:
+    """The category of each training example, and the one to draw in grey."""
+    if colour == _WRONG:
+        return _flag(~frame["correct"].to_numpy(dtype=bool), "wrong", "right")
+    if colour == _CHANGED:
+        return _flag((frame["original_label"] != frame["label_name"]).to_numpy(), "changed", "unchanged")
+    if colour == _TWICE:
+        pairs = run.near_duplicates
+        return _flag(frame["id"].isin([*pairs["id"], *pairs["other"]]).to_numpy(), "near-duplicate", "others")
+    if colour == _DECISION:
+        names = list(state.DECISION_NAMES.values())
+        values = frame["action"].map(state.DECISION_NAMES)
+        return pd.Series(pd.Categorical(values, categories=names, ordered=True)), names[0]
+    return figures.as_categories(frame[colour], highlighted), None if highlighted is None else "others"
+
+
+def _flag(flags: np.ndarray, name: str, other: str) -> tuple[pd.Series, str]:
+    return pd.Series(pd.Categorical.from_codes((~flags).astype(int), categories=[name, other], ordered=True)), other
+
+
+def _evaluation_layers(run: Run) -> list[Layer]:
+    table, layers = run.evaluation, []
+    drawn, places = figures.drawn_rows(len(table)), _places(table)
+    for split, (colour, symbol) in _EVALUATION_SYMBOLS.items():
+        rows = drawn[(table["split"] == split).to_numpy()[drawn]]
+        if len(rows):
+            layers.append(Layer(split, rows, places[rows], colour, symbol, table="evaluation"))
+    return layers
+
+
+def _chosen_key(run: Run) -> str:
+    return f"map chosen {run.version}"
+
+
+def _selected(run: Run, key: str, layers: list[Layer]) -> None:
+    """Notes what was clicked, to be opened, or what was drawn around, to be shown below."""
+    selection = st.session_state[key].selection
+    found = [(layers[point["curve_number"]], point["point_index"]) for point in selection.points]
+    if selection.lasso or selection.box:
+        rows = np.array([layer.rows[at] for layer, at in found if layer.table == "train"], dtype=np.int64)
+        st.session_state[_chosen_key(run)] = np.unique(rows)
+    elif found:
+        layer, at = found[0]
+        st.session_state["map opened"] = layer.table, int(layer.rows[at])
+    else:
+        st.session_state.pop(_chosen_key(run), None)
+
+
+def _leave(run: Run) -> None:
+    """Goes where a click on a point leads: a callback can't."""
+    if "map opened" not in st.session_state:
+        return
+    table, row = st.session_state.pop("map opened")
+    if table == "evaluation":
+        state.open_evaluation(run, row)
+    state.open_example(run, run.examples["id"].iloc[row])
+
+
+def _chosen(run: Run) -> None:
+    """What lies within the lasso or the box."""
+    rows = st.session_state.get(_chosen_key(run))
+    if rows is None:
+        return
+    if not len(rows):
+        st.info("No training example lies there.", icon=":material/filter_alt_off:")
+        return
+    members = state.examples(run).iloc[rows]
+    counts = members["label_name"].value_counts()
+    shown = ", ".join(f"{count:,} {name}" for name, count in counts.head(5).items())
+    others = f" and {len(counts) - 5:,} more labels" if len(counts) > 5 else ""
+    wrong = int((~members["correct"].astype(bool)).sum())
+    _summary(run, rows, f"{len(rows):,} chosen", f"{shown}{others}; {wrong:,} wrong predictions", "chosen")
+
+
+def _far(run: Run) -> None:
+    """The examples that lie elsewhere than the rest of their label: the map for those who can't point at it."""
+    rows = _farthest(run, run.version)
+    what = (
+        "Farthest on the map from the middle of their label, in multiples of what is usual there, farthest first: "
+        "wrong labels and odd examples"
+    )
+    _summary(run, rows, "Far from the others of their label", what, "far")
+
+
+def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> None:
+    """A heading, the first tiles, and the way to all of them."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{plain(title)}**", width="stretch")
+        label = f"Browse these {len(rows):,}"
+        if st.button(label, key=f"map browse {key}", icon=":material/grid_view:", type="primary"):
+            state.browse_by(score=state.filters(run).score, selection=tuple(rows.tolist()))
+            state.go("browse", run)
+    st.caption(plain(what))
+    score = state.filters(run).score
+    tiles = state.examples(run).iloc[rows]
+    tiles = (tiles if key == "far" else state.ranked(tiles, score)).head(_TILES)
+    answer = gallery(run, tiles, score, key=f"map tiles {key}", name=title, layout="strip", size=96)
+    if answer.opened is not None:
+        state.open_example(run, answer.opened)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _farthest(_run: Run, version: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
+    """Rows by their distance from the median place of their label, over the label's median distance."""
+    frame = _run.examples
+    by_label = frame.groupby("label")
+    offsets = frame[["umap_x", "umap_y"]] - by_label[["umap_x", "umap_y"]].transform("median")
+    distances = pd.Series(np.hypot(offsets["umap_x"], offsets["umap_y"]))
+    usual = distances.groupby(frame["label"]).transform("median")
+    return (distances / usual.clip(lower=1e-12)).nlargest(_FAR).index.to_numpy()
 
 
 main()

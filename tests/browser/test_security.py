@@ -89,7 +89,10 @@ def test_text_from_the_data_stays_text(page: Page, tmp_path: Path, serve: Callab
     expect(app.tiles().get_by_text(html, exact=True).first).to_be_visible()
     for id_, key, name in ((ids[0], "1", markdown), (ids[1], "0", html)):
         app.open("example", id=id_)
-        assert written(page.get_by_role("heading", level=3)) == id_
+        start, _, end = written(page.get_by_role("heading", level=4)).strip().partition("…")  # a long one is cut
+        assert start
+        assert id_.startswith(start)
+        assert id_.endswith(end)
         app.press(key)
         expect(app.badge("relabelled")).to_be_visible()
         assert written(app.badge("relabelled")).endswith(f"relabelled {name}")

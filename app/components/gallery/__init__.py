@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,37 @@ class Answer:
     focused: str | None = None
 
 
+@dataclass(frozen=True)
+class Tile:
+    """What one tile shows.
+
+    Attributes:
+        id: What the answers call it.
+        src: Address of the image.
+        alt: The whole tile in words.
+        label: Name of its label.
+        predicted: Name of the predicted class where that is another one.
+        score: The number, as text.
+        aside: What stands small beside the number: a percentile or a unit.
+        tone: Whether the number is an effect that helps or harms; an arrow says so.
+        note: A few words over the foot of the image.
+        decision: kept, dropped or relabelled.
+        badge: The decision in a corner of the image.
+    """
+
+    id: str
+    src: str
+    alt: str
+    label: str = ""
+    predicted: str = ""
+    score: str = ""
+    aside: str = ""
+    tone: Literal["", "helpful", "harmful"] = ""
+    note: str = ""
+    decision: str = ""
+    badge: str = ""
+
+
 def gallery(
     run: Run,
     examples: pd.DataFrame,
@@ -60,7 +91,7 @@ def gallery(
     selectable: bool = False,
     captions: bool = True,
 ) -> Answer:
-    """Draws tiles for training examples.
+    """Draws tiles for training examples, each with one of its scores.
 
     Args:
         run: The run they belong to.
@@ -78,8 +109,34 @@ def gallery(
     Returns:
         What the user did.
     """
+    return tiles(
+        [training_tile(run, row, score) for row in examples.to_dict("records")],
+        key=key,
+        name=name,
+        layout=layout,
+        size=size,
+        keys=keys,
+        on_pressed=on_pressed,
+        selectable=selectable,
+        captions=captions,
+    )
+
+
+def tiles(
+    items: Sequence[Tile],
+    *,
+    key: str,
+    name: str,
+    layout: Literal["grid", "strip"] = "grid",
+    size: int = 104,
+    keys: dict[str, str] | None = None,
+    on_pressed: OnPressed | None = None,
+    selectable: bool = False,
+    captions: bool = True,
+) -> Answer:
+    """Draws any tiles, one at least; the arguments are those of :func:`gallery`."""
     data = {
-        "items": [_item(run, row, score) for row in examples.to_dict("records")],
+        "items": [asdict(item) for item in items],
         "layout": layout,
         "name": name,
         "size": size,
@@ -89,7 +146,7 @@ def gallery(
         "selectable": selectable,
         "reports_focus": selectable,
     }
-    return _mount(data, key, {row["id"] for row in data["items"]}, on_pressed)
+    return _mount(data, key, {item.id for item in items}, on_pressed)
 
 
 def picture(
@@ -103,8 +160,15 @@ def picture(
     on_pressed: OnPressed | None = None,
 ) -> None:
     """Draws one training example large; its keys answer wherever the focus is on the page."""
+    large(training_tile(run, row, score), key=key, size=size, keys=keys, on_pressed=on_pressed)
+
+
+def large(
+    item: Tile, *, key: str, size: int, keys: dict[str, str] | None = None, on_pressed: OnPressed | None = None
+) -> None:
+    """Draws the image of any tile as :func:`picture` does."""
     data = {
-        "items": [_item(run, row, score)],
+        "items": [asdict(item)],
         "layout": "picture",
         "name": "",
         "size": size,
@@ -113,7 +177,7 @@ def picture(
         "selectable": False,
         "reports_focus": False,
     }
-    _mount(data, key, {row["id"]}, on_pressed)
+    _mount(data, key, {item.id}, on_pressed)
 
 
 def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
@@ -132,20 +196,21 @@ def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
     return _mount(data, key, set())
 
 
-def _item(run: Run, row: dict[str, Any], score: str) -> dict[str, Any]:
+def training_tile(run: Run, row: dict[str, Any], score: str) -> Tile:
+    """A row of ``state.examples(run)`` with one of its scores."""
     action = row["action"]
     badge = _BADGES.get(action, "")
-    return {
-        "id": row["id"],
-        "src": served.thumbnail_url(run, "train", row["row"]),
-        "alt": describe(row, score),
-        "label": row["label_name"],
-        "predicted": "" if row["correct"] else row["predicted_name"],
-        "score": format_score(row[score]),
-        "percentile": format_percentile(row[f"{score} percentile"]),
-        "decision": _STATES.get(action, ""),
-        "badge": f"{badge} {row['new_label_name']}" if action == "relabel" else badge,
-    }
+    return Tile(
+        id=row["id"],
+        src=served.thumbnail_url(run, "train", row["row"]),
+        alt=describe(row, score),
+        label=row["label_name"],
+        predicted="" if row["correct"] else row["predicted_name"],
+        score=format_score(row[score]),
+        aside=format_percentile(row[f"{score} percentile"]),
+        decision=_STATES.get(action, ""),
+        badge=f"{badge} {row['new_label_name']}" if action == "relabel" else badge,
+    )
 
 
 def _mount(data: dict[str, Any], key: str, ids: set[str], on_pressed: OnPressed | None = None) -> Answer:

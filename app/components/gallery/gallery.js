@@ -83,6 +83,7 @@ function tile(view, item, index) {
   const frame = element("div", "frame");
   frame.append(picture(item));
   if (item.badge) frame.append(element("span", "badge", item.badge));
+  if (item.note) frame.append(element("span", "note", item.note));
   if (view.data.selectable) {
     const check = element("span", "check", "✓");
     check.title = "Select (space, or ctrl-click)";
@@ -100,8 +101,8 @@ function captionOf(item) {
   const caption = element("div", "caption");
   caption.setAttribute("aria-hidden", "true"); // the image's alt text says it all
   caption.append(
-    element("span", "score", item.score),
-    element("span", "percentile", item.percentile),
+    element("span", `score ${item.tone}`, item.score),
+    element("span", "aside", item.aside),
     element("span", "label", item.label),
     element("span", "predicted", item.predicted),
   );
@@ -186,6 +187,7 @@ function press(view, action) {
 function pressed(view, event) {
   if (!view.root.isConnected || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
   const { data } = view;
+  if (data.page_keys && event.key.length > 1 && isAmongTiles(event)) return;
   const action = data.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (action) {
     press(view, action);
@@ -201,6 +203,12 @@ function isTyping(event) {
   const target = event.composedPath()[0];
   if (!(target instanceof Element)) return false;
   return target.matches("input, textarea, select, [contenteditable=true]") || Boolean(target.closest("[role=dialog]"));
+}
+
+// Arrows belong to the tiles that have the focus, though the page has a use for them too.
+function isAmongTiles(event) {
+  const target = event.composedPath()[0];
+  return target instanceof Element && Boolean(target.closest("[role=listbox]"));
 }
 
 function navigate(view, event) {

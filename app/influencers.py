@@ -1,0 +1,260 @@
+"""What the page Example shows beside an image: its influences, its neighbours, its scores over training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import streamlit as st
+
+from attribution_core.errors import InputError
+from attribution_core.runs import MEASURES, Run
+from samplescope_app import charts, course, effects, figures, job_panel, served, state
+from samplescope_app.components.gallery import Answer, Tile, tiles, training_tile
+from samplescope_app.effects import Ranked, SplitName
+from samplescope_app.text import format_score, plain, score_help
+
+_COUNT = 12  # tiles of a kind
+_SIZE = 92
+_SHORT_UNIT = 4  # letters; a longer one stands in the heading only
+_METHOD = "effect method"  # of the session
+_IN_STEPS = ("fsi", "si")  # of the linearised model; others count epochs
+
+
+def method_select(run: Run) -> str:
+    """Chooses the method that the effects are by; it stays chosen from page to page."""
+    if st.session_state.get(_METHOD) not in run.effect_methods:
+        st.session_state.pop(_METHOD, None)  # another run's
+    shown = st.session_state.get(_METHOD, run.effect_methods[0])
+    return st.selectbox(
+        "Effects by",
+        run.effect_methods,
+        format_func=lambda name: f"{effects.title(name)} ({effects.unit(name)})",
+        key=_METHOD,
+        persist_state="session",
+        help=score_help(shown) if shown in MEASURES else None,
+    )
+
+
+def of_training_example(run: Run, row: dict[str, Any]) -> None:
+    """The validation examples that a training example helps and harms most."""
+    if not run.effect_methods:
+        _without_effects(run)
+        return
+    method = method_select(run)
+    values = effects.of_training_example(run, method, row["row"])
+    helped, harmed = effects.strongest(values, _COUNT)
+    unit = effects.unit(method)
+    st.caption(
+        f"What removing #{row['row']} would do to the loss on each of {len(values):,} validation examples: it helps "
+        f"{(values > 0).sum():,} of them and harms {(values < 0).sum():,}; mean effect "
+        f"{plain(format_effect(float(values.mean())))} {plain(unit)}. {_definition(method)}"
+    )
+    for ranked, verb, key in ((helped, "helps", "helped"), (harmed, "harms", "harmed")):
+        name = f"{verb.capitalize()} most"
+        shown = evaluation_tiles(run, ranked, unit)
+        answer = _strip(shown, name, unit, key, f"It {verb} no validation example.")
+        if answer.opened is not None:
+            state.open_evaluation(run, int(answer.opened))
+
+
+def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
+    """The training examples that help and harm an evaluation example most."""
+    if not run.effect_methods:
+        _without_effects(run)
+        return
+    if row["row"] >= effects.columns(run):
+        st.info(
+            f"A {plain(row['split'])} example has no effects here: they are computed for the "
+            f"{effects.columns(run):,} validation examples, so that the test examples stay untouched for the final "
+            "check. Its nearest training examples are below.",
+            icon=":material/info:",
+        )
+        return
+    method = method_select(run)
+    values = effects.on_evaluation_example(run, method, row["row"])
+    helpful, harmful = effects.strongest(values, _COUNT)
+    unit = effects.unit(method)
+    st.caption(
+        f"What removing one of {len(values):,} training examples would do to the loss on this one: "
+        f"{(values > 0).sum():,} help and {(values < 0).sum():,} harm. {_definition(method)}"
+    )
+    for ranked, word in ((helpful, "helpful"), (harmful, "harmful")):
+        shown = effect_tiles(run, ranked, unit)
+        answer = _strip(shown, f"Most {word}", unit, word, f"No training example is {word} to it.")
+        if answer.opened is not None:
+            state.open_example(run, answer.opened)
+
+
+def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
+    """The training examples that look most alike to the trained network; another label is said on the tile."""
+    try:
+        found = effects.nearest(run, split, row["row"], _COUNT)
+    except InputError as error:
+        reason = run.manifest.details.get("embeddings", {}).get("left_out")
+        st.markdown("**Nearest training examples**")
+        st.caption(plain(f"This run has no embeddings: {reason}." if reason else error))
+        return
+    shown = []
+    for other, cosine in _training_rows(run, found):
+        same = other["label"] == row["label"]
+        words = f"similarity {cosine:.3f}, {'same label' if same else 'another label'}"
+        note = "" if same else "other label"
+        shown.append(_with(run, other, words, score=f"{cosine:.3f}", aside="", note=note))
+    differing = sum(tile.note != "" for tile in shown)
+    name = "Nearest training examples"
+    answer = _strip(shown, name, "cosine", "nearest", "Nothing looks like it.")
+    if shown:
+        st.caption(
+            "Cosine of what the trained network's last layer is given; 1 is the same to it. "
+            + (f"Of these {len(shown)}, {differing} with another label." if differing else "All have its label.")
+        )
+    if answer.opened is not None:
+        state.open_example(run, answer.opened)
+
+
+def over_training(run: Run, row: dict[str, Any]) -> None:
+    """A training example's scores as training went on, one small chart a measure; nothing where the run has none."""
+    if not run.evolutions:
+        return
+    st.markdown("**Over training**")
+    for column, measure in zip(st.columns(max(3, len(run.evolutions)), gap="medium"), run.evolutions, strict=False):
+        title = MEASURES[measure].title
+        try:
+            stored = course.read(run, run.version, measure)
+        except InputError as error:
+            column.caption(plain(error))
+            continue
+        in_steps = measure in _IN_STEPS
+        figure = figures.history(
+            stored.times,
+            stored.values[:, row["row"]],
+            _quantiles(stored, run.version, measure),
+            x_title="training time (steps)" if in_steps else "epochs",
+            y_title=MEASURES[measure].unit,
+            log_x=in_steps,
+        )
+        with column:
+            st.markdown(plain(title), help=score_help(measure))
+            alt = f"{title} of #{row['row']} over training, with the median and the 90% band of all training examples"
+            charts.chart(figure, key=f"over training {measure}", alt=alt)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _quantiles(_stored: course.Course, version: str, measure: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
+    """5%, 50% and 95% of all examples, ``[3, times]``."""
+    return np.nanquantile(_stored.values, (0.05, 0.5, 0.95), axis=1)
+
+
+def _strip(shown: list[Tile], name: str, unit: str, key: str, nothing: str) -> Answer:
+    """A heading and tiles, or why there are none."""
+    st.markdown(f"**{plain(name)}** :gray[{plain(unit)}]")
+    if not shown:
+        st.caption(nothing)
+        return Answer()
+    return tiles(shown, key=f"influence {key}", name=name, layout="strip", size=_SIZE)
+
+
+def evaluation_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
+    """Tiles of evaluation examples with the effects on them; opened as their rows."""
+    records = run.evaluation.iloc[ranked.rows].assign(row=ranked.rows).to_dict("records")
+    return [
+        replace(tile, alt=f"{tile.alt}, {_effect_words(value, unit)}", **_effect_text(value, unit))
+        for value, tile in zip(ranked.values.tolist(), (evaluation_tile(run, row) for row in records), strict=True)
+    ]
+
+
+def evaluation_tile(run: Run, row: dict[str, Any]) -> Tile:
+    """A row of ``run.evaluation`` with its position as ``row``."""
+    return Tile(
+        id=str(row["row"]),
+        src=served.thumbnail_url(run, "evaluation", row["row"]),
+        alt=f"#{row['row']} of {row['split']}, {_labels(row)}",
+        label=row["label_name"],
+        predicted="" if row["correct"] else row["predicted_name"],
+    )
+
+
+def effect_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
+    """Tiles of training examples with their effects on one evaluation example; opened as their ids."""
+    return [
+        _with(run, row, _effect_words(value, unit), **_effect_text(value, unit))
+        for row, value in _training_rows(run, ranked)
+    ]
+
+
+def format_effect(value: float) -> str:
+    """With its sign, plus or minus."""
+    sign = {1.0: "+", -1.0: "−"}.get(float(np.sign(value)), "")
+    return sign + format_score(abs(value))
+
+
+def _training_rows(run: Run, ranked: Ranked) -> Iterable[tuple[dict[str, Any], float]]:
+    records = state.examples(run).iloc[ranked.rows].to_dict("records")
+    return zip(records, ranked.values.tolist(), strict=True)
+
+
+def _with(run: Run, row: dict[str, Any], words: str, **values: Any) -> Tile:
+    """The tile of a training example with another number in place of its score."""
+    decided = {"keep": ", kept", "drop": ", dropped", "relabel": f", relabelled {row['new_label_name']}"}
+    alt = f"#{row['row']}, {_labels(row)}, {words}{decided.get(row['action'], '')}"
+    return replace(training_tile(run, row, run.scores[0]), alt=alt, **values)
+
+
+def _labels(row: dict[str, Any]) -> str:
+    predicted = "" if row["correct"] else f", predicted {row['predicted_name']}"
+    return f"labelled {row['label_name']}{predicted}"
+
+
+def _effect_words(value: float, unit: str) -> str:
+    return f"effect {format_effect(value)} {unit}, {_tone(value)}"
+
+
+def _effect_text(value: float, unit: str) -> dict[str, str]:
+    return {
+        "score": format_effect(value),
+        "aside": unit if len(unit) <= _SHORT_UNIT else "",
+        "tone": _tone(value),
+    }
+
+
+def _tone(value: float) -> Literal["helpful", "harmful"]:
+    return "helpful" if value > 0 else "harmful"
+
+
+def _definition(method: str) -> str:
+    measure = MEASURES.get(method)
+    return plain(measure.definition) if measure else ""
+
+
+def _without_effects(run: Run) -> None:
+    """What to do about a run that has no effects of single examples."""
+    st.info(
+        "This run has no effects of single examples on each other, so it can't say whom this example helps or harms.",
+        icon=":material/link_off:",
+    )
+    for name in ("contribution", "self_influence"):
+        reason = run.manifest.details.get(name, {}).get("left_out")
+        if reason:
+            st.caption(f"Without {plain(MEASURES[name].title.lower())}: {plain(reason)}.")
+    finish(run, "effects")
+
+
+def finish(run: Run, missing: str) -> None:
+    """How to give a run what it lacks: the command, and the same as a button."""
+    seconds = sum(stage.seconds or 0.0 for stage in run.manifest.stages.values())
+    st.markdown(
+        f"Score it again, with the options that it was made with, to add its {missing}; what is done already is kept:"
+    )
+    data = run.manifest.config.get("data", "DATA")
+    st.code(f"samplescope score {data} --out {run.path}", language=None, wrap_lines=True)
+    job_panel.offer(
+        run.id,
+        "score",
+        run.manifest.config,
+        label="Go on",
+        key=f"finish {missing}",
+        cost=f"The run took {job_panel.duration(seconds)} so far.",
+    )
