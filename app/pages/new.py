@@ -1,13 +1,293 @@
-"""New run: not built yet."""
+"""New run: look at data, see what scoring it takes, start, and watch."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import streamlit as st
+
+from attribution_core.errors import InputError
+from attribution_core.job_options import DATASETS, MODELS, run_name
+from attribution_core.jobs import Job, find_job, job_named, jobs_in, options_target, start_job
+from attribution_core.runs.safe_names import safe_name
+from samplescope_app import checked_data, job_panel, served, state
+from samplescope_app.text import plain, score_help
+
+_OWN = "own"
+_SOURCES = {**{name: name for name in DATASETS}, _OWN: "a path"}
+_CHOSEN = "new "  # the keys of the widgets: the options' names behind this
+# Option -> its name, what it is set to, and the measure that tells what it computes.
+_MEASURES = {
+    "contributions": ("Contributions to training", "auto", "contribution"),
+    "sensitivity": ("Sensitivities", "auto", "sensitivity"),
+    "influence": ("Influence functions", "auto", "self_influence"),
+    "map": ("Map", "umap", None),
+}
+_MAP_HELP = "Places all examples in the plane, alike ones side by side, by UMAP of the trained network's embeddings."
+_STARTED = "new started"  # a job that the last click started
+_DEVICES = ["auto", "cpu", "cuda"]
+_DEFAULTS: dict[str, Any] = {
+    "source": next(iter(DATASETS)),
+    "path": "",
+    "model": "auto",
+    "epochs": 20,
+    "learning_rate": 0.05,
+    "batch_size": 128,
+    "image_size": None,
+    "max_train": None,
+    "seed": 0,
+    "device": "auto",
+    **dict.fromkeys(_MEASURES, True),
+}
 
 
 def main() -> None:
     """The page."""
     st.subheader("New run", anchor=False)
+    if _STARTED in st.session_state:
+        st.query_params["job"] = st.session_state[_STARTED]
+        del st.session_state[_STARTED]
+    job = job_named(served.folder(), st.query_params.get("job", ""))
+    if job is not None and job.kind in ("score", "clean"):
+        _follow(job)
+        return
+    st.caption(
+        "Choose a labelled image dataset, see what is in it and what scoring it takes on this machine, and start. "
+        "A run goes on when this page, the browser or the app is closed."
+    )
+    _others_running()
+    _fill_in(job)
+    form, found = st.columns([5, 6], gap="large")
+    with form:
+        options = _form(job)
+    with found:
+        _result(options, job)
+
+
+# -- what is chosen --------------------------------------------------------------------------------------------------
+
+
+def _fill_in(job: Job | None) -> None:
+    """The widgets' first values: those of the check in the address where the page was loaded anew, or the defaults."""
+    values = dict(_DEFAULTS)
+    if job is not None:
+        given = {**job.options, **job.options.get("recipe", {})}
+        values |= {name: given[name] for name in values if name in given}
+        values |= {name: given.get(name) != "off" for name in _MEASURES}
+        known = given["data"] in DATASETS
+        values |= {"source": given["data"] if known else _OWN, "path": "" if known else given["data"]}
+    for name, value in values.items():
+        st.session_state.setdefault(_CHOSEN + name, value)
+
+
+def _widget(name: str) -> dict[str, str]:
+    return {"key": _CHOSEN + name, "persist_state": "session"}
+
+
+def _chosen(name: str) -> Any:
+    return st.session_state[_CHOSEN + name]
+
+
+def _form(job: Job | None) -> dict[str, Any]:
+    """The widgets; what they say, as options of a run. ``job`` is the check in the address."""
+    st.markdown("**Data**")
+    st.segmented_control(
+        "Data",
+        list(_SOURCES),
+        format_func=_SOURCES.get,
+        required=True,
+        label_visibility="collapsed",
+        **_widget("source"),
+    )
+    if _chosen("source") == _OWN:
+        st.text_input("Path on this machine", placeholder="/data/my-images", **_widget("path"))
+        st.caption("A folder with one subfolder of images for each class, Parquet with image and label, or IDX files.")
+    else:
+        st.caption(plain(DATASETS[_chosen("source")]))
+    check = st.container()  # its button stands here, and knows what is chosen below
+    st.markdown("**Model and training**")
+    st.selectbox("Model", list(MODELS), **_widget("model"))
+    st.caption(plain(MODELS[_chosen("model")]))
+    first, second, third = st.columns(3)
+    with first:
+        st.number_input("Epochs", min_value=0, max_value=10_000, **_widget("epochs"))
+        st.number_input(
+            "Image size", min_value=4, max_value=1024, placeholder="as they are",
+            help="Side in pixels that images are resized to. Where sizes differ, their median, up to 64.",
+            **_widget("image_size"),
+        )  # fmt: skip
+    with second:
+        st.number_input(
+            "Learning rate", min_value=1e-6, max_value=10.0, step=0.01, format="%g",
+            help="The peak of a cosine schedule, of SGD with momentum 0.9.", **_widget("learning_rate"),
+        )  # fmt: skip
+        st.number_input(
+            "Most training images", min_value=2, placeholder="all",
+            help="A stratified subset of so many is drawn.", **_widget("max_train"),
+        )  # fmt: skip
+    with third:
+        st.number_input("Batch size", min_value=1, max_value=100_000, **_widget("batch_size"))
+        st.number_input("Seed", min_value=0, max_value=2**31 - 1, **_widget("seed"))
+    st.selectbox("Compute on", _DEVICES, help="auto takes a GPU where there is one.", **_widget("device"))
+    st.markdown("**Measures**")
+    st.caption("Sample information and leave-one-out influence come with every run; these where the model allows them.")
+    for option, (label, _, measure) in _MEASURES.items():
+        st.checkbox(label, help=_MAP_HELP if measure is None else score_help(measure), **_widget(option))
+    options = _options()
+    with check:
+        _check_button(options, job)
+    return options
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "data": _chosen("source") if _chosen("source") != _OWN else _chosen("path").strip(),
+        "recipe": {name: _chosen(name) for name in ("epochs", "learning_rate", "batch_size")},
+        **{name: _chosen(name) for name in ("model", "image_size", "max_train", "seed", "device")},
+        **{name: value if _chosen(name) else "off" for name, (_, value, _) in _MEASURES.items()},
+    }
+
+
+def _check_button(options: dict[str, Any], addressed: Job | None) -> None:
+    job = find_job(served.folder(), "check", options_target(options)) or addressed
+    known = job is not None and job.status in ("running", "done") and job.options["data"] == options["data"]
+    pressed = st.button(
+        "Check the data and estimate",
+        icon=":material/search:",
+        type="secondary" if known else "primary",
+        disabled=not options["data"],
+    )
+    if pressed:
+        _check(options)
+
+
+def _check(options: dict[str, Any]) -> None:
+    job = job_panel.start("check", options, options_target(options))
+    if job is not None:
+        st.query_params["job"] = job.id
+        st.rerun()
+
+
+# -- what came of it ------------------------------------------------------------------------------------------------
+
+
+def _result(options: dict[str, Any], addressed: Job | None) -> None:
+    """What the data hold and what a run takes, for what is chosen or else for what was chosen before; and the start."""
+    job = find_job(served.folder(), "check", options_target(options))
+    if job is not None and job.status == "running":
+        with st.container(border=True):
+            job_panel.watch(job, key="check")
+        return
+    if job is not None and job.status != "done":
+        job_panel.outcome(job)
+        return
+    shown = job if job is not None else addressed
+    same_data = shown is not None and shown.options.get("data") == options["data"]
+    if shown is None or shown.status != "done" or not same_data:
+        st.info(
+            "Check the data first: it takes some seconds, reads every image once, and changes nothing.",
+            icon=":material/search:",
+        )
+        return
+    checked_data.found(shown)
+    if checked_data.estimate(shown, stale=job is None) and st.button("Estimate again", icon=":material/refresh:"):
+        _check(options)
+    if job is None or not job.result.get("problem"):
+        _start(options)
+
+
+def _start(options: dict[str, Any]) -> None:
+    proposed = _proposed(options["data"])
+    name = st.text_input("Name of the run", value=proposed, key=f"new name {proposed}", max_chars=100).strip()
+    problem = _problem(name)
+    if problem:
+        st.error(problem, icon=":material/error:")
+    st.button(
+        "Start",
+        icon=":material/play_arrow:",
+        type="primary",
+        disabled=bool(problem),
+        on_click=_start_run,
+        args=(options, name),
+    )
+    st.caption(f"The run goes to {plain(served.folder() / name)}")
+
+
+def _start_run(options: dict[str, Any], name: str) -> None:
+    """In a callback, with what stood on the page: the second of two quick clicks then means the same run."""
+    try:
+        st.session_state[_STARTED] = start_job(served.folder(), "score", options, name).id
+    except InputError as error:
+        st.toast(plain(error), icon=":material/error:")
+
+
+def _proposed(data: str) -> str:
+    """A name that is free, after the data."""
+    stem = safe_name(re.sub(r"\s+", "-", Path(data).name.split(".")[0]) or "run")[:80]
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return next((name for name in names if not _is_taken(name)), stem)
+
+
+def _is_taken(name: str) -> bool:
+    return (served.folder() / name).exists() or find_job(served.folder(), "score", name) is not None
+
+
+def _problem(name: str) -> str:
+    """Why a run can't be called so, in a sentence; empty where it can."""
+    try:
+        if safe_name(run_name(name)) != name:
+            raise ValueError
+    except ValueError:
+        return "A run's name is that of a folder: letters, digits, spaces, dots and hyphens, and no dot in front."
+    if _is_taken(name):
+        return f"There is a run called {plain(name)} already: choose another name."
+    return ""
+
+
+# -- while it runs, and afterwards -----------------------------------------------------------------------------------
+
+
+def _others_running() -> None:
+    for job in jobs_in(served.folder()):
+        if job.kind in ("score", "clean") and job.status == "running":
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.caption(f":material/progress_activity: **{plain(job.target)}** is being made", width="content")
+                st.page_link(state.PAGES["new"], label="Watch", query_params={"job": job.id})
+
+
+def _follow(job: Job) -> None:
+    """A run that is being made, or how that ended."""
+    st.markdown(f"**{plain(job.target)}**")
+    if "data" in job.options:
+        st.caption(f"From {plain(job.options['data'])}, in {plain(served.folder() / job.target)}")
+    if job.status == "running":
+        with st.container(border=True):
+            job_panel.watch(job, key="run", above=checked_data.stages)
+        st.caption("This goes on when you leave the page; the page Runs leads back to it.")
+        return
+    checked_data.stages(job)
+    if job.status == "done":
+        took = f" in {job_panel.duration(job.seconds)}" if job.seconds is not None else ""
+        st.success(f"The run is finished{took}.", icon=":material/check_circle:")
+    else:
+        job_panel.outcome(job)
+    done = job.status == "done"
+    with st.container(horizontal=True):
+        if done:
+            onward = st.button("Look at it", icon=":material/insights:", type="primary")
+        else:
+            help_text = "What is finished is not done again."
+            onward = st.button("Go on", icon=":material/play_arrow:", type="primary", help=help_text)
+        another = st.button("Another run", icon=":material/add:")
+    if another:
+        st.query_params.pop("job", None)
+        st.rerun()
+    if onward and done:
+        st.switch_page(state.PAGES["overview"], query_params={"run": job.target})
+    if onward and job_panel.start(job.kind, job.options, job.target) is not None:
+        st.rerun()
 
 
 main()

@@ -1,4 +1,4 @@
-"""Runs: a card for each run in the folder."""
+"""Runs: what is being done in the folder, and a card for each of its runs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import numpy as np
 import streamlit as st
 
 from attribution_core.errors import InputError
+from attribution_core.jobs import Job, Kind, find_job, forget_job, jobs_in
 from attribution_core.runs import MEASURES, Run, RunSummary
-from samplescope_app import parts, served, state
+from samplescope_app import job_panel, parts, served, state
 from samplescope_app.components.gallery import mosaic
 from samplescope_app.text import plain
 
 _CARDS_A_ROW = 3
 _MOSAIC = 16
+_UNFINISHED = ("failed", "incomplete")
+_MAKES: tuple[Kind, ...] = ("score", "clean")  # kinds of jobs that make a run
 _STATUS = {
     "complete": ("complete", ":material/check:", "green"),
     "running": ("being scored", ":material/progress_activity:", "blue"),
@@ -23,17 +26,53 @@ _STATUS = {
 
 def main() -> None:
     """The page."""
-    st.subheader("Runs", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Runs", anchor=False, width="stretch")
+        if st.button("New run", icon=":material/add:", type="primary"):
+            st.switch_page(state.PAGES["new"])
     st.caption(plain(served.folder()))
     entries = served.runs()
+    jobs = jobs_in(served.folder())
+    _running(jobs)
+    _came_to_nothing(jobs, {entry.id for entry in entries})
     if not entries:
-        st.info("There are no runs in this folder yet. Score a dataset to make one:", icon=":material/folder_open:")
-        st.code(f"samplescope score DATA --model lenet5 --out {served.folder() / 'my-run'}", language="bash")
+        if not jobs:
+            st.info(
+                "There are no runs in this folder yet. Make one with New run, or in a terminal:",
+                icon=":material/folder_open:",
+            )
+            st.code(f"samplescope score DATA --out {served.folder() / 'my-run'}", language="bash")
         return
     columns = st.columns(_CARDS_A_ROW, gap="medium")
     for index, entry in enumerate(entries):
         with columns[index % _CARDS_A_ROW], st.container(border=True):
             _card(entry)
+
+
+def _running(jobs: list[Job]) -> None:
+    """What is being done now, each with its progress."""
+    for job in jobs:
+        if job.status == "running" and job.kind != "check":
+            with st.container(border=True):
+                with st.container(horizontal=True, vertical_alignment="center"):
+                    st.markdown(f"**{plain(job.target)}**", width="content")
+                    if job.kind in _MAKES:
+                        st.page_link(state.PAGES["new"], label="Watch", query_params={"job": job.id})
+                job_panel.watch(job, key=job.id)
+
+
+def _came_to_nothing(jobs: list[Job], runs: set[str]) -> None:
+    """Runs that were started and ended before there was a folder for them, which no card shows."""
+    for job in jobs:
+        if job.kind in _MAKES and job.status not in ("running", "done") and job.target not in runs:
+            with st.container(border=True):
+                st.markdown(f"**{plain(job.target)}**")
+                job_panel.outcome(job)
+                with st.container(horizontal=True):
+                    again = st.button("Go on", key=f"go on {job.id}", icon=":material/play_arrow:")
+                    st.button("Dismiss", key=f"forget {job.id}", on_click=forget_job, args=(job,))
+                if again and job_panel.start(job.kind, job.options, job.target) is not None:
+                    st.rerun()
 
 
 def _card(entry: RunSummary) -> None:
@@ -48,10 +87,31 @@ def _card(entry: RunSummary) -> None:
         st.markdown(f"**{plain(run.title)}**", width="stretch")
         label, icon, color = _STATUS[run.status]
         st.badge(label, icon=icon, color=color)
-    st.caption(plain(parts.facts(run)))
+    st.caption(f"{plain(run.id)} · {plain(parts.facts(run))}")
     st.caption(plain(_progress(run)))
+    if run.status in _UNFINISHED:
+        for kind in _MAKES:
+            job = find_job(served.folder(), kind, run.id)
+            if job is not None and job.status in ("failed", "lost"):
+                job_panel.outcome(job)
+    with st.container(horizontal=True):
+        _actions(run, opened)
+
+
+def _actions(run: Run, opened: bool) -> None:
     if st.button("Open", key=f"open {run.id}", type="primary", disabled=not run.has_examples) or opened:
         state.go("overview", run)
+    if run.status in _UNFINISHED and st.button("Go on", key=f"go on {run.id}", icon=":material/play_arrow:"):
+        _go_on(run)
+
+
+def _go_on(run: Run) -> None:
+    """Scores what is missing, as it was started: with the run's own configuration."""
+    cleaned = find_job(served.folder(), "clean", run.id)
+    kind: Kind
+    kind, options = ("clean", cleaned.options) if cleaned is not None else ("score", run.manifest.config)
+    if job_panel.start(kind, options, run.id) is not None:
+        st.rerun()
 
 
 def _mosaic(run: Run) -> bool:

@@ -1,0 +1,132 @@
+"""Background jobs on a page: a button that starts one, its progress while it runs, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from attribution_core.errors import InputError
+from attribution_core.jobs import Job, Kind, cancel_job, find_job, job_named, start_job
+from samplescope_app import served
+from samplescope_app.text import plain
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+_DOES = {
+    "check": "Looking at the data",
+    "score": "Scoring",
+    "verify": "Training again to verify the scores",
+    "summarize": "Training on less and less data",
+    "clean": "Training on the cleaned set",
+}
+
+
+def offer(
+    run_id: str, kind: Kind, options: Mapping[str, Any], *, label: str, key: str, cost: str = "", primary: bool = False
+) -> None:
+    """A button that starts a job for a run; while it runs, its progress instead; afterwards, how it ended, and again.
+
+    The page is rerun once when the job ends, so that it shows what came of it.
+
+    Args:
+        run_id: The run that it is done to, or that it makes.
+        kind: One of ``attribution_core.jobs.KINDS``.
+        options: As of the kind.
+        label: Of the button.
+        key: Streamlit's.
+        cost: What it takes, in words, beside the button.
+        primary: Whether the button is the page's main one.
+    """
+    job = find_job(served.folder(), kind, run_id)
+    if job is not None and job.status == "running":
+        with st.container(border=True):
+            watch(job, key=key)
+        return
+    if job is not None:
+        outcome(job)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button(label, key=key, icon=":material/play_arrow:", type="primary" if primary else "secondary")
+        if cost:
+            st.caption(plain(cost), width="content")
+    if pressed and start(kind, options, run_id) is not None:
+        st.rerun()
+
+
+def start(kind: Kind, options: Mapping[str, Any], target: str) -> Job | None:
+    """Starts a job, or finds it running; None where it was refused, which the page says."""
+    try:
+        with st.spinner("Starting"):
+            return start_job(served.folder(), kind, options, target)
+    except InputError as error:
+        st.error(plain(error), icon=":material/error:")
+        return None
+
+
+def watch(job: Job, *, key: str, above: Callable[[Job], None] | None = None) -> None:
+    """The progress of a running job with a way to stop it; the whole page is rerun when it ends.
+
+    Args:
+        job: Running.
+        key: Streamlit's.
+        above: Draws what else should follow the job, above its progress.
+    """
+    _watched(job.id, key, above)
+
+
+@st.fragment(run_every=_SECONDS_BETWEEN_LOOKS)
+def _watched(job_id: str, key: str, above: Callable[[Job], None] | None) -> None:
+    job = job_named(served.folder(), job_id)
+    if job is None or job.status != "running":
+        st.rerun(scope="app")
+    if above is not None:
+        above(job)
+    activity = job.progress
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{_DOES[job.kind]}** · {_elapsed(job)}", width="stretch")
+        st.button("Cancel", key=f"{key} cancel", icon=":material/stop:", on_click=cancel_job, args=(job,))
+    share = min(1.0, max(0.0, activity.done / activity.total)) if activity.total > 0 else 0.0
+    counts = f" · {activity.done:,} of {activity.total:,}" if activity.total > 1 else ""
+    st.progress(share, text=plain(activity.what.capitalize()) + counts)
+    log(job)
+
+
+def outcome(job: Job) -> None:
+    """How a job ended, in a line; its log where that tells more."""
+    if job.status == "done":
+        ended = f" in {duration(job.seconds)}" if job.seconds is not None else ""
+        st.caption(f":material/check: Done{ended}, started {_started(job):%d %b %Y, %H:%M}.")
+        return
+    icon, show = {
+        "failed": (":material/error:", st.error),
+        "cancelled": (":material/stop_circle:", st.info),
+        "lost": (":material/warning:", st.warning),
+    }[job.status]
+    show(plain(job.message), icon=icon)
+    if job.status != "cancelled":
+        log(job)
+
+
+def log(job: Job) -> None:
+    """The end of what the job printed, folded; nothing where it printed nothing."""
+    tail = job.log_tail()
+    if tail.strip():
+        with st.expander("Log"):
+            st.code(tail, language=None, wrap_lines=True)
+
+
+def duration(seconds: float) -> str:
+    """For people: "8 s", "4 min", "2 h 05 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _started(job: Job) -> datetime:
+    return datetime.fromisoformat(job.started).astimezone()
+
+
+def _elapsed(job: Job) -> str:
+    return duration((datetime.now().astimezone() - _started(job)).total_seconds())

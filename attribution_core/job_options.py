@@ -1,0 +1,163 @@
+"""What can be asked of a background job, checked before its process starts; loads without torch, as pages need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from attribution_core.errors import InputError
+
+_LONGEST_NAME = 150  # bytes; file systems allow 255, and the kind of a job stands before it
+
+# The datasets that open by name, and the models that a run can train, with what they are: attribution_core.datasets and
+# .models know more, but bring torch. tests/test_jobs.py holds these to them.
+DATASETS = {
+    "fashion-demo": (
+        "4,000 images of clothing from Fashion-MNIST, 28 x 28, with 100 wrong labels planted among 2,000 for training"
+    ),
+    "digits": "1,797 handwritten digits, 8 x 8",
+}
+MODELS = {
+    "auto": "mlp for grey or small images, cnn4 for colour",
+    "linear": "one linear layer: multinomial logistic or linear regression",
+    "mlp": "fully connected ReLU network; hidden sizes to choose, 1024 by default",
+    "two_layer": "wide two-layer ReLU network whose first layer alone is trained; 10,000 units by default",
+    "lenet5": "LeNet-5 with ReLU and max pooling, 28 pixels and up",
+    "cnn4": "four convolutions and two linear layers, 28 pixels and up",
+    "alexnet": "AlexNet for small images, 28 pixels and up; wide at the end, so 20 million parameters and more",
+    "vgg13": "VGG-13 for small images, 28 pixels and up",
+    "resnet18": "ResNet-18 for small images, 32 pixels and up",
+    "resnet20": "ResNet-20, the narrow one for small images, 28 pixels and up",
+}
+
+
+def run_name(name: str) -> str:
+    """The name of a run's directory: one component of a path, neither hidden nor too long.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    safe = name == PurePath(name).name and "\\" not in name and name.isprintable() and not name.startswith(".")
+    if not (safe and name.strip() and len(name.encode(errors="replace")) <= _LONGEST_NAME):
+        raise ValueError(
+            f"a run's name is that of one folder, without slashes or a leading dot, of at most {_LONGEST_NAME} bytes"
+        )
+    return name
+
+
+RunName = Annotated[str, AfterValidator(run_name)]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ScoreOptions(BaseModel):
+    """Fields of :class:`attribution_core.config.ScoreConfig`, which the job holds them to before it does anything.
+
+    The directory, ``out``, is not among them: it is the job's target.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    data: str = Field(min_length=1, max_length=4096)
+    out: None = Field(None, exclude=True)
+
+
+class VerifyOptions(_Options):
+    """Those of :func:`attribution_core.verification.verify`; as many processes as cores where none are given."""
+
+    examples: int = Field(40, ge=3)
+    halves: int = Field(50, ge=0)
+    seeds: int = Field(2, ge=1)
+    processes: int | None = Field(None, ge=0, le=1024)
+    data: str | None = None
+    device: str = "auto"
+
+
+class SummarizeOptions(_Options):
+    """Those of :func:`attribution_core.summaries.summarize`; as many processes as cores where none are given."""
+
+    seeds: int = Field(3, ge=1)
+    balanced: bool = False
+    step: float = Field(0.05, gt=0, lt=1)
+    processes: int | None = Field(None, ge=0, le=1024)
+    data: str | None = None
+    device: str = "auto"
+
+
+class CleanOptions(_Options):
+    """The run whose decisions make the cleaned set; the target is the run to be made."""
+
+    parent: RunName
+    data: str | None = None
+    device: str = "auto"
+
+
+Kind = Literal["check", "score", "verify", "summarize", "clean"]
+KINDS: dict[Kind, type[BaseModel]] = {
+    "check": ScoreOptions,
+    "score": ScoreOptions,
+    "verify": VerifyOptions,
+    "summarize": SummarizeOptions,
+    "clean": CleanOptions,
+}
+
+
+class Asked(BaseModel):
+    """The content of job.json."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    target: RunName
+    options: dict[str, JsonValue]
+    started: str
+
+    @classmethod
+    def checked(cls, kind: str, target: str, options: Mapping[str, Any], started: str) -> Asked:
+        """What is asked for, with the options as plain data.
+
+        Raises:
+            InputError: A kind that does not exist, a target that is no run's name, or options that the kind does not
+                take.
+        """
+        try:
+            asked = cls.model_validate({"kind": kind, "target": target, "options": dict(options), "started": started})
+            known = KINDS[asked.kind].model_validate(asked.options)
+        except ValidationError as error:
+            raise InputError(sentence_of(error)) from error
+        return asked.model_copy(update={"options": known.model_dump(mode="json")})
+
+
+class Activity(BaseModel):
+    """The content of progress.json: what a job does now, and how far it is with that."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    done: int = 0
+    total: int = 0
+    what: str = "starting"
+
+
+class Ended(BaseModel):
+    """The content of result.json: how a job ended by itself, after how many seconds, and what came of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal["done", "failed"]
+    message: str = ""
+    result: dict[str, JsonValue] = Field(default_factory=dict)
+    seconds: float
+
+
+def sentence_of(error: ValidationError) -> str:
+    """The first thing that was wrong, where it was and what was given."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    why = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {why}, but {str(first['input'])[:200]!r} was given."

@@ -1,0 +1,215 @@
+"""The process of a background job: ``python -m attribution_core.job_runner DIRECTORY``.
+
+It does what the directory's job.json asks for, one of a few known kinds, and writes how far it is and how it ended.
+A signal simply ends it: every kind keeps what it has finished, and its worker processes end with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from attribution_core.errors import InputError
+from attribution_core.job_options import Activity, Asked, Ended, Kind, sentence_of
+from attribution_core.jobs import ASKED, PID, PROGRESS, RESULT
+from attribution_core.progress import Progress
+from attribution_core.runs.files import Lock, written_atomically
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from attribution_core.preparation import Prepared
+
+_SECONDS_BETWEEN_WRITES = 0.2
+_SECONDS_FOR_LOCK = 10
+_LISTED = 500  # unreadable images
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Does one job.
+
+    Args:
+        argv: The job's directory.
+
+    Returns:
+        0; 1 where it failed, as its result.json says.
+    """
+    path = Path((sys.argv[1:] if argv is None else argv)[0]).resolve()
+    lock = _locked(path)
+    try:
+        _write(path / PID, str(os.getpid()))
+        began = time.monotonic()
+        result, message = _done(path)
+        seconds = round(time.monotonic() - began, 3)
+        ended = Ended(status="failed" if message else "done", message=message, result=result, seconds=seconds)
+        with written_atomically(path / RESULT) as partial:
+            partial.write_text(ended.model_dump_json(), encoding="utf-8")
+    finally:
+        lock.release()
+    return 1 if message else 0
+
+
+def _locked(path: Path) -> Lock:
+    """The job's lock; a reader who looks whether it is taken holds it for a moment, so this tries more than once."""
+    until = time.monotonic() + _SECONDS_FOR_LOCK
+    while True:
+        try:
+            return Lock(path)
+        except InputError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
+def _done(path: Path) -> tuple[dict[str, Any], str]:
+    """What came of the job, and why nothing did, in a sentence."""
+    try:
+        asked = Asked.model_validate_json((path / ASKED).read_bytes())
+        asked = Asked.checked(asked.kind, asked.target, asked.options, asked.started)
+        return _WORK[asked.kind](path.parent.parent, asked.target, asked.options, _Reporter(path / PROGRESS)), ""
+    except InputError as error:
+        return {}, str(error)
+    except ValidationError as error:
+        return {}, sentence_of(error)
+    except MemoryError:
+        return (
+            {},
+            "There is not enough memory for this: take fewer training examples, smaller images or fewer measures.",
+        )
+    except Exception as error:  # noqa: BLE001 (the last resort: one sentence for a person, the traceback in the log)
+        traceback.print_exc()
+        return {}, f"Something went wrong that should not ({type(error).__name__}: {error}); its log shows where."
+
+
+class _Reporter:
+    """Writes the latest activity, at most a few times a second; a new activity at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written = -1.0
+        self._activity = ""
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Report that ``done`` of ``total`` steps of the activity ``what`` are done."""
+        activity, moment = what.partition(",")[0], time.monotonic()
+        if activity != self._activity or moment - self._written >= _SECONDS_BETWEEN_WRITES:
+            self._activity, self._written = activity, moment
+            _write(self._path, Activity(done=done, total=total, what=what).model_dump_json())
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or absent for readers; it need not outlive the machine's next fall, so the disk is not waited for."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+# -- the kinds; each loads what it needs -----------------------------------------------------------------------------
+
+
+def _check(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:  # noqa: ARG001
+    """What is in the data, and what scoring it with these options will take; or why these options can't be taken."""
+    from attribution_core.config import ScoreConfig
+    from attribution_core.estimate import estimate_prepared
+    from attribution_core.preparation import prepare
+
+    began = time.perf_counter()
+    prepared = prepare(ScoreConfig.model_validate(options), progress)
+    seconds = time.perf_counter() - began
+    found: dict[str, Any] = {"found": _facts(prepared), "estimate": None, "problem": ""}
+    try:
+        estimate = estimate_prepared(prepared, seconds, progress)
+        found["estimate"] = {**asdict(estimate), "free": _free_bytes()}
+    except InputError as error:
+        found["problem"] = str(error)
+    return found
+
+
+def _facts(prepared: Prepared) -> dict[str, Any]:
+    """What a person wants to see before a dataset is scored, as plain data."""
+    import numpy as np
+
+    splits = prepared.splits
+    names = splits.train.class_names
+    sizes = np.concatenate([split.sizes for split in splits])
+    (low, high), (narrow, wide) = ((int(side.min()), int(side.max())) for side in sizes.T)
+    counts = {name: np.bincount(split.labels, minlength=len(names)) for name, split in prepared.named_splits.items()}
+    return {
+        "name": splits.name,
+        "location": splits.location,
+        "class_names": names,
+        "counts": {name: count.tolist() for name, count in counts.items()},
+        "colour": splits.train.mode == "RGB",
+        "heights": [low, high],
+        "widths": [narrow, wide],
+        "input_shape": list(prepared.input_shape),
+        "model": prepared.model_name,
+        "unreadable": [asdict(each) for each in splits.unreadable[:_LISTED]],
+        "num_unreadable": len(splits.unreadable),
+        "notes": splits.notes,
+    }
+
+
+def _free_bytes() -> int | None:
+    """Memory that this machine could give now; None where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+
+
+def _score(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    from attribution_core.config import ScoreConfig
+    from attribution_core.score import score
+
+    run = score(ScoreConfig.model_validate({**options, "out": folder / target}), progress)
+    return {"run": run.id}
+
+
+def _verify(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    from attribution_core.verification import verify
+
+    verify(folder / target, **_with_processes(options), progress=progress)
+    return {"run": target}
+
+
+def _summarize(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    from attribution_core.summaries import summarize
+
+    summarize(folder / target, **_with_processes(options), progress=progress)
+    return {"run": target}
+
+
+def _clean(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    from attribution_core.cleaning import clean
+
+    where = {"data": options["data"], "device": options["device"]}
+    run = clean(folder / options["parent"], folder / target, progress, **where)
+    return {"run": run.id}
+
+
+def _with_processes(options: Mapping[str, Any]) -> dict[str, Any]:
+    """As many processes as cores that this one may use, where none were asked for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = options["processes"]
+    return {**options, "processes": cores if asked is None else asked}
+
+
+_WORK: dict[Kind, Callable[[Path, str, Mapping[str, Any], Progress], dict[str, Any]]] = {
+    "check": _check,
+    "score": _score,
+    "verify": _verify,
+    "summarize": _summarize,
+    "clean": _clean,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

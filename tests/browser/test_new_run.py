@@ -1,0 +1,149 @@
+"""A run made in the app: checked, estimated, started, watched, stopped, taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from attribution_core.jobs import cancel_job, find_job, jobs_in, start_job
+from attribution_core.runs import Run
+from tests.browser.driver import App
+from tests.fixtures import make_data
+
+Serve = Callable[[Path], str]
+
+
+class NewRun(App):
+    """The page New run, over an empty folder of runs."""
+
+    def __init__(self, page: Page, address: str, folder: Path) -> None:
+        super().__init__(page, address, "")
+        self.folder = folder
+
+    def begin(self) -> None:
+        self.page.goto(self.address)
+        self.wait_for_path("/runs")
+        self.button("New run").click()
+        self.wait_for_path("/new")
+
+    def fill(self, label: str, value: str) -> None:
+        field = self.page.get_by_label(label, exact=True)
+        field.fill(value)
+        field.press("Tab")
+        self.settle()
+
+    def choose_quick(self, epochs: int = 1) -> None:
+        """The linear model without further measures."""
+        for measure in ("Contributions to training", "Sensitivities", "Influence functions", "Map"):
+            self.page.get_by_test_id("stCheckbox").get_by_text(measure, exact=True).click()
+            self.settle()
+        self.page.get_by_label("Model", exact=True).click()
+        self.page.get_by_role("option", name="linear", exact=True).click()
+        self.settle()
+        self.fill("Epochs", str(epochs))
+
+    def choose_path(self, path: Path) -> None:
+        self.page.get_by_text("a path", exact=True).click()
+        self.settle()
+        self.fill("Path on this machine", str(path))
+
+    def check(self) -> None:
+        self.button("Check the data and estimate").click()
+        expect(self.page.get_by_text("Looking at the data")).to_be_visible()
+
+    def text(self, text: str):
+        return self.page.get_by_text(text)
+
+
+@pytest.fixture
+def new_run(page: Page, tmp_path: Path, serve: Serve) -> Iterator[NewRun]:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    yield NewRun(page, serve(folder), folder)
+    page.goto("about:blank")
+    for job in jobs_in(folder):
+        cancel_job(job)
+
+
+def test_from_data_to_overview(new_run: NewRun, page: Page, tmp_path: Path):
+    data = make_data(tmp_path / "written digits.parquet", n=120)
+    new_run.begin()
+    new_run.choose_path(data)
+    new_run.choose_quick()
+    new_run.check()
+    page.reload()  # the address leads back to the check, and to what was chosen
+    expect(new_run.text("180 images in 10 classes")).to_be_visible(timeout=60_000)
+    expect(page.get_by_label("Epochs", exact=True)).to_have_value("1")
+    expect(page.get_by_label("Path on this machine")).to_have_value(str(data))
+    expect(new_run.text("Memory at the peak")).to_be_visible()
+
+    new_run.fill("Epochs", "2")
+    expect(new_run.text("These numbers are for other options")).to_be_visible()
+    new_run.button("Estimate again").click()
+    expect(new_run.text("These numbers are for other options")).to_have_count(0)
+    expect(new_run.text("about")).to_be_visible(timeout=60_000)
+
+    expect(page.get_by_label("Name of the run")).to_have_value("written-digits")
+    new_run.button("Start").dblclick()
+    expect(new_run.text("Scoring ·")).to_be_visible()
+    page.wait_for_url("**/new?job=score-written-digits")
+    page.reload()
+    expect(new_run.text("The run is finished")).to_be_visible(timeout=60_000)
+    new_run.button("Look at it").click()
+    new_run.wait_for_path("/overview")
+    expect(new_run.tiles("Most informative").first).to_be_visible()
+    assert [job.target for job in jobs_in(new_run.folder) if job.kind == "score"] == ["written-digits"]
+    assert Run.open(new_run.folder / "written-digits").manifest.config["recipe"]["epochs"] == 2
+
+
+def test_cancel_and_go_on(new_run: NewRun, page: Page):
+    off = dict.fromkeys(("contributions", "sensitivity", "influence", "map"), "off")
+    start_job(new_run.folder, "score", {"data": "digits", "model": "linear", "recipe": {"epochs": 300}, **off}, "long")
+    page.goto(new_run.address)
+    new_run.wait_for_path("/runs")
+    expect(new_run.text("Training, epoch")).to_be_visible(timeout=60_000)
+    new_run.button("Cancel").click()
+    expect(new_run.badge("cut off")).to_be_visible()
+    assert find_job(new_run.folder, "score", "long").status == "cancelled"
+    new_run.button("Go on").click()
+    expect(new_run.text("Scoring ·")).to_be_visible()
+    page.get_by_role("link", name="Watch").click()
+    new_run.wait_for_path("/new")
+    expect(new_run.text("The run is finished")).to_be_visible(timeout=90_000)
+    new_run.go("Runs")
+    expect(new_run.badge("complete")).to_be_visible()
+
+
+def test_wrong_paths_names_and_models_are_told(new_run: NewRun, page: Page, tmp_path: Path):
+    (new_run.folder / "digits").mkdir()
+    new_run.begin()
+    expect(new_run.text("Check the data first")).to_be_visible()
+    new_run.choose_path(tmp_path / "nowhere")
+    new_run.check()
+    expect(new_run.text("nothing is there: give a path")).to_be_visible(timeout=60_000)
+    expect(new_run.button("Start")).to_have_count(0)
+
+    page.get_by_text("digits", exact=True).click()
+    new_run.settle()
+    page.get_by_label("Model", exact=True).click()
+    page.get_by_role("option", name="cnn4", exact=True).click()
+    new_run.settle()
+    new_run.check()
+    expect(new_run.text("resize the images, or use mlp")).to_be_visible(timeout=60_000)
+    expect(new_run.text("1,797 images in 10 classes")).to_be_visible()
+    expect(new_run.button("Start")).to_have_count(0)
+
+    page.get_by_label("Model", exact=True).click()
+    page.get_by_role("option", name="linear", exact=True).click()
+    new_run.settle()
+    name = page.get_by_label("Name of the run")
+    expect(name).to_have_value("digits-2")  # there is something of that name
+    for wrong, why in (("digits", "There is a run called digits already"), ("../digits", "is that of a folder")):
+        name.fill(wrong)
+        name.press("Tab")
+        expect(new_run.text(why)).to_be_visible()
+        expect(new_run.button("Start")).to_be_disabled()
+    assert not [job for job in jobs_in(new_run.folder) if job.kind == "score"]

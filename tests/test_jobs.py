@@ -1,0 +1,334 @@
+"""Background jobs: started once, seen from anywhere, stopped, resumed; and the estimate that a check makes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from attribution_core import job_runner
+from attribution_core.config import ScoreConfig
+from attribution_core.datasets import KNOWN
+from attribution_core.errors import InputError
+from attribution_core.estimate import estimate
+from attribution_core.job_options import DATASETS, MODELS, Asked
+from attribution_core.jobs import (
+    Job,
+    cancel_job,
+    find_job,
+    forget_job,
+    job_named,
+    jobs_in,
+    options_target,
+    start_job,
+)
+from attribution_core.models import ARCHITECTURES
+from attribution_core.runs import Run
+from attribution_core.score import score
+
+# Long enough to be stopped in the middle of its training; the rest is quick.
+LONG = {
+    "data": "digits",
+    "model": "linear",
+    "recipe": {"epochs": 300},
+    "contributions": "off",
+    "sensitivity": "off",
+    "influence": "off",
+    "map": "off",
+}
+
+
+def wait(job: Job, condition, seconds: float = 60) -> Job:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        now = job_named(job.folder, job.id)
+        if condition(now):
+            return now
+        time.sleep(0.05)
+    pytest.fail(f"{now}\n{now.log_tail()}")
+
+
+def ended(job: Job) -> bool:
+    return job.status != "running"
+
+
+def trains(job: Job) -> bool:
+    return job.progress.what.startswith("training")
+
+
+def pid_of(job: Job) -> int:
+    return int((job.path / "pid").read_text())
+
+
+def asked(folder: Path, kind: str, options: dict, target: str) -> Path:
+    """A job's directory as ``start_job`` leaves it to the process."""
+    path = folder / ".jobs" / f"{kind}-{target}"
+    path.mkdir(parents=True)
+    content = Asked.model_construct(kind=kind, target=target, options=options, started="2026-01-01T00:00:00+00:00")
+    (path / "job.json").write_text(content.model_dump_json())
+    return path
+
+
+# -- one process, wherever it is started from ------------------------------------------------------------------------
+
+
+def test_a_job_started_again_is_the_one_that_runs(tmp_path):
+    first = start_job(tmp_path, "score", LONG, "run")
+    second = start_job(tmp_path, "score", {**LONG, "seed": 1}, "run")
+    assert first.status == "running"
+    assert (second.started, second.options) == (first.started, first.options)
+    assert [job.id for job in jobs_in(tmp_path)] == ["score-run"]
+    assert cancel_job(first).status == "cancelled"
+
+
+def test_two_processes_that_start_at_once_start_one_job(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from attribution_core.jobs import start_job\n"
+        "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+        f"job = start_job(Path(sys.argv[1]), 'score', {LONG!r}, 'run')\n"
+        "print(job.status, (job.path / 'pid').read_text(), job.started)"
+    )
+    at = str(time.time() + 3)
+    starters = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), at], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = [starter.communicate(timeout=60)[0] for starter in starters]
+    assert told[0].startswith("running ")
+    assert told[0] == told[1]
+    cancel_job(find_job(tmp_path, "score", "run"))
+
+
+def test_a_run_stopped_and_started_again_ends_as_if_it_never_was(tmp_path):
+    whole = score(ScoreConfig.model_validate({**LONG, "out": tmp_path / "whole"}))
+    job = wait(start_job(tmp_path, "score", LONG, "run"), trains)
+    stopped = cancel_job(job)
+    assert stopped.status == "cancelled"
+    assert "kept" in stopped.message
+    assert Run.open(tmp_path / "run").status == "incomplete"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(pid_of(job), 0)
+    done = wait(start_job(tmp_path, "score", LONG, "run"), ended)
+    assert (done.status, done.result) == ("done", {"run": "run"}), done.log_tail()
+    resumed = Run.open(tmp_path / "run")
+    assert resumed.status == "complete"
+    for column in ("loss", "fsi"):
+        assert resumed.examples[column].to_numpy() == pytest.approx(whole.examples[column].to_numpy(), rel=1e-3)
+    _verification_dies_whole(tmp_path)
+
+
+def _verification_dies_whole(folder: Path) -> None:
+    """A verification's own processes end with it."""
+    options = {"examples": 3, "halves": 4, "seeds": 2, "processes": 2}
+    job = wait(start_job(folder, "verify", options, "run"), lambda job: ended(job) or len(_group(pid_of(job))) > 2)
+    assert job.status == "running", job.message
+    assert cancel_job(job).status == "cancelled"
+    until = time.monotonic() + 10
+    while _group(pid_of(job)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert _group(pid_of(job)) == []
+
+
+def _group(leader: int) -> list[int]:
+    """The living processes of a group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            except OSError:
+                continue
+            if int(group) == leader and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_killed_job_is_lost_and_can_be_started_again(tmp_path):
+    job = start_job(tmp_path, "score", LONG, "run")
+    killed = pid_of(job)
+    os.kill(killed, signal.SIGKILL)
+    lost = wait(job, ended)
+    assert lost.status == "lost"
+    assert "ended without a word" in lost.message
+    again = start_job(tmp_path, "score", LONG, "run")
+    assert again.status == "running"
+    assert pid_of(again) != killed
+    cancel_job(again)
+    forget_job(again)
+    assert jobs_in(tmp_path) == []
+
+
+def test_a_job_that_runs_is_not_forgotten(tmp_path):
+    job = start_job(tmp_path, "score", LONG, "run")
+    forget_job(job)
+    assert cancel_job(job).status == "cancelled"
+
+
+# -- how it ends -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "sentence"),
+    [
+        ("score", {"data": "/nowhere"}, "A dataset was expected at /nowhere"),
+        ("score", {"data": "digits", "recipe": {"epochs": -1}}, "recipe.epochs: Input should be greater"),
+        ("score", {"data": "digits", "colour": "red"}, "colour: Extra inputs are not permitted"),
+        ("verify", {}, "is not a run"),
+        ("verify", {"examples": 1}, "examples: Input should be greater"),
+        ("clean", {"parent": "gone"}, "is not a run"),
+    ],
+)
+def test_a_failure_is_one_sentence(tmp_path, kind, options, sentence, capfd):
+    path = asked(tmp_path, kind, options, "run")
+    assert job_runner.main([str(path)]) == 1
+    job = job_named(tmp_path, path.name)
+    assert job.status == "failed"
+    assert sentence in job.message
+    assert "\n" not in job.message
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_fault_of_ours_leaves_its_traceback_in_the_log(tmp_path, monkeypatch, capfd):
+    def broken(*_: object) -> None:
+        raise TypeError("no such thing")
+
+    monkeypatch.setitem(job_runner._WORK, "score", broken)
+    path = asked(tmp_path, "score", LONG, "run")
+    assert job_runner.main([str(path)]) == 1
+    assert "Something went wrong that should not (TypeError: no such thing)" in job_named(tmp_path, path.name).message
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_progress_is_written_a_few_times_a_second_and_each_activity_at_once(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(job_runner, "_write", lambda _path, text: written.append(text))
+    report = job_runner._Reporter(tmp_path / "progress.json")
+    for step in range(10_000):
+        report(step, 10_000, f"training, epoch {step}")
+    report(0, 1, "decomposing")
+    assert len(written) <= 4
+    assert '"decomposing"' in written[-1]
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "target"),
+    [
+        ("shell", {"data": "digits"}, "run"),
+        ("score", {}, "run"),
+        ("score", {"data": ""}, "run"),
+        ("score", {"data": "digits", "out": "/tmp/elsewhere"}, "run"),
+        ("score", {"data": object()}, "run"),
+        ("verify", {"examples": 2}, "run"),
+        ("verify", {"command": "true"}, "run"),
+        ("summarize", {"step": 2}, "run"),
+        ("clean", {"parent": "../run"}, "run"),
+        *(("score", LONG, name) for name in ("", ".", "..", ".run", "a/b", "../run", "/run", "a\\b", "a\0", "a" * 200)),
+    ],
+)
+def test_bad_options_and_names_are_refused_before_anything_starts(tmp_path, kind, options, target):
+    with pytest.raises(InputError):
+        start_job(tmp_path, kind, options, target)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", "score", "score-", "score-..", "score-../../etc", "../score-run", "shell-run", "\0"]
+)
+def test_hostile_ids_name_no_job(tmp_path, name):
+    asked(tmp_path, "score", LONG, "run")
+    assert job_named(tmp_path, name) is None
+
+
+def test_a_directory_that_says_something_else_is_no_job(tmp_path):
+    path = asked(tmp_path, "score", LONG, "run")
+    path.rename(path.with_name("score-other"))
+    damaged = asked(tmp_path, "score", LONG, "damaged") / "job.json"
+    damaged.write_text("{")
+    (tmp_path / ".jobs" / "score-link").symlink_to(path.with_name("score-other"))
+    assert jobs_in(tmp_path) == []
+    assert jobs_in(tmp_path / "nowhere") == []
+
+
+def test_a_file_with_another_processes_number_stops_nobody(tmp_path):
+    path = asked(tmp_path, "score", LONG, "run")
+    other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    (path / "pid").write_text(str(other.pid))
+    assert cancel_job(job_named(tmp_path, path.name)).status == "lost"
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
+def test_old_checks_are_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr("attribution_core.jobs._start_process", lambda _: None)
+    for seed in range(30):
+        options = {"data": "digits", "seed": seed}
+        job = start_job(tmp_path, "check", options, options_target(options))
+        (job.path / "pid").write_text("0")
+    assert len(jobs_in(tmp_path)) <= 22
+    assert find_job(tmp_path, "check", options_target(options)) is not None
+
+
+# -- what pages know without torch ----------------------------------------------------------------------------------
+
+
+def test_pages_do_not_wait_for_torch():
+    code = "import sys, attribution_core.jobs, samplescope_app.job_panel; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_choices_are_those_of_the_core():
+    classifiers = {name: model.description for name, model in ARCHITECTURES.items() if model.classifies}
+    assert {name: text for name, text in MODELS.items() if name != "auto"} == classifiers
+    assert {known.name: known.description for known in KNOWN} == DATASETS
+
+
+# -- checks and estimates -------------------------------------------------------------------------------------------
+
+
+def test_a_check_tells_what_is_in_the_data_and_what_a_run_takes(tmp_path):
+    options = {"data": "digits", "model": "linear", "recipe": {"epochs": 1}, "influence": "off"}
+    path = asked(tmp_path, "check", options, options_target(options))
+    assert job_runner.main([str(path)]) == 0
+    result = job_named(tmp_path, path.name).result
+    found = result["found"]
+    assert [sum(found["counts"][split]) for split in ("train", "validation", "test")] == [1257, 270, 270]
+    assert found["class_names"] == [str(digit) for digit in range(10)]
+    assert (found["colour"], found["heights"], found["input_shape"], found["model"]) == (
+        False,
+        [8, 8],
+        [1, 8, 8],
+        "linear",
+    )
+    assert found["num_unreadable"] == 0
+    assert "influence" in result["estimate"]["left_out"]
+    assert "influence" not in result["estimate"]["seconds"]
+    assert all(seconds > 0 for seconds in result["estimate"]["seconds"].values())
+
+
+def test_a_check_tells_a_model_that_does_not_fit(tmp_path):
+    path = asked(tmp_path, "check", {"data": "digits", "model": "cnn4"}, "check")
+    assert job_runner.main([str(path)]) == 0
+    result = job_named(tmp_path, path.name).result
+    assert result["found"]["name"] == "digits"
+    assert "cnn4 takes images" in result["problem"]
+    assert result["estimate"] is None
+
+
+def test_the_estimate_is_of_the_right_size(tmp_path):
+    """Within a factor of three in all: other processes may take the machine at either time."""
+    options = {"hidden": (128,), "recipe": {"epochs": 10}, "influence": "off", "map": "off"}
+    config = ScoreConfig.model_validate({"data": "digits", "out": tmp_path / "run", **options})
+    told = estimate(config)
+    real = {name: stage.seconds for name, stage in score(config).manifest.stages.items()}
+    assert set(told.seconds) <= set(real)
+    assert 1 / 3 < told.total / sum(real.values()) < 3
+    assert 2**27 < told.memory < 2**33
