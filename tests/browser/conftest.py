@@ -35,11 +35,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:
-        # Chromium's sandbox refuses to run as root, which a container often is.
-        flags = [*_FLAGS, "--no-sandbox"] if _is_root() else _FLAGS
-        browser = playwright.chromium.launch(executable_path=_chromium(playwright), args=flags)
+        browser = launched(playwright)
         yield browser
         browser.close()
+
+
+def launched(playwright: Playwright) -> Browser:
+    """Chromium, without a window."""
+    # Its sandbox refuses to run as root, which a container often is.
+    flags = [*_FLAGS, "--no-sandbox"] if _is_root() else _FLAGS
+    return playwright.chromium.launch(executable_path=_chromium(playwright), args=flags)
 
 
 def _is_root() -> bool:
@@ -96,6 +101,11 @@ class served:  # noqa: N801 (used as a context manager, like a function)
                 pytest.fail(f"The app did not start:\n{self._log.read_text()}")
             time.sleep(0.05)
         return url
+
+    @property
+    def pid(self) -> int:
+        """Of the server."""
+        return self._process.pid
 
     def __exit__(self, *_: object) -> None:
         alive = self._process.poll() is None

@@ -1,5 +1,6 @@
 import itertools
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -85,7 +86,9 @@ def test_a_runs_scores_point_where_the_registry_says(tmp_path):
     scores = suspicious_scores(run)
     assert {"fsi", "loss", "margin"} <= set(scores)
     assert "confidence" not in scores  # neither of its ends hints at a wrong label
-    assert "clusters" not in scores  # the run has no contributions
+    assert "clusters" in scores
+    shutil.rmtree(run.path / "effects" / "hydra.zarr")
+    assert "clusters" not in suspicious_scores(run)  # without contributions
     assert torch.equal(scores["fsi"], torch.tensor(run.examples["fsi"].to_numpy()))
     assert torch.equal(scores["margin"], -torch.tensor(run.examples["margin"].to_numpy()))
 

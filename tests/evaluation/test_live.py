@@ -123,7 +123,7 @@ def test_a_model_too_large_to_keep_is_left_out(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"keeps no linearised model .* the limit is"):
         LiveInformation.open(shared)
     assert shared.status == "complete"
-    options = {"max_train": 100, "parameters": "^3", "sensitivity": "off", "influence": "off"}
+    options = {"max_train": 100, "parameters": "^1", "sensitivity": "off", "influence": "off"}
     separate = score(quick(tmp_path, out=tmp_path / "separate", **options))
     live = LiveInformation.open(separate)
     assert live.linear.features.shape[1] == 10

@@ -36,12 +36,13 @@ def test_what_was_written_is_read(tmp_path):
     run = Run.open(make_run(tmp_path / "digits", n=60))
     assert run.id == "digits"
     assert run.status == "complete"
-    assert run.scores == ["fsi", "contribution", "sensitivity", "nearest_similarity", "loss", "margin", "confidence"]
+    measures = ["fsi", "contribution", "sensitivity", "nearest_similarity", "summary_rank"]
+    assert run.scores == [*measures, "loss", "margin", "confidence"]
     assert run.groups == ["original_label"]
     assert len(run.examples) == 60
     assert len(run.class_effects) == 300
     assert run.effect_methods == ["ntk", "hydra", "influence"]
-    assert run.evolutions == ["fsi", "sensitivity"]
+    assert run.evolutions == ["fsi", "contribution", "sensitivity"]
     assert run.has_map
     assert run.embeddings("evaluation").shape == (30, 16)
     pairs = run.class_pairs

@@ -1,0 +1,157 @@
+"""The app in Chromium on a run of 50,000 training and 1,000 evaluation examples.
+
+    python -m tests.benchmarks.app [--data-root DIR] [--run DIR]
+
+The run is made by tests/benchmarks/large_run.py (a minute), by default in the system's folder for temporary files,
+and kept there. Times are a person's: from the click (or the address) until what was asked for is painted, pictures
+included, in a browser on the same machine. The first visit is the server's first ever, with nothing cached; others are
+the median and the worst of five. Memory is the server's largest resident set over the whole visit.
+
+Lower bounds: a page is one round over the websocket and one run of its script, 50 ms with nothing in it; 60 thumbnails
+are 180 kB. A row of effects is two chunks of a mebibyte, a column 98, which decompress in 60 ms. The map is 50,000
+points of eight bytes.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import expect, sync_playwright
+
+from tests.benchmarks.large_run import make_large_run
+from tests.browser.conftest import launched, served
+from tests.browser.driver import App
+
+REPEATS = 5
+LIMITS = {
+    "overview, first visit": 3.0,
+    "overview": 3.0,
+    "browse, page turn": 1.0,
+    "click to influencers": 1.0,
+    "click to influencers of an evaluation example": 1.0,
+    "map, first visit": 3.0,
+    "map": 3.0,
+}
+MEMORY_LIMIT = 2.0  # GB
+_PAINTED = """() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"""
+_PICTURES = """() => {
+  const images = [];
+  const look = (root) => {
+    for (const node of root.querySelectorAll("*")) {
+      if (node.tagName === "IMG") images.push(node);
+      if (node.shadowRoot) look(node.shadowRoot);
+    }
+  };
+  look(document);
+  const seen = images.filter((image) => image.getBoundingClientRect().top < window.innerHeight);
+  return seen.length > 0 && seen.every((image) => image.complete && image.naturalWidth > 0);
+}"""
+
+
+class Visit:
+    """Takes times of what a person waits for."""
+
+    def __init__(self, app: App) -> None:
+        self.app, self.page = app, app.page
+        self.seconds: dict[str, list[float]] = {}
+
+    def timed(self, what: str, act: Callable[[], object], seen: Callable[[], object]) -> None:
+        """From before ``act`` until what ``seen`` waits for, and all pictures in view, are painted."""
+        start = time.perf_counter()
+        act()
+        seen()
+        self.page.wait_for_function(_PICTURES, polling=20)
+        self.page.evaluate(_PAINTED)
+        self.seconds.setdefault(what, []).append(time.perf_counter() - start)
+        self.app.settle()  # the next time begins with a page at rest
+
+    def overview(self, what: str) -> None:
+        def seen() -> None:
+            expect(self.app.tiles("Most informative")).to_have_count(24)
+            expect(self.page.locator(".js-plotly-plot .bars .point").first).to_be_attached()
+
+        self.timed(what, lambda: self.page.goto(f"{self.app.address}/overview?run={self.app.run_id}"), seen)
+
+    def browse(self) -> None:
+        self.app.open("browse")
+        for number in range(1, REPEATS + 1):
+            shown = self.page.get_by_text(f"{number * 60 + 1:,} to")
+            self.timed("browse, page turn", self.app.button("Next").click, expect(shown).to_be_visible)
+
+    def influencers(self) -> None:
+        helped, helpful = self.app.tiles("Helps most").first, self.app.tiles("Most helpful").first
+        for number in range(REPEATS):
+            self.app.open("browse")
+            expect(self.app.tiles()).to_have_count(60)
+            self.timed("click to influencers", self.app.tiles().nth(7 * number).click, expect(helped).to_be_visible)
+            what = "click to influencers of an evaluation example"
+            self.timed(what, helped.click, expect(helpful).to_be_visible)
+
+    def map(self, what: str) -> None:
+        def drawn() -> None:
+            self.page.wait_for_function(
+                """() => [...document.querySelectorAll(".js-plotly-plot")].some((plot) =>
+                  plot._fullData && plot._fullData.reduce((sum, trace) => sum + (trace._length ?? 0), 0) >= 40000
+                  && plot.querySelector("canvas"))""",
+                polling=20,
+            )
+
+        self.app.open("runs")
+        self.timed(what, lambda: self.page.goto(f"{self.app.address}/map?run={self.app.run_id}"), drawn)
+
+
+def peak_memory(pid: int) -> float:
+    """Of a process, in GB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1e6
+
+
+def main() -> None:
+    """The command line; prints one JSON line for each time, and one for the memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", type=Path, help="folder that holds cifar10/")
+    parser.add_argument("--run", type=Path, default=Path(tempfile.gettempdir()) / "samplescope-benchmark" / "large")
+    options = parser.parse_args()
+    run = make_large_run(options.run, options.data_root)
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = launched(playwright)
+        server = served(run, Path(folder) / "server.log")
+        with server as address:
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            visit = Visit(App(page, address, run.name))
+            visit.overview("overview, first visit")
+            for _ in range(REPEATS):
+                visit.overview("overview")
+            visit.browse()
+            visit.influencers()
+            visit.map("map, first visit")
+            for _ in range(REPEATS):
+                visit.map("map")
+            memory = peak_memory(server.pid)
+            browser.close()
+    for what, seconds in visit.seconds.items():
+        found = {"seconds": round(statistics.median(seconds), 3), "worst": round(max(seconds), 3)}
+        limit = LIMITS[what]
+        print(json.dumps({"benchmark": "app", "what": what, **found, "limit": limit, "met": max(seconds) < limit}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "app",
+                "what": "server memory",
+                "GB": round(memory, 2),
+                "limit": MEMORY_LIMIT,
+                "met": memory < MEMORY_LIMIT,
+                "cores": os.cpu_count(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
