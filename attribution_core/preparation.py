@@ -11,6 +11,7 @@ from torch import nn
 
 from attribution_core.config import ScoreConfig
 from attribution_core.datasets import (
+    KNOWN,
     Dataset,
     Splits,
     as_tensors,
@@ -147,6 +148,11 @@ def _require_classes(name: str, loss: str) -> None:
 
 
 def _absolute(data: str) -> str:
-    """A path is kept absolute, so that the run finds its data from anywhere; a known name stays a name."""
+    """A path is kept absolute, so that the run finds its data from anywhere; a known name stays a name.
+
+    Also where a folder is called so: the demo's own run is, and ``open_dataset`` takes the name first.
+    """
+    if data in (known.name for known in KNOWN):
+        return data
     path = Path(data).expanduser()
     return str(path.resolve()) if path.exists() else data

@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 import attribution_core as ac
 from attribution_core import linearised_stage
 from attribution_core.errors import InputError
+from attribution_core.preparation import prepare
 from attribution_core.runs import CURVES, Run, fingerprint
 from attribution_core.score import score
 from attribution_core.training import Recipe
@@ -241,6 +242,14 @@ def test_the_function_and_the_module_share_a_name(tmp_path):
     assert ac.score is attribution_core.score
     code = "import attribution_core as ac; ac.ScoreConfig; print(callable(ac.score))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "True"
+
+
+def test_a_known_name_is_the_dataset_also_beside_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    prepared = prepare(quick(tmp_path))
+    assert prepared.config.data == "digits"
+    assert prepared.splits.location == ""
 
 
 def test_reading_runs_does_not_wait_for_torch():
