@@ -55,7 +55,12 @@ def trust_in_short(run: Run) -> None:
 
 def agreement(run: Run) -> None:
     """How alike the scores rank the training examples."""
-    with st.expander("Do the methods agree? Rank correlation between the scores"):
+    folded = st.expander(
+        "Do the methods agree? Rank correlation between the scores", key="agreement folded", on_change="rerun"
+    )
+    if not folded.open:  # what nobody has opened costs the browser as much to draw as what one sees
+        return
+    with folded:
         found = _agreement(run, run.version)
         figure = figures.heatmap(found, "", "").update_layout(height=110 + 36 * len(found))
         charts.chart(
@@ -79,9 +84,13 @@ def near_duplicates(run: Run) -> None:
     count = run.manifest.details.get("nearest_similarity", {}).get("near_duplicates", 0)
     if not count:
         return
+    title_ = f"Near-duplicates: {count:,} {'pair' if count == 1 else 'pairs'}"
+    folded = st.expander(title_, key="duplicates folded", on_change="rerun")
+    if not folded.open:
+        return
     pairs = run.near_duplicates.head(_PAIRS)
     ids = list(dict.fromkeys(pairs[["id", "other"]].to_numpy().ravel()))
-    with st.expander(f"Near-duplicates: {count:,} {'pair' if count == 1 else 'pairs'}"):
+    with folded:
         frame = state.examples(run).set_index("id", drop=False).loc[ids]
         answer = gallery(
             run, frame, "nearest_similarity", key="duplicates", name="Near-duplicates", layout="strip", size=100

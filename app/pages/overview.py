@@ -14,12 +14,16 @@ _TILES = 24
 _MOST_COLOURS = 8  # Okabe-Ito has no more
 _CHANGED = "label changed"
 _WRONG = "prediction"
+_EXPLANATION = (
+    "The extremes of a score as pictures, its distribution, and what is known of the run. Choose a score to see what "
+    "it ranks first and last; what it means stands below, and behind the question mark."
+)
 
 
 def main() -> None:
     """The page."""
     run = state.scored_run()
-    parts.header(run, "Overview")
+    parts.header(run, "Overview", _EXPLANATION)
     for note in run.manifest.dataset.notes if run.manifest.dataset else []:
         st.info(plain(note), icon=":material/info:")
     score_column, legend = st.columns([2, 5], vertical_alignment="bottom", gap="large")

@@ -16,12 +16,16 @@ from samplescope_app.text import plain
 _DEFAULT_QUEUE = 100
 _UPCOMING = 12
 _LISTED = 200
+_EXPLANATION = (
+    "The examples most likely to be labelled wrongly, by a score of your choice, one after another: keep, drop or "
+    "relabel each with a key, and the next one comes. Then export the cleaned set, or train on it to see what changes."
+)
 
 
 def main() -> None:
     """The page."""
     run = state.scored_run()
-    parts.header(run, "Review")
+    parts.header(run, "Review", _EXPLANATION)
     left, right = st.columns([7, 4], gap="large")
     with left:
         _queue(run)

@@ -22,6 +22,10 @@ _STATUS = {
     "failed": ("failed", ":material/error:", "red"),
     "incomplete": ("cut off", ":material/warning:", "orange"),
 }
+_EXPLANATION = (
+    "A run is a dataset, a model trained on it, and what each training example does to that model, in one folder. Open "
+    "one, go on with one that was cut off, or start a new one. They lie in"
+)
 
 
 def main() -> None:
@@ -30,7 +34,7 @@ def main() -> None:
         st.subheader("Runs", anchor=False, width="stretch")
         if st.button("New run", icon=":material/add:", type="primary"):
             st.switch_page(state.PAGES["new"])
-    st.caption(plain(served.folder()))
+    st.caption(f"{_EXPLANATION} {plain(served.folder())}")
     entries = served.runs()
     jobs = jobs_in(served.folder())
     _running(jobs)

@@ -50,7 +50,7 @@ _PICTURES = """() => {
   };
   look(document);
   const seen = images.filter((image) => image.getBoundingClientRect().top < window.innerHeight);
-  return seen.length > 0 && seen.every((image) => image.complete && image.naturalWidth > 0);
+  return seen.every((image) => image.complete && image.naturalWidth > 0);
 }"""
 
 
