@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # torch takes seconds to load
     from attribution_core.preparation import Prepared
 
 _SECONDS_BETWEEN_WRITES = 0.2
-_SECONDS_FOR_LOCK = 10
+_SECONDS_FOR_LOCK = 10.0  # a reader who looks whether it is taken holds it for a moment
 _LISTED = 500  # unreadable images
 
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         0; 1 where it failed, as its result.json says.
     """
     path = Path((sys.argv[1:] if argv is None else argv)[0]).resolve()
-    lock = _locked(path)
+    lock = Lock(path, _SECONDS_FOR_LOCK)
     try:
         _write(path / PID, str(os.getpid()))
         began = time.monotonic()
@@ -53,18 +53,6 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         lock.release()
     return 1 if message else 0
-
-
-def _locked(path: Path) -> Lock:
-    """The job's lock; a reader who looks whether it is taken holds it for a moment, so this tries more than once."""
-    until = time.monotonic() + _SECONDS_FOR_LOCK
-    while True:
-        try:
-            return Lock(path)
-        except InputError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.01)
 
 
 def _done(path: Path) -> tuple[dict[str, Any], str]:

@@ -263,15 +263,10 @@ def forget_job(job: Job) -> None:
 @contextmanager
 def _one_starter(jobs: Path) -> Iterator[None]:
     """Lets one process at a time start jobs in a folder; the others wait for it."""
-    until = time.monotonic() + 2 * _SECONDS_TO_START
-    while True:
-        try:
-            lock = Lock(jobs)
-            break
-        except InputError as error:
-            if time.monotonic() > until:
-                raise InputError(f"Another process has been starting a job in {jobs} for long: try again.") from error
-            time.sleep(_POLL)
+    try:
+        lock = Lock(jobs, 2.0 * _SECONDS_TO_START)
+    except InputError as error:
+        raise InputError(f"Another process has been starting a job in {jobs} for long: try again.") from error
     try:
         yield
     finally:

@@ -98,11 +98,18 @@ class Lock:
 
     SQLite's exclusive transaction is a lock that works on every system, and that the system itself lets go when the
     process dies: a killed run needs no clean-up.
+
+    Args:
+        directory: Of the run.
+        seconds: How long to wait for it; a reader who looks whether it is taken holds it for a moment.
+
+    Raises:
+        InputError: Another process has it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, seconds: float = 0.0) -> None:
         self._connection = sqlite3.connect(
-            directory / LOCK_NAME, timeout=0, isolation_level=None, check_same_thread=False
+            directory / LOCK_NAME, timeout=seconds, isolation_level=None, check_same_thread=False
         )
         try:
             self._connection.execute("BEGIN EXCLUSIVE")

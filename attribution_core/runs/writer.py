@@ -26,6 +26,7 @@ from attribution_core.runs.schema import Manifest, Stage
 from attribution_core.runs.store import MANIFEST_NAME, SplitName, TableName, read_manifest, read_table, table_path
 from attribution_core.runs.thumbnails import write_pack
 
+_SECONDS_FOR_READERS = 1.0  # who may be looking whether the run is being written
 _VERSIONED_PACKAGES = ("samplescope", "torch", "torchvision", "numpy", "pandas", "pillow")
 
 
@@ -64,7 +65,7 @@ class RunWriter:
         if path.exists() and not (path / MANIFEST_NAME).exists() and _foreign_content(path):
             raise InputError(f"{path} is not empty and is not a run: give an empty or new directory as --out.")
         path.mkdir(parents=True, exist_ok=True)
-        lock = Lock(path)
+        lock = Lock(path, _SECONDS_FOR_READERS)
         try:
             remove_partial_files(path)
             if (path / MANIFEST_NAME).exists():
@@ -204,7 +205,8 @@ class RunWriter:
 
 def _foreign_content(path: Path) -> bool:
     """Whether a directory holds anything but what a run leaves that was killed before its first run.json."""
-    return any(entry.name != LOCK_NAME and not entry.name.endswith(PARTIAL_SUFFIX) for entry in path.iterdir())
+    left = (LOCK_NAME, f"{LOCK_NAME}-journal")
+    return any(entry.name not in left and not entry.name.endswith(PARTIAL_SUFFIX) for entry in path.iterdir())
 
 
 def _require_same_configuration(path: Path, manifest: Manifest, config: dict[str, Any], fingerprint: str) -> None:

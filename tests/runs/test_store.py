@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from PIL import Image
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run, RunWriter, fingerprint, list_runs
-from attribution_core.runs.files import written_atomically
+from attribution_core.runs.files import Lock, written_atomically
 from tests.fixtures import make_run
 
 CONFIG = {"data": "digits", "seed": 1}
@@ -55,6 +56,13 @@ def test_what_was_written_is_read(tmp_path):
     assert data.startswith(b"\x89PNG")
     with pytest.raises(IndexError):
         run.thumbnail("train", 60)
+
+
+def test_a_reader_who_looks_at_the_lock_stops_no_writer(tmp_path):
+    (tmp_path / "run").mkdir()
+    looking = Lock(tmp_path / "run")
+    threading.Timer(0.2, looking.release).start()
+    RunWriter.start(tmp_path / "run", CONFIG, fingerprint(CONFIG), "a run").close()
 
 
 def test_a_stage_is_done_only_with_its_fingerprint(writer):
