@@ -36,6 +36,7 @@ bench: install
 	$(BIN)/python -m tests.benchmarks.fsi_scaling
 	$(BIN)/python -m tests.benchmarks.hydra
 	$(BIN)/python -m tests.benchmarks.influence
+	$(BIN)/python -m tests.benchmarks.app
 	$(BIN)/python -m tests.benchmarks.live
 	$(BIN)/python -m tests.benchmarks.live --features 1025
 

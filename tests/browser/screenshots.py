@@ -46,7 +46,7 @@ def main() -> None:
             app = App(page, address, run.id)
             take(page, app, "overview", options.out)
             take(page, app, "example", options.out, id=suspect)
-            take(page, app, "classes", options.out)
+            take(page, app, "classes", options.out, **{"from": "Shirt", "to": "Coat"})
             take(page, app, "training", options.out)
             take(page, app, "summarize", options.out)
             browser.close()
