@@ -101,7 +101,7 @@ def test_from_data_to_overview(new_run: NewRun, page: Page, tmp_path: Path):
 
 def test_cancel_and_go_on(new_run: NewRun, page: Page):
     off = dict.fromkeys(("contributions", "sensitivity", "influence", "map"), "off")
-    start_job(new_run.folder, "score", {"data": "digits", "model": "linear", "recipe": {"epochs": 300}, **off}, "long")
+    start_job(new_run.folder, "score", {"data": "digits", "model": "linear", "recipe": {"epochs": 1500}, **off}, "long")
     page.goto(new_run.address)
     new_run.wait_for_path("/runs")
     expect(new_run.text("Training, epoch")).to_be_visible(timeout=60_000)
@@ -112,7 +112,7 @@ def test_cancel_and_go_on(new_run: NewRun, page: Page):
     expect(new_run.text("Scoring ·")).to_be_visible()
     page.get_by_role("link", name="Watch").click()
     new_run.wait_for_path("/new")
-    expect(new_run.text("The run is finished")).to_be_visible(timeout=90_000)
+    expect(new_run.text("The run is finished")).to_be_visible(timeout=240_000)
     new_run.go("Runs")
     expect(new_run.badge("complete")).to_be_visible()
 
