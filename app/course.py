@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from attribution_core.evaluation.comparison import rank_correlation
 from attribution_core.runs import Run
 
 _BETWEEN = 10  # positions of a slider from one stored time to the next
@@ -70,18 +71,10 @@ def steps_text(time: float) -> str:
     return f"{float(f'{time:.3g}'):,.10g} steps"
 
 
-def rank_agreement(values: np.ndarray, others: np.ndarray) -> float:
-    """Spearman's rank correlation of two scores; NaN where one of them is the same for all examples."""
-    ranks = [pd.Series(each).rank().to_numpy() for each in (values, others)]
-    if any(each.min() == each.max() for each in ranks):
-        return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
 @st.cache_data(max_entries=8, show_spinner=False)
 def rank_agreements(_course: Course, _now: np.ndarray, version: str) -> pd.DataFrame:  # noqa: ARG001 (the cache's key)
     """That of every stored time with the run's own score: columns series, x, y."""
-    agreements = [rank_agreement(row, _now) for row in _course.values]
+    agreements = [rank_correlation(row, _now)[0] for row in _course.values]
     return pd.DataFrame({"series": "rank correlation", "x": _course.times, "y": agreements})
 
 

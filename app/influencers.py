@@ -244,7 +244,7 @@ def _without_effects(run: Run) -> None:
 
 def finish(run: Run, missing: str) -> None:
     """How to give a run what it lacks: the command, and the same as a button."""
-    seconds = sum(stage.seconds or 0.0 for stage in run.manifest.stages.values())
+    seconds = job_panel.seconds_of(run)
     st.markdown(
         f"Score it again, with the options that it was made with, to add its {missing}; what is done already is kept:"
     )

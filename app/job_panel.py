@@ -10,6 +10,7 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.jobs import Job, Kind, cancel_job, find_job, job_named, start_job
+from attribution_core.runs import Run
 from samplescope_app import served
 from samplescope_app.text import plain
 
@@ -122,6 +123,11 @@ def duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def seconds_of(run: Run) -> float:
+    """What scoring a run took; 0 where it does not say."""
+    return sum(stage.seconds or 0.0 for stage in run.manifest.stages.values())
 
 
 def _started(job: Job) -> datetime:

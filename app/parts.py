@@ -17,29 +17,18 @@ _MOST_DIGITS = 10  # a class is relabelled to by its number, while one digit is 
 _TYPICAL = 10
 
 
-def header(run: Run, page: str, explanation: str = "", score: str | None = None) -> None:
+def header(run: Run, page: str, explanation: str) -> None:
     """The page's title, one quiet line about the run, and what the page shows.
 
     Args:
         run: The run.
         page: The title.
         explanation: What one sees and can do here, in Markdown; one paragraph.
-        score: The measure that the page is about, whose definition follows.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(page, anchor=False, width="stretch")
         charts.format_select()
     st.caption(f"{plain(run.title)} · {plain(facts(run))}")
-    if explanation:
-        explain(explanation, score)
-
-
-def explain(explanation: str, score: str | None = None) -> None:
-    """A paragraph on what a page shows, with the definition of the measure that it is about."""
-    if score is not None:
-        measure = MEASURES[score]
-        source = f" *{plain(measure.paper)}*" if measure.paper else ""
-        explanation += f" **{plain(measure.title)}**: {plain(measure.definition)}{source}"
     st.caption(explanation)
 
 

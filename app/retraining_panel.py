@@ -74,8 +74,8 @@ def _is_whole(run_id: str) -> bool:
 
 def _cost(run: Run) -> str:
     """In words, from what this run's own stages took."""
-    seconds = [stage.seconds for stage in run.manifest.stages.values() if stage.seconds is not None]
-    return f"about {job_panel.duration(sum(seconds))}, as this run took" if seconds else ""
+    seconds = job_panel.seconds_of(run)
+    return f"about {job_panel.duration(seconds)}, as this run took" if seconds else ""
 
 
 def _outcome(run: Run, child: Run) -> None:

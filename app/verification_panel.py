@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from attribution_core.jobs import usable_cores
 from attribution_core.runs import FORETOLD, MEASURES, Run
 from attribution_core.runs.verification_points import read_points, read_trainings
 from samplescope_app import charts, figures, job_panel, state
@@ -215,7 +215,7 @@ def _cost(run: Run, examples: int, halves: int, seeds: int) -> str:
     words = f"{missing:,} trainings still to do"
     if once is None:
         return words
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     total = job_panel.duration(once * missing / cores)
     return f"{words}, {once:.1f} s each, {cores} side by side: about {total}"
 

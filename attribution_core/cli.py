@@ -1,6 +1,5 @@
 """The command ``samplescope``."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from attribution_core import terminal
 from attribution_core.errors import InputError
+from attribution_core.jobs import usable_cores
 from attribution_core.runs import MEASURES, Run
 from attribution_core.terminal import Bars, err, out
 
@@ -174,7 +174,7 @@ def verify(
     from attribution_core.verification import verify as verify_
 
     with Bars() as bars:
-        found = verify_(run, examples, halves, seeds, processes or _cores(), data, device, bars)
+        found = verify_(run, examples, halves, seeds, processes or usable_cores(), data, device, bars)
     terminal.print_verification(found, examples)
 
 
@@ -207,7 +207,7 @@ def summarize(
     from attribution_core.summaries import summarize as summarize_
 
     with Bars() as bars:
-        curve = summarize_(run, seeds, balanced, step, processes or _cores(), data, device, bars).retrained
+        curve = summarize_(run, seeds, balanced, step, processes or usable_cores(), data, device, bars).retrained
     terminal.print_summarization(curve)
 
 
@@ -348,11 +348,6 @@ def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa:
             out.print(f"Without {what}: {escape(left_out)}", soft_wrap=True, highlight=False)
     terminal.print_detection(run)
     return run
-
-
-def _cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _serve(path: Path, port: int, no_browser: bool) -> None:

@@ -47,10 +47,10 @@ def write_influence(
             influence_spectrum(model, train, evaluation, config.recipe.loss, seed=config.seed, progress=progress),
         )
 
-    write_or_leave_out(writer, "self_influence", _why_left_out(config, model), config.influence == "on", write)
+    write_or_leave_out(writer, "self_influence", why_no_influence(config, model), config.influence == "on", write)
 
 
-def _why_left_out(config: ScoreConfig, model: nn.Module) -> str:
+def why_no_influence(config: ScoreConfig, model: nn.Module) -> str:
     """Why there are no influence functions, known beforehand; empty where there are."""
     size = sum(parameter.numel() for parameter in model.parameters())
     if config.influence == "auto" and size > MOST_PARAMETERS:

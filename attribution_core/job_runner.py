@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from attribution_core.errors import InputError
 from attribution_core.job_options import Activity, Asked, Ended, Kind, sentence_of
-from attribution_core.jobs import ASKED, PID, PROGRESS, RESULT
+from attribution_core.jobs import ASKED, PID, PROGRESS, RESULT, usable_cores
 from attribution_core.progress import Progress
 from attribution_core.runs.files import Lock, written_atomically
 
@@ -185,9 +185,8 @@ def _clean(folder: Path, target: str, options: Mapping[str, Any], progress: Prog
 
 def _with_processes(options: Mapping[str, Any]) -> dict[str, Any]:
     """As many processes as cores that this one may use, where none were asked for."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = options["processes"]
-    return {**options, "processes": cores if asked is None else asked}
+    return {**options, "processes": usable_cores() if asked is None else asked}
 
 
 _WORK: dict[Kind, Callable[[Path, str, Mapping[str, Any], Progress], dict[str, Any]]] = {

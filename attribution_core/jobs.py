@@ -48,6 +48,7 @@ __all__ = [
     "jobs_in",
     "options_target",
     "start_job",
+    "usable_cores",
 ]
 
 Content = TypeVar("Content", bound=BaseModel)
@@ -191,6 +192,11 @@ def _read(content: type[Content], path: Path) -> Content | None:
         return content.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: so many trainings run side by side."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # -- starting and stopping -------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from torch import Tensor
 from attribution_core.contribution_stage import why_left_out
 from attribution_core.datasets import as_tensors, pixel_statistics
 from attribution_core.gradients import jacobian, kronecker_plan, plan_parameters, select_parameters
-from attribution_core.influence_stage import MOST_PARAMETERS
+from attribution_core.influence_stage import why_no_influence
 from attribution_core.linalg.blocked import BLOCK_BYTES
 from attribution_core.linearised_stage import CURVE_EXAMPLES, EXACT_SIZE
 from attribution_core.methods.embedding_map import MOST
@@ -99,9 +99,7 @@ class Probe:
         if stage == "map" and config.map == "off":
             return "the map was turned off"
         if stage == "influence":
-            if config.influence == "auto" and self.size > MOST_PARAMETERS:
-                return f"the network has {self.size:,} parameters, with which they would take long"
-            return left_out_by_choice(config, config.influence, "influence functions")
+            return why_no_influence(config, self.model)
         return ""
 
     # -- the stages ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import MEASURES, Run
-from samplescope_app import charts, comparison, figures, parts, retraining_panel, served, state
+from samplescope_app import charts, comparison, figures, job_panel, parts, retraining_panel, served, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import plain, score_title
 
@@ -45,7 +45,7 @@ def _nothing_to_compare(run: Run) -> None:
         if others
         else "This is the only run in its folder."
     )
-    seconds = sum(stage.seconds or 0 for stage in run.manifest.stages.values())
+    seconds = job_panel.seconds_of(run)
     cost = f" Either takes about as long as this run did, {seconds:,.0f} s." if seconds else ""
     st.info(
         f"{reason} Drop or relabel examples on Review and retrain there on what is left, or score the same data with "

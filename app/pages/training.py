@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from attribution_core.evaluation.comparison import rank_correlation
 from attribution_core.runs import MEASURES, Run
 from samplescope_app import charts, course, curves, figures, influencers, live, parts, state
 from samplescope_app.components.gallery import gallery
@@ -78,9 +79,7 @@ def _information(run: Run) -> None:
         _ranked_figure(values, now, time, own)
     with agreement:
         _agreement_figure(run, stored, values, now, time)
-    frame = state.examples(run)
-    shown = frame.assign(**{"fsi": values, "fsi percentile": pd.Series(values).rank(pct=True).to_numpy() * 100})
-    _strip(run, shown, "fsi", f"Most informative at {steps_text(time)}", "informative at a time")
+    _strip(run, "fsi", values, f"Most informative at {steps_text(time)}", "informative at a time")
 
 
 def _own_time(run: Run) -> float | None:
@@ -131,7 +130,7 @@ def _ranked_figure(values: np.ndarray, now: np.ndarray, time: float, own: float 
 
 
 def _agreement_figure(run: Run, stored: Course, values: np.ndarray, now: np.ndarray, time: float) -> None:
-    agreement = course.rank_agreement(values, now)
+    agreement = rank_correlation(values, now)[0]
     st.markdown("**How alike it ranks them as at this run's time**")
     points = course.rank_agreements(stored, now, run.version)
     figure = figures.lines(points, "training time (steps)", "rank correlation", True)
@@ -168,9 +167,7 @@ def _sensitivity(run: Run) -> None:
             "after each epoch."
         )
     values = stored.at(epoch)
-    percentiles = pd.Series(values).rank(pct=True).to_numpy() * 100
-    shown = state.examples(run).assign(**{"sensitivity": values, "sensitivity percentile": percentiles})
-    _strip(run, shown, "sensitivity", f"Most sensitive after epoch {epoch:g}", "sensitive at an epoch")
+    _strip(run, "sensitivity", values, f"Most sensitive after epoch {epoch:g}", "sensitive at an epoch")
 
 
 def _epoch(run: Run, stored: Course) -> float:
@@ -255,8 +252,10 @@ def _contribution(run: Run) -> None:
             state.open_example(run, answer.opened)
 
 
-def _strip(run: Run, shown: pd.DataFrame, score: str, title: str, key: str) -> None:
-    """The highest of a score as tiles."""
+def _strip(run: Run, score: str, values: np.ndarray, title: str, key: str) -> None:
+    """The highest of a score as it was at a moment, as tiles."""
+    percentiles = pd.Series(values).rank(pct=True).to_numpy() * 100
+    shown = state.examples(run).assign(**{score: values, f"{score} percentile": percentiles})
     st.markdown(f"**{plain(title)}**")
     highest = state.ranked(shown, score).head(_TILES)
     answer = gallery(run, highest, score, key=key, name=title, layout="strip", size=100)

@@ -22,6 +22,8 @@ _component = st.components.v2.component(
     js=(_HERE / "gallery.js").read_text(encoding="utf-8"),
 )
 
+# What the script is given where a layout has no use for it.
+_PLAIN = {"name": "", "size": 0, "keys": {}, "page_keys": False, "selectable": False, "reports_focus": False}
 _BADGES = {"keep": "✓ keep", "drop": "✕ drop", "relabel": "⇄"}
 _STATES = {"keep": "kept", "drop": "dropped", "relabel": "relabelled"}
 
@@ -142,7 +144,6 @@ def tiles(
         "size": size,
         "captions": captions,
         "keys": keys or {},
-        "page_keys": False,
         "selectable": selectable,
         "reports_focus": selectable,
     }
@@ -167,32 +168,14 @@ def large(
     item: Tile, *, key: str, size: int, keys: dict[str, str] | None = None, on_pressed: OnPressed | None = None
 ) -> None:
     """Draws the image of any tile as :func:`picture` does."""
-    data = {
-        "items": [asdict(item)],
-        "layout": "picture",
-        "name": "",
-        "size": size,
-        "keys": keys or {},
-        "page_keys": True,
-        "selectable": False,
-        "reports_focus": False,
-    }
+    data = {"items": [asdict(item)], "layout": "picture", "size": size, "keys": keys or {}, "page_keys": True}
     _mount(data, key, {item.id}, on_pressed)
 
 
 def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
     """Draws a few small training images as one thing to click; its answer's ``opened`` is then ""."""
     items = [{"id": str(row), "src": served.thumbnail_url(run, "train", row), "alt": ""} for row in rows]
-    data = {
-        "items": items,
-        "layout": "mosaic",
-        "name": "",
-        "size": 0,
-        "keys": {},
-        "page_keys": False,
-        "selectable": False,
-        "reports_focus": False,
-    }
+    data = {"items": items, "layout": "mosaic"}
     return _mount(data, key, set())
 
 
@@ -222,7 +205,7 @@ def _mount(data: dict[str, Any], key: str, ids: set[str], on_pressed: OnPressed 
 
     result = _component(
         key=key,
-        data=data,
+        data=_PLAIN | data,
         on_opened_change=_nothing,
         on_pressed_change=pressed,
         on_selected_change=_nothing,
