@@ -119,8 +119,12 @@ def over_training(run: Run, row: dict[str, Any]) -> None:
     """A training example's scores as training went on, one small chart a measure; nothing where the run has none."""
     if not run.evolutions:
         return
-    st.markdown("**Over training**")
-    for column, measure in zip(st.columns(max(3, len(run.evolutions)), gap="medium"), run.evolutions, strict=False):
+    names = ", ".join(MEASURES[measure].title.lower() for measure in run.evolutions)
+    folded = st.expander(f"Over training: {plain(names)}", key="over training folded", on_change="rerun")
+    if not folded.open:  # three charts take the browser longer than the influencers, and opened once they stay open
+        return
+    columns = folded.columns(max(3, len(run.evolutions)), gap="medium")
+    for column, measure in zip(columns, run.evolutions, strict=False):
         title = MEASURES[measure].title
         try:
             stored = course.read(run, run.version, measure)

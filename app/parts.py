@@ -17,18 +17,21 @@ _MOST_DIGITS = 10  # a class is relabelled to by its number, while one digit is 
 _TYPICAL = 10
 
 
-def header(run: Run, page: str, explanation: str) -> None:
+def header(run: Run, page: str, explanation: str, measure: str | None = None) -> None:
     """The page's title, one quiet line about the run, and what the page shows.
 
     Args:
         run: The run.
         page: The title.
         explanation: What one sees and can do here, in Markdown; one paragraph.
+        measure: The one that the page is about, which ends the paragraph with its definition.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(page, anchor=False, width="stretch")
         charts.format_select()
     st.caption(f"{plain(run.title)} · {plain(facts(run))}")
+    if measure is not None:
+        explanation += f" **{plain(MEASURES[measure].title)}:** {plain(MEASURES[measure].definition)}"
     st.caption(explanation)
 
 

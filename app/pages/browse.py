@@ -25,7 +25,7 @@ _ORDERS = {True: "Highest first", False: "Lowest first"}
 def main() -> None:
     """The page."""
     run = state.scored_run()
-    parts.header(run, "Browse", _EXPLANATION)
+    parts.header(run, "Browse", _EXPLANATION, state.filters(run).score)
     _filter_bar(run)
     _results(run)
 

@@ -34,7 +34,7 @@ def main() -> None:
         "and after ≠ what the model says instead."
     )
     _extremes(run, score)
-    _histogram(run, score)
+    histogram = st.container()
     left, right = st.columns(2, gap="large")
     with left:
         _dataset_facts(run)
@@ -44,6 +44,8 @@ def main() -> None:
     evidence.agreement(run)
     evidence.near_duplicates(run)
     evidence.trust_in_short(run)
+    with histogram:  # last: the pictures need not wait until a browser has read all of Plotly
+        _histogram(run, score)
 
 
 def _extremes(run: Run, score: str) -> None:
@@ -148,9 +150,11 @@ def _dataset_facts(run: Run) -> None:
             st.caption(f"Without {plain(MEASURES[name].title.lower())}: {plain(facts['left_out'])}")
     if manifest.dataset.unreadable:
         count = len(manifest.dataset.unreadable)
-        with st.expander(f"{count:,} unreadable {'image was' if count == 1 else 'images were'} left out"):
+        title = f"{count:,} unreadable {'image was' if count == 1 else 'images were'} left out"
+        folded = st.expander(title, key="unreadable folded", on_change="rerun")
+        if folded.open:
             lost = pd.DataFrame([entry.model_dump() for entry in manifest.dataset.unreadable])
-            st.dataframe(lost, hide_index=True)
+            folded.dataframe(lost, hide_index=True)
 
 
 def _meaning(run: Run, score: str) -> None:

@@ -76,6 +76,7 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
         length = st.number_input(
             "How many", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
         )
+    st.caption(plain(MEASURES[chosen].definition))
     return chosen, state.ranked(frame, chosen, state.suspicious_end(chosen)).head(length)
 
 

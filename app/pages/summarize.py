@@ -45,7 +45,7 @@ class _Cut:
 def main() -> None:
     """The page."""
     run = state.scored_run()
-    parts.header(run, "Summarize", _EXPLANATION)
+    parts.header(run, "Summarize", _EXPLANATION, "summary_rank" if "summary_rank" in run.examples.columns else "fsi")
     summary = run.manifest.details.get("summarization", {})
     measured = _measured(run, summary)
     if measured.empty:

@@ -26,7 +26,7 @@ _EXPLANATION = (
 def main() -> None:
     """The page."""
     run = state.scored_run()
-    parts.header(run, "Training", _EXPLANATION)
+    parts.header(run, "Training", _EXPLANATION, "fsi")
     _facts(run)
     _information(run)
     _generalisation(run)

@@ -146,11 +146,21 @@ def test_influencers_with_the_keyboard_alone(app: App, run: Run):
 
 
 def test_scores_over_training_are_drawn(app: App, run: Run):
+    def drawn(row: int) -> None:
+        for measure in run.evolutions:
+            title = re.compile(f"^{MEASURES[measure].title} of #{row} over training")
+            figure = app.page.get_by_role("figure", name=title)
+            expect(figure.locator(".legendtext", has_text="this example")).to_be_visible()
+            expect(figure.locator(".scatterlayer .trace")).to_have_count(4)
+
     app.open("example", id=run.examples["id"].iloc[0])
-    for measure in run.evolutions:
-        figure = app.page.get_by_role("figure", name=re.compile(f"^{MEASURES[measure].title} of #0 over training"))
-        expect(figure.locator(".legendtext", has_text="this example")).to_be_visible()
-        expect(figure.locator(".scatterlayer .trace")).to_have_count(4)
+    app.page.get_by_text("Over training:").click()
+    drawn(0)
+    app.settle()
+    app.tiles("Nearest training examples").first.click()  # opened once, they stay open
+    expect(app.picture()).not_to_have_attribute("alt", re.compile("^#0,"))
+    app.settle()
+    drawn(int(np.flatnonzero(run.examples["id"] == app.example_id)[0]))
 
 
 def test_decisions_need_no_scrolling(app: App, page: Page, run: Run):

@@ -117,8 +117,13 @@ function clicked(view, index, event) {
   } else if (data.selectable && event.shiftKey) {
     selectRange(view, index);
   } else {
-    send(view, "opened", { id: data.items[index].id });
+    open(view, index);
   }
+}
+
+// Another page or picture follows, and the keys are about that one: these tiles must not answer them until they go.
+function open(view, index) {
+  if (send(view, "opened", { id: view.data.items[index].id })) view.root.children[index].blur();
 }
 
 function focused(view, index) {
@@ -225,7 +230,7 @@ function navigate(view, event) {
     End: last,
   };
   if (event.key === "Enter") {
-    send(view, "opened", { id: items[view.focused].id });
+    open(view, view.focused);
   } else if (event.key === " " && selectable) {
     toggle(view, view.focused);
   } else if (event.key === "Escape" && view.selected.size) {
