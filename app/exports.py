@@ -12,13 +12,21 @@ from attribution_core.errors import InputError
 from attribution_core.runs import Run
 from samplescope_app.text import plain
 
-_FORMATS = {"csv": "CSV list", "parquet": "Parquet", "folder": "Zip of folders"}
+_FORMATS = {"csv": "CSV list", "same": "As it came", "parquet": "Parquet", "folder": "Zip of folders"}
 _CONTENTS = {
     "csv": "A row for each training example: its final label, the label in the data, the decision and the scores.",
+    "same": "The cleaned set in the form that the data came in, validation and test along with it unchanged.",
     "parquet": "The cleaned images in the Hugging Face convention, validation and test along with them unchanged.",
     "folder": "The cleaned images in class folders, validation and test along with them unchanged.",
 }
-_MEDIA_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "folder": "application/zip"}
+_MEDIA_TYPES = {
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".jsonl": "application/jsonl",
+    ".npz": "application/octet-stream",
+    ".parquet": "application/vnd.apache.parquet",
+    ".zip": "application/zip",
+}
 # A download passes through memory; beyond this the file is only named, since it lies on this machine already.
 _LARGEST_DOWNLOAD = 200 * 1024**2
 
@@ -46,17 +54,17 @@ def panel(run: Run) -> None:
         st.session_state[f"exported {run.id}"] = _export(run, format_)
     done = st.session_state.get(f"exported {run.id}")
     if done is not None:
-        _offer(*done)
+        _offer(done)
 
 
-def _export(run: Run, format_: str) -> tuple[str, Path] | None:
+def _export(run: Run, format_: str) -> Path | None:
     # Imported on demand: it brings the datasets and PyTorch, which no other page needs.
-    from attribution_core.runs.export import SUFFIXES, export_run
+    from attribution_core.runs.export import export_run, suffix_of
 
     stem = re.sub(r"[^\w-]+", "-", run.id)
-    out = run.path / "exports" / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}{SUFFIXES[format_]}"
     bar = st.progress(0.0, text="Exporting")
     try:
+        out = run.path / "exports" / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}{suffix_of(run, format_)}"
         summary = export_run(
             run, format_, out, lambda done, total, what: bar.progress(done / max(1, total), text=what.capitalize())
         )
@@ -65,10 +73,10 @@ def _export(run: Run, format_: str) -> tuple[str, Path] | None:
         return None
     finally:
         bar.empty()
-    return format_, summary.path
+    return summary.path
 
 
-def _offer(format_: str, path: Path) -> None:
+def _offer(path: Path) -> None:
     if not path.is_file():
         return
     st.success(f"Written to {plain(path)}", icon=":material/check:")
@@ -77,7 +85,7 @@ def _offer(format_: str, path: Path) -> None:
             f"Download {plain(path.name)}",
             path.read_bytes,
             file_name=path.name,
-            mime=_MEDIA_TYPES[format_],
+            mime=_MEDIA_TYPES[path.suffix],
             icon=":material/save_alt:",
             on_click="ignore",
         )

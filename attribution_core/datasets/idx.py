@@ -12,7 +12,7 @@ from attribution_core.datasets.images import ArrayImage
 from attribution_core.datasets.listing import Examples, Listing
 from attribution_core.errors import InputError
 
-_PREFIXES = {"train": "train", "test": "t10k"}
+_PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
 _UNSIGNED_BYTE = 8
 
 
@@ -22,7 +22,9 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Listing:
-    """Lists the images of a folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and perhaps ``t10k-``.
+    """Lists the images of a folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and others.
+
+    These are ``t10k-`` for test and, as our exports have it, ``validation-``.
 
     Args:
         path: The folder. Files may end in ``.gz``.
@@ -61,12 +63,14 @@ def read_array(path: Path, dimensions: int) -> np.ndarray:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             head = stream.read(header)
-            shape = tuple(int(size) for size in np.frombuffer(head[4:], dtype=">u4")) if len(head) == header else ()
+            known = len(head) == header and head[:4] == bytes((0, 0, _UNSIGNED_BYTE, dimensions))
+            # Of another kind of file, these bytes could say any size.
+            shape = tuple(int(size) for size in np.frombuffer(head[4:], dtype=">u4")) if known else (0,)
             # One byte more than stated shows a file that is too long, without unpacking whatever follows.
             body = stream.read(math.prod(shape) + 1)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, MemoryError, OverflowError) as error:  # a header may state any size
         raise InputError(f"An IDX file was expected, and {path} cannot be read: {error}.") from error
-    if len(head) < header or head[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
+    if not known:
         raise InputError(
             f"An IDX file of unsigned bytes in {dimensions} dimensions was expected (it begins 00 00 08 "
             f"{dimensions:02}), and {path} begins {head[:4].hex(' ') or 'with nothing'}: replace it."

@@ -62,7 +62,7 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayImage:
-    """Pixels that never were a file: uint8 ``[height, width]``."""
+    """Pixels that never were a file: uint8 ``[height, width]`` or, with colours, ``[height, width, 3]``."""
 
     pixels: np.ndarray
 
@@ -71,7 +71,7 @@ class ArrayImage:
         return
 
     def decoded(self) -> Image.Image:
-        """The image as "L"."""
+        """The image as "L" or "RGB"."""
         return Image.fromarray(self.pixels)
 
 
@@ -93,7 +93,7 @@ def decode(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             image.load()
-            return _to_eight_bits(ImageOps.exif_transpose(image))
+            return to_eight_bits(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:  # Pillow's message names a memory address
         raise ValueError("it is not an image in a known format (" + ", ".join(_FORMATS) + ")") from error
 
@@ -106,7 +106,7 @@ def is_grey(image: Image.Image) -> bool:
     return red == green == blue
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
+def to_eight_bits(image: Image.Image) -> Image.Image:
     """Any Pillow mode to "L" or "RGB"."""
     if image.mode == "F":
         raise ValueError("its floating-point pixels have no agreed range; save it with 8 or 16 bits")

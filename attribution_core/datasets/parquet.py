@@ -1,27 +1,18 @@
-"""Parquet files in the Hugging Face image convention.
+"""Parquet files in the Hugging Face image convention, with or without a column ``split``."""
 
-An image column of struct {bytes, path}, a label column of integers (named by the "huggingface" schema metadata) or
-strings, optionally ``split`` and ``id``. Every other scalar column becomes a group column.
-"""
-
-import json
 import re
-import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from attribution_core.datasets.images import EncodedImage
-from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing
+from attribution_core.datasets.image_table import UNNAMED, listing_of
+from attribution_core.datasets.listing import SPLIT_NAMES, Listing
 from attribution_core.errors import InputError
 
 _SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])")
-_UNNAMED = "row"  # the split of rows that name none; also how their ids begin
 
 
 def recognises(path: Path) -> bool:
@@ -42,23 +33,7 @@ def read(path: Path) -> Listing:
     Raises:
         InputError: If a file is damaged, a column is missing, or a label, split or id cannot be understood.
     """
-    table, splits = _read_files(path)
-    features = _hugging_face_features(table.schema)
-    image = _column(table, features, "image", "Image")
-    label = _column(table, features, "label", "ClassLabel")
-    data, paths = _image_bytes(table[image], image)
-    labels, class_names = _labels(table[label], label, _class_label_names(features, label))
-    others = [name for name in table.column_names if name not in (image, label, "split", "id")]
-    whole = Examples(
-        _ids(table, splits, paths),
-        [EncodedImage(value or b"") for value in data],
-        labels,
-        _groups(table.select(others), features),
-    )
-    parts = {name: whole.take(np.flatnonzero(splits == name)) for name in np.unique(splits)}
-    if _UNNAMED in parts:
-        parts["train"] = parts.pop(_UNNAMED)
-    return Listing(parts, class_names)
+    return listing_of(*_read_files(path))
 
 
 def _files(path: Path) -> list[Path]:
@@ -81,7 +56,7 @@ def _read_files(path: Path) -> tuple[pa.Table, np.ndarray]:
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"A Parquet file was expected, and {file} cannot be read as one: {error}.") from error
         splits.append(_splits_of_rows(file, path, tables[-1]))
-    unnamed = [file for file, rows in zip(files, splits, strict=True) if _UNNAMED in rows]
+    unnamed = [file for file, rows in zip(files, splits, strict=True) if UNNAMED in rows]
     if unnamed and len(unnamed) < len(files):
         raise InputError(
             f"Either all files or none are expected to name their split, and {unnamed[0]} does not: begin its name "
@@ -99,7 +74,7 @@ def _splits_of_rows(file: Path, root: Path, table: pa.Table) -> np.ndarray:
         return np.array([_split_named(value, file) for value in table["split"].to_pylist()], dtype=object)
     names = [file.stem, *file.relative_to(root).parent.parts]
     matches = [match for name in names if (match := _SPLIT_FILE.match(name.lower()))]
-    split = SPLIT_NAMES[matches[0].group(1)] if matches else _UNNAMED
+    split = SPLIT_NAMES[matches[0].group(1)] if matches else UNNAMED
     return np.full(table.num_rows, split, dtype=object)
 
 
@@ -111,117 +86,3 @@ def _split_named(value: Any, file: Path) -> str:
             f"The split column of {file} was expected to hold {', '.join(SPLIT_NAMES)}, and it holds {value!r}: "
             "rename that split or remove its rows."
         ) from None
-
-
-def _hugging_face_features(schema: pa.Schema) -> dict[str, Any]:
-    """Column name -> feature, as the ``datasets`` library writes them; empty without that metadata."""
-    text = (schema.metadata or {}).get(b"huggingface")
-    if text is None:
-        return {}
-    try:
-        return dict(json.loads(text)["info"]["features"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f'The "huggingface" schema metadata was expected to be JSON with info.features, and it is not ({error!r}): '
-            "write the file again without it."
-        ) from error
-
-
-def _column(table: pa.Table, features: dict[str, Any], usual: str, kind: str) -> str:
-    """The column with the usual name, else the only one that the metadata calls by this kind."""
-    if usual in table.column_names:
-        return usual
-    of_kind = [name for name in table.column_names if _kind(features, name) == kind]
-    if len(of_kind) == 1:
-        return of_kind[0]
-    raise InputError(
-        f"A column called {usual} was expected, and the Parquet columns are {', '.join(table.column_names)}: rename "
-        "one of them."
-    )
-
-
-def _kind(features: dict[str, Any], column: str) -> str | None:
-    feature = features.get(column)
-    return feature.get("_type") if isinstance(feature, dict) else None
-
-
-def _class_label_names(features: dict[str, Any], column: str) -> list[str] | None:
-    if _kind(features, column) != "ClassLabel" or "names" not in features[column]:
-        return None
-    return [_normal(name) for name in features[column]["names"]]
-
-
-def _image_bytes(column: pa.ChunkedArray, name: str) -> tuple[list[bytes | None], list[str | None]]:
-    """The encoded images, and the file names that they came from."""
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        return column.to_pylist(), [None] * len(column)
-    if not pa.types.is_struct(column.type) or column.type.get_field_index("bytes") < 0:
-        raise InputError(f"The column {name} was expected to be struct {{bytes, path}}, and it is {column.type}.")
-    data = pc.struct_field(column, "bytes").to_pylist()
-    has_path = column.type.get_field_index("path") >= 0
-    return data, pc.struct_field(column, "path").to_pylist() if has_path else [None] * len(column)
-
-
-def _labels(column: pa.ChunkedArray, name: str, names: list[str] | None) -> tuple[np.ndarray, list[str]]:
-    """Positions in the class names int64 ``[n]``, and the class names."""
-    values = _without_nulls(_decoded(column), name)
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        distinct, labels = np.unique([_normal(value) for value in values.to_pylist()], return_inverse=True)
-        return labels, distinct.tolist()
-    if not pa.types.is_integer(values.type):
-        raise InputError(f"The column {name} was expected to hold integers or strings, and it holds {values.type}.")
-    labels = values.to_numpy().astype(np.int64)
-    allowed = len(names) if names is not None else np.iinfo(np.int64).max
-    wrong = np.flatnonzero((labels < 0) | (labels >= allowed))
-    if len(wrong):
-        expected = f"0 to {allowed - 1}" if names is not None else "0 or more"
-        raise InputError(
-            f"Labels of {expected} were expected, and row {wrong[0]} has {labels[wrong[0]]}: correct or remove "
-            f"{'that row' if len(wrong) == 1 else f'the {len(wrong)} such rows'}."
-        )
-    if names is not None:
-        return labels, names
-    distinct, labels = np.unique(labels, return_inverse=True)
-    return labels, [str(value) for value in distinct]
-
-
-def _ids(table: pa.Table, splits: np.ndarray, paths: list[str | None]) -> list[str]:
-    """The ``id`` column, else the images' file names where these are unique, else split and row number."""
-    if "id" in table.column_names:
-        return [_normal(str(value)) for value in _without_nulls(_decoded(table["id"]), "id").to_pylist()]
-    named = [_normal(path) for path in paths if path]
-    if len(named) == len(paths) and len(set(named)) == len(named):
-        return named
-    rows = pd.Series(splits).groupby(splits).cumcount()
-    return [f"{split}-{row:06d}" for split, row in zip(splits, rows, strict=True)]
-
-
-def _groups(table: pa.Table, features: dict[str, Any]) -> pd.DataFrame:
-    """The scalar columns; those of class labels hold class names."""
-    nested = [field.name for field in table.schema if pa.types.is_nested(field.type) or _is_bytes(field.type)]
-    frame = table.drop_columns(nested).to_pandas(ignore_metadata=True)
-    for column in frame:
-        names = _class_label_names(features, str(column))
-        if names is not None:
-            frame[column] = frame[column].map(dict(enumerate(names)))
-    return frame
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-
-
-def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A dictionary-encoded column (pandas calls it a category) as plain values."""
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
-def _without_nulls(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    if column.null_count:
-        row = column.is_null().to_numpy().argmax()
-        raise InputError(f"Every row was expected to have a value in the column {name}, and row {row} has none.")
-    return column
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text)

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,7 +31,7 @@ _SUFFIXES = {
     "MPO": ".jpg",
     "PPM": ".ppm",
 }
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first date: equal exports are equal files
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first date: equal exports are equal files
 
 
 def write_parquet(
@@ -45,20 +46,11 @@ def write_parquet(
         provenance: Goes into the file's metadata too, under ``samplescope``.
         progress: Called with (done, total, what).
     """
-    rows = _rows(splits, table)
-    schema = _huggingface_schema(rows, splits.train.class_names, provenance)
-    names = UniqueNames()
-    entries = zip(rows["split"], rows["position"], rows["id"], strict=True)
-    reporting = reported(entries, len(rows), "export", progress)
+    rows = rows_of(splits, table)
+    schema = huggingface_schema(rows, splits.train.class_names, provenance)
     with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, len(rows), _ROWS_IN_GROUP):
-            chunk = rows.iloc[start : start + _ROWS_IN_GROUP]
-            images = []
-            for split, position, id_ in itertools.islice(reporting, len(chunk)):
-                data, suffix = _encoded(getattr(splits, split), position)
-                images.append({"bytes": data, "path": names.take(_stem(id_), suffix)})
-            columns: dict[str, Any] = {name: chunk[name] for name in schema.names if name != "image"}
-            writer.write_table(pa.table({"image": images, **columns}, schema=schema))
+        for part in arrow_tables(splits, rows, schema, progress):
+            writer.write_table(part)
 
 
 def write_folder(
@@ -73,21 +65,21 @@ def write_folder(
         provenance: Stored in the zip as provenance.json.
         progress: Called with (done, total, what).
     """
-    rows = _rows(splits, table)
+    rows = rows_of(splits, table)
     folders = UniqueNames()
     class_folders = [folders.take(name) for name in splits.train.class_names]
     names: dict[str, UniqueNames] = {}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo("provenance.json", _EPOCH), provenance)
+        archive.writestr(zipfile.ZipInfo("provenance.json", EPOCH), provenance)
         entries = zip(rows["split"], rows["position"], rows["id"], rows["label"], strict=True)
         for split, position, id_, label in reported(entries, len(rows), "export", progress):
             data, suffix = _encoded(getattr(splits, split), position)
             folder = f"{split}/{class_folders[label]}"
             name = names.setdefault(folder, UniqueNames()).take(_stem(id_), suffix)
-            archive.writestr(zipfile.ZipInfo(f"{folder}/{name}", _EPOCH), data)
+            archive.writestr(zipfile.ZipInfo(f"{folder}/{name}", EPOCH), data)
 
 
-def _rows(splits: Splits, table: pd.DataFrame) -> pd.DataFrame:
+def rows_of(splits: Splits, table: pd.DataFrame) -> pd.DataFrame:
     """A row for each image to write: split, its position there, id, final label, and the group columns."""
     kept = np.flatnonzero((table["action"] != "drop").to_numpy())
     chosen = {
@@ -111,7 +103,31 @@ def _rows(splits: Splits, table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _huggingface_schema(rows: pd.DataFrame, class_names: list[str], provenance: str) -> pa.Schema:
+def arrow_tables(
+    splits: Splits, rows: pd.DataFrame, schema: pa.Schema, progress: Progress | None = None
+) -> Iterator[pa.Table]:
+    """The rows with their images, some hundreds at a time.
+
+    Args:
+        splits: The dataset.
+        rows: From :func:`rows_of`, all or some.
+        schema: The columns to write; from :func:`huggingface_schema`, all or some.
+        progress: Called with (done, total, what).
+    """
+    names = UniqueNames()
+    entries = zip(rows["split"], rows["position"], rows["id"], strict=True)
+    reporting = reported(entries, len(rows), "export", progress)
+    for start in range(0, len(rows), _ROWS_IN_GROUP):
+        chunk = rows.iloc[start : start + _ROWS_IN_GROUP]
+        images = []
+        for split, position, id_ in itertools.islice(reporting, len(chunk)):
+            data, suffix = _encoded(getattr(splits, split), position)
+            images.append({"bytes": data, "path": names.take(_stem(id_), suffix)})
+        columns: dict[str, Any] = {name: chunk[name] for name in schema.names if name != "image"}
+        yield pa.table({"image": images, **columns}, schema=schema)
+
+
+def huggingface_schema(rows: pd.DataFrame, class_names: list[str], provenance: str) -> pa.Schema:
     """The Arrow schema, with the features that the ``datasets`` library reads from its metadata."""
     plain = pa.Schema.from_pandas(rows.drop(columns="position"), preserve_index=False).remove_metadata()
     image = pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))

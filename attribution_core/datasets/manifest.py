@@ -1,0 +1,286 @@
+"""Manifests: a CSV, TSV or JSON Lines file that names an image and its label in each row.
+
+A column called path, file, file_name, filename, image or img holds the image's place, one called label, class or target
+its class; ``split`` and ``id`` mean what they mean elsewhere, and every other column becomes a group column.
+"""
+
+import csv
+import json
+import os
+import re
+import stat
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attribution_core.datasets.images import FileImage
+from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
+from attribution_core.errors import InputError
+
+PATHS = ("path", "file", "file_name", "filename", "image", "img")
+LABELS = ("label", "class", "target")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = (*DELIMITERS, ".jsonl")
+_NUMBER = re.compile(r"0|[1-9]\d{0,17}")
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """A manifest as it was written.
+
+    Attributes:
+        file: Where it lies; its paths are relative to the folder of this.
+        columns: Their names, in order.
+        rows: The cells of each row by column, untouched: texts in CSV and TSV, any JSON value in JSON Lines.
+        lines: The line of the file that each row begins or ends on, for messages.
+        path_column: What holds the images' places.
+        label_column: What holds the classes.
+    """
+
+    file: Path
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    lines: list[int]
+    path_column: str
+    label_column: str
+
+    @property
+    def id_column(self) -> str:
+        """What names the examples: the column ``id``, else the paths."""
+        return named(self.columns, ("id",)) or self.path_column
+
+    @property
+    def split_column(self) -> str | None:
+        """What holds the splits, if anything does."""
+        return named(self.columns, ("split",))
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the rows."""
+        return [_normal(str(row[self.id_column])) for row in self.rows]
+
+    def label(self, row: int) -> str:
+        """The class name of a row."""
+        return _normal(str(self.rows[row][self.label_column]).strip())
+
+    def image(self, row: int) -> Path:
+        """Where the image of a row lies."""
+        return self.file.parent / str(self.rows[row][self.path_column])
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is a file of rows that has a column for the images' places."""
+    return path.is_file() and path.suffix.lower() in SUFFIXES and named(_first_columns(path), PATHS) is not None
+
+
+def read(path: Path) -> Listing:
+    """Lists the images that a manifest names; those that are not there are left out and listed.
+
+    Args:
+        path: The manifest. Images lie where it says: within its folder, above it or anywhere.
+
+    Returns:
+        The images by split; an id is the text of the column ``id``, else the path as the manifest has it.
+
+    Raises:
+        InputError: If the file cannot be understood, a column is missing, a label is empty or neither a text nor a
+            whole number, a split is unknown, or two rows name the same image.
+    """
+    manifest = read_manifest(path)
+    _check_places(manifest)
+    labels, class_names = _labels(manifest)
+    splits = _splits(manifest)
+    places = [manifest.image(row) for row in range(len(manifest.rows))]
+    refusals = [_refusal(place) for place in places]
+    whole = Examples(manifest.ids, [FileImage(place) for place in places], labels, _groups(manifest))
+    there = np.array([refusal is None for refusal in refusals])
+    parts = {str(name): whole.take(np.flatnonzero((splits == name) & there)) for name in np.unique(splits)}
+    lost = [Unreadable(id_, why) for id_, why in zip(whole.ids, refusals, strict=True) if why is not None]
+    return Listing(parts, class_names, lost)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The rows of a manifest, whatever they say.
+
+    Raises:
+        InputError: If it is no UTF-8, no CSV or JSON, has no rows, or lacks a column.
+    """
+    try:
+        read_rows = _read_json_lines if path.suffix.lower() == ".jsonl" else _read_delimited
+        columns, rows, lines = read_rows(path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"UTF-8 was expected in {path}, and byte {error.start:,} is not: save it as UTF-8.") from error
+    except (OSError, csv.Error) as error:
+        raise InputError(f"A manifest was expected, and {path} cannot be read: {error}.") from error
+    found = {kind: named(columns, names) for kind, names in (("path", PATHS), ("label", LABELS))}
+    for kind, names in (("path", PATHS), ("label", LABELS)):
+        if found[kind] is None:
+            raise InputError(
+                f"A column called {', '.join(names[:-1])} or {names[-1]} was expected in {path}, and its columns are "
+                f"{', '.join(columns)}: rename the one that holds the {kind}."
+            )
+    if not rows:
+        raise InputError(f"A row for each image was expected in {path}, and there is none.")
+    return Manifest(path, columns, rows, lines, str(found["path"]), str(found["label"]))
+
+
+def named(columns: list[str], names: tuple[str, ...]) -> str | None:
+    """The column with the first of these names that any has, whatever its case."""
+    by_name = {column.strip().lower(): column for column in reversed(columns)}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def _first_columns(path: Path) -> list[str]:
+    """Of the first line; none where it can't be read, which a reader tells."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            if path.suffix.lower() == ".jsonl":
+                first = json.loads(next((line for line in lines if line.strip()), "null"))
+                return list(first) if isinstance(first, dict) else []
+            return next(csv.reader(lines, delimiter=DELIMITERS[path.suffix.lower()]), [])
+    except (OSError, ValueError, csv.Error):
+        return []
+
+
+def _read_delimited(path: Path) -> tuple[list[str], list[dict[str, Any]], list[int]]:
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        reader = csv.reader(text, delimiter=DELIMITERS[path.suffix.lower()], strict=True)
+        columns = next(reader, [])
+        if len(set(columns)) < len(columns):
+            twice = next(name for name in columns if columns.count(name) > 1)
+            raise InputError(f"Every column of {path} was expected to have its own name, and two are called {twice!r}.")
+        rows, lines = [], []
+        for cells in reader:
+            if not cells:  # an empty line
+                continue
+            if len(cells) != len(columns):
+                raise InputError(
+                    f"{len(columns)} cells were expected in line {reader.line_num} of {path}, as its first line has, "
+                    f"and there are {len(cells)}: put quotes around texts with commas or tabs in them."
+                )
+            rows.append(dict(zip(columns, cells, strict=True)))
+            lines.append(reader.line_num)
+    return columns, rows, lines
+
+
+def _read_json_lines(path: Path) -> tuple[list[str], list[dict[str, Any]], list[int]]:
+    columns: dict[str, None] = {}
+    rows, lines = [], []
+    with path.open(encoding="utf-8-sig") as text:
+        for number, line in enumerate(text, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"JSON was expected in line {number} of {path}: {error}.") from error
+            if not isinstance(row, dict):
+                raise InputError(
+                    f"A JSON object was expected in line {number} of {path}, and it is {line.strip()[:40]}."
+                )
+            columns.update(dict.fromkeys(row))
+            rows.append(row)
+            lines.append(number)
+    return list(columns), [{name: row.get(name) for name in columns} for row in rows], lines
+
+
+# -- columns ---------------------------------------------------------------------------------------------------------
+
+
+def _check_places(manifest: Manifest) -> None:
+    seen: dict[str, int] = {}
+    for row, line in enumerate(manifest.lines):
+        text = manifest.rows[row][manifest.path_column]
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(
+                f"The place of an image was expected in the column {manifest.path_column}, and line {line} of "
+                f"{manifest.file} has {text!r}: fill it in or remove that row."
+            )
+        first = seen.setdefault(os.path.normpath(manifest.image(row)), line)
+        if first != line:
+            raise InputError(
+                f"One row for each image was expected in {manifest.file}, and lines {first} and {line} are both about "
+                f"{text}: remove one of them."
+            )
+    named_so = pd.Series(manifest.ids)
+    if not named_so.is_unique:
+        twice = named_so[named_so.duplicated()].iloc[0]
+        raise InputError(f"Every row of {manifest.file} was expected to have its own id, and two are called {twice}.")
+
+
+def _labels(manifest: Manifest) -> tuple[np.ndarray, list[str]]:
+    """Positions in the class names, int64 ``[n]``, and the class names: numbers by size, other names by letters."""
+    texts = []
+    for row, line in enumerate(manifest.lines):
+        value = manifest.rows[row][manifest.label_column]
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+            told = "nothing" if value in (None, "") else repr(value)
+            raise InputError(
+                f"A text or a whole number was expected in the column {manifest.label_column}, and line {line} of "
+                f"{manifest.file} has {told}: fill it in or remove that row."
+            )
+        texts.append(manifest.label(row))
+    names = sorted(set(texts), key=int if all(map(_NUMBER.fullmatch, texts)) else None)
+    position = {name: i for i, name in enumerate(names)}
+    return np.array([position[text] for text in texts], dtype=np.int64), names
+
+
+def _splits(manifest: Manifest) -> np.ndarray:
+    """The split of each row ``[n]``; all train where the manifest knows none."""
+    column = manifest.split_column
+    if column is None:
+        return np.full(len(manifest.rows), "train", dtype=object)
+    found = []
+    for row, line in zip(manifest.rows, manifest.lines, strict=True):
+        split = SPLIT_NAMES.get(str(row[column]).strip().lower())
+        if split is None:
+            raise InputError(
+                f"The column {column} of {manifest.file} was expected to hold {', '.join(SPLIT_NAMES)}, and line "
+                f"{line} holds {row[column]!r}: rename that split or remove its rows."
+            )
+        found.append(split)
+    return np.array(found, dtype=object)
+
+
+def _groups(manifest: Manifest) -> pd.DataFrame:
+    """The other columns, numbers where all of a column are; nested values have no place in a table."""
+    taken = (manifest.path_column, manifest.label_column, manifest.split_column, manifest.id_column)
+    columns = {}
+    for name in manifest.columns:
+        values = [row[name] for row in manifest.rows]
+        if name not in taken and not any(isinstance(value, dict | list) for value in values):
+            columns[name.strip()] = _typed([value if value != "" else None for value in values], name.strip())
+    return pd.DataFrame(columns, index=range(len(manifest.rows)))
+
+
+def _typed(values: list[Any], name: str) -> pd.Series:
+    there = [value for value in values if value is not None]
+    if there and all(isinstance(value, bool) for value in values):
+        return pd.Series(values)
+    # A class is a name, and 007 no number.
+    if name != "original_label" and not any(isinstance(v, bool) or re.match(r"\s*-?0\d", str(v)) for v in there):
+        numbers = pd.to_numeric(pd.Series(values, dtype="object"), errors="coerce")
+        if there and numbers.notna().sum() == len(there):
+            return numbers.astype("float64") if numbers.dtype == object else numbers
+    return pd.Series([None if value is None else _normal(str(value)) for value in values], dtype="str")
+
+
+def _refusal(place: Path) -> str | None:
+    """Why there is no image to read at a place: opening a pipe, say, would wait for ever."""
+    try:
+        return None if stat.S_ISREG(place.stat().st_mode) else "it is not a regular file"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    except ValueError as error:  # a null byte
+        return f"it is no path ({error})"
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)

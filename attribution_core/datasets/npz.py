@@ -1,0 +1,238 @@
+"""NumPy archives (``.npz``) of images and labels, as Keras, MedMNIST and users write them.
+
+The arrays are called ``x_train`` and ``y_train``, ``train_images`` and ``train_labels`` (and so for ``val``,
+``validation``, ``valid`` and ``test``), or without splits ``images`` and ``labels``, or ``x`` and ``y``, perhaps with
+an array ``split`` beside them. An array ``class_names`` names the classes.
+"""
+
+import unicodedata
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from attribution_core.datasets.arrays import eight_bits, white
+from attribution_core.datasets.images import ArrayImage
+from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing
+from attribution_core.errors import InputError
+
+UNSPLIT = "row"  # how the ids of arrays without splits begin
+_UNSPLIT_KEYS = (("images", "labels"), ("x", "y"))
+_SPLIT_KEYS = ("x_{}", "y_{}"), ("{}_images", "{}_labels")
+
+
+class Keys(NamedTuple):
+    """What the images and the labels of one split are called."""
+
+    images: str
+    labels: str
+
+
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """The arrays of an archive, as they are.
+
+    Attributes:
+        path: The file.
+        keys: By split, or of ``UNSPLIT`` alone.
+        arrays: By key: the images and labels, and ``split`` and ``class_names`` where there are any.
+    """
+
+    path: Path
+    keys: dict[str, Keys]
+    arrays: dict[str, np.ndarray]
+
+    def key_for(self, split: str) -> Keys:
+        """The names of a split's arrays, in the manner of the others where there are none yet."""
+        if split in self.keys:
+            return self.keys[split]
+        form = next(form for form in _SPLIT_KEYS if next(iter(self.keys.values())) in _alternatives(form))
+        return Keys(*(part.format({"validation": "val"}.get(split, split)) for part in form))
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is a file called ``.npz``."""
+    return path.is_file() and path.suffix.lower() == ".npz"
+
+
+def read(path: Path) -> Listing:
+    """Lists the images of an archive; the arrays are in memory once, as 8 bits.
+
+    Args:
+        path: The file. Images are uint8, or numbers from 0 to 1 or from 0 to 255.
+
+    Returns:
+        The images by split.
+
+    Raises:
+        InputError: If the file is damaged, arrays are missing or do not fit together, or hold something else.
+    """
+    archive = read_archive(path)
+    texts = {keys: label_texts(archive, keys.labels) for keys in archive.keys.values()}
+    declared = declared_names(archive)
+    class_names = declared if declared is not None else _sorted_names(np.concatenate(list(texts.values())))
+    position = {name: i for i, name in enumerate(class_names)}
+    largest = white(*(archive.arrays[keys.images] for keys in archive.keys.values()))
+    rounded = any(archive.arrays[keys.images].dtype.kind == "f" for keys in archive.keys.values())
+    parts = {}
+    for split, keys in archive.keys.items():
+        pixels = eight_bits(archive.arrays.pop(keys.images), f"{keys.images} of {path}", largest=largest)
+        ids = [f"{split}-{row:06d}" for row in range(len(pixels))]
+        labels = np.array([position[text] for text in texts[keys]], dtype=np.int64)
+        parts[split] = Examples.without_groups(ids, [ArrayImage(image) for image in pixels], labels)
+    notes = [f"The pixels were numbers from 0 to {largest:g}; they were rounded to 8 bits."] if rounded else []
+    return Listing(_by_split(archive, parts), class_names, notes=notes)
+
+
+def read_archive(path: Path) -> Archive:
+    """The arrays of an archive, checked for what goes together but not for what they hold.
+
+    Raises:
+        InputError: If the file is damaged, or arrays are missing or differ in length.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            keys = _keys(set(file.files), path)
+            wanted = [key for pair in keys.values() for key in pair]
+            arrays = {key: file[key] for key in (*wanted, "split", "class_names") if key in file.files}
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        raise InputError(
+            f"An .npz file of plain arrays was expected, and {path} cannot be read as one: {error}."
+        ) from error
+    for pair in keys.values():
+        _check_lengths(path, arrays, *pair)
+    if UNSPLIT in keys and "split" in arrays:
+        _check_lengths(path, arrays, keys[UNSPLIT].images, "split")
+    return Archive(path, keys, arrays)
+
+
+def splits_of_rows(archive: Archive) -> np.ndarray | None:
+    """The split of each row of arrays without splits, ``[n]``; None where the archive does not say.
+
+    Raises:
+        InputError: If one is unknown.
+    """
+    if UNSPLIT not in archive.keys or "split" not in archive.arrays:
+        return None
+    names = [str(value) for value in archive.arrays["split"].reshape(-1)]
+    found = [SPLIT_NAMES.get(name.lower()) for name in names]
+    if None in found:
+        row = found.index(None)
+        raise InputError(
+            f"The array split of {archive.path} was expected to hold {', '.join(SPLIT_NAMES)}, and row {row} holds "
+            f"{names[row]!r}: rename that split or remove its rows."
+        )
+    return np.array(found, dtype=object)
+
+
+def label_texts(archive: Archive, key: str) -> np.ndarray:
+    """The class name of each label under a key, texts ``[n]``.
+
+    Raises:
+        InputError: If they are neither texts nor whole numbers, or are none of the classes.
+    """
+    labels = archive.arrays[key]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        raise InputError(
+            f"One whole number or text for each image was expected in {key} of {archive.path}, and it is "
+            f"{labels.dtype} of shape {' x '.join(map(str, labels.shape))}: give each image the number of its class."
+        )
+    if labels.dtype.kind == "U":
+        return np.array([_normal(text) for text in labels], dtype=object)
+    names = declared_names(archive)
+    wrong = np.flatnonzero((labels < 0) | (labels >= (len(names) if names is not None else np.inf)))
+    if len(wrong):
+        expected = f"0 to {len(names) - 1}" if names is not None else "0 or more"
+        raise InputError(
+            f"Labels of {expected} were expected in {key} of {archive.path}, and row {wrong[0]} has "
+            f"{labels[wrong[0]]}: correct or remove it."
+        )
+    return np.array([names[label] if names is not None else str(label) for label in labels], dtype=object)
+
+
+def declared_names(archive: Archive) -> list[str] | None:
+    """What ``class_names`` holds; None where there is none.
+
+    Raises:
+        InputError: If these are no texts, or two are the same, or a label is none of them.
+    """
+    names = archive.arrays.get("class_names")
+    if names is None:
+        return None
+    texts = [_normal(str(name)) for name in names.reshape(-1)]
+    if names.dtype.kind != "U" or len(set(texts)) < len(texts):
+        raise InputError(
+            f"Different texts were expected in class_names of {archive.path}, and it holds others: correct it."
+        )
+    labels = [archive.arrays[keys.labels] for keys in archive.keys.values()]
+    unknown = {_normal(text) for each in labels if each.dtype.kind == "U" for text in each.reshape(-1)} - set(texts)
+    if unknown:
+        raise InputError(
+            f"A label is {str(min(unknown))!r}, which class_names of {archive.path} does not have: add it."
+        )
+    return texts
+
+
+def _by_split(archive: Archive, parts: dict[str, Examples]) -> dict[str, Examples]:
+    splits = splits_of_rows(archive)
+    if UNSPLIT not in parts:
+        return parts
+    whole = parts[UNSPLIT]
+    if splits is None:
+        return {"train": whole}
+    return {str(name): whole.take(np.flatnonzero(splits == name)) for name in np.unique(splits)}
+
+
+def _alternatives(form: tuple[str, str]) -> list[Keys]:
+    return [Keys(form[0].format(alias), form[1].format(alias)) for alias in SPLIT_NAMES]
+
+
+def _keys(present: set[str], path: Path) -> dict[str, Keys]:
+    """Split -> what its arrays are called."""
+    known = [
+        (SPLIT_NAMES[alias], *(part.format(alias) for part in form)) for form in _SPLIT_KEYS for alias in SPLIT_NAMES
+    ]
+    known += [(UNSPLIT, *pair) for pair in _UNSPLIT_KEYS]
+    found: dict[str, Keys] = {}
+    for split, images, labels in known:
+        if (images in present) != (labels in present):
+            here, missing = (images, labels) if images in present else (labels, images)
+            raise InputError(f"An array {missing} was expected beside {here} in {path}, and there is none: add it.")
+        if images in present and split in found:
+            raise InputError(
+                f"One array of images for each split was expected in {path}, and there are {found[split].images} and "
+                f"{images}: remove one of them."
+            )
+        if images in present:
+            found[split] = Keys(images, labels)
+    if not found or (UNSPLIT in found and len(found) > 1):
+        raise InputError(
+            f"Arrays called x_train and y_train, train_images and train_labels, images and labels, or x and y were "
+            f"expected in {path}, and there are {', '.join(sorted(present)) or 'none'}: rename them."
+        )
+    return found
+
+
+def _check_lengths(path: Path, arrays: dict[str, np.ndarray], images: str, others: str) -> None:
+    counts = [arrays[key].shape[0] if arrays[key].ndim else 0 for key in (images, others)]
+    if counts[0] != counts[1]:
+        raise InputError(
+            f"As many rows in {others} as in {images} were expected in {path}, and there are {counts[1]:,} and "
+            f"{counts[0]:,}: take both from the same data."
+        )
+
+
+def _sorted_names(texts: np.ndarray) -> list[str]:
+    names = set(texts.tolist())
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+
+
+def _normal(text: str) -> str:
+    return str(unicodedata.normalize("NFC", text))  # and not NumPy's own kind of text

@@ -1,0 +1,171 @@
+"""torch and torchvision ``Dataset`` objects of images, as a program has them in its hands."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.utils.data
+from PIL import Image
+
+from attribution_core.datasets.arrays import eight_bits
+from attribution_core.datasets.images import ArrayImage, to_eight_bits
+from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
+from attribution_core.errors import InputError
+from attribution_core.progress import Progress, reported
+
+# One dataset; or one for each split by its name; or train, validation and test.
+TorchData: TypeAlias = (
+    torch.utils.data.Dataset
+    | Mapping[str, torch.utils.data.Dataset]
+    | tuple[torch.utils.data.Dataset, torch.utils.data.Dataset, torch.utils.data.Dataset]
+)
+
+
+def read(data: TorchData, progress: Progress | None = None) -> Listing:
+    """Lists the examples of datasets of (image, label); each is asked for once and kept as 8-bit pixels.
+
+    So a random transform is drawn once, and nothing depends on the dataset being safe to read from several threads.
+
+    Args:
+        data: What the program has.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The images by split; an id is the position, such as ``train/17``. Examples that raise are left out and listed.
+
+    Raises:
+        InputError: If these are no datasets with a length, or an item is no image with a label.
+    """
+    parts = split_datasets(data)
+    declared = class_names(data)
+    listing = Listing({}, [])
+    found: dict[str, tuple[list[str], list[ArrayImage], np.ndarray]] = {}
+    for split, dataset in parts.items():
+        ids: list[str] = []
+        images: list[ArrayImage] = []
+        targets: list[int] = []
+        for index in reported(range(_length(dataset, split)), _length(dataset, split), f"reading {split}", progress):
+            identity = f"{split}/{index}"
+            try:
+                item = dataset[index]
+            except Exception as error:  # noqa: BLE001 -- it is another's code, and may raise anything; the reason is kept
+                listing.unreadable.append(Unreadable(identity, str(error) or type(error).__name__))
+                continue
+            image, label = _pair(item, identity)
+            ids.append(identity)
+            images.append(ArrayImage(_pixels(image, identity)))
+            targets.append(_label(label, identity, declared))
+        found[split] = (ids, images, np.array(targets, dtype=np.int64))
+    numbers = np.unique(np.concatenate([labels for *_, labels in found.values()]))
+    listing.class_names.extend(declared if declared is not None else map(str, numbers))
+    for split, (ids, images, labels) in found.items():
+        positions = labels if declared is not None else np.searchsorted(numbers, labels)
+        listing.parts[split] = Examples.without_groups(ids, images, positions)
+    return listing
+
+
+def split_datasets(data: TorchData) -> dict[str, torch.utils.data.Dataset[Any]]:
+    """Split -> its dataset; one alone is "train".
+
+    Raises:
+        InputError: If these are no datasets, or a split is unknown.
+    """
+    if isinstance(data, tuple) and len(data) == 3:
+        data = dict(zip(("train", "validation", "test"), data, strict=True))
+    if not isinstance(data, Mapping):
+        data = {"train": data}
+    for name, dataset in data.items():
+        if str(name).lower() not in SPLIT_NAMES or not isinstance(dataset, torch.utils.data.Dataset):
+            raise InputError(
+                "A torch Dataset was expected, or a dict of them by train, validation and test, or these three in a "
+                f"tuple, and there is {name!r}: {type(dataset).__name__}."
+            )
+    return {SPLIT_NAMES[str(name).lower()]: dataset for name, dataset in data.items()}
+
+
+def name_of(data: TorchData) -> str:
+    """The class of the training dataset, such as ``FashionMNIST``."""
+    parts = split_datasets(data)
+    return type(_innermost(parts.get("train", next(iter(parts.values()))))).__name__
+
+
+def class_names(data: TorchData) -> list[str] | None:
+    """What the datasets call their classes (``.classes`` or ``.class_names``), below subsets too; None where none does.
+
+    Raises:
+        InputError: If two splits differ in them.
+    """
+    lists = []
+    for dataset in map(_innermost, split_datasets(data).values()):
+        classes = getattr(dataset, "classes", None) or getattr(dataset, "class_names", None)
+        if classes is not None:
+            lists.append(_distinct([", ".join(each) if isinstance(each, tuple) else str(each) for each in classes]))
+    if any(each != lists[0] for each in lists):
+        raise InputError("The same .classes were expected of every split, and they differ: open them apart.")
+    return lists[0] if lists else None
+
+
+def _innermost(dataset: Any) -> Any:
+    while isinstance(dataset, torch.utils.data.Subset):
+        dataset = dataset.dataset
+    return dataset
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """ImageNet has two classes called crane."""
+    counts = Counter(names)
+    return [f"{name} ({i})" if counts[name] > 1 else name for i, name in enumerate(names)]
+
+
+def _length(dataset: Any, split: str) -> int:
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError) as error:
+        raise InputError(
+            f"A dataset with a length was expected for {split}, and {type(dataset).__name__} has none: put its "
+            "examples into one that has."
+        ) from error
+
+
+def _pair(item: Any, identity: str) -> tuple[Any, Any]:
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise InputError(f"A pair of image and label was expected at {identity}, and it is {_told(item)}.")
+    return item[0], item[1]
+
+
+def _pixels(image: Any, identity: str) -> np.ndarray:
+    """uint8 ``[h, w]`` or ``[h, w, 3]``, in memory of its own: a dataset may use its arrays again."""
+    if isinstance(image, Image.Image):
+        try:
+            return np.array(to_eight_bits(image))
+        except ValueError as error:
+            raise InputError(f"The image {identity} cannot be used: {error}.") from error
+    if isinstance(image, torch.Tensor):
+        array = (image.float() if image.is_floating_point() else image).detach().cpu().numpy()
+        return eight_bits(array[None], identity, largest=1, channels_first=True)[0].copy()
+    if isinstance(image, np.ndarray):
+        return eight_bits(image[None], identity, largest=1)[0].copy()
+    raise InputError(f"An image (PIL, tensor or NumPy array) was expected at {identity}, and it is {_told(image)}.")
+
+
+def _label(label: Any, identity: str, declared: list[str] | None) -> int:
+    try:
+        number = operator.index(label)
+    except (TypeError, RuntimeError) as error:
+        raise InputError(
+            f"A whole number was expected as the label of {identity}, and it is {_told(label)}."
+        ) from error
+    if number < 0 or (declared is not None and number >= len(declared)):
+        expected = "0 or more" if declared is None else f"0 to {len(declared) - 1}"
+        raise InputError(f"A label of {expected} was expected for {identity}, and it is {number}: correct it.")
+    return number
+
+
+def _told(value: Any) -> str:
+    shape = f" of shape {list(value.shape)}" if isinstance(value, torch.Tensor | np.ndarray) else ""
+    return f"a {type(value).__name__}{shape}" + (f" of {len(value)}" if isinstance(value, tuple | list) else "")

@@ -1,0 +1,226 @@
+"""The cleaned images in the form that they came in: a manifest, an .npz, IDX files or a Hugging Face folder.
+
+Class folders and Parquet are in :mod:`attribution_core.runs.export_images`. Every writer takes the same arguments.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from attribution_core.datasets import Splits
+from attribution_core.datasets.manifest import DELIMITERS, Manifest, read_manifest
+from attribution_core.datasets.npz import UNSPLIT, Archive, declared_names, label_texts, read_archive
+from attribution_core.progress import Progress
+from attribution_core.runs.export_images import EPOCH, arrow_tables, huggingface_schema, rows_of
+
+_SPLITS = ("train", "validation", "test")
+_IDX_PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
+
+
+def write_manifest(
+    splits: Splits,
+    table: pd.DataFrame,
+    path: Path,
+    provenance: str,  # noqa: ARG001 -- every writer takes the same
+    progress: Progress | None = None,
+) -> None:
+    """Writes the rows of the manifest again, in its columns and its form, with the decisions applied.
+
+    Images stay where they are: a path is relative where its image lies below the new manifest's folder, else absolute.
+    A column ``split`` is added where there was none, so that what was set aside stays set aside.
+
+    Args:
+        splits: The dataset.
+        table: From ``Run.cleaned_labels``.
+        path: The file.
+        provenance: Not used: it lies beside the file.
+        progress: Called with (done, total, what).
+    """
+    manifest = read_manifest(Path(splits.location))
+    columns = [*manifest.columns, *([] if manifest.split_column else ["split"])]
+    rows = list(_manifest_rows(manifest, splits, rows_of(splits, table), path.resolve().parent))
+    suffix = manifest.file.suffix.lower()
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if suffix == ".jsonl":
+            there = ({name: cell for name, cell in row.items() if cell is not None} for row in rows)
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in there)
+        else:
+            writer = csv.DictWriter(file, columns, delimiter=DELIMITERS[suffix])
+            writer.writeheader()
+            writer.writerows(rows)
+    if progress is not None:
+        progress(len(rows), len(rows), "export")
+
+
+def write_npz(
+    splits: Splits,
+    table: pd.DataFrame,
+    path: Path,
+    provenance: str,  # noqa: ARG001 -- every writer takes the same
+    progress: Progress | None = None,
+) -> None:
+    """Writes the arrays again under their names, with the pixels and the types that they had.
+
+    What was set aside goes into arrays of its own, called in the manner of the others; arrays without splits get an
+    array ``split`` beside them.
+
+    Args:
+        splits: The dataset.
+        table: From ``Run.cleaned_labels``.
+        path: The file.
+        provenance: Not used: it lies beside the file.
+        progress: Called with (done, total, what).
+    """
+    archive = read_archive(Path(splits.location))
+    rows = rows_of(splits, table)
+    parts = {split: _npz_part(archive, splits, rows[rows["split"] == split]) for split in _SPLITS}
+    arrays: dict[str, np.ndarray] = {}
+    if UNSPLIT in archive.keys:
+        keys = archive.keys[UNSPLIT]
+        for key, position in ((keys.images, 0), (keys.labels, 1)):
+            arrays[key] = np.concatenate([parts[split][position] for split in _SPLITS])
+        arrays["split"] = np.repeat(_SPLITS, [len(parts[split][1]) for split in _SPLITS])
+    else:
+        for split in _SPLITS:
+            keys = archive.key_for(split)
+            arrays[keys.images], arrays[keys.labels] = parts[split]
+    if "class_names" in archive.arrays:
+        arrays["class_names"] = archive.arrays["class_names"]
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes them for its own option
+    if progress is not None:
+        progress(len(rows), len(rows), "export")
+
+
+def write_idx(
+    splits: Splits, table: pd.DataFrame, path: Path, provenance: str, progress: Progress | None = None
+) -> None:
+    """Writes a zip of IDX files: ``train-``, ``t10k-`` and, for what was set aside, ``validation-``.
+
+    Args:
+        splits: The dataset.
+        table: From ``Run.cleaned_labels``.
+        path: The file.
+        provenance: Stored in the zip as provenance.json.
+        progress: Called with (done, total, what).
+    """
+    rows = rows_of(splits, table)
+    numbers = np.array([int(name) for name in splits.train.class_names])
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(_entry("provenance.json"), provenance)
+        for done, (split, prefix) in enumerate(_IDX_PREFIXES.items(), start=1):
+            part, chosen = getattr(splits, split), rows[rows["split"] == split]
+            images = np.stack([np.asarray(part[position][0]) for position in chosen["position"]])
+            labels = numbers[chosen["label"].to_numpy()]
+            archive.writestr(_entry(f"{prefix}-images-idx3-ubyte"), _idx(images), zipfile.ZIP_DEFLATED)
+            archive.writestr(_entry(f"{prefix}-labels-idx1-ubyte"), _idx(labels), zipfile.ZIP_DEFLATED)
+            if progress is not None:
+                progress(done, len(_IDX_PREFIXES), "export")
+
+
+def write_saved(
+    splits: Splits, table: pd.DataFrame, path: Path, provenance: str, progress: Progress | None = None
+) -> None:
+    """Writes a zip of the folder that ``DatasetDict.save_to_disk`` makes; unpacked, ``load_from_disk`` opens it.
+
+    Its columns are ``image``, ``label``, ``id`` and the group columns.
+
+    Args:
+        splits: The dataset.
+        table: From ``Run.cleaned_labels``.
+        path: The file.
+        provenance: Stored in the zip as provenance.json.
+        progress: Called with (done, total, what).
+    """
+    rows = rows_of(splits, table)
+    schema = huggingface_schema(rows.drop(columns="split"), splits.train.class_names, provenance)
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    name = "data-00000-of-00001.arrow"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(_entry("provenance.json"), provenance)
+        archive.writestr(_entry("dataset_dict.json"), json.dumps({"splits": list(_SPLITS)}))
+        for split in _SPLITS:
+            with (
+                archive.open(_entry(f"{split}/{name}"), "w", force_zip64=True) as file,
+                pa.ipc.new_stream(file, schema) as writer,
+            ):
+                for part in arrow_tables(splits, rows[rows["split"] == split], schema, progress):
+                    writer.write_table(part)
+            state: dict[str, Any] = {
+                "_data_files": [{"filename": name}],
+                # The library keeps results under this: no two exports may share it.
+                "_fingerprint": hashlib.sha256(f"{provenance} {split}".encode()).hexdigest()[:16],
+                "_format_columns": None,
+                "_format_kwargs": {},
+                "_format_type": None,
+                "_output_all_columns": False,
+                "_split": split,
+            }
+            archive.writestr(_entry(f"{split}/state.json"), json.dumps(state))
+            archive.writestr(_entry(f"{split}/dataset_info.json"), json.dumps({"features": features}))
+
+
+# -- their parts -----------------------------------------------------------------------------------------------------
+
+
+def _manifest_rows(manifest: Manifest, splits: Splits, rows: pd.DataFrame, folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows to write, with all cells as they were but for the path, a label that was changed, and the split."""
+    names = splits.train.class_names
+    places = {id_: row for row, id_ in enumerate(manifest.ids)}
+    for id_, label, split in zip(rows["id"], rows["label"], rows["split"], strict=True):
+        place = places[id_]
+        row = dict(manifest.rows[place])
+        image = manifest.image(place).absolute()
+        row[manifest.path_column] = (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()
+        if names[label] != manifest.label(place):
+            row[manifest.label_column] = _like(row[manifest.label_column], names[label])
+        if manifest.split_column is None:
+            row["split"] = split
+        yield row
+
+
+def _npz_part(archive: Archive, splits: Splits, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of one split as the archive has them, but for the labels that were changed."""
+    sources, positions = zip(*(id_.rsplit("-", 1) for id_ in rows["id"]), strict=True)
+    keys = archive.keys[sources[0]]  # those of one split all come from the same arrays
+    chosen = np.array(positions, dtype=np.int64)
+    labels, before = archive.arrays[keys.labels][chosen], label_texts(archive, keys.labels)[chosen]
+    wanted = np.array(splits.train.class_names, dtype=object)[rows["label"].to_numpy()]
+    changed = np.flatnonzero(wanted != before)
+    if len(changed):
+        new = np.array([_npz_label(archive, labels.dtype.kind, name) for name in wanted[changed]])
+        if (new.astype(labels.dtype) != new).any():  # a name too long, or a number too large, for the array
+            labels = labels.astype(np.result_type(labels, new))
+        labels[changed] = new.reshape(-1, *labels.shape[1:])
+    return archive.arrays[keys.images][chosen], labels
+
+
+def _npz_label(archive: Archive, kind: str, name: str) -> int | str:
+    names = declared_names(archive)
+    return name if kind == "U" else int(name) if names is None else names.index(name)
+
+
+def _like(value: Any, name: str) -> Any:
+    """A class name as the same kind of value: JSON has numbers beside texts."""
+    return int(name) if isinstance(value, int) and name.isdecimal() else name
+
+
+def _idx(array: np.ndarray) -> bytes:
+    """One IDX file of unsigned bytes."""
+    head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return head + array.astype(np.uint8).tobytes()
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(name, EPOCH)

@@ -1,0 +1,140 @@
+"""Folders made by save_to_disk, and datasets by name."""
+
+import json
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from attribution_core.datasets import hugging_face, open_dataset
+from attribution_core.errors import InputError
+from tests.datasets.builders import encoded
+
+NAMES = ["cat", "dog"]
+FEATURES = {
+    "img": {"_type": "Image"},
+    "animal": {"_type": "ClassLabel", "names": NAMES},
+    "source": {"_type": "Value", "dtype": "string"},
+}
+
+
+def table(count, first=0):
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    images = pa.array([{"bytes": encoded(first + row), "path": None} for row in range(count)], kind)
+    columns = {"img": images, "animal": [0, 1] * (count // 2), "source": ["web", "book"] * (count // 2)}
+    return pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": FEATURES}})})
+
+
+def save(folder, count, first=0, shards=1):
+    """As the library's ``Dataset.save_to_disk`` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    whole, size, files = table(count, first), count // shards, []
+    for shard in range(shards):
+        files.append({"filename": f"data-{shard:05d}-of-{shards:05d}.arrow"})
+        with pa.ipc.new_stream(folder / files[-1]["filename"], whole.schema) as writer:
+            writer.write_table(whole.slice(shard * size, size))
+    (folder / "state.json").write_text(json.dumps({"_data_files": files, "_split": None}))
+    (folder / "dataset_info.json").write_text(json.dumps({"features": FEATURES}))
+    return folder
+
+
+def save_splits(folder, **counts):
+    for number, (name, count) in enumerate(counts.items()):
+        save(folder / name, count, first=1000 * number)
+    (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(counts)}))
+    return folder
+
+
+def test_one_dataset_in_several_files(tmp_path):
+    splits = open_dataset(save(tmp_path / "saved", 20, shards=2))
+    assert [len(split) for split in splits] == [14, 3, 3]
+    assert splits.train.class_names == NAMES
+    assert list(splits.train.groups) == ["source"]
+    for i, identity in enumerate(splits.train.ids):
+        row = int(identity.removeprefix("row-"))
+        assert splits.train.source(i) == encoded(row)
+        assert splits.train.labels[i] == row % 2
+
+
+def test_several_splits(tmp_path):
+    splits = open_dataset(save_splits(tmp_path, train=20, validation=8, test=4, extra=6))
+    assert [len(split) for split in splits] == [20, 8, 4]
+    assert splits.test.source(3) == encoded(2003)
+    assert any(note.startswith("extra is no split") for note in splits.notes)
+
+
+def test_what_the_library_itself_writes_is_read(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features.from_dict(FEATURES)
+    images = [{"bytes": encoded(row), "path": None} for row in range(20)]
+    columns = {"img": images, "animal": [0, 1] * 10, "source": ["web"] * 20}
+    made = datasets.Dataset.from_dict(columns, features=features).shuffle(seed=0)
+    made.save_to_disk(tmp_path / "one", num_shards=2)
+    datasets.DatasetDict(train=made, test=made).save_to_disk(tmp_path / "two")
+    assert sum(map(len, open_dataset(tmp_path / "one"))) == 20
+    splits = open_dataset(tmp_path / "two")
+    assert [len(split) for split in splits] == [17, 3, 20]
+    assert np.array_equal(np.asarray(splits.test[4][0]), np.asarray(made[4]["img"]))
+    assert splits.test[4][1] == made[4]["animal"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("dataset_dict.json", "{", "cannot be read"),
+        ("dataset_dict.json", "[]", "JSON object"),
+        ("dataset_dict.json", '{"splits": ["../train"]}', "Names of splits"),
+        ("dataset_dict.json", '{"splits": ["extra"]}', "split called train"),
+        ("dataset_dict.json", '{"splits": ["train", "test", "val"]}', "state.json.*cannot be read"),
+        ("train/state.json", "{}", "Names of Arrow files"),
+        ("train/state.json", '{"_data_files": [{"filename": "../test/data-00000-of-00001.arrow"}]}', "Names of Arrow"),
+        ("train/state.json", '{"_data_files": [{"filename": "none.arrow"}]}', "none.arrow cannot be read as one"),
+        ("train/data-00000-of-00001.arrow", "nothing", "cannot be read as one"),
+    ],
+)
+def test_damaged_folders_are_one_clear_sentence(tmp_path, file, content, message):
+    (save_splits(tmp_path, train=20, test=4) / file).write_text(content)
+    with pytest.raises(InputError, match=message):
+        open_dataset(tmp_path)
+
+
+def in_cache(cache, name):
+    """What the library keeps of a dataset that it fetched once."""
+    folder = cache / name.replace("/", "___") / "default" / "0.0.0" / "abc"
+    folder.mkdir(parents=True)
+    splits = {}
+    for split, count in (("train", 20), ("test", 4)):
+        with pa.ipc.new_stream(folder / f"{name.split('/')[1]}-{split}.arrow", table(count).schema) as writer:
+            writer.write_table(table(count))
+        splits[split] = {"name": split, "num_examples": count, "num_bytes": 1, "dataset_name": name.split("/")[1]}
+    about = {"features": FEATURES, "splits": splits, "config_name": "default", "builder_name": "parquet"}
+    about |= {
+        "dataset_name": name.split("/")[1],
+        "version": {"version_str": "0.0.0", "major": 0, "minor": 0, "patch": 0},
+    }
+    (folder / "dataset_info.json").write_text(json.dumps(about))
+
+
+def test_by_name_from_the_cache_of_the_library(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    in_cache(tmp_path, "me/animals")
+    splits = open_dataset("hf:me/animals")
+    assert (splits.name, splits.location) == ("hf:me/animals", "")
+    assert [len(split) for split in splits] == [17, 3, 4]
+    assert splits.test.source(3) == encoded(3)
+    with pytest.raises(InputError, match=r"hf:me/plants was expected in .*save_to_disk\('FOLDER'\).*give its path"):
+        open_dataset("hf:me/plants")
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(InputError, match=r"pip install 'samplescope\[hub\]'.*save_to_disk"):
+        open_dataset("hf:me/animals")
+
+
+def test_other_folders_are_not_taken_for_saved_ones(tmp_path):
+    (tmp_path / "state.json").write_text("{}")
+    assert not hugging_face.recognises(tmp_path)

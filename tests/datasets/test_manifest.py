@@ -1,0 +1,161 @@
+"""Manifests as users write them, whole and faulty."""
+
+import csv
+import json
+import os
+
+import pytest
+
+from attribution_core.datasets import manifest, open_dataset
+from attribution_core.errors import InputError
+from tests.datasets.builders import encoded
+
+N = 20
+
+
+def rows(folder, **columns):
+    """Twenty images below ``pictures``, and a row for each."""
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    for i in range(N):
+        (folder / "pictures" / f"{i}.png").write_bytes(encoded(i))
+    columns = {"path": [f"pictures/{i}.png" for i in range(N)], "label": ["cat", "dog"] * 10, **columns}
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def write(path, table):
+    """In the form that the file's name says."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n\n" for row in table), encoding="utf-8")
+        return path
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]), delimiter=manifest.DELIMITERS[path.suffix])
+        writer.writeheader()
+        writer.writerows(table)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_images_labels_splits_and_groups(tmp_path, suffix):
+    split = ["train"] * 12 + ["val"] * 4 + ["TEST"] * 4
+    table = rows(tmp_path, split=split, camera=["Nikon, é", ""] * 10, weight=[0.5, 2] * 10, code=["007", "8"] * 10)
+    splits = open_dataset(write(tmp_path / f"list{suffix}", table))
+    assert [len(part) for part in splits] == [12, 4, 4]
+    assert splits.train.class_names == ["cat", "dog"]
+    assert splits.train.ids[3] == "pictures/3.png"
+    for i in range(12):
+        assert splits.train.source(i) == encoded(i)
+        assert splits.train[i][1] == i % 2
+    groups = splits.train.groups
+    assert list(groups) == ["camera", "weight", "code"]
+    assert groups["camera"].tolist()[0] == "Nikon, é"
+    assert groups["camera"].isna().tolist() == [False, True] * 6
+    assert groups["weight"].tolist() == [0.5, 2.0] * 6
+    assert groups["code"].tolist() == ["007", "8"] * 6
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_whole_numbers_are_classes_in_the_order_of_their_size(tmp_path, suffix):
+    table = rows(tmp_path, label=[2, 10] * 10, original_label=[2, 2] * 10)
+    train = open_dataset(write(tmp_path / f"list{suffix}", table)).train
+    assert train.class_names == ["2", "10"]
+    assert set(train.groups["original_label"]) == {"2"}
+
+
+def test_names_of_columns_and_ids_and_absolute_paths(tmp_path):
+    table = rows(tmp_path / "far", id=[f"x{i}" for i in range(N)], deep=[{"a": 1}] * N, good=[True, False] * 10)
+    absolute = [
+        {"File_Name": str(tmp_path / "far" / row.pop("path")), "Class": row.pop("label"), **row} for row in table
+    ]
+    (tmp_path / "list").mkdir()
+    train = open_dataset(write(tmp_path / "list" / "all.jsonl", absolute)).train
+    assert set(train.ids) < {f"x{i}" for i in range(N)}
+    assert list(train.groups) == ["good"]
+    assert train.groups["good"].dtype == bool
+    relative = [{**row, "File_Name": "../far/" + row["File_Name"].split("/far/")[1]} for row in absolute]
+    assert open_dataset(write(tmp_path / "list" / "up.jsonl", relative)).train[0][0].size == (8, 8)
+
+
+def test_files_that_are_not_there_are_listed(tmp_path):
+    table = rows(tmp_path)
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    places = ["nowhere.png", "loop.png", "pipe.png", "broken.png", "pictures", "nul\0l.png", "x" * 300]
+    for row, place in zip(table, places, strict=False):
+        row["path"] = place
+    splits = open_dataset(write(tmp_path / "list.jsonl", table))
+    why = {item.where: item.why for item in splits.unreadable}
+    assert set(why) == set(places)
+    assert "No such file" in why["nowhere.png"]
+    assert "symbolic links" in why["loop.png"]
+    assert why["pipe.png"] == why["pictures"] == "it is not a regular file"
+    assert "not an image" in why["broken.png"]
+    assert sum(map(len, splits)) == N - len(places)
+
+
+def _columns_without_labels(table):
+    return [{"path": row["path"], "animal": row["label"]} for row in table]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_columns_without_labels, r"label, class or target was expected.*its columns are path, animal"),
+        (lambda table: [*table[:4], {**table[4], "label": " "}, *table[5:]], r"column label, and line 6.*has ' '"),
+        (lambda table: [*table[:4], {**table[4], "label": ""}, *table[5:]], r"column label, and line 6.*has nothing"),
+        (lambda table: [{**row, "split": "holdout"} for row in table], r"line 2 holds 'holdout'"),
+        (lambda table: [*table, {**table[3], "path": "pictures/../pictures/3.png"}], r"lines 5 and 22 are both about"),
+        (lambda table: [*table, {**table[3], "path": ""}], r"column path, and line 22"),
+        (lambda table: [{**table[0], "path": "none.png"}, *({**r, "path": f"no{i}"} for i, r in enumerate(table))],
+         "none were found.*none.png.*No such file"),
+    ],
+)  # fmt: skip
+def test_faulty_rows_are_one_clear_sentence(tmp_path, change, message):
+    path = write(tmp_path / "list.csv", change(rows(tmp_path)))
+    with pytest.raises(InputError, match=message) as caught:
+        open_dataset(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_faulty_json_is_named_by_its_line(tmp_path):
+    path = write(tmp_path / "list.jsonl", rows(tmp_path))
+    whole = path.read_text()
+    for extra, message in [
+        ("{bad", "JSON was expected in line 41"),
+        ("[1]", "object was expected in line 41"),
+        ('{"path": "x.png", "label": 1.5}', r"line 41 .* has 1\.5"),
+        ('{"path": "x.png", "label": true}', "line 41 .* has True"),
+        ('{"path": "x.png"}', "line 41 .* has nothing"),
+        ('{"path": 3, "label": "cat"}', "column path, and line 41"),
+    ]:
+        path.write_text(whole + extra + "\n")
+        with pytest.raises(InputError, match=message):
+            open_dataset(path)
+
+
+def test_faulty_csv_is_refused(tmp_path):
+    path = tmp_path / "list.csv"
+    for data, message in [
+        (b"path,label\na.png,caf\xe9\n", r"UTF-8 was expected.*byte 20"),
+        (b"path,label\na.png,cat,1\n", "2 cells were expected in line 2.*there are 3"),
+        (b"path,label,label\n", "two are called 'label'"),
+        (b'path,label\n"a.png,cat\n', "cannot be read"),
+        (b"path,label\n", "there is none"),
+    ]:
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=message):
+            open_dataset(path)
+
+
+def test_texts_and_tables_are_no_manifest(tmp_path):
+    for name, text in [
+        ("a.csv", "text,label\nhello,1\n"),
+        ("b.csv", "1,2\n3,4\n"),
+        ("c.jsonl", '{"text": "x", "label": 1}\n'),
+        ("d.jsonl", "{bad\n"),
+        ("e.csv", ""),
+        ("f.txt", "path,label\n"),
+    ]:
+        (tmp_path / name).write_text(text)
+        assert not manifest.recognises(tmp_path / name)
+    assert not manifest.recognises(tmp_path)

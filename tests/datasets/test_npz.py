@@ -1,0 +1,102 @@
+"""NumPy archives as Keras, MedMNIST and users write them."""
+
+import numpy as np
+import pytest
+
+from attribution_core.datasets import open_dataset
+from attribution_core.errors import InputError
+
+GREY = np.random.default_rng(0).integers(0, 256, (40, 5, 6), dtype=np.uint8)
+COLOUR = np.random.default_rng(1).integers(0, 256, (40, 5, 6, 3), dtype=np.uint8)
+LABELS = np.arange(40) % 4
+
+
+def write(path, **arrays):
+    np.savez(path / "d.npz", **arrays)
+    return path / "d.npz"
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (GREY, GREY),
+        (GREY[..., None], GREY),
+        (GREY[:, None], GREY),
+        (COLOUR, COLOUR),
+        (np.moveaxis(COLOUR, 3, 1), COLOUR),
+        (COLOUR.astype(np.float32) / 255, COLOUR),
+        (COLOUR.astype(np.float64), COLOUR),
+        (GREY.astype(np.int32), GREY),
+    ],
+)
+def test_pixels_are_read_in_any_usual_form(tmp_path, images, expected):
+    splits = open_dataset(write(tmp_path, x_train=images, y_train=LABELS, x_test=images[:8], y_test=LABELS[:8, None]))
+    assert [len(split) for split in splits] == [34, 6, 8]
+    assert splits.train.mode == ("L" if expected.ndim == 3 else "RGB")
+    assert splits.test.ids[3] == "test-000003"
+    for split in splits:
+        for i, identity in enumerate(split.ids):
+            row = int(identity.split("-")[1])
+            assert np.array_equal(np.asarray(split[i][0]), expected[row])
+            assert split[i][1] == LABELS[row]
+    assert any("rounded" in note for note in splits.notes) == (images.dtype.kind == "f")
+
+
+def test_medmnist_and_unsplit_arrays(tmp_path):
+    parts = {f"{split}_images": GREY[:n] for split, n in (("train", 20), ("val", 12), ("test", 8))}
+    parts |= {f"{split}_labels": LABELS[:n, None] for split, n in (("train", 20), ("val", 12), ("test", 8))}
+    assert [len(part) for part in open_dataset(write(tmp_path, **parts))] == [20, 12, 8]
+    assert [len(part) for part in open_dataset(write(tmp_path, x=GREY, y=LABELS))] == [28, 6, 6]
+    split = np.array(["train"] * 20 + ["Val"] * 12 + ["test"] * 8)
+    splits = open_dataset(write(tmp_path, images=GREY, labels=LABELS, split=split))
+    assert [len(part) for part in splits] == [20, 12, 8]
+    assert splits.test.ids[0] == "row-000032"
+
+
+def test_class_names(tmp_path):
+    names = np.array(["d", "c", "b", "a", "never"])
+    splits = open_dataset(write(tmp_path, x=GREY, y=LABELS, class_names=names))
+    assert splits.train.class_names == ["d", "c", "b", "a"]
+    splits = open_dataset(write(tmp_path, x=GREY, y=names[LABELS]))
+    assert splits.train.class_names == ["a", "b", "c", "d"]
+    assert open_dataset(write(tmp_path, x=GREY, y=LABELS + 8)).train.class_names == ["8", "9", "10", "11"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": GREY}, "x_train and y_train.*there are a: rename"),
+        ({"x_train": GREY}, "y_train was expected beside x_train"),
+        ({"x": GREY, "y": LABELS, "x_train": GREY, "y_train": LABELS}, "expected"),
+        ({"x_val": GREY, "y_val": LABELS, "x_valid": GREY, "y_valid": LABELS}, "x_valid and x_val: remove one"),
+        ({"x": GREY, "y": LABELS[:-1]}, "39 and 40"),
+        ({"x": GREY, "y": np.eye(4)[LABELS]}, "float64 of shape 40 x 4"),
+        ({"x": GREY, "y": LABELS - 1}, "0 or more.*row 0 has -1"),
+        ({"x": GREY, "y": LABELS, "class_names": np.array(["a", "b", "c"])}, "0 to 2.*row 3 has 3"),
+        ({"x": GREY, "y": LABELS, "class_names": np.array(["a", "a", "b", "c"])}, "Different texts"),
+        ({"x": GREY, "y": np.array(list("abcd"))[LABELS], "class_names": np.array(["a", "b", "c"])}, "label is 'd'"),
+        ({"x": GREY, "y": LABELS, "split": np.array(["holdout"] * 40)}, "row 0 holds 'holdout'"),
+        ({"x": GREY / -255, "y": LABELS}, "from 0 to 1 were expected.*some from -1 to"),
+        ({"x": GREY * 2.0, "y": LABELS}, "from 0 to 255 were expected.*some from"),
+        ({"x": np.where(GREY > 100, np.nan, GREY), "y": LABELS}, "not finite"),
+        ({"x": np.repeat(GREY[..., None], 4, axis=3), "y": LABELS}, "they are 5 x 6 x 4"),
+        ({"x": GREY[:, :0], "y": LABELS}, "they are 0 x 6"),
+        ({"x": GREY.reshape(40, -1), "y": LABELS}, "they are 30"),
+        ({"x": GREY.astype(str), "y": LABELS}, "Numbers were expected"),
+        ({"x": GREY > 100, "y": LABELS}, "Numbers were expected.*bool"),
+        ({"x": np.array([None] * 40), "y": LABELS}, "plain arrays.*pickle"),
+    ],
+)
+def test_faulty_arrays_are_one_clear_sentence(tmp_path, arrays, message):
+    with pytest.raises(InputError, match=message) as caught:
+        open_dataset(write(tmp_path, **arrays))
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_archives_are_refused(tmp_path):
+    path = write(tmp_path, x=GREY, y=LABELS)
+    whole = path.read_bytes()
+    for data in (b"", b"nothing", whole[:200], whole[:300] + bytes(50) + whole[350:], b"\x93NUMPY"):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="cannot be read as one"):
+            open_dataset(path)

@@ -1,0 +1,142 @@
+"""torch and torchvision Dataset objects."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, random_split
+
+from attribution_core.datasets import open_dataset
+from attribution_core.errors import InputError
+from tests.datasets.builders import write_folder
+
+COLOUR = np.random.default_rng(1).integers(0, 256, (40, 5, 6, 3), dtype=np.uint8)
+LABELS = np.arange(40) % 4
+
+
+class Listed(Dataset):
+    """What a user writes: images of any kind in a list."""
+
+    def __init__(self, images, labels, classes=None):
+        self.images, self.labels = images, labels
+        if classes is not None:
+            self.classes = classes
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        if self.images[index] is None:
+            raise RuntimeError("the file is gone")
+        return self.images[index], self.labels[index]
+
+
+CHANNELS_FIRST = torch.from_numpy(np.moveaxis(COLOUR, 3, 1).copy())
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        ([Image.fromarray(each) for each in COLOUR], COLOUR),
+        ([Image.fromarray(each).convert("L").convert("1") for each in COLOUR], None),
+        (list(COLOUR), COLOUR),
+        (list(COLOUR[..., 0]), COLOUR[..., 0]),
+        (list(COLOUR / 255), COLOUR),
+        (CHANNELS_FIRST, COLOUR),
+        (CHANNELS_FIRST.float() / 255, COLOUR),
+        (CHANNELS_FIRST[:, :1], COLOUR[..., 0]),
+        (CHANNELS_FIRST[:, 0], COLOUR[..., 0]),
+        (CHANNELS_FIRST.to(torch.int64), COLOUR),
+    ],
+)
+@pytest.mark.parametrize("labels", [LABELS.tolist(), torch.from_numpy(LABELS), LABELS])
+def test_images_and_labels_of_any_kind(images, expected, labels):
+    splits = open_dataset(Listed(images, labels, ["a", "b", "c", "d"]))
+    assert (splits.name, splits.location) == ("Listed", "")
+    assert [len(split) for split in splits] == [28, 6, 6]
+    assert splits.train.class_names == ["a", "b", "c", "d"]
+    for split in splits:
+        for i, identity in enumerate(split.ids):
+            row = int(identity.removeprefix("train/"))
+            assert split[i][1] == LABELS[row]
+            wanted = np.asarray(images[row].convert("L")) if expected is None else expected[row]
+            assert np.array_equal(np.asarray(split[i][0]), wanted)
+
+
+def test_splits_by_name_in_a_tuple_and_by_random_split():
+    whole = TensorDataset(CHANNELS_FIRST, torch.from_numpy(LABELS))
+    train, validation, test = random_split(whole, [24, 8, 8], generator=torch.Generator().manual_seed(0))
+    splits = open_dataset((train, validation, test))
+    assert [len(split) for split in splits] == [24, 8, 8]
+    assert (splits.name, splits.test.ids[7]) == ("TensorDataset", "test/7")
+    assert splits.train.class_names == ["0", "1", "2", "3"]
+    named = open_dataset({"train": train, "val": validation, "test": test})
+    assert named.fingerprint() == splits.fingerprint()
+    assert [len(split) for split in open_dataset({"train": train, "test": test})] == [20, 4, 8]
+
+
+def test_torchvision(tmp_path):
+    folder = torchvision.datasets.ImageFolder(write_folder(tmp_path, {"cat": 10, "dog": 10}))
+    splits = open_dataset(Subset(folder, range(1, 19)))
+    assert splits.name == "ImageFolder"
+    assert splits.train.class_names == ["cat", "dog"]
+    row = int(splits.train.ids[0].removeprefix("train/"))
+    image, label = folder[row + 1]
+    assert splits.train[0][1] == label
+    assert np.array_equal(np.asarray(splits.train[0][0]), np.asarray(image))
+
+
+def test_class_names_that_are_tuples_or_twice_there():
+    names = open_dataset(Listed(COLOUR, LABELS, [("crane",), ("crane",), ("tench", "fish"), "x"])).train.class_names
+    assert names == ["crane (0)", "crane (1)", "tench, fish", "x"]
+
+
+def test_examples_that_raise_are_listed():
+    images = list(COLOUR)
+    images[5] = None
+    splits = open_dataset(Listed(images, LABELS))
+    assert [(item.where, item.why) for item in splits.unreadable] == [("train/5", "the file is gone")]
+    with pytest.raises(InputError, match=r"none were found.*train/0: the file is gone"):
+        open_dataset(Listed([None] * 4, LABELS))
+
+
+def test_a_dataset_may_use_its_memory_again():
+    class Reusing(Listed):
+        buffer = torch.empty(3, 5, 6, dtype=torch.uint8)
+
+        def __getitem__(self, index):
+            self.buffer[:] = CHANNELS_FIRST[index]
+            return self.buffer, self.labels[index]
+
+    assert open_dataset(Reusing(COLOUR, LABELS)).fingerprint() == open_dataset(Listed(COLOUR, LABELS)).fingerprint()
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter([])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Listed(COLOUR, LABELS / 2), "whole number.*train/0.*float64"),
+        (Listed(COLOUR, ["a"] * 40), "whole number.*train/0.*str"),
+        (Listed(COLOUR, LABELS - 1), "0 or more.*train/0"),
+        (Listed(COLOUR, LABELS, ["a", "b"]), "0 to 1.*train/2"),
+        (Listed((CHANNELS_FIRST.float() - 100) / 50, LABELS), "0 to 1 were expected in train/0.*leave standardising"),
+        (Listed(["x.png"] * 40, LABELS), "image.*was expected at train/0.*str"),
+        (Listed(CHANNELS_FIRST.flatten(1), LABELS), "expected in train/0, and they are 90"),
+        (TensorDataset(CHANNELS_FIRST), "pair.*train/0.*tuple of 1"),
+        (Endless(), "length"),
+        (({"train": [1, 2]}), "'train': list"),
+        ({"holdout": Listed(COLOUR, LABELS)}, "'holdout': Listed"),
+        ((Listed(COLOUR, LABELS), Listed(COLOUR, LABELS)), "'train': tuple"),
+        ({"train": Listed(COLOUR, LABELS, list("abcd")), "test": Listed(COLOUR, LABELS, list("abce"))}, "differ"),
+        (3, "'train': int"),
+    ],
+)
+def test_what_is_no_dataset_of_images_is_one_clear_sentence(data, message):
+    with pytest.raises(InputError, match=message) as caught:
+        open_dataset(data)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,265 @@
+"""Every form that images come in is scored end to end and exported to that form again."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import attribution_core as ac
+from attribution_core import cli
+from attribution_core.datasets import open_dataset
+from attribution_core.errors import InputError
+from attribution_core.runs import Run
+from attribution_core.runs.export import export_run
+from attribution_core.training import Recipe
+from tests.datasets.builders import encoded, write_folder, write_idx, write_parquet
+from tests.datasets.test_hugging_face import in_cache, save_splits
+from tests.datasets.test_manifest import write as write_manifest
+from tests.runs.test_export import OPTIONS, write_run
+
+N = 48
+LABELS = (np.arange(N) % 3).tolist()
+PIXELS = np.random.default_rng(0).integers(0, 256, (N, 8, 8), dtype=np.uint8)
+COLOUR = np.random.default_rng(1).integers(0, 256, (N, 8, 8, 3), dtype=np.uint8)
+NAMES = np.array(["ant", "bee", "cat"])
+SPLITS = ["train"] * 32 + ["val"] * 8 + ["test"] * 8
+
+
+def manifest(folder, suffix, labels, **columns):
+    (folder / "pictures").mkdir()
+    for i in range(N):
+        (folder / "pictures" / f"{i}.png").write_bytes(encoded(i))
+    rows = [{"File": f"pictures/{i}.png", "label": labels[i], "camera": "a,b" if i % 2 else ""} for i in range(N)]
+    rows = [{**row, **{name: cells[i] for name, cells in columns.items()}} for i, row in enumerate(rows)]
+    return write_manifest(folder / f"list{suffix}", rows)
+
+
+def npz(folder, **arrays):
+    np.savez(folder / "d.npz", **arrays)
+    return folder / "d.npz"
+
+
+def keras(images, labels):
+    return {"x_train": images[:40], "y_train": labels[:40], "x_test": images[40:], "y_test": labels[40:]}
+
+
+def idx(folder):
+    for prefix, rows in (("train", slice(0, 40)), ("t10k", slice(40, N))):
+        write_idx(folder / "mnist" / f"{prefix}-images-idx3-ubyte", PIXELS[rows])
+        write_idx(folder / "mnist" / f"{prefix}-labels-idx1-ubyte.gz", np.array(LABELS[rows]))
+    return folder / "mnist"
+
+
+FORMS = {
+    "folder": lambda folder: write_folder(folder / "data", {"ant": 24, "bee": 24}),
+    "parquet": lambda folder: write_parquet(folder / "d.parquet", LABELS, split=SPLITS),
+    "csv": lambda folder: manifest(folder, ".csv", NAMES[LABELS].tolist()),
+    "tsv": lambda folder: manifest(folder, ".tsv", LABELS, id=[f"x{i}" for i in range(N)]),
+    "jsonl": lambda folder: manifest(folder, ".jsonl", LABELS, split=SPLITS, box=[[1, 2]] * N),
+    "npz": lambda folder: npz(folder, **keras(COLOUR / 255, NAMES[LABELS])),
+    "npz unsplit": lambda folder: npz(
+        folder, images=np.moveaxis(COLOUR, 3, 1), labels=np.array(LABELS)[:, None], class_names=NAMES
+    ),
+    "idx": idx,
+    "saved": lambda folder: save_splits(folder / "saved", train=40, test=8),
+}
+
+
+def scored(folder, data, splits=None, **options) -> Run:
+    config = ac.ScoreConfig(
+        data=str(data), out=folder / "run", model="linear", recipe=Recipe(epochs=1), map="off", contributions="off",
+        sensitivity="off", influence="off", **options,
+    )  # fmt: skip
+    return ac.score(config, splits=splits)
+
+
+def review(run) -> dict[str, tuple[str, int | None]]:
+    """Drops one, keeps one, relabels two."""
+    ids, labels = run.examples["id"], run.examples["label"]
+    run.decisions.record([ids[0]], "drop")
+    run.decisions.record([ids[1]], "keep")
+    for row in (2, 5):
+        run.decisions.record([ids[row]], "relabel", int(1 - labels[row]) if labels[row] < 2 else 0)
+
+
+def contents(split) -> dict[bytes, str]:
+    return {split[i][0].tobytes(): split.class_names[split.labels[i]] for i in range(len(split))}
+
+
+def decided(run, train) -> dict[bytes, str]:
+    """The training images that should be there, with their labels."""
+    table = run.cleaned_labels()
+    assert table["id"].tolist() == train.ids
+    kept = np.flatnonzero(table["action"] != "drop")
+    return {train[i][0].tobytes(): run.class_names[table["label"][i]] for i in kept}
+
+
+def unpacked(path: Path) -> Path:
+    if path.suffix != ".zip":
+        return path
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(path.with_suffix(""))
+    return path.with_suffix("")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_scored_and_exported_as_it_came(tmp_path, form):
+    data = FORMS[form](tmp_path)
+    run = scored(tmp_path, data)
+    review(run)
+    before = open_dataset(data)
+    assert run.examples["id"].tolist() == before.train.ids
+    assert np.isfinite(run.examples["fsi"]).all()
+    seen = []
+    suffix = data.suffix if data.is_file() else ".zip"
+    summary = export_run(run, "same", tmp_path / "out" / f"clean{suffix}", lambda *call: seen.append(call))
+    assert (summary.dropped, summary.relabelled) == (1, 2)
+    assert seen[-1][0] == seen[-1][1]
+    after = open_dataset(unpacked(summary.path))
+    assert contents(after.train) == decided(run, before.train)
+    assert len(after.train) == len(before.train) - 1
+    assert contents(after.validation) == contents(before.validation)
+    assert contents(after.test) == contents(before.test)
+    assert after.train.class_names == before.train.class_names
+
+
+TWO = [label % 2 for label in range(N)]  # what write_run, which scores nothing, can relabel
+
+
+def test_a_manifest_keeps_its_columns_cells_and_images(tmp_path):
+    data = manifest(tmp_path, ".jsonl", TWO, split=SPLITS, box=[[1, 2]] * N)
+    run = write_run(tmp_path / "run", data)
+    inside = export_run(run, "same", tmp_path / "clean.jsonl").path
+    outside = export_run(run, "same", tmp_path / "far" / "clean.jsonl").path
+    source = {row["File"]: row for row in map(json.loads, data.read_text().split("\n\n")[:-1])}
+    changed = 0
+    for line in inside.read_text().splitlines():
+        row = json.loads(line)
+        changed += row["label"] != source[row["File"]]["label"]
+        assert {**row, "label": 0} == {**source[row["File"]], "label": 0}
+        assert type(row["label"]) is int
+    assert changed == 1
+    places = [json.loads(line)["File"] for line in outside.read_text().splitlines()]
+    assert all(place == str(tmp_path / "pictures" / Path(place).name) for place in places)
+    provenance = json.loads((tmp_path / "clean.jsonl.provenance.json").read_text())
+    assert provenance["counts"] == {"kept": 31, "dropped": 1, "relabelled": 1}
+    assert provenance["format"] == "manifest"
+    with pytest.raises(InputError, match=r"ends in \.jsonl was expected.*not clean\.csv"):
+        export_run(run, "same", tmp_path / "clean.csv")
+
+
+def test_an_archive_keeps_its_names_types_and_values(tmp_path):
+    data = npz(tmp_path, x_train=COLOUR / 255, y_train=np.array(TWO, dtype=np.uint8)[:, None], class_names=NAMES)
+    run = write_run(tmp_path / "run", data)
+    with np.load(export_run(run, "same", tmp_path / "clean.npz").path) as after:
+        splits = [f"{axis}_{split}" for split in ("train", "val", "test") for axis in "xy"]
+        assert after.files == [*splits, "class_names"]
+        assert after["y_train"].dtype == np.uint8
+        assert after["y_train"].shape == (len(run.examples) - 1, 1)
+        rows = [int(id_.removeprefix("train-")) for id_ in run.examples["id"][1:]]
+        assert np.array_equal(after["x_train"], COLOUR[rows] / 255)
+
+
+def test_the_exports_of_a_cleaned_run_hold_both_reviews(tmp_path):
+    data = npz(tmp_path, images=PIXELS, labels=np.array(LABELS))
+    run = scored(tmp_path, data)
+    review(run)
+    from attribution_core.cleaning import clean
+
+    again = clean(tmp_path / "run", tmp_path / "cleaned")
+    again.decisions.record([again.examples["id"][9]], "drop")
+    after = open_dataset(export_run(again, "same", tmp_path / "clean.npz").path)
+    expected = decided(run, open_dataset(data).train)
+    expected.pop(PIXELS[int(again.examples["id"][9].removeprefix("row-"))].tobytes())
+    assert contents(after.train) == expected
+
+
+def test_what_the_library_opens_again(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    run = write_run(tmp_path / "run", save_splits(tmp_path / "saved", train=40, test=8))
+    found = datasets.load_from_disk(unpacked(export_run(run, "same", tmp_path / "clean.zip").path))
+    assert set(found) == {"train", "validation", "test"}
+    assert found["train"].features["label"].names == ["cat", "dog"]
+    labels = dict(zip(found["train"]["id"], found["train"]["label"], strict=True))
+    table = run.cleaned_labels()
+    assert labels == dict(table.loc[table["action"] != "drop", ["id", "label"]].itertuples(index=False))
+    assert found["test"][0]["image"].size == (8, 8)
+    assert set(found["train"]["source"]) == {"web", "book"}
+
+
+def test_a_dataset_by_name_is_exported_as_a_saved_one(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    in_cache(tmp_path / "cache", "me/animals")
+    run = write_run(tmp_path / "run", "hf:me/animals")
+    after = open_dataset(unpacked(export_run(run, "same", tmp_path / "clean.zip").path))
+    assert contents(after.train) == decided(run, open_dataset("hf:me/animals", **OPTIONS).train)
+
+
+def torch_data(classes=None):
+    whole = TensorDataset(torch.from_numpy(np.moveaxis(COLOUR, 3, 1).copy()), torch.tensor(LABELS) + 4)
+    if classes:
+        whole.classes = classes
+    return {"train": torch.utils.data.Subset(whole, range(40)), "test": torch.utils.data.Subset(whole, range(40, N))}
+
+
+@pytest.mark.parametrize("classes", [None, ["-", "-", "-", "-", "ant", "bee", "cat"]])
+def test_a_torch_dataset_is_scored_and_cleaned(tmp_path, classes):
+    data = torch_data(classes)
+    splits = open_dataset(data)
+    run = scored(tmp_path, "tensors", splits=splits)
+    assert run.title.startswith("TensorDataset")
+    review(run)
+    listed = pd.read_csv(export_run(run, "same", tmp_path / "clean.csv").path, dtype="str")
+    assert list(listed) == ["id", "label", "split"]
+    assert listed["split"].value_counts().to_dict() == {"train": 33, "validation": 6, "test": 8}
+    cleaned = ac.cleaned_dataset(run, data)
+    names = classes or [str(number) for number in range(7)]
+    assert listed["label"][:33].tolist() == [names[target] for target in cleaned.targets]
+    found = {image.permute(1, 2, 0).numpy().tobytes(): names[label] for image, label in cleaned}
+    assert found == decided(run, splits.train)
+    assert len(ac.cleaned_dataset(run, data, "validation")) == 6
+    assert all(torch.equal(ac.cleaned_dataset(run, data, "test")[i][0], data["test"][i][0]) for i in range(8))
+    images = open_dataset(export_run(run, "parquet", tmp_path / "clean.parquet", data=data).path)
+    assert contents(images.train) == found
+    assert export_run(run, "folder", tmp_path / "clean.zip", data=splits).kept == 33
+    for bad, message in [
+        (data["test"], "At least 40 examples were expected"),
+        ({"validation": data["train"]}, "A run that scored this torch dataset"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            ac.cleaned_dataset(run, bad)
+    with pytest.raises(InputError, match="only a program has"):
+        export_run(run, "parquet", tmp_path / "other.parquet")
+
+
+def test_a_known_dataset_is_exported_as_parquet_from_the_command_line(tmp_path, capsys):
+    run = write_run(tmp_path / "run", "digits")
+    run.decisions.undo()  # a relabelling between two classes
+    path = tmp_path / "clean.parquet"
+    assert cli.main(["export", str(run.path), "--format", "same", "--out", str(path)]) == 0
+    kept = len(run.examples) - 1
+    assert f"Kept {kept:,} training examples" in capsys.readouterr().out
+    assert len(open_dataset(path).train) == kept
+    run.decisions.record(run.examples["id"].tolist(), "drop")
+    with pytest.raises(InputError, match="drop every training example"):
+        export_run(run, "same", tmp_path / "none.parquet")
+
+
+def test_data_that_are_gone_are_asked_for(tmp_path):
+    data = manifest(tmp_path, ".csv", TWO)
+    run = write_run(tmp_path / "run", data)
+    shutil.move(data, tmp_path / "moved.csv")
+    with pytest.raises(InputError, match="nothing is there"):
+        export_run(run, "same", tmp_path / "clean.csv")
+    assert export_run(run, "same", tmp_path / "clean.csv", data=str(tmp_path / "moved.csv")).dropped == 1
+    (tmp_path / "pictures" / "3.png").unlink()
+    with pytest.raises(InputError, match="are not those that were scored"):
+        export_run(run, "same", tmp_path / "again.csv", data=str(tmp_path / "moved.csv"))
