@@ -11,7 +11,7 @@ from attribution_core.errors import InputError
 from attribution_core.jobs import Job, find_job, options_target
 from attribution_core.runs import Run
 from samplescope_app import charts, figures, job_panel, served
-from samplescope_app.text import plain
+from samplescope_app.text import NOUNS, plain
 
 _STAGES = {
     "dataset": "Images and labels",
@@ -37,17 +37,21 @@ def found(job: Job) -> None:
     counts = pd.DataFrame(facts["counts"], index=facts["class_names"])
     sizes = counts.sum()
     st.markdown(f"**What is in {plain(facts['name'])}**")
+    noun = NOUNS[facts.get("kind", "image")]
+    if noun == "image":
+        about = f"{_sides(facts)}, {'in colour' if facts['colour'] else 'grey'}"
+    else:
+        about = f"as vectors of {facts['input_shape'][0]:,} numbers"
     st.markdown(
-        f"{sizes.sum():,} images in {len(counts)} classes, {_sides(facts)}, "
-        f"{'in colour' if facts['colour'] else 'grey'}: "
+        f"{sizes.sum():,} {noun}s in {len(counts)} classes, {about}: "
         + " · ".join(f"{size:,} {plain(split)}" for split, size in sizes.items())
     )
     if facts["notes"]:
         st.info("  \n".join(plain(note) for note in facts["notes"]), icon=":material/info:")
-    _unreadable(facts)
-    points = pd.DataFrame({"series": "training images", "x": range(len(counts)), "y": counts["train"].to_numpy()})
-    figure = figures.bars_by_class(points, facts["class_names"], "training images").update_layout(showlegend=False)
-    charts.chart(figure, key="classes found", alt=f"Training images of each of {len(counts)} classes")
+    _unreadable(facts, noun)
+    points = pd.DataFrame({"series": f"training {noun}s", "x": range(len(counts)), "y": counts["train"].to_numpy()})
+    figure = figures.bars_by_class(points, facts["class_names"], f"training {noun}s").update_layout(showlegend=False)
+    charts.chart(figure, key="classes found", alt=f"Training {noun}s of each of {len(counts)} classes")
 
 
 def _sides(facts: dict[str, Any]) -> str:
@@ -58,11 +62,11 @@ def _sides(facts: dict[str, Any]) -> str:
     return f"{low} x {narrow} to {high} x {wide} pixels, taken at {height} x {width}"
 
 
-def _unreadable(facts: dict[str, Any]) -> None:
+def _unreadable(facts: dict[str, Any], noun: str) -> None:
     count = facts["num_unreadable"]
     if not count:
         return
-    with st.expander(f"{count:,} unreadable {'image' if count == 1 else 'images'}, left out", expanded=count > 0):
+    with st.expander(f"{count:,} unreadable {noun if count == 1 else f'{noun}s'}, left out", expanded=count > 0):
         st.dataframe(pd.DataFrame(facts["unreadable"]), hide_index=True)
         if count > len(facts["unreadable"]):
             st.caption(f"The first {len(facts['unreadable']):,}.")

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from samplescope_app.figures.style import DASHES, LEGEND, MARGIN, MARGIN_WITH_LEGEND, PALETTE, PATTERNS, SYMBOLS
 
 _MOST_BARS = 40
+_SMALLEST_DRAWN = 1e-30
 _MOST_MARKERS = 40  # a line with more points shows none
 
 
@@ -26,6 +27,8 @@ def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.F
         The figure; series differ in colour, dash and marker.
     """
     figure = go.Figure()
+    # Plotly cannot place the ticks of a linear axis on which all is smaller than this.
+    points = points.assign(y=points["y"].where(points["y"].abs() > _SMALLEST_DRAWN, 0.0))
     for index, (name, members) in enumerate(points.groupby("series", sort=False)):
         figure.add_scatter(
             x=members["x"],

@@ -11,11 +11,12 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.job_options import DATASETS, MODELS, run_name
 from attribution_core.jobs import Job, find_job, job_named, jobs_in, options_target, start_job
+from attribution_core.runs import MEASURES
 from attribution_core.runs.safe_names import safe_name
 from samplescope_app import checked_data, job_panel, served, state
 from samplescope_app.text import plain, score_help
 
-_OWN = "own"
+_OWN, _TFIDF = "own", "tfidf"
 _SOURCES = {**{name: name for name in DATASETS}, _OWN: "a path"}
 _CHOSEN = "new "  # the keys of the widgets: the options' names behind this
 # Option -> its name, what it is set to, and the measure that tells what it computes.
@@ -31,6 +32,8 @@ _DEVICES = ["auto", "cpu", "cuda"]
 _DEFAULTS: dict[str, Any] = {
     "source": next(iter(DATASETS)),
     "path": "",
+    "target": "",
+    "encoder": "",
     "model": "auto",
     "epochs": 20,
     "learning_rate": 0.05,
@@ -54,7 +57,7 @@ def main() -> None:
         _follow(job)
         return
     st.caption(
-        "Choose a labelled image dataset, see what is in it and what scoring it takes on this machine, and start. "
+        "Choose a labelled dataset, see what is in it and what scoring it takes on this machine, and start. "
         "A run goes on when this page, the browser or the app is closed."
     )
     _others_running()
@@ -77,6 +80,7 @@ def _fill_in(job: Job | None) -> None:
         values |= {name: given[name] for name in values if name in given}
         values |= {name: given.get(name) != "off" for name in _MEASURES}
         known = given["data"] in DATASETS
+        values |= {name: "" for name in ("target", "encoder") if values[name] in (None, _TFIDF)}
         values |= {"source": given["data"] if known else _OWN, "path": "" if known else given["data"]}
     for name, value in values.items():
         st.session_state.setdefault(_CHOSEN + name, value)
@@ -103,7 +107,21 @@ def _form(job: Job | None) -> dict[str, Any]:
     )
     if _chosen("source") == _OWN:
         st.text_input("Path on this machine", placeholder="/data/my-images", **_widget("path"))
-        st.caption("A folder with one subfolder of images for each class, Parquet with image and label, or IDX files.")
+        st.caption(
+            "Images: a folder with one subfolder for each class, a CSV or JSONL of paths and labels, Parquet, .npz, "
+            "IDX files or a saved Hugging Face dataset. Texts: CSV, JSONL or Parquet with text and label, or a "
+            "folder of text files for each class. Tables: CSV, JSONL or Parquet with a column to tell and others "
+            "to tell it from."
+        )
+        target, encoder = st.columns(2)
+        target.text_input(
+            "Column to tell", placeholder="label, target, class or y", help="Of a table.", **_widget("target")
+        )
+        encoder.text_input(
+            "Sentence encoder", placeholder="tfidf",
+            help="Of texts: the folder of a model of sentence-transformers on this machine, else TF-IDF.",
+            **_widget("encoder"),
+        )  # fmt: skip
     else:
         st.caption(plain(DATASETS[_chosen("source")]))
     check = st.container()  # its button stands here, and knows what is chosen below
@@ -134,7 +152,7 @@ def _form(job: Job | None) -> dict[str, Any]:
     st.markdown("**Measures**")
     st.caption("Sample information and leave-one-out influence come with every run; these where the model allows them.")
     for option, (label, _, measure) in _MEASURES.items():
-        st.checkbox(label, help=_MAP_HELP if measure is None else score_help(measure), **_widget(option))
+        st.checkbox(label, help=_MAP_HELP if measure is None else score_help(MEASURES[measure]), **_widget(option))
     options = _options()
     with check:
         _check_button(options, job)
@@ -142,7 +160,10 @@ def _form(job: Job | None) -> dict[str, Any]:
 
 
 def _options() -> dict[str, Any]:
+    own = _chosen("source") == _OWN
     return {
+        "target": (_chosen("target").strip() or None) if own else None,
+        "encoder": (_chosen("encoder").strip() or _TFIDF) if own else _TFIDF,
         "data": _chosen("source") if _chosen("source") != _OWN else _chosen("path").strip(),
         "recipe": {name: _chosen(name) for name in ("epochs", "learning_rate", "batch_size")},
         **{name: _chosen(name) for name in ("model", "image_size", "max_train", "seed", "device")},

@@ -1,4 +1,4 @@
-"""One split of a labelled image dataset, and the three splits together."""
+"""One split of a labelled dataset, and the three splits together."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch.utils.data
 from PIL import Image
 
 from attribution_core.datasets.inspection import Facts
-from attribution_core.datasets.listing import Examples, Unreadable
+from attribution_core.datasets.listing import Examples, Kind, Unreadable
 
 
-class Dataset(torch.utils.data.Dataset[tuple[Image.Image, int]]):
-    """One split: ``n`` images with a label each.
+class Dataset(torch.utils.data.Dataset[tuple[Any, int]]):
+    """One split: ``n`` images with a label each; or texts, or rows of a table (each a dict of its features).
 
     Attributes:
         ids: Unique within the split, and the same whenever and wherever the dataset is opened.
@@ -25,8 +26,8 @@ class Dataset(torch.utils.data.Dataset[tuple[Image.Image, int]]):
         class_names: The same list for every split of a dataset.
         groups: ``n`` rows and a column for each way to group the examples, for example ``original_label``. May have
             no column at all.
-        mode: "L" if every image of the whole dataset is grey, else "RGB".
-        sizes: Height and width of each image, int64 ``[n, 2]``.
+        mode: "L" if every image of the whole dataset is grey, else "RGB"; "text" or "table" where there are no images.
+        sizes: Height and width of each image, int64 ``[n, 2]``; zeros where there are none.
     """
 
     def __init__(self, examples: Examples, facts: Sequence[Facts], class_names: list[str], mode: str) -> None:
@@ -42,8 +43,14 @@ class Dataset(torch.utils.data.Dataset[tuple[Image.Image, int]]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return self._examples.images[index].decoded().convert(self.mode), int(self.labels[index])
+    @property
+    def kind(self) -> Kind:
+        """What an example is: "image", "text" or "table"."""
+        return self.mode if self.mode in ("text", "table") else "image"  # type: ignore[return-value]
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        example: Any = self._examples.images[index].decoded()
+        return example.convert(self.mode) if isinstance(example, Image.Image) else example, int(self.labels[index])
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """The examples at these positions in this order, or where a boolean mask ``[n]`` is true."""
@@ -77,6 +84,7 @@ class Splits:
         location: Absolute path, or "" for a dataset known by its name.
         unreadable: Images that were found and left out.
         notes: Sentences that a person should see before trusting a score.
+        target: The column that was asked for, of a table.
     """
 
     train: Dataset
@@ -86,6 +94,7 @@ class Splits:
     location: str
     unreadable: list[Unreadable]
     notes: list[str]
+    target: str | None = None
 
     def __iter__(self) -> Iterator[Dataset]:
         return iter((self.train, self.validation, self.test))

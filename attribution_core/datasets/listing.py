@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from attribution_core.datasets.images import ImageSource
+
+Kind = Literal["image", "text", "table"]
 
 # How folders, files and split columns call the three splits, in lower case.
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
@@ -62,9 +65,13 @@ class Listing:
         class_names: What the labels count.
         unreadable: Files that could not even be listed as examples.
         notes: Sentences that a person should see.
+        kind: What an example is.
+        has_columns: Whether a column was read as the labels, so that another could be.
     """
 
     parts: dict[str, Examples]
     class_names: list[str]
     unreadable: list[Unreadable] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    kind: Kind = "image"
+    has_columns: bool = False

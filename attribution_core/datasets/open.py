@@ -1,6 +1,7 @@
-"""One call that opens any labelled image dataset: a known name, a folder, Parquet or IDX files."""
+"""One call that opens any labelled dataset: a known name, files in one of many forms, or torch objects."""
 
 import dataclasses
+import functools
 import importlib.resources
 import itertools
 from collections.abc import Callable
@@ -10,11 +11,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets import digits, folder, idx, parquet
+from attribution_core.datasets import (
+    digits,
+    folder,
+    hugging_face,
+    idx,
+    manifest,
+    npz,
+    parquet,
+    rows,
+    text_files,
+    torch_objects,
+)
 from attribution_core.datasets.dataset import Dataset, Splits
-from attribution_core.datasets.inspection import Facts, inspect
-from attribution_core.datasets.listing import Examples, Listing, Unreadable
+from attribution_core.datasets.inspection import Facts, inspect, undecoded
+from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadable
 from attribution_core.datasets.partition import hold_out, stratified_subset
+from attribution_core.datasets.torch_objects import TorchData
 from attribution_core.errors import InputError
 from attribution_core.progress import Progress
 
@@ -42,11 +55,16 @@ class Known:
 
 @dataclass(frozen=True)
 class Format:
-    """A form that datasets take on disk: the first one in ``FORMATS`` that recognises a path reads it."""
+    """A form that datasets take on disk: the first one in ``FORMATS`` that recognises a path reads it.
 
+    ``name`` is what an export knows it by.
+    """
+
+    name: str
     description: str
     recognises: Callable[[Path], bool]
     read: Callable[[Path], Listing]
+    has_target: bool = False  # ``read`` also takes the name of the column to be told
 
 
 def _read_demo() -> Listing:
@@ -54,6 +72,8 @@ def _read_demo() -> Listing:
     with importlib.resources.as_file(resource) as path:
         return parquet.read(path)
 
+
+_LONGEST_SHOWN = 200  # letters of a path in an error
 
 KNOWN = (
     Known(
@@ -77,29 +97,40 @@ KNOWN = (
 )
 
 FORMATS = (
-    Format("IDX files (train-images-idx3-ubyte, ...)", idx.recognises, idx.read),
-    Format("Parquet files with the columns image and label", parquet.recognises, parquet.read),
-    Format("a folder with one subfolder of images for each class", folder.recognises, folder.read),
+    Format("idx", "IDX files (train-images-idx3-ubyte, ...)", idx.recognises, idx.read),
+    Format("manifest", "a CSV, TSV or JSON Lines file of images' paths and labels", manifest.recognises, manifest.read),
+    Format("npz", "an .npz file of images and labels", npz.recognises, npz.read),
+    Format(
+        "rows", "CSV, TSV, JSON Lines or Parquet files of texts or rows", rows.recognises, rows.read, has_target=True
+    ),
+    Format("hugging_face", "a folder made by save_to_disk", hugging_face.recognises, hugging_face.read),
+    Format("parquet", "Parquet files with the columns image and label", parquet.recognises, parquet.read),
+    Format("text", "a folder of text files, one folder or file for each class", text_files.recognises, text_files.read),
+    Format("folder", "a folder with one subfolder of images for each class", folder.recognises, folder.read),
 )
 
 
 def open_dataset(
-    data: str | Path,
+    data: str | Path | TorchData,
     *,
     seed: int = 0,
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
     max_train: int | None = None,
+    target: str | None = None,
     progress: Progress | None = None,
 ) -> Splits:
     """Opens a dataset, sets splits aside where it has none, and decodes every image once.
 
     Args:
-        data: A name in ``KNOWN`` or the path of a dataset in one of the ``FORMATS``. A name comes first: write
-            ``./digits`` for a folder of that name.
+        data: A name in ``KNOWN``, ``hf:NAME`` for a dataset of the Hugging Face hub, or the path of a dataset in one of
+            the ``FORMATS``. A name comes first: write ``./digits`` for a folder of that name. Or a torch ``Dataset`` of
+            images with whole numbers as labels, or a dict of them by train, validation and test, or these three in a
+            tuple; without random transforms, since a run goes on only with the same images.
         seed: Of the splits and of the subset.
         validation_fraction: Share of the training examples to set aside where there is no validation split.
         test_fraction: The same for the test split.
+        target: The column to be told, where rows have several; by default the one called label, target, class or y.
         max_train: Largest number of training examples; a stratified subset is drawn beyond it. None takes all.
         progress: Called with (done, total, what), at most 20 times a second.
 
@@ -114,15 +145,18 @@ def open_dataset(
             "The validation and test fractions were expected to be above 0 and together below 1, and they are "
             f"{validation_fraction} and {test_fraction}."
         )
-    name, location, listing = _find(data)
+    name, location, listing = _find(data, target, progress)
+    if target is not None and not listing.has_columns:
+        raise InputError(f"A target is a column of a table, and {name} has no columns to choose from: leave it out.")
     _check(listing)
     parts, notes = _set_aside(listing, {"test": test_fraction, "validation": validation_fraction}, seed)
     if max_train is not None and max_train < len(parts["train"].ids):
         notes.append(f"{max_train:,} of the {len(parts['train'].ids):,} training examples were drawn, seed {seed}.")
         parts["train"] = parts["train"].take(stratified_subset(parts["train"].labels, max_train, seed))
-    facts, parts, unreadable = _inspect(parts, progress)
+    facts, parts, unreadable = _inspect(parts, listing.kind, progress)
     class_names, parts, empty = _without_empty_classes(listing.class_names, parts)
-    mode = "L" if all(fact.grey for split in facts.values() for fact in split) else "RGB"
+    colours = "L" if all(fact.grey for split in facts.values() for fact in split) else "RGB"
+    mode = colours if listing.kind == "image" else listing.kind
     splits = {split: Dataset(parts[split], facts[split], class_names, mode) for split in parts}
     return Splits(
         **splits,
@@ -130,24 +164,62 @@ def open_dataset(
         location=location,
         unreadable=listing.unreadable + unreadable,
         notes=listing.notes + notes + empty,
+        target=target,
     )
 
 
-def _find(data: str | Path) -> tuple[str, str, Listing]:
+def form_of(data: str | Path | TorchData) -> str:
+    """The form that a dataset comes in: the name of one of ``FORMATS``, or "torch"; "parquet" for those known by name.
+
+    Raises:
+        InputError: If there is no such dataset.
+    """
+    if not isinstance(data, str | Path):
+        return "torch"
+    if not opens_by_name(data):
+        return _recognised(data)[1].name
+    return "hugging_face" if str(data).startswith(hugging_face.PREFIX) else "parquet"
+
+
+def opens_by_name(data: str | Path) -> bool:
+    """Whether this is a name to ``open_dataset``, and no path."""
+    return any(data == known.name for known in KNOWN) or str(data).startswith(hugging_face.PREFIX)
+
+
+def _find(data: str | Path | TorchData, target: str | None, progress: Progress | None) -> tuple[str, str, Listing]:
     """The dataset's name, its location, and its examples."""
+    if not isinstance(data, str | Path):
+        return torch_objects.name_of(data), "", torch_objects.read(data, progress)
+    if str(data).startswith(hugging_face.PREFIX):
+        return str(data), "", hugging_face.read_named(str(data).removeprefix(hugging_face.PREFIX))
     for known in KNOWN:
         if data == known.name:
             return known.name, "", dataclasses.replace(known.read(), notes=list(known.notes))
+    path, form = _recognised(data)
+    read = functools.partial(rows.read, target=target) if form.has_target else form.read
+    try:
+        return path.name, str(path), read(path)
+    except OSError as error:
+        raise InputError(f"The dataset at {data} cannot be read: {error}.") from error
+
+
+def _recognised(data: str | Path) -> tuple[Path, Format]:
+    """The absolute path of a dataset, and its form."""
     names = ", ".join(known.name for known in KNOWN)
     try:
         path = Path(data).expanduser().resolve()
         if not path.exists():
             raise InputError(f"A dataset was expected at {path}, and nothing is there: give a path, or one of {names}.")
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f"A dataset was expected at {path}, and that is neither a file nor a folder.")
         for form in FORMATS:
             if form.recognises(path):
-                return path.name, str(path), form.read(path)
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, or the home of an unknown user
-        raise InputError(f"The dataset at {data} cannot be read: {error}.") from error
+                return path, form
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # also a link to itself, an unknown user's home, a null byte
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"The dataset at {str(data)[:_LONGEST_SHOWN]} cannot be read: {reason}.") from error
     forms = "; ".join(form.description for form in FORMATS)
     raise InputError(f"No dataset was found at {path}: expected are {forms}; or one of the names {names}.")
 
@@ -168,6 +240,8 @@ def _check(listing: Listing) -> None:
 def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> tuple[dict[str, Examples], list[str]]:
     """Takes the splits that are missing from the training examples; says so."""
     parts, notes = dict(listing.parts), []
+    if not parts:
+        raise InputError("Examples were expected in the data, and there are none.")
     if "train" not in parts:
         raise InputError(f"A train split was expected, and there is only {', '.join(parts)}: rename one to train.")
     total = len(parts["train"].ids)
@@ -191,11 +265,11 @@ def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> tupl
 
 
 def _inspect(
-    parts: dict[str, Examples], progress: Progress | None
+    parts: dict[str, Examples], kind: Kind, progress: Progress | None
 ) -> tuple[dict[str, list[Facts]], dict[str, Examples], list[Unreadable]]:
     """Decodes every image once: the facts of those that can be read, their examples, and the others."""
     images = [image for split in parts.values() for image in split.images]
-    results = iter(inspect(images, progress))
+    results = iter(inspect(images, progress) if kind == "image" else map(undecoded, images))
     facts, readable, unreadable = {}, {}, []
     for split, examples in parts.items():
         found = list(itertools.islice(results, len(examples.ids)))

@@ -20,6 +20,7 @@ BASE_COLUMNS = (
     "margin",
     "loss",
     "correct",
+    "text",
     "umap_x",
     "umap_y",
 )

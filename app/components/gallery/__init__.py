@@ -1,9 +1,9 @@
-"""The clickable image grid, and the single picture: one component, since they share images, keys and theme."""
+"""The clickable grid of examples, and the single one: one component, since they share pictures, keys and theme."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
+from attribution_core.runs.store import SplitName
 from samplescope_app import served
 from samplescope_app.text import describe, format_percentile, format_score
 
@@ -27,6 +28,8 @@ _PLAIN = {"name": "", "size": 0, "keys": {}, "page_keys": False, "selectable": F
 _BADGES = {"keep": "✓ keep", "drop": "✕ drop", "relabel": "⇄"}
 _STATES = {"keep": "kept", "drop": "dropped", "relabel": "relabelled"}
 
+
+_LONGEST_ON_TILE, _LEAST_FOR_TEXT = 240, 168  # letters, and the pixels that they want
 
 # Called with the action of a pressed key and the ids that it is about: the selected tiles, else the focused one.
 # It runs before the page does, so that the page is drawn once and not twice.
@@ -54,8 +57,9 @@ class Tile:
 
     Attributes:
         id: What the answers call it.
-        src: Address of the image.
+        src: Address of the image; "" where the example is a text or a row of a table.
         alt: The whole tile in words.
+        text: What stands in the image's place then.
         label: Name of its label.
         predicted: Name of the predicted class where that is another one.
         score: The number, as text.
@@ -69,6 +73,7 @@ class Tile:
     id: str
     src: str
     alt: str
+    text: str = ""
     label: str = ""
     predicted: str = ""
     score: str = ""
@@ -138,10 +143,10 @@ def tiles(
 ) -> Answer:
     """Draws any tiles, one at least; the arguments are those of :func:`gallery`."""
     data = {
-        "items": [asdict(item) for item in items],
+        "items": [asdict(replace(item, text=_shortened(item.text))) for item in items],
         "layout": layout,
         "name": name,
-        "size": size,
+        "size": max(size, _LEAST_FOR_TEXT) if any(item.text for item in items) else size,
         "captions": captions,
         "keys": keys or {},
         "selectable": selectable,
@@ -174,9 +179,20 @@ def large(
 
 def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
     """Draws a few small training images as one thing to click; its answer's ``opened`` is then ""."""
-    items = [{"id": str(row), "src": served.thumbnail_url(run, "train", row), "alt": ""} for row in rows]
+    shown = run.examples.iloc[list(rows)].to_dict("records")
+    items = [
+        {"id": str(row), "alt": "", **pictured(run, "train", {**values, "row": row})}
+        for row, values in zip(rows, shown, strict=True)
+    ]
     data = {"items": items, "layout": "mosaic"}
     return _mount(data, key, set())
+
+
+def pictured(run: Run, split: SplitName, row: dict[str, Any]) -> dict[str, str]:
+    """What stands for an example: ``src`` of its image, or its ``text``, as a tile takes them."""
+    if "text" not in row:
+        return {"src": served.thumbnail_url(run, split, row["row"])}
+    return {"src": "", "text": row["text"]}
 
 
 def training_tile(run: Run, row: dict[str, Any], score: str) -> Tile:
@@ -185,8 +201,8 @@ def training_tile(run: Run, row: dict[str, Any], score: str) -> Tile:
     badge = _BADGES.get(action, "")
     return Tile(
         id=row["id"],
-        src=served.thumbnail_url(run, "train", row["row"]),
-        alt=describe(row, score),
+        alt=describe(row, run.measure(score)),
+        **pictured(run, "train", row),
         label=row["label_name"],
         predicted="" if row["correct"] else row["predicted_name"],
         score=format_score(row[score]),
@@ -217,6 +233,11 @@ def _mount(data: dict[str, Any], key: str, ids: set[str], on_pressed: OnPressed 
         selected=[id_ for id_ in result.selected or [] if id_ in ids],
         focused=result.focused if result.focused in ids else None,
     )
+
+
+def _shortened(text: str) -> str:
+    """As much of a text as a tile has room for."""
+    return text if len(text) <= _LONGEST_ON_TILE else text[:_LONGEST_ON_TILE].rstrip() + "…"
 
 
 def _nothing() -> None:

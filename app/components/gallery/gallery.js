@@ -57,7 +57,15 @@ function build(view, sameTiles) {
   markSelected(view);
 }
 
+// The image; a text, or a row in words, where there is none.
 function picture(item) {
+  if (item.text) {
+    const words = element("div", "text");
+    words.textContent = item.text;
+    words.setAttribute("aria-label", item.alt);
+    words.setAttribute("role", "group");
+    return words;
+  }
   const image = document.createElement("img");
   image.alt = item.alt;
   image.onload = () => image.classList.toggle("tiny", image.naturalWidth <= 64);
@@ -80,6 +88,7 @@ function tile(view, item, index) {
   const node = element("div", `tile ${item.decision}`);
   node.setAttribute("role", "option");
   node.tabIndex = index === view.focused ? 0 : -1;
+  if (item.text) node.setAttribute("aria-label", `${item.alt}: ${item.text}`);
   const frame = element("div", "frame");
   frame.append(picture(item));
   if (item.badge) frame.append(element("span", "badge", item.badge));

@@ -1,0 +1,168 @@
+"""Texts and rows of tables to tensors: what stands where images have their pixels.
+
+Both are fitted to the training split alone and come out the same whenever they are made again, so a run need not keep
+them. Everything after this (models, measures, runs) sees vectors.
+"""
+
+import contextlib
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from attribution_core.datasets.dataset import Dataset
+from attribution_core.errors import InputError
+from attribution_core.progress import Progress
+
+TFIDF = "tfidf"
+_DIMENSIONS = 256  # of the leading directions of TF-IDF
+_MOST_CATEGORIES = 50  # of a column of words; rarer ones share a column
+_BATCH = 256  # texts between two calls of progress
+
+Encoder = Callable[[Sequence[str]], np.ndarray]
+
+
+def text_features(
+    splits: dict[str, Dataset], encoder: str = TFIDF, device: str = "cpu", progress: Progress | None = None
+) -> dict[str, Tensor]:
+    """A vector of each text.
+
+    Args:
+        splits: Of kind "text", one of them called "train".
+        encoder: ``"tfidf"``: the leading 256 directions of TF-IDF over words and pairs of words, of length one; or the
+            folder of a sentence encoder (sentence-transformers), which is read from there and from nowhere else.
+        device: Of the sentence encoder.
+        progress: Called with (done, total, what).
+
+    Returns:
+        Float32 ``[n, d]`` by split, each direction with the training split's mean taken off, all divided by one number
+        so that the training vectors' mean squared entry is 1.
+
+    Raises:
+        InputError: If there is no such encoder, its library is missing, or no word occurs twice.
+    """
+    texts = {name: [part[i][0] for i in range(len(part))] for name, part in splits.items()}
+    encode = _tfidf(texts["train"]) if encoder == TFIDF else _sentence_encoder(encoder, device)
+    total, done = sum(map(len, texts.values())), 0
+    found: dict[str, Tensor] = {}
+    for name, part in texts.items():
+        rows = []
+        for start in range(0, len(part), _BATCH):
+            rows.append(np.asarray(encode(part[start : start + _BATCH]), dtype=np.float32))
+            done += len(rows[-1])
+            if progress is not None:
+                progress(done, total, "reading texts")
+        found[name] = torch.from_numpy(np.concatenate(rows))
+    mean = found["train"].mean(dim=0)
+    scale = (found["train"] - mean).square().mean().sqrt().clamp_min(1e-12)
+    return {name: (vectors - mean) / scale for name, vectors in found.items()}
+
+
+def table_features(splits: dict[str, Dataset]) -> dict[str, Tensor]:
+    """A vector of each row: numbers standardised, words as one column a category.
+
+    An empty cell becomes the training split's median or most frequent word; of more than 50 words of a column, and of
+    words that the training split does not have, the rare ones share a column.
+
+    Args:
+        splits: Of kind "table", one of them called "train".
+
+    Returns:
+        Float32 ``[n, d]`` by split.
+    """
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    frames = {name: pd.DataFrame([part[i][0] for i in range(len(part))]) for name, part in splits.items()}
+    train = frames["train"]
+    words = [name for name in train if any(_has_words(frame[name]) for frame in frames.values())]
+    numbers = [name for name in train if name not in words]
+    categories = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", max_categories=_MOST_CATEGORIES, sparse_output=False
+    )
+    transformer = make_column_transformer(
+        (make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()), numbers),
+        (make_pipeline(SimpleImputer(strategy="constant", fill_value="", keep_empty_features=True), categories), words),
+    )
+    prepared = {
+        name: frame.astype(dict.fromkeys(numbers, "float64"))
+        .astype(dict.fromkeys(words, "object"))
+        .fillna(dict.fromkeys(words, ""))
+        for name, frame in frames.items()
+    }
+    transformer.fit(prepared["train"])
+    return {
+        name: torch.from_numpy(np.asarray(transformer.transform(frame), dtype=np.float32))
+        for name, frame in prepared.items()
+    }
+
+
+def described(source: Any) -> str:
+    """A text, or a row of a table in words, as a person reads it in place of an image."""
+    if isinstance(source, str):
+        return source
+    return "\n".join(f"{name}: {_short(value)}" for name, value in source.items())
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _has_words(column: pd.Series) -> bool:
+    return bool(column.map(lambda value: isinstance(value, str)).any())
+
+
+def _tfidf(train: Sequence[str]) -> Encoder:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(min_df=2, ngram_range=(1, 2), sublinear_tf=True, max_features=50_000)
+    try:
+        counts = vectorizer.fit_transform(train)
+    except ValueError as error:  # an empty vocabulary
+        raise InputError(
+            "Texts that share words were expected, and no word occurs in two of the training texts: give more texts, "
+            "or an --encoder."
+        ) from error
+    dimensions = min(_DIMENSIONS, counts.shape[1] - 1, counts.shape[0] - 1)
+    if dimensions < 1:
+        return lambda texts: vectorizer.transform(texts).toarray()
+    leading = TruncatedSVD(dimensions, random_state=0).fit(counts)
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        vectors = leading.transform(vectorizer.transform(texts))
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.where(lengths > 0, lengths, 1.0)
+
+    return encode
+
+
+def _sentence_encoder(folder: str, device: str) -> Encoder:
+    path = Path(folder).expanduser()
+    if not (path / "modules.json").is_file():
+        raise InputError(
+            f"A sentence encoder was expected at {folder}, a folder of sentence-transformers with modules.json in it: "
+            f'give such a folder, or "{TFIDF}".'
+        )
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise InputError(
+            "A sentence encoder needs the library sentence-transformers: pip install 'samplescope[text]'."
+        ) from error
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # its own bars would run through ours
+            model = SentenceTransformer(str(path.resolve()), device=device, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().split("\n")[0].rstrip(".")
+        raise InputError(f"The sentence encoder at {folder} cannot be read: {first}.") from error
+    return lambda texts: model.encode(list(texts), show_progress_bar=False, convert_to_numpy=True)

@@ -1,0 +1,334 @@
+"""Texts and rows of tables, from CSV, TSV, JSON Lines or Parquet files.
+
+One file, or a folder with one for each split (``train.csv``, ``test.csv``). A column holds what is to be told: the one
+asked for, else label, target, class or y. With a column called text (or sentence, review, ...) a row is a text and its
+other columns are groups; without one, every other column is a feature of the row, and those of words are groups too.
+``split``, ``id`` and ``original_label`` mean what they mean for images.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype, is_numeric_dtype
+
+from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing
+from attribution_core.errors import InputError
+
+TARGETS = ("label", "target", "class", "y")
+TEXTS = ("text", "sentence", "review", "content", "document")
+_IMAGES = ("image", "img", "path", "file", "file_name", "filename")
+_RESERVED = ("split", "id", "original_label")
+_SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])")
+_MOST_GROUPS = 50  # values of a column of words that still make a way to group
+_UNNAMED = "row"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text as an example."""
+
+    text: str
+
+    def encoded(self) -> bytes:
+        """UTF-8."""
+        return self.text.encode()
+
+    def decoded(self) -> str:
+        """The text."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """A row of a table as an example: its features by their columns' names; None where a cell is empty."""
+
+    values: dict[str, Any]
+
+    def encoded(self) -> bytes:
+        """JSON."""
+        return json.dumps(self.values, ensure_ascii=False, sort_keys=True).encode()
+
+    def decoded(self) -> dict[str, Any]:
+        """The features."""
+        return self.values
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The rows of all files, in their order.
+
+    Attributes:
+        frame: Every column as it was read.
+        label: The column to be told.
+        splits: Of each row, ``[n]``; "row" where none is named.
+        ids: Of each row.
+    """
+
+    frame: pd.DataFrame
+    label: str
+    splits: np.ndarray
+    ids: list[str]
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is a file of rows, or a folder of them, and none of its columns holds images or their places."""
+    files = _files(path)
+    return bool(files) and not any(column.lower() in _IMAGES for column in _columns(files[0]))
+
+
+def read(path: Path, target: str | None = None) -> Listing:
+    """Lists the rows.
+
+    Args:
+        path: A file, or a folder of files.
+        target: The column to be told; by default the one that is called so.
+
+    Returns:
+        The rows by split, of kind "text" or "table".
+
+    Raises:
+        InputError: A file that can't be read, a column that is missing, or a cell that can't be understood.
+    """
+    table = read_table(path, target)
+    frame, splits, label = table.frame, table.splits, table.label
+    text = next((name for name in TEXTS if name in frame and name != label), None)
+    others = [name for name in frame.columns if name not in (label, text, *_RESERVED)]
+    labels, class_names = _labels(frame[label], label)
+    if text is not None:
+        sources: list[Any] = [Text(value) for value in _texts(frame[text], text)]
+        groups = frame[[name for name in ("original_label", *others) if name in frame]]
+    else:
+        if not others:
+            raise InputError(f"Columns beside {label} were expected in {path}, to tell it from, and there are none.")
+        features = _features(frame[others])
+        plain = features.astype("object").where(features.notna(), None)
+        sources = [Row(dict(zip(others, row, strict=True))) for row in plain.itertuples(index=False, name=None)]
+        words = [name for name in others if not is_numeric_dtype(features[name])]
+        words = [name for name in words if features[name].nunique() <= _MOST_GROUPS]
+        groups = frame[[name for name in ("original_label", *words) if name in frame]]
+    whole = Examples(table.ids, sources, labels, groups.reset_index(drop=True))
+    parts = {str(name): whole.take(np.flatnonzero(splits == name)) for name in np.unique(splits)}
+    if _UNNAMED in parts:
+        parts["train"] = parts.pop(_UNNAMED)
+    return Listing(parts, class_names, kind="table" if text is None else "text", has_columns=True)
+
+
+def read_table(path: Path, target: str | None = None) -> Table:
+    """All rows as they are; the arguments are those of :func:`read`."""
+    frame, splits = _read_files(path)
+    return Table(frame, _target(frame, target), splits, _ids(frame, splits))
+
+
+def suffix_of(path: Path) -> str:
+    """Of the file, or of the files in the folder; in lower case."""
+    return _files(path)[0].suffix.lower()
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path] if path.suffix.lower() in _READERS else []
+    if not path.is_dir():
+        return []
+    found = [file for file in path.iterdir() if file.suffix.lower() in _READERS and not file.name.startswith(".")]
+    return sorted(file for file in found if _SPLIT_FILE.match(file.stem.lower()))
+
+
+def _columns(file: Path) -> list[str]:
+    """Of a file's head; none where it can't be read, which its reader then tells."""
+    try:
+        if file.suffix.lower() == ".parquet":
+            schema = pq.read_schema(file)
+            # Bytes are images to us, whatever the column is called.
+            return ["image" if pa.types.is_nested(each.type) or _is_bytes(each.type) else each.name for each in schema]
+        with file.open(encoding="utf-8-sig") as lines:
+            first = lines.readline()
+        if file.suffix.lower() == ".jsonl":
+            row = json.loads(first)
+            return list(row) if isinstance(row, dict) else []
+        return [name.strip().strip('"') for name in first.split("\t" if file.suffix.lower() == ".tsv" else ",")]
+    except (OSError, ValueError, TypeError, pa.ArrowException):
+        return []
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+
+
+def _read_files(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """All rows, and the split of each ``[n]``."""
+    frames, splits = [], []
+    for file in _files(path):
+        frame = _read_file(file)
+        frames.append(frame)
+        splits.append(_splits_of_rows(file, frame, named=path.is_dir()))
+    if any(list(frame.columns) != list(frames[0].columns) for frame in frames):
+        raise InputError(f"The files in {path} were expected to have the same columns, and they have not.")
+    whole = pd.concat(frames, ignore_index=True)
+    if whole.empty:
+        raise InputError(f"Rows were expected in {path}, and there are none.")
+    return whole, np.concatenate(splits)
+
+
+def _read_file(file: Path) -> pd.DataFrame:
+    try:
+        frame = _READERS[file.suffix.lower()](file)
+    except InputError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:  # pandas' errors of parsing are ValueErrors
+        raise InputError(f"Rows were expected in {file}, and it cannot be read: {_one_line(error)}.") from error
+    frame.columns = [unicodedata.normalize("NFC", str(name)).strip() for name in frame.columns]
+    if frame.columns.duplicated().any():
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise InputError(f"Every column of {file} was expected to have its own name, and two are called {twice!r}.")
+    return frame
+
+
+def _read_csv(file: Path, separator: str = ",") -> pd.DataFrame:
+    return pd.read_csv(file, sep=separator, encoding="utf-8-sig", low_memory=False)
+
+
+def _read_tsv(file: Path) -> pd.DataFrame:
+    return _read_csv(file, "\t")
+
+
+def _read_json_lines(file: Path) -> pd.DataFrame:
+    rows = []
+    with file.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise InputError(f"JSON was expected in line {number} of {file}: {error}.") from error
+            if not isinstance(row, dict) or any(isinstance(value, dict | list) for value in row.values()):
+                raise InputError(f"An object of plain values was expected in line {number} of {file}.")
+            rows.append(row)
+    return pd.DataFrame.from_records(rows)
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    return pq.ParquetFile(file).read().to_pandas(ignore_metadata=True)
+
+
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".jsonl": _read_json_lines,
+    ".parquet": _read_parquet,
+}
+
+
+def _splits_of_rows(file: Path, frame: pd.DataFrame, named: bool) -> np.ndarray:
+    """From the column ``split``, else, in a folder, from the file's name."""
+    if "split" in frame:
+        names = frame["split"].astype("str").str.lower()
+        unknown = names[~names.isin(list(SPLIT_NAMES))]
+        if len(unknown):
+            raise InputError(
+                f"The split column of {file} was expected to hold {', '.join(SPLIT_NAMES)}, and row {unknown.index[0]} "
+                f"holds {unknown.iloc[0]!r}: rename that split or remove its rows."
+            )
+        return names.map(SPLIT_NAMES).to_numpy(dtype=object)
+    match = _SPLIT_FILE.match(file.stem.lower()) if named else None
+    return np.full(len(frame), SPLIT_NAMES[match.group(1)] if match else _UNNAMED, dtype=object)
+
+
+# -- columns ---------------------------------------------------------------------------------------------------------
+
+
+def _target(frame: pd.DataFrame, asked: str | None) -> str:
+    known = ", ".join(map(str, frame.columns[:20])) + (", ..." if len(frame.columns) > 20 else "")
+    if asked is not None:
+        if asked not in frame:
+            raise InputError(f"A column called {asked} was expected, and the columns are {known}: choose one of them.")
+        return asked
+    found = next((name for name in TARGETS if name in frame), None)
+    if found is None:
+        raise InputError(
+            f"A column called {', '.join(TARGETS[:-1])} or {TARGETS[-1]} was expected, and the columns are {known}: "
+            "say which one is to be told, with --target."
+        )
+    return found
+
+
+def _labels(column: pd.Series, name: str) -> tuple[np.ndarray, list[str]]:
+    """Positions in the class names int64 ``[n]``, and the class names."""
+    empty = np.flatnonzero(column.isna())
+    if len(empty):
+        raise InputError(
+            f"Every row was expected to have a value in the column {name}, and row {empty[0]} has none: fill in or "
+            f"remove {'that row' if len(empty) == 1 else f'the {len(empty)} such rows'}."
+        )
+    if is_float_dtype(column) and (column == column.round()).all():
+        column = column.astype("int64")
+    if is_float_dtype(column):
+        raise InputError(
+            f"Classes were expected in the column {name}, and it holds numbers such as {column.iloc[0]:g}: choose "
+            "another --target, or put the numbers into a few classes."
+        )
+    values = column if is_integer_dtype(column) else column.astype("str").map(_normal)
+    distinct, labels = np.unique(values.to_numpy(), return_inverse=True)
+    return labels.astype(np.int64), [str(value) for value in distinct]
+
+
+def _texts(column: pd.Series, name: str) -> list[str]:
+    texts = column.fillna("").astype("str").str.strip()
+    empty = np.flatnonzero(texts == "")
+    if len(empty):
+        raise InputError(
+            f"Every row was expected to have a text in the column {name}, and row {empty[0]} has none: fill in or "
+            f"remove {'that row' if len(empty) == 1 else f'the {len(empty)} such rows'}."
+        )
+    return texts.tolist()
+
+
+def _features(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same with float64 or words in each column; a cell may be empty.
+
+    Raises:
+        InputError: If a number is infinite, or a column has nothing in it.
+    """
+    columns = {}
+    for name, column in frame.items():
+        if column.isna().all():
+            raise InputError(f"The column {name} was expected to have values, and it has none: remove it.")
+        if is_numeric_dtype(column) and not is_bool_dtype(column):
+            numbers = column.astype("float64")
+            infinite = np.flatnonzero(np.isinf(numbers))
+            if len(infinite):
+                raise InputError(
+                    f"Finite numbers were expected in the column {name}, and row {infinite[0]} is not: correct it."
+                )
+            columns[name] = numbers
+        else:
+            words = column.astype("object").map(lambda value: _normal(str(value)), na_action="ignore")
+            columns[name] = words.where(column.notna(), None)
+    return pd.DataFrame(columns)
+
+
+def _ids(frame: pd.DataFrame, splits: np.ndarray) -> list[str]:
+    if "id" in frame and frame["id"].notna().all():
+        return [_normal(str(value)) for value in frame["id"]]
+    rows = pd.Series(splits).groupby(splits).cumcount()
+    return [f"{split}-{row:06d}" for split, row in zip(splits, rows, strict=True)]
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

@@ -1,0 +1,101 @@
+"""Texts in files: a folder for each class, or a file for each class with a text a line.
+
+``positive/0001.txt`` is one text; ``positive.txt`` beside ``negative.txt`` holds one a line. Folders called train,
+validation and test may stand above either.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attribution_core.datasets.images import SUFFIXES
+from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
+from attribution_core.datasets.rows import Text
+
+_SUFFIX = ".txt"
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is a folder that holds text files where a dataset has its classes, and no images there."""
+    if not path.is_dir():
+        return False
+    roots = _split_folders(path).values()
+    return any(any(_files_of(root)) for root in roots) and not any(map(_holds_images, roots))
+
+
+def _holds_images(root: Path) -> bool:
+    files = (file for entry in root.iterdir() if entry.is_dir() for file in entry.rglob("*"))
+    return any(file.suffix.lower() in SUFFIXES and not file.name.startswith(".") for file in files)
+
+
+def read(path: Path) -> Listing:
+    """Lists the texts; a file that can't be read, or is empty, is left out and listed.
+
+    Links are followed only to files inside the dataset.
+
+    Args:
+        path: The dataset's folder, an absolute path.
+
+    Returns:
+        The texts by split, of kind "text"; an id is the path within the folder, and the line's number where a file
+        holds a class.
+    """
+    listing = Listing({}, [], kind="text")
+    found = {split: list(_texts(path, root, listing)) for split, root in _split_folders(path).items()}
+    listing.class_names.extend(sorted({name for texts in found.values() for _, name, _ in texts}))
+    position = {name: i for i, name in enumerate(listing.class_names)}
+    for split, texts in found.items():
+        texts.sort()  # not as the system lists them: the order decides which examples a seed draws
+        labels = np.array([position[name] for _, name, _ in texts], dtype=np.int64)
+        sources: list[Any] = [Text(text) for _, _, text in texts]
+        listing.parts[split] = Examples.without_groups([identity for identity, _, _ in texts], sources, labels)
+    return listing
+
+
+def _split_folders(path: Path) -> dict[str, Path]:
+    folders = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    named = {SPLIT_NAMES[each.name.lower()]: each for each in folders if each.name.lower() in SPLIT_NAMES}
+    return named if any(any(_files_of(root)) for root in named.values()) else {"train": path}
+
+
+def _files_of(root: Path) -> Iterator[tuple[str, Path, bool]]:
+    """Class, file, and whether each of its lines is a text."""
+    for entry in sorted(root.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            for file in sorted(entry.rglob(f"*{_SUFFIX}")):
+                if not file.name.startswith("."):
+                    yield entry.name, file, False
+        elif entry.suffix.lower() == _SUFFIX:
+            yield entry.stem, entry, True
+
+
+def _texts(path: Path, root: Path, listing: Listing) -> Iterator[tuple[str, str, str]]:
+    """Id, class and text."""
+    for name, file, by_line in _files_of(root):
+        where = _normal(file.relative_to(path).as_posix())
+        try:
+            if not file.resolve().is_relative_to(path):
+                raise ValueError("it is a link out of the dataset")
+            text = file.read_text(encoding="utf-8-sig")
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
+            listing.unreadable.append(Unreadable(where, _why(error)))
+            continue
+        pieces = [(f"{where}:{number}", line) for number, line in enumerate(text.splitlines(), 1)] if by_line else []
+        found = [(i, piece.strip()) for i, piece in pieces or [(where, text)] if piece.strip()]
+        if not found:
+            listing.unreadable.append(Unreadable(where, "it has no text"))
+        for identity, piece in found:
+            yield identity, _normal(name), piece
+
+
+def _why(error: Exception) -> str:
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)

@@ -1,0 +1,97 @@
+"""The cleaned texts and rows in the form that they came in: a table, or a zip of text files."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from attribution_core.datasets import Splits
+from attribution_core.datasets.rows import read_table, suffix_of
+from attribution_core.progress import Progress
+from attribution_core.runs.export_images import EPOCH, rows_of
+from attribution_core.runs.safe_names import UniqueNames
+
+_SPLITS = ("train", "validation", "test")
+
+
+def write_rows(
+    splits: Splits,
+    table: pd.DataFrame,
+    path: Path,
+    provenance: str,  # noqa: ARG001 -- every writer takes the same
+    progress: Progress | None = None,
+) -> None:
+    """Writes the rows again, in one file of their form and with all their columns, decisions applied.
+
+    A column ``split`` is added where there was none, so that what was set aside stays set aside.
+
+    Args:
+        splits: The dataset.
+        table: From ``Run.cleaned_labels``.
+        path: The file.
+        provenance: Not used: it lies beside the file.
+        progress: Called with (done, total, what).
+    """
+    location = Path(splits.location)
+    source = read_table(location, splits.target)
+    rows = rows_of(splits, table)
+    frame = source.frame.iloc[pd.Index(source.ids).get_indexer(pd.Index(rows["id"]))].reset_index(drop=True)
+    frame[source.label] = _labels(splits.train.class_names, rows["label"], is_numeric_dtype(frame[source.label]))
+    frame["split"] = rows["split"].to_numpy()
+    suffix = suffix_of(location)
+    if suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    elif suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True, force_ascii=False)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
+    if progress is not None:
+        progress(len(rows), len(rows), "export")
+
+
+def write_texts(
+    splits: Splits, table: pd.DataFrame, path: Path, provenance: str, progress: Progress | None = None
+) -> None:
+    """Writes a zip of text files, ``SPLIT/CLASS/NAME.txt``; of files with a text a line, ``SPLIT/CLASS.txt``.
+
+    Args:
+        splits: The dataset.
+        table: From ``Run.cleaned_labels``.
+        path: The file.
+        provenance: Stored in the zip as provenance.json.
+        progress: Called with (done, total, what).
+    """
+    rows, names = rows_of(splits, table), UniqueNames()
+    classes = [names.take(name, "") for name in splits.train.class_names]
+    lines: dict[str, list[str]] = {}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("provenance.json", EPOCH), provenance)
+        files = UniqueNames()
+        for done, (id_, split, position, label) in enumerate(
+            zip(rows["id"], rows["split"], rows["position"], rows["label"], strict=True), start=1
+        ):
+            text, _ = getattr(splits, split)[position]
+            folder = f"{split}/{classes[label]}"
+            if _is_line(id_):
+                lines.setdefault(folder, []).append(text)
+            else:
+                name = files.take(id_.rpartition("/")[2].removesuffix(".txt"), ".txt")
+                archive.writestr(zipfile.ZipInfo(f"{folder}/{name}", EPOCH), text, zipfile.ZIP_DEFLATED)
+            if progress is not None:
+                progress(done, len(rows), "export")
+        for folder, texts in lines.items():
+            archive.writestr(zipfile.ZipInfo(f"{folder}.txt", EPOCH), "\n".join(texts) + "\n", zipfile.ZIP_DEFLATED)
+
+
+def _labels(names: list[str], labels: pd.Series, numeric: bool) -> pd.Series:
+    """The names of the classes, as numbers where the column holds such."""
+    wanted = pd.Series([names[label] for label in labels])
+    return wanted.astype("int64") if numeric else wanted
+
+
+def _is_line(id_: str) -> bool:
+    file, _, number = id_.rpartition(":")
+    return file.endswith(".txt") and number.isdecimal()

@@ -1,0 +1,79 @@
+"""Texts and rows of tables stand where images stand, on every page that shows examples."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from attribution_core.runs import Run
+from attribution_core.score import ScoreConfig, score
+from attribution_core.training import Recipe
+from tests.browser.driver import App
+from tests.browser.test_pages import THEMES
+from tests.datasets.test_rows import table, texts, write
+
+_MARKUP = "<b>bold</b> <img src=x onerror=alert(1)> a warm and clever film"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs: texts, one of them hostile, and rows of a table."""
+    root = tmp_path_factory.mktemp("others")
+    frame = texts(60)
+    frame.loc[0, "text"] = _MARKUP
+    quick = {"model": "linear", "recipe": Recipe(epochs=3)}
+    score(ScoreConfig(data=str(write(frame, root / "texts.csv")), out=root / "runs" / "texts", **quick))
+    score(ScoreConfig(data=str(write(table(60), root / "table.csv")), out=root / "runs" / "table", **quick))
+    return root / "runs"
+
+
+@THEMES
+@pytest.mark.parametrize("name", ["texts", "table"])
+def test_every_page_shows_them(page: Page, serve, folder: Path, name: str):
+    run = Run.open(folder / name)
+    app = App(page, serve(folder), name)
+    app.open("overview")
+    first = run.examples.sort_values("fsi", ascending=False).iloc[0]
+    tile = app.tiles("Most informative").first
+    expect(tile.locator(".text")).to_contain_text(first["text"].split("\n")[0])
+    expect(tile).to_have_accessible_name(
+        re.compile(rf"labelled {first['label_name']}.*: {re.escape(first['text'][:6])}")
+    )
+    expect(page.get_by_text(f"training {'texts' if name == 'texts' else 'rows'} in 2 classes")).to_be_visible()
+    tile.click()
+    app.page.wait_for_url("**/example?**")
+    app.settle()
+    expect(page.locator(".gallery.picture .text")).to_contain_text(first["text"].split("\n")[0])
+    expect(app.tiles("Helps most").first.locator(".text")).not_to_be_empty()
+    expect(app.tiles("Nearest training examples").first.locator(".text")).not_to_be_empty()
+    app.press("ArrowRight")
+    second = run.examples.sort_values("fsi", ascending=False).iloc[1]
+    expect(page.locator(".gallery.picture .text")).to_contain_text(second["text"].split("\n")[0])
+    for path in ("browse", "map", "classes", "training", "summarize", "review", "trust"):
+        page.goto(f"{app.address}/{path}?run={name}")
+        page.wait_for_url(f"**/{path}?**")
+        app.settle()
+        expect(page.locator("img[src*='/api/thumb']")).to_have_count(0)
+    page.goto(f"{app.address}/review?run={name}")
+    app.settle()
+    shown = page.locator(".gallery.picture .text")
+    before = shown.inner_text()
+    app.press("d")
+    expect(shown).not_to_have_text(before)
+    assert run.decisions.counts()["drop"] == 1
+    run.decisions.undo()
+
+
+def test_markup_in_a_text_stays_text(page: Page, serve, folder: Path):
+    run = Run.open(folder / "texts")
+    row = run.examples[run.examples["text"] == _MARKUP]
+    app = App(page, serve(folder), "texts")
+    split = "id" if len(row) else "evaluation"
+    where = row["id"].iloc[0] if len(row) else str(int((run.evaluation["text"] == _MARKUP).to_numpy().argmax()))
+    page.goto(f"{app.address}/example?run=texts&{split}={where}")
+    app.settle()
+    expect(page.locator(".gallery.picture .text")).to_have_text(_MARKUP)
+    expect(page.locator(".gallery.picture img")).to_have_count(0)

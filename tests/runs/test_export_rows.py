@@ -1,0 +1,117 @@
+"""Texts and tables of every form are scored end to end, and exported to that form with the decisions applied."""
+
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attribution_core import cli
+from attribution_core.datasets import open_dataset
+from attribution_core.runs import Run
+from attribution_core.score import ScoreConfig, score
+from attribution_core.training import Recipe
+from tests.datasets.test_rows import WORDS, table, texts, write
+from tests.encoders import make_sentence_encoder
+
+
+def folders(path):
+    for name, text in WORDS.items():
+        (path / "d" / name).mkdir(parents=True)
+        for i in range(20):
+            (path / "d" / name / f"{i}.txt").write_text(f"{text} {i}")
+    return path / "d"
+
+
+def lines(path):
+    (path / "d").mkdir()
+    for name, text in WORDS.items():
+        (path / "d" / f"{name}.txt").write_text("\n".join(f"{text} {i}" for i in range(20)))
+    return path / "d"
+
+
+def split_files(path):
+    (path / "d").mkdir()
+    for name, rows in (("train", slice(0, 24)), ("validation", slice(24, 32)), ("test", slice(32, 40))):
+        write(table().iloc[rows], path / "d" / f"{name}.csv")
+    return path / "d"
+
+
+FORMS = {
+    **{f"table.{suffix}": lambda p, s=suffix: write(table(), p / f"d.{s}") for suffix in ("csv", "tsv", "jsonl")},
+    "table.parquet": lambda p: write(table(), p / "d.parquet"),
+    **{f"texts.{suffix}": lambda p, s=suffix: write(texts(), p / f"d.{s}") for suffix in ("csv", "jsonl", "parquet")},
+    "text folders": folders,
+    "text lines": lines,
+    "a file a split": split_files,
+}
+
+
+def scored(data, out, **options) -> Run:
+    quick = {"model": "linear", "recipe": Recipe(epochs=2), "map": "off", **options}
+    return score(ScoreConfig(data=str(data), out=out, **quick))
+
+
+def told(splits) -> dict[str, list[tuple[str, str]]]:
+    """What stands in each split, and its label, whatever the ids."""
+    return {
+        name: sorted((str(part[i][0]), part.class_names[part.labels[i]]) for i in range(len(part)))
+        for name, part in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
+    }
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_scored_and_exported_as_it_came(tmp_path, form):
+    data = FORMS[form](tmp_path)
+    run = scored(data, tmp_path / "run")
+    assert {"fsi", "si", "contribution", "sensitivity", "self_influence"} <= set(run.scores)
+    assert np.isfinite(run.examples["fsi"]).all()
+    assert "text" in run.examples
+    assert "text" not in run.groups
+    dropped, relabelled = run.examples["id"].iloc[:2]
+    old = run.examples.set_index("id").loc[relabelled, "label"]
+    run.decisions.record([dropped], "drop")
+    run.decisions.record([relabelled], "relabel", 1 - int(old))
+    suffix = ".zip" if data.is_dir() and form != "a file a split" else ".csv" if data.is_dir() else data.suffix
+    out = tmp_path / f"clean{suffix}"
+    assert cli.main(["export", str(run.path), "--format", "same", "--out", str(out)]) == 0
+    if suffix == ".zip":
+        with zipfile.ZipFile(out) as archive:
+            archive.extractall(tmp_path / "clean")
+        (tmp_path / "clean" / "provenance.json").unlink()
+        out = tmp_path / "clean"
+    before, after = open_dataset(data), told(open_dataset(out))
+    expected = told(before)
+    ids = list(before.train.ids)
+    names = before.train.class_names
+    changed = before.train[ids.index(relabelled)]
+    expected["train"].remove((str(before.train[ids.index(dropped)][0]), names[before.train.labels[ids.index(dropped)]]))
+    expected["train"].remove((str(changed[0]), names[changed[1]]))
+    expected["train"].append((str(changed[0]), names[1 - changed[1]]))
+    expected["train"].sort()
+    assert after == expected
+
+
+def test_images_are_not_made_of_texts(tmp_path, capfd):
+    run = scored(write(texts(), tmp_path / "d.csv"), tmp_path / "run", sensitivity="off", influence="off")
+    for form in ("parquet", "folder"):
+        assert cli.main(["export", str(run.path), "--format", form, "--out", str(tmp_path / "x.zip")]) == 2
+        assert "are no images" in capfd.readouterr().err
+
+
+def test_a_sentence_encoder_of_ones_own_and_another_target(tmp_path):
+    encoder = make_sentence_encoder(tmp_path / "encoder")
+    run = scored(write(texts(), tmp_path / "d.csv"), tmp_path / "run", encoder=str(encoder))
+    assert run.manifest.model["input_shape"] == [16]
+    again = scored(write(table(), tmp_path / "t.csv"), tmp_path / "other", target="city")
+    assert again.class_names == ["Bonn", "Köln", "Ulm"]
+    out = tmp_path / "clean.csv"
+    assert cli.main(["export", str(again.path), "--format", "same", "--out", str(out)]) == 0
+    assert pd.read_csv(out)["city"].value_counts().to_dict() == table()["city"].value_counts().to_dict()
+
+
+def test_a_cleaned_table_is_trained_again(tmp_path):
+    run = scored(write(table(), tmp_path / "d.csv"), tmp_path / "run")
+    run.decisions.record(run.examples["id"].iloc[:3].tolist(), "drop")
+    assert cli.main(["clean", str(run.path), "--out", str(tmp_path / "after")]) == 0
+    assert len(Run.open(tmp_path / "after").examples) == len(run.examples) - 3
