@@ -1,6 +1,6 @@
 """The stage of classes: what the examples of a class do to those of another, by every method that has effects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -13,17 +13,20 @@ from attribution_core.runs import Run, RunWriter
 _ROWS = 4096  # of the effects, read at once: 16 MiB for a thousand evaluation examples
 
 
-def write_classes(writer: RunWriter, class_names: list[str], progress: Progress | None) -> None:
-    """Writes class_effects.parquet and class_pairs.parquet for each of the run's matrices of effects.
+def write_classes(
+    writer: RunWriter, class_names: list[str], progress: Progress | None, methods: Iterable[str] | None = None
+) -> None:
+    """Writes class_effects.parquet and class_pairs.parquet for the run's matrices of effects.
 
     Args:
         writer: The run, with all its effects.
         class_names: In the order of the labels.
         progress: Called with (done, total, what).
+        methods: Whose effects; by default all that the run has.
     """
     run, names = Run.open(writer.path), np.array(class_names, dtype=object)
     labels, others = (table["label"].to_numpy(dtype=np.int64) for table in (run.examples, run.evaluation))
-    for method in run.effect_methods:
+    for method in run.effect_methods if methods is None else methods:
         effects = run.effects(method)
         found = class_effects(
             _blocks(effects, f"classes by {method}", progress), labels, others[: effects.shape[1]], len(names)

@@ -5,7 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from attribution_core.datasets.features import TFIDF
 from attribution_core.methods.linearize import DIMENSION
+from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.training import Recipe
 
 
@@ -15,7 +17,19 @@ class ScoreConfig(BaseModel):
     Attributes:
         data: A known dataset's name, or a path.
         out: The run's directory; ``runs/NAME`` by default.
-        model: A model of the zoo, or ``"auto"``: ``mlp`` for grey or small images, ``cnn4`` for colour.
+        target: The column to be told, where the data is a table; by default the one called label, target, class or y.
+        encoder: What makes vectors of texts: ``"tfidf"``, or the folder of a sentence encoder (sentence-transformers).
+        model: A model of the zoo, or ``"auto"``: ``mlp`` for grey or small images, ``cnn4`` for colour;
+            ``"FILE.py:FUNCTION"``, which returns the module (:mod:`attribution_core.models.own`);
+            ``"torchvision/NAME"`` or ``"timm/NAME"``, with their published weights.
+        weights: A file of weights for the model, safetensors or a state dict of PyTorch's.
+        training: From ``"scratch"``, a ``"fine-tune"`` of the weights that are given, or ``"none"``: these are scored
+            as they are. ``"auto"`` takes given weights as they are, fine-tunes published ones, and else trains from
+            scratch.
+        trainable: What is trained and measured: ``"all"``, the ``"last-block"`` or the ``"head"``; what comes before
+            stays as it was given, and the images pass through it once (:mod:`attribution_core.cut`).
+        preprocessing: What the model expects of images, in place of what its file or library says, or of the size and
+            the pixel statistics of the training images.
         hidden: Hidden sizes of ``mlp``.
         image_size: Side in pixels to resize to; by default what the images share (or up to 64 where they differ).
         recipe: How the model is trained.
@@ -53,7 +67,13 @@ class ScoreConfig(BaseModel):
 
     data: str
     out: Path | None = None
+    target: str | None = None
+    encoder: str = TFIDF
     model: str = "auto"
+    weights: Path | None = None
+    training: Literal["auto", "scratch", "fine-tune", "none"] = "auto"
+    trainable: Literal["all", "last-block", "head"] = "all"
+    preprocessing: Preprocessing | None = None
     hidden: tuple[int, ...] = ()
     image_size: int | None = Field(None, ge=4, le=1024)
     recipe: Recipe = Recipe()

@@ -80,6 +80,8 @@ def why_left_out(config: ScoreConfig, model: nn.Module, inputs: Tensor) -> str:
     if reason:
         return reason
     try:
+        if config.training == "none":
+            raise InputError("the weights were given as they are, so there is no training to follow")
         refuse_for_hydra(model, inputs, config.recipe)
     except InputError as error:
         if config.contributions != "auto":

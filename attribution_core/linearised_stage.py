@@ -187,7 +187,8 @@ def linearised(
         sketched = min(rows, width) > EXACT_SIZE
         sketch = config.sketch if sketched else None
         kept = f"{config.sketch} sketch" if sketched else "exact"
-        route = f"the network at its initial weights, {config.parameters} parameters, {kept}"
+        moment = "initial" if config.training in ("auto", "scratch") else "given"
+        route = f"the network at its {moment} weights, {config.parameters} parameters, {kept}"
     linear = linearize(
         model,
         sides["train"],

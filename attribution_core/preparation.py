@@ -2,27 +2,31 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
+from attribution_core.cut import Cut, cut_model
 from attribution_core.datasets import (
     KNOWN,
     Dataset,
     Splits,
-    as_tensors,
     common_size,
     open_dataset,
-    pixel_statistics,
     with_decisions,
 )
+from attribution_core.datasets.features import TFIDF, table_features, text_features
 from attribution_core.errors import InputError
+from attribution_core.image_inputs import ImageReader
 from attribution_core.methods.influence_pairs import Pair
-from attribution_core.models import ARCHITECTURES, build_model, device_named
+from attribution_core.model_source import ModelSource, Task, model_source
+from attribution_core.models import ARCHITECTURES, device_named
 from attribution_core.progress import Progress
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import APPLIED
@@ -33,67 +37,109 @@ class Prepared:
     """A dataset and a model, ready to be trained.
 
     Attributes:
-        config: What was asked for, with an absolute path to the data.
+        config: What was asked for, with absolute paths, and how its weights are treated.
         splits: The dataset.
-        model_name: Of the zoo; never ``"auto"``.
-        input_shape: Of one example.
+        source: Where the model comes from.
+        input_shape: Of one example, as what is trained takes it.
         device: Of the model.
+        cut: Where the model is cut, whose last layers alone are trained; None where all of it is.
+        vectors: Of texts and rows, by split; images are read when they are needed.
     """
 
     config: ScoreConfig
     splits: Splits
-    model_name: str
+    source: ModelSource
     input_shape: tuple[int, ...]
     device: torch.device
+    cut: Cut | None = None
+    vectors: dict[str, Tensor] | None = None
+
+    @property
+    def model_name(self) -> str:
+        """Of the zoo, or where else it comes from; never ``"auto"``."""
+        return self.source.name
 
     @property
     def build(self) -> Callable[[int], nn.Module]:
-        """Makes the model with fresh weights from a seed, on the device, in evaluation mode; can be pickled."""
-        classes = len(self.splits.train.class_names)
-        return functools.partial(_built, self.model_name, classes, self.input_shape, self.config.hidden, self.device)
+        """Makes what is trained from a seed, on the device, in evaluation mode; can be pickled where the source can."""
+        return functools.partial(_built, self.source.make, self.cut, self.device)
 
     @property
     def named_splits(self) -> dict[str, Dataset]:
         """``"train"``, ``"validation"`` and ``"test"``."""
-        return {"train": self.splits.train, "validation": self.splits.validation, "test": self.splits.test}
+        return _named(self.splits)
 
     def processes(self, asked: int) -> int:
         """Of trainings side by side: none beside this one on a GPU, which they would share badly."""
         return 0 if self.device.type == "cuda" else asked
 
     def sides(self, progress: Progress | None = None) -> dict[str, Pair]:
-        """Inputs, standardised by the training images, and labels of each split."""
-        size = self.input_shape[1], self.input_shape[2]
-        statistics = pixel_statistics(self.splits.train, size=size, progress=progress)
+        """Inputs, standardised by the training split or as the model expects them, and labels of each split."""
+        if self.vectors is None:
+            read = self._reader(self.splits.train, progress)
+            return {name: read(part, progress) for name, part in self.named_splits.items()}
+        trunk = self._trunk() or (lambda inputs: inputs)
         return {
-            name: as_tensors(part, size=size, statistics=statistics, progress=progress)
+            name: (trunk(self.vectors[name]).cpu(), torch.from_numpy(part.labels.copy()))
             for name, part in self.named_splits.items()
         }
 
+    def some(self, rows: np.ndarray) -> Pair:
+        """Inputs and labels of some training examples, standardised by themselves, to try things on."""
+        chosen = self.splits.train.subset(rows)
+        if self.vectors is None:
+            return self._reader(chosen)(chosen)
+        trunk = self._trunk() or (lambda inputs: inputs)
+        return trunk(self.vectors["train"][torch.from_numpy(rows)]).cpu(), torch.from_numpy(chosen.labels.copy())
 
-def prepare(config: ScoreConfig, progress: Progress | None = None) -> Prepared:
+    def _reader(self, train: Dataset, progress: Progress | None = None) -> ImageReader:
+        shape, preprocessing = self.source.input_shape, self.source.preprocessing
+        return ImageReader.for_training(train, shape, preprocessing, self._trunk(), progress)
+
+    def _trunk(self) -> Callable[[Tensor], Tensor] | None:
+        """The frozen part of the network, with the weights that it has for the run's own seed."""
+        if self.cut is None:
+            return None
+        return self.cut.trunk(self.source.make(self.config.seed).to(self.device).eval())
+
+
+def prepare(
+    config: ScoreConfig,
+    progress: Progress | None = None,
+    model: nn.Module | None = None,
+    splits: Splits | None = None,
+) -> Prepared:
     """Opens the dataset and settles what the configuration leaves open.
+
+    Args:
+        config: What to score, and how.
+        progress: Called with (done, total, what).
+        model: A module to score, in place of one that the configuration names.
+        splits: The dataset as it was opened, in place of the one that the configuration names.
 
     Raises:
         InputError: Bad data, or options that do not go with it.
     """
     config = config.model_copy(update={"data": _absolute(config.data)})
     device = device_named(config.device)
-    splits = open_dataset(
+    splits = splits or open_dataset(
         config.data,
         seed=config.seed,
         validation_fraction=config.validation_fraction,
         test_fraction=config.test_fraction,
         max_train=config.max_train,
+        target=config.target,
         progress=progress,
     )
-    size = (config.image_size,) * 2 if config.image_size else common_size(splits.train)
-    name = _model_name(config.model, splits.train.mode, size)
-    _require_classes(name, config.recipe.loss)
-    if config.decisions is not None:  # after the size is settled: what is compared must see the same images
-        file = config.decisions.resolve()
-        config, splits = config.model_copy(update={"decisions": file}), with_decisions(splits, file)
-    return Prepared(config, splits, name, (len(splits.train.mode), *size), device)
+    if splits.train.kind != "image":
+        return _prepare_vectors(config, splits, device, model, progress)
+    prepared = _with_model(config, splits, (len(splits.train.mode), *common_size(splits.train)), device, model)
+    if config.decisions is None:
+        return prepared
+    # After the size is settled: what is compared must see the same images.
+    file = config.decisions.resolve()
+    config = prepared.config.model_copy(update={"decisions": file})
+    return replace(prepared, config=config, splits=with_decisions(splits, file))
 
 
 def prepare_run(run: Run, data: str | None, device: str, progress: Progress | None = None) -> Prepared:
@@ -114,7 +160,14 @@ def prepare_run(run: Run, data: str | None, device: str, progress: Progress | No
     moved: dict[str, Any] = {"data": data} if data else {}
     if (run.path / APPLIED).is_file():
         moved["decisions"] = run.path / APPLIED  # its own copy, whatever became of the run that was reviewed
-    prepared = prepare(ScoreConfig.model_validate({**run.manifest.config, "device": device, **moved}), progress)
+    config = ScoreConfig.model_validate({**run.manifest.config, "device": device, **moved})
+    if config.training == "none":
+        raise InputError(
+            f"The run {run.id} scored weights as they were given, and how they came about is not known, so nothing can "
+            "be trained again in the same way: score with --training scratch or fine-tune first."
+        )
+    prepared = prepare(config, progress)
+    _require_same_model(run, prepared.source)
     found = prepared.splits.fingerprint()
     if before.fingerprint != found:
         raise InputError(
@@ -124,27 +177,79 @@ def prepare_run(run: Run, data: str | None, device: str, progress: Progress | No
     return prepared
 
 
-def _built(
-    name: str, outputs: int, shape: tuple[int, ...], hidden: tuple[int, ...], device: torch.device, seed: int
-) -> nn.Module:
-    return build_model(name, outputs, shape, hidden, seed=seed).to(device).eval()
-
-
-def _model_name(name: str, mode: str, size: tuple[int, ...]) -> str:
-    if name != "auto":
-        return name
-    return "cnn4" if mode == "RGB" and min(size) >= ARCHITECTURES["cnn4"].min_side else "mlp"
-
-
-def _require_classes(name: str, loss: str) -> None:
-    if name in ARCHITECTURES and not ARCHITECTURES[name].classifies:
-        classifiers = ", ".join(each for each, model in ARCHITECTURES.items() if model.classifies)
-        raise InputError(f"{name} does not tell classes of images apart: choose one of {classifiers} or auto.")
-    if loss != "cross_entropy":
+def _require_same_model(run: Run, source: ModelSource) -> None:
+    before = run.manifest.model.get("digests", {})
+    changed = [what for what, digest in source.digests.items() if before.get(what) != digest]
+    if changed:
         raise InputError(
-            f"A run scores the labels of images by their probabilities, which {loss} does not give: train with "
+            f"The {' and the '.join(changed)} of the model {source.name} changed since {run.path} was scored: put back "
+            "what it was then, or score again with another --out."
+        )
+
+
+def _prepare_vectors(
+    config: ScoreConfig, splits: Splits, device: torch.device, model: nn.Module | None, progress: Progress | None
+) -> Prepared:
+    """Of texts or rows."""
+    kind = splits.train.kind
+    if config.image_size is not None:
+        raise InputError(f"An image size was given, and the data at {config.data} holds no images: leave it out.")
+    if kind == "table" and config.encoder != TFIDF:
+        raise InputError(f"An encoder was given, and the data at {config.data} holds no texts: leave it out.")
+    if kind == "text":
+        # Before any decision: what is compared must see the same vectors.
+        vectors = text_features(_named(splits), config.encoder, str(device), progress)
+    else:
+        vectors = table_features(_named(splits))
+    if config.decisions is not None:
+        file = config.decisions.resolve()
+        before = splits.train.ids
+        config, splits = config.model_copy(update={"decisions": file}), with_decisions(splits, file)
+        kept = pd.Index(before).get_indexer(pd.Index(splits.train.ids))
+        vectors["train"] = vectors["train"][torch.from_numpy(kept)]
+    prepared = _with_model(config, splits, tuple(vectors["train"].shape[1:]), device, model)
+    return replace(prepared, vectors=vectors)
+
+
+def _named(splits: Splits) -> dict[str, Dataset]:
+    return {"train": splits.train, "validation": splits.validation, "test": splits.test}
+
+
+def _with_model(
+    config: ScoreConfig, splits: Splits, shape: tuple[int, ...], device: torch.device, model: nn.Module | None
+) -> Prepared:
+    """For examples of this shape."""
+    if config.recipe.loss != "cross_entropy":
+        raise InputError(
+            f"A run scores labels by their probabilities, which {config.recipe.loss} does not give: train with "
             "cross_entropy."
         )
+    source = model_source(config, Task(splits.train.class_names, shape), model)
+    config = _settled(config, source)
+    if config.trainable == "all":
+        return Prepared(config, splits, source, source.input_shape, device)
+    if config.training in ("auto", "scratch"):
+        raise InputError(
+            f"With --train {config.trainable} the rest of the network stays as it was given, and it was given no "
+            "weights: give --weights FILE, or --training fine-tune where the model comes with weights of its own."
+        )
+    whole, few = source.make(config.seed).eval(), torch.zeros(2, *source.input_shape)
+    cut = cut_model(whole, few, config.trainable)
+    return Prepared(config, splits, source, tuple(cut.trunk(whole)(few).shape[1:]), device, cut)
+
+
+def _settled(config: ScoreConfig, source: ModelSource) -> ScoreConfig:
+    """With what the model's source decides: absolute paths, and how its weights are treated."""
+    own = {} if source.name in ARCHITECTURES else {"model": source.name}
+    weights = {} if config.weights is None else {"weights": config.weights.expanduser().resolve()}
+    # Weights that are scored as they are have no training, however long it is by default.
+    untrained = {"recipe": config.recipe.model_copy(update={"epochs": 0})} if source.training == "none" else {}
+    return config.model_copy(update={"training": source.training, **own, **weights, **untrained})
+
+
+def _built(make: Callable[[int], nn.Module], cut: Cut | None, device: torch.device, seed: int) -> nn.Module:
+    model = make(seed)
+    return (model if cut is None else cut.last_layers(model)).to(device).eval()
 
 
 def _absolute(data: str) -> str:
@@ -154,5 +259,8 @@ def _absolute(data: str) -> str:
     """
     if data in (known.name for known in KNOWN):
         return data
-    path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else data
+    try:
+        path = Path(data).expanduser()
+        return str(path.resolve()) if path.exists() else data
+    except (OSError, RuntimeError, ValueError):  # what no path can be is told where it is opened
+        return data

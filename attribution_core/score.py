@@ -10,22 +10,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from attribution_core.classes_stage import write_classes
 from attribution_core.config import ScoreConfig
-from attribution_core.contribution_stage import why_left_out, write_contributions
-from attribution_core.datasets import Dataset
+from attribution_core.contribution_stage import write_contributions
+from attribution_core.datasets import Dataset, Splits
+from attribution_core.datasets.features import described
 from attribution_core.detection_stage import write_detection
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
-from attribution_core.gradients import select_parameters
+from attribution_core.given_weights import doubts
 from attribution_core.influence_stage import write_influence
 from attribution_core.linearised_stage import linearised, write_linearised_scores, write_live_model
 from attribution_core.map_stage import write_embeddings, write_map
-from attribution_core.methods.linearize import head_of
 from attribution_core.neighbours_stage import write_near_duplicates
 from attribution_core.preparation import Prepared, prepare
 from attribution_core.progress import Progress
@@ -36,6 +35,7 @@ from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadabl
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.sensitivity_stage import write_sensitivities
 from attribution_core.stage_parts import Pair
+from attribution_core.supported import parts_left_out
 from attribution_core.training import loss_values, outputs_of, train
 
 __all__ = ["ScoreConfig", "score"]
@@ -44,12 +44,22 @@ __all__ = ["ScoreConfig", "score"]
 _NOT_FINGERPRINTED = {"out", "device"}
 
 
-def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
+def score(
+    config: ScoreConfig,
+    progress: Progress | None = None,
+    model: nn.Module | None = None,
+    announce: Callable[[str], None] | None = None,
+    splits: Splits | None = None,
+) -> Run:
     """Score a dataset, or go on with a run that was cut off; only unfinished stages are done again.
 
     Args:
         config: What to score, and how.
         progress: Called with (done, total, what).
+        model: A module to score as it is (or to fine-tune, by the configuration), in place of one that this names.
+        announce: Called with a sentence for each part that the run will not have, before anything is trained.
+        splits: A dataset that was opened, such as one of torch objects, in place of the one at ``config.data``, which
+            then only names the run's default folder; the configuration's options of splits do not apply.
 
     Returns:
         The run, opened.
@@ -57,16 +67,15 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
     Raises:
         InputError: Bad data or options, in one sentence; or a directory that holds another run.
     """
-    prepared = prepare(config, progress)
+    prepared = prepare(config, progress, model, splits)
     config, splits = prepared.config, prepared.splits
-    plain, config_print = _identity(config)
+    plain, config_print = _identity(config, prepared.source.digests)
     data_print = splits.fingerprint()
-    shape, name = prepared.input_shape, prepared.model_name
-    build = functools.partial(prepared.build, config.seed)
-    _check_parameters(build(), torch.zeros(1, *shape), config.parameters)  # before a folder is made
-    if config.contributions in ("free", "exact"):
-        why_left_out(config, build(), torch.zeros(2, *shape, device=prepared.device))
-    title = f"{splits.name}, {name}" + (", cleaned" if config.decisions else "")
+    reasons = parts_left_out(prepared)  # before a folder is made
+    for part, reason in reasons.items():
+        if announce:
+            announce(f"Without {part}: {reason}")
+    title = f"{splits.name}, {prepared.source.title}" + (", cleaned" if config.decisions else "")
     with RunWriter.start(config.folder, plain, config_print, title) as writer:
         _check_same_data(writer, data_print)
         if not writer.is_done("dataset", data_print):
@@ -83,13 +92,15 @@ def score(config: ScoreConfig, progress: Progress | None = None) -> Run:
     return Run.open(config.folder)
 
 
-def _identity(config: ScoreConfig) -> tuple[dict[str, Any], str]:
+def _identity(config: ScoreConfig, digests: dict[str, str]) -> tuple[dict[str, Any], str]:
     """The configuration as plain data and its fingerprint; or those of the run in its folder, where both ask alike.
 
     A run of an earlier version lacks options that came later. Where today's defaults for these make it what is asked
-    for now, it goes on as what it was.
+    for now, it goes on as what it was. Files that the model is made from belong to what it is.
     """
     plain = _plain(config)
+    if digests:
+        return plain, fingerprint({**plain, "digests": digests})
     if (config.folder / MANIFEST_NAME).is_file():
         before = read_manifest(config.folder)
         try:
@@ -157,6 +168,8 @@ def _write_dataset(writer: RunWriter, prepared: Prepared, data_print: str, progr
         )
     )
     _write_tables(writer, {name: _table(split) for name, split in named.items()})
+    if splits.train.kind != "image":
+        return  # the table holds them as text
     images = {"train": [splits.train], "evaluation": [splits.validation, splits.test]}
     for split, parts in images.items():
         writer.write_thumbnails(
@@ -188,8 +201,24 @@ def _train(
     metrics = {f"{split}_accuracy": float(table["correct"].mean()) for split, table in tables.items()}
     metrics |= {f"{split}_loss": float(table["loss"].mean()) for split, table in tables.items()}
     parameters = sum(p.numel() for p in model.parameters())
-    about = {"name": prepared.model_name, "parameters": parameters, "input_shape": list(prepared.input_shape)}
+    about = {
+        "name": prepared.model_name,
+        "parameters": parameters,
+        "input_shape": list(prepared.input_shape),
+        "digests": prepared.source.digests,
+    }
     writer.update(metrics=metrics, model=about)
+    if config.training == "none":
+        _note_doubts(writer, tables["train"], class_names)
+
+
+def _note_doubts(writer: RunWriter, examples: pd.DataFrame, class_names: list[str]) -> None:
+    """Writes beside the dataset's notes what speaks against weights that were given."""
+    found = doubts(examples["predicted"].to_numpy(), examples["label"].to_numpy(), class_names)
+    before = writer.manifest.dataset
+    if before is not None and found:
+        notes = list(dict.fromkeys([*before.notes, *found]))
+        writer.update(dataset=before.model_copy(update={"notes": notes}))
 
 
 # -- their parts -----------------------------------------------------------------------------------------------------
@@ -223,13 +252,9 @@ def _table(dataset: Dataset) -> pd.DataFrame:
     taken = {*BASE_COLUMNS, *MEASURES, "umap_x", "umap_y"}
     groups = dataset.groups.reset_index(drop=True).rename(columns=lambda c: f"{c}_in_data" if c in taken else c)
     own = pd.DataFrame({"id": dataset.ids, "label": dataset.labels, "label_name": names[dataset.labels]})
+    if dataset.kind != "image":
+        own["text"] = [described(dataset[i][0]) for i in range(len(dataset))]
     return pd.concat([own, groups], axis=1)
-
-
-def _check_parameters(model: nn.Module, inputs: Tensor, parameters: str) -> None:
-    if parameters == "head":
-        head_of(model, inputs)
-    select_parameters(model, parameters)
 
 
 def _check_same_data(writer: RunWriter, data_print: str) -> None:
@@ -244,8 +269,15 @@ def _check_same_data(writer: RunWriter, data_print: str) -> None:
 class _CallableModule(ModuleType):
     """Lets ``attribution_core.score`` be this module and the function alike, in whatever order they are imported."""
 
-    def __call__(self, config: ScoreConfig, progress: Progress | None = None) -> Run:
-        return score(config, progress)
+    def __call__(
+        self,
+        config: ScoreConfig,
+        progress: Progress | None = None,
+        model: nn.Module | None = None,
+        announce: Callable[[str], None] | None = None,
+        splits: Splits | None = None,
+    ) -> Run:
+        return score(config, progress, model, announce, splits)
 
 
 sys.modules[__name__].__class__ = _CallableModule

@@ -52,7 +52,7 @@ def write_sensitivities(
     def write() -> None:
         trajectory = read_training(writer, config, model, sides["train"])
         add_kept_states(writer, trajectory)
-        _write(writer, _posterior_of(config), trajectory, sides["test"], classes, progress)
+        _write(writer, config, trajectory, sides["test"], classes, progress)
 
     reason = left_out_by_choice(config, config.sensitivity, "sensitivities")
     write_or_leave_out(writer, "sensitivity", reason, config.sensitivity != "auto", write)
@@ -60,15 +60,18 @@ def write_sensitivities(
 
 def _write(
     writer: RunWriter,
-    posterior: PosteriorName,
+    config: ScoreConfig,
     trajectory: Trajectory,
     test: Pair,
     classes: int,
     progress: Progress | None,
 ) -> None:
-    n, labels = trajectory.num_examples, trajectory.data[1]
+    n, labels, posterior = trajectory.num_examples, trajectory.data[1], _posterior_of(config)
+    given = config.training == "none"  # one moment, and nothing known of the time trained
     steps, epochs = kept_steps(trajectory.recipe, n), kept_epochs(trajectory.recipe.epochs)
-    found = memory_evolution(trajectory, posterior, steps, test, early_stopping=True, progress=progress)
+    found = memory_evolution(
+        trajectory, posterior, [0] if given else steps, test, early_stopping=not given, progress=progress
+    )
     last = found.last
     columns = {
         "variance": last.error_variance,
@@ -77,20 +80,23 @@ def _write(
         "loo_loss": last.loo_loss,
     }
     writer.add_columns("examples", {name: values.cpu().double().numpy() for name, values in columns.items()})
-    writer.write_evolution("sensitivity", epochs, found.sensitivity.cpu().numpy())
     own = loss_values(last.outputs, labels, trajectory.recipe.loss)
     by_class = {
         "without the class": leave_one_class_out(last, labels, classes),
         "training": torch.stack([own[labels == label].mean() for label in range(classes)]),
     }
     writer.write_curve("loco", points_of(range(classes), by_class))
-    losses = {"loo_nll": found.loo_loss, "test_nll": found.test_loss, "training": found.train_loss}
-    writer.write_curve("loo_nll", points_of(epochs, losses))
-    writer.write_curve("sensitivity_groups", _by_group(found, epochs))
+    if not given:
+        writer.write_evolution("sensitivity", epochs, found.sensitivity.cpu().numpy())
+        losses = {"loo_nll": found.loo_loss, "test_nll": found.test_loss, "training": found.train_loss}
+        writer.write_curve("loo_nll", points_of(epochs, losses))
+    moments = ["as given"] if given else [f"after epoch {epoch}" for epoch in epochs]
+    writer.write_curve("sensitivity_groups", _by_group(found, moments))
+    decay = config.recipe.weight_decay if given else regularisation_at(trajectory, trajectory.steps)
     details = {
         "route": ROUTES[posterior],
         "posterior": posterior,
-        "delta": regularisation_at(trajectory, trajectory.steps) * n,
+        "delta": decay * n,
         "evaluated_on": f"{len(test[0]):,} test examples",
     }
     writer.describe("sensitivity", details, columns)
@@ -98,13 +104,13 @@ def _write(
 
 def _posterior_of(config: ScoreConfig) -> PosteriorName:
     if config.sensitivity in ("auto", "off"):
-        return "iblr" if config.recipe.optimizer == "iblr" else "kfac"
+        return "iblr" if config.recipe.optimizer == "iblr" and config.training != "none" else "kfac"
     return config.sensitivity  # type: ignore[return-value]
 
 
-def _by_group(found: MemoryEvolution, epochs: list[int]) -> pd.DataFrame:
+def _by_group(found: MemoryEvolution, moments: list[str]) -> pd.DataFrame:
     """Figure 6: x is the share of the examples, most sensitive first, in percent."""
     grouped = found.grouped(min(GROUPS, found.sensitivity.shape[1]))
     shares = [100 * (group + 0.5) / grouped.shape[1] for group in range(grouped.shape[1])]
-    series = {f"after epoch {epoch}": row for epoch, row in zip(epochs, grouped, strict=True)}
+    series = dict(zip(moments, grouped, strict=True))
     return points_of(shares, series)

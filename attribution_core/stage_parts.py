@@ -29,7 +29,7 @@ def left_out_by_choice(config: ScoreConfig, choice: str, what: str) -> str:
     """
     if choice == "off":
         return f"{what} were turned off"
-    if config.recipe.epochs == 0:
+    if config.recipe.epochs == 0 and config.training != "none":
         return "the model was not trained"
     return ""
 

@@ -3,6 +3,7 @@
 from attribution_core.models.devices import device_named
 from attribution_core.models.modes import evaluation_mode
 from attribution_core.models.two_layer import TwoLayerReLU
-from attribution_core.models.zoo import ARCHITECTURES, build_model, load_weights
+from attribution_core.models.weights import load_weights
+from attribution_core.models.zoo import ARCHITECTURES, build_model
 
 __all__ = ["ARCHITECTURES", "TwoLayerReLU", "build_model", "device_named", "evaluation_mode", "load_weights"]

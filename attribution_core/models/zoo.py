@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from attribution_core.errors import InputError
 from attribution_core.models.networks import alexnet, autoencoder, resnet20, transformer_lm, vgg13
 from attribution_core.models.two_layer import TwoLayerReLU
+from attribution_core.models.weights import load_weights
 
 Shape = tuple[int, ...]
 
@@ -148,7 +147,7 @@ def build_model(
             ``autoencoder``, and ``(length,)``, of the context, for ``transformer_lm``.
         hidden: Hidden sizes of ``mlp``, those of the encoder of ``autoencoder`` with its code's, or the width of
             ``two_layer`` or ``transformer_lm``.
-        weights: A safetensors file of this architecture to start from.
+        weights: A file of this architecture to start from, see :func:`attribution_core.models.weights.read_weights`.
         seed: Of the initial weights; PyTorch's global generator is left as it was.
 
     Raises:
@@ -170,22 +169,6 @@ def build_model(
     if weights is not None:
         load_weights(model, weights)
     return model
-
-
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Load a safetensors file into ``model``; InputError if it is not one, or is for another architecture."""
-    try:
-        state = load_file(Path(path))
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"Could not read weights from {path}: expected a safetensors file ({error}).") from error
-    own = model.state_dict()
-    wrong = sorted(set(own) ^ set(state)) or [name for name in own if own[name].shape != state[name].shape]
-    if wrong:
-        raise InputError(
-            f"The weights in {path} are for another model: {len(wrong)} tensors are missing, unknown or of another "
-            f"shape, {wrong[0]!r} among them."
-        )
-    model.load_state_dict(state)
 
 
 def _width_after(features: Sequence[nn.Module], input_shape: Shape) -> int:

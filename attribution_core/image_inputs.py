@@ -1,0 +1,66 @@
+"""Images as a model is given them: of one size, standardised, and through the part of it that is frozen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attribution_core.datasets import Dataset, as_tensors, pixel_statistics
+from attribution_core.datasets.tensors import Statistics
+from attribution_core.methods.influence_pairs import Pair
+from attribution_core.models.preprocessing import Preprocessing
+from attribution_core.progress import Progress, reported
+
+# Images that go through a frozen network at once: its activations on more take long to allocate and are no faster.
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Reads the splits of a dataset all in one way.
+
+    Attributes:
+        shape: Of an image as the network takes it.
+        statistics: That pixels are standardised by.
+        trunk: The frozen part of the network, ``[b, channels, height, width]`` to ``[b, ...]``; None where there is
+            none.
+    """
+
+    shape: tuple[int, ...]
+    statistics: Statistics
+    trunk: Callable[[Tensor], Tensor] | None = None
+
+    @classmethod
+    def for_training(
+        cls,
+        train: Dataset,
+        shape: tuple[int, ...],
+        preprocessing: Preprocessing | None,
+        trunk: Callable[[Tensor], Tensor] | None = None,
+        progress: Progress | None = None,
+    ) -> "ImageReader":
+        """With the preprocessing's mean and standard deviation, or else those of the training images."""
+        if preprocessing is not None and preprocessing.mean and preprocessing.std:
+            return cls(shape, Statistics(preprocessing.mean, preprocessing.std), trunk)
+        return cls(shape, pixel_statistics(train, size=(shape[1], shape[2]), progress=progress), trunk)
+
+    def __call__(self, part: Dataset, progress: Progress | None = None) -> Pair:
+        """Inputs ``[n, ...]``, float32, and labels ``[n]``."""
+        if self.trunk is None:
+            return self._read(part, progress)
+        starts = range(0, len(part), _CHUNK)
+        found, labels = [], []
+        for start in reported(starts, len(starts), "passing images through the frozen layers", progress):
+            few = self._read(part.subset(range(start, min(start + _CHUNK, len(part)))))
+            found.append(self.trunk(few[0]).cpu())
+            labels.append(few[1])
+        return torch.cat(found), torch.cat(labels)
+
+    def _read(self, part: Dataset, progress: Progress | None = None) -> Pair:
+        size, channels = (self.shape[1], self.shape[2]), self.shape[0]
+        if channels == len(part.mode):
+            return as_tensors(part, size=size, statistics=self.statistics, progress=progress)
+        grey, labels = as_tensors(part, size=size, statistics=None, progress=progress)
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.statistics.mean, self.statistics.std))
+        return (grey.expand(-1, channels, -1, -1) - mean) / std, labels

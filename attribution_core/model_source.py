@@ -1,0 +1,249 @@
+"""Where a run's model comes from: the zoo, a file of one's own, torchvision or timm, or a program's own module."""
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from attribution_core.config import ScoreConfig
+from attribution_core.errors import InputError
+from attribution_core.models import ARCHITECTURES, build_model, evaluation_mode
+from attribution_core.models.own import OwnModel, is_own, own_model, preprocessing_of, require_class_names
+from attribution_core.models.preprocessing import Preprocessing
+from attribution_core.models.pretrained import Backbone, backbone_preprocessing, find_weights, is_backbone
+from attribution_core.models.weights import digest_of_file, digest_of_state
+
+FROM_PYTHON = "python:"
+Training = Literal["auto", "scratch", "fine-tune", "none"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model has to be made for.
+
+    Attributes:
+        class_names: In the order of the labels.
+        shape: Of one example as it suits the data: (channels, height, width) of an image, or (features,) of a vector.
+    """
+
+    class_names: Sequence[str]
+    shape: tuple[int, ...]
+
+    @property
+    def has_images(self) -> bool:
+        """Whether its examples are images."""
+        return len(self.shape) == 3
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model, not built yet. Travels to other processes, but for a module of a program.
+
+    Attributes:
+        name: For people, and as a configuration names it.
+        make: The module from a seed, on the CPU.
+        input_shape: Of one example.
+        preprocessing: What it expects of images; None leaves the choice to the training images.
+        training: What is done with its weights; ``"auto"`` trains them from scratch.
+        digests: Of the files that it is made from, by what they are.
+    """
+
+    name: str
+    make: Callable[[int], nn.Module]
+    input_shape: tuple[int, ...]
+    preprocessing: Preprocessing | None = None
+    training: Training = "auto"
+    digests: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The name without folders."""
+        return Path(self.name).name if is_own(self.name) else self.name
+
+
+def model_source(config: ScoreConfig, task: Task, module: nn.Module | None = None) -> ModelSource:
+    """Settles which model a configuration means, with its weights and what it expects of the images.
+
+    Args:
+        config: What to score, and how.
+        task: What it has to be made for.
+        module: Of the program that asks, in place of one by name.
+
+    Raises:
+        InputError: No such model, weights that do not fit or are not here, or options that do not go together.
+    """
+    if module is not None:
+        return _of_program(config, task, module)
+    if config.model.startswith(FROM_PYTHON):
+        raise InputError(
+            f"The model of this run, {config.model.removeprefix(FROM_PYTHON)}, came from a Python program, which alone "
+            "can go on with it: put the model into a file and score with --model FILE.py:FUNCTION --weights FILE."
+        )
+    if is_own(config.model):
+        return _of_file(config, task)
+    if is_backbone(config.model):
+        return _of_library(config, task)
+    return _of_zoo(config, task)
+
+
+def require_outputs(model: nn.Module, inputs: Tensor, classes: int, name: str) -> None:
+    """Raises InputError unless the model takes the inputs ``[n, ...]`` and gives an output for each class."""
+    outputs = _outputs(model, inputs, name)
+    given = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if given != [len(inputs), classes]:
+        raise InputError(
+            f"{name} should give an output for each of the {classes} classes, [{len(inputs)}, {classes}] for "
+            f"{len(inputs)} examples, and gave {given}."
+        )
+
+
+def _outputs(model: nn.Module, inputs: Tensor, name: str) -> object:
+    try:
+        with evaluation_mode(model), torch.no_grad():
+            return model(inputs.to(next(model.parameters()).dtype))
+    except StopIteration as error:
+        raise InputError(f"{name} has no parameters, so there is nothing to score it by.") from error
+    except Exception as error:  # another's code, which may raise anything
+        raise InputError(
+            f"{name} does not take inputs of shape {list(inputs.shape[1:])} ({type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}): give --image-size, or PREPROCESSING in the model's file."
+        ) from error
+
+
+def _of_zoo(config: ScoreConfig, task: Task) -> ModelSource:
+    name, weights = config.model, _weights(config)
+    shape = _candidates(config, config.preprocessing, task, name)[0]
+    if name == "auto":
+        colour = task.has_images and task.shape[0] == 3 and min(shape[1:]) >= ARCHITECTURES["cnn4"].min_side
+        name = "cnn4" if colour else "mlp"
+    if name in ARCHITECTURES and not ARCHITECTURES[name].classifies:
+        classifiers = ", ".join(each for each, model in ARCHITECTURES.items() if model.classifies)
+        raise InputError(f"{name} does not tell classes of images apart: choose one of {classifiers} or auto.")
+    if config.training in ("fine-tune", "none") and weights is None:
+        raise InputError(f"{name} comes without weights, which training={config.training} needs: give --weights FILE.")
+    make = functools.partial(_build, name, len(task.class_names), shape, config.hidden, weights)
+    return ModelSource(name, make, shape, config.preprocessing, _settled(config, "none"), _digests(weights=weights))
+
+
+def _of_file(config: ScoreConfig, task: Task) -> ModelSource:
+    file, function = own_model(config.model)
+    _refuse_hidden(config)
+    require_class_names(file, task.class_names)
+    preprocessing = config.preprocessing or preprocessing_of(file)
+    weights, reference = _weights(config), f"{file}:{function}"
+
+    def made(shape: tuple[int, ...]) -> OwnModel:
+        return OwnModel(file, function, len(task.class_names), shape, tuple(task.class_names), weights)
+
+    shape = _shape(config, preprocessing, task, lambda shape: made(shape)(config.seed), reference)
+    digests = _digests(file=file, weights=weights)
+    return ModelSource(reference, made(shape), shape, preprocessing, _settled(config, "none"), digests)
+
+
+def _of_library(config: ScoreConfig, task: Task) -> ModelSource:
+    _refuse_hidden(config)
+    if not task.has_images:
+        raise InputError(f"{config.model} takes images, and the data holds none: choose mlp or linear.")
+    preprocessing = config.preprocessing or backbone_preprocessing(config.model)
+    weights = _weights(config)
+    if weights is None and config.training != "scratch":
+        weights = find_weights(config.model)
+    make = Backbone(config.model, len(task.class_names), weights)
+    if config.training == "none" and not make.head_is_given:
+        raise InputError(
+            f"The weights of {config.model} have no head for {len(task.class_names)} classes, so it can't be scored "
+            "as it is: train its new head with --train head."
+        )
+    shape = _shape(config, preprocessing, task, lambda _: make(config.seed), config.model)
+    training = "fine-tune" if config.training == "auto" else config.training
+    return ModelSource(config.model, make, shape, preprocessing, training, _digests(weights=weights))
+
+
+def _of_program(config: ScoreConfig, task: Task, module: nn.Module) -> ModelSource:
+    _refuse_hidden(config)
+    if config.training == "scratch" or config.weights is not None:
+        raise InputError(
+            "A module from Python has its weights and no way back to fresh ones: leave weights out and use "
+            'training="none" or "fine-tune", or give the model as FILE.py:FUNCTION.'
+        )
+    name = FROM_PYTHON + type(module).__name__
+    make = functools.partial(_copied, module)
+    shape = _shape(config, config.preprocessing, task, lambda _: make(config.seed), name)
+    training = "none" if config.training == "auto" else config.training
+    digests = {"module": digest_of_state(module.state_dict())}
+    return ModelSource(name, make, shape, config.preprocessing, training, digests)
+
+
+def _build(
+    name: str, outputs: int, shape: tuple[int, ...], hidden: tuple[int, ...], weights: Path | None, seed: int
+) -> nn.Module:
+    return build_model(name, outputs, shape, hidden, weights, seed)
+
+
+def _copied(module: nn.Module, _seed: int) -> nn.Module:
+    return copy.deepcopy(module).cpu()
+
+
+def _shape(
+    config: ScoreConfig,
+    preprocessing: Preprocessing | None,
+    task: Task,
+    build: Callable[[tuple[int, ...]], nn.Module],
+    name: str,
+) -> tuple[int, ...]:
+    """The shape of an example that the model takes; grey images become colour where it takes no others."""
+    shapes = _candidates(config, preprocessing, task, name)
+    refusals = []
+    for shape in shapes:
+        model, inputs = build(shape), torch.zeros(2, *shape)
+        try:
+            _outputs(model, inputs, name)
+        except InputError as error:
+            refusals.append(error)
+        else:
+            require_outputs(model, inputs, len(task.class_names), name)
+            return shape
+    raise refusals[0]
+
+
+def _candidates(
+    config: ScoreConfig, preprocessing: Preprocessing | None, task: Task, name: str
+) -> list[tuple[int, ...]]:
+    if not task.has_images:
+        return [task.shape]
+    size, asked = _size(config, preprocessing, task), preprocessing.channels if preprocessing else None
+    if asked is not None and asked < task.shape[0]:
+        raise InputError(f"{name} takes grey images (it has one mean), and these are in colour: make them grey.")
+    return [(channels, *size) for channels in ([asked] if asked else sorted({task.shape[0], 3}))]
+
+
+def _size(config: ScoreConfig, preprocessing: Preprocessing | None, task: Task) -> tuple[int, ...]:
+    if config.image_size:
+        return config.image_size, config.image_size
+    return (preprocessing.size if preprocessing else None) or task.shape[1:]
+
+
+def _weights(config: ScoreConfig) -> Path | None:
+    if config.weights is None:
+        return None
+    if config.training == "scratch":
+        raise InputError("Training from scratch uses no weights: leave --weights out, or use --training fine-tune.")
+    return config.weights.expanduser().resolve()
+
+
+def _settled(config: ScoreConfig, with_weights: Training) -> Training:
+    return with_weights if config.training == "auto" and config.weights is not None else config.training
+
+
+def _digests(**files: Path | None) -> dict[str, str]:
+    return {what: digest_of_file(file) for what, file in files.items() if file is not None}
+
+
+def _refuse_hidden(config: ScoreConfig) -> None:
+    if config.hidden:
+        raise InputError(f"{config.model} has no hidden sizes to choose; mlp and two_layer have.")

@@ -1,0 +1,170 @@
+"""Networks of torchvision and timm with their published weights, which are never downloaded.
+
+They come from a file or from the library's own cache.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from attribution_core.errors import InputError
+from attribution_core.models.preprocessing import Preprocessing
+from attribution_core.models.weights import State, load_state, read_weights
+
+TORCHVISION = ("resnet18", "resnet34", "resnet50", "densenet121")
+_HEADS = {"resnet18": "fc", "resnet34": "fc", "resnet50": "fc", "densenet121": "classifier"}
+# torchvision's file of DenseNet's weights was written when its layers had other names ("norm.1" for "norm1").
+_OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
+_IN_CACHE = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Builds such a network with a head for the classes at hand; can be sent to other processes.
+
+    Attributes:
+        name: ``torchvision/NAME`` or ``timm/NAME``.
+        num_outputs: Of its head.
+        weights: Their file; None for a network with fresh weights.
+    """
+
+    name: str
+    num_outputs: int
+    weights: Path | None
+
+    def __call__(self, seed: int) -> nn.Module:
+        """The network on the CPU: its weights, and a head from the seed unless the weights' own has as many outputs.
+
+        Raises:
+            InputError: No such network, or weights of another.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model, head = _network(self.name, self.num_outputs)
+        if self.weights is not None:
+            state = _renamed(read_weights(self.weights))
+            if not _fits(model, state, head):
+                own = model.state_dict()
+                state |= {name: own[name] for name in own if name.startswith(f"{head}.")}
+            load_state(model, state, self.weights)
+        return model
+
+    @property
+    def head_is_given(self) -> bool:
+        """Whether the weights have a head with as many outputs as there are classes."""
+        if self.weights is None:
+            return False
+        model, head = _network(self.name, self.num_outputs)
+        return _fits(model, _renamed(read_weights(self.weights)), head)
+
+
+def is_backbone(model: str) -> bool:
+    """Whether a model's name means a network of torchvision or timm."""
+    return model.startswith(("torchvision/", "timm/"))
+
+
+def backbone_preprocessing(name: str) -> Preprocessing:
+    """What its published weights expect of an image.
+
+    Raises:
+        InputError: No such network.
+    """
+    library, _, architecture = name.partition("/")
+    if library == "torchvision":
+        published = _torchvision_weights(architecture).transforms()
+        return Preprocessing(mean=published.mean, std=published.std, size=published.crop_size[0])
+    about = _timm_config(architecture)
+    return Preprocessing(mean=about.mean, std=about.std, size=about.input_size[1:])
+
+
+def find_weights(name: str) -> Path:
+    """The file of its published weights in the library's own cache.
+
+    Raises:
+        InputError: No such network, or no such file yet: what to fetch, and where to put it.
+    """
+    library, _, architecture = name.partition("/")
+    if library == "torchvision":
+        url = _torchvision_weights(architecture).url
+        file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+        if file.is_file():
+            return file
+        raise InputError(
+            f"The weights of {name} are not here: fetch {url} and put it at {file}, or give it as --weights."
+        )
+    from huggingface_hub import try_to_load_from_cache
+
+    repository = str(_timm_config(architecture).hf_hub_id)
+    for file_name in _IN_CACHE:
+        found = try_to_load_from_cache(repository, file_name)
+        if isinstance(found, str):
+            return Path(found)
+    raise InputError(
+        f"The weights of {name} are not here: fetch https://huggingface.co/{repository}/resolve/main/{_IN_CACHE[0]} "
+        f"and give it as --weights, or put it into the cache with `hf download {repository}`."
+    )
+
+
+def _network(name: str, num_outputs: int) -> tuple[nn.Module, str]:
+    """The network with fresh weights, and the name of its head."""
+    library, _, architecture = name.partition("/")
+    if library == "torchvision":
+        from torchvision import models  # slow to import
+
+        _torchvision_weights(architecture)
+        return models.get_model(architecture, weights=None, num_classes=num_outputs), _HEADS[architecture]
+    head = _timm_config(architecture).classifier
+    if not isinstance(head, str):
+        raise InputError(f"{name} has several heads, {head}: choose a network with one.")
+    model = _timm().create_model(architecture, pretrained=False, num_classes=num_outputs)
+    _make_plain(model, head)
+    return model, head
+
+
+def _make_plain(model: nn.Module, head: str) -> None:
+    """Puts PyTorch's own linear layer in place of timm's, which computes the same but is not known to do so."""
+    layer = model.get_submodule(head)
+    if isinstance(layer, nn.Linear) and type(layer) is not nn.Linear:
+        plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+        plain.load_state_dict(layer.state_dict())
+        above, _, name = head.rpartition(".")
+        setattr(model.get_submodule(above), name, plain)
+
+
+def _fits(model: nn.Module, state: State, head: str) -> bool:
+    own = model.state_dict()
+    return all(name in state and state[name].shape == own[name].shape for name in own if name.startswith(f"{head}."))
+
+
+def _renamed(state: State) -> State:
+    return {_OLD_NAME.sub(r"\1\2", name): value for name, value in state.items()}
+
+
+def _torchvision_weights(architecture: str) -> Any:
+    """The enumeration's entry of its default weights."""
+    from torchvision import models
+
+    if architecture not in TORCHVISION:
+        names = ", ".join(f"torchvision/{name}" for name in TORCHVISION)
+        raise InputError(f"There is no model 'torchvision/{architecture}': choose one of {names}, or timm/NAME.")
+    return models.get_model_weights(architecture).DEFAULT
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError("Models of timm need the extra hub: pip install 'samplescope[hub]'.") from error
+    return timm
+
+
+def _timm_config(architecture: str) -> Any:
+    """What timm knows of the weights that a name means."""
+    timm = _timm()
+    if not timm.is_model(architecture):
+        raise InputError(f"timm has no model {architecture!r}: `timm.list_models()` lists them.")
+    return timm.get_pretrained_cfg(architecture)

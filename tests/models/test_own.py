@@ -1,0 +1,137 @@
+import re
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from attribution_core.errors import InputError
+from attribution_core.models.own import (
+    OwnModel,
+    function_of,
+    is_own,
+    own_model,
+    preprocessing_of,
+    require_class_names,
+)
+from attribution_core.models.weights import load_weights, read_weights
+
+LINEAR = "from torch import nn\ndef build(num_outputs, input_shape, class_names, seed, bias=True):\n"
+
+
+def written(folder, text, name="net.py"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def built(path, weights=None, seed=0, function="build"):
+    return OwnModel(path, function, 3, (1, 2, 2), ("a", "b", "c"), weights)(seed)
+
+
+def test_a_function_gets_what_it_asks_for(tmp_path):
+    path = written(
+        tmp_path,
+        LINEAR + "    assert (num_outputs, input_shape, class_names, seed) == (3, (1, 2, 2), ['a', 'b', 'c'], 5)\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(4, num_outputs, bias))\n",
+    )
+    state = torch.get_rng_state()
+    model, again = built(path, seed=5), built(path, seed=5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(model[1].weight, again[1].weight)
+
+
+def test_a_function_may_ask_for_nothing_and_import_what_lies_beside_it(tmp_path):
+    written(tmp_path, "from torch import nn\nclass Net(nn.Linear):\n    pass\n", "layers_beside.py")
+    path = written(tmp_path, "from layers_beside import Net\ndef build():\n    return Net(4, 3)\n")
+    assert type(built(path)).__name__ == "Net"
+
+
+def test_a_changed_file_is_another_model(tmp_path):
+    path = written(tmp_path, "from torch import nn\ndef build():\n    return nn.Linear(4, 3)\n")
+    assert built(path).in_features == 4
+    written(tmp_path, "from torch import nn\ndef build():\n    return nn.Linear(5, 3)\n")
+    assert built(path).in_features == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def build(:\n", "failed with SyntaxError"),
+        ("import nothing_of_this_name\n", "failed with ModuleNotFoundError: No module named"),
+        ("build = 3\n", "has no function 'build'"),
+        ("def build(width):\n    pass\n", "asks for width, and is offered num_outputs"),
+        ("def build():\n    return 1 / 0\n", "failed with ZeroDivisionError: division by zero"),
+        ("def build():\n    return 3\n", "should return a torch.nn.Module, and returned a int"),
+    ],
+)
+def test_a_file_that_fails_is_told_in_a_sentence(tmp_path, text, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        built(written(tmp_path, text))
+
+
+def test_a_reference_names_a_file_and_a_function(tmp_path, monkeypatch):
+    path = written(tmp_path, "")
+    monkeypatch.chdir(tmp_path)
+    assert own_model("net.py:build") == (path, "build")
+    assert is_own("C:/x/net.py:build")
+    assert not is_own("mlp")
+    with pytest.raises(InputError, match=r"Give it as net.py:FUNCTION"):
+        own_model("net.py")
+    with pytest.raises(InputError, match=r"There is no file other\.py"):
+        own_model("other.py:build")
+    with pytest.raises(InputError, match="has no function 'build'"):
+        function_of(path, "build")
+
+
+def test_preprocessing_is_read_and_held_to_its_form(tmp_path):
+    given = preprocessing_of(written(tmp_path, "PREPROCESSING = {'mean': [0.5], 'std': [0.2], 'size': 32}\n"))
+    assert (given.mean, given.std, given.size, given.channels) == ((0.5,), (0.2,), (32, 32), 1)
+    assert preprocessing_of(written(tmp_path, "PREPROCESSING = {'size': [8, 12]}\n")).size == (8, 12)
+    assert preprocessing_of(written(tmp_path, "\n")) is None
+    for text, message in (
+        ("{'mean': [0.5]}", "mean and std go together"),
+        ("{'mean': [0.5], 'std': [0.0]}", r"PREPROCESSING.std.0 in .* greater than 0"),
+        ("{'mean': [0.5], 'sd': [0.2]}", "PREPROCESSING.sd"),
+        ("[1, 2]", "should be like"),
+    ):
+        with pytest.raises(InputError, match=message):
+            preprocessing_of(written(tmp_path, f"PREPROCESSING = {text}\n"))
+
+
+def test_classes_in_another_order_are_refused_with_the_order_to_take(tmp_path):
+    path = written(tmp_path, "CLASS_NAMES = ['b', 'c', 'a']\n")
+    require_class_names(path, ["b", "c", "a"])
+    with pytest.raises(InputError, match=r"take the rows \[2, 0, 1\] of the last layer's weight"):
+        require_class_names(path, ["a", "b", "c"])
+    with pytest.raises(InputError, match="is for the classes b, c, a, and the dataset has a, b"):
+        require_class_names(path, ["a", "b"])
+
+
+def test_weights_are_read_from_either_form_and_never_unpickled(tmp_path):
+    model = nn.Linear(2, 3)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    torch.save({"state_dict": model.state_dict(), "epoch": 3}, tmp_path / "w.pth")
+    for name in ("w.safetensors", "w.pt", "w.pth"):
+        other = nn.Linear(2, 3)
+        load_weights(other, tmp_path / name)
+        assert torch.equal(other.weight, model.weight)
+    torch.save(model, tmp_path / "whole.pt")
+    with pytest.raises(InputError, match=r"whole.pt is not a state dict alone.*save model.state_dict\(\)"):
+        read_weights(tmp_path / "whole.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(InputError, match="holds no state dict"):
+        read_weights(tmp_path / "list.pt")
+    with pytest.raises(InputError, match=r"Could not read weights from .*nowhere\.pt: No such file"):
+        read_weights(tmp_path / "nowhere.pt")
+    with pytest.raises(InputError, match="are for another model"):
+        load_weights(nn.Linear(3, 3), tmp_path / "w.pt")
+
+
+def test_old_checkpoints_without_counters_of_batches_fit(tmp_path):
+    norm = nn.BatchNorm1d(2)
+    state = {name: value for name, value in norm.state_dict().items() if name != "num_batches_tracked"}
+    save_file({**state, "weight": torch.tensor([2.0, 3.0])}, tmp_path / "w.safetensors")
+    load_weights(norm, tmp_path / "w.safetensors")
+    assert norm.weight.tolist() == [2, 3]

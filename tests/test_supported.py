@@ -1,0 +1,36 @@
+import torch
+from torch import nn
+
+import attribution_core as ac
+from attribution_core.supported import CONTRIBUTIONS, EMBEDDINGS, INFLUENCE, INFORMATION, SENSITIVITIES, WORKS
+
+
+def test_all_works_on_a_plain_network():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    assert set(ac.supported_measures(model, torch.zeros(2, 1, 2, 2)).values()) == {WORKS}
+
+
+def test_each_reason_names_the_layer():
+    model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 3))
+    found = ac.supported_measures(model, torch.zeros(2, 4))
+    assert "Layer '1' (BatchNorm1d)" in found.pop(CONTRIBUTIONS)
+    assert set(found.values()) == {WORKS}
+    model[1] = nn.Identity()
+    assert "Layer '2' (Dropout)" in ac.supported_measures(model, torch.zeros(2, 4))[CONTRIBUTIONS]
+    adam = ac.supported_measures(model, torch.zeros(2, 4), ac.Recipe(optimizer="adam"))
+    assert "SGD" in adam[CONTRIBUTIONS]
+
+
+def test_nothing_works_where_examples_meet_in_evaluation():
+    model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3))
+    for told in ac.supported_measures(model, torch.zeros(2, 4)).values():
+        assert "Layer '1' normalises by the statistics of its batch" in told
+
+
+def test_what_has_no_linear_head_has_the_measures_of_the_whole():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    found = ac.supported_measures(model, torch.zeros(2, 4))
+    assert "does not end in a linear layer" in found[INFORMATION]
+    assert found[EMBEDDINGS] == found[INFORMATION]
+    assert found[SENSITIVITIES] == found[INFLUENCE] == WORKS
+    assert ac.supported_measures(model, torch.zeros(2, 4), parameters="all")[INFORMATION] == WORKS
