@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import streamlit as st
 
-from attribution_core.runs import MEASURES, Run
+from attribution_core.runs import Run
 
 SplitName = Literal["train", "evaluation"]
 
@@ -26,14 +26,14 @@ class Ranked:
     values: np.ndarray
 
 
-def title(method: str) -> str:
+def title(run: Run, method: str) -> str:
     """A method of effects, for people."""
-    return MEASURES[method].title if method in MEASURES else method
+    return run.measure(method).title if method in run.known_measures else method
 
 
-def unit(method: str) -> str:
+def unit(run: Run, method: str) -> str:
     """The unit of its effects."""
-    return MEASURES[method].unit if method in MEASURES else "its own unit"
+    return (run.measure(method).unit if method in run.known_measures else "") or "its own unit"
 
 
 def columns(run: Run) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import pandas as pd
 import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlations
-from attribution_core.runs import FORETOLD, MEASURES, Run
+from attribution_core.runs import FORETOLD, Run
 from samplescope_app import charts, figures, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import plain
@@ -14,9 +16,9 @@ from samplescope_app.text import plain
 _PAIRS = 30
 
 
-def title(name: str) -> str:
-    """A score's name for people, whether the registry has it or not."""
-    return MEASURES[name].title if name in MEASURES else name.capitalize()
+def title(run: Run, name: str) -> str:
+    """A score's name for people, whether it is known or not."""
+    return run.measure(name).title if name in run.known_measures else name.capitalize()
 
 
 def interval(estimate: dict[str, float] | None) -> str:
@@ -41,7 +43,7 @@ def trust_in_short(run: Run) -> None:
     for name, method in methods.items():
         most = "" if method["ceiling"] is None else f"{method['ceiling']:.2f}"
         found = interval(method["single"]["spearman"])
-        lines.append(f"| {plain(title(name))} | {plain(FORETOLD[method['truth']])} | {plain(found)} | {most} |")
+        lines.append(f"| {plain(title(run, name))} | {plain(FORETOLD[method['truth']])} | {plain(found)} | {most} |")
     st.markdown("\n".join(lines))
     st.caption("With 95% intervals; *at most* is what the noise of retraining leaves possible.")
 
@@ -69,7 +71,8 @@ def agreement(run: Run) -> None:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _agreement(_run: Run, version: str) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
     found = rank_correlations(_run.examples[_run.scores])
-    return found.rename(index=title, columns=title)
+    titles = functools.partial(title, _run)
+    return found.rename(index=titles, columns=titles)
 
 
 def near_duplicates(run: Run) -> None:

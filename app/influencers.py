@@ -11,8 +11,8 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import MEASURES, Run
-from samplescope_app import charts, course, effects, figures, job_panel, served, state
-from samplescope_app.components.gallery import Answer, Tile, tiles, training_tile
+from samplescope_app import charts, course, effects, figures, job_panel, state
+from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
 from samplescope_app.effects import Ranked, SplitName
 from samplescope_app.text import format_score, plain, score_help
 
@@ -31,10 +31,10 @@ def method_select(run: Run) -> str:
     return st.selectbox(
         "Effects by",
         run.effect_methods,
-        format_func=lambda name: f"{effects.title(name)} ({effects.unit(name)})",
+        format_func=lambda name: f"{effects.title(run, name)} ({effects.unit(run, name)})",
         key=_METHOD,
         persist_state="session",
-        help=score_help(shown) if shown in MEASURES else None,
+        help=score_help(run.measure(shown)) if shown in run.known_measures else None,
     )
 
 
@@ -46,11 +46,12 @@ def of_training_example(run: Run, row: dict[str, Any]) -> None:
     method = method_select(run)
     values = effects.of_training_example(run, method, row["row"])
     helped, harmed = effects.strongest(values, _COUNT)
-    unit = effects.unit(method)
+    unit = effects.unit(run, method)
+    does = f"What #{row['row']} does to" if method in run.imported else _removing(f"#{row['row']}")
     st.caption(
-        f"What removing #{row['row']} would do to the loss on each of {len(values):,} validation examples: it helps "
+        f"{does} each of {len(values):,} validation examples: it helps "
         f"{(values > 0).sum():,} of them and harms {(values < 0).sum():,}; mean effect "
-        f"{plain(format_effect(float(values.mean())))} {plain(unit)}. {_definition(method)}"
+        f"{plain(format_effect(float(values.mean())))} {plain(unit)}. {_definition(run, method)}"
     )
     for ranked, verb, key in ((helped, "helps", "helped"), (harmed, "harms", "harmed")):
         name = f"{verb.capitalize()} most"
@@ -76,10 +77,11 @@ def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
     method = method_select(run)
     values = effects.on_evaluation_example(run, method, row["row"])
     helpful, harmful = effects.strongest(values, _COUNT)
-    unit = effects.unit(method)
+    unit = effects.unit(run, method)
+    one = f"one of {len(values):,} training examples"
+    does = f"What {one} does to" if method in run.imported else _removing(one)
     st.caption(
-        f"What removing one of {len(values):,} training examples would do to the loss on this one: "
-        f"{(values > 0).sum():,} help and {(values < 0).sum():,} harm. {_definition(method)}"
+        f"{does} this one: {(values > 0).sum():,} help and {(values < 0).sum():,} harm. {_definition(run, method)}"
     )
     for ranked, word in ((helpful, "helpful"), (harmful, "harmful")):
         shown = effect_tiles(run, ranked, unit)
@@ -141,7 +143,7 @@ def over_training(run: Run, row: dict[str, Any]) -> None:
             log_x=in_steps,
         )
         with column:
-            st.markdown(plain(title), help=score_help(measure))
+            st.markdown(plain(title), help=score_help(MEASURES[measure]))
             alt = f"{title} of #{row['row']} over training, with the median and the 90% band of all training examples"
             charts.chart(figure, key=f"over training {measure}", alt=alt)
 
@@ -174,7 +176,7 @@ def evaluation_tile(run: Run, row: dict[str, Any]) -> Tile:
     """A row of ``run.evaluation`` with its position as ``row``."""
     return Tile(
         id=str(row["row"]),
-        src=served.thumbnail_url(run, "evaluation", row["row"]),
+        **pictured(run, "evaluation", row),
         alt=f"#{row['row']} of {row['split']}, {_labels(row)}",
         label=row["label_name"],
         predicted="" if row["correct"] else row["predicted_name"],
@@ -228,9 +230,13 @@ def _tone(value: float) -> Literal["helpful", "harmful"]:
     return "helpful" if value > 0 else "harmful"
 
 
-def _definition(method: str) -> str:
-    measure = MEASURES.get(method)
-    return plain(measure.definition) if measure else ""
+def _removing(what: str) -> str:
+    """What our own effects are about; of those made elsewhere only their sign is known."""
+    return f"What removing {what} would do to the loss on"
+
+
+def _definition(run: Run, method: str) -> str:
+    return plain(run.measure(method).definition) if method in run.known_measures else ""
 
 
 def _without_effects(run: Run) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import MEASURES, Run
-from samplescope_app import charts, state
+from attribution_core.runs import Run
+from samplescope_app import charts, served, state
 from samplescope_app.components.gallery import OnPressed, gallery
-from samplescope_app.text import format_percentile, format_score, plain, score_help
+from samplescope_app.text import NOUNS, format_percentile, format_score, plain, score_help
 
 _MOST_DIGITS = 10  # a class is relabelled to by its number, while one digit is enough
 _TYPICAL = 10
@@ -31,7 +32,7 @@ def header(run: Run, page: str, explanation: str, measure: str | None = None) ->
         charts.format_select()
     st.caption(f"{plain(run.title)} · {plain(facts(run))}")
     if measure is not None:
-        explanation += f" **{plain(MEASURES[measure].title)}:** {plain(MEASURES[measure].definition)}"
+        explanation += f" **{plain(run.measure(measure).title)}:** {plain(run.measure(measure).definition)}"
     st.caption(explanation)
 
 
@@ -41,13 +42,29 @@ def facts(run: Run) -> str:
     parts = []
     if manifest.dataset is not None:
         sizes = manifest.dataset.sizes
-        parts.append(f"{sizes.get('train', 0):,} training images in {len(manifest.dataset.class_names)} classes")
+        of = f"training {noun(run)}s in {len(manifest.dataset.class_names)} classes"
+        parts.append(f"{sizes.get('train', 0):,} {of}")
     if manifest.model.get("name"):
         parts.append(str(manifest.model["name"]))
     if (accuracy := test_accuracy(run)) is not None:
         parts.append(f"test accuracy {accuracy:.1%}")
     parts.append(f"{datetime.fromisoformat(manifest.created):%d %b %Y}")
     return " · ".join(parts)
+
+
+def noun(run: Run) -> str:
+    """What an example of the run is, for people."""
+    mode = run.manifest.dataset.mode if run.manifest.dataset else ""
+    return NOUNS.get(mode, "image")
+
+
+def example_column(run: Run, rows: Iterable[int]) -> tuple[list[str], Any]:
+    """What stands for training examples in a table, image or text, and the column's configuration."""
+    if "text" in run.examples:
+        texts = run.examples["text"].to_numpy()
+        return [texts[row] for row in rows], st.column_config.TextColumn("", width="medium")
+    images = [served.thumbnail_url(run, "train", row) for row in rows]
+    return images, st.column_config.ImageColumn("", width="small")
 
 
 def test_accuracy(run: Run) -> float | None:
@@ -58,9 +75,9 @@ def test_accuracy(run: Run) -> float | None:
 def score_select(run: Run, key: str, label: str = "Score", **options: Any) -> str:
     """Chooses one of the run's scores; its definition is the help."""
     shown = st.session_state.get(key)
-    help_text = score_help(shown if shown in run.scores else run.scores[0])
+    help_text = score_help(run.measure(shown if shown in run.scores else run.scores[0]))
     return st.selectbox(
-        label, run.scores, key=key, format_func=lambda name: MEASURES[name].title, help=help_text, **options
+        label, run.scores, key=key, format_func=lambda name: run.measure(name).title, help=help_text, **options
     )
 
 
@@ -68,10 +85,10 @@ def score_table(run: Run, row: dict[str, Any]) -> None:
     """Every score of an example with its percentile; the definition stands behind the question mark."""
     with st.container(gap=None):
         for score in run.scores:
-            measure = MEASURES[score]
+            measure = run.measure(score)
             percentile = format_percentile(row[f"{score} percentile"])
             name, value = st.columns([5, 4], vertical_alignment="center", wrap=False)
-            name.markdown(plain(measure.title), help=score_help(score))
+            name.markdown(plain(measure.title), help=score_help(measure))
             value.markdown(f"**{plain(format_score(row[score]))}** {plain(measure.unit)} :gray[{percentile}]")
 
 
@@ -187,7 +204,7 @@ def typical_strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:
     """Clear cases of the label, and of the prediction where it differs: what the example is to be compared with."""
     frame = state.examples(run)
     for label in dict.fromkeys([row["label"], row["predicted"]]):
-        chosen = typical(frame, label, score)
+        chosen = typical(run, frame, label, score)
         if len(chosen):
             name = run.class_names[label]
             st.caption(f"Typical {plain(name)}: the model is right, and least informative")
@@ -205,7 +222,7 @@ def typical_strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:
                 state.open_example(run, answer.opened)
 
 
-def typical(frame: pd.DataFrame, label: int, score: str) -> pd.DataFrame:
+def typical(run: Run, frame: pd.DataFrame, label: int, score: str) -> pd.DataFrame:
     """Examples of a class that the model gets right and that are farthest from the suspicious end of a score."""
     members = frame[(frame["label"] == label) & frame["correct"]]
-    return state.ranked(members, score, descending=not state.suspicious_end(score)).head(_TYPICAL)
+    return state.ranked(members, score, descending=not state.suspicious_end(run, score)).head(_TYPICAL)

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.errors import InputError
-from attribution_core.runs import MEASURES, Run
+from attribution_core.runs import Run
 from samplescope_app import served
 from samplescope_app.text import plain
 
@@ -204,9 +204,9 @@ def ranked(frame: pd.DataFrame, score: str, descending: bool = True) -> pd.DataF
     return frame.sort_values(score, ascending=not descending, kind="stable", na_position="last")
 
 
-def suspicious_end(score: str) -> bool:
+def suspicious_end(run: Run, score: str) -> bool:
     """Whether the highest values of a score hint at a wrong label (else the lowest)."""
-    return MEASURES[score].suspicious != "low"
+    return run.measure(score).suspicious != "low"
 
 
 def open_example(run: Run, example_id: str) -> NoReturn:

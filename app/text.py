@@ -6,11 +6,14 @@ import math
 import re
 from typing import Any
 
-from attribution_core.runs import MEASURES, Measure
+from attribution_core.runs import Measure
 
 # What Markdown makes a link of by itself, escaped or not; an invisible character behind it prevents that.
 _LINK = re.compile(r"https?:|www|@", re.IGNORECASE)
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+NOUNS = {"image": "image", "text": "text", "table": "row"}  # what an example is, for people
 
 
 def plain(text: object) -> str:
@@ -23,7 +26,7 @@ def format_score(value: float) -> str:
     """Three significant digits; tiny values in scientific form."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.3g}"
+    return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value + 0.0:.3g}"  # + 0: there is no minus zero to people
 
 
 def format_percentile(percentile: float) -> str:
@@ -31,25 +34,23 @@ def format_percentile(percentile: float) -> str:
     return f"p{math.floor(percentile):d}" if math.isfinite(percentile) else ""
 
 
-def score_title(score: str) -> str:
+def score_title(measure: Measure) -> str:
     """The measure's name with its unit."""
-    measure = MEASURES[score]
     return f"{measure.title} ({measure.unit})" if measure.unit else measure.title
 
 
-def score_help(score: str) -> str:
+def score_help(measure: Measure) -> str:
     """Definition, formula and source of a measure, as Markdown."""
-    measure: Measure = MEASURES[score]
-    parts = [measure.definition, f"${measure.equation}$", measure.paper]
+    parts = [plain(measure.definition), f"${measure.equation}$" if measure.equation else "", measure.paper]
     return "\n\n".join(part for part in parts if part)
 
 
-def describe(row: dict[str, Any], score: str) -> str:
-    """Alt text of an example's image."""
+def describe(row: dict[str, Any], measure: Measure) -> str:
+    """Alt text of an example's image, with one of its scores."""
     parts = [f"#{row['row']}", f"labelled {row['label_name']}"]
     if not row["correct"]:
         parts.append(f"predicted {row['predicted_name']}")
-    parts.append(f"{MEASURES[score].title.lower()} {format_score(row[score])}")
+    parts.append(f"{measure.title.lower()} {format_score(row[measure.name])}")
     if row["action"]:
         parts.append({"keep": "kept", "drop": "dropped"}.get(row["action"], f"relabelled {row['new_label_name']}"))
     return ", ".join(parts)

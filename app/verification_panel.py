@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,11 @@ _FEW_HALVES = 20
 _OVER_EXAMPLES = ("loss_change",)  # foretold for each evaluation example, and drawn as a mean over them
 
 
-def summary(details: dict[str, Any]) -> None:
+def summary(run: Run, details: dict[str, Any]) -> None:
     """How well each score foretold what happened, as a table."""
     rows = [
         {
-            "Score": title(name),
+            "Score": title(run, name),
             "Foretells": FORETOLD[method["truth"]].capitalize(),
             "Pearson": interval(method["single"]["pearson"]),
             "Spearman": interval(method["single"]["spearman"]),
@@ -76,13 +77,15 @@ def scatter(run: Run, details: dict[str, Any]) -> None:
     methods = list(dict.fromkeys(points["method"]))
     choice, _ = st.columns([2, 3])
     with choice:
-        name = st.selectbox("Score", methods, format_func=title, key="trust score", persist_state="session")
+        name = st.selectbox(
+            "Score", methods, format_func=functools.partial(title, run), key="trust score", persist_state="session"
+        )
     members, method = points[points["method"] == name], details["methods"][name]
     plot, words = st.columns([6, 4], gap="large")
     with plot:
         _draw(run, name, method["truth"], members)
     with words:
-        _say(name, method, members)
+        _say(run, name, method, members)
 
 
 def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
@@ -90,22 +93,24 @@ def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
     known = MEASURES.get(name)
     figure = figures.truth_scatter(
         *(members[column].to_numpy() for column in ("estimate", "truth", "spread")),
-        f"foretold: {score_title(name) if known else name}{averaged}",
+        f"foretold: {score_title(known) if known else name}{averaged}",
         f"happened: {FORETOLD[truth]} ({_TRUTH_UNITS[truth]}){averaged}",
         same_unit=known is not None and known.unit == _TRUTH_UNITS[truth],
     )
-    alt = f"{title(name)} of {len(members)} examples removed one by one, against what retraining without them showed"
+    alt = (
+        f"{title(run, name)} of {len(members)} examples removed one by one, against what retraining without them showed"
+    )
     event = charts.chart(figure, key=f"truth {name}", on_select="rerun", selection_mode="points", alt=alt)
     for point in event.selection.points[:1]:
         if point["curve_number"] == 0:
             state.open_example(run, run.examples["id"].iloc[int(members["row"].iloc[point["point_index"]])])
 
 
-def _say(name: str, method: dict[str, Any], members: pd.DataFrame) -> None:
+def _say(run: Run, name: str, method: dict[str, Any], members: pd.DataFrame) -> None:
     drawn = method.get("by_example", method["single"])
     ceiling = method.get("by_example_ceiling", method["ceiling"])
     st.markdown(
-        f"**{plain(title(name))}** against {plain(FORETOLD[method['truth']])}, {len(members):,} examples  \n"
+        f"**{plain(title(run, name))}** against {plain(FORETOLD[method['truth']])}, {len(members):,} examples  \n"
         f"Pearson **{interval(drawn['pearson'])}**  \nSpearman **{interval(drawn['spearman'])}**"
     )
     if ceiling is None:

@@ -126,7 +126,11 @@ def map_figure(
         if by_score:
             colours, bar, hover = _scale(layer.colour, signed)
             marker |= colours
-            marker["colorbar"] = {"title": {"text": score_title, "side": "right"}, "thickness": 12, **bar}
+            marker["colorbar"] = {
+                "title": {"text": html.escape(score_title, quote=False), "side": "right"},
+                "thickness": 12,
+                **bar,
+            }
         else:
             marker["color"] = layer.colour
         figure.add_scattergl(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,7 +101,13 @@ def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_
         clickmode="event+select",
         hovermode="closest",
         hoverdistance=-1,  # a bar one example high is to be hit from anywhere near
-        xaxis={"title": axis_title, "fixedrange": True, "zeroline": False, "showgrid": False, **_ticks(bins)},
+        xaxis={
+            "title": html.escape(axis_title, quote=False),
+            "fixedrange": True,
+            "zeroline": False,
+            "showgrid": False,
+            **_ticks(bins),
+        },
         yaxis={"title": "examples", "fixedrange": True, "type": "log" if log_y else "linear", "rangemode": "tozero"},
     )
     if log_y:

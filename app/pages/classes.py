@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import MEASURES, Run
-from samplescope_app import charts, curves, effects, figures, influencers, parts, served, state
+from samplescope_app import charts, curves, effects, figures, influencers, parts, state
 from samplescope_app.components.gallery import tiles
 from samplescope_app.effects import Ranked
 from samplescope_app.text import format_score, plain
@@ -21,7 +21,7 @@ _PAIRS = 6  # of either sign
 _SIZE = 84
 _EXPLANATION = (
     "Which classes help each other and which compete: the mean effect that training examples of one class (rows) have "
-    "on the loss of validation examples of another (columns). Click a cell to see the pairs of images behind it."
+    "on the loss of validation examples of another (columns). Click a cell to see the pairs of examples behind it."
 )
 
 
@@ -59,7 +59,7 @@ def _effects(run: Run) -> None:
     with select:
         method = influencers.method_select(run)
     with toggle:
-        unit = effects.unit(method)
+        unit = effects.unit(run, method)
         raw = st.toggle(f"In {plain(unit)}, not normalised", key="classes raw", persist_state="session")
     rows = run.class_effects[run.class_effects["method"] == method]
     if rows.empty:
@@ -72,16 +72,16 @@ def _effects(run: Run) -> None:
     with chosen:
         cell = _cell(run)
         if cell is not None:
-            _in_words(rows, method, cell)
+            _in_words(run, rows, method, cell)
     with plot:
-        _matrix(wide.iloc[:_MOST_CLASSES, :_MOST_CLASSES], method, raw, cell)
+        _matrix(run, wide.iloc[:_MOST_CLASSES, :_MOST_CLASSES], method, raw, cell)
         if len(wide) > _MOST_CLASSES:
             st.caption(f"The first {_MOST_CLASSES} of {len(wide):,} classes; the menus have them all.")
     if cell is not None:
         _pairs(run, method, cell)
 
 
-def _matrix(matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[str, str] | None) -> None:
+def _matrix(run: Run, matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[str, str] | None) -> None:
     key = f"class effects {method}"
 
     def clicked() -> None:
@@ -92,21 +92,22 @@ def _matrix(matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[str, str] 
 
     charts.chart(
         figures.heatmap(
-            matrix, "training examples of", "validation examples of", cell, effects.unit(method) if raw else ""
+            matrix, "training examples of", "validation examples of", cell, effects.unit(run, method) if raw else ""
         ),
         key=key,
         on_select=clicked,
         selection_mode="points",
-        alt=f"{effects.title(method)}: mean effect of each training class on each validation class",
+        alt=f"{effects.title(run, method)}: mean effect of each training class on each validation class",
     )
     scale = (
-        f"In {effects.unit(method)}."
+        f"In {effects.unit(run, method)}."
         if raw
         else "Each mean is divided by the square root of its row sum times its column sum."
     )
+    why = "" if method in run.imported else ", for the loss rises without them"
     st.caption(
-        f"Blue, positive: they help, for the loss rises without them. Orange, negative: they compete, as classes "
-        f"that look alike do. {scale} *HYDRA, eq. 23, figure 2*"
+        f"Blue, positive: they help{why}. Orange, negative: they compete, as classes that look alike do. {scale} "
+        "*HYDRA, eq. 23, figure 2*"
     )
 
 
@@ -122,7 +123,7 @@ def _cell(run: Run) -> tuple[str, str] | None:
     ]
     _show_address(chosen)
     if None in chosen:
-        st.caption("Click a cell, or choose both classes here, to see the pairs of images of the strongest effects.")
+        st.caption("Click a cell, or choose both classes here, to see the pairs of examples of the strongest effects.")
         return None
     return chosen[0], chosen[1]
 
@@ -151,7 +152,7 @@ def _show_address(chosen: list[str | None]) -> None:
     st.session_state[_SHOWN] = chosen
 
 
-def _in_words(rows: pd.DataFrame, method: str, cell: tuple[str, str]) -> None:
+def _in_words(run: Run, rows: pd.DataFrame, method: str, cell: tuple[str, str]) -> None:
     """Both values of the cell, and what their sign means."""
     found = rows[(rows["train_class"] == cell[0]) & (rows["evaluation_class"] == cell[1])]
     if found.empty or not np.isfinite(found["effect"].iloc[0]):
@@ -159,10 +160,13 @@ def _in_words(rows: pd.DataFrame, method: str, cell: tuple[str, str]) -> None:
         return
     effect, normalised = found["effect"].iloc[0], found["normalised"].iloc[0]
     one, other = (f"**{plain(name)}**" for name in cell)
-    rises = "rises" if effect > 0 else "falls"
+    size = f"{plain(format_score(abs(effect)))} {plain(effects.unit(run, method))}"
+    without = f"Without one training example of {one}, the loss on a validation example of {other}"
+    said = f"{without} {'rises' if effect > 0 else 'falls'} by {size} on average"
+    if method in run.imported:  # of which only the sign is known
+        said = f"One training example of {one} does {size} to a validation example of {other} on average"
     st.markdown(
-        f"Without one training example of {one}, the loss on a validation example of {other} {rises} by "
-        f"{plain(format_score(abs(effect)))} {plain(effects.unit(method))} on average: {one} "
+        f"{said}: {one} "
         f"**{'helps' if effect > 0 else 'harms'}** {other if cell[0] != cell[1] else 'itself'}. "
         f":gray[Normalised: {plain(influencers.format_effect(normalised))}]"
     )
@@ -182,7 +186,7 @@ def _pairs(run: Run, method: str, cell: tuple[str, str]) -> None:
     signs = {"Most helpful": pairs[pairs["effect"] > 0], "Most harmful": pairs[pairs["effect"] < 0]}
     for column, (title, members) in zip(st.columns(2, gap="large"), signs.items(), strict=True):
         with column:
-            st.markdown(f"**{title}** :gray[{plain(effects.unit(method))}]")
+            st.markdown(f"**{title}** :gray[{plain(effects.unit(run, method))}]")
             if members.empty:
                 st.caption("None among the strongest pairs.")
             with st.container(horizontal=True, gap="small"):
@@ -192,7 +196,7 @@ def _pairs(run: Run, method: str, cell: tuple[str, str]) -> None:
 
 def _pair(run: Run, train_row: int, evaluation_row: int, effect: float, method: str, name: str) -> None:
     """Two tiles in one frame; each opens its example."""
-    unit = effects.unit(method)
+    unit = effects.unit(run, method)
     one = influencers.effect_tiles(run, Ranked(np.array([train_row]), np.array([effect])), unit)[0]
     other = influencers.evaluation_tiles(run, Ranked(np.array([evaluation_row]), np.array([effect])), unit)[0]
     shown = [
@@ -214,12 +218,13 @@ def _influential(run: Run) -> None:
     st.markdown("**The examples that do most**")
     table = run.influential()
     rows = state.examples(run).set_index("id")["row"].loc[table["id"]]
-    table.insert(0, "image", [served.thumbnail_url(run, "train", row) for row in rows])
+    shown, column = parts.example_column(run, rows)
+    table.insert(0, "example", shown)
     st.dataframe(
         table,
         hide_index=True,
         column_config={
-            "image": st.column_config.ImageColumn("", width="small"),
+            "example": column,
             "id": "Example",
             "label_name": "Label",
             "predicted_name": "Prediction",

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.errors import InputError
-from attribution_core.runs import MEASURES, Run
+from attribution_core.runs import Run
 from samplescope_app import charts, comparison, figures, job_panel, parts, retraining_panel, served, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import plain, score_title
@@ -151,7 +151,7 @@ def _scores(run: Run, before: Run, after: Run) -> None:
         score = st.selectbox(
             "Score",
             list(agreements),
-            format_func=lambda name: MEASURES[name].title,
+            format_func=lambda name: run.measure(name).title,
             key="compare score",
             persist_state="session",
         )
@@ -163,7 +163,7 @@ def _scores(run: Run, before: Run, after: Run) -> None:
     with left:
         _scatter(run, before, after, score, by)
     with right:
-        _agreement(agreements)
+        _agreement(run, agreements)
     _movers(run, before, after, score)
 
 
@@ -180,17 +180,17 @@ def _scatter(run: Run, before: Run, after: Run, score: str, by: str) -> None:
     if not members:
         st.info("This score has no values to draw.")
         return
-    title = score_title(score)
+    title = score_title(run.measure(score))
     figure = figures.score_scatter(
         [figures.Cloud(name, x[at], y[at]) for name, at in members.items()], f"{title} before", f"{title} after"
     )
-    st.markdown(f"**{plain(MEASURES[score].title)}, before and after** — click a point to see the example")
+    st.markdown(f"**{plain(run.measure(score).title)}, before and after** — click a point to see the example")
     event = charts.chart(
         figure,
         key=f"compare {score} {by}",
         on_select="rerun",
         selection_mode="points",
-        alt=f"{MEASURES[score].title} of {len(both.before):,} training examples by the two runs",
+        alt=f"{run.measure(score).title} of {len(both.before):,} training examples by the two runs",
     )
     for point in event.selection.points[:1]:
         if point["curve_number"] < len(members):
@@ -215,11 +215,11 @@ def _by_prediction(before: Run, after: Run, both: comparison.Shared) -> dict[str
     }
 
 
-def _agreement(agreements: dict[str, tuple[float, int]]) -> None:
+def _agreement(run: Run, agreements: dict[str, tuple[float, int]]) -> None:
     st.markdown("**Do both rank the examples alike?**")
     rows = pd.DataFrame(
         {
-            "Score": [MEASURES[name].title for name in agreements],
+            "Score": [run.measure(name).title for name in agreements],
             "Rank correlation": [value for value, _ in agreements.values()],
             "Examples": [count for _, count in agreements.values()],
         }

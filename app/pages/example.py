@@ -22,7 +22,7 @@ _LEFT_WIDTH, _SCORES_WIDTH = 470, 350  # side by side where the window is wide, 
 _LONGEST_ID = 30  # letters of a heading
 _EXPLANATION = (
     "Whom this example helps (▲) and harms (▼), or who helps and harms it: click a tile to go on to it. The keys are "
-    "about the large image."
+    "about the large one."
 )
 
 

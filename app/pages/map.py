@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import MEASURES, Run
+from attribution_core.runs import Run
 from samplescope_app import charts, figures, influencers, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.figures import Layer
@@ -60,10 +60,10 @@ def _choices(run: Run) -> tuple[str, str | None, bool]:
     colour = columns[0].selectbox(
         "Colour by",
         options,
-        format_func=_colouring_title,
+        format_func=functools.partial(_colouring_title, run),
         key="map colour",
         persist_state="session",
-        help=score_help(shown) if shown in MEASURES else None,
+        help=score_help(run.measure(shown)) if shown in run.scores else None,
     )
     highlighted = None
     if colour == "label_name" or colour in run.groups:
@@ -94,8 +94,10 @@ def _colourings(run: Run) -> list[str]:
     return [*columns, *run.scores]
 
 
-def _colouring_title(name: str) -> str:
-    return "class" if name == "label_name" else score_title(name) if name in MEASURES else name.replace("_", " ")
+def _colouring_title(run: Run, name: str) -> str:
+    if name in run.scores:
+        return score_title(run.measure(name))
+    return "class" if name == "label_name" else name.replace("_", " ")
 
 
 def _map(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) -> None:
@@ -111,10 +113,10 @@ def _map(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) 
     key = f"map {colour} {highlighted} {with_evaluation}"
     # A map that was just drawn anew shows what was chosen on the one before; then the browser keeps it.
     chosen = st.session_state.get(_chosen_key(run)) if key not in st.session_state else None
-    measure = MEASURES[colour] if colour in run.scores else None
+    measure = run.measure(colour) if colour in run.scores else None
     figure = figures.map_figure(
         layers,
-        score_title=score_title(colour) if measure else "",
+        score_title=score_title(measure) if measure else "",
         signed=measure is not None and measure.signed,
         chosen=chosen,
     )
@@ -126,7 +128,7 @@ def _map(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) 
         tools=_TOOLS,
         on_select=functools.partial(_selected, run, key, layers),
         selection_mode=("points", "lasso", "box"),
-        alt=f"Map of {len(rows):,} training examples, coloured by {_colouring_title(colour)}; those far from the "
+        alt=f"Map of {len(rows):,} training examples, coloured by {_colouring_title(run, colour)}; those far from the "
         "others of their label follow as tiles",
     )
     if len(rows) < len(frame):

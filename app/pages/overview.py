@@ -30,8 +30,8 @@ def main() -> None:
     with score_column:
         score = parts.score_select(run, "overview score", persist_state="session")
     legend.caption(
-        "Below each image: its score and percentile (p97: 97% of the training examples score this or less), its label, "
-        "and after ≠ what the model says instead."
+        "Below each example: its score and percentile (p97: 97% of the training examples score this or less), its "
+        "label, and after ≠ what the model says instead."
     )
     _extremes(run, score)
     histogram = st.container()
@@ -50,7 +50,8 @@ def main() -> None:
 
 def _extremes(run: Run, score: str) -> None:
     """Three strips of tiles; opening one makes Browse follow its order."""
-    word = "informative" if MEASURES[score].kind == "informativeness" else f"by {MEASURES[score].title.lower()}"
+    measure = run.measure(score)
+    word = "informative" if measure.kind == "informativeness" else f"by {measure.title.lower()}"
     _strip(run, f"Most {word}" if word == "informative" else f"Highest {word}", score, True)
     _strip(run, f"Least {word}" if word == "informative" else f"Lowest {word}", score, False)
     if "margin" in run.scores and score != "margin":
@@ -76,20 +77,20 @@ def _histogram(run: Run, score: str) -> None:
     if frame.empty:
         st.info("This score has no values to draw.")
         return
-    st.markdown(f"**Distribution of {plain(MEASURES[score].title.lower())}** — click a bar to see its examples")
+    st.markdown(f"**Distribution of {plain(run.measure(score).title.lower())}** — click a bar to see its examples")
     plot, options = st.columns([6, 1], gap="medium")
     with options:
         categories = _colouring(run, frame)
         log_y = st.toggle("Log counts", key="overview log counts", persist_state="session")
     bins = figures.score_bins(frame[score].to_numpy(dtype="float64"))
-    figure = figures.histogram(frame[score], bins, categories, score_title(score), log_y)
+    figure = figures.histogram(frame[score], bins, categories, score_title(run.measure(score)), log_y)
     with plot:
         event = charts.chart(
             figure,
             key=f"histogram {score}",
             on_select="rerun",
             selection_mode="points",
-            alt=f"Histogram of {MEASURES[score].title} over {len(frame):,} training examples",
+            alt=f"Histogram of {run.measure(score).title} over {len(frame):,} training examples",
         )
     if event.selection.points:
         clicked = event.selection.points[0]["point_index"]
@@ -150,7 +151,8 @@ def _dataset_facts(run: Run) -> None:
             st.caption(f"Without {plain(MEASURES[name].title.lower())}: {plain(facts['left_out'])}")
     if manifest.dataset.unreadable:
         count = len(manifest.dataset.unreadable)
-        title = f"{count:,} unreadable {'image was' if count == 1 else 'images were'} left out"
+        what = parts.noun(run)
+        title = f"{count:,} unreadable {f'{what} was' if count == 1 else f'{what}s were'} left out"
         folded = st.expander(title, key="unreadable folded", on_change="rerun")
         if folded.open:
             lost = pd.DataFrame([entry.model_dump() for entry in manifest.dataset.unreadable])
@@ -158,10 +160,10 @@ def _dataset_facts(run: Run) -> None:
 
 
 def _meaning(run: Run, score: str) -> None:
-    """What the score means, from the registry, and how this run came by it."""
-    st.markdown(f"**What {plain(MEASURES[score].title.lower())} means**")
-    st.markdown(score_help(score))
-    details = run.manifest.details.get(score, {})
+    """What the score means, and how this run came by it."""
+    st.markdown(f"**What {plain(run.measure(score).title.lower())} means**")
+    st.markdown(score_help(run.measure(score)))
+    details = run.facts(score)
     if details:
         shown = {name: format_score(value) if isinstance(value, float) else value for name, value in details.items()}
         st.caption(" · ".join(f"{plain(name.replace('_', ' '))}: {plain(value)}" for name, value in shown.items()))

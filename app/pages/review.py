@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import MEASURES, Run
-from samplescope_app import exports, parts, queues, retraining_panel, served, state
+from attribution_core.runs import Run
+from samplescope_app import exports, parts, queues, retraining_panel, state
 from samplescope_app.components.gallery import gallery, picture
 from samplescope_app.text import plain
 
@@ -57,14 +57,14 @@ def _queue(run: Run) -> None:
 
 def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
     """The score on the tiles, and the suspects: the first N from its suspicious end, or those of another page."""
-    ranking = [name for name in run.scores if MEASURES[name].suspicious is not None]
+    ranking = [name for name in run.scores if run.measure(name).suspicious is not None]
     queue = queues.handed_over(run)
     select, number = st.columns([3, 1], vertical_alignment="bottom")
     with select:
         chosen = st.selectbox(
             "Suspects by",
             [queues.CHOICE, *ranking] if queue is not None else ranking,
-            format_func=lambda name: _order_name(name, queue),
+            format_func=lambda name: _order_name(run, name, queue),
             key="review score",
             persist_state="session",
         )
@@ -76,14 +76,14 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
         length = st.number_input(
             "How many", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
         )
-    st.caption(plain(MEASURES[chosen].definition))
-    return chosen, state.ranked(frame, chosen, state.suspicious_end(chosen)).head(length)
+    st.caption(plain(run.measure(chosen).definition))
+    return chosen, state.ranked(frame, chosen, state.suspicious_end(run, chosen)).head(length)
 
 
-def _order_name(name: str, queue: queues.Queue | None) -> str:
+def _order_name(run: Run, name: str, queue: queues.Queue | None) -> str:
     if queue is not None and name == queues.CHOICE:
         return queues.title(queue)
-    return f"{'highest' if state.suspicious_end(name) else 'lowest'} {MEASURES[name].title}"
+    return f"{'highest' if state.suspicious_end(run, name) else 'lowest'} {run.measure(name).title}"
 
 
 def _progress(suspects: pd.DataFrame, skipped: int) -> None:
@@ -139,9 +139,10 @@ def _decisions(run: Run) -> None:
         st.caption("None yet. Nothing in the dataset itself is ever changed: decisions are a log, applied on export.")
         return
     rows = state.examples(run).set_index("id").loc[current["id"]]
+    shown, column = parts.example_column(run, rows["row"])
     table = pd.DataFrame(
         {
-            "image": [served.thumbnail_url(run, "train", row) for row in rows["row"]],
+            "example": shown,
             "label": rows["label_name"].to_numpy(),
             "decision": [
                 f"→ {new}" if action == "relabel" else action
@@ -154,7 +155,7 @@ def _decisions(run: Run) -> None:
         table,
         hide_index=True,
         height=min(420, 38 + 36 * len(table)),
-        column_config={"image": st.column_config.ImageColumn("", width="small")},
+        column_config={"example": column},
         alt="Decisions, latest first, with old and new labels",
     )
 

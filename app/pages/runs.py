@@ -122,11 +122,12 @@ def _mosaic(run: Run) -> bool:
     """A few images spread over the training set; whether they were clicked."""
     if not run.has_examples:
         return False
-    try:
-        run.thumbnail("train", 0)
-    except InputError:
-        st.caption("No pictures yet.")
-        return False
+    if "text" not in run.examples:
+        try:
+            run.thumbnail("train", 0)
+        except InputError:
+            st.caption("No pictures yet.")
+            return False
     rows = np.linspace(0, len(run.examples) - 1, _MOSAIC).astype(int)
     return mosaic(run, rows.tolist(), key=f"mosaic {run.id}").opened is not None
 
@@ -135,6 +136,7 @@ def _progress(run: Run) -> str:
     """The measures of a whole run, else how far it came."""
     if run.status == "complete":
         titles = [MEASURES[name].title for name in run.manifest.measures if name in MEASURES]
+        titles += [score.measure.title for score in run.imported.values()]
         return f"Scores: {', '.join(titles)}"
     failed = [
         f"{name} failed: {stage.message}" for name, stage in run.manifest.stages.items() if stage.status == "failed"

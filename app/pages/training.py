@@ -68,7 +68,8 @@ def _information(run: Run) -> None:
         value=own if own in times else times[len(times) // 2],
         format_func=lambda time: f"{steps_text(time)}{' (this run)' if time == own else ''}",
         key=f"training time {run.id}",
-        help=f"Of the linearised model, in steps of gradient descent. The arrow keys move it.\n\n{score_help('fsi')}",
+        help="Of the linearised model, in steps of gradient descent. The arrow keys move it.\n\n"
+        + score_help(MEASURES["fsi"]),
         persist_state="session",
     )
     values, origin = _values_at(run, stored, time)

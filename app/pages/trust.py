@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import CURVES, MEASURES, Run
+from attribution_core.runs import CURVES, Run
 from samplescope_app import charts, comparison, curves, evidence, figures, parts, state, verification_panel
 from samplescope_app.text import plain
 
@@ -52,7 +54,7 @@ def _verification(run: Run) -> None:
             icon=":material/verified:",
         )
     else:
-        verification_panel.summary(details)
+        verification_panel.summary(run, details)
         verification_panel.scatter(run, details)
     verification_panel.more(run)
     if details is not None:
@@ -86,7 +88,7 @@ def _other_seeds(run: Run) -> None:
         return
     rows = {
         f"seed {other.manifest.config.get('seed', 0)}": {
-            MEASURES[name].title: value
+            run.measure(name).title: value
             for name, (value, _) in comparison.agreements(*comparison.in_order(run, other)).items()
         }
         for other in siblings
@@ -122,16 +124,17 @@ def _detection(run: Run) -> None:
     chart, table = st.columns([5, 4], gap="large")
     curve, points = CURVES["detection"], curves.points(run, "detection")
     best = [*rows.index[:_BEST], "random order"]
+    titles = functools.partial(evidence.title, run)
     drawn = points[points["series"].isin(best)].sort_values(
         "series", key=lambda names: names.map(best.index), kind="stable"
     )
     with chart:
-        titled = drawn.assign(series=drawn["series"].map(evidence.title))
+        titled = drawn.assign(series=drawn["series"].map(titles))
         figure = figures.lines(titled, curve.x, curve.y, curve.log_x).update_layout(height=380)
         charts.chart(figure, key="curve detection", alt=curve.definition)
         st.caption(f"The {min(_BEST, len(rows))} best. {plain(curve.definition)} *{plain(curve.paper)}*")
     with table:
-        shown = rows.rename(index=evidence.title).rename_axis("Score").rename(columns={"area": "Area", "auc": "AUC"})
+        shown = rows.rename(index=titles).rename_axis("Score").rename(columns={"area": "Area", "auc": "AUC"})
         number, percent = (st.column_config.NumberColumn(format=form) for form in ("%.3f", "percent"))
         formats = {name: number if name in ("Area", "AUC") else percent for name in shown.columns}
         height = 38 + 35 * len(shown)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attribution_core.errors import InputError
 from attribution_core.methods.contribution_uses import label_noise_clusters
-from attribution_core.runs import MEASURES, Run
+from attribution_core.runs import Run
 
 SHARES = (0.05, 0.1, 0.2)
 # At most so many evaluation examples' effects are clustered, as in HYDRA's table 4.
@@ -123,8 +123,8 @@ def known_wrong(examples: pd.DataFrame) -> Tensor | None:
 def suspicious_scores(run: Run) -> dict[str, Tensor]:
     """What a run has to find wrong labels by, higher being more suspicious, in the order of its columns.
 
-    These are its scores with a suspicious end in the registry (those whose low end it is are negated) and, where the
-    run has contributions to single examples, ``clusters``: first the examples that
+    These are its scores with a suspicious end (those whose low end it is are negated), but for imported ones that some
+    examples lack, and, where the run has contributions to single examples, ``clusters``: first the examples that
     :func:`~attribution_core.methods.contribution_uses.label_noise_clusters` suspects, then the others, either by
     contribution, lowest first.
 
@@ -135,7 +135,8 @@ def suspicious_scores(run: Run) -> dict[str, Tensor]:
     scores = {
         name: sign * torch.tensor(run.examples[name].to_numpy(dtype="float64"))
         for name in run.scores
-        if (sign := signs.get(MEASURES[name].suspicious or "")) is not None
+        if (sign := signs.get(run.measure(name).suspicious or "")) is not None
+        and not (name in run.imported and run.examples[name].hasnans)
     }
     if (run.path / "effects" / "hydra.zarr").is_dir():
         scores["clusters"] = _clusters(run)

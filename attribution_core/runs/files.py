@@ -108,16 +108,23 @@ class Lock:
     """
 
     def __init__(self, directory: Path, seconds: float = 0.0) -> None:
-        self._connection = sqlite3.connect(
-            directory / LOCK_NAME, timeout=seconds, isolation_level=None, check_same_thread=False
-        )
+        connection = None
         try:
-            self._connection.execute("BEGIN EXCLUSIVE")
+            connection = sqlite3.connect(
+                directory / LOCK_NAME, timeout=seconds, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
-            self._connection.close()
+            if connection is not None:
+                connection.close()
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise InputError(
+                    f"The run {directory} can't be written ({error}): there may be no room, or no permission."
+                ) from error
             raise InputError(
                 f"Another process is writing the run {directory}: wait until it ends, or give another --out."
             ) from error
+        self._connection = connection
 
     def release(self) -> None:
         """Lets the next process in."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["informativeness", "effect", "sensitivity", "contribution", "diagnostic"]
+Kind = Literal["informativeness", "effect", "sensitivity", "contribution", "diagnostic", "imported"]
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Measure:
     Attributes:
         name: Name of the score's column.
         title: Name for people.
-        kind: The family it belongs to; a diagnostic comes with every run.
+        kind: The family it belongs to; a diagnostic comes with every run, and an imported one was made elsewhere.
         unit: Its unit; empty for a pure number.
         definition: One or two sentences for someone who has not read the paper.
-        equation: The formula, in LaTeX.
-        paper: Where the formula is from; empty for a diagnostic.
+        equation: The formula, in LaTeX; empty where a run brings the measure itself.
+        paper: Where the formula is from; empty for a diagnostic, and where a run brings the measure itself.
         suspicious: Which end of the scale hints at a wrong label, or None when neither does.
         signed: Whether it takes both signs; it is then drawn on a scale centred on zero.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,10 @@ from attribution_core.errors import InputError
 from attribution_core.runs.decisions import DecisionLog
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.files import is_locked
+from attribution_core.runs.imported import ImportedScore, imported_scores
 from attribution_core.runs.keyed_tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.matrices import open_matrix
-from attribution_core.runs.measures import MEASURES
+from attribution_core.runs.measures import MEASURES, Measure
 from attribution_core.runs.retraining import read_retraining
 from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, Manifest, SchemaVersion
 from attribution_core.runs.thumbnails import Pack
@@ -36,6 +37,7 @@ class Run:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        self._imported = imported_scores(manifest)
         self.decisions = DecisionLog(path / "decisions.sqlite")
         self._packs = {split: Pack(path / "thumbnails", split) for split in ("train", "evaluation")}
 
@@ -94,15 +96,44 @@ class Run:
 
     @property
     def scores(self) -> list[str]:
-        """The columns that rank examples: the run's measures first, then the diagnostics that every run has."""
+        """The columns that rank examples: the run's measures, those imported, then the diagnostics of every run."""
+        imported = [name for name, score in self.imported.items() if score.measure.kind != "effect"]
         diagnostics = [name for name, measure in MEASURES.items() if measure.kind == "diagnostic"]
-        listed = dict.fromkeys([*self.manifest.measures, *diagnostics])
-        return [name for name in listed if name in self.examples.columns and name in MEASURES]
+        listed = dict.fromkeys([*self.manifest.measures, *imported, *diagnostics])
+        return [name for name in listed if name in self.examples.columns and name in self.known_measures]
+
+    @property
+    def imported(self) -> dict[str, ImportedScore]:
+        """The scores and effects that were made elsewhere, by name."""
+        return self._imported
+
+    @cached_property
+    def known_measures(self) -> dict[str, Measure]:
+        """The registry, and what the run brings itself."""
+        return {**MEASURES, **{name: score.measure for name, score in self.imported.items()}}
+
+    def measure(self, name: str) -> Measure:
+        """What a score of the run means: from the registry, else what came with it when it was imported.
+
+        Raises:
+            InputError: If neither knows it.
+        """
+        if name not in self.known_measures:
+            raise InputError(f"The run {self.id} knows no {name}: it has {', '.join(self.scores)}.")
+        return self.known_measures[name]
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """How the run came by a score: its route and settings, or where it was imported from; empty where unknown."""
+        if name not in self.imported:
+            return self.manifest.details.get(name, {})
+        found = self.imported[name]
+        said = {"imported_from": found.source, "imported_on": found.time, "note": found.note}
+        return {what: value for what, value in said.items() if value}
 
     @property
     def groups(self) -> list[str]:
         """The columns that the dataset itself brought along, such as ``original_label``."""
-        known = {*BASE_COLUMNS, *self.manifest.measures}
+        known = {*BASE_COLUMNS, *self.manifest.measures, *self.imported}
         return [name for name in self.examples.columns if name not in known]
 
     @property
@@ -176,9 +207,10 @@ class Run:
 
     @property
     def effect_methods(self) -> list[str]:
-        """The methods that the run has effects by, in the registry's order, then others by name."""
+        """The methods that the run has effects by: in the registry's order, those imported, then others by name."""
         found = {entry.stem for entry in (self.path / "effects").glob("*.zarr")}
-        return [*(name for name in MEASURES if name in found), *sorted(found - MEASURES.keys())]
+        known = self.known_measures
+        return [*(name for name in known if name in found), *sorted(found - known.keys())]
 
     @property
     def evolutions(self) -> list[str]:

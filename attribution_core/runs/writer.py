@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -139,6 +140,12 @@ class RunWriter:
                 raise InputError(f"{name} has {len(frame)} rows, but {column} has {len(values)} values.")
         self.write_table(name, frame.assign(**{column: np.asarray(values) for column, values in columns.items()}))
 
+    def remove_column(self, name: TableName, column: str) -> None:
+        """Takes a column out of a table; nothing where it has none of that name."""
+        frame = read_table(self.path, name)
+        if column in frame:
+            self.write_table(name, frame.drop(columns=column))
+
     def describe(self, name: str, details: dict[str, Any], measures: Iterable[str] = ()) -> None:
         """Says under a name how scores came about, and which measures the run has now besides those before."""
         listed = dict.fromkeys([*self.manifest.measures, *measures])
@@ -155,6 +162,18 @@ class RunWriter:
         """Writes ``effects/METHOD.zarr`` from blocks of rows: training examples against the ``columns`` evaluated."""
         rows = len(read_table(self.path, "examples", columns=["id"]))
         write_matrix(self.path / "effects" / f"{method}.zarr", (rows, columns), blocks, {})
+
+    def remove_effects(self, method: str) -> None:
+        """Takes ``effects/METHOD.zarr`` out with the means and pairs by classes; nothing where there are none."""
+        path = self.path / "effects" / f"{method}.zarr"
+        if path.is_dir():
+            partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+            path.rename(partial)  # gone at once: a kill on the way leaves what the next writer removes
+            shutil.rmtree(partial)
+        for table in (CLASS_EFFECTS, CLASS_PAIRS):
+            rows = table.read(self.path)
+            if rows[table.key].eq(method).any():
+                table.replace(self.path, method, rows.iloc[:0])
 
     def write_evolution(self, measure: str, times: Sequence[float], values: np.ndarray) -> None:
         """Writes ``evolution/MEASURE.zarr``: the measure at some training times, ``[times, train]``."""

@@ -1,0 +1,115 @@
+"""Scores from elsewhere stand beside our own on every page."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+import attribution_core as ac
+from attribution_core.runs import Run
+from tests.browser.driver import App
+from tests.browser.test_example import SHOWN, shown_rows, shows_evaluation, strongest
+from tests.browser.test_pages import THEMES
+
+TITLE = "<b>Quality</b> *of labels*"  # whoever sent the run may have called it so
+METHOD = "EKFAC & others"
+TILES = 24
+
+
+@pytest.fixture
+def given(run: Run) -> Run:
+    """The run with a score that knows the wrong labels, with one that the first example lacks, and with effects."""
+    rng, n = np.random.default_rng(3), len(run.examples)
+    validation = int(run.evaluation["split"].eq("validation").sum())
+    wrong = run.examples["label_name"] != run.examples["original_label"]
+    ac.import_scores(run, "quality", rng.random(n) - wrong, title=TITLE, suspicious="low")
+    rarity = rng.random(n)
+    rarity[0] = np.nan
+    ac.import_scores(run, "rarity", rarity)
+    return ac.import_scores(run, "ekfac", rng.normal(size=(n, validation)), title=METHOD, positive="harmful")
+
+
+@pytest.fixture
+def other(given: Run) -> Iterator[Run]:
+    """The same beside it."""
+    path = given.path.with_name(f"{given.id}-other")
+    shutil.copytree(given.path, path)
+    yield Run.open(path)
+    shutil.rmtree(path)
+
+
+@THEMES
+def test_a_score_ranks_and_explains_itself(app: App, page: Page, given: Run):
+    order = np.argsort(-given.examples["quality"].to_numpy(), kind="stable")
+    app.open("overview")
+    choose(app, "Score", TITLE)
+    assert shown_rows(app, f"Highest by {TITLE.lower()}")[:TILES] == order[:TILES].tolist()
+    assert shown_rows(app, f"Lowest by {TITLE.lower()}")[:TILES] == order[::-1][:TILES].tolist()
+    expect(page.get_by_text("Imported from Python on").first).to_be_visible()
+    expect(page.get_by_text("imported from: Python")).to_be_visible()
+    drawn = page.locator(".js-plotly-plot").first
+    expect(drawn.locator(".xtitle")).to_have_text(TITLE)  # letter by letter
+    agreement = page.get_by_test_id("stExpander").filter(has_text="Do the methods agree?")
+    agreement.get_by_text("Do the methods agree?").click()
+    expect(agreement.locator(".ytick", has_text=TITLE)).to_be_visible()
+    page.get_by_role("button", name="See all").first.click()
+    app.wait_for_path("/browse")
+    assert shown_rows(app, "Training examples")[:TILES] == order[:TILES].tolist()
+
+
+def test_its_suspicious_end_is_reviewed_and_judged(app: App, page: Page, given: Run):
+    app.open("review")
+    choose(app, "Suspects by", f"lowest {TITLE}")
+    app.shows(int(given.examples["quality"].idxmin()))
+    app.open("trust")
+    expect(page.locator(".js-plotly-plot .legendtext", has_text="Quality")).to_have_text(TITLE)  # among the best
+    app.open("runs")
+    expect(
+        page.get_by_text("Scores: Functional sample information", exact=False).filter(has_text=TITLE)
+    ).to_be_visible()
+
+
+def test_an_example_without_it_is_told_from_the_others(app: App, page: Page, given: Run):
+    app.open("map")
+    choose(app, "Colour by", "Rarity")
+    expect(page.locator(".js-plotly-plot").first.locator(".colorbar text", has_text="Rarity")).to_be_visible()
+    expect(page.locator(".js-plotly-plot").first.locator(".legendtext", has_text="no value")).to_be_visible()
+    app.open("example", id=given.examples["id"].iloc[0])
+    expect(page.get_by_text("–", exact=True)).to_be_visible()
+
+
+def test_effects_rank_as_their_own_matrix(app: App, page: Page, given: Run):
+    start, effects = 17, given.effects("ekfac")[:]
+    app.open("example", id=given.examples["id"].iloc[start])
+    choose(app, "Effects by", METHOD)
+    assert shown_rows(app, "Helps most") == strongest(effects[start], 1)
+    assert shown_rows(app, "Harms most") == strongest(effects[start], -1)
+    expect(page.get_by_text(f"What #{start} does to each of {effects.shape[1]} validation examples")).to_be_visible()
+    expect(app.tiles("Helps most").first).to_have_accessible_name(re.compile("its own unit, helpful$"))
+    app.tiles("Harms most").first.click()
+    target = strongest(effects[start], -1)[0]
+    shows_evaluation(app, target)
+    assert shown_rows(app, "Most helpful") == strongest(effects[:, target], 1)
+    assert len(shown_rows(app, "Most harmful")) == SHOWN
+    app.open("classes")
+    choose(app, "Effects by", METHOD)
+    expect(page.get_by_text("Blue, positive: they help. Orange")).to_be_visible()
+
+
+def test_two_runs_that_were_given_it_are_compared(app: App, page: Page, other: Run):
+    app.open("compare", other=other.id)
+    choose(app, "Score", TITLE)
+    drawn = page.locator(".js-plotly-plot").first
+    expect(drawn.locator(".xtitle")).to_have_text(f"{TITLE} before")
+    expect(drawn.locator(".ytitle")).to_have_text(f"{TITLE} after")
+
+
+def choose(app: App, label: str, option: str) -> None:
+    app.page.get_by_role("combobox", name=label).click()
+    app.page.get_by_role("option", name=option).click()
+    app.settle()
