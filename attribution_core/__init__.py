@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from attribution_core.evaluation.fidelity import fidelity
     from attribution_core.evaluation.retraining import retrain_without
     from attribution_core.evaluation.summarization import removal_order, summarization_curve
+    from attribution_core.importing import import_scores
     from attribution_core.methods.bayesian_logistic import bayesian_logistic_regression
     from attribution_core.methods.contribution_uses import class_contributions, label_noise_clusters
     from attribution_core.methods.damping import damping_sweep
@@ -44,8 +45,10 @@ if TYPE_CHECKING:
     from attribution_core.methods.unique_information import functional_sample_information, sample_information
     from attribution_core.models import build_model
     from attribution_core.runs import Run
+    from attribution_core.runs.export_torch import cleaned_dataset
     from attribution_core.score import ScoreConfig, score
     from attribution_core.summaries import summarize
+    from attribution_core.supported import supported_measures
     from attribution_core.training import Recipe, train
     from attribution_core.verification import verify
 
@@ -61,6 +64,7 @@ _HOMES = {
     "bayesian_logistic_regression": "methods.bayesian_logistic",
     "build_model": "models",
     "class_contributions": "methods.contribution_uses",
+    "cleaned_dataset": "runs.export_torch",
     "damping_sweep": "methods.damping",
     "detection_curve": "evaluation.detection",
     "fidelity": "evaluation.fidelity",
@@ -69,6 +73,7 @@ _HOMES = {
     "hydra": "methods.hydra",
     "hydra_over_seeds": "methods.hydra_seeds",
     "ihvp_effects_in_kernel_regime": "methods.ntk_influence",
+    "import_scores": "importing",
     "influence_functions": "methods.influence_functions",
     "influence_weights": "methods.influence_functions",
     "label_noise_clusters": "methods.contribution_uses",
@@ -91,6 +96,7 @@ _HOMES = {
     "self_influence": "methods.influence_functions",
     "summarization_curve": "evaluation.summarization",
     "summarize": "summaries",
+    "supported_measures": "supported",
     "train": "training",
     "two_stage_response": "methods.proximal_bregman",
     "verify": "verification",
@@ -108,6 +114,7 @@ __all__ = [
     "bayesian_logistic_regression",
     "build_model",
     "class_contributions",
+    "cleaned_dataset",
     "damping_sweep",
     "detection_curve",
     "fidelity",
@@ -116,6 +123,7 @@ __all__ = [
     "hydra",
     "hydra_over_seeds",
     "ihvp_effects_in_kernel_regime",
+    "import_scores",
     "influence_functions",
     "influence_weights",
     "label_noise_clusters",
@@ -138,6 +146,7 @@ __all__ = [
     "self_influence",
     "summarization_curve",
     "summarize",
+    "supported_measures",
     "train",
     "two_stage_response",
     "verify",

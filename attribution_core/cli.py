@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from attribution_core import terminal
-from attribution_core.errors import InputError
-from attribution_core.jobs import usable_cores
+from attribution_core.errors import InputError, of_the_machine
+from attribution_core.jobs import free_bytes, usable_cores
 from attribution_core.runs import MEASURES, Run
+from attribution_core.scoring_options import Out, takes_configuration
 from attribution_core.terminal import Bars, err, out
 
 app = typer.Typer(
@@ -27,7 +28,6 @@ app = typer.Typer(
 )
 INTERRUPTED = 130
 
-Out = Annotated[Path | None, typer.Option("--out", help="The run's directory; by default runs/NAME.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="By default a free one from 8501 up.")]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
 
@@ -35,50 +35,25 @@ NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the ad
 class ExportFormat(StrEnum):
     """Forms that ``export`` writes."""
 
+    same = "same"
     csv = "csv"
     parquet = "parquet"
     folder = "folder"
 
 
-class Sketch(StrEnum):
-    """Sketches of a large network's Jacobian."""
+class Suspicious(StrEnum):
+    """Ends of a score that hint at a wrong label."""
 
-    kronecker = "kronecker"
-    coordinates = "coordinates"
-
-
-class Contributions(StrEnum):
-    """How contributions to training are computed."""
-
-    auto = "auto"
-    free = "free"
-    exact = "exact"
-    off = "off"
+    high = "high"
+    low = "low"
+    none = "none"
 
 
-class Sensitivity(StrEnum):
-    """Posteriors for the sensitivities."""
+class Positive(StrEnum):
+    """What a positive effect says of the training example."""
 
-    auto = "auto"
-    kfac = "kfac"
-    diagonal = "diagonal"
-    full = "full"
-    off = "off"
-
-
-class Map(StrEnum):
-    """How examples are laid out on a map."""
-
-    umap = "umap"
-    off = "off"
-
-
-class Influence(StrEnum):
-    """Whether influence functions are computed."""
-
-    auto = "auto"
-    on = "on"
-    off = "off"
+    helpful = "helpful"
+    harmful = "harmful"
 
 
 @app.command()
@@ -97,57 +72,23 @@ def demo(
 
 
 @app.command()
-def score(
-    data: Annotated[str, typer.Argument(help="A path, or a name that `samplescope datasets` lists.")],
-    model: Annotated[
-        str, typer.Option(help="linear, mlp, two_layer, lenet5, cnn4, alexnet, vgg13, resnet18, resnet20 or auto.")
-    ] = "auto",
-    out_: Out = None,
-    hidden: Annotated[
-        list[int] | None, typer.Option(help="A hidden size of mlp or two_layer; can be repeated.")
-    ] = None,
-    image_size: Annotated[int | None, typer.Option(min=4, max=1024, help="Resize to this side, in pixels.")] = None,
-    epochs: Annotated[int, typer.Option(min=0, help="Passes over the data.")] = 20,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of SGD with momentum 0.9.")] = 0.05,
-    batch_size: Annotated[int, typer.Option(min=1)] = 128,
-    parameters: Annotated[
-        str, typer.Option(help="What F-SI linearises: head (trained features), all (initial weights), or a regex.")
-    ] = "head",
-    sketch: Annotated[Sketch, typer.Option(help="For large networks: the leading coordinates, or the paper's.")] = (
-        Sketch.kronecker
-    ),
-    dimension: Annotated[int, typer.Option(min=1, help="How many: in all, or of each tensor.")] = 2000,
-    steps: Annotated[float, typer.Option(min=0, help="Training time of the linearised model; inf for the end.")] = 1000,
-    weight_decay: Annotated[float, typer.Option(min=0, help="Of the linearised model, in mean squared norms.")] = 0.0,
-    contributions: Annotated[
-        Contributions, typer.Option(help="Over training (HYDRA): free of the Hessian, exact, off, or free if possible.")
-    ] = Contributions.auto,
-    sensitivity: Annotated[
-        Sensitivity, typer.Option(help="Posterior for the memory-perturbation equation, off, or kfac if possible.")
-    ] = Sensitivity.auto,
-    influence: Annotated[
-        Influence, typer.Option(help="Influence functions at the trained weights: on, off, or where possible.")
-    ] = Influence.auto,
-    damping: Annotated[float | None, typer.Option(help="Of their curvature; by default it follows the data.")] = None,
-    map_: Annotated[Map, typer.Option("--map", help="A map of what the network sees: umap, or off.")] = Map.umap,
-    max_train: Annotated[int | None, typer.Option(min=2, help="Score a stratified subset of this size.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-) -> None:
+@takes_configuration
+def score(config: "ScoreConfig") -> None:  # type: ignore[name-defined]  # noqa: F821 - imported where it is needed
     """Train a model on DATA and score every training example; run it again to go on after an interruption."""
-    from attribution_core.score import ScoreConfig
-    from attribution_core.training import Recipe
-
-    recipe = Recipe(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size)
-    run = _score(
-        ScoreConfig(
-            data=data, out=out_, model=model, hidden=tuple(hidden or ()), image_size=image_size, recipe=recipe,
-            parameters=parameters, sketch=sketch.value, dimension=dimension, steps=steps, weight_decay=weight_decay,
-            contributions=contributions.value, sensitivity=sensitivity.value, influence=influence.value,
-            damping=damping, map=map_.value, seed=seed, max_train=max_train, device=device,
-        )
-    )  # fmt: skip
+    run = _score(config)
     out.print(f"Look at it:  samplescope open {escape(str(run.path))}", soft_wrap=True)
+
+
+@app.command()
+@takes_configuration
+def estimate(config: "ScoreConfig") -> None:  # type: ignore[name-defined]  # noqa: F821 - imported where it is needed
+    """Say what `score` with the same options would take here, from a probe of a few batches; makes no run."""
+    from attribution_core.estimate import estimate as estimate_
+
+    with Bars() as bars:
+        found = estimate_(config, bars)
+    terminal.print_estimate(found)
+    found.require_room(free_bytes())
 
 
 @app.command("open")
@@ -214,7 +155,7 @@ def summarize(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
-    format_: Annotated[ExportFormat, typer.Option("--format", help="csv: the list; parquet, folder: the images too.")],
+    format_: Annotated[ExportFormat, typer.Option("--format", help="same: as the data came; csv: the list.")],
     out_: Annotated[Path, typer.Option("--out", help="The file to write.")],
     data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
 ) -> None:
@@ -230,6 +171,67 @@ def export(
     )
 
 
+@app.command("import")
+def import_(
+    run: Annotated[Path, typer.Argument(help="A finished run's directory.")],
+    scores: Annotated[Path | None, typer.Option(help="A .csv, .tsv or .parquet with ids, or a .npy.")] = None,
+    name: Annotated[str | None, typer.Option(help="By default the column's, or the file's.")] = None,
+    title: Annotated[str, typer.Option(help="Name for people.")] = "",
+    unit: Annotated[str, typer.Option(help="Of the values; none is assumed.")] = "",
+    definition: Annotated[str, typer.Option(help="What they mean, in a sentence.")] = "",
+    suspicious: Annotated[
+        Suspicious | None, typer.Option(help="End of a score that hints at a wrong label; by default none.")
+    ] = None,
+    positive: Annotated[
+        Positive | None, typer.Option(help="What a positive effect says of the training example; by default helpful.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="In place of an earlier import of that name.")] = False,
+    remove: Annotated[str | None, typer.Option(help="Name of an import to take out again.")] = None,
+) -> None:
+    """Take scores that another library made into a run, to see and compare them.
+
+    A table has a column id, as run.examples has it, and a column for each score. A .npy holds a score for each training
+    example, in the run's order; or effects, a row for each training example and a column for each validation example,
+    then perhaps each test example.
+
+    From cleanlab, whose label quality is low where a label is suspicious (in Python, then in the shell):
+
+      quality = get_label_quality_scores(labels, probabilities)
+      table = pd.DataFrame({"id": run.examples["id"], "quality": quality})
+      table.to_csv("cleanlab.csv", index=False)
+
+      samplescope import RUN --scores cleanlab.csv --suspicious low
+
+    From kronfluence, whose scores have a row for each query (here: each validation example), and so are transposed:
+
+      found = analyzer.load_pairwise_scores("scores")["all_modules"]
+      np.save("ekfac.npy", found.T.float().numpy())
+
+      samplescope import RUN --scores ekfac.npy --title EKFAC
+
+    Effects of kronfluence, TRAK, dattri and TracIn are positive where an example is helpful, as ours are; where it is
+    the other way round, say --positive harmful. They keep their own scale.
+    """
+    from attribution_core.importing import About, import_file, remove_scores
+
+    if (scores is None) == (remove is None):
+        raise InputError("Give --scores FILE to import, or --remove NAME to take an import out again, one of the two.")
+    if remove is not None:
+        remove_scores(run, remove)
+        out.print(f"Took {escape(remove)} out of {escape(str(run))}.", soft_wrap=True, highlight=False)
+        return
+    about = About(
+        title, unit, definition, suspicious.value if suspicious else None, positive.value if positive else None
+    )
+    with Bars() as bars:
+        found = import_file(run, scores, name, about, replace, bars)  # type: ignore[arg-type]  # not both are None
+    for each, score in found.items():
+        what = "effects" if score.measure.kind == "effect" else "scores"
+        note = f", {score.note}" if score.note else ""
+        out.print(f"Imported the {what} {each}{escape(note)}.", soft_wrap=True, highlight=False)
+    out.print(f"Look at them:  samplescope open {escape(str(run))}", soft_wrap=True)
+
+
 @app.command()
 def methods() -> None:
     """List the measures: definition, unit, equation and source."""
@@ -243,13 +245,14 @@ def methods() -> None:
 @app.command()
 def datasets() -> None:
     """List the datasets that open by name; any other is opened by its path."""
-    from attribution_core.datasets import KNOWN
+    from attribution_core.datasets import FORMATS, KNOWN
 
     table = Table("name", "what", "licence", "source")
     for known in KNOWN:
         table.add_row(known.name, known.description, known.licence, known.source)
     out.print(table)
-    out.print("By path: a folder of class folders, Parquet with image and label columns, or IDX files.")
+    forms = "; ".join(form.description for form in FORMATS)
+    out.print(f"Or hf:NAME of the Hugging Face hub; by path: {escape(forms)}.", soft_wrap=True, highlight=False)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -307,6 +310,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception) -> int:
+    error = of_the_machine(error) or error
     if isinstance(error, InputError):
         err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         return 2
@@ -327,8 +331,16 @@ def _explain(error: Exception) -> int:
 def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa: F821 - imported where it is needed
     from attribution_core.score import score as score_
 
+    announced: list[str] = []
+
+    def announce(sentence: str) -> None:
+        announced.append(sentence)
+        out.print(escape(sentence), soft_wrap=True, highlight=False)
+
     with Bars() as bars:
-        run = score_(config, bars)
+        run = score_(config, bars, announce=announce)
+    for note in run.manifest.dataset.notes if run.manifest.dataset else ():
+        out.print(escape(note), soft_wrap=True, highlight=False)
     metrics, details = run.manifest.metrics, run.manifest.details["fsi"]
     out.print(
         f"[bold]{escape(run.title)}[/bold]: {len(run.examples):,} training examples scored. Test accuracy "
@@ -344,8 +356,9 @@ def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa:
     }
     for name, what in parts.items():
         left_out = run.manifest.details.get(name, {}).get("left_out")
-        if left_out:
-            out.print(f"Without {what}: {escape(left_out)}", soft_wrap=True, highlight=False)
+        sentence = f"Without {what}: {left_out}"
+        if left_out and sentence not in announced:
+            out.print(escape(sentence), soft_wrap=True, highlight=False)
     terminal.print_detection(run)
     return run
 

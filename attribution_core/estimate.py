@@ -16,6 +16,9 @@ from attribution_core.preparation import Prepared, prepare
 from attribution_core.probes import Probe
 from attribution_core.progress import Progress
 
+_SAFETY = 0.9  # of the examples that would just fit
+_FEWEST = 100  # training examples that are worth scoring
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -24,17 +27,36 @@ class Estimate:
     Attributes:
         seconds: Of each stage, in order; without those that this run will not have.
         memory: Bytes at the peak.
+        base: Bytes of these that are there however many examples there are.
+        examples: Training examples.
         left_out: Stages that this run will not have, and why.
     """
 
     seconds: dict[str, float]
     memory: int
+    base: int
+    examples: int
     left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
         """Seconds of all stages."""
         return sum(self.seconds.values())
+
+    def require_room(self, free: int | None) -> None:
+        """Refuses a plan that does not fit into so many bytes that are free now (None: not known).
+
+        Raises:
+            InputError: It does not; with the number of training examples that would, memory being linear in it.
+        """
+        if free is None or self.memory <= free:
+            return
+        fitting = int(_SAFETY * self.examples * (free - self.base) / (self.memory - self.base))
+        fewer = f"score {fitting:,} training examples (--max-train {fitting}), " if fitting >= _FEWEST else ""
+        raise InputError(
+            f"This run would need about {self.memory / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free on this "
+            f"machine: {fewer}take smaller images, or leave measures out."
+        )
 
 
 def estimate(config: ScoreConfig, progress: Progress | None = None) -> Estimate:
@@ -82,7 +104,7 @@ def estimate_prepared(prepared: Prepared, seconds_to_open: float, progress: Prog
         if reason:
             left_out[name] = reason
     needed = base + probe.held_bytes + max(memory)
-    return Estimate(seconds, max(needed, _peak_bytes()), left_out)
+    return Estimate(seconds, max(needed, _peak_bytes()), base, probe.n, left_out)
 
 
 def _resident_bytes() -> int:

@@ -48,6 +48,19 @@ def run_name(name: str) -> str:
     return name
 
 
+def no_code(model: str) -> str:
+    """A model that is no file of Python: a page must not run such a file because a run that was sent to one names it.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if ".py" in model:
+        raise ValueError(
+            "a model from a file of Python is scored in a terminal alone (samplescope score DATA --model FILE.py:NAME)"
+        )
+    return model
+
+
 RunName = Annotated[str, AfterValidator(run_name)]
 
 
@@ -65,6 +78,7 @@ class ScoreOptions(BaseModel):
     __pydantic_extra__: dict[str, JsonValue]
 
     data: str = Field(min_length=1, max_length=4096)
+    model: Annotated[str, AfterValidator(no_code)] = "auto"
     out: None = Field(None, exclude=True)
 
 

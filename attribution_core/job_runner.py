@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from attribution_core.errors import InputError
-from attribution_core.job_options import Activity, Asked, Ended, Kind, sentence_of
-from attribution_core.jobs import ASKED, PID, PROGRESS, RESULT, usable_cores
+from attribution_core.errors import InputError, of_the_machine
+from attribution_core.job_options import Activity, Asked, Ended, Kind, no_code, sentence_of
+from attribution_core.jobs import ASKED, PID, PROGRESS, RESULT, free_bytes, usable_cores
 from attribution_core.progress import Progress
 from attribution_core.runs.files import Lock, written_atomically
+from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from attribution_core.preparation import Prepared
@@ -60,6 +61,7 @@ def _done(path: Path) -> tuple[dict[str, Any], str]:
     try:
         asked = Asked.model_validate_json((path / ASKED).read_bytes())
         asked = Asked.checked(asked.kind, asked.target, asked.options, asked.started)
+        _refuse_code(path.parent.parent, asked)
         return _WORK[asked.kind](path.parent.parent, asked.target, asked.options, _Reporter(path / PROGRESS)), ""
     except InputError as error:
         return {}, str(error)
@@ -71,8 +73,20 @@ def _done(path: Path) -> tuple[dict[str, Any], str]:
             "There is not enough memory for this: take fewer training examples, smaller images or fewer measures.",
         )
     except Exception as error:  # noqa: BLE001 (the last resort: one sentence for a person, the traceback in the log)
+        if refused := of_the_machine(error):
+            return {}, str(refused)
         traceback.print_exc()
         return {}, f"Something went wrong that should not ({type(error).__name__}: {error}); its log shows where."
+
+
+def _refuse_code(folder: Path, asked: Asked) -> None:
+    """No file of Python is run for a page, even where the run that it asks about was made with one."""
+    name = asked.options.get("parent") if asked.kind == "clean" else asked.target
+    if asked.kind in ("verify", "summarize", "clean") and (folder / str(name) / MANIFEST_NAME).is_file():
+        try:
+            no_code(str(read_manifest(folder / str(name)).config.get("model", "")))
+        except ValueError as error:
+            raise InputError(f"The run {name} has {error}, and so is what builds on it.") from error
 
 
 class _Reporter:
@@ -113,7 +127,7 @@ def _check(folder: Path, target: str, options: Mapping[str, Any], progress: Prog
     found: dict[str, Any] = {"found": _facts(prepared), "estimate": None, "problem": ""}
     try:
         estimate = estimate_prepared(prepared, seconds, progress)
-        found["estimate"] = {**asdict(estimate), "free": _free_bytes()}
+        found["estimate"] = {**asdict(estimate), "free": free_bytes()}
     except InputError as error:
         found["problem"] = str(error)
     return found
@@ -133,6 +147,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "location": splits.location,
         "class_names": names,
         "counts": {name: count.tolist() for name, count in counts.items()},
+        "kind": splits.train.kind,
         "colour": splits.train.mode == "RGB",
         "heights": [low, high],
         "widths": [narrow, wide],
@@ -142,15 +157,6 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "num_unreadable": len(splits.unreadable),
         "notes": splits.notes,
     }
-
-
-def _free_bytes() -> int | None:
-    """Memory that this machine could give now; None where it does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
 
 
 def _score(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

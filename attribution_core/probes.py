@@ -37,7 +37,6 @@ import torch
 from torch import Tensor
 
 from attribution_core.contribution_stage import why_left_out
-from attribution_core.datasets import as_tensors, pixel_statistics
 from attribution_core.gradients import jacobian, kronecker_plan, plan_parameters, select_parameters
 from attribution_core.influence_stage import why_no_influence
 from attribution_core.linalg.blocked import BLOCK_BYTES
@@ -179,7 +178,8 @@ class Probe:
             whole = _timed(lambda: memory_sensitivity(self.model, (inputs, targets), 1.0, loss, name))
             each = whole / len(inputs)
         state = constant + self.n * each + self.tested * self._seconds_for_outputs
-        return len(kept_epochs(self.recipe.epochs)) * state, 4 * self.size * 8 + BLOCK_BYTES
+        moments = max(1, len(kept_epochs(self.recipe.epochs)))  # one of weights that were given
+        return moments * state, 4 * self.size * 8 + BLOCK_BYTES
 
     def influence(self) -> tuple[float, int]:
         """Gradients, sketched where the run will sketch them, and one decomposition."""
@@ -219,14 +219,14 @@ class Probe:
     @cached_property
     def _sample(self) -> Pair:
         train_ = self.prepared.splits.train
-        chosen = train_.subset(torch.linspace(0, len(train_) - 1, min(_SAMPLE, len(train_))).long().numpy())
+        rows = torch.linspace(0, len(train_) - 1, min(_SAMPLE, len(train_))).long().numpy()
+        chosen = train_.subset(rows)
         before = time.perf_counter()
-        size = self.prepared.input_shape[1], self.prepared.input_shape[2]
-        pair = as_tensors(chosen, size=size, statistics=pixel_statistics(chosen, size=size))
+        pair = self.prepared.some(rows)
         # The statistics are of the training images alone, which are most of them: counted for all.
         self._read = (time.perf_counter() - before) / len(chosen)
         before = time.perf_counter()
-        for i in range(len(chosen)):
+        for i in range(len(chosen) if train_.kind == "image" else 0):  # others have none
             encode_thumbnail(chosen[i][0])
         self._encoded = (time.perf_counter() - before) / len(chosen)
         return pair[0].to(self._device), pair[1]

@@ -13,6 +13,7 @@ from attribution_core.evaluation.comparison import paired_accuracies
 from attribution_core.runs import FORETOLD, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
+    from attribution_core.estimate import Estimate as RunEstimate
     from attribution_core.evaluation.fidelity import Estimate
     from attribution_core.evaluation.summarization import SummarizationCurve
     from attribution_core.verification import Verification
@@ -106,3 +107,19 @@ def print_summarization(curve: SummarizationCurve) -> None:
 def _with_interval(estimate: Estimate | None) -> str:
     """A number and its interval; nothing where there is none."""
     return "" if estimate is None else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def print_estimate(found: RunEstimate) -> None:
+    """Seconds of each stage, and what the whole comes to."""
+    table = Table("stage", Column("seconds", justify="right"))
+    for stage, seconds in found.seconds.items():
+        table.add_row(stage, f"{seconds:,.1f}")
+    for stage, reason in found.left_out.items():
+        table.add_row(stage, f"[dim]without: {escape(reason)}[/dim]")
+    out.print(table)
+    out.print(
+        f"About {found.total:,.0f} s of computing on this machine, as busy as it is now, and "
+        f"{found.memory / 1e9:.1f} GB of memory at the peak.",
+        soft_wrap=True,
+        highlight=False,
+    )

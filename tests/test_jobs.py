@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -181,6 +182,7 @@ def test_a_job_that_runs_is_not_forgotten(tmp_path):
         ("verify", {}, "is not a run"),
         ("verify", {"examples": 1}, "examples: Input should be greater"),
         ("clean", {"parent": "gone"}, "is not a run"),
+        ("score", {"data": "digits", "model": "/tmp/net.py:build"}, "is scored in a terminal alone"),
     ],
 )
 def test_a_failure_is_one_sentence(tmp_path, kind, options, sentence, capfd):
@@ -191,6 +193,21 @@ def test_a_failure_is_one_sentence(tmp_path, kind, options, sentence, capfd):
     assert sentence in job.message
     assert "\n" not in job.message
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("kind", ["verify", "summarize", "clean"])
+def test_a_page_runs_no_file_of_python(tmp_path, kind):
+    """Though the run that someone sent names one."""
+    (tmp_path / "net.py").write_text("open('ran', 'w')")
+    (tmp_path / "run").mkdir()
+    about = {"schema_version": 1, "title": "t", "created": "2026-01-01", "fingerprint": "f"}
+    config = {"data": "digits", "model": f"{tmp_path / 'net.py'}:build"}
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**about, "config": config}))
+    options, target = ({"parent": "run"}, "after") if kind == "clean" else ({}, "run")
+    path = asked(tmp_path, kind, options, target)
+    assert job_runner.main([str(path)]) == 1
+    assert "in a terminal alone" in job_named(tmp_path, path.name).message
+    assert not Path("ran").exists()
 
 
 def test_a_fault_of_ours_leaves_its_traceback_in_the_log(tmp_path, monkeypatch, capfd):

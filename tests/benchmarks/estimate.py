@@ -1,0 +1,105 @@
+"""What `estimate` says of a run, beside what the run takes, on six configurations that differ in all that matters.
+
+    python -m tests.benchmarks.estimate [--data-root DIR] [--only NAME]
+
+Estimate and run each have a process of their own, so that what one has loaded is no help to the other; time is that of
+the stages, memory the largest resident set. A line of JSON each; `met` says whether both are within a factor of 1.5.
+The whole takes about 15 minutes on two cores. With --data-root, CIFAR-10 stands for the images in colour, else digits
+blown up to 32 pixels.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer
+
+from attribution_core.estimate import estimate
+from attribution_core.score import ScoreConfig, score
+
+FACTOR = 1.5
+_GB = 1e9
+
+
+def configurations(folder: Path, data_root: Path | None) -> dict[str, dict[str, Any]]:
+    """Options of a run, by name."""
+    table = load_breast_cancer(as_frame=True)
+    frame = table.data.assign(label=np.array(["malignant", "benign"])[table.target])
+    frame.to_csv(folder / "cancer.csv", index=False)
+    colour = {"data": "digits", "image_size": 32, "max_train": 500}
+    if data_root is not None:
+        colour = {"data": str(data_root / "cifar10"), "max_train": 1000}
+    return {
+        "small images, defaults": {"data": "digits"},
+        "demo, defaults": {"data": "fashion-demo"},
+        "convolutions": {"data": "digits", "image_size": 28, "model": "lenet5"},
+        "images in colour": {**colour, "model": "cnn4"},
+        "all parameters linearised": {"data": "digits", "hidden": (64,), "parameters": "all", "max_train": 400},
+        "table": {"data": str(folder / "cancer.csv")},
+    }
+
+
+def measured(work: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Seconds and bytes, estimated or taken, from a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.estimate", "--work", work, "--options", json.dumps(options)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def _work(work: str, options: dict[str, Any]) -> None:
+    """What the processes do."""
+    if work == "estimate":
+        found = estimate(ScoreConfig.model_validate(options))
+        print(json.dumps({"seconds": found.total, "memory": found.memory, "stages": found.seconds}))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run = score(ScoreConfig.model_validate({**options, "out": Path(folder) / "run"}))
+        stages = {name: stage.seconds or 0.0 for name, stage in run.manifest.stages.items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": sum(stages.values()), "memory": peak, "stages": stages}))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", type=Path, help="folder that holds cifar10/")
+    parser.add_argument("--only", help="one configuration's name, or a part of it")
+    parser.add_argument("--work", choices=("estimate", "run"), help=argparse.SUPPRESS)
+    parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.work:
+        _work(given.work, given.options)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name, options in configurations(Path(folder), given.data_root).items():
+            if given.only and given.only not in name:
+                continue
+            said, taken = (measured(work, options) for work in ("estimate", "run"))
+            ratios = {what: said[what] / taken[what] for what in ("seconds", "memory")}
+            print(
+                json.dumps(
+                    {
+                        "benchmark": "estimate",
+                        "what": name,
+                        "seconds": [round(said["seconds"], 1), round(taken["seconds"], 1)],
+                        "GB": [round(said["memory"] / _GB, 2), round(taken["memory"] / _GB, 2)],
+                        "ratios": {what: round(ratio, 2) for what, ratio in ratios.items()},
+                        "met": all(1 / FACTOR <= ratio <= FACTOR for ratio in ratios.values()),
+                        "stages": {
+                            stage: [round(said["stages"].get(stage, 0.0), 1), round(seconds, 1)]
+                            for stage, seconds in taken["stages"].items()
+                            if max(seconds, said["stages"].get(stage, 0.0)) >= 1
+                        },
+                    }
+                ),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

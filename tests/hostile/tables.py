@@ -1,0 +1,87 @@
+"""Tables and texts that cannot be scored."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tests.hostile.case import Case, score
+
+_ROWS = [{"a": float(i), "b": "xyz"[i % 3], "label": "pq"[i % 2]} for i in range(20)]
+_TEXTS = [{"text": f"some words here {i}", "label": "pq"[i % 2]} for i in range(20)]
+
+
+def _csv(rows: list[dict] = _ROWS, options: tuple[str, ...] = (), **columns: object) -> Case.Make:
+    def make(path: Path) -> list[str]:
+        pd.DataFrame(rows).assign(**columns).to_csv(path / "d.csv", index=False)
+        return score(path / "d.csv", *options)
+
+    return make
+
+
+def _file(name: str, data: bytes) -> Case.Make:
+    def make(path: Path) -> list[str]:
+        (path / name).write_bytes(data)
+        return score(path / name)
+
+    return make
+
+
+def _lines(*rows: object) -> Case.Make:
+    return _file("d.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+
+
+def _several_files(path: Path) -> list[str]:
+    (path / "d").mkdir()
+    pd.DataFrame(_ROWS).to_csv(path / "d" / "train.csv", index=False)
+    pd.DataFrame(_ROWS).drop(columns="a").to_csv(path / "d" / "test.csv", index=False)
+    return score(path / "d")
+
+
+def _text_files(**files: bytes) -> Case.Make:
+    def make(path: Path) -> list[str]:
+        (path / "d").mkdir()
+        for name, data in files.items():
+            (path / "d" / f"{name}.txt").write_bytes(data)
+        return score(path / "d")
+
+    return make
+
+
+CASES = [
+    Case("a table without a label", _csv([{"a": 1, "b": 2}] * 20), "A column called label, target, class or y"),
+    Case("a table with an empty label", _csv(label=[None] + ["p", "q", "r"] * 6 + ["p"]), "row 0 has none"),
+    Case("a table of one class", _csv(label="p"), "at least two classes were expected"),
+    Case("a table of labels alone", _csv([{"label": "pq"[i % 2]} for i in range(20)]), "Columns beside label"),
+    Case("an infinite number", _csv(a=np.inf), "Finite numbers were expected in the column a"),
+    Case("an empty column", _csv(a=None), "The column a was expected to have values"),
+    Case("a label of every row its own", _csv(label=[f"c{i}" for i in range(20)]), "enough examples to set one aside"),
+    Case("an unknown split", _csv(split="dev"), "holds 'dev'"),
+    Case("one id twice", _csv(id="x"), "are called x"),
+    Case("a target that is not there", _csv(options=("--target", "price")), "A column called price was expected"),
+    Case("a column twice", _file("d.parquet", b""), "cannot be read"),
+    Case("a CSV of no bytes", _file("d.csv", b""), "d.csv"),
+    Case("a CSV with a head alone", _file("d.csv", b"a,label\n"), "Rows were expected"),
+    Case("a CSV that is not UTF-8", _file("d.csv", b"a,label\n\xff\xfe,x\n"), "cannot be read"),
+    Case("a CSV of null bytes", _file("d.csv", b"\0" * 100), "d.csv"),
+    Case("a CSV with too many cells", _file("d.csv", b"a,label\n1,x\n1,2,3,4,x\n"), "cannot be read"),
+    Case("a CSV with an open quote", _file("d.csv", b'a,label\n1,"x\n2,y\n'), "d.csv"),
+    Case("a workbook called csv", _file("d.csv", b"PK\x03\x04" + bytes(range(256))), "d.csv"),
+    Case("broken JSON", _file("d.jsonl", b'{"a": 1, "label": "x"}\n{oops'), "JSON was expected in line 2"),
+    Case("lists in JSON Lines", _lines([1, 2], [3, 4]), "d.jsonl"),
+    Case("nested JSON", _lines({"a": {"b": 1}, "label": "x"}), "An object of plain values was expected in line 1"),
+    Case("files of other columns", _several_files, "were expected to have the same columns"),
+    Case("an empty text", _csv([{"text": "", "label": "p"}, *_TEXTS]), "row 0 has none"),
+    Case(
+        "texts without a word in common",
+        _csv([{"text": f"w{i}", "label": "pq"[i % 2]} for i in range(20)]),
+        "no word occurs in two of the training texts",
+    ),
+    Case("an encoder that is not there", _csv(_TEXTS, ("--encoder", "/nowhere")), "A sentence encoder was expected"),
+    Case("an encoder for a table", _csv(options=("--encoder", "/nowhere")), "An encoder was given"),
+    Case("an image size for a table", _csv(options=("--image-size", "32")), "An image size was given"),
+    Case("a network of images for a table", _csv(options=("--model", "cnn4")), "cnn4 takes images"),
+    Case("text files that are empty", _text_files(p=b"", q=b" \n"), "none were found"),
+    Case("text files that are not UTF-8", _text_files(p=b"\xff", q=b"\xfe"), "it is not UTF-8"),
+]
