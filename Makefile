@@ -39,6 +39,7 @@ bench: install
 	$(BIN)/python -m tests.benchmarks.app
 	$(BIN)/python -m tests.benchmarks.live
 	$(BIN)/python -m tests.benchmarks.live --features 1025
+	$(BIN)/python -m tests.benchmarks.estimate
 
 # A browser for the tests: the system's, else Debian's package, else Playwright's own.
 chromium: install

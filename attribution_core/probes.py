@@ -252,13 +252,14 @@ class Probe:
         """
         state, steps = state_of(self.model), self.recipe.steps(self.n)
         rates = [1e-6] * steps
-        data = self._rows(self.n)
+        inputs, targets = self._rows(self.n)
+        data = inputs, targets.to(self._device)  # as a training keeps them
         trajectory = Trajectory(self.recipe, self.n, torch.ones(self.n), self.model, data, state, state, rates=rates)
         began, moments = time.perf_counter(), []
 
         def stop(done: int, _total: int, _what: str) -> None:
             moments.append(time.perf_counter())
-            if done == _REPLAYED:
+            if done == min(_REPLAYED, steps):  # a replay that came to its end would ask for the weights of a training
                 raise _EnoughError
 
         with suppress(_EnoughError):

@@ -1,0 +1,44 @@
+"""Cost first: what the command line says of a run before it is made, and plans that do not fit."""
+
+import pytest
+
+from attribution_core import cli
+from attribution_core.errors import InputError
+from attribution_core.estimate import Estimate, estimate
+from tests.datasets.test_rows import table, texts, write
+from tests.scored import quick
+
+STAGES = ("dataset", "training", "linearised", "contributions", "sensitivity", "influence", "neighbours")
+
+
+def test_the_command_prints_every_stage_and_makes_no_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["estimate", "digits", "--max-train", "200", "--epochs", "1", "--map", "off"]) == 0
+    said = capsys.readouterr().out
+    assert all(stage in said for stage in STAGES)
+    assert "the map was turned off" in said
+    assert "GB of memory at the peak" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_takes_the_options_of_score(capsys):
+    assert cli.main(["estimate", "digits", "--hidden", "5", "--model", "linear"]) == 2
+    assert "linear has no hidden sizes" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("frame", [table(), texts()], ids=["table", "texts"])
+def test_texts_and_tables_have_a_cost(tmp_path, frame):
+    found = estimate(quick(tmp_path, data=str(write(frame, tmp_path / "d.csv"))))
+    assert set(STAGES) <= set(found.seconds)
+    assert found.examples == 28
+    assert 0 < found.base < found.memory
+
+
+def test_a_plan_that_does_not_fit_is_refused_with_what_would():
+    plan = Estimate({"training": 60.0}, memory=9_000_000_000, base=1_000_000_000, examples=50_000)
+    plan.require_room(None)  # a system that does not say
+    plan.require_room(9_000_000_000)
+    with pytest.raises(InputError, match=r"9\.0 GB of memory, and 5\.0 GB are free.*--max-train 22500"):
+        plan.require_room(5_000_000_000)
+    with pytest.raises(InputError, match=r"machine: take smaller images"):  # nothing worth scoring would fit
+        plan.require_room(1_000_000_000)
