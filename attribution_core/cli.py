@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -18,6 +18,9 @@ from attribution_core.jobs import free_bytes, usable_cores
 from attribution_core.runs import MEASURES, Run
 from attribution_core.scoring_options import Out, takes_configuration
 from attribution_core.terminal import Bars, err, out
+
+if TYPE_CHECKING:
+    from attribution_core.config import ScoreConfig  # brings torch
 
 app = typer.Typer(
     help="SampleScope: what does each training example do?",
@@ -73,7 +76,7 @@ def demo(
 
 @app.command()
 @takes_configuration
-def score(config: "ScoreConfig") -> None:  # type: ignore[name-defined]  # noqa: F821 - imported where it is needed
+def score(config: "ScoreConfig") -> None:
     """Train a model on DATA and score every training example; run it again to go on after an interruption."""
     run = _score(config)
     out.print(f"Look at it:  samplescope open {escape(str(run.path))}", soft_wrap=True)
@@ -81,7 +84,7 @@ def score(config: "ScoreConfig") -> None:  # type: ignore[name-defined]  # noqa:
 
 @app.command()
 @takes_configuration
-def estimate(config: "ScoreConfig") -> None:  # type: ignore[name-defined]  # noqa: F821 - imported where it is needed
+def estimate(config: "ScoreConfig") -> None:
     """Say what `score` with the same options would take here, from a probe of a few batches; makes no run."""
     from attribution_core.estimate import estimate as estimate_
 
@@ -328,7 +331,7 @@ def _explain(error: Exception) -> int:
     return 1
 
 
-def _score(config: "ScoreConfig") -> Run:  # type: ignore[name-defined]  # noqa: F821 - imported where it is needed
+def _score(config: "ScoreConfig") -> Run:
     from attribution_core.score import score as score_
 
     announced: list[str] = []

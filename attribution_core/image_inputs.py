@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.datasets import Dataset, as_tensors, pixel_statistics
-from attribution_core.datasets.tensors import Statistics
+from attribution_core.datasets.tensors import Statistics, standardised
 from attribution_core.methods.influence_pairs import Pair
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.progress import Progress, reported
@@ -62,5 +62,4 @@ class ImageReader:
         if channels == len(part.mode):
             return as_tensors(part, size=size, statistics=self.statistics, progress=progress)
         grey, labels = as_tensors(part, size=size, statistics=None, progress=progress)
-        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.statistics.mean, self.statistics.std))
-        return (grey.expand(-1, channels, -1, -1) - mean) / std, labels
+        return standardised(grey.repeat(1, channels, 1, 1), self.statistics), labels

@@ -91,9 +91,8 @@ def model_source(config: ScoreConfig, task: Task, module: nn.Module | None = Non
     return _of_zoo(config, task)
 
 
-def require_outputs(model: nn.Module, inputs: Tensor, classes: int, name: str) -> None:
-    """Raises InputError unless the model takes the inputs ``[n, ...]`` and gives an output for each class."""
-    outputs = _outputs(model, inputs, name)
+def _require_outputs(outputs: object, inputs: Tensor, classes: int, name: str) -> None:
+    """Raises InputError unless there is an output for each class and example."""
     given = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if given != [len(inputs), classes]:
         raise InputError(
@@ -202,11 +201,11 @@ def _shape(
     for shape in shapes:
         model, inputs = build(shape), torch.zeros(2, *shape)
         try:
-            _outputs(model, inputs, name)
+            outputs = _outputs(model, inputs, name)
         except InputError as error:
             refusals.append(error)
         else:
-            require_outputs(model, inputs, len(task.class_names), name)
+            _require_outputs(outputs, inputs, len(task.class_names), name)
             return shape
     raise refusals[0]
 

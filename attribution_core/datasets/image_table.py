@@ -5,7 +5,6 @@ strings, optionally ``id``. Every other scalar column becomes a group column.
 """
 
 import json
-import unicodedata
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from attribution_core.datasets.images import EncodedImage
-from attribution_core.datasets.listing import Examples, Listing
+from attribution_core.datasets.listing import Examples, Listing, normal, numbered_ids
 from attribution_core.errors import InputError
-
-UNNAMED = "row"  # the split of rows that name none; also how their ids begin
 
 
 def listing_of(table: pa.Table, splits: np.ndarray) -> Listing:
@@ -45,10 +42,7 @@ def listing_of(table: pa.Table, splits: np.ndarray) -> Listing:
         labels,
         _groups(table.select(others), features),
     )
-    parts = {name: whole.take(np.flatnonzero(splits == name)) for name in np.unique(splits)}
-    if UNNAMED in parts:
-        parts["train"] = parts.pop(UNNAMED)
-    return Listing(parts, class_names)
+    return Listing(whole.by_split(splits), class_names)
 
 
 def _hugging_face_features(schema: pa.Schema) -> dict[str, Any]:
@@ -86,7 +80,7 @@ def _kind(features: dict[str, Any], column: str) -> str | None:
 def _class_label_names(features: dict[str, Any], column: str) -> list[str] | None:
     if _kind(features, column) != "ClassLabel" or "names" not in features[column]:
         return None
-    return [_normal(name) for name in features[column]["names"]]
+    return [normal(name) for name in features[column]["names"]]
 
 
 def _image_bytes(column: pa.ChunkedArray, name: str) -> tuple[list[bytes | None], list[str | None]]:
@@ -104,7 +98,7 @@ def _labels(column: pa.ChunkedArray, name: str, names: list[str] | None) -> tupl
     """Positions in the class names int64 ``[n]``, and the class names."""
     values = _without_nulls(_decoded(column), name)
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        distinct, labels = np.unique([_normal(value) for value in values.to_pylist()], return_inverse=True)
+        distinct, labels = np.unique([normal(value) for value in values.to_pylist()], return_inverse=True)
         return labels, distinct.tolist()
     if not pa.types.is_integer(values.type):
         raise InputError(f"The column {name} was expected to hold integers or strings, and it holds {values.type}.")
@@ -126,17 +120,16 @@ def _labels(column: pa.ChunkedArray, name: str, names: list[str] | None) -> tupl
 def _ids(table: pa.Table, splits: np.ndarray, paths: list[str | None]) -> list[str]:
     """The ``id`` column, else the images' file names where these are unique, else split and row number."""
     if "id" in table.column_names:
-        return [_normal(str(value)) for value in _without_nulls(_decoded(table["id"]), "id").to_pylist()]
-    named = [_normal(path) for path in paths if path]
+        return [normal(str(value)) for value in _without_nulls(_decoded(table["id"]), "id").to_pylist()]
+    named = [normal(path) for path in paths if path]
     if len(named) == len(paths) and len(set(named)) == len(named):
         return named
-    rows = pd.Series(splits).groupby(splits).cumcount()
-    return [f"{split}-{row:06d}" for split, row in zip(splits, rows, strict=True)]
+    return numbered_ids(splits)
 
 
 def _groups(table: pa.Table, features: dict[str, Any]) -> pd.DataFrame:
     """The scalar columns; those of class labels hold class names."""
-    nested = [field.name for field in table.schema if pa.types.is_nested(field.type) or _is_bytes(field.type)]
+    nested = [field.name for field in table.schema if pa.types.is_nested(field.type) or is_bytes(field.type)]
     frame = table.drop_columns(nested).to_pandas(ignore_metadata=True)
     for column in frame:
         names = _class_label_names(features, str(column))
@@ -145,7 +138,8 @@ def _groups(table: pa.Table, features: dict[str, Any]) -> pd.DataFrame:
     return frame
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds bytes, such as encoded images."""
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
 
 
@@ -159,7 +153,3 @@ def _without_nulls(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         row = column.is_null().to_numpy().argmax()
         raise InputError(f"Every row was expected to have a value in the column {name}, and row {row} has none.")
     return column
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text)

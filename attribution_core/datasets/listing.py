@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,8 +15,25 @@ from attribution_core.datasets.images import ImageSource
 
 Kind = Literal["image", "text", "table"]
 
+UNNAMED = "row"  # the split of rows that name none; also how their ids begin
+
 # How folders, files and split columns call the three splits, in lower case.
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+
+
+# A file's name that begins with that of a split.
+SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])")
+
+
+def normal(text: str) -> str:
+    """As names and ids are compared: one form of each letter, whatever a file or a system makes of it."""
+    return str(unicodedata.normalize("NFC", text))  # and not NumPy's own kind of text
+
+
+def numbered_ids(splits: np.ndarray) -> list[str]:
+    """Ids of rows that bring none, from their splits ``[n]``: the split and the row's number in it."""
+    rows = pd.Series(splits).groupby(splits).cumcount()
+    return [f"{split}-{row:06d}" for split, row in zip(splits, rows, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,13 @@ class Examples:
             self.groups.iloc[positions].reset_index(drop=True),
         )
 
+    def by_split(self, splits: np.ndarray) -> dict[str, Examples]:
+        """The examples of each split ``[n]``; those of none are for training."""
+        parts = {str(name): self.take(np.flatnonzero(splits == name)) for name in np.unique(splits)}
+        if UNNAMED in parts:
+            parts["train"] = parts.pop(UNNAMED)
+        return parts
+
 
 @dataclass(frozen=True, eq=False)
 class Listing:
@@ -66,7 +92,6 @@ class Listing:
         unreadable: Files that could not even be listed as examples.
         notes: Sentences that a person should see.
         kind: What an example is.
-        has_columns: Whether a column was read as the labels, so that another could be.
     """
 
     parts: dict[str, Examples]
@@ -74,4 +99,3 @@ class Listing:
     unreadable: list[Unreadable] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     kind: Kind = "image"
-    has_columns: bool = False

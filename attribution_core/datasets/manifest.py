@@ -5,11 +5,9 @@ its class; ``split`` and ``id`` mean what they mean elsewhere, and every other c
 """
 
 import csv
-import json
 import os
 import re
 import stat
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from attribution_core.datasets.images import FileImage
-from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
+from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable, normal
+from attribution_core.datasets.row_files import DELIMITERS, JSON_LINES, first_columns, named, read_json_lines
 from attribution_core.errors import InputError
 
 PATHS = ("path", "file", "file_name", "filename", "image", "img")
 LABELS = ("label", "class", "target")
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-SUFFIXES = (*DELIMITERS, ".jsonl")
+SUFFIXES = (*DELIMITERS, JSON_LINES)
 _NUMBER = re.compile(r"0|[1-9]\d{0,17}")
 
 
@@ -61,11 +59,11 @@ class Manifest:
     @property
     def ids(self) -> list[str]:
         """Of the rows."""
-        return [_normal(str(row[self.id_column])) for row in self.rows]
+        return [normal(str(row[self.id_column])) for row in self.rows]
 
     def label(self, row: int) -> str:
         """The class name of a row."""
-        return _normal(str(self.rows[row][self.label_column]).strip())
+        return normal(str(self.rows[row][self.label_column]).strip())
 
     def image(self, row: int) -> Path:
         """Where the image of a row lies."""
@@ -74,7 +72,7 @@ class Manifest:
 
 def recognises(path: Path) -> bool:
     """Whether this is a file of rows that has a column for the images' places."""
-    return path.is_file() and path.suffix.lower() in SUFFIXES and named(_first_columns(path), PATHS) is not None
+    return path.is_file() and path.suffix.lower() in SUFFIXES and named(first_columns(path), PATHS) is not None
 
 
 def read(path: Path) -> Listing:
@@ -110,7 +108,7 @@ def read_manifest(path: Path) -> Manifest:
         InputError: If it is no UTF-8, no CSV or JSON, has no rows, or lacks a column.
     """
     try:
-        read_rows = _read_json_lines if path.suffix.lower() == ".jsonl" else _read_delimited
+        read_rows = read_json_lines if path.suffix.lower() == JSON_LINES else _read_delimited
         columns, rows, lines = read_rows(path)
     except UnicodeDecodeError as error:
         raise InputError(f"UTF-8 was expected in {path}, and byte {error.start:,} is not: save it as UTF-8.") from error
@@ -126,27 +124,6 @@ def read_manifest(path: Path) -> Manifest:
     if not rows:
         raise InputError(f"A row for each image was expected in {path}, and there is none.")
     return Manifest(path, columns, rows, lines, str(found["path"]), str(found["label"]))
-
-
-def named(columns: list[str], names: tuple[str, ...]) -> str | None:
-    """The column with the first of these names that any has, whatever its case."""
-    by_name = {column.strip().lower(): column for column in reversed(columns)}
-    return next((by_name[name] for name in names if name in by_name), None)
-
-
-# -- files -----------------------------------------------------------------------------------------------------------
-
-
-def _first_columns(path: Path) -> list[str]:
-    """Of the first line; none where it can't be read, which a reader tells."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-            if path.suffix.lower() == ".jsonl":
-                first = json.loads(next((line for line in lines if line.strip()), "null"))
-                return list(first) if isinstance(first, dict) else []
-            return next(csv.reader(lines, delimiter=DELIMITERS[path.suffix.lower()]), [])
-    except (OSError, ValueError, csv.Error):
-        return []
 
 
 def _read_delimited(path: Path) -> tuple[list[str], list[dict[str, Any]], list[int]]:
@@ -168,27 +145,6 @@ def _read_delimited(path: Path) -> tuple[list[str], list[dict[str, Any]], list[i
             rows.append(dict(zip(columns, cells, strict=True)))
             lines.append(reader.line_num)
     return columns, rows, lines
-
-
-def _read_json_lines(path: Path) -> tuple[list[str], list[dict[str, Any]], list[int]]:
-    columns: dict[str, None] = {}
-    rows, lines = [], []
-    with path.open(encoding="utf-8-sig") as text:
-        for number, line in enumerate(text, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"JSON was expected in line {number} of {path}: {error}.") from error
-            if not isinstance(row, dict):
-                raise InputError(
-                    f"A JSON object was expected in line {number} of {path}, and it is {line.strip()[:40]}."
-                )
-            columns.update(dict.fromkeys(row))
-            rows.append(row)
-            lines.append(number)
-    return list(columns), [{name: row.get(name) for name in columns} for row in rows], lines
 
 
 # -- columns ---------------------------------------------------------------------------------------------------------
@@ -269,7 +225,7 @@ def _typed(values: list[Any], name: str) -> pd.Series:
         numbers = pd.to_numeric(pd.Series(values, dtype="object"), errors="coerce")
         if there and numbers.notna().sum() == len(there):
             return numbers.astype("float64") if numbers.dtype == object else numbers
-    return pd.Series([None if value is None else _normal(str(value)) for value in values], dtype="str")
+    return pd.Series([None if value is None else normal(str(value)) for value in values], dtype="str")
 
 
 def _refusal(place: Path) -> str | None:
@@ -280,7 +236,3 @@ def _refusal(place: Path) -> str | None:
         return f"it cannot be read ({error.strerror})"
     except ValueError as error:  # a null byte
         return f"it is no path ({error})"
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text)

@@ -5,7 +5,6 @@ The arrays are called ``x_train`` and ``y_train``, ``train_images`` and ``train_
 an array ``split`` beside them. An array ``class_names`` names the classes.
 """
 
-import unicodedata
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ import numpy as np
 
 from attribution_core.datasets.arrays import eight_bits, white
 from attribution_core.datasets.images import ArrayImage
-from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing
+from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED, Examples, Listing, normal
 from attribution_core.errors import InputError
 
-UNSPLIT = "row"  # how the ids of arrays without splits begin
 _UNSPLIT_KEYS = (("images", "labels"), ("x", "y"))
 _SPLIT_KEYS = ("x_{}", "y_{}"), ("{}_images", "{}_labels")
 
@@ -37,7 +35,7 @@ class Archive:
 
     Attributes:
         path: The file.
-        keys: By split, or of ``UNSPLIT`` alone.
+        keys: By split, or of ``UNNAMED`` alone.
         arrays: By key: the images and labels, and ``split`` and ``class_names`` where there are any.
     """
 
@@ -106,8 +104,8 @@ def read_archive(path: Path) -> Archive:
         ) from error
     for pair in keys.values():
         _check_lengths(path, arrays, *pair)
-    if UNSPLIT in keys and "split" in arrays:
-        _check_lengths(path, arrays, keys[UNSPLIT].images, "split")
+    if UNNAMED in keys and "split" in arrays:
+        _check_lengths(path, arrays, keys[UNNAMED].images, "split")
     return Archive(path, keys, arrays)
 
 
@@ -117,7 +115,7 @@ def splits_of_rows(archive: Archive) -> np.ndarray | None:
     Raises:
         InputError: If one is unknown.
     """
-    if UNSPLIT not in archive.keys or "split" not in archive.arrays:
+    if UNNAMED not in archive.keys or "split" not in archive.arrays:
         return None
     names = [str(value) for value in archive.arrays["split"].reshape(-1)]
     found = [SPLIT_NAMES.get(name.lower()) for name in names]
@@ -145,7 +143,7 @@ def label_texts(archive: Archive, key: str) -> np.ndarray:
             f"{labels.dtype} of shape {' x '.join(map(str, labels.shape))}: give each image the number of its class."
         )
     if labels.dtype.kind == "U":
-        return np.array([_normal(text) for text in labels], dtype=object)
+        return np.array([normal(text) for text in labels], dtype=object)
     names = declared_names(archive)
     wrong = np.flatnonzero((labels < 0) | (labels >= (len(names) if names is not None else np.inf)))
     if len(wrong):
@@ -166,13 +164,13 @@ def declared_names(archive: Archive) -> list[str] | None:
     names = archive.arrays.get("class_names")
     if names is None:
         return None
-    texts = [_normal(str(name)) for name in names.reshape(-1)]
+    texts = [normal(str(name)) for name in names.reshape(-1)]
     if names.dtype.kind != "U" or len(set(texts)) < len(texts):
         raise InputError(
             f"Different texts were expected in class_names of {archive.path}, and it holds others: correct it."
         )
     labels = [archive.arrays[keys.labels] for keys in archive.keys.values()]
-    unknown = {_normal(text) for each in labels if each.dtype.kind == "U" for text in each.reshape(-1)} - set(texts)
+    unknown = {normal(text) for each in labels if each.dtype.kind == "U" for text in each.reshape(-1)} - set(texts)
     if unknown:
         raise InputError(
             f"A label is {str(min(unknown))!r}, which class_names of {archive.path} does not have: add it."
@@ -182,12 +180,9 @@ def declared_names(archive: Archive) -> list[str] | None:
 
 def _by_split(archive: Archive, parts: dict[str, Examples]) -> dict[str, Examples]:
     splits = splits_of_rows(archive)
-    if UNSPLIT not in parts:
+    if UNNAMED not in parts:
         return parts
-    whole = parts[UNSPLIT]
-    if splits is None:
-        return {"train": whole}
-    return {str(name): whole.take(np.flatnonzero(splits == name)) for name in np.unique(splits)}
+    return {"train": parts[UNNAMED]} if splits is None else parts[UNNAMED].by_split(splits)
 
 
 def _alternatives(form: tuple[str, str]) -> list[Keys]:
@@ -199,7 +194,7 @@ def _keys(present: set[str], path: Path) -> dict[str, Keys]:
     known = [
         (SPLIT_NAMES[alias], *(part.format(alias) for part in form)) for form in _SPLIT_KEYS for alias in SPLIT_NAMES
     ]
-    known += [(UNSPLIT, *pair) for pair in _UNSPLIT_KEYS]
+    known += [(UNNAMED, *pair) for pair in _UNSPLIT_KEYS]
     found: dict[str, Keys] = {}
     for split, images, labels in known:
         if (images in present) != (labels in present):
@@ -212,7 +207,7 @@ def _keys(present: set[str], path: Path) -> dict[str, Keys]:
             )
         if images in present:
             found[split] = Keys(images, labels)
-    if not found or (UNSPLIT in found and len(found) > 1):
+    if not found or (UNNAMED in found and len(found) > 1):
         raise InputError(
             f"Arrays called x_train and y_train, train_images and train_labels, images and labels, or x and y were "
             f"expected in {path}, and there are {', '.join(sorted(present)) or 'none'}: rename them."
@@ -232,7 +227,3 @@ def _check_lengths(path: Path, arrays: dict[str, np.ndarray], images: str, other
 def _sorted_names(texts: np.ndarray) -> list[str]:
     names = set(texts.tolist())
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
-
-
-def _normal(text: str) -> str:
-    return str(unicodedata.normalize("NFC", text))  # and not NumPy's own kind of text

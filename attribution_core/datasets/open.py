@@ -1,7 +1,6 @@
 """One call that opens any labelled dataset: a known name, files in one of many forms, or torch objects."""
 
 import dataclasses
-import functools
 import importlib.resources
 import itertools
 from collections.abc import Callable
@@ -64,7 +63,6 @@ class Format:
     description: str
     recognises: Callable[[Path], bool]
     read: Callable[[Path], Listing]
-    has_target: bool = False  # ``read`` also takes the name of the column to be told
 
 
 def _read_demo() -> Listing:
@@ -100,9 +98,7 @@ FORMATS = (
     Format("idx", "IDX files (train-images-idx3-ubyte, ...)", idx.recognises, idx.read),
     Format("manifest", "a CSV, TSV or JSON Lines file of images' paths and labels", manifest.recognises, manifest.read),
     Format("npz", "an .npz file of images and labels", npz.recognises, npz.read),
-    Format(
-        "rows", "CSV, TSV, JSON Lines or Parquet files of texts or rows", rows.recognises, rows.read, has_target=True
-    ),
+    Format("rows", "CSV, TSV, JSON Lines or Parquet files of texts or rows", rows.recognises, rows.read),
     Format("hugging_face", "a folder made by save_to_disk", hugging_face.recognises, hugging_face.read),
     Format("parquet", "Parquet files with the columns image and label", parquet.recognises, parquet.read),
     Format("text", "a folder of text files, one folder or file for each class", text_files.recognises, text_files.read),
@@ -146,7 +142,7 @@ def open_dataset(
             f"{validation_fraction} and {test_fraction}."
         )
     name, location, listing = _find(data, target, progress)
-    if target is not None and not listing.has_columns:
+    if target is not None and form_of(data) != "rows":
         raise InputError(f"A target is a column of a table, and {name} has no columns to choose from: leave it out.")
     _check(listing)
     parts, notes = _set_aside(listing, {"test": test_fraction, "validation": validation_fraction}, seed)
@@ -196,9 +192,8 @@ def _find(data: str | Path | TorchData, target: str | None, progress: Progress |
         if data == known.name:
             return known.name, "", dataclasses.replace(known.read(), notes=list(known.notes))
     path, form = _recognised(data)
-    read = functools.partial(rows.read, target=target) if form.has_target else form.read
     try:
-        return path.name, str(path), read(path)
+        return path.name, str(path), rows.read(path, target) if form.read is rows.read else form.read(path)
     except OSError as error:
         raise InputError(f"The dataset at {data} cannot be read: {error}.") from error
 

@@ -1,6 +1,5 @@
 """Parquet files in the Hugging Face image convention, with or without a column ``split``."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attribution_core.datasets.image_table import UNNAMED, listing_of
-from attribution_core.datasets.listing import SPLIT_NAMES, Listing
+from attribution_core.datasets.image_table import listing_of
+from attribution_core.datasets.listing import SPLIT_FILE, SPLIT_NAMES, UNNAMED, Listing
 from attribution_core.errors import InputError
-
-_SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])")
 
 
 def recognises(path: Path) -> bool:
@@ -73,7 +70,7 @@ def _splits_of_rows(file: Path, root: Path, table: pa.Table) -> np.ndarray:
     if "split" in table.column_names:
         return np.array([_split_named(value, file) for value in table["split"].to_pylist()], dtype=object)
     names = [file.stem, *file.relative_to(root).parent.parts]
-    matches = [match for name in names if (match := _SPLIT_FILE.match(name.lower()))]
+    matches = [match for name in names if (match := SPLIT_FILE.match(name.lower()))]
     split = SPLIT_NAMES[matches[0].group(1)] if matches else UNNAMED
     return np.full(table.num_rows, split, dtype=object)
 

@@ -7,8 +7,6 @@ other columns are groups; without one, every other column is a feature of the ro
 """
 
 import json
-import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +18,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype, is_numeric_dtype
 
-from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing
+from attribution_core.datasets.image_table import is_bytes
+from attribution_core.datasets.listing import (
+    SPLIT_FILE,
+    SPLIT_NAMES,
+    UNNAMED,
+    Examples,
+    Listing,
+    normal,
+    numbered_ids,
+)
+from attribution_core.datasets.manifest import PATHS
+from attribution_core.datasets.row_files import JSON_LINES, first_columns, named, read_json_lines
 from attribution_core.errors import InputError
 
 TARGETS = ("label", "target", "class", "y")
 TEXTS = ("text", "sentence", "review", "content", "document")
-_IMAGES = ("image", "img", "path", "file", "file_name", "filename")
+_PARQUET = ".parquet"
 _RESERVED = ("split", "id", "original_label")
-_SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])")
 _MOST_GROUPS = 50  # values of a column of words that still make a way to group
-_UNNAMED = "row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ class Table:
 def recognises(path: Path) -> bool:
     """Whether this is a file of rows, or a folder of them, and none of its columns holds images or their places."""
     files = _files(path)
-    return bool(files) and not any(column.lower() in _IMAGES for column in _columns(files[0]))
+    return bool(files) and named(_columns(files[0]), PATHS) is None
 
 
 def read(path: Path, target: str | None = None) -> Listing:
@@ -116,10 +123,7 @@ def read(path: Path, target: str | None = None) -> Listing:
         words = [name for name in words if features[name].nunique() <= _MOST_GROUPS]
         groups = frame[[name for name in ("original_label", *words) if name in frame]]
     whole = Examples(table.ids, sources, labels, groups.reset_index(drop=True))
-    parts = {str(name): whole.take(np.flatnonzero(splits == name)) for name in np.unique(splits)}
-    if _UNNAMED in parts:
-        parts["train"] = parts.pop(_UNNAMED)
-    return Listing(parts, class_names, kind="table" if text is None else "text", has_columns=True)
+    return Listing(whole.by_split(splits), class_names, kind="table" if text is None else "text")
 
 
 def read_table(path: Path, target: str | None = None) -> Table:
@@ -142,28 +146,19 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
     found = [file for file in path.iterdir() if file.suffix.lower() in _READERS and not file.name.startswith(".")]
-    return sorted(file for file in found if _SPLIT_FILE.match(file.stem.lower()))
+    return sorted(file for file in found if SPLIT_FILE.match(file.stem.lower()))
 
 
 def _columns(file: Path) -> list[str]:
     """Of a file's head; none where it can't be read, which its reader then tells."""
+    if file.suffix.lower() != _PARQUET:
+        return first_columns(file)
     try:
-        if file.suffix.lower() == ".parquet":
-            schema = pq.read_schema(file)
-            # Bytes are images to us, whatever the column is called.
-            return ["image" if pa.types.is_nested(each.type) or _is_bytes(each.type) else each.name for each in schema]
-        with file.open(encoding="utf-8-sig") as lines:
-            first = lines.readline()
-        if file.suffix.lower() == ".jsonl":
-            row = json.loads(first)
-            return list(row) if isinstance(row, dict) else []
-        return [name.strip().strip('"') for name in first.split("\t" if file.suffix.lower() == ".tsv" else ",")]
-    except (OSError, ValueError, TypeError, pa.ArrowException):
+        schema = pq.read_schema(file)
+    except (OSError, pa.ArrowException):
         return []
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    # Bytes are images to us, whatever the column is called.
+    return [PATHS[0] if pa.types.is_nested(each.type) or is_bytes(each.type) else each.name for each in schema]
 
 
 def _read_files(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
@@ -172,7 +167,7 @@ def _read_files(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
     for file in _files(path):
         frame = _read_file(file)
         frames.append(frame)
-        splits.append(_splits_of_rows(file, frame, named=path.is_dir()))
+        splits.append(_splits_of_rows(file, frame, by_name=path.is_dir()))
     if any(list(frame.columns) != list(frames[0].columns) for frame in frames):
         raise InputError(f"The files in {path} were expected to have the same columns, and they have not.")
     whole = pd.concat(frames, ignore_index=True)
@@ -188,7 +183,7 @@ def _read_file(file: Path) -> pd.DataFrame:
         raise
     except (OSError, ValueError, pa.ArrowException) as error:  # pandas' errors of parsing are ValueErrors
         raise InputError(f"Rows were expected in {file}, and it cannot be read: {_one_line(error)}.") from error
-    frame.columns = [unicodedata.normalize("NFC", str(name)).strip() for name in frame.columns]
+    frame.columns = [normal(str(name)).strip() for name in frame.columns]
     if frame.columns.duplicated().any():
         twice = frame.columns[frame.columns.duplicated()][0]
         raise InputError(f"Every column of {file} was expected to have its own name, and two are called {twice!r}.")
@@ -204,18 +199,10 @@ def _read_tsv(file: Path) -> pd.DataFrame:
 
 
 def _read_json_lines(file: Path) -> pd.DataFrame:
-    rows = []
-    with file.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"JSON was expected in line {number} of {file}: {error}.") from error
-            if not isinstance(row, dict) or any(isinstance(value, dict | list) for value in row.values()):
-                raise InputError(f"An object of plain values was expected in line {number} of {file}.")
-            rows.append(row)
+    _, rows, lines = read_json_lines(file)
+    for row, line in zip(rows, lines, strict=True):
+        if any(isinstance(value, dict | list) for value in row.values()):
+            raise InputError(f"An object of plain values was expected in line {line} of {file}.")
     return pd.DataFrame.from_records(rows)
 
 
@@ -226,12 +213,12 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
-    ".jsonl": _read_json_lines,
-    ".parquet": _read_parquet,
+    JSON_LINES: _read_json_lines,
+    _PARQUET: _read_parquet,
 }
 
 
-def _splits_of_rows(file: Path, frame: pd.DataFrame, named: bool) -> np.ndarray:
+def _splits_of_rows(file: Path, frame: pd.DataFrame, by_name: bool) -> np.ndarray:
     """From the column ``split``, else, in a folder, from the file's name."""
     if "split" in frame:
         names = frame["split"].astype("str").str.lower()
@@ -242,8 +229,8 @@ def _splits_of_rows(file: Path, frame: pd.DataFrame, named: bool) -> np.ndarray:
                 f"holds {unknown.iloc[0]!r}: rename that split or remove its rows."
             )
         return names.map(SPLIT_NAMES).to_numpy(dtype=object)
-    match = _SPLIT_FILE.match(file.stem.lower()) if named else None
-    return np.full(len(frame), SPLIT_NAMES[match.group(1)] if match else _UNNAMED, dtype=object)
+    match = SPLIT_FILE.match(file.stem.lower()) if by_name else None
+    return np.full(len(frame), SPLIT_NAMES[match.group(1)] if match else UNNAMED, dtype=object)
 
 
 # -- columns ---------------------------------------------------------------------------------------------------------
@@ -266,12 +253,7 @@ def _target(frame: pd.DataFrame, asked: str | None) -> str:
 
 def _labels(column: pd.Series, name: str) -> tuple[np.ndarray, list[str]]:
     """Positions in the class names int64 ``[n]``, and the class names."""
-    empty = np.flatnonzero(column.isna())
-    if len(empty):
-        raise InputError(
-            f"Every row was expected to have a value in the column {name}, and row {empty[0]} has none: fill in or "
-            f"remove {'that row' if len(empty) == 1 else f'the {len(empty)} such rows'}."
-        )
+    _refuse_empty(column.isna(), "value", name)
     if is_float_dtype(column) and (column == column.round()).all():
         column = column.astype("int64")
     if is_float_dtype(column):
@@ -279,20 +261,24 @@ def _labels(column: pd.Series, name: str) -> tuple[np.ndarray, list[str]]:
             f"Classes were expected in the column {name}, and it holds numbers such as {column.iloc[0]:g}: choose "
             "another --target, or put the numbers into a few classes."
         )
-    values = column if is_integer_dtype(column) else column.astype("str").map(_normal)
+    values = column if is_integer_dtype(column) else column.astype("str").map(normal)
     distinct, labels = np.unique(values.to_numpy(), return_inverse=True)
     return labels.astype(np.int64), [str(value) for value in distinct]
 
 
 def _texts(column: pd.Series, name: str) -> list[str]:
     texts = column.fillna("").astype("str").str.strip()
-    empty = np.flatnonzero(texts == "")
+    _refuse_empty(texts == "", "text", name)
+    return texts.tolist()
+
+
+def _refuse_empty(is_empty: pd.Series, what: str, name: str) -> None:
+    empty = np.flatnonzero(is_empty)
     if len(empty):
         raise InputError(
-            f"Every row was expected to have a text in the column {name}, and row {empty[0]} has none: fill in or "
+            f"Every row was expected to have a {what} in the column {name}, and row {empty[0]} has none: fill in or "
             f"remove {'that row' if len(empty) == 1 else f'the {len(empty)} such rows'}."
         )
-    return texts.tolist()
 
 
 def _features(frame: pd.DataFrame) -> pd.DataFrame:
@@ -314,20 +300,15 @@ def _features(frame: pd.DataFrame) -> pd.DataFrame:
                 )
             columns[name] = numbers
         else:
-            words = column.astype("object").map(lambda value: _normal(str(value)), na_action="ignore")
+            words = column.astype("object").map(lambda value: normal(str(value)), na_action="ignore")
             columns[name] = words.where(column.notna(), None)
     return pd.DataFrame(columns)
 
 
 def _ids(frame: pd.DataFrame, splits: np.ndarray) -> list[str]:
     if "id" in frame and frame["id"].notna().all():
-        return [_normal(str(value)) for value in frame["id"]]
-    rows = pd.Series(splits).groupby(splits).cumcount()
-    return [f"{split}-{row:06d}" for split, row in zip(splits, rows, strict=True)]
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+        return [normal(str(value)) for value in frame["id"]]
+    return numbered_ids(splits)
 
 
 def _one_line(error: Exception) -> str:

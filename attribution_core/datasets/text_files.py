@@ -4,7 +4,6 @@
 validation and test may stand above either.
 """
 
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from attribution_core.datasets.images import SUFFIXES
-from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
+from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable, normal
 from attribution_core.datasets.rows import Text
 
 _SUFFIX = ".txt"
@@ -22,8 +21,11 @@ def recognises(path: Path) -> bool:
     """Whether this is a folder that holds text files where a dataset has its classes, and no images there."""
     if not path.is_dir():
         return False
+    # An image is met at once where there are any; for texts one may have to look everywhere.
+    if any(map(_holds_images, _named_after_splits(path).values())):
+        return False
     roots = _split_folders(path).values()
-    return any(any(_files_of(root)) for root in roots) and not any(map(_holds_images, roots))
+    return not any(map(_holds_images, roots)) and any(any(_files_of(root)) for root in roots)
 
 
 def _holds_images(root: Path) -> bool:
@@ -56,9 +58,13 @@ def read(path: Path) -> Listing:
 
 
 def _split_folders(path: Path) -> dict[str, Path]:
-    folders = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
-    named = {SPLIT_NAMES[each.name.lower()]: each for each in folders if each.name.lower() in SPLIT_NAMES}
+    named = _named_after_splits(path)
     return named if any(any(_files_of(root)) for root in named.values()) else {"train": path}
+
+
+def _named_after_splits(path: Path) -> dict[str, Path]:
+    folders = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    return {SPLIT_NAMES[each.name.lower()]: each for each in folders if each.name.lower() in SPLIT_NAMES}
 
 
 def _files_of(root: Path) -> Iterator[tuple[str, Path, bool]]:
@@ -77,7 +83,7 @@ def _files_of(root: Path) -> Iterator[tuple[str, Path, bool]]:
 def _texts(path: Path, root: Path, listing: Listing) -> Iterator[tuple[str, str, str]]:
     """Id, class and text."""
     for name, file, by_line in _files_of(root):
-        where = _normal(file.relative_to(path).as_posix())
+        where = normal(file.relative_to(path).as_posix())
         try:
             if not file.resolve().is_relative_to(path):
                 raise ValueError("it is a link out of the dataset")
@@ -90,12 +96,8 @@ def _texts(path: Path, root: Path, listing: Listing) -> Iterator[tuple[str, str,
         if not found:
             listing.unreadable.append(Unreadable(where, "it has no text"))
         for identity, piece in found:
-            yield identity, _normal(name), piece
+            yield identity, normal(name), piece
 
 
 def _why(error: Exception) -> str:
     return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text)

@@ -19,10 +19,12 @@ import pandas as pd
 import pyarrow as pa
 
 from attribution_core.datasets import Splits
-from attribution_core.datasets.manifest import DELIMITERS, Manifest, read_manifest
-from attribution_core.datasets.npz import UNSPLIT, Archive, declared_names, label_texts, read_archive
+from attribution_core.datasets.listing import UNNAMED
+from attribution_core.datasets.manifest import Manifest, read_manifest
+from attribution_core.datasets.npz import Archive, declared_names, label_texts, read_archive
+from attribution_core.datasets.row_files import DELIMITERS
 from attribution_core.progress import Progress
-from attribution_core.runs.export_images import EPOCH, arrow_tables, huggingface_schema, rows_of
+from attribution_core.runs.export_images import arrow_tables, entry, huggingface_schema, rows_of
 
 _SPLITS = ("train", "validation", "test")
 _IDX_PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
@@ -86,8 +88,8 @@ def write_npz(
     rows = rows_of(splits, table)
     parts = {split: _npz_part(archive, splits, rows[rows["split"] == split]) for split in _SPLITS}
     arrays: dict[str, np.ndarray] = {}
-    if UNSPLIT in archive.keys:
-        keys = archive.keys[UNSPLIT]
+    if UNNAMED in archive.keys:
+        keys = archive.keys[UNNAMED]
         for key, position in ((keys.images, 0), (keys.labels, 1)):
             arrays[key] = np.concatenate([parts[split][position] for split in _SPLITS])
         arrays["split"] = np.repeat(_SPLITS, [len(parts[split][1]) for split in _SPLITS])
@@ -118,13 +120,13 @@ def write_idx(
     rows = rows_of(splits, table)
     numbers = np.array([int(name) for name in splits.train.class_names])
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(_entry("provenance.json"), provenance)
+        archive.writestr(entry("provenance.json"), provenance)
         for done, (split, prefix) in enumerate(_IDX_PREFIXES.items(), start=1):
             part, chosen = getattr(splits, split), rows[rows["split"] == split]
             images = np.stack([np.asarray(part[position][0]) for position in chosen["position"]])
             labels = numbers[chosen["label"].to_numpy()]
-            archive.writestr(_entry(f"{prefix}-images-idx3-ubyte"), _idx(images), zipfile.ZIP_DEFLATED)
-            archive.writestr(_entry(f"{prefix}-labels-idx1-ubyte"), _idx(labels), zipfile.ZIP_DEFLATED)
+            archive.writestr(entry(f"{prefix}-images-idx3-ubyte"), _idx(images), zipfile.ZIP_DEFLATED)
+            archive.writestr(entry(f"{prefix}-labels-idx1-ubyte"), _idx(labels), zipfile.ZIP_DEFLATED)
             if progress is not None:
                 progress(done, len(_IDX_PREFIXES), "export")
 
@@ -148,11 +150,11 @@ def write_saved(
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     name = "data-00000-of-00001.arrow"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(_entry("provenance.json"), provenance)
-        archive.writestr(_entry("dataset_dict.json"), json.dumps({"splits": list(_SPLITS)}))
+        archive.writestr(entry("provenance.json"), provenance)
+        archive.writestr(entry("dataset_dict.json"), json.dumps({"splits": list(_SPLITS)}))
         for split in _SPLITS:
             with (
-                archive.open(_entry(f"{split}/{name}"), "w", force_zip64=True) as file,
+                archive.open(entry(f"{split}/{name}"), "w", force_zip64=True) as file,
                 pa.ipc.new_stream(file, schema) as writer,
             ):
                 for part in arrow_tables(splits, rows[rows["split"] == split], schema, progress):
@@ -167,8 +169,8 @@ def write_saved(
                 "_output_all_columns": False,
                 "_split": split,
             }
-            archive.writestr(_entry(f"{split}/state.json"), json.dumps(state))
-            archive.writestr(_entry(f"{split}/dataset_info.json"), json.dumps({"features": features}))
+            archive.writestr(entry(f"{split}/state.json"), json.dumps(state))
+            archive.writestr(entry(f"{split}/dataset_info.json"), json.dumps({"features": features}))
 
 
 # -- their parts -----------------------------------------------------------------------------------------------------
@@ -220,7 +222,3 @@ def _idx(array: np.ndarray) -> bytes:
     """One IDX file of unsigned bytes."""
     head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
     return head + array.astype(np.uint8).tobytes()
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(name, EPOCH)

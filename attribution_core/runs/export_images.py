@@ -31,7 +31,7 @@ _SUFFIXES = {
     "MPO": ".jpg",
     "PPM": ".ppm",
 }
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first date: equal exports are equal files
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first date: equal exports are equal files
 
 
 def write_parquet(
@@ -70,13 +70,18 @@ def write_folder(
     class_folders = [folders.take(name) for name in splits.train.class_names]
     names: dict[str, UniqueNames] = {}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo("provenance.json", EPOCH), provenance)
+        archive.writestr(entry("provenance.json"), provenance)
         entries = zip(rows["split"], rows["position"], rows["id"], rows["label"], strict=True)
         for split, position, id_, label in reported(entries, len(rows), "export", progress):
             data, suffix = _encoded(getattr(splits, split), position)
             folder = f"{split}/{class_folders[label]}"
             name = names.setdefault(folder, UniqueNames()).take(_stem(id_), suffix)
-            archive.writestr(zipfile.ZipInfo(f"{folder}/{name}", EPOCH), data)
+            archive.writestr(entry(f"{folder}/{name}"), data)
+
+
+def entry(name: str) -> zipfile.ZipInfo:
+    """A file of an exported zip."""
+    return zipfile.ZipInfo(name, _EPOCH)
 
 
 def rows_of(splits: Splits, table: pd.DataFrame) -> pd.DataFrame:

@@ -10,11 +10,9 @@ from pandas.api.types import is_numeric_dtype
 
 from attribution_core.datasets import Splits
 from attribution_core.datasets.rows import read_table, suffix_of
-from attribution_core.progress import Progress
-from attribution_core.runs.export_images import EPOCH, rows_of
+from attribution_core.progress import Progress, reported
+from attribution_core.runs.export_images import entry, rows_of
 from attribution_core.runs.safe_names import UniqueNames
-
-_SPLITS = ("train", "validation", "test")
 
 
 def write_rows(
@@ -68,22 +66,19 @@ def write_texts(
     classes = [names.take(name, "") for name in splits.train.class_names]
     lines: dict[str, list[str]] = {}
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("provenance.json", EPOCH), provenance)
+        archive.writestr(entry("provenance.json"), provenance)
         files = UniqueNames()
-        for done, (id_, split, position, label) in enumerate(
-            zip(rows["id"], rows["split"], rows["position"], rows["label"], strict=True), start=1
-        ):
+        entries = zip(rows["id"], rows["split"], rows["position"], rows["label"], strict=True)
+        for id_, split, position, label in reported(entries, len(rows), "export", progress):
             text, _ = getattr(splits, split)[position]
             folder = f"{split}/{classes[label]}"
             if _is_line(id_):
                 lines.setdefault(folder, []).append(text)
             else:
                 name = files.take(id_.rpartition("/")[2].removesuffix(".txt"), ".txt")
-                archive.writestr(zipfile.ZipInfo(f"{folder}/{name}", EPOCH), text, zipfile.ZIP_DEFLATED)
-            if progress is not None:
-                progress(done, len(rows), "export")
+                archive.writestr(entry(f"{folder}/{name}"), text, zipfile.ZIP_DEFLATED)
         for folder, texts in lines.items():
-            archive.writestr(zipfile.ZipInfo(f"{folder}.txt", EPOCH), "\n".join(texts) + "\n", zipfile.ZIP_DEFLATED)
+            archive.writestr(entry(f"{folder}.txt"), "\n".join(texts) + "\n", zipfile.ZIP_DEFLATED)
 
 
 def _labels(names: list[str], labels: pd.Series, numeric: bool) -> pd.Series:

@@ -1,0 +1,55 @@
+"""Files of rows: their columns, and the rows of JSON Lines; for images that are listed, for texts and for tables."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from attribution_core.errors import InputError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+JSON_LINES = ".jsonl"
+
+
+def named(columns: list[str], names: tuple[str, ...]) -> str | None:
+    """The column with the first of these names that any has, whatever its case."""
+    by_name = {column.strip().lower(): column for column in reversed(columns)}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def first_columns(path: Path) -> list[str]:
+    """Those of a delimited or JSON Lines file's first line; none where it can't be read, which a reader tells."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            if path.suffix.lower() == JSON_LINES:
+                first = json.loads(next((line for line in lines if line.strip()), "null"))
+                return list(first) if isinstance(first, dict) else []
+            return next(csv.reader(lines, delimiter=DELIMITERS[path.suffix.lower()]), [])
+    except (OSError, ValueError, csv.Error):
+        return []
+
+
+def read_json_lines(path: Path) -> tuple[list[str], list[dict[str, Any]], list[int]]:
+    """Columns, rows (None where a row lacks a column) and the line of each.
+
+    Raises:
+        InputError: If a line is no JSON object.
+    """
+    columns: dict[str, None] = {}
+    rows, lines = [], []
+    with path.open(encoding="utf-8-sig") as text:
+        for number, line in enumerate(text, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"JSON was expected in line {number} of {path}: {error}.") from error
+            if not isinstance(row, dict):
+                raise InputError(
+                    f"A JSON object was expected in line {number} of {path}, and it is {line.strip()[:40]}."
+                )
+            columns.update(dict.fromkeys(row))
+            rows.append(row)
+            lines.append(number)
+    return list(columns), [{name: row.get(name) for name in columns} for row in rows], lines
