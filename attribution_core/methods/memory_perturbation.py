@@ -37,6 +37,7 @@ from attribution_core.methods.posteriors import (
     diagonal_posterior,
     full_posterior,
     kfac_posterior,
+    magnitude,
     optimizer_posterior,
 )
 from attribution_core.progress import Progress
@@ -246,8 +247,9 @@ def _sensitivity(
 ) -> MemorySensitivity:
     """All that follows from outputs, their errors and deviations."""
     mean_deviation = hessian_product(outputs, deviation, loss)
-    norm = error.norm(dim=1).clamp(min=torch.finfo(error.dtype).tiny)
-    along = (error / norm[:, None] * deviation).sum(dim=1) / norm
+    size = magnitude(error)
+    unit, norm = error / size, (error / size).norm(dim=1).clamp(min=torch.finfo(error.dtype).tiny)
+    along = (unit / norm[:, None] * (deviation / size)).sum(dim=1) / norm
     return MemorySensitivity(
         outputs,
         variance,

@@ -44,6 +44,16 @@ from attribution_core.progress import Progress
 FULL_PARAMETERS = 8192
 
 
+def magnitude(errors: Tensor) -> Tensor:
+    """A power of two near each example's largest error, ``[n, k]`` to ``[n, 1]``.
+
+    Dividing by it is exact, and squares of what is left neither vanish nor overflow: those of a float32 error of 1e-23,
+    which a saturated network makes, would.
+    """
+    exponent = torch.frexp(errors.abs().amax(dim=1, keepdim=True)).exponent.clamp(min=-120)
+    return torch.ldexp(torch.ones_like(errors[:, :1]), exponent)
+
+
 class Posterior(Protocol):
     """A Gaussian over the weights."""
 
@@ -104,8 +114,14 @@ class DiagonalPosterior:
         Returns:
             Outputs, e and ``v e``, all ``[n, k]``.
         """
+
+        def unit_sized(outputs: Tensor, where: slice) -> Tensor:
+            found = error(outputs, where)
+            return found / magnitude(found)
+
+        steps = energies(model, inputs, self.plan, unit_sized, self._energy, not along, progress, "sensitivity")
         outputs, errors, products = [], [], []
-        steps = energies(model, inputs, self.plan, error, self._energy, not along, progress, "sensitivity")
+        start = 0
         for part, found in steps:
             product = found.gradient
             if product is None:
@@ -113,8 +129,9 @@ class DiagonalPosterior:
                 product = (2 * found.value[:, None] / norm) * (found.mixture / norm)
             others = [(variance @ found.mixture[:, :, None])[:, :, 0] for variance in self._of_rest(model, part)]
             outputs.append(found.outputs)
-            errors.append(found.mixture)
-            products.append(functools.reduce(Tensor.add, [product, *others]))
+            errors.append(error(found.outputs, slice(start, start + len(part))))
+            start += len(part)
+            products.append(functools.reduce(Tensor.add, [product, *others]) * magnitude(errors[-1]))
         return torch.cat(outputs), torch.cat(errors), torch.cat(products)
 
     def _energy(self, factors: list[LayerFactors]) -> Tensor:

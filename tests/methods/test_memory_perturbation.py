@@ -285,6 +285,23 @@ def test_deviations_without_variances_equal_those_with_them(case, posterior):
     assert torch.allclose(found.error_variance, along, rtol=1e-9)
 
 
+@pytest.mark.parametrize("options", [{}, {"variance": "none"}, {"variance": "none", "along_error": True}], ids=str)
+@pytest.mark.parametrize("posterior", ["diagonal", "kfac"])
+def test_a_saturated_network_has_the_variances_of_double_precision(posterior, options):
+    """Its errors are near 1e-25, whose squares single precision does not hold."""
+    inputs, labels = torch.tensor([[1.0, 0.5], [0.9, 1.0], [1.1, -0.3]]), torch.tensor([0, 0, 0])
+    model = nn.Linear(2, 3)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[57.0, 0.1], [0.0, 0.4], [-1.0, 0.0]]))
+        model.bias.zero_()
+    single = memory_sensitivity(model, (inputs, labels), 0.3, posterior=posterior, **options)
+    double = memory_sensitivity(model.double(), (inputs.double(), labels), 0.3, posterior=posterior, **options)
+    assert 0 < float(single.error.abs().amax(dim=1).min()) < 1e-22
+    assert torch.allclose(single.error_variance.double(), double.error_variance, rtol=1e-4)
+    apart = (single.deviation.double() - double.deviation).norm(dim=1)
+    assert bool((apart < 1e-4 * double.deviation.norm(dim=1)).all())
+
+
 def test_an_example_that_the_posterior_does_not_hold_keeps_the_covariance():
     """A leverage of one or more cannot be of an exact posterior; below one the step is that of eq. 13."""
     outputs, targets = torch.zeros(3, 2).double(), torch.zeros(3, 2).double()
