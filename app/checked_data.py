@@ -86,11 +86,9 @@ def estimate(job: Job, stale: bool) -> bool:
     free = taken["free"]
     peak = f"{before}Memory at the peak" + (f", of {free / _GIB:.1f} GiB free" if free else "")
     memory.metric(peak, f"{taken['memory'] / _GIB:.1f} GiB")
-    if free and taken["memory"] > free and not stale:
-        st.warning(
-            "That is more memory than is free: take fewer training images, smaller ones, or fewer measures.",
-            icon=":material/warning:",
-        )
+    refusal = taken.get("refusal")  # which an earlier version did not give
+    if refusal and not stale:
+        st.warning(plain(refusal), icon=":material/warning:")
     rows = [(_STAGES.get(name, name.capitalize()), job_panel.duration(value)) for name, value in seconds.items()]
     table = pd.DataFrame(rows, columns=["Stage", "Time"])
     st.dataframe(table.style.set_properties(color="gray") if stale else table, hide_index=True)

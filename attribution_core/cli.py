@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from attribution_core import terminal
-from attribution_core.errors import InputError, of_the_machine
-from attribution_core.jobs import free_bytes, usable_cores
+from attribution_core.errors import InputError, of_the_machine, sentence_of
+from attribution_core.jobs import usable_cores
 from attribution_core.runs import MEASURES, Run
 from attribution_core.scoring_options import Out, takes_configuration
 from attribution_core.terminal import Bars, err, out
@@ -91,7 +91,7 @@ def estimate(config: "ScoreConfig") -> None:
     with Bars() as bars:
         found = estimate_(config, bars)
     terminal.print_estimate(found)
-    found.require_room(free_bytes())
+    found.require_room()
 
 
 @app.command("open")
@@ -318,10 +318,7 @@ def _explain(error: Exception) -> int:
         err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         return 2
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = f"{where}: {first['msg']}, but {first['input']!r} was given."
-        err.print(f"[red]Error:[/red] {escape(message)}", soft_wrap=True, highlight=False)
+        err.print(f"[red]Error:[/red] {escape(sentence_of(error))}", soft_wrap=True, highlight=False)
         return 2
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the option parser
         err.print(f"[red]Error:[/red] {escape(error.format_message())} Try --help.", soft_wrap=True, highlight=False)

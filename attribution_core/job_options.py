@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from attribution_core.errors import InputError
+from attribution_core.errors import InputError, sentence_of
 
 _LONGEST_NAME = 150  # bytes; file systems allow 255, and the kind of a job stands before it
 
@@ -167,11 +167,3 @@ class Ended(BaseModel):
     message: str = ""
     result: dict[str, JsonValue] = Field(default_factory=dict)
     seconds: float
-
-
-def sentence_of(error: ValidationError) -> str:
-    """The first thing that was wrong, where it was and what was given."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    why = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {why}, but {str(first['input'])[:200]!r} was given."

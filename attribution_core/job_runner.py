@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from attribution_core.errors import InputError, of_the_machine
-from attribution_core.job_options import Activity, Asked, Ended, Kind, no_code, sentence_of
-from attribution_core.jobs import ASKED, PID, PROGRESS, RESULT, free_bytes, usable_cores
+from attribution_core.errors import InputError, of_the_machine, sentence_of
+from attribution_core.job_options import Activity, Asked, Ended, Kind, no_code
+from attribution_core.jobs import ASKED, PID, PROGRESS, RESULT, usable_cores
 from attribution_core.progress import Progress
 from attribution_core.runs.files import Lock, written_atomically
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
@@ -67,11 +67,6 @@ def _done(path: Path) -> tuple[dict[str, Any], str]:
         return {}, str(error)
     except ValidationError as error:
         return {}, sentence_of(error)
-    except MemoryError:
-        return (
-            {},
-            "There is not enough memory for this: take fewer training examples, smaller images or fewer measures.",
-        )
     except Exception as error:  # noqa: BLE001 (the last resort: one sentence for a person, the traceback in the log)
         if refused := of_the_machine(error):
             return {}, str(refused)
@@ -126,8 +121,7 @@ def _check(folder: Path, target: str, options: Mapping[str, Any], progress: Prog
     seconds = time.perf_counter() - began
     found: dict[str, Any] = {"found": _facts(prepared), "estimate": None, "problem": ""}
     try:
-        estimate = estimate_prepared(prepared, seconds, progress)
-        found["estimate"] = {**asdict(estimate), "free": free_bytes()}
+        found["estimate"] = asdict(estimate_prepared(prepared, seconds, progress))
     except InputError as error:
         found["problem"] = str(error)
     return found

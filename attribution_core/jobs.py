@@ -194,15 +194,6 @@ def _read(content: type[Content], path: Path) -> Content | None:
         return None
 
 
-def free_bytes() -> int | None:
-    """Memory that this machine could give now; None where it does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-
-
 def usable_cores() -> int:
     """Cores that this process may use: so many trainings run side by side."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

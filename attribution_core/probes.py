@@ -1,4 +1,4 @@
-"""What the stages of a run cost, measured on a few rows, for :mod:`attribution_core.estimate`.
+"""What the stages of a run cost in time, measured on a few rows, for :mod:`attribution_core.estimate`.
 
 Each stage's own code is run on a few rows, and its cost is that probe's, times what it grows with. With n training and
 m validation examples, k outputs, and a linearised model of p features (a = 1 row of them for each example where the
@@ -21,13 +21,12 @@ Against real runs, in processor seconds on one thread, the total was 0.99 of the
 demo (67 s) and 0.96 for 2,000 images of CIFAR-10 with cnn4 (8 min); stages of a second or more were within a factor of
 1.4. Opening comes on top, which a run's own time for its dataset leaves out.
 
-Memory is what the arrays that a stage holds together take, above what opening the data takes.
+Memory is not measured: :mod:`attribution_core.memory_needed` has its formulas.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,17 +35,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from attribution_core.contribution_stage import why_left_out
-from attribution_core.gradients import jacobian, kronecker_plan, plan_parameters, select_parameters
-from attribution_core.influence_stage import why_no_influence
-from attribution_core.linalg.blocked import BLOCK_BYTES
-from attribution_core.linearised_stage import CURVE_EXAMPLES, EXACT_SIZE
-from attribution_core.methods.embedding_map import MOST
+from attribution_core.gradients import jacobian, kronecker_plan, plan_parameters
+from attribution_core.linearised_stage import CURVE_EXAMPLES
+from attribution_core.memory_needed import MemoryNeeded
+from attribution_core.methods.embedding_map import MOST, is_compiled
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.hydra import hydra
 from attribution_core.methods.influence_spectrum import DIMENSION, ROWS
 from attribution_core.methods.kernel_regime import estimate_error
-from attribution_core.methods.linearize import head_inputs
 from attribution_core.methods.linearized import LinearizedModel
 from attribution_core.methods.losses import prediction_errors
 from attribution_core.methods.memory_perturbation import PosteriorName, memory_sensitivity, posterior_of
@@ -56,7 +52,7 @@ from attribution_core.methods.unique_information import functional_sample_inform
 from attribution_core.preparation import Prepared
 from attribution_core.recorded_training import kept_epochs
 from attribution_core.runs.thumbnails import encode_thumbnail
-from attribution_core.stage_parts import Pair, left_out_by_choice
+from attribution_core.stage_parts import Pair
 from attribution_core.training import Trajectory, outputs_of, state_of, train
 
 _SAMPLE = 192  # images that are read for the probes
@@ -64,8 +60,9 @@ _PASSED = 64  # rows of a linearised model that are passed over
 _DECOMPOSED = 768  # side of the matrix whose decomposition is timed
 _REPLAYED = 6  # steps
 _EVALUATED = 1024  # evaluation examples that a replay is probed with
-# The map alone is not probed, since UMAP compiles for seconds: these were measured where this was written.
-_MAP_SECONDS, _MAP_SECONDS_EACH = 5.0, 6e-4
+# The map alone is not probed, since UMAP compiles for seconds, and the first time on a machine for more: these were
+# measured where this was written.
+_MAP_SECONDS, _MAP_SECONDS_EACH, _FIRST_MAP_SECONDS = 5.0, 6e-4, 15.0
 _TIMES = 9  # training times at which F-SI is kept, and influencers are counted
 _DECAYS = 10  # weight decays, and one more, at which the classical estimate is compared
 _GROUPS = 10  # of training examples that are removed together
@@ -76,51 +73,36 @@ class _EnoughError(Exception):
 
 
 class Probe:
-    """Measures each stage on a few rows: seconds, and bytes at the stage's peak."""
+    """Measures each stage on a few rows: its seconds.
 
-    def __init__(self, prepared: Prepared) -> None:
-        self.prepared, self.config = prepared, prepared.config
-        self.n, self.m, self.tested = (len(split) for split in prepared.splits)
-        self.k = len(prepared.splits.train.class_names)
+    Args:
+        prepared: What is to be run.
+        sizes: Of the same.
+    """
+
+    def __init__(self, prepared: Prepared, sizes: MemoryNeeded) -> None:
+        self.prepared, self.config, self.sizes = prepared, prepared.config, sizes
+        self.n, self.m, self.tested, self.model = sizes.n, sizes.m, sizes.tested, sizes.model
         self.recipe = self.config.recipe.model_copy(update={"seed": self.config.seed})
-        self.model = prepared.build(self.config.seed)
-        self.size = sum(parameter.numel() for parameter in self.model.parameters())
-        self.bytes_each = 4 * math.prod(prepared.input_shape)
-        self.held_bytes = self.bytes_each * (self.n + self.m + self.tested)
-
-    def why_left_out(self, stage: str) -> str:
-        """Why the run will not have a stage, where that is known beforehand; else empty."""
-        config = self.config
-        if stage == "contributions":
-            return why_left_out(config, self.model, torch.zeros(2, *self.prepared.input_shape, device=self._device))
-        if stage == "sensitivity":
-            return left_out_by_choice(config, config.sensitivity, "sensitivities")
-        if stage == "map" and config.map == "off":
-            return "the map was turned off"
-        if stage == "influence":
-            return why_no_influence(config, self.model)
-        return ""
 
     # -- the stages ------------------------------------------------------------------------------------------------
 
-    def dataset(self, seconds_to_open: float) -> tuple[float, int]:
+    def dataset(self, seconds_to_open: float) -> float:
         """Opening, which took so many seconds already, reading, and thumbnails."""
         images = self.n + self.m + self.tested
-        return seconds_to_open + images * (self._seconds_to_read + self._seconds_for_thumbnail), 0
+        return seconds_to_open + images * (self._seconds_to_read + self._seconds_for_thumbnail)
 
-    def training(self) -> tuple[float, int]:
+    def training(self) -> float:
         """Steps, the first of a process by itself, and outputs on all examples."""
         steps, batch = self.recipe.steps(self.n), min(self.recipe.batch_size, self.n)
         pair = self._rows(batch)
         first = _timed(lambda: self._train(pair, 1))  # loads what only a process's first step has to
         seconds = first + steps * self._seconds_for_step
-        kept = len(kept_epochs(self.recipe.epochs)) + 5  # gradients, momentum, both ends, a copy
-        held = 4 * self.size * kept + 2 * batch * self._activation_bytes
-        return seconds + (self.n + self.m + self.tested) * self._seconds_for_outputs, held
+        return seconds + (self.n + self.m + self.tested) * self._seconds_for_outputs
 
-    def linearised(self) -> tuple[float, int]:
+    def linearised(self) -> float:
         """One decomposition and many passes, over a model of made-up features."""
-        rows, features = self._feature_rows
+        rows, features = self.sizes.feature_rows
         p = min(self.n * rows, features)
         linear = self._made_up(rows, p)
         schedule = GradientDescent(1.0 / float(linear.eigenvalues[-1]), self.config.steps)
@@ -141,10 +123,9 @@ class Probe:
         seconds = passes * self.n / len(linear.features) + products / self._flops + decompositions * self._cubed * p**3
         if rows > 1:
             seconds += (self.n + self.m) * self._seconds_for_jacobian
-        held = 8 * ((2 * self.n + self.m) * rows * p + 3 * p * p + 2 * self.n * CURVE_EXAMPLES) + 2 * BLOCK_BYTES
-        return seconds + (self.n + self.m) * self._seconds_for_outputs, held
+        return seconds + (self.n + self.m) * self._seconds_for_outputs
 
-    def contributions(self) -> tuple[float, int]:
+    def contributions(self) -> float:
         """A replay, whose steps meet some evaluation examples here and all of them in the run."""
         evaluated = min(self.m, _EVALUATED)
         setup, a_step = self._replayed(self._rows(evaluated))
@@ -153,10 +134,9 @@ class Probe:
         seconds = steps * (min(a_step, self._seconds_for_step) + meeting) + setup * self.m / evaluated
         if self.config.contributions == "exact":
             seconds += 4 * steps * self._seconds_for_step
-        held = 4 * (3 * self.n * self.m + self.recipe.epochs * self.n) + self.m * self._activation_bytes
-        return seconds, held
+        return seconds
 
-    def sensitivity(self) -> tuple[float, int]:
+    def sensitivity(self) -> float:
         """A posterior and a pass for every kept state."""
         chosen = self.config.sensitivity
         name: PosteriorName = chosen if chosen in ("diagonal", "full") else "kfac"  # the dearest of the others
@@ -179,14 +159,14 @@ class Probe:
             each = whole / len(inputs)
         state = constant + self.n * each + self.tested * self._seconds_for_outputs
         moments = max(1, len(kept_epochs(self.recipe.epochs)))  # one of weights that were given
-        return moments * state, 4 * self.size * 8 + BLOCK_BYTES
+        return moments * state
 
-    def influence(self) -> tuple[float, int]:
+    def influence(self) -> float:
         """Gradients, sketched where the run will sketch them, and one decomposition."""
         plan = plan_parameters(self.model, self._rows(1)[0], "all")
         inputs, targets = self._rows(_SAMPLE)
         mixture = prediction_errors(outputs_of(self.model, inputs), targets.to(self._device), self.recipe.loss)
-        columns, width = self.n * self.k, plan.width
+        columns, width = self.n * self.sizes.outputs, plan.width
         size, rows, fit = min(columns, width), columns, 0.0
         if size > DIMENSION:
             before = time.perf_counter()
@@ -195,24 +175,22 @@ class Probe:
         few = slice(64)
         each = _timed(lambda: jacobian(self.model, inputs[few], plan, None, mixture[few])) / len(inputs[few])
         products = 2 * rows * size**2 + 2 * (self.n + self.m) * size * (size + self.m)
-        seconds = fit + (rows + self.n + self.m) * each + products / self._flops + self._cubed * size**3
-        held = 8 * 4 * size**2 + 4 * (2 * (self.n + self.m) * size + 3 * self.n * self.m) + 4 * 1024 * size
-        return seconds, held
+        return fit + (rows + self.n + self.m) * each + products / self._flops + self._cubed * size**3
 
-    def neighbours(self) -> tuple[float, int]:
+    def neighbours(self) -> float:
         """All pairs."""
         count = min(self.n, 1024)
-        width = self._head_width
-        embeddings = torch.randn(count, width, device=self._device)
+        embeddings = torch.randn(count, self.sizes.head_width, device=self._device)
         seconds = _timed(lambda: near_duplicates(embeddings), 2) * (self.n / count) ** 2
-        return seconds + self.n * self._seconds_for_outputs, 8 * self.n * width + 2 * BLOCK_BYTES
+        return seconds + self.n * self._seconds_for_outputs
 
-    def map(self) -> tuple[float, int]:
+    def map(self) -> float:
         """Neighbours of all pairs, and the layout."""
         points = self.n + self.m + self.tested
         laid_out = min(points, MOST)
-        seconds = _MAP_SECONDS + _MAP_SECONDS_EACH * laid_out + 2 * points * laid_out * self._head_width / self._flops
-        return seconds, 4 * points * self._head_width + 2 * BLOCK_BYTES + 8 * 100 * laid_out
+        products = 2 * points * laid_out * self.sizes.head_width
+        compiling = _MAP_SECONDS + (0.0 if is_compiled() else _FIRST_MAP_SECONDS)
+        return compiling + _MAP_SECONDS_EACH * laid_out + products / self._flops
 
     # -- what they are made of ---------------------------------------------------------------------------------------
 
@@ -291,35 +269,6 @@ class Probe:
         inputs = self._rows(8)[0]
         return _timed(lambda: jacobian(self.model, inputs, plan)) / len(inputs)
 
-    @cached_property
-    def _activation_bytes(self) -> int:
-        """Of the outputs of all layers, for one example."""
-        numbers: list[int] = []
-        hooks = [
-            module.register_forward_hook(lambda _module, _given, result: numbers.append(result.numel()))
-            for module in self.model.modules()
-            if not list(module.children())
-        ]
-        try:
-            outputs_of(self.model, self._rows(1)[0])
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return 4 * sum(numbers)
-
-    @cached_property
-    def _head_width(self) -> int:
-        return int(head_inputs(self.model, self._rows(1)[0]).shape[1])
-
-    @cached_property
-    def _feature_rows(self) -> tuple[int, int]:
-        """Rows of the linearised model's features for each example, and how many features."""
-        if self.config.parameters == "head":
-            return 1, self._head_width + 1
-        named = dict(self.model.named_parameters())
-        width = sum(named[name].numel() for name in select_parameters(self.model, self.config.parameters))
-        return self.k, self.config.dimension if min(self.n * self.k, width) > EXACT_SIZE else width
-
     def _made_up(self, rows: int, features: int) -> LinearizedModel:
         """A linearised model with a few training examples and as many features as the run's will have."""
         generator = torch.Generator().manual_seed(0)
@@ -330,7 +279,8 @@ class Probe:
 
         eigenvalues = torch.logspace(-6, 0, features, dtype=torch.float64).to(self._device)
         scale = (eigenvalues / self.n).sqrt()
-        outputs = drawn(count, self.k), drawn(self.m, self.k), drawn(count, self.k), drawn(self.m, self.k)
+        k = self.sizes.outputs
+        outputs = drawn(count, k), drawn(self.m, k), drawn(count, k), drawn(self.m, k)
         return LinearizedModel(
             drawn(count, rows, features) * scale, eigenvalues, drawn(self.m, rows, features) * scale, *outputs
         )

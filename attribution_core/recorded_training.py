@@ -30,7 +30,8 @@ def write_training(writer: RunWriter, trajectory: Trajectory) -> None:
         with writer.path_for(f"model/{moment}.safetensors") as path:
             save_file(getattr(trajectory, moment), path)
     with writer.path_for(_RATES) as path:
-        save_file({"rates": torch.tensor(trajectory.rates, dtype=torch.float64)}, path)
+        sizes = torch.tensor(trajectory.part_sizes, dtype=torch.int64)
+        save_file({"rates": torch.tensor(trajectory.rates, dtype=torch.float64), "part_sizes": sizes}, path)
     for step in kept_steps(trajectory.recipe, trajectory.num_examples):
         # The state after the last step is model/final.safetensors.
         state = {} if step == trajectory.steps else trajectory.checkpoints[step]
@@ -54,8 +55,11 @@ def read_training(writer: RunWriter, config: ScoreConfig, model: nn.Module, side
     example = next(model.parameters())
     data = as_inputs(side[0], example), side[1].to(example.device)
     recipe = config.recipe.model_copy(update={"seed": config.seed})
-    rates = load_file(writer.path / _RATES)["rates"].tolist()
-    return Trajectory(recipe, len(side[0]), torch.ones(len(side[0])), model, data, initial, final, rates=rates)
+    trajectory = Trajectory(recipe, len(side[0]), torch.ones(len(side[0])), model, data, initial, final)
+    steps = load_file(writer.path / _RATES)
+    trajectory.rates = steps["rates"].tolist()
+    trajectory.part_sizes = steps["part_sizes"].tolist() if "part_sizes" in steps else []  # of an earlier version
+    return trajectory
 
 
 def add_kept_states(writer: RunWriter, trajectory: Trajectory) -> None:

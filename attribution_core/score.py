@@ -24,6 +24,7 @@ from attribution_core.evaluation.detection import known_wrong
 from attribution_core.given_weights import doubts
 from attribution_core.influence_stage import write_influence
 from attribution_core.linearised_stage import linearised, write_linearised_scores, write_live_model
+from attribution_core.memory_needed import require_room
 from attribution_core.map_stage import write_embeddings, write_map
 from attribution_core.neighbours_stage import write_near_duplicates
 from attribution_core.preparation import Prepared, prepare
@@ -65,7 +66,8 @@ def score(
         The run, opened.
 
     Raises:
-        InputError: Bad data or options, in one sentence; or a directory that holds another run.
+        InputError: Bad data or options, in one sentence; a run that would not fit into the memory that is free; or a
+            directory that holds another run.
     """
     prepared = prepare(config, progress, model, splits)
     config, splits = prepared.config, prepared.splits
@@ -73,6 +75,7 @@ def score(
     data_print = splits.fingerprint()
     reasons = parts_left_out(prepared)  # before a folder is made
     for part, reason in reasons.items():
+    require_room(prepared)
         if announce:
             announce(f"Without {part}: {reason}")
     title = f"{splits.name}, {prepared.source.title}" + (", cleaned" if config.decisions else "")

@@ -3,8 +3,8 @@
 import pytest
 
 from attribution_core import cli
-from attribution_core.errors import InputError
-from attribution_core.estimate import Estimate, estimate
+from attribution_core import estimate as estimate_module
+from attribution_core.estimate import estimate
 from tests.datasets.test_rows import table, texts, write
 from tests.scored import quick
 
@@ -34,11 +34,9 @@ def test_texts_and_tables_have_a_cost(tmp_path, frame):
     assert 0 < found.base < found.memory
 
 
-def test_a_plan_that_does_not_fit_is_refused_with_what_would():
-    plan = Estimate({"training": 60.0}, memory=9_000_000_000, base=1_000_000_000, examples=50_000)
-    plan.require_room(None)  # a system that does not say
-    plan.require_room(9_000_000_000)
-    with pytest.raises(InputError, match=r"9\.0 GB of memory, and 5\.0 GB are free.*--max-train 22500"):
-        plan.require_room(5_000_000_000)
-    with pytest.raises(InputError, match=r"machine: take smaller images"):  # nothing worth scoring would fit
-        plan.require_room(1_000_000_000)
+def test_the_command_refuses_a_plan_that_does_not_fit(capsys, monkeypatch):
+    monkeypatch.setattr(estimate_module, "free_bytes", lambda _device: 1_000_000)
+    assert cli.main(["estimate", "digits", "--max-train", "200", "--epochs", "1", "--map", "off"]) == 2
+    said = capsys.readouterr()
+    assert "GB of memory at the peak" in said.out
+    assert "and 0.0 GB are free on this machine" in said.err

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from attribution_core import estimate as estimate_module
 from attribution_core import job_runner
 from attribution_core.config import ScoreConfig
 from attribution_core.datasets import KNOWN
@@ -329,6 +330,14 @@ def test_a_check_tells_what_is_in_the_data_and_what_a_run_takes(tmp_path):
     assert "influence" in result["estimate"]["left_out"]
     assert "influence" not in result["estimate"]["seconds"]
     assert all(seconds > 0 for seconds in result["estimate"]["seconds"].values())
+    assert result["estimate"]["refusal"] == ""
+
+
+def test_a_check_tells_that_a_run_does_not_fit_and_what_would(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate_module, "free_bytes", lambda _device: 1_000_000)
+    path = asked(tmp_path, "check", {"data": "digits", "model": "linear", "recipe": {"epochs": 1}}, "check")
+    assert job_runner.main([str(path)]) == 0
+    assert "free on this machine: take smaller images" in job_named(tmp_path, path.name).result["estimate"]["refusal"]
 
 
 def test_a_check_tells_a_model_that_does_not_fit(tmp_path):

@@ -7,20 +7,24 @@ coordinates need: for a Linear layer one multiplication each.
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from attribution_core.errors import InputError
+from attribution_core.errors import InputError, is_out_of_memory
 from attribution_core.gradients.layers import LayerFactors
 from attribution_core.gradients.per_example import Energy, energy_of, layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
+from attribution_core.room import PartSize
 
+# What a batch may take; one that does not fit into memory all the same is halved.
 BATCH_BYTES = 256 * 2**20
+
+Result = TypeVar("Result")
 
 
 class Mixture(Protocol):
@@ -55,10 +59,11 @@ def factor_batches(
     Yields:
         ``(inputs, outputs, factors)`` of each batch, on the model's device.
     """
-    for part, where in _bounded_batches(model, inputs, plan, mixture is not None, formed, progress, what):
-        mixed = None if mixture is None else mixture[where]
-        outputs, factors = layer_factors(model, part, plan.layers, mixed)
-        yield part, outputs, factors
+
+    def of_batch(part: Tensor, where: slice) -> tuple[Tensor, Tensor, list[LayerFactors]]:
+        return part, *layer_factors(model, part, plan.layers, None if mixture is None else mixture[where])
+
+    yield from _bounded_batches(of_batch, model, inputs, plan, mixture is not None, formed, progress, what)
 
 
 def energies(
@@ -87,9 +92,11 @@ def energies(
         Inputs, on the model's device, and what was found, of each batch.
     """
     formed = (4 if gradient else 1) * max(chosen.numel for chosen in plan.coordinates.values())
-    for part, where in _bounded_batches(model, inputs, plan, True, formed, progress, what):
-        of_batch = functools.partial(mixture, where=where)
-        yield part, energy_of(model, part, plan.layers, of_batch, energy, gradient)
+
+    def of_batch(part: Tensor, where: slice) -> tuple[Tensor, Energy]:
+        return part, energy_of(model, part, plan.layers, functools.partial(mixture, where=where), energy, gradient)
+
+    yield from _bounded_batches(of_batch, model, inputs, plan, True, formed, progress, what)
 
 
 def jacobian(
@@ -142,15 +149,16 @@ def block_batches(
         The batch's place, its outputs ``[b, k]``, and by parameter, in the plan's order, ``[b, k or 1, chosen]``.
     """
     formed = plan.width + max(chosen.numel for chosen in plan.coordinates.values())
-    start = 0
-    for part, values, factors in factor_batches(model, inputs, plan, progress, mixture, what, formed):
-        where = slice(start, start + len(part))
+
+    def of_batch(part: Tensor, where: slice) -> tuple[slice, Tensor, dict[str, Tensor]]:
+        outputs, factors = layer_factors(model, part, plan.layers, None if mixture is None else mixture[where])
         blocks = factor_blocks(factors, plan)
         for name, gradients in function_gradients(model, part, plan.rest).items():
             mixed = gradients if mixture is None else mixture[where, None] @ gradients
             blocks[name] = plan.coordinates[name].of_gradients(mixed)
-        yield where, values, {name: blocks[name] for name in plan.coordinates}
-        start += len(part)
+        return where, outputs, {name: blocks[name] for name in plan.coordinates}
+
+    yield from _bounded_batches(of_batch, model, inputs, plan, mixture is not None, formed, progress, what)
 
 
 def function_gradients(model: nn.Module, inputs: Tensor, names: list[str]) -> dict[str, Tensor]:
@@ -165,6 +173,8 @@ def function_gradients(model: nn.Module, inputs: Tensor, names: list[str]) -> di
     try:
         whole = vmap(jacrev(output), in_dims=(None, 0))({name: every[name] for name in names}, inputs)
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         layers = ", ".join(sorted({name.rpartition(".")[0] or "the model" for name in names}))
         reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
         raise InputError(
@@ -185,6 +195,7 @@ def factor_blocks(factors: Sequence[LayerFactors], plan: ParameterPlan) -> dict[
 
 
 def _bounded_batches(
+    work: Callable[[Tensor, slice], Result],
     model: nn.Module,
     inputs: Tensor,
     plan: ParameterPlan,
@@ -192,23 +203,28 @@ def _bounded_batches(
     formed: int,
     progress: Progress | None,
     what: str,
-) -> Iterator[tuple[Tensor, slice]]:
-    """Inputs on the model's device and their place, so many at once as ``BATCH_BYTES`` allows; in evaluation mode."""
+) -> Iterator[Result]:
+    """What ``work`` gives for inputs on the model's device and their place, in evaluation mode.
+
+    So many at once as ``BATCH_BYTES`` allows, or fewer where these do not fit into memory.
+    """
     example = next(model.parameters())
+
+    def of_batch(where: slice) -> Result:
+        return work(as_inputs(inputs[where], example), where)
+
     with evaluation_mode(model):
         size = _batch_size(model, as_inputs(inputs[:1], example), plan, mixed, formed)
-        for start in range(0, len(inputs), size):
-            part = as_inputs(inputs[start : start + size], example)
-            yield part, slice(start, start + len(part))
+        for where, result in PartSize(size).over(of_batch, len(inputs)):
+            yield result
             if progress:
-                progress(start + len(part), len(inputs), what)
+                progress(where.stop, len(inputs), what)
 
 
 def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, mixed: bool, formed: int) -> int:
     """Examples a batch so that what one batch holds stays near ``BATCH_BYTES``, measured on one example."""
-    outputs, factors = layer_factors(
-        model, one, plan.layers, torch.ones(1, 1).to(next(model.parameters())) if mixed else None
-    )
+    ones = torch.ones(1, 1).to(next(model.parameters())) if mixed else None
+    outputs, factors = PartSize(1).fitting(lambda _: layer_factors(model, one, plan.layers, ones), 1)
     numbers = sum(layer.numel for layer in factors) + formed * (1 if mixed else outputs.shape[1])
     numbers += outputs.numel() * sum(plan.coordinates[name].numel for name in plan.rest)
     return max(1, BATCH_BYTES // (3 * max(numbers, 1) * outputs.element_size()))

@@ -183,7 +183,7 @@ class Watch:
             if len(passed) != 1:
                 raise InputError(
                     f"Layer {name!r} had {len(passed)} backward passes since the last step; call this once for each, "
-                    "within the with block."
+                    "within the with block, with batches small enough for memory to hold them whole."
                 )
             given, gradient = passed[0]
             found.append(MAKERS[type(self.layers[name])](name, self.layers[name], given, gradient[:, None]))

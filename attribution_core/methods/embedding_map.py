@@ -3,7 +3,10 @@
 McInnes, Healy and Melville 2018, "UMAP: uniform manifold approximation and projection for dimension reduction".
 """
 
+import importlib.util
+import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +29,14 @@ EPOCHS = 200
 # So many examples are laid out together; the others go where their neighbours among these are.
 MOST = 50_000
 FEWEST = 4
+
+
+def is_compiled() -> bool:
+    """Whether what UMAP's search compiles was kept by an earlier process; else the first map takes 15 seconds more."""
+    library = importlib.util.find_spec("pynndescent")
+    own = Path(library.origin).parent / "__pycache__" if library and library.origin else Path()
+    kept = Path(os.environ.get("NUMBA_CACHE_DIR") or own)
+    return any(kept.glob("**/distances.*.nbi"))
 
 
 def embedding_map(embeddings: Tensor, seed: int = 0, most: int = MOST, progress: Progress | None = None) -> np.ndarray:

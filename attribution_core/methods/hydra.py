@@ -22,6 +22,7 @@ final gradient, with scalars that follow from the rates alone. What is left is a
 pair by per-layer factors (:mod:`attribution_core.gradients.pairs`), for a mean by the forward-mode derivative.
 """
 
+import functools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from attribution_core.methods.replay import (
     refuse_other_optimizers,
 )
 from attribution_core.progress import Progress
+from attribution_core.room import PartSize
 from attribution_core.training import Recipe, Trajectory, as_outputs, as_pair, loss_values
 from attribution_core.training.trainer import Data
 
@@ -198,8 +200,10 @@ def _objective_gradients(
         def one_loss(weights: Vectors, x: Tensor, y: Tensor) -> Tensor:
             return loss_values(functional_call(final, weights, (x[None],)), y[None], loss)[0]
 
-        one = vmap(grad(one_loss), in_dims=(None, 0, 0), chunk_size=EVALUATION_BATCH)
-        return _basis(one(parameters, inputs, targets), energy, rank)
+        def gradients(part_size: int) -> Vectors:
+            return vmap(grad(one_loss), in_dims=(None, 0, 0), chunk_size=part_size)(parameters, inputs, targets)
+
+        return _basis(PartSize(EVALUATION_BATCH).fitting(gradients, len(inputs)), energy, rank)
     members: list[Tensor | slice] = [slice(None)]
     if objective == "class":
         if targets.is_floating_point():
@@ -217,8 +221,8 @@ def mean_gradient(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) 
         return loss_values(functional_call(model, weights, (inputs[part],)), targets[part], loss).sum()
 
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    for start in range(0, len(inputs), EVALUATION_BATCH):
-        gradient = grad(total_loss)(parameters, slice(start, start + EVALUATION_BATCH))
+    gradient_of = functools.partial(grad(total_loss), parameters)
+    for _, gradient in PartSize(EVALUATION_BATCH).over(gradient_of, len(inputs)):
         for name, value in gradient.items():
             total[name] += value / len(inputs)
     return total
@@ -289,7 +293,21 @@ def _slopes(
     replay: Replay, weights: Vectors, directions: Vectors, batch: Tensor, curvature: bool
 ) -> tuple[Tensor, Vectors]:
     """``<u, grad l_i>`` for each direction and example ``[r, b]``, and ``H u`` of the batch's loss if asked for."""
-    inputs, targets, factors = replay.inputs[batch], replay.targets[batch], replay.weights[batch] / len(batch)
+
+    def of_part(where: slice) -> tuple[Tensor, Vectors]:
+        return _slopes_of_part(replay, weights, directions, batch[where], len(batch), curvature)
+
+    slopes, curved = zip(*(found for _, found in replay.part_size.over(of_part, len(batch))), strict=True)
+    if len(slopes) == 1:
+        return slopes[0], curved[0]
+    return torch.cat(slopes, dim=1), {name: sum(part[name] for part in curved) for name in curved[0]}
+
+
+def _slopes_of_part(
+    replay: Replay, weights: Vectors, directions: Vectors, part: Tensor, examples: int, curvature: bool
+) -> tuple[Tensor, Vectors]:
+    """The same for some of a batch's ``examples``, whose products with the Hessian add up to the batch's."""
+    inputs, targets, factors = replay.inputs[part], replay.targets[part], replay.weights[part] / examples
 
     def losses(parameters: Vectors) -> Tensor:
         return loss_values(functional_call(replay.model, parameters, (inputs,)), targets, replay.trajectory.recipe.loss)

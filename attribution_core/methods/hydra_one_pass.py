@@ -33,6 +33,7 @@ from attribution_core.methods.hydra import Contributions
 from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, evaluation_factors, factored_layers
 from attribution_core.methods.replay import refuse_meeting_examples, refuse_other_optimizers
 from attribution_core.models import evaluation_mode
+from attribution_core.room import PartSize
 from attribution_core.training import Recipe, as_pair
 from attribution_core.training.trainer import Data
 
@@ -125,16 +126,14 @@ class HydraAccumulator:
         inputs, targets = as_pair(evaluation)
         inputs = as_inputs(inputs, next(self.model.parameters()))
         targets = targets.to(inputs.device)
-        effects, exact = [], []
+
+        def of_part(part: slice) -> tuple[Tensor, Tensor]:
+            factors = evaluation_factors(self.model, self._watch.layers, inputs[part], targets[part], self.recipe.loss)
+            return -self._sketch.responses(factors), -self._whole.responses(factors)
+
         with evaluation_mode(self.model):
-            for start in range(0, len(inputs), EVALUATION_BATCH):
-                part = slice(start, start + EVALUATION_BATCH)
-                factors = evaluation_factors(
-                    self.model, self._watch.layers, inputs[part], targets[part], self.recipe.loss
-                )
-                effects.append(-self._sketch.responses(factors))
-                exact.append(-self._whole.responses(factors))
-        effect, right = torch.cat(effects, dim=1), torch.cat(exact, dim=1)
+            parts = [found for _, found in PartSize(EVALUATION_BATCH).over(of_part, len(inputs))]
+        effect, right = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
         return Contributions(effect), _error(effect[self._checked], right)
 
 

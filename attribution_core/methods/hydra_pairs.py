@@ -10,7 +10,7 @@ examples that are each met T times and m evaluation examples. A layer has two wa
   LeNet-5 add up both convolutions (2,572 numbers an example) and meet in the linear layers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ from attribution_core.gradients.per_example import loss_factors
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
 from attribution_core.methods.replay import Replay
 from attribution_core.progress import Progress
+from attribution_core.room import PartSize
 from attribution_core.training import loss_values
 
 # What the evaluation side, and the sums of the training side, may take at a time. Past the first, training is replayed
@@ -59,25 +60,34 @@ def every_pair(
     Raises:
         InputError: Parameters that have no per-example gradient by factors.
     """
-    final = replay.final_model()
     layers = _layers(replay, len(inputs))
-    named = {name: final.get_submodule(name) for name in layers}
-    effects, means, start, beginning = [], [], 0, replay.snapshot()
-    while start < len(inputs):
-        sides: list[list[Side]] = []
-        held = 0
-        while start < len(inputs) and (not sides or held < HELD_BYTES):
-            chosen = slice(start, start + EVALUATION_BATCH)
-            factors = evaluation_factors(final, named, inputs[chosen], targets[chosen], replay.trajectory.recipe.loss)
-            sides.append([side_of(each, layers[each.name].kinds, layers[each.name].adds_up) for each in factors])
-            held += sum(side.nbytes for side in sides[-1])
-            start += EVALUATION_BATCH
-        block = {name: Side.join([batch[at] for batch in sides]) for at, name in enumerate(layers)}
+    effects, means, beginning = [], [], replay.snapshot()
+    for block in _evaluation_blocks(replay, inputs, targets, layers):
         replay.restore(beginning)
         effect, mean = _pairs_of_block(replay, block, layers, weights, progress)
         effects.append(effect)
         means.append(mean * effect.shape[1] / len(inputs))
     return torch.cat(effects, dim=1), torch.stack(means).sum(dim=0)
+
+
+def _evaluation_blocks(
+    replay: Replay, inputs: Tensor, targets: Tensor, layers: dict[str, _Layer]
+) -> Iterator[dict[str, Side]]:
+    """The evaluation side of each layer, for so many examples at a time as fit into ``HELD_BYTES``."""
+    final, loss = replay.final_model(), replay.trajectory.recipe.loss
+    named = {name: final.get_submodule(name) for name in layers}
+
+    def sides_of(part: slice) -> list[Side]:
+        factors = evaluation_factors(final, named, inputs[part], targets[part], loss)
+        return [side_of(each, layers[each.name].kinds, layers[each.name].adds_up) for each in factors]
+
+    held: list[list[Side]] = []
+    for part, sides in PartSize(EVALUATION_BATCH).over(sides_of, len(inputs)):
+        held.append(sides)
+        if part.stop >= len(inputs) or sum(side.nbytes for batch in held for side in batch) >= HELD_BYTES:
+            block = {name: Side.join([batch[at] for batch in held]) for at, name in enumerate(layers)}
+            held.clear()
+            yield block
 
 
 def evaluation_factors(
@@ -102,19 +112,20 @@ def _pairs_of_block(
     effect = example.new_zeros(n, next(iter(block.values())).num_examples)
     by_epoch = example.new_zeros(replay.trajectory.recipe.epochs, n)
     for moment in replay.moments(layers={name: replay.model.get_submodule(name) for name in layers}):
-        met, mean = [], example.new_zeros(len(moment.batch))
-        for factors in moment.factors:
-            own = side_of(factors, layers[factors.name].kinds, layers[factors.name].adds_up)
-            if own.rows is not None and factors.name in sums:
-                sums[factors.name].index_add_(0, moment.batch, own.rows, alpha=weights[moment.step])
-                mean += own.rows @ middles[factors.name]
-            else:
-                met.append(inner_products(own, block[factors.name]))
-        if met:
-            total = torch.stack(met).sum(dim=0) if len(met) > 1 else met[0]
-            effect.index_add_(0, moment.batch, total, alpha=weights[moment.step])
-            mean += total.mean(dim=1)
-        by_epoch[replay.epoch_of(moment.step), moment.batch] += weights[moment.step] * mean
+        for examples, layer_factors in moment.parts:
+            met, mean = [], example.new_zeros(len(examples))
+            for factors in layer_factors:
+                own = side_of(factors, layers[factors.name].kinds, layers[factors.name].adds_up)
+                if own.rows is not None and factors.name in sums:
+                    sums[factors.name].index_add_(0, examples, own.rows, alpha=weights[moment.step])
+                    mean += own.rows @ middles[factors.name]
+                else:
+                    met.append(inner_products(own, block[factors.name]))
+            if met:
+                total = torch.stack(met).sum(dim=0) if len(met) > 1 else met[0]
+                effect.index_add_(0, examples, total, alpha=weights[moment.step])
+                mean += total.mean(dim=1)
+            by_epoch[replay.epoch_of(moment.step), examples] += weights[moment.step] * mean
         if progress:
             progress(moment.step + 1, len(replay.steps), "replaying training")
     for name, total in sums.items():

@@ -34,6 +34,7 @@ from attribution_core.methods.curvature import Curvature, curvature_columns
 from attribution_core.methods.losses import Loss
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
+from attribution_core.room import PartSize
 
 EXAMPLES = 4000
 DRAWS = 4000
@@ -112,17 +113,20 @@ def _factors(
     of_chosen = None if targets is None else targets[chosen.to(targets.device)]
     which, mixtures = curvature_columns(outputs, of_chosen, loss, curvature, DRAWS, seed)
     which, mixtures = chosen[which], mixtures * (len(inputs) / len(chosen)) ** 0.5
+
+    def gradients_of(batch: slice) -> dict[str, Tensor]:
+        part = as_inputs(inputs[which[batch].to(inputs.device)], outputs)
+        return output_gradients(model, part, plan.layers, mixtures[batch])
+
     outer: dict[str, Tensor] = {}
     with evaluation_mode(model):
-        for start in range(0, len(which), _BATCH):
-            batch = slice(start, start + _BATCH)
-            part = as_inputs(inputs[which[batch].to(inputs.device)], outputs)
-            for name, gradient in output_gradients(model, part, plan.layers, mixtures[batch]).items():
+        for batch, gradients in PartSize(_BATCH).over(gradients_of, len(which)):
+            for name, gradient in gradients.items():
                 channels = 1 if isinstance(plan.layers[name], nn.Conv2d) else -1
                 rows = gradient.movedim(channels, -1).flatten(0, -2)
                 outer[name] = outer.get(name, 0) + rows.T @ rows
             if progress:
-                progress(min(start + _BATCH, len(which)), len(which), "posterior")
+                progress(batch.stop, len(which), "posterior")
     return {name: (inner[name], outer[name]) for name in outer}
 
 
@@ -140,11 +144,14 @@ def _forward(
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(plan.layers, 0)
     outputs = []
+
+    def pass_through(batch: slice) -> tuple[Tensor, dict[str, Tensor]]:
+        with _inputs_of(plan.layers) as seen:
+            return model(as_inputs(inputs[batch], example)), seen
+
     with evaluation_mode(model), torch.no_grad():
-        for start in range(0, n, _BATCH):
-            part = as_inputs(inputs[start : start + _BATCH], example)
-            with _inputs_of(plan.layers) as seen:
-                outputs.append(model(part))
+        for batch, (outputs_of_batch, seen) in PartSize(_BATCH).over(pass_through, n):
+            outputs.append(outputs_of_batch)
             for name, given in seen.items():
                 layer = plan.layers[name]
                 given = given[::4] if isinstance(layer, nn.Conv2d) and n > FEW else given
@@ -152,7 +159,7 @@ def _forward(
                 counts[name] += len(rows)
                 sums[name] = sums.get(name, 0) + rows.T @ rows
             if progress:
-                progress(min(start + _BATCH, n), n, "inputs of layers")
+                progress(batch.stop, n, "inputs of layers")
     return torch.cat(outputs), {name: total / counts[name] for name, total in sums.items()}
 
 

@@ -1,7 +1,8 @@
 """Training again along a recorded trajectory, bit for bit, with each step held open to look at."""
 
 import copy
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.layers import LayerFactors, refuse_unfit
 from attribution_core.gradients.per_example import loss_factors
+from attribution_core.room import PartSize, attempt
 from attribution_core.training import Recipe, Trajectory, batches, loss_values, optimizer_of, repeatable, state_of
 
 
@@ -21,12 +23,13 @@ class Moment:
     Attributes:
         step: From 0.
         batch: Indices of its examples, ``[b]``.
-        factors: Of the mean of the batch's weighted losses, one for each layer asked for.
+        parts: Of the batch, so large that they fit into memory: the indices of some examples, and their factors of the
+            mean of the batch's weighted losses, one for each layer asked for. Only until the step is taken.
     """
 
     step: int
     batch: Tensor
-    factors: list[LayerFactors]
+    parts: Iterable[tuple[Tensor, list[LayerFactors]]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Replay:
         targets: ``[n]`` or ``[n, k]``.
         weights: ``[n]``, the factor of each example's loss.
         steps: The batch of every step.
+        part_size: How much of a batch goes through the model together, besides in the gradients that are repeated.
 
     Raises:
         InputError: Another optimiser than SGD, or a layer, named, in which the examples of a batch meet or chance
@@ -70,6 +74,7 @@ class Replay:
         self.inputs, self.targets = trajectory.data
         self.weights = trajectory.sample_weights.to(example)
         self.steps = [batch.to(example.device) for batch in batches(trajectory.recipe, trajectory.num_examples)]
+        self.part_size = PartSize(min(trajectory.part_sizes, default=trajectory.recipe.batch_size))
         self._optimizer = optimizer_of(self.model, trajectory.recipe, trajectory.num_examples)
         self._taken = 0
         self.model.load_state_dict(trajectory.initial)
@@ -82,21 +87,12 @@ class Replay:
             layers: Of ``self.model``, whose factors are wanted.
 
         Raises:
-            InputError: The replayed final weights are not those recorded.
+            InputError: The replayed final weights are not those recorded, or memory ran out.
         """
-        parameters = list(self.model.parameters())
-        recipe = self.trajectory.recipe
         for step in range(self._taken, len(self.steps) if until is None else until):
-            batch = self.steps[step]
-            weights, targets = self.weights[batch], self.targets[batch]
-
-            def loss(outputs: Tensor, weights: Tensor = weights, targets: Tensor = targets) -> Tensor:
-                return (weights * loss_values(outputs, targets, recipe.loss)).mean()
-
-            with repeatable():
-                factors, gradients = loss_factors(self.model, self.inputs[batch], layers or {}, loss, parameters)
-            yield Moment(step, batch, factors)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
+            moment, gradients = self._opened(step, layers or {})
+            yield moment
+            for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
                 parameter.grad = gradient
             self._optimizer.param_groups[0]["lr"] = self.trajectory.rates[step]
             self._optimizer.step()
@@ -123,6 +119,54 @@ class Replay:
         self._taken = snapshot.step
         self.model.load_state_dict(snapshot.model)
         self._optimizer.load_state_dict(copy.deepcopy(snapshot.optimizer))
+
+    def _opened(self, step: int, layers: dict[str, nn.Module]) -> tuple[Moment, Iterable[Tensor]]:
+        """A step to look at, and the gradients of all parameters that it takes."""
+        batch = self.steps[step]
+        trained = self.trajectory.part_sizes[step] if self.trajectory.part_sizes else len(batch)
+        if len(batch) <= min(trained, self.part_size.size):
+            whole = attempt(functools.partial(self._of_part, batch, len(batch), layers, True))
+            if whole is not None:
+                factors, gradients = whole
+                return Moment(step, batch, [(batch, factors)]), gradients
+            self.part_size.size = max(1, len(batch) // 2)
+        # In the parts of the training, so that they are the same to the bit, and without factors, as there.
+        summed = attempt(functools.partial(self._summed, batch, trained))
+        if summed is None:
+            raise InputError(
+                f"Training again in batches of {len(batch):,} does not fit into memory beside the evaluation examples: "
+                "choose a smaller batch size (--batch-size), or fewer evaluation examples."
+            )
+        return Moment(step, batch, self._parts(batch, layers)), summed
+
+    def _parts(self, batch: Tensor, layers: dict[str, nn.Module]) -> Iterator[tuple[Tensor, list[LayerFactors]]]:
+        def of_part(where: slice) -> list[LayerFactors]:
+            return self._of_part(batch[where], len(batch), layers, False)[0]
+
+        for where, factors in self.part_size.over(of_part, len(batch)):
+            yield batch[where], factors
+
+    def _summed(self, batch: Tensor, part_size: int) -> list[Tensor]:
+        """The gradients of a batch, added up over its parts."""
+        total: list[Tensor] = []
+        for part in batch.split(part_size):
+            _, gradients = self._of_part(part, len(batch), {}, True)
+            total = [one + other for one, other in zip(total, gradients, strict=True)] if total else list(gradients)
+        return total
+
+    def _of_part(
+        self, part: Tensor, examples: int, layers: dict[str, nn.Module], with_gradients: bool
+    ) -> tuple[list[LayerFactors], tuple[Tensor, ...]]:
+        """Factors of some of a batch's ``examples``, and what they add to the gradients of its loss."""
+        weights, targets = self.weights[part], self.targets[part]
+
+        def loss(outputs: Tensor) -> Tensor:
+            losses = weights * loss_values(outputs, targets, self.trajectory.recipe.loss)
+            return losses.mean() if len(part) == examples else losses.sum() / examples
+
+        parameters = list(self.model.parameters()) if with_gradients else []
+        with repeatable():
+            return loss_factors(self.model, self.inputs[part], layers, loss, parameters)
 
     def _check_end(self) -> None:
         replayed = state_of(self.model)

@@ -25,7 +25,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from attribution_core.errors import InputError
+from attribution_core.errors import InputError, first_fault
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.models.weights import digest_of_file, load_weights
 
@@ -120,11 +120,10 @@ def preprocessing_of(file: Path) -> Preprocessing | None:
     try:
         return Preprocessing.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(["PREPROCESSING", *(str(part) for part in first["loc"])])
-        why = first["msg"].removeprefix("Value error, ")
+        where, why = first_fault(error)
         raise InputError(
-            f'{where} in {file} should be like {{"mean": [0.5], "std": [0.25], "size": 28}}, and is not: {why}.'
+            f"{'.'.join(filter(None, ['PREPROCESSING', where]))} in {file} should be like "
+            f'{{"mean": [0.5], "std": [0.25], "size": 28}}, and is not: {why}.'
         ) from error
 
 

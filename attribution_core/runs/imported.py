@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from attribution_core.errors import InputError
+from attribution_core.errors import InputError, first_fault
 from attribution_core.runs.measures import MEASURES, Measure
 from attribution_core.runs.safe_names import safe_name
 from attribution_core.runs.schema import BASE_COLUMNS, Manifest
@@ -49,10 +49,9 @@ def imported_scores(manifest: Manifest) -> dict[str, ImportedScore]:
     try:
         found = _RECORDS.validate_python(manifest.details.get(DETAILS, {}))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where, why = first_fault(error)
         raise InputError(
-            f"What run.json says of the imported scores is damaged ({where}: {first['msg']}): import them again into "
+            f"What run.json says of the imported scores is damaged ({where}: {why}): import them again into "
             "a copy of the run that is whole."
         ) from error
     return {name: score for name, score in found.items() if name == score.measure.name and name not in MEASURES}

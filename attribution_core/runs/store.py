@@ -12,7 +12,8 @@ import pandas as pd
 import zarr
 from pydantic import ValidationError
 
-from attribution_core.errors import InputError
+from attribution_core.errors import InputError, first_fault
+from attribution_core.runs.curves import CURVES, Curve
 from attribution_core.runs.decisions import DecisionLog
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.files import is_locked
@@ -288,9 +289,8 @@ def read_manifest(path: Path) -> Manifest:
             )
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{file} is damaged ({where}: {first['msg']}): score the data again.") from error
+        where, why = first_fault(error)
+        raise InputError(f"{file} is damaged ({where or 'the file'}: {why}): score the data again.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} can't be read ({error}): score the data again.") from error
 

@@ -1,5 +1,6 @@
 """Training with a recorded trajectory."""
 
+import functools
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from attribution_core.errors import InputError
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
+from attribution_core.room import PartSize
 from attribution_core.training.iblr import IBLR
 from attribution_core.training.recipe import Recipe, loss_values, require_targets
 from attribution_core.training.trajectory import State, Trajectory, batches
@@ -52,7 +54,8 @@ def train(
     """Train ``model`` in place, in its own dtype and on its own device.
 
     A step minimises ``(1/B) sum_i weight_i loss_i + weight_decay/2 |w|^2`` over a batch of B examples (a short last
-    batch has its own B), with every parameter decayed, biases too.
+    batch has its own B), with every parameter decayed, biases too. A batch that does not fit into memory goes through
+    the model in parts, halved until they fit, whose gradients add up: the same but for rounding.
 
     Args:
         model: Trained in place; left in evaluation mode.
@@ -69,7 +72,8 @@ def train(
         The trajectory.
 
     Raises:
-        InputError: Sample weights of another length, targets that the loss cannot take, or training that diverged.
+        InputError: Sample weights of another length, targets that the loss cannot take, training that diverged, or a
+            batch that does not fit into memory and can't be taken in parts.
     """
     inputs, targets = as_pair(data)
     example = next(model.parameters())
@@ -85,22 +89,22 @@ def train(
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=recipe.factor, patience=recipe.patience)
     steps, an_epoch = trajectory.steps, -(-len(inputs) // recipe.batch_size)
     total = torch.zeros((), device=example.device)
+    parts = PartSize(recipe.batch_size)
     model.train()
     for step, batch in enumerate(batches(recipe, len(inputs))):
         batch = batch.to(example.device)
         if recipe.schedule != "plateau":
             optimizer.param_groups[0]["lr"] = recipe.rate(step, steps)
         trajectory.rates.append(float(optimizer.param_groups[0]["lr"]))
-        optimizer.zero_grad()
         if isinstance(optimizer, IBLR):
             optimizer.draw()
-        with repeatable():
-            losses = loss_values(model(inputs[batch]), targets[batch], recipe.loss)
-            (weights[batch] * losses).mean().backward()
+        gradients = functools.partial(_gradients, model, (inputs, targets, weights), batch, recipe.loss)
+        losses = parts.fitting(gradients, len(batch))
+        trajectory.part_sizes.append(parts.size)
         if on_step:
             on_step(batch, trajectory.rates[-1])
         optimizer.step()
-        total += losses.detach().sum()
+        total += losses.sum()
         ends_epoch = (step + 1) % an_epoch == 0
         wanted = ends_epoch if record == "checkpoints" else record == "every_step"
         if wanted or (not isinstance(record, str) and step + 1 in record):
@@ -122,6 +126,39 @@ def train(
     trajectory.final = state_of(model)
     trajectory.second_moments[steps] = second_moments_of(model, optimizer, recipe)
     return trajectory
+
+
+def _gradients(
+    model: nn.Module, data: tuple[Tensor, Tensor, Tensor], batch: Tensor, loss: str, part_size: int
+) -> Tensor:
+    """Puts the gradients of a batch's mean weighted loss into the parameters; returns its losses, ``[b]``.
+
+    Raises:
+        InputError: The batch is larger than a part, and the model normalises by the statistics of a whole batch.
+    """
+    inputs, targets, weights = data
+    model.zero_grad()  # here, since this is done again where memory ran out on the way
+    with repeatable():
+        if part_size >= len(batch):
+            losses = loss_values(model(inputs[batch]), targets[batch], loss)
+            (weights[batch] * losses).mean().backward()
+            return losses.detach()
+        _refuse_parts(model, len(batch))
+        found = []
+        for part in batch.split(part_size):
+            losses = loss_values(model(inputs[part]), targets[part], loss)
+            ((weights[part] * losses).sum() / len(batch)).backward()
+            found.append(losses.detach())
+    return torch.cat(found)
+
+
+def _refuse_parts(model: nn.Module, examples: int) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise InputError(
+                f"A batch of {examples:,} examples does not fit into memory, and taking it in parts would change what "
+                f"layer {name!r} ({type(module).__name__}) normalises by: choose a smaller batch size (--batch-size)."
+            )
 
 
 @contextmanager
@@ -165,14 +202,20 @@ def second_moments_of(model: nn.Module, optimizer: torch.optim.Optimizer, recipe
 
 
 def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tensor:
-    """Outputs of the model in evaluation mode, in batches: ``[n, ...]`` -> ``[n, k]``, without a gradient."""
+    """Outputs of the model in evaluation mode, in batches: ``[n, ...]`` -> ``[n, k]``, without a gradient.
+
+    Raises:
+        InputError: Not even one example fits into memory.
+    """
     example = next(model.parameters())
+
+    def of_part(where: slice) -> Tensor:
+        part = inputs[where]
+        return model(part.to(device=example.device, dtype=example.dtype if part.is_floating_point() else None))
+
     with evaluation_mode(model), torch.no_grad():
-        parts = [
-            model(part.to(device=example.device, dtype=example.dtype if part.is_floating_point() else None))
-            for part in inputs.split(batch_size)
-        ]
-    return torch.cat(parts)
+        parts = [outputs for _, outputs in PartSize(batch_size).over(of_part, len(inputs))]
+        return torch.cat(parts) if parts else of_part(slice(0))  # of no example, [0, k]
 
 
 def mean_loss(model: nn.Module, pair: tuple[Tensor, Tensor], loss: str) -> float:

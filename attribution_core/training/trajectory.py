@@ -31,6 +31,7 @@ class Trajectory:
         checkpoints: State after the given number of steps: after each epoch, or after every step.
         second_moments: What Adam or iBLR knows of each weight's curvature, after the last step and at the checkpoints.
         rates: Learning rate of each step, as it was used.
+        part_sizes: How many examples of a batch went through the model together, in each step; empty where all did.
         epoch_losses: Mean training loss of each epoch, as met on the way.
     """
 
@@ -44,6 +45,7 @@ class Trajectory:
     checkpoints: dict[int, State] = field(default_factory=dict)
     second_moments: dict[int, State] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
+    part_sizes: list[int] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
 
     @property
@@ -70,6 +72,7 @@ class Trajectory:
             checkpoints={at: state for at, state in self.checkpoints.items() if at <= step},
             second_moments={at: state for at, state in self.second_moments.items() if at <= step},
             rates=self.rates[:step],
+            part_sizes=self.part_sizes[:step],
             epoch_losses=self.epoch_losses[:epochs],
         )
 

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.estimate [--only NAME]
 
 Estimate and run each have a process of their own, so that what one has loaded is no help to the other; time is that of
-the stages, memory the largest resident set. A line of JSON each; `met` says whether both are within a factor of 1.5.
-The whole takes about seven minutes on two cores.
+the stages, memory the largest resident set (on a GPU, the most that was allocated there). A line of JSON each; `met`
+says whether both are within a factor of 1.5. The whole takes about seven minutes on two cores.
 
 Found on two idle cores: seconds 0.96 to 1.21 of the real ones, memory 0.83 to 1.18. The first map ever on a machine
 takes 15 to 30 s more, which compiling UMAP takes and no probe sees.
@@ -12,7 +12,6 @@ takes 15 to 30 s more, which compiling UMAP takes and no probe sees.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 
 from attribution_core.estimate import estimate
+from attribution_core.models import device_named
+from attribution_core.room import peak_bytes
 from attribution_core.score import ScoreConfig, score
 
 FACTOR = 1.5
@@ -59,7 +60,7 @@ def _work(work: str, options: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = score(ScoreConfig.model_validate({**options, "out": Path(folder) / "run"}))
         stages = {name: stage.seconds or 0.0 for name, stage in run.manifest.stages.items()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes(device_named("auto"))
     print(json.dumps({"seconds": sum(stages.values()), "memory": peak, "stages": stages}))
 
 

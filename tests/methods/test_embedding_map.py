@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from attribution_core.errors import InputError
 from attribution_core.linalg import blocked
-from attribution_core.methods.embedding_map import EPOCHS, embedding_map
+from attribution_core.methods.embedding_map import EPOCHS, embedding_map, is_compiled
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +77,11 @@ def test_equal_embeddings_have_a_map(embeddings):
 def test_what_has_no_map_is_refused(embeddings):
     with pytest.raises(InputError, match="A map takes finite embeddings"):
         embedding_map(embeddings)
+
+
+def test_what_is_compiled_is_known_by_its_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert not is_compiled()
+    (tmp_path / "pynndescent_1").mkdir()
+    (tmp_path / "pynndescent_1" / "distances.cosine-1.py311.nbi").touch()
+    assert is_compiled()
