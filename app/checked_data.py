@@ -42,16 +42,22 @@ def found(job: Job) -> None:
         about = f"{_sides(facts)}, {'in colour' if facts['colour'] else 'grey'}"
     else:
         about = f"as vectors of {facts['input_shape'][0]:,} numbers"
+    values = facts.get("values")  # the name of their column; checks of an earlier version do not say
+    told = f"in {len(counts)} classes" if values is None else f"with values of {plain(values)}"
     st.markdown(
-        f"{sizes.sum():,} {noun}s in {len(counts)} classes, {about}: "
+        f"{sizes.sum():,} {noun}s {told}, {about}: "
         + " · ".join(f"{size:,} {plain(split)}" for split, size in sizes.items())
     )
     if facts["notes"]:
         st.info("  \n".join(plain(note) for note in facts["notes"]), icon=":material/info:")
     _unreadable(facts, noun)
     points = pd.DataFrame({"series": f"training {noun}s", "x": range(len(counts)), "y": counts["train"].to_numpy()})
-    figure = figures.bars_by_class(points, facts["class_names"], f"training {noun}s").update_layout(showlegend=False)
-    charts.chart(figure, key="classes found", alt=f"Training {noun}s of each of {len(counts)} classes")
+    figure = figures.bars_by_class(points, facts["class_names"], f"training {noun}s", in_order=values is not None)
+    figure.update_layout(showlegend=False)
+    if values is not None:
+        st.markdown(f"Training {noun}s by range of {plain(values)}")
+    strata = "classes" if values is None else f"ranges of {values}"
+    charts.chart(figure, key="classes found", alt=f"Training {noun}s of each of {len(counts)} {strata}")
 
 
 def _sides(facts: dict[str, Any]) -> str:

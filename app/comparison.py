@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.errors import InputError
-from attribution_core.evaluation.comparison import PairedAccuracies, paired_accuracies, rank_correlation
+from attribution_core.evaluation.comparison import PairedAccuracies, PairedR2, paired_quality, rank_correlation
 from attribution_core.runs import Run
 from attribution_core.runs.store import read_table
 from samplescope_app import served
@@ -26,7 +26,7 @@ class Shared:
     Attributes:
         before: Their rows in the earlier run, int64 ``[n]``.
         after: Their rows in the later one, in the same order.
-        relabelled: Whether their labels differ, bool ``[n]``.
+        relabelled: Whether their labels, classes or values, differ, bool ``[n]``.
         only_before: How many the earlier run alone has.
         only_after: How many the later one alone has.
     """
@@ -42,7 +42,7 @@ def partners(run: Run) -> list[Run]:
     """The other scored runs that share training examples with a run, the newest first."""
     found = []
     for entry in served.runs():
-        if entry.run is None or entry.id == run.id or entry.run.class_names != run.class_names:
+        if entry.run is None or entry.id == run.id or _told(entry.run) != _told(run):
             continue
         try:
             other = served.open_run(entry.id)
@@ -51,6 +51,11 @@ def partners(run: Run) -> list[Run]:
         except InputError:  # damaged, or being deleted: the page Runs says so
             continue
     return found
+
+
+def _told(run: Run) -> tuple[list[str], str]:
+    """What is told of examples: class names, or the name of a column of values."""
+    return run.class_names, run.values.name if run.values is not None else ""
 
 
 def relatives(run: Run) -> list[Run]:
@@ -88,9 +93,9 @@ def shared(before: Run, after: Run) -> Shared:
     return _shared(before, after, before.version, after.version)
 
 
-def accuracies(before: Run, after: Run) -> dict[str, PairedAccuracies]:
-    """By split, on the examples that both runs have under the same label."""
-    return _accuracies(before, after, before.version, after.version)
+def qualities(before: Run, after: Run) -> dict[str, PairedAccuracies | PairedR2]:
+    """Accuracies or R² by split, on the examples that both runs have under the same label."""
+    return _qualities(before, after, before.version, after.version)
 
 
 def agreements(before: Run, after: Run) -> dict[str, tuple[float, int]]:
@@ -118,7 +123,7 @@ def _ids(_run: Run, version: str) -> pd.Index:  # noqa: ARG001 (a cache key)
 def _shared(_before: Run, _after: Run, *versions: str) -> Shared:  # noqa: ARG001 (cache keys)
     place = pd.Index(_after.examples["id"]).get_indexer(pd.Index(_before.examples["id"]))
     rows = np.flatnonzero(place >= 0)
-    one, other = _before.examples["label_name"].iloc[rows], _after.examples["label_name"].iloc[place[rows]]
+    one, other = _before.examples["label"].iloc[rows], _after.examples["label"].iloc[place[rows]]
     return Shared(
         before=rows,
         after=place[rows],
@@ -129,12 +134,10 @@ def _shared(_before: Run, _after: Run, *versions: str) -> Shared:  # noqa: ARG00
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _accuracies(_before: Run, _after: Run, *versions: str) -> dict[str, PairedAccuracies]:  # noqa: ARG001
-    found = {"training": paired_accuracies(_before.examples, _after.examples)}
+def _qualities(_before: Run, _after: Run, *versions: str) -> dict[str, PairedAccuracies | PairedR2]:  # noqa: ARG001
+    found = {"training": paired_quality(_before.examples, _after.examples)}
     for split in SPLITS[1:]:
-        found[split] = paired_accuracies(
-            *(run.evaluation[run.evaluation["split"] == split] for run in (_before, _after))
-        )
+        found[split] = paired_quality(*(run.evaluation[run.evaluation["split"] == split] for run in (_before, _after)))
     return found
 
 

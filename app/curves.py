@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from attribution_core.runs import CURVES, Run
+from attribution_core.runs import Run
 from samplescope_app import charts, figures
 from samplescope_app.text import plain
 
@@ -24,12 +24,12 @@ def draw(run: Run, name: str, figure: go.Figure | None = None) -> None:
         name: The curve's.
         figure: In place of the plain one.
     """
-    curve = CURVES[name]
+    curve = run.curve(name)
     st.markdown(f"**{plain(curve.title)}**")
     if figure is None:
         found = points(run, name)
         if curve.by_class:
-            figure = figures.bars_by_class(found, run.class_names, curve.y)
+            figure = figures.bars_by_class(found, run.strata_names, curve.y, in_order=run.values is not None)
         else:
             figure = figures.lines(found, curve.x, curve.y, curve.log_x)
     charts.chart(figure, key=f"curve {name}", alt=f"{curve.title}: {curve.definition}")

@@ -9,11 +9,12 @@ import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlations
 from attribution_core.runs import FORETOLD, Run
-from samplescope_app import charts, figures, state
+from samplescope_app import charts, figures, labels, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import plain
 
 _PAIRS = 30
+_OPPOSED = "Margin and confidence are high where a label is believed: most others run against them. "
 
 
 def title(run: Run, name: str) -> str:
@@ -63,8 +64,8 @@ def agreement(run: Run) -> None:
         )
         st.caption(
             f"Spearman's correlation over the {len(run.examples):,} training examples: 1 is the same order, 0 none, -1 "
-            "the reverse. Margin and confidence are high where a label is believed: most others run against them. High "
-            "agreement does not make two scores right: see Trust."
+            f"the reverse. {_OPPOSED if 'margin' in run.scores else ''}High agreement does not make two scores right: "
+            "see Trust."
         )
 
 
@@ -95,7 +96,7 @@ def near_duplicates(run: Run) -> None:
         st.caption(
             "Examples that look the same to the trained network, partners side by side, most alike first. Low "
             "information has two reasons, being typical and being there twice; these are there twice. "
-            f"{differing:,} of the pairs have different labels."
+            f"{differing:,} of the pairs have different {labels.noun(run)}s."
         )
     if answer.opened is not None:
         state.open_example(run, answer.opened)

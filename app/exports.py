@@ -10,11 +10,13 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
+from samplescope_app import labels
 from samplescope_app.text import plain
 
 _FORMATS = {"csv": "CSV list", "same": "As it came", "parquet": "Parquet", "folder": "Zip of folders"}
+_OF_ROWS = ("csv", "same")  # of texts and of rows of a table, which the others can't hold
 _CONTENTS = {
-    "csv": "A row for each training example: its final label, the label in the data, the decision and the scores.",
+    "csv": "A row for each training example: its final {label}, the {label} in the data, the decision and the scores.",
     "same": "The cleaned set in the form that the data came in, validation and test along with it unchanged.",
     "parquet": "The cleaned images in the Hugging Face convention, validation and test along with them unchanged.",
     "folder": "The cleaned images in class folders, validation and test along with them unchanged.",
@@ -36,19 +38,20 @@ def panel(run: Run) -> None:
     counts = run.decisions.counts()
     total = len(run.examples)
     st.markdown("**Export the cleaned set**")
+    formats = _FORMATS if "text" not in run.examples else {name: _FORMATS[name] for name in _OF_ROWS}
     format_ = st.segmented_control(
         "Format",
-        list(_FORMATS),
+        list(formats),
         format_func=_FORMATS.get,
         default="csv",
         required=True,
         key="export format",
         label_visibility="collapsed",
     )
-    st.caption(_CONTENTS[format_])
+    st.caption(_CONTENTS[format_].format(label=labels.noun(run)))
     st.markdown(
         f"Of {total:,} training examples **{total - counts['drop']:,} stay**, {counts['drop']:,} are dropped and "
-        f"{counts['relabel']:,} get a new label. The dataset itself is not touched."
+        f"{counts['relabel']:,} get a new {labels.noun(run)}. The dataset itself is not touched."
     )
     if st.button("Export", icon=":material/download:", type="primary"):
         st.session_state[f"exported {run.id}"] = _export(run, format_)

@@ -10,8 +10,8 @@ import numpy as np
 import streamlit as st
 
 from attribution_core.errors import InputError
-from attribution_core.runs import MEASURES, Run
-from samplescope_app import charts, course, effects, figures, job_panel, state
+from attribution_core.runs import Run
+from samplescope_app import charts, course, effects, figures, job_panel, labels, state
 from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
 from samplescope_app.effects import Ranked, SplitName
 from samplescope_app.text import format_score, plain, score_help
@@ -91,7 +91,7 @@ def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
 
 
 def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
-    """The training examples that look most alike to the trained network; another label is said on the tile."""
+    """The training examples that look most alike to the trained network, and how far they have its label."""
     try:
         found = effects.nearest(run, split, row["row"], _COUNT)
     except InputError as error:
@@ -101,33 +101,44 @@ def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
         return
     shown = []
     for other, cosine in _training_rows(run, found):
-        same = other["label"] == row["label"]
-        words = f"similarity {cosine:.3f}, {'same label' if same else 'another label'}"
-        note = "" if same else "other label"
+        words, note = f"similarity {cosine:.3f}", ""
+        if run.values is None:  # values nearly always differ
+            same = other["label"] == row["label"]
+            words += f", {'same label' if same else 'another label'}"
+            note = "" if same else "other label"
         shown.append(_with(run, other, words, score=f"{cosine:.3f}", aside="", note=note))
-    differing = sum(tile.note != "" for tile in shown)
     name = "Nearest training examples"
     answer = _strip(shown, name, "cosine", "nearest", "Nothing looks like it.")
     if shown:
         st.caption(
             "Cosine of what the trained network's last layer is given; 1 is the same to it. "
-            + (f"Of these {len(shown)}, {differing} with another label." if differing else "All have its label.")
+            f"{_their_labels(run, found, row)}"
         )
     if answer.opened is not None:
         state.open_example(run, answer.opened)
+
+
+def _their_labels(run: Run, found: Ranked, row: dict[str, Any]) -> str:
+    """How the labels of the nearest compare with that of an example, as a sentence in Markdown."""
+    near = run.examples["label"].iloc[found.rows]
+    if run.values is None:
+        differing = int((near != row["label"]).sum())
+        return f"Of these {len(near)}, {differing} with another label." if differing else "All have its label."
+    low, high = (labels.value_text(run, value) for value in (near.min(), near.max()))
+    return f"The {plain(run.values.name)} of these {len(near)} is {plain(low)} to {plain(high)}."
 
 
 def over_training(run: Run, row: dict[str, Any]) -> None:
     """A training example's scores as training went on, one small chart a measure; nothing where the run has none."""
     if not run.evolutions:
         return
-    names = ", ".join(MEASURES[measure].title.lower() for measure in run.evolutions)
+    names = ", ".join(run.measure(measure).title.lower() for measure in run.evolutions)
     folded = st.expander(f"Over training: {plain(names)}", key="over training folded", on_change="rerun")
     if not folded.open:  # three charts take the browser longer than the influencers, and opened once they stay open
         return
     columns = folded.columns(max(3, len(run.evolutions)), gap="medium")
     for column, measure in zip(columns, run.evolutions, strict=False):
-        title = MEASURES[measure].title
+        title = run.measure(measure).title
         try:
             stored = course.read(run, run.version, measure)
         except InputError as error:
@@ -139,11 +150,11 @@ def over_training(run: Run, row: dict[str, Any]) -> None:
             stored.values[:, row["row"]],
             _quantiles(stored, run.version, measure),
             x_title="training time (steps)" if in_steps else "epochs",
-            y_title=MEASURES[measure].unit,
+            y_title=run.measure(measure).unit,
             log_x=in_steps,
         )
         with column:
-            st.markdown(plain(title), help=score_help(MEASURES[measure]))
+            st.markdown(plain(title), help=score_help(run.measure(measure)))
             alt = f"{title} of #{row['row']} over training, with the median and the 90% band of all training examples"
             charts.chart(figure, key=f"over training {measure}", alt=alt)
 
@@ -174,12 +185,13 @@ def evaluation_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
 
 def evaluation_tile(run: Run, row: dict[str, Any]) -> Tile:
     """A row of ``run.evaluation`` with its position as ``row``."""
+    label, predicted = labels.on_tile(run, row)
     return Tile(
         id=str(row["row"]),
         **pictured(run, "evaluation", row),
-        alt=f"#{row['row']} of {row['split']}, {_labels(row)}",
-        label=row["label_name"],
-        predicted="" if row["correct"] else row["predicted_name"],
+        alt=f"#{row['row']} of {row['split']}, {labels.in_words(run, row)}",
+        label=label,
+        predicted=predicted,
     )
 
 
@@ -205,13 +217,8 @@ def _training_rows(run: Run, ranked: Ranked) -> Iterable[tuple[dict[str, Any], f
 def _with(run: Run, row: dict[str, Any], words: str, **values: Any) -> Tile:
     """The tile of a training example with another number in place of its score."""
     decided = {"keep": ", kept", "drop": ", dropped", "relabel": f", relabelled {row['new_label_name']}"}
-    alt = f"#{row['row']}, {_labels(row)}, {words}{decided.get(row['action'], '')}"
+    alt = f"#{row['row']}, {labels.in_words(run, row)}, {words}{decided.get(row['action'], '')}"
     return replace(training_tile(run, row, run.scores[0]), alt=alt, **values)
-
-
-def _labels(row: dict[str, Any]) -> str:
-    predicted = "" if row["correct"] else f", predicted {row['predicted_name']}"
-    return f"labelled {row['label_name']}{predicted}"
 
 
 def _effect_words(value: float, unit: str) -> str:
@@ -248,7 +255,7 @@ def _without_effects(run: Run) -> None:
     for name in ("contribution", "self_influence"):
         reason = run.manifest.details.get(name, {}).get("left_out")
         if reason:
-            st.caption(f"Without {plain(MEASURES[name].title.lower())}: {plain(reason)}.")
+            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(reason)}.")
     finish(run, "effects")
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, served, state
+from samplescope_app import charts, labels, served, state
 from samplescope_app.components.gallery import OnPressed, gallery
 from samplescope_app.text import NOUNS, format_percentile, format_score, plain, score_help
 
@@ -42,14 +42,28 @@ def facts(run: Run) -> str:
     parts = []
     if manifest.dataset is not None:
         sizes = manifest.dataset.sizes
-        of = f"training {noun(run)}s in {len(manifest.dataset.class_names)} classes"
-        parts.append(f"{sizes.get('train', 0):,} {of}")
+        parts.append(f"{sizes.get('train', 0):,} training {noun(run)}s{_told(run)}")
     if manifest.model.get("name"):
         parts.append(str(manifest.model["name"]))
-    if (accuracy := test_accuracy(run)) is not None:
-        parts.append(f"test accuracy {accuracy:.1%}")
+    if "test" in run.quality:
+        parts.append(f"test {run.quality_name} {run.quality['test']:.1%}")
     parts.append(f"{datetime.fromisoformat(manifest.created):%d %b %Y}")
     return " · ".join(parts)
+
+
+def _told(run: Run) -> str:
+    """What is told of the examples: how many classes, or a value and its extremes."""
+    if run.values is None:
+        return f" in {len(run.class_names)} classes"
+    if not run.has_examples:
+        return f", {run.values.name}"
+    return f", {value_range(run, run.examples['label'])}"
+
+
+def value_range(run: Run, values: pd.Series) -> str:
+    """The values of some examples: "strength from 2.3 to 82.6"."""
+    low, high = (labels.value_text(run, value) for value in (values.min(), values.max()))
+    return f"{labels.name(run)} from {low} to {high}"
 
 
 def noun(run: Run) -> str:
@@ -62,14 +76,10 @@ def example_column(run: Run, rows: Iterable[int]) -> tuple[list[str], Any]:
     """What stands for training examples in a table, image or text, and the column's configuration."""
     if "text" in run.examples:
         texts = run.examples["text"].to_numpy()
-        return [texts[row] for row in rows], st.column_config.TextColumn("", width="medium")
+        width = "medium" if noun(run) == "text" else "small"  # the first cells of a row tell little
+        return [texts[row] for row in rows], st.column_config.TextColumn("", width=width)
     images = [served.thumbnail_url(run, "train", row) for row in rows]
     return images, st.column_config.ImageColumn("", width="small")
-
-
-def test_accuracy(run: Run) -> float | None:
-    """Share of the test examples that the trained model gets right."""
-    return run.manifest.metrics.get("test_accuracy")
 
 
 def score_select(run: Run, key: str, label: str = "Score", **options: Any) -> str:
@@ -94,17 +104,24 @@ def score_table(run: Run, row: dict[str, Any]) -> None:
 
 def label_lines(run: Run, row: dict[str, Any]) -> None:
     """Label, prediction and groups of an example."""
-    lines = [f"Label **{plain(row['label_name'])}**"]
-    if row["correct"]:
-        lines.append(f"The model agrees, with confidence {row['confidence']:.0%}.")
-    else:
-        lines.append(
-            f":material/warning: The model says **{plain(row['predicted_name'])}**, with confidence "
-            f"{row['confidence']:.0%}."
-        )
+    title = "Label" if run.values is None else plain(run.values.name)
+    lines = [f"{title} **{plain(row['label_name'])}**", _prediction(run, row)]
     shown = [group for group in run.groups if group in row]
-    lines += [f":gray[{plain(group.replace('_', ' '))}: {plain(row[group])}]" for group in shown]
+    lines += [f":gray[{plain(labels.group_title(run, group))}: {plain(row[group])}]" for group in shown]
     st.markdown("  \n".join(lines))
+
+
+def _prediction(run: Run, row: dict[str, Any]) -> str:
+    """What the model says of an example, in a line of Markdown."""
+    sign = ":material/warning: " if labels.is_far(run, row) else ""
+    if run.values is None:
+        said = f"says **{plain(row['predicted_name'])}**" if sign else "agrees"
+        return f"{sign}The model {said}, with confidence {row['confidence']:.0%}."
+    off, side = abs(row["residual"]), "higher" if row["residual"] > 0 else "lower"
+    return (
+        f"{sign}The model says **{plain(labels.value_text(run, row['predicted']))}**, {plain(format_score(off))} "
+        f"{side} ({off / run.values.scale:.2f} SD)."
+    )
 
 
 def decision_badge(row: dict[str, Any]) -> None:
@@ -126,8 +143,8 @@ def decision_badge(row: dict[str, Any]) -> None:
 def decision_keys(run: Run, row: dict[str, Any]) -> dict[str, str]:
     """Key -> action on a page with one example: d, k, u, r for the model's prediction, a digit for each class."""
     keys = {"d": "drop", "k": "keep", "u": "undo"}
-    if row["predicted"] != row["label"]:
-        keys["r"] = f"relabel {row['predicted']}"
+    if (suggested := labels.suggestion(run, row)) is not None:
+        keys["r"] = f"relabel {suggested!r}"
     if len(run.class_names) <= _MOST_DIGITS:
         keys |= {str(label): f"relabel {label}" for label in range(len(run.class_names))}
     return keys
@@ -136,9 +153,9 @@ def decision_keys(run: Run, row: dict[str, Any]) -> dict[str, str]:
 def decision_buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed, skippable: bool = False) -> None:
     """Buttons for the same actions as the keys."""
     buttons = [("drop", "Drop `d`", "close", "secondary"), ("keep", "Keep `k`", "check", "secondary")]
-    if row["predicted"] != row["label"]:
-        name = plain(row["predicted_name"])
-        buttons.append((f"relabel {row['predicted']}", f"Relabel {name} `r`", "swap_horiz", "secondary"))
+    if (suggested := labels.suggestion(run, row)) is not None:
+        name = plain(row["predicted_name"] if run.values is None else labels.value_text(run, suggested))
+        buttons.append((f"relabel {suggested!r}", f"Relabel {name} `r`", "swap_horiz", "secondary"))
     buttons.append(("undo", "Undo `u`", "undo", "tertiary"))
     if skippable:
         buttons.append(("skip", "Skip `s`", "skip_next", "tertiary"))
@@ -153,7 +170,32 @@ def decision_buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed, sk
                 on_click=act,
                 args=(action, ids),
             )
-    _class_buttons(run, row, key, act)
+    if run.values is None:
+        _class_buttons(run, row, key, act)
+    else:
+        _value_input(run, row, key, act)
+
+
+def _value_input(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> None:
+    """A number to type, and a button that makes it the value."""
+    field = f"{key} value {row['id']}"
+
+    def take() -> None:
+        # As it stands now: the button may be pressed before the page has seen what was typed.
+        if (value := st.session_state[field]) is not None:
+            act(f"relabel {float(value)!r}", [row["id"]])
+
+    suggested = labels.suggestion(run, row)
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        st.number_input(
+            "New value",
+            value=row["label"] if suggested is None else suggested,
+            step=labels.step(run),
+            format="%.10g",
+            key=field,
+            width=220,
+        )
+        st.button("Set value", icon=":material/edit:", key=f"{key} set value", on_click=take)
 
 
 def _class_buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> None:
@@ -193,36 +235,52 @@ def _class_buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> N
 def decide(run: Run, action: str, ids: list[str]) -> None:
     """Carries out keep, drop or "relabel LABEL" on one example."""
     verb, _, label = action.partition(" ")
+    new_label = labels.parsed(run, label) if label else None
     in_data = run.examples.loc[run.examples["id"] == ids[0], "label"]
-    if verb == "relabel" and int(label) == in_data.iloc[0]:
+    if verb == "relabel" and new_label == in_data.iloc[0]:
         state.decide(run, ids, "keep")  # its own label: that is what keep means
     else:
-        state.decide(run, ids, verb, int(label) if label else None)
+        state.decide(run, ids, verb, new_label)
 
 
 def typical_strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:
     """Clear cases of the label, and of the prediction where it differs: what the example is to be compared with."""
     frame = state.examples(run)
-    for label in dict.fromkeys([row["label"], row["predicted"]]):
-        chosen = typical(run, frame, label, score)
-        if len(chosen):
-            name = run.class_names[label]
-            st.caption(f"Typical {plain(name)}: the model is right, and least informative")
-            answer = gallery(
-                run,
-                chosen,
-                score,
-                key=f"{key} typical {label}",
-                name=f"Typical {name}",
-                layout="strip",
-                size=72,
-                captions=False,
-            )
-            if answer.opened is not None:
-                state.open_example(run, answer.opened)
+    compared = [row["label"], row["predicted"]] if labels.is_far(run, row) else [row["label"]]
+    for number, label in enumerate(compared):
+        chosen = typical(run, frame, label, score) if run.values is None else about(frame, label, row["id"])
+        if chosen.empty:
+            continue
+        if run.values is None:
+            name = f"Typical {run.class_names[label]}"
+            st.caption(f"{plain(name)}: the model is right, and least informative")
+        else:
+            name = f"Others of about {labels.value_text(run, label)}"
+            whose = "its value" if number == 0 else "what the model says of it"
+            st.caption(f"{plain(name)}, {whose}: {plain(value_range(run, chosen['label']))}, predicted well")
+        answer = gallery(
+            run,
+            chosen,
+            score,
+            key=f"{key} typical {number}",
+            name=name,
+            layout="strip",
+            size=72,
+            captions=run.values is not None,
+        )
+        if answer.opened is not None:
+            state.open_example(run, answer.opened)
 
 
 def typical(run: Run, frame: pd.DataFrame, label: int, score: str) -> pd.DataFrame:
     """Examples of a class that the model gets right and that are farthest from the suspicious end of a score."""
     members = frame[(frame["label"] == label) & frame["correct"]]
     return state.ranked(members, score, descending=not state.suspicious_end(run, score)).head(_TYPICAL)
+
+
+def about(frame: pd.DataFrame, value: float, without: str) -> pd.DataFrame:
+    """The examples whose values are nearest to a value, of that half which is predicted better; ``without`` one id."""
+    off = frame["residual"].abs()
+    members = frame[(off <= off.median()) & (frame["id"] != without)]
+    nearest = (members["label"] - value).abs().sort_values(kind="stable").index[:_TYPICAL]
+    return members.loc[nearest]

@@ -1,4 +1,4 @@
-"""Retraining on the cleaned set: the offer on Review, and what a cleaned run did to the accuracy."""
+"""Retraining on the cleaned set: the offer on Review, and what a cleaned run did to accuracy or R²."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attribution_core.errors import InputError
 from attribution_core.jobs import Job, jobs_in
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import changes, cleaned_folder
-from samplescope_app import comparison, job_panel, served, state
+from samplescope_app import comparison, job_panel, labels, served, state
 from samplescope_app.text import plain
 
 _KIND = "clean"
@@ -27,14 +27,19 @@ def panel(run: Run) -> None:
 
 
 def difference(before: Run, after: Run) -> str:
-    """What became of the test accuracy, as a sentence in Markdown; it says how sure that is."""
-    found = comparison.accuracies(before, after)["test"]
+    """What became of the test accuracy or R², as a sentence in Markdown; it says how sure that is."""
+    found = comparison.qualities(before, after)["test"]
     low, high = found.interval
+    changed = (
+        f"{found.gained:,} became right and {found.lost:,} wrong"
+        if before.values is None
+        else f"the prediction came closer for {found.gained:,} and went farther for {found.lost:,}"
+    )
     return (
-        f"Test accuracy **{found.before:.1%} → {found.after:.1%}**, a difference of "
+        f"Test {before.quality_name} **{found.before:.1%} → {found.after:.1%}**, a difference of "
         f"**{100 * found.difference:+.1f} points** (standard error {100 * found.standard_error:.1f}; 95% interval "
         f"{100 * low:+.1f} to {100 * high:+.1f}) on the same {found.examples:,} test examples, which retraining left "
-        f"untouched: {found.gained:,} became right and {found.lost:,} wrong."
+        f"untouched: {changed}."
     )
 
 
@@ -48,8 +53,8 @@ def _offer(run: Run) -> None:
         target = cleaned_folder(run)
     except InputError:
         st.caption(
-            "Drop or relabel some examples: then the model can be trained again without them or with their new labels, "
-            "and its accuracy on the untouched test examples compared."
+            "Drop or relabel some examples: then the model can be trained again without them or with their new "
+            f"{labels.noun(run)}s, and its {run.quality_name} on the untouched test examples compared."
         )
         return
     if _is_whole(target.name):
@@ -91,7 +96,7 @@ def _outcome(run: Run, child: Run) -> None:
         )
         st.markdown(sentence)
         st.caption(
-            "The interval is of the choice of the test examples. Both accuracies are of one training each, and another "
+            "The interval is of the choice of the test examples. Both numbers are of one training each, and another "
             "seed would move them too."
         )
         with st.container(horizontal=True):

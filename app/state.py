@@ -11,7 +11,8 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import served
+from attribution_core.runs.labels import label_names
+from samplescope_app import labels, served
 from samplescope_app.text import plain
 
 PAGES = {
@@ -88,7 +89,7 @@ def _with_decisions(_run: Run, version: str, decisions: int) -> pd.DataFrame:  #
     frame = _with_percentiles(_run, version).copy()
     cleaned = _run.cleaned_labels()
     frame["action"] = cleaned["action"].to_numpy()
-    frame["new_label_name"] = np.asarray(_run.class_names, dtype=object)[cleaned["label"]]
+    frame["new_label_name"] = label_names(cleaned["label"].to_numpy(), _run.class_names)
     return frame
 
 
@@ -99,21 +100,15 @@ def _with_percentiles(_run: Run, version: str) -> pd.DataFrame:  # noqa: ARG001 
     for score in _run.scores:
         frame[f"{score} percentile"] = frame[score].rank(pct=True) * 100
     for group in _run.groups:
-        frame[group] = group_names(_run, frame[group])
+        frame[group] = labels.group_names(_run, frame[group])
     return frame
-
-
-def group_names(run: Run, values: pd.Series) -> pd.Series:
-    """A group column for people: ``original_label`` as class names, others as text."""
-    if values.name == "original_label" and pd.api.types.is_integer_dtype(values):
-        return pd.Series(np.asarray(run.class_names, dtype=object)[values], index=values.index)
-    return values.astype("str")
 
 
 @dataclass(frozen=True)
 class Filters:
     """What Browse shows, and in which order; Example steps through the same list.
 
+    ``classes``, ``predicted`` and ``wrong_only`` are for classes, ``value_low`` and ``value_high`` for values.
     ``selection`` holds rows that were chosen elsewhere, on the map; all are shown where it is empty.
     """
 
@@ -121,6 +116,8 @@ class Filters:
     descending: bool = True
     classes: list[str] = field(default_factory=list)
     predicted: list[str] = field(default_factory=list)
+    value_low: float | None = None
+    value_high: float | None = None
     decisions: list[str] = field(default_factory=list)
     low: float | None = None
     high: float | None = None
@@ -140,7 +137,7 @@ def filters(run: Run) -> Filters:
     values = {name: st.session_state[key] for name, key in KEYS.items() if st.session_state.get(key) is not None}
     if values.get("score") not in run.scores:
         values["score"] = default_score(run)
-    if values.get("group") not in run.groups:
+    if values.get("group") not in labels.kinds(run):
         values.pop("group", None)
     return Filters(**values)
 
@@ -185,11 +182,14 @@ def _matching(_run: Run, version: str, decisions: int, chosen: Filters) -> np.nd
     ):
         if column is not None and values:
             keep &= frame[column].isin(values).to_numpy()
-    scores = frame[chosen.score].to_numpy()
-    if chosen.low is not None:
-        keep &= scores >= chosen.low
-    if chosen.high is not None:
-        keep &= scores <= chosen.high
+    for column, low, high in (
+        (chosen.score, chosen.low, chosen.high),
+        ("label", chosen.value_low, chosen.value_high),
+    ):
+        if low is not None:
+            keep &= frame[column].to_numpy() >= low
+        if high is not None:
+            keep &= frame[column].to_numpy() <= high
     if chosen.wrong_only:
         keep &= ~frame["correct"].to_numpy(dtype=bool)
     if chosen.text:
@@ -224,7 +224,7 @@ def go(page: str, run: Run) -> NoReturn:
     st.switch_page(PAGES[page], query_params={"run": run.id})
 
 
-def decide(run: Run, ids: list[str], action: str, new_label: int | None = None) -> None:
+def decide(run: Run, ids: list[str], action: str, new_label: float | None = None) -> None:
     """Records a decision; tells the user when it can't be saved."""
     try:
         run.decisions.record(ids, action, new_label)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 from attribution_core.runs import Measure
 
@@ -43,14 +42,3 @@ def score_help(measure: Measure) -> str:
     """Definition, formula and source of a measure, as Markdown."""
     parts = [plain(measure.definition), f"${measure.equation}$" if measure.equation else "", measure.paper]
     return "\n\n".join(part for part in parts if part)
-
-
-def describe(row: dict[str, Any], measure: Measure) -> str:
-    """Alt text of an example's image, with one of its scores."""
-    parts = [f"#{row['row']}", f"labelled {row['label_name']}"]
-    if not row["correct"]:
-        parts.append(f"predicted {row['predicted_name']}")
-    parts.append(f"{measure.title.lower()} {format_score(row[measure.name])}")
-    if row["action"]:
-        parts.append({"keep": "kept", "drop": "dropped"}.get(row["action"], f"relabelled {row['new_label_name']}"))
-    return ", ".join(parts)

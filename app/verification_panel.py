@@ -10,21 +10,17 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.jobs import usable_cores
-from attribution_core.runs import FORETOLD, MEASURES, Run
+from attribution_core.runs import FORETOLD, Run
 from attribution_core.runs.verification_points import read_points, read_trainings
 from samplescope_app import charts, figures, job_panel, state
 from samplescope_app.evidence import interval, title
 from samplescope_app.text import plain, score_title
 
 _EXAMPLES, _HALVES, _SEEDS = 40, 50, 2
-# What each truth is measured in; a score of the same unit should lie on the diagonal.
+# What a truth is measured in, where it is no loss, for classes and for values.
 _TRUTH_UNITS = {
-    "loss_change": "nats",
-    "mean_loss_change": "nats",
-    "output_change": "half squared logits",
-    "own_probability_change": "probability",
-    "own_loss_change": "nats",
-    "own_loss": "nats",
+    "output_change": ("half squared logits", "half squared SD"),
+    "own_probability_change": ("probability", "SD"),
 }
 _FEW_HALVES = 20
 _OVER_EXAMPLES = ("loss_change",)  # foretold for each evaluation example, and drawn as a mean over them
@@ -90,12 +86,12 @@ def scatter(run: Run, details: dict[str, Any]) -> None:
 
 def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
     averaged = ", mean" if truth in _OVER_EXAMPLES else ""
-    known = MEASURES.get(name)
+    known, unit = run.known_measures.get(name), truth_unit(run, truth)
     figure = figures.truth_scatter(
         *(members[column].to_numpy() for column in ("estimate", "truth", "spread")),
         f"foretold: {score_title(known) if known else name}{averaged}",
-        f"happened: {FORETOLD[truth]} ({_TRUTH_UNITS[truth]}){averaged}",
-        same_unit=known is not None and known.unit == _TRUTH_UNITS[truth],
+        f"happened: {FORETOLD[truth]} ({unit}){averaged}",
+        same_unit=known is not None and known.unit == unit,
     )
     alt = (
         f"{title(run, name)} of {len(members)} examples removed one by one, against what retraining without them showed"
@@ -122,16 +118,16 @@ def _say(run: Run, name: str, method: dict[str, Any], members: pd.DataFrame) -> 
         over = float(members["truth"].std())
         st.markdown(f"Noise ceiling of Spearman **{ceiling:.2f}**")
         st.caption(
-            f"Bars are standard deviations between seeds: {noise:.2g} ({_TRUTH_UNITS[method['truth']]}) on average, "
-            f"where the examples themselves differ by {over:.2g}. No score can agree with retraining better than "
-            "retraining with itself."
+            f"Bars are standard deviations between seeds: {noise:.2g} ({truth_unit(run, method['truth'])}) on "
+            f"average, where the examples themselves differ by {over:.2g}. No score can agree with retraining better "
+            "than retraining with itself."
         )
     if method["truth"] in _OVER_EXAMPLES:
         st.caption(
             "Drawn are means over the evaluation examples; the table above is over single pairs, which are noisier."
         )
-    if name in MEASURES:
-        st.caption(plain(MEASURES[name].definition))
+    if name in run.known_measures:
+        st.caption(plain(run.measure(name).definition))
     st.caption("Click a point to see the example.")
 
 
@@ -152,7 +148,7 @@ def seeds(run: Run, details: dict[str, Any]) -> None:
                 "Between seeds": noise,
                 "Between examples": over,
                 "Ratio": noise / over if over else np.nan,
-                "Unit": _TRUTH_UNITS[truth],
+                "Unit": truth_unit(run, truth),
             }
         )
     number = st.column_config.NumberColumn(format="%.2g")
@@ -162,7 +158,8 @@ def seeds(run: Run, details: dict[str, Any]) -> None:
     st.caption(
         f"Standard deviations: of the same removal under {details['seeds']} seeds, and of the mean over seeds from "
         "example to example. A ratio above one says that a single retraining mostly shows noise. Trained on "
-        f"everything, the validation accuracy was {whole.min():.1%} to {whole.max():.1%} over {len(whole)} seeds."
+        f"everything, the validation {run.quality_name} was {whole.min():.1%} to {whole.max():.1%} over {len(whole)} "
+        "seeds."
     )
 
 
@@ -181,6 +178,13 @@ def more(run: Run) -> None:
     options = {"examples": examples, "halves": halves, "seeds": count}
     label = "Run more retrainings" if details else "Verify by retraining"
     job_panel.offer(run.id, "verify", options, label=label, key="verify", cost=_cost(run, **options), primary=True)
+
+
+def truth_unit(run: Run, truth: str) -> str:
+    """What a truth is measured in; a score of the same unit should lie on the diagonal."""
+    if truth in _TRUTH_UNITS:
+        return _TRUTH_UNITS[truth][run.values is not None]
+    return run.measure("loss").unit
 
 
 def missing_trainings(trainings: pd.DataFrame, first_seed: int, examples: int, halves: int, seeds: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attribution_core.datasets import open_dataset
+    from attribution_core.datasets.features import table_features, text_features
     from attribution_core.errors import InputError
     from attribution_core.evaluation.detection import detection_curve
     from attribution_core.evaluation.fidelity import fidelity
@@ -97,6 +98,8 @@ _HOMES = {
     "summarization_curve": "evaluation.summarization",
     "summarize": "summaries",
     "supported_measures": "supported",
+    "table_features": "datasets.features",
+    "text_features": "datasets.features",
     "train": "training",
     "two_stage_response": "methods.proximal_bregman",
     "verify": "verification",
@@ -147,6 +150,8 @@ __all__ = [
     "summarization_curve",
     "summarize",
     "supported_measures",
+    "table_features",
+    "text_features",
     "train",
     "two_stage_response",
     "verify",

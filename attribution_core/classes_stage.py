@@ -14,18 +14,18 @@ _ROWS = 4096  # of the effects, read at once: 16 MiB for a thousand evaluation e
 
 
 def write_classes(
-    writer: RunWriter, class_names: list[str], progress: Progress | None, methods: Iterable[str] | None = None
+    writer: RunWriter, strata_names: list[str], progress: Progress | None, methods: Iterable[str] | None = None
 ) -> None:
     """Writes class_effects.parquet and class_pairs.parquet for the run's matrices of effects.
 
     Args:
         writer: The run, with all its effects.
-        class_names: In the order of the labels.
+        strata_names: Of the classes, in the order of the labels; or of the ranges of values.
         progress: Called with (done, total, what).
         methods: Whose effects; by default all that the run has.
     """
-    run, names = Run.open(writer.path), np.array(class_names, dtype=object)
-    labels, others = (table["label"].to_numpy(dtype=np.int64) for table in (run.examples, run.evaluation))
+    run, names = Run.open(writer.path), np.array(strata_names, dtype=object)
+    labels, others = (run.strata(table) for table in (run.examples, run.evaluation))
     for method in run.effect_methods if methods is None else methods:
         effects = run.effects(method)
         found = class_effects(

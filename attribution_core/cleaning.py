@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from torch import nn
+
 from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
-from attribution_core.preparation import prepare_run
+from attribution_core.preparation import Data, prepare_run, splits_of_program
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.cleaned import changes, cleaned_folder, write_decisions
@@ -15,8 +17,9 @@ def clean(
     run: Path,
     out: Path | None = None,
     progress: Progress | None = None,
-    data: str | None = None,
+    data: Data = None,
     device: str = "auto",
+    model: nn.Module | None = None,
 ) -> Run:
     """Apply a run's decisions to its training examples, and train and score what is left as the run itself was.
 
@@ -29,8 +32,9 @@ def clean(
         run: The directory of the run that was reviewed.
         out: The new run's directory; ``RUN-cleaned`` beside it by default, see :func:`cleaned_folder`.
         progress: Called with (done, total, what).
-        data: Where the dataset lies now, if it was moved.
+        data: Where the dataset lies now, if it was moved; or the torch dataset that was scored.
         device: ``"auto"`` takes CUDA when there is one.
+        model: The module that was fine-tuned, as it was before, where it came from a program.
 
     Returns:
         The new run.
@@ -42,11 +46,13 @@ def clean(
     parent = Run.open(run)
     out = Path(out) if out is not None else cleaned_folder(parent)
     file, counts = write_decisions(parent), changes(parent)
-    where = prepare_run(parent, data, device, progress).config.data  # other data would be compared with themselves
+    splits = splits_of_program(parent, data, progress)
+    # Other data would be compared with themselves.
+    where = prepare_run(parent, splits or data, device, progress, model).config.data
     options = {**parent.manifest.config, "data": where, "out": out, "decisions": file, "device": device}
     if out.resolve() == parent.path:
         raise InputError(f"{out} is the run that was reviewed: give another --out.")
-    child = score(ScoreConfig.model_validate(options), progress)
+    child = score(ScoreConfig.model_validate(options), progress, model, splits=splits)
     link = {
         "parent": parent.id,
         "parent_title": parent.title,

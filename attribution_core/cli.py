@@ -129,7 +129,7 @@ def clean(
     data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Retrain and score with your decisions applied, and say what that did to the accuracy; goes on where it was."""
+    """Retrain and score with your decisions applied, and compare on the test set; goes on where it was."""
     from attribution_core.cleaning import clean as clean_
 
     with Bars() as bars:
@@ -152,7 +152,7 @@ def summarize(
 
     with Bars() as bars:
         curve = summarize_(run, seeds, balanced, step, processes or usable_cores(), data, device, bars).retrained
-    terminal.print_summarization(curve)
+    terminal.print_summarization(curve, Run.open(run).quality_name)
 
 
 @app.command()
@@ -341,10 +341,10 @@ def _score(config: "ScoreConfig") -> Run:
         run = score_(config, bars, announce=announce)
     for note in run.manifest.dataset.notes if run.manifest.dataset else ():
         out.print(escape(note), soft_wrap=True, highlight=False)
-    metrics, details = run.manifest.metrics, run.manifest.details["fsi"]
+    details = run.manifest.details["fsi"]
     out.print(
-        f"[bold]{escape(run.title)}[/bold]: {len(run.examples):,} training examples scored. Test accuracy "
-        f"{metrics['test_accuracy']:.1%}; F-SI by {escape(details['route'])}.",
+        f"[bold]{escape(run.title)}[/bold]: {len(run.examples):,} training examples scored. Test {run.quality_name} "
+        f"{run.quality['test']:.1%}; F-SI by {escape(details['route'])}.",
         soft_wrap=True,
         highlight=False,
     )

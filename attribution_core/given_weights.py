@@ -9,6 +9,16 @@ _LEARNT = 0.1
 _BETTER = 0.1
 
 
+def doubts_of_values(r2: float) -> list[str]:
+    """The same of values, by the R² of the given weights on the training examples."""
+    if r2 > 0:
+        return []
+    return [
+        f"The given weights predict the training values worse than their mean does (R² {r2:.2f}): they should take the "
+        "features and give the target standardised, as the dataset's own training split has them."
+    ]
+
+
 def doubts(predicted: np.ndarray, labels: np.ndarray, class_names: list[str]) -> list[str]:
     """Sentences on predictions of the training examples that a person should see before trusting a score.
 

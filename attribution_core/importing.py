@@ -288,13 +288,13 @@ def _import(
                 _take_out(writer, old.measure.name)
             # First, for a column that nothing is known of looks like a group of the dataset; unseen until it is there.
             _record(writer, {**imported_scores(writer.manifest), **records})
-            _write(writer, incoming, run.class_names, progress)
+            _write(writer, incoming, run.strata_names, progress)
             _tell_detection(writer, [*before, *records.values()])
             writer.update()  # readers look at run.json for whether the run has changed
     return records
 
 
-def _write(writer: RunWriter, incoming: list[_Incoming], class_names: list[str], progress: Progress | None) -> None:
+def _write(writer: RunWriter, incoming: list[_Incoming], strata_names: list[str], progress: Progress | None) -> None:
     columns = {each.record.measure.name: each.values for each in incoming if not each.is_matrix}
     if columns:
         writer.add_columns("examples", columns)
@@ -302,7 +302,7 @@ def _write(writer: RunWriter, incoming: list[_Incoming], class_names: list[str],
         if each.is_matrix:
             name = each.record.measure.name
             writer.write_effects(name, each.values.shape[1], each.blocks())
-            write_classes(writer, class_names, progress, [name])
+            write_classes(writer, strata_names, progress, [name])
 
 
 def _take_out(writer: RunWriter, name: str) -> None:

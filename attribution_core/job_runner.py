@@ -132,15 +132,16 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
     import numpy as np
 
     splits = prepared.splits
-    names = splits.train.class_names
+    names = splits.train.strata_names
     sizes = np.concatenate([split.sizes for split in splits])
     (low, high), (narrow, wide) = ((int(side.min()), int(side.max())) for side in sizes.T)
-    counts = {name: np.bincount(split.labels, minlength=len(names)) for name, split in prepared.named_splits.items()}
+    counts = {name: np.bincount(split.strata, minlength=len(names)) for name, split in prepared.named_splits.items()}
     return {
         "name": splits.name,
         "location": splits.location,
         "class_names": names,
         "counts": {name: count.tolist() for name, count in counts.items()},
+        "values": splits.train.values.name if splits.train.values is not None else None,
         "kind": splits.train.kind,
         "colour": splits.train.mode == "RGB",
         "heights": [low, high],

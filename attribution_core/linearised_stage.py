@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
 from attribution_core.evaluation.live import FILE_NAME as LIVE_FILE_NAME
+from attribution_core.evaluation.retraining import accuracy
 from attribution_core.gradients import select_parameters
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.kernel_regime import (
@@ -72,8 +73,8 @@ def write_linearised_scores(
     influence = _write_effects(writer, linear, schedule, progress)
     times = _times(schedule)
     writer.write_evolution("fsi", times, _evolution(linear, schedule, times, scores["fsi"], progress))
-    guesses = linear.predictions(schedule).argmax(dim=1).cpu()
-    theirs = outputs_of(trained, sides["validation"][0]).argmax(dim=1).cpu()
+    outputs, targets = linear.predictions(schedule).cpu(), sides["validation"][1].cpu()
+    theirs = outputs_of(trained, sides["validation"][0]).cpu()
     details = {
         "route": route,
         "features": int(linear.features.shape[2]),
@@ -82,13 +83,24 @@ def write_linearised_scores(
         "learning_rate": schedule.learning_rate,
         "steps": schedule.steps,
         "weight_decay": schedule.weight_decay,
-        "evaluated_on": f"{len(guesses):,} validation examples",
-        "linear_accuracy": float((guesses == sides["validation"][1]).double().mean()),
-        "agreement_with_model": float((guesses == theirs).double().mean()),
+        "evaluated_on": f"{len(outputs):,} validation examples",
+        **_how_good(outputs, theirs, targets),
     }
     if linear.features.shape[1] == 1:
         _write_curves(writer, linear.evaluated_on(slice(CURVE_EXAMPLES)), schedule, influence, changed, progress)
     writer.describe("fsi", details, scores)
+
+
+def _how_good(outputs: Tensor, theirs: Tensor, targets: Tensor) -> dict[str, float]:
+    """The linearised model's accuracy and how often it says what the trained one says; of values, both as R²."""
+    if targets.is_floating_point():
+        known = accuracy(outputs, targets, "mse"), accuracy(outputs, theirs[:, 0], "mse")
+        return dict(zip(("linear_r2", "agreement_with_model"), known, strict=True))
+    guesses = outputs.argmax(dim=1)
+    return {
+        "linear_accuracy": float((guesses == targets).double().mean()),
+        "agreement_with_model": float((guesses == theirs.argmax(dim=1)).double().mean()),
+    }
 
 
 def write_live_model(writer: RunWriter, linear: LinearizedModel) -> None:

@@ -27,12 +27,17 @@ class Task:
     """What a model has to be made for.
 
     Attributes:
-        class_names: In the order of the labels.
+        class_names: In the order of the labels; none where a value is to be predicted.
         shape: Of one example as it suits the data: (channels, height, width) of an image, or (features,) of a vector.
     """
 
     class_names: Sequence[str]
     shape: tuple[int, ...]
+
+    @property
+    def outputs(self) -> int:
+        """That a model has: one for each class, or one for a value."""
+        return len(self.class_names) or 1
 
     @property
     def has_images(self) -> bool:
@@ -91,13 +96,14 @@ def model_source(config: ScoreConfig, task: Task, module: nn.Module | None = Non
     return _of_zoo(config, task)
 
 
-def _require_outputs(outputs: object, inputs: Tensor, classes: int, name: str) -> None:
-    """Raises InputError unless there is an output for each class and example."""
+def _require_outputs(outputs: object, inputs: Tensor, task: Task, name: str) -> None:
+    """Raises InputError unless there is an output for each class and example, or one for its value."""
     given = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if given != [len(inputs), classes]:
+    if given != [len(inputs), task.outputs]:
+        of = f"for each of the {task.outputs} classes" if task.class_names else "for the value"
         raise InputError(
-            f"{name} should give an output for each of the {classes} classes, [{len(inputs)}, {classes}] for "
-            f"{len(inputs)} examples, and gave {given}."
+            f"{name} should give an output {of}, [{len(inputs)}, {task.outputs}] for {len(inputs)} examples, and gave "
+            f"{given}."
         )
 
 
@@ -125,7 +131,7 @@ def _of_zoo(config: ScoreConfig, task: Task) -> ModelSource:
         raise InputError(f"{name} does not tell classes of images apart: choose one of {classifiers} or auto.")
     if config.training in ("fine-tune", "none") and weights is None:
         raise InputError(f"{name} comes without weights, which training={config.training} needs: give --weights FILE.")
-    make = functools.partial(_build, name, len(task.class_names), shape, config.hidden, weights)
+    make = functools.partial(_build, name, task.outputs, shape, config.hidden, weights)
     return ModelSource(name, make, shape, config.preprocessing, _settled(config, "none"), _digests(weights=weights))
 
 
@@ -137,7 +143,7 @@ def _of_file(config: ScoreConfig, task: Task) -> ModelSource:
     weights, reference = _weights(config), f"{file}:{function}"
 
     def made(shape: tuple[int, ...]) -> OwnModel:
-        return OwnModel(file, function, len(task.class_names), shape, tuple(task.class_names), weights)
+        return OwnModel(file, function, task.outputs, shape, tuple(task.class_names), weights)
 
     shape = _shape(config, preprocessing, task, lambda shape: made(shape)(config.seed), reference)
     digests = _digests(file=file, weights=weights)
@@ -152,7 +158,7 @@ def _of_library(config: ScoreConfig, task: Task) -> ModelSource:
     weights = _weights(config)
     if weights is None and config.training != "scratch":
         weights = find_weights(config.model)
-    make = Backbone(config.model, len(task.class_names), weights)
+    make = Backbone(config.model, task.outputs, weights)
     if config.training == "none" and not make.head_is_given:
         raise InputError(
             f"The weights of {config.model} have no head for {len(task.class_names)} classes, so it can't be scored "
@@ -205,7 +211,7 @@ def _shape(
         except InputError as error:
             refusals.append(error)
         else:
-            _require_outputs(outputs, inputs, len(task.class_names), name)
+            _require_outputs(outputs, inputs, task, name)
             return shape
     raise refusals[0]
 

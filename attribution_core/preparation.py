@@ -11,14 +11,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from attribution_core.config import ScoreConfig
+from attribution_core.config import RATE_OF_VALUES, ScoreConfig
 from attribution_core.cut import Cut, cut_model
 from attribution_core.datasets import (
     KNOWN,
     Dataset,
     Splits,
+    TorchData,
     common_size,
     open_dataset,
+    opens_by_name,
     with_decisions,
 )
 from attribution_core.datasets.features import TFIDF, table_features, text_features
@@ -30,6 +32,9 @@ from attribution_core.models import ARCHITECTURES, device_named
 from attribution_core.progress import Progress
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import APPLIED
+
+# Where a dataset lies; or one that only a program has.
+Data = str | TorchData | Splits | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Prepared:
     @property
     def named_splits(self) -> dict[str, Dataset]:
         """``"train"``, ``"validation"`` and ``"test"``."""
-        return _named(self.splits)
+        return self.splits.by_name
 
     def processes(self, asked: int) -> int:
         """Of trainings side by side: none beside this one on a GPU, which they would share badly."""
@@ -79,10 +84,7 @@ class Prepared:
             read = self._reader(self.splits.train, progress)
             return {name: read(part, progress) for name, part in self.named_splits.items()}
         trunk = self._trunk() or (lambda inputs: inputs)
-        return {
-            name: (trunk(self.vectors[name]).cpu(), torch.from_numpy(part.labels.copy()))
-            for name, part in self.named_splits.items()
-        }
+        return {name: (trunk(self.vectors[name]).cpu(), part.targets) for name, part in self.named_splits.items()}
 
     def some(self, rows: np.ndarray) -> Pair:
         """Inputs and labels of some training examples, standardised by themselves, to try things on."""
@@ -90,7 +92,7 @@ class Prepared:
         if self.vectors is None:
             return self._reader(chosen)(chosen)
         trunk = self._trunk() or (lambda inputs: inputs)
-        return trunk(self.vectors["train"][torch.from_numpy(rows)]).cpu(), torch.from_numpy(chosen.labels.copy())
+        return trunk(self.vectors["train"][torch.from_numpy(rows)]).cpu(), chosen.targets
 
     def _reader(self, train: Dataset, progress: Progress | None = None) -> ImageReader:
         shape, preprocessing = self.source.input_shape, self.source.preprocessing
@@ -129,6 +131,7 @@ def prepare(
         test_fraction=config.test_fraction,
         max_train=config.max_train,
         target=config.target,
+        task=config.task,
         progress=progress,
     )
     if splits.train.kind != "image":
@@ -142,22 +145,26 @@ def prepare(
     return replace(prepared, config=config, splits=with_decisions(splits, file))
 
 
-def prepare_run(run: Run, data: str | None, device: str, progress: Progress | None = None) -> Prepared:
+def prepare_run(
+    run: Run, data: Data, device: str, progress: Progress | None = None, model: nn.Module | None = None
+) -> Prepared:
     """What a run was made from, to do more with it.
 
     Args:
         run: A scored run.
-        data: Where the dataset lies now, if it was moved.
+        data: Where the dataset lies now, if it was moved; or the torch dataset that was scored, or what
+            ``open_dataset`` made of it.
         device: As in :class:`ScoreConfig`.
         progress: Called with (done, total, what).
+        model: The module that was scored, as it was before, where the run's model came from a Python program.
 
     Raises:
-        InputError: A run that is not finished, or data that has changed.
+        InputError: A run that is not finished, or data or a model that has changed or only a program has.
     """
     before = run.manifest.dataset
     if not run.manifest.measures or before is None:
         raise InputError(f"The run {run.id} is not finished: run the same score command again first.")
-    moved: dict[str, Any] = {"data": data} if data else {}
+    moved: dict[str, Any] = {"data": data} if isinstance(data, str) and data else {}
     if (run.path / APPLIED).is_file():
         moved["decisions"] = run.path / APPLIED  # its own copy, whatever became of the run that was reviewed
     config = ScoreConfig.model_validate({**run.manifest.config, "device": device, **moved})
@@ -166,7 +173,7 @@ def prepare_run(run: Run, data: str | None, device: str, progress: Progress | No
             f"The run {run.id} scored weights as they were given, and how they came about is not known, so nothing can "
             "be trained again in the same way: score with --training scratch or fine-tune first."
         )
-    prepared = prepare(config, progress)
+    prepared = prepare(config, progress, model, splits_of_program(run, data, progress))
     _require_same_model(run, prepared.source)
     found = prepared.splits.fingerprint()
     if before.fingerprint != found:
@@ -175,6 +182,33 @@ def prepare_run(run: Run, data: str | None, device: str, progress: Progress | No
             f"{before.fingerprint[:12]} then, {found[:12]} now): give the place of that dataset as --data."
         )
     return prepared
+
+
+def splits_of_program(run: Run, data: Data, progress: Progress | None = None) -> Splits | None:
+    """A run's dataset before any decision, where only a program has it; None where the run's configuration names it.
+
+    Raises:
+        InputError: A program has it, and did not give it.
+    """
+    if isinstance(data, Splits):
+        return data
+    if data is not None and not isinstance(data, str):
+        config = ScoreConfig.model_validate(run.manifest.config)
+        return open_dataset(
+            data,
+            seed=config.seed,
+            validation_fraction=config.validation_fraction,
+            test_fraction=config.test_fraction,
+            max_train=config.max_train,
+            progress=progress,
+        )
+    before = run.manifest.dataset
+    if data is None and before is not None and not before.location and not opens_by_name(before.name):
+        raise InputError(
+            f"The examples of {run.id} are in a torch dataset ({before.name}), which only a program has: do this in "
+            "Python with data=DATASET."
+        )
+    return None
 
 
 def _require_same_model(run: Run, source: ModelSource) -> None:
@@ -198,9 +232,9 @@ def _prepare_vectors(
         raise InputError(f"An encoder was given, and the data at {config.data} holds no texts: leave it out.")
     if kind == "text":
         # Before any decision: what is compared must see the same vectors.
-        vectors = text_features(_named(splits), config.encoder, str(device), progress)
+        vectors = text_features(splits.by_name, config.encoder, str(device), progress)
     else:
-        vectors = table_features(_named(splits))
+        vectors = table_features(splits.by_name)
     if config.decisions is not None:
         file = config.decisions.resolve()
         before = splits.train.ids
@@ -211,21 +245,12 @@ def _prepare_vectors(
     return replace(prepared, vectors=vectors)
 
 
-def _named(splits: Splits) -> dict[str, Dataset]:
-    return {"train": splits.train, "validation": splits.validation, "test": splits.test}
-
-
 def _with_model(
     config: ScoreConfig, splits: Splits, shape: tuple[int, ...], device: torch.device, model: nn.Module | None
 ) -> Prepared:
     """For examples of this shape."""
-    if config.recipe.loss != "cross_entropy":
-        raise InputError(
-            f"A run scores labels by their probabilities, which {config.recipe.loss} does not give: train with "
-            "cross_entropy."
-        )
     source = model_source(config, Task(splits.train.class_names, shape), model)
-    config = _settled(config, source)
+    config = _settled(_with_recipe(config, splits), source)
     if config.trainable == "all":
         return Prepared(config, splits, source, source.input_shape, device)
     if config.training in ("auto", "scratch"):
@@ -236,6 +261,19 @@ def _with_model(
     whole, few = source.make(config.seed).eval(), torch.zeros(2, *source.input_shape)
     cut = cut_model(whole, few, config.trainable)
     return Prepared(config, splits, source, tuple(cut.trunk(whole)(few).shape[1:]), device, cut)
+
+
+def _with_recipe(config: ScoreConfig, splits: Splits) -> ScoreConfig:
+    """With a recipe that goes with the labels: squared errors of values, cross-entropy of classes."""
+    recipe, classes = config.recipe, splits.train.values is None
+    if not classes:
+        usual = {"loss": "mse", "learning_rate": RATE_OF_VALUES}
+        recipe = recipe.model_copy(update={name: usual[name] for name in usual.keys() - recipe.model_fields_set})
+    fitting = "cross_entropy" if classes else "mse"
+    if recipe.loss != fitting:
+        of = "labels by their probabilities" if classes else "values by their squared errors"
+        raise InputError(f"A run scores {of}, which {recipe.loss} does not give: train with {fitting}.")
+    return config.model_copy(update={"recipe": recipe})
 
 
 def _settled(config: ScoreConfig, source: ModelSource) -> ScoreConfig:

@@ -1,7 +1,6 @@
 """From a configuration to a run: dataset, training, predictions, scores, one resumable stage after another."""
 
 import functools
-import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -21,23 +20,25 @@ from attribution_core.datasets.features import described
 from attribution_core.detection_stage import write_detection
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
-from attribution_core.given_weights import doubts
+from attribution_core.given_weights import doubts, doubts_of_values
 from attribution_core.influence_stage import write_influence
 from attribution_core.linearised_stage import linearised, write_linearised_scores, write_live_model
-from attribution_core.memory_needed import require_room
 from attribution_core.map_stage import write_embeddings, write_map
+from attribution_core.memory_needed import require_room
 from attribution_core.neighbours_stage import write_near_duplicates
+from attribution_core.predictions import goodness, predictions
 from attribution_core.preparation import Prepared, prepare
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import kept_steps, write_training
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
 from attribution_core.runs.cleaned import APPLIED
-from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable
+from attribution_core.runs.labels import VALUE_RANGE, label_names
+from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable, ValuesSummary
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.sensitivity_stage import write_sensitivities
 from attribution_core.stage_parts import Pair
 from attribution_core.supported import parts_left_out
-from attribution_core.training import loss_values, outputs_of, train
+from attribution_core.training import train
 
 __all__ = ["ScoreConfig", "score"]
 
@@ -74,8 +75,8 @@ def score(
     plain, config_print = _identity(config, prepared.source.digests)
     data_print = splits.fingerprint()
     reasons = parts_left_out(prepared)  # before a folder is made
-    for part, reason in reasons.items():
     require_room(prepared)
+    for part, reason in reasons.items():
         if announce:
             announce(f"Without {part}: {reason}")
     title = f"{splits.name}, {prepared.source.title}" + (", cleaned" if config.decisions else "")
@@ -127,7 +128,7 @@ def _stages(
 ) -> dict[str, Callable[[], None]]:
     """What comes after the dataset, in this order."""
     config, splits = prepared.config, prepared.splits
-    classes, wrong = splits.train.class_names, known_wrong(_table(splits.train))
+    strata, wrong = splits.train.strata_names, known_wrong(_table(splits.train))
 
     def build() -> nn.Module:
         return prepared.build(config.seed)
@@ -143,12 +144,12 @@ def _stages(
         "linearised": lambda: write_linearised_scores(writer, config, made(), sides(), wrong, progress),
         "live": keep_live_model,
         "contributions": lambda: write_contributions(writer, config, build(), sides(), progress),
-        "sensitivity": lambda: write_sensitivities(writer, config, build(), sides(), len(classes), progress),
+        "sensitivity": lambda: write_sensitivities(writer, config, build(), sides(), splits.train.strata, progress),
         "influence": lambda: write_influence(writer, config, build(), sides(), progress),
         "embeddings": lambda: write_embeddings(writer, build(), sides(), progress),
         "neighbours": lambda: write_near_duplicates(writer, sides()["train"][1], prepared.device, progress),
         "map": lambda: write_map(writer, config, prepared.device, progress),
-        "classes": lambda: write_classes(writer, classes, progress),
+        "classes": lambda: write_classes(writer, strata, progress),
         "detection": lambda: write_detection(writer, wrong),
     }
 
@@ -165,6 +166,7 @@ def _write_dataset(writer: RunWriter, prepared: Prepared, data_print: str, progr
             class_names=splits.train.class_names,
             sizes={name: len(split) for name, split in named.items()},
             mode=splits.train.mode,
+            values=_values(splits.train),
             unreadable=[Unreadable(where=each.where, why=each.why) for each in splits.unreadable],
             notes=splits.notes,
             fingerprint=data_print,
@@ -192,16 +194,17 @@ def _write_tables(writer: RunWriter, tables: dict[str, pd.DataFrame]) -> None:
 def _train(
     writer: RunWriter, prepared: Prepared, model: nn.Module, sides: dict[str, Pair], progress: Progress | None
 ) -> None:
-    config, class_names = prepared.config, prepared.splits.train.class_names
+    config = prepared.config
     recipe = config.recipe.model_copy(update={"seed": config.seed})
     steps = kept_steps(recipe, len(sides["train"][0]))[:-1]
     write_training(writer, train(model, sides["train"], recipe, record=steps, progress=progress))
     tables = {
-        split: pd.concat([_table(part), _predictions(model, sides[split], class_names)], axis=1)
+        split: pd.concat([_table(part), predictions(model, sides[split], part)], axis=1)
         for split, part in prepared.named_splits.items()
     }
     _write_tables(writer, tables)
-    metrics = {f"{split}_accuracy": float(table["correct"].mean()) for split, table in tables.items()}
+    quality = "accuracy" if prepared.splits.train.values is None else "r2"
+    metrics = {f"{split}_{quality}": goodness(table) for split, table in tables.items()}
     metrics |= {f"{split}_loss": float(table["loss"].mean()) for split, table in tables.items()}
     parameters = sum(p.numel() for p in model.parameters())
     about = {
@@ -212,12 +215,15 @@ def _train(
     }
     writer.update(metrics=metrics, model=about)
     if config.training == "none":
-        _note_doubts(writer, tables["train"], class_names)
+        _note_doubts(writer, tables["train"], prepared.splits.train)
 
 
-def _note_doubts(writer: RunWriter, examples: pd.DataFrame, class_names: list[str]) -> None:
+def _note_doubts(writer: RunWriter, examples: pd.DataFrame, train: Dataset) -> None:
     """Writes beside the dataset's notes what speaks against weights that were given."""
-    found = doubts(examples["predicted"].to_numpy(), examples["label"].to_numpy(), class_names)
+    if train.values is None:
+        found = doubts(examples["predicted"].to_numpy(), examples["label"].to_numpy(), train.class_names)
+    else:
+        found = doubts_of_values(goodness(examples))
     before = writer.manifest.dataset
     if before is not None and found:
         notes = list(dict.fromkeys([*before.notes, *found]))
@@ -227,34 +233,21 @@ def _note_doubts(writer: RunWriter, examples: pd.DataFrame, class_names: list[st
 # -- their parts -----------------------------------------------------------------------------------------------------
 
 
-def _predictions(model: nn.Module, pair: Pair, class_names: list[str]) -> pd.DataFrame:
-    """Predicted class, confidence, margin, loss (nats) and correctness of each example."""
-    outputs = outputs_of(model, pair[0]).double().cpu()
-    labels = pair[1]
-    losses = loss_values(outputs, labels, "cross_entropy")
-    probabilities = outputs.softmax(dim=1)
-    own = probabilities.gather(1, labels[:, None])[:, 0]
-    others = probabilities.scatter(1, labels[:, None], -math.inf).amax(dim=1)
-    confidence, predicted = probabilities.max(dim=1)
-    names = np.array(class_names, dtype=object)
-    return pd.DataFrame(
-        {
-            "predicted": predicted.numpy(),
-            "predicted_name": names[predicted.numpy()],
-            "confidence": confidence.numpy(),
-            "margin": (own - others).numpy(),
-            "loss": losses.numpy(),
-            "correct": (predicted == labels).numpy(),
-        }
-    )
+def _values(dataset: Dataset) -> ValuesSummary | None:
+    known = dataset.values
+    if known is None:
+        return None
+    return ValuesSummary(name=known.name, mean=known.mean, scale=known.scale, ranges=known.range_names)
 
 
 def _table(dataset: Dataset) -> pd.DataFrame:
     """Ids, labels and group columns; a group that has the name of one of our columns gets ``_in_data`` behind it."""
-    names = np.array(dataset.class_names, dtype=object)
-    taken = {*BASE_COLUMNS, *MEASURES, "umap_x", "umap_y"}
+    taken = {*BASE_COLUMNS, *MEASURES, VALUE_RANGE, "umap_x", "umap_y"}
     groups = dataset.groups.reset_index(drop=True).rename(columns=lambda c: f"{c}_in_data" if c in taken else c)
-    own = pd.DataFrame({"id": dataset.ids, "label": dataset.labels, "label_name": names[dataset.labels]})
+    names = label_names(dataset.labels, dataset.class_names)
+    own = pd.DataFrame({"id": dataset.ids, "label": dataset.labels, "label_name": names})
+    if dataset.values is not None:
+        own[VALUE_RANGE] = np.array(dataset.strata_names, dtype=object)[dataset.strata]
     if dataset.kind != "image":
         own["text"] = [described(dataset[i][0]) for i in range(len(dataset))]
     return pd.concat([own, groups], axis=1)

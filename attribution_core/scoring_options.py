@@ -65,6 +65,14 @@ class Training(StrEnum):
     none = "none"
 
 
+class Task(StrEnum):
+    """What the column to be told holds."""
+
+    auto = "auto"
+    classification = "classification"
+    regression = "regression"
+
+
 class Trainable(StrEnum):
     """How much of a model is trained."""
 
@@ -105,13 +113,19 @@ def _configuration(
     ] = Trainable.all,
     out_: Out = None,
     target: Annotated[str | None, typer.Option(help="Of a table: the column to be told.")] = None,
+    task: Annotated[
+        Task, typer.Option(help="What it holds: classes, or values of a regression; by default what it looks like.")
+    ] = Task.auto,
     encoder: Annotated[str, typer.Option(help="Of texts: tfidf, or a sentence encoder's folder.")] = "tfidf",
     hidden: Annotated[
         list[int] | None, typer.Option(help="A hidden size of mlp or two_layer; can be repeated.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(min=4, max=1024, help="Resize to this side, in pixels.")] = None,
     epochs: Annotated[int, typer.Option(min=0, help="Passes over the data.")] = 20,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of SGD with momentum 0.9.")] = 0.05,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Peak, of SGD with momentum 0.9; by default 0.05, or 0.01 where values are predicted."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
     parameters: Annotated[
         str, typer.Option(help="What F-SI linearises: head (trained features), all (initial weights), or a regex.")
@@ -140,11 +154,13 @@ def _configuration(
     from attribution_core.config import ScoreConfig  # brings torch
     from attribution_core.training import Recipe
 
-    recipe = Recipe(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size)
+    rate = {} if learning_rate is None else {"learning_rate": learning_rate}
+    recipe = Recipe(epochs=epochs, batch_size=batch_size, **rate)
     return ScoreConfig(
-        data=data, out=out_, target=target, encoder=encoder, model=model, weights=weights, training=training.value,
-        trainable=trainable.value, hidden=tuple(hidden or ()), image_size=image_size, recipe=recipe,
-        parameters=parameters, sketch=sketch.value, dimension=dimension, steps=steps, weight_decay=weight_decay,
+        data=data, out=out_, target=target, task=task.value, encoder=encoder, model=model, weights=weights,
+        training=training.value, trainable=trainable.value, hidden=tuple(hidden or ()), image_size=image_size,
+        recipe=recipe, parameters=parameters, sketch=sketch.value, dimension=dimension, steps=steps,
+        weight_decay=weight_decay,
         contributions=contributions.value, sensitivity=sensitivity.value, influence=influence.value,
         damping=damping, map=map_.value, seed=seed, max_train=max_train, device=device,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """The stage of the memory-perturbation equation: how sensitive the model was to each example as it was trained."""
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ def write_sensitivities(
     config: ScoreConfig,
     model: nn.Module,
     sides: dict[str, Pair],
-    classes: int,
+    strata: np.ndarray,
     progress: Progress | None,
 ) -> None:
     """Writes columns variance, error, sensitivity and loo_loss, evolution/sensitivity.zarr and the curves.
@@ -42,7 +43,7 @@ def write_sensitivities(
         config: What to score, and how.
         model: Of the run's kind, whatever its weights.
         sides: Inputs and labels of ``"train"`` and ``"test"``.
-        classes: How many there are.
+        strata: The class, or the range of the value, of each training example, int64 ``[n]``.
         progress: Called with (done, total, what).
 
     Raises:
@@ -52,7 +53,7 @@ def write_sensitivities(
     def write() -> None:
         trajectory = read_training(writer, config, model, sides["train"])
         add_kept_states(writer, trajectory)
-        _write(writer, config, trajectory, sides["test"], classes, progress)
+        _write(writer, config, trajectory, sides["test"], strata, progress)
 
     reason = left_out_by_choice(config, config.sensitivity, "sensitivities")
     write_or_leave_out(writer, "sensitivity", reason, config.sensitivity != "auto", write)
@@ -63,10 +64,11 @@ def _write(
     config: ScoreConfig,
     trajectory: Trajectory,
     test: Pair,
-    classes: int,
+    strata: np.ndarray,
     progress: Progress | None,
 ) -> None:
     n, labels, posterior = trajectory.num_examples, trajectory.data[1], _posterior_of(config)
+    members, classes = torch.from_numpy(strata).to(labels.device), int(strata.max()) + 1
     given = config.training == "none"  # one moment, and nothing known of the time trained
     steps, epochs = kept_steps(trajectory.recipe, n), kept_epochs(trajectory.recipe.epochs)
     found = memory_evolution(
@@ -81,9 +83,10 @@ def _write(
     }
     writer.add_columns("examples", {name: values.cpu().double().numpy() for name, values in columns.items()})
     own = loss_values(last.outputs, labels, trajectory.recipe.loss)
+    what = "range" if labels.is_floating_point() else "class"
     by_class = {
-        "without the class": leave_one_class_out(last, labels, classes),
-        "training": torch.stack([own[labels == label].mean() for label in range(classes)]),
+        f"without the {what}": leave_one_class_out(last, members, classes),
+        "training": torch.stack([own[members == label].mean() for label in range(classes)]),
     }
     writer.write_curve("loco", points_of(range(classes), by_class))
     if not given:

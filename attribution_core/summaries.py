@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attribution_core.evaluation.retraining import Trainer
 from attribution_core.evaluation.summarization import (
@@ -20,7 +20,7 @@ from attribution_core.evaluation.summarization import (
 from attribution_core.linearised_stage import linearised, schedule_of
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized import LinearizedModel
-from attribution_core.preparation import Prepared, prepare_run
+from attribution_core.preparation import Data, Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.stage_parts import Pair, points_of
@@ -47,9 +47,10 @@ def summarize(
     balanced: bool = False,
     step: float = 0.05,
     processes: int = 0,
-    data: str | None = None,
+    data: Data = None,
     device: str = "auto",
     progress: Progress | None = None,
+    model: nn.Module | None = None,
 ) -> Summaries:
     """Remove a run's training examples in several orders, train on what is left, and see what that costs.
 
@@ -61,24 +62,26 @@ def summarize(
     Args:
         path: The run's directory.
         seeds: Trainings of each, from other weights and in another order, and random orders.
-        balanced: Keep the classes' shares.
+        balanced: Keep the shares of the classes, or of the ranges of values.
         step: Share removed before what is left is scored again.
         processes: That train side by side, of one thread each; 0: this one, with its own threads. Not on a GPU.
-        data: Where the dataset lies now, if it was moved.
+        data: Where the dataset lies now, if it was moved; or the torch dataset that was scored.
         device: ``"auto"`` takes CUDA when there is one.
         progress: Called with (done, total, what).
+        model: The module that was fine-tuned, as it was before, where it came from a program.
 
     Raises:
         InputError: No such run, an unfinished one, or data that has changed.
     """
     run = Run.open(path)
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
-        prepared = prepare_run(run, data, device, progress)
+        prepared = prepare_run(run, data, device, progress, model)
         sides = prepared.sides(progress)
         linear, schedule = _linear(run, prepared, sides, progress)
         validated = len(sides["validation"][1])
         scored, tested = linear.evaluated_on(slice(validated)), linear.evaluated_on(slice(validated, None))
-        orders = _orders(scored, schedule, sides["train"][1], seeds, balanced, step, progress)
+        strata = torch.from_numpy(prepared.splits.train.strata)
+        orders = _orders(scored, schedule, strata, seeds, balanced, step, progress)
         at_once = linear_accuracies([tested] * seeds, schedule, sides["test"][1], progress)
         trainer = Trainer(partial(_from_seed, prepared), sides["train"], sides["test"], prepared.config.recipe, None)
         retrained = retrained_accuracies(trainer, prepared.processes(processes), run.path / FILE_NAME, progress)
@@ -101,7 +104,7 @@ def _linear(
 def _orders(
     model: LinearizedModel,
     schedule: GradientDescent,
-    labels: Tensor,
+    strata: Tensor,
     seeds: int,
     balanced: bool,
     step: float,
@@ -112,7 +115,7 @@ def _orders(
     orders: dict[str, list[Tensor]] = {}
     for name in STRATEGIES:
         by_seed = range(seeds if name == "random" else 1)
-        drawn = [removal_order(information, labels, name, balanced, step, seed, progress) for seed in by_seed]
+        drawn = [removal_order(information, strata, name, balanced, step, seed, progress) for seed in by_seed]
         orders[name] = drawn if name == "random" else drawn * seeds
     return orders
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from attribution_core.evaluation.comparison import paired_accuracies
+from attribution_core.evaluation.comparison import paired_quality
 from attribution_core.runs import FORETOLD, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
@@ -76,31 +76,31 @@ def print_verification(found: Verification, examples: int) -> None:
 
 
 def print_cleaning(before: Run, after: Run) -> None:
-    """What retraining on the cleaned set did to the accuracy on the test examples, which it left alone."""
+    """What retraining on the cleaned set did to the accuracy (or R²) on the test examples, which it left alone."""
     counts = after.manifest.details["cleaning"]
     tested = [run.evaluation[run.evaluation["split"] == "test"] for run in (before, after)]
-    found = paired_accuracies(*tested)
+    found = paired_quality(*tested)
     low, high = found.interval
     out.print(
         f"[bold]{escape(after.title)}[/bold]: {counts['kept']:,} training examples kept ({counts['relabelled']:,} "
-        f"relabelled), {counts['dropped']:,} dropped. On the same {found.examples:,} test examples the accuracy was "
-        f"{found.before:.1%} and is {found.after:.1%}: {100 * found.difference:+.1f} points (95% interval "
-        f"{100 * low:+.1f} to {100 * high:+.1f}, of the choice of test examples, for one training each).",
+        f"relabelled), {counts['dropped']:,} dropped. On the same {found.examples:,} test examples the "
+        f"{after.quality_name} was {found.before:.1%} and is {found.after:.1%}: {100 * found.difference:+.1f} points "
+        f"(95% interval {100 * low:+.1f} to {100 * high:+.1f}, of the choice of test examples, for one training each).",
         soft_wrap=True,
         highlight=False,
     )
     out.print(f"Look at it:  samplescope open {escape(str(after.path))}", soft_wrap=True)
 
 
-def print_summarization(curve: SummarizationCurve) -> None:
-    """Test accuracy by strategy and share removed."""
+def print_summarization(curve: SummarizationCurve, quality_name: str) -> None:
+    """Test accuracy, or R², by strategy and share removed."""
     table = Table(Column("removed", no_wrap=True), *curve.accuracy)
     intervals = [curve.interval(name) for name in curve.accuracy]
     for row, fraction in enumerate(curve.fractions):
         pairs = [(mean[row], width[row]) for mean, width in intervals]
         cells = [f"{mean:.1%}" + (f" ± {width:.1%}" if width >= 0 else "") for mean, width in pairs]
         table.add_row(f"{fraction:.0%}", *cells)
-    out.print("Test accuracy on what is left, mean and 95% interval over the seeds:")
+    out.print(f"Test {quality_name} of training on what is left, mean and 95% interval over the seeds:")
     out.print(table)
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.evaluation.fidelity import Estimate, Fidelity, ceiling_between_seeds, fidelity, lds_estimate
 from attribution_core.evaluation.retraining import Retrained, random_halves, retrain_without
-from attribution_core.preparation import Prepared, prepare_run
+from attribution_core.methods.losses import means_of
+from attribution_core.preparation import Data, Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.retraining import FILE_NAME
@@ -81,9 +82,10 @@ def verify(
     halves: int = 50,
     seeds: int = 2,
     processes: int = 0,
-    data: str | None = None,
+    data: Data = None,
     device: str = "auto",
     progress: Progress | None = None,
+    model: nn.Module | None = None,
 ) -> Verification:
     """Train a run's model again without some of its examples, and compare its scores with what happens.
 
@@ -98,9 +100,10 @@ def verify(
         halves: Random halves of the data to train on; 0 or four and more.
         seeds: Trainings of each kind, from other weights and in another order; with one, noise can't be told.
         processes: That train side by side, of one thread each; 0: this one, with its own threads. Not on a GPU.
-        data: Where the dataset lies now, if it was moved.
+        data: Where the dataset lies now, if it was moved; or the torch dataset that was scored.
         device: ``"auto"`` takes CUDA when there is one.
         progress: Called with (done, total, what).
+        model: The module that was fine-tuned, as it was before, where it came from a program.
 
     Raises:
         InputError: No such run, an unfinished one, data that has changed, or numbers that say nothing.
@@ -108,7 +111,7 @@ def verify(
     run = Run.open(path)
     _check(examples, halves, seeds)
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
-        prepared = prepare_run(run, data, device, progress)
+        prepared = prepare_run(run, data, device, progress, model)
         config = prepared.config
         chosen = chosen_examples(run, min(examples, len(run.examples)))
         removed = ~random_halves(len(run.examples), halves)
@@ -168,12 +171,13 @@ def real_changes(ones: Retrained, chosen: list[int], labels: Tensor, loss: str) 
     own = labels[chosen]
     loss_before, loss_after = (torch.stack([loss_values(each, own, loss) for each in side]) for side in (before, after))
     change = (ones.losses[1:] - ones.losses[:1]).transpose(0, 1)
+    means = [means_of(side.flatten(0, 1), loss).reshape(side.shape) for side in (before, after)]  # type: ignore[arg-type]
     moved = (ones.outputs[1:] - ones.outputs[:1]).double().square().sum(dim=3).mean(dim=2).T / 2
     return {
         "loss_change": change,
         "mean_loss_change": change.mean(dim=2),
         "output_change": moved,
-        "own_probability_change": (after.softmax(dim=2) - before.softmax(dim=2)).abs().sum(dim=2),
+        "own_probability_change": (means[1] - means[0]).abs().sum(dim=2),
         "own_loss_change": loss_after - loss_before,
         "own_loss": loss_after,
     }

@@ -13,6 +13,7 @@ from torch import nn
 
 import attribution_core as ac
 from attribution_core import cli
+from attribution_core.cleaning import clean
 from attribution_core.errors import InputError
 from attribution_core.preparation import prepare
 from attribution_core.runs import Run
@@ -93,6 +94,23 @@ def test_the_same_from_python(as_given, project, tmp_path):
         ac.score(config, model=module)
     with pytest.raises(InputError, match=r"came from a Python program.*FILE.py:FUNCTION"):
         ac.score(ac.ScoreConfig(**run.manifest.config, out=tmp_path / "run"))
+
+
+def test_a_module_that_was_fine_tuned_is_trained_again(project, tmp_path):
+    module = module_of(project)
+    run = ac.score(
+        ac.ScoreConfig(**options(project, model="auto", out=tmp_path / "run"), training="fine-tune"), model=module
+    )
+    found = ac.verify(run.path, examples=3, halves=0, seeds=1, model=module)
+    assert {"fsi", "hydra", "influence"} <= set(found.methods)
+    run.decisions.record([run.examples["id"][0]], "drop")
+    assert len(clean(run.path, model=module).examples) == len(run.examples) - 1
+    with pytest.raises(InputError, match=r"came from a Python program"):
+        ac.summarize(run.path)
+    with torch.no_grad():
+        module.head.weight.add_(1)
+    with pytest.raises(InputError, match=r"The module of the model python:Net changed since"):
+        ac.summarize(run.path, model=module)
 
 
 @pytest.mark.parametrize("command", ["verify", "summarize"])

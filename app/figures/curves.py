@@ -54,16 +54,17 @@ def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.F
     return figure
 
 
-def bars_by_class(points: pd.DataFrame, class_names: list[str], x_title: str) -> go.Figure:
+def bars_by_class(points: pd.DataFrame, class_names: list[str], x_title: str, in_order: bool = False) -> go.Figure:
     """Horizontal bars, one for each class and series, the classes with the longest first bar on top, so many as fit.
 
     Args:
         points: Columns series, x (the number of the class) and y; a NaN leaves the class out.
         class_names: In the order of the labels.
         x_title: What the bars measure.
+        in_order: Whether the classes stay in their order instead, from the foot up, as ranges of values do.
     """
     wide = points.pivot_table(index="x", columns="series", values="y", sort=False)
-    wide = wide.sort_values(wide.columns[0]).tail(_MOST_BARS)
+    wide = (wide.sort_index() if in_order else wide.sort_values(wide.columns[0])).tail(_MOST_BARS)
     figure = go.Figure()
     for index, name in enumerate(wide.columns):
         figure.add_bar(

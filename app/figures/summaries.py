@@ -1,4 +1,4 @@
-"""Accuracy against the share of the training examples that is kept."""
+"""Accuracy or R² against the share of the training examples that is kept."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _NAMES = {
 }
 
 
-def summaries(retrained: pd.DataFrame, linear: pd.DataFrame | None = None) -> go.Figure:
-    """What accuracy is left, by the order in which examples were removed.
+def summaries(retrained: pd.DataFrame, linear: pd.DataFrame | None = None, y_title: str = "test accuracy") -> go.Figure:
+    """What accuracy or R² is left, by the order in which examples were removed.
 
     Args:
-        retrained: Columns series, x (removed, in percent), y (accuracy) and half_width (of the 95% interval, NaN where
-            it is not known).
+        retrained: Columns series, x (removed, in percent), y (a share of 1) and half_width (of the 95% interval, NaN
+            where it is not known).
         linear: Columns series, x, y of the linearised model, drawn dotted in the same colours.
+        y_title: What y is.
 
     Returns:
         The figure, over the percentage kept.
@@ -61,6 +62,6 @@ def summaries(retrained: pd.DataFrame, linear: pd.DataFrame | None = None) -> go
         legend=LEGEND,
         dragmode=False,
         xaxis={"title": "training examples kept (%)", "fixedrange": True, "showgrid": False, "range": [8, 102]},
-        yaxis={"title": "test accuracy", "fixedrange": True, "tickformat": ".0%"},
+        yaxis={"title": y_title, "fixedrange": True, "tickformat": ".0%"},
     )
     return figure

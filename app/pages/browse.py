@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import parts, state
+from samplescope_app import labels, parts, state
 from samplescope_app.components.gallery import Answer, gallery, picture
 from samplescope_app.text import plain
 
@@ -17,7 +17,7 @@ _TILES = 60
 _KEYS = {"d": "drop", "k": "keep", "u": "undo"}
 _EXPLANATION = (
     "Every training example as a tile, with its score and the share of the examples that score less or the same, its "
-    "label, and the prediction where it differs (≠)."
+    "{label}, and the prediction where it differs (≠)."
 )
 _ORDERS = {True: "Highest first", False: "Lowest first"}
 
@@ -25,7 +25,7 @@ _ORDERS = {True: "Highest first", False: "Lowest first"}
 def main() -> None:
     """The page."""
     run = state.scored_run()
-    parts.header(run, "Browse", _EXPLANATION, state.filters(run).score)
+    parts.header(run, "Browse", _EXPLANATION.format(label=labels.noun(run)), state.filters(run).score)
     _filter_bar(run)
     _results(run)
 
@@ -39,10 +39,12 @@ def _filter_bar(run: Run) -> None:
         parts.score_select(run, state.KEYS["score"], "Sort by", persist_state="session")
     with columns[1]:
         st.selectbox("Order", list(_ORDERS), format_func=_ORDERS.get, **_widget("descending"))
-    with columns[2]:
-        st.multiselect("Class", run.class_names, placeholder="all", **_widget("classes"))
-    with columns[3]:
-        st.multiselect("Predicted", run.class_names, placeholder="all", **_widget("predicted"))
+    if run.values is None:
+        columns[2].multiselect("Class", run.class_names, placeholder="all", **_widget("classes"))
+        columns[3].multiselect("Predicted", run.class_names, placeholder="all", **_widget("predicted"))
+    else:
+        for column, label, name in ((columns[2], "Value from", "value_low"), (columns[3], "Value to", "value_high")):
+            column.number_input(label, value=None, step=labels.step(run), format="%.10g", **_widget(name))
     with columns[4]:
         names = state.DECISION_NAMES
         st.multiselect("Decision", list(names), format_func=names.get, placeholder="all", **_widget("decisions"))
@@ -58,11 +60,11 @@ def _more_filters(run: Run) -> None:
         st.number_input("Score from", value=None, format="%.6g", **_widget("low"))
     with high:
         st.number_input("Score to", value=None, format="%.6g", **_widget("high"))
-    st.toggle("Wrong predictions only", **_widget("wrong_only"))
-    if run.groups:
-        group = st.selectbox(
-            "Group", run.groups, index=None, format_func=lambda name: name.replace("_", " "), **_widget("group")
-        )
+    if run.values is None:
+        st.toggle("Wrong predictions only", **_widget("wrong_only"))
+    if groups := labels.kinds(run):
+        title = functools.partial(labels.group_title, run)
+        group = st.selectbox("Group", groups, index=None, format_func=title, **_widget("group"))
         if group is not None:
             values = sorted(state.examples(run)[group].unique())
             st.multiselect("Values", values, placeholder="all", **_widget("group_values"))
@@ -115,14 +117,17 @@ def _act(run: Run, action: str, ids: list[str]) -> None:
 def _summary(run: Run, chosen: state.Filters, count: int) -> None:
     total = len(state.examples(run))
     parts_ = [f"{count:,} of {total:,} examples"]
-    if chosen.low is not None or chosen.high is not None:
-        low = "the lowest" if chosen.low is None else f"{chosen.low:.3g}"
-        high = "the highest" if chosen.high is None else f"{chosen.high:.3g}"
-        parts_.append(f"score from {low} to {high}")
+    for what, low, high, form in (
+        ("score", chosen.low, chosen.high, ".3g"),
+        (labels.name(run), chosen.value_low, chosen.value_high, ".10g"),
+    ):
+        if low is not None or high is not None:
+            first = "the lowest" if low is None else f"{low:{form}}"
+            parts_.append(f"{what} from {first} to {'the highest' if high is None else f'{high:{form}}'}")
     if chosen.wrong_only:
         parts_.append("wrong predictions only")
     if chosen.group and chosen.group_values:
-        parts_.append(f"{chosen.group.replace('_', ' ')}: {', '.join(chosen.group_values)}")
+        parts_.append(f"{labels.group_title(run, chosen.group)}: {', '.join(chosen.group_values)}")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(plain(" · ".join(parts_)), width="content")
         if chosen.selection:

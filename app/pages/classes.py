@@ -1,15 +1,19 @@
-"""Classes: what the training examples of each class do to each class, and the pairs of examples behind it."""
+"""Classes: what the training examples of each class do to each class, and the pairs of examples behind it.
+
+Of a regression, ranges of the values stand in their place.
+"""
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import MEASURES, Run
-from samplescope_app import charts, curves, effects, figures, influencers, parts, state
+from attribution_core.runs import Run
+from samplescope_app import charts, curves, effects, figures, influencers, labels, parts, state
 from samplescope_app.components.gallery import tiles
 from samplescope_app.effects import Ranked
 from samplescope_app.text import format_score, plain
@@ -20,7 +24,7 @@ _MOST_CLASSES = 100  # in a figure
 _PAIRS = 6  # of either sign
 _SIZE = 84
 _EXPLANATION = (
-    "Which classes help each other and which compete: the mean effect that training examples of one class (rows) have "
+    "Which {many} help each other and which compete: the mean effect that training examples of one {one} (rows) have "
     "on the loss of validation examples of another (columns). Click a cell to see the pairs of examples behind it."
 )
 
@@ -28,7 +32,7 @@ _EXPLANATION = (
 def main() -> None:
     """The page."""
     run = state.scored_run()
-    parts.header(run, "Classes", _EXPLANATION)
+    parts.header(run, "Classes", _EXPLANATION.format(many=plain(labels.strata(run)), one=_one(run)))
     if run.class_effects.empty:
         _without_effects(run)
     else:
@@ -41,15 +45,20 @@ def main() -> None:
         _influential(run)
 
 
+def _one(run: Run) -> str:
+    return "class" if run.values is None else "range"
+
+
 def _without_effects(run: Run) -> None:
     """Why there is nothing to draw, and what adds it."""
+    many = "classes" if run.values is None else "ranges"
     st.info(
-        "This run has no effects of classes on classes: they are means of the effects of single examples.",
+        f"This run has no effects of {many} on {many}: they are means of the effects of single examples.",
         icon=":material/grid_off:",
     )
     for name, facts in run.manifest.details.items():
-        if "left_out" in facts and name in MEASURES:
-            st.caption(f"Without {plain(MEASURES[name].title.lower())}: {plain(facts['left_out'])}.")
+        if "left_out" in facts and name in run.known_measures:
+            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['left_out'])}.")
     influencers.finish(run, "effects")
 
 
@@ -67,7 +76,7 @@ def _effects(run: Run) -> None:
         return
     wide = rows.pivot_table(
         index="train_class", columns="evaluation_class", values="effect" if raw else "normalised", dropna=False
-    ).reindex(index=run.class_names, columns=run.class_names)
+    ).reindex(index=run.strata_names, columns=run.strata_names)
     plot, chosen = st.columns([5, 4], gap="large")
     with chosen:
         cell = _cell(run)
@@ -92,12 +101,16 @@ def _matrix(run: Run, matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[
 
     charts.chart(
         figures.heatmap(
-            matrix, "training examples of", "validation examples of", cell, effects.unit(run, method) if raw else ""
+            matrix,
+            f"training examples of{_column(run)}",
+            f"validation examples of{_column(run)}",
+            cell,
+            effects.unit(run, method) if raw else "",
         ),
         key=key,
         on_select=clicked,
         selection_mode="points",
-        alt=f"{effects.title(run, method)}: mean effect of each training class on each validation class",
+        alt=f"{effects.title(run, method)}: mean effect of each training {_one(run)} on each validation {_one(run)}",
     )
     scale = (
         f"In {effects.unit(run, method)}."
@@ -105,10 +118,15 @@ def _matrix(run: Run, matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[
         else "Each mean is divided by the square root of its row sum times its column sum."
     )
     why = "" if method in run.imported else ", for the loss rises without them"
+    alike = ", as classes that look alike do" if run.values is None else ""
     st.caption(
-        f"Blue, positive: they help{why}. Orange, negative: they compete, as classes that look alike do. {scale} "
-        "*HYDRA, eq. 23, figure 2*"
+        f"Blue, positive: they help{why}. Orange, negative: they compete{alike}. {scale} *HYDRA, eq. 23, figure 2*"
     )
+
+
+def _column(run: Run) -> str:
+    """What the ranges are of, behind "of" in an axis title."""
+    return "" if run.values is None else f" {html.escape(run.values.name, quote=False)}"
 
 
 def _cell(run: Run) -> tuple[str, str] | None:
@@ -117,13 +135,19 @@ def _cell(run: Run) -> tuple[str, str] | None:
     columns = st.columns(2)
     chosen = [
         column.selectbox(
-            label, run.class_names, index=None, placeholder="class", key=_KEYS[side], persist_state="session"
+            f"{split} {_one(run)}",
+            run.strata_names,
+            index=None,
+            placeholder=_one(run),
+            key=_KEYS[side],
+            persist_state="session",
         )
-        for column, label, side in zip(columns, ("Training class", "Validation class"), _KEYS, strict=True)
+        for column, split, side in zip(columns, ("Training", "Validation"), _KEYS, strict=True)
     ]
     _show_address(chosen)
     if None in chosen:
-        st.caption("Click a cell, or choose both classes here, to see the pairs of examples of the strongest effects.")
+        many = "classes" if run.values is None else "ranges"
+        st.caption(f"Click a cell, or choose both {many} here, to see the pairs of examples of the strongest effects.")
         return None
     return chosen[0], chosen[1]
 
@@ -136,10 +160,10 @@ def _take_address(run: Run) -> None:
     asked = [st.query_params.get(side) for side in _KEYS]
     if asked != st.session_state.get(_SHOWN):
         for key, name in zip(_KEYS.values(), asked, strict=True):
-            if name in run.class_names:
+            if name in run.strata_names:
                 st.session_state[key] = name
     for key in _KEYS.values():
-        if st.session_state.get(key) not in run.class_names:
+        if st.session_state.get(key) not in run.strata_names:
             st.session_state.pop(key, None)  # another run's
 
 
@@ -156,7 +180,7 @@ def _in_words(run: Run, rows: pd.DataFrame, method: str, cell: tuple[str, str]) 
     """Both values of the cell, and what their sign means."""
     found = rows[(rows["train_class"] == cell[0]) & (rows["evaluation_class"] == cell[1])]
     if found.empty or not np.isfinite(found["effect"].iloc[0]):
-        st.caption("One of the two classes has no examples on that side.")
+        st.caption(f"One of the two {'classes' if run.values is None else 'ranges'} has no examples on that side.")
         return
     effect, normalised = found["effect"].iloc[0], found["normalised"].iloc[0]
     one, other = (f"**{plain(name)}**" for name in cell)
@@ -216,7 +240,7 @@ def _influential(run: Run) -> None:
     if "contribution" not in run.scores:
         return
     st.markdown("**The examples that do most**")
-    table = run.influential()
+    table, unit = run.influential(), run.measure("contribution").unit
     rows = state.examples(run).set_index("id")["row"].loc[table["id"]]
     shown, column = parts.example_column(run, rows)
     table.insert(0, "example", shown)
@@ -226,10 +250,11 @@ def _influential(run: Run) -> None:
         column_config={
             "example": column,
             "id": "Example",
-            "label_name": "Label",
+            "label_name": "Label" if run.values is None else run.values.name,
             "predicted_name": "Prediction",
             "confidence": st.column_config.NumberColumn("Confidence", format="percent"),
-            "contribution": st.column_config.NumberColumn("Contribution", format="%.2e", help="in nats"),
+            "residual": st.column_config.NumberColumn("Residual", format="%.4g"),
+            "contribution": st.column_config.NumberColumn("Contribution", format="%.2e", help=f"in {unit}"),
         },
         alt="The examples of the largest contributions",
     )

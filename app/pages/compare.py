@@ -1,4 +1,4 @@
-"""Compare: two runs of the same data, their accuracies, settings and scores, example by example."""
+"""Compare: two runs of the same data, how good they are, their settings and scores, example by example."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import charts, comparison, figures, job_panel, parts, retraining_panel, served, state
+from samplescope_app import charts, comparison, figures, job_panel, labels, parts, retraining_panel, served, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import plain, score_title
 
@@ -88,17 +88,19 @@ def _draw(run: Run, before: Run, after: Run) -> None:
         )
     left, right = st.columns([7, 4], gap="large")
     with left:
-        _accuracies(before, after)
+        _qualities(before, after)
         _examples(before, after)
     with right:
         _settings(before, after)
     _scores(run, before, after)
 
 
-def _accuracies(before: Run, after: Run) -> None:
-    st.markdown("**Accuracy on the examples that both have, under the same label**")
+def _qualities(before: Run, after: Run) -> None:
+    quality = before.quality_name.capitalize()
+    st.markdown(f"**{quality} on the examples that both have, under the same {labels.noun(before)}**")
+    changed = "Became right, wrong" if before.values is None else "Predicted closer, farther"
     rows = []
-    for split, found in comparison.accuracies(before, after).items():
+    for split, found in comparison.qualities(before, after).items():
         if found.examples:
             low, high = found.interval
             rows.append(
@@ -109,10 +111,10 @@ def _accuracies(before: Run, after: Run) -> None:
                     "After": f"{found.after:.1%}",
                     "Difference": f"{100 * found.difference:+.1f}",
                     "95% interval": f"{100 * low:+.1f} to {100 * high:+.1f}",
-                    "Became right, wrong": f"{found.gained:,}, {found.lost:,}",
+                    changed: f"{found.gained:,}, {found.lost:,}",
                 }
             )
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Accuracies of both runs by split")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt=f"{quality} of both runs by split")
     st.caption(
         f"Before: {plain(before.title)} ({plain(before.id)}). After: {plain(after.title)} ({plain(after.id)}). "
         "Differences in percentage points, after minus before, with intervals from the pairs that differ: they cover "
@@ -124,7 +126,8 @@ def _examples(before: Run, after: Run) -> None:
     both = comparison.shared(before, after)
     relabelled = int(both.relabelled.sum())
     st.markdown(
-        f"**{len(both.before):,}** training examples in both ({relabelled:,} with another label), "
+        f"**{len(both.before):,}** training examples in both ({relabelled:,} with another "
+        f"{labels.noun(before)}), "
         f"**{both.only_before:,}** before only, **{both.only_after:,}** after only"
     )
 
@@ -157,7 +160,13 @@ def _scores(run: Run, before: Run, after: Run) -> None:
         )
     with colour:
         by = st.segmented_control(
-            "Colour by", _COLOURS, default=_COLOURS[0], required=True, key="compare colour", persist_state="session"
+            "Colour by",
+            _COLOURS,
+            format_func=lambda name: labels.noun(run).capitalize() if name == "Label" else name,
+            default=_COLOURS[0],
+            required=True,
+            key="compare colour",
+            persist_state="session",
         )
     left, right = st.columns([6, 5], gap="large")
     with left:
@@ -173,7 +182,10 @@ def _scatter(run: Run, before: Run, after: Run, score: str, by: str) -> None:
         each.examples[score].to_numpy(dtype="float64")[rows]
         for each, rows in ((before, both.before), (after, both.after))
     )
-    kinds = _by_label(both) if by == "Label" else _by_prediction(before, after, both)
+    if by == "Label":
+        kinds = _by_label(both, labels.noun(run))
+    else:
+        kinds = (_by_prediction if run.values is None else _by_distance)(before, after, both)
     drawable = np.isfinite(x) & np.isfinite(y)
     members = {name: np.flatnonzero(of & drawable) for name, of in kinds.items()}
     members = {name: at for name, at in members.items() if len(at)}
@@ -199,8 +211,8 @@ def _scatter(run: Run, before: Run, after: Run, score: str, by: str) -> None:
             state.open_example(run, run.examples["id"].iloc[row])
 
 
-def _by_label(both: comparison.Shared) -> dict[str, np.ndarray]:
-    return {"same label": ~both.relabelled, "relabelled": both.relabelled}
+def _by_label(both: comparison.Shared, noun: str) -> dict[str, np.ndarray]:
+    return {f"same {noun}": ~both.relabelled, "relabelled": both.relabelled}
 
 
 def _by_prediction(before: Run, after: Run, both: comparison.Shared) -> dict[str, np.ndarray]:
@@ -213,6 +225,13 @@ def _by_prediction(before: Run, after: Run, both: comparison.Shared) -> dict[str
         "became right": ~was & now,
         "became wrong": was & ~now,
     }
+
+
+def _by_distance(before: Run, after: Run, both: comparison.Shared) -> dict[str, np.ndarray]:
+    """Which run's model predicts the run's own value more closely."""
+    sides = ((before, both.before), (after, both.after))
+    was, now = (np.abs(each.examples["residual"].to_numpy()[rows]) for each, rows in sides)
+    return {"closer after": now < was, "farther after": now > was, "as far": now == was}
 
 
 def _agreement(run: Run, agreements: dict[str, tuple[float, int]]) -> None:
@@ -260,7 +279,7 @@ def _movers(run: Run, before: Run, after: Run, score: str) -> None:
         )
         if answer.opened is not None:
             state.open_example(run, answer.opened)
-    st.caption(f"Scores, labels and decisions on the tiles are those of {plain(run.id)}.")
+    st.caption(f"Scores, {labels.noun(run)}s and decisions on the tiles are those of {plain(run.id)}.")
 
 
 main()

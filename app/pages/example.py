@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from attribution_core.runs import Run
-from samplescope_app import influencers, parts, state
+from samplescope_app import influencers, labels, parts, state
 from samplescope_app.components.gallery import OnPressed, Tile, large, training_tile
 from samplescope_app.text import format_score, plain
 
@@ -109,7 +109,7 @@ def _evaluation_page(run: Run, asked: str) -> None:
         _nothing(f"This run has no evaluation example {plain(asked)}: there are {len(table):,}, counted from 0.")
         return
     row = {**table.iloc[position].to_dict(), "row": position}
-    row |= {name: state.group_names(run, table[name].iloc[[position]]).iloc[0] for name in run.groups if name in row}
+    row |= {name: labels.group_names(run, table[name].iloc[[position]]).iloc[0] for name in run.groups if name in row}
     split = np.flatnonzero(table["split"] == row["split"])
     _evaluation_example(run, row, split)
 
@@ -126,7 +126,7 @@ def _evaluation_example(run: Run, row: dict[str, Any], split: np.ndarray) -> Non
             _heading(row["id"])
             st.badge(f"{row['split']} example", color="gray")
             parts.label_lines(run, row)
-            st.markdown(f"Loss **{plain(format_score(row['loss']))}** nats")
+            st.markdown(f"Loss **{plain(format_score(row['loss']))}** {plain(run.measure('loss').unit)}")
     with influences:
         influencers.on_evaluation_example(run, row)
         influencers.neighbours(run, "evaluation", row)

@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, figures, influencers, parts, state
+from attribution_core.runs.labels import VALUE_RANGE
+from samplescope_app import charts, figures, influencers, labels, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.figures import Layer
 from samplescope_app.text import plain, score_help, score_title
@@ -66,7 +67,7 @@ def _choices(run: Run) -> tuple[str, str | None, bool]:
         help=score_help(run.measure(shown)) if shown in run.scores else None,
     )
     highlighted = None
-    if colour == "label_name" or colour in run.groups:
+    if colour == "label_name" or colour in labels.kinds(run):
         names = sorted(state.examples(run)[colour].unique())
         many = len(names) > figures.MOST_KINDS
         highlighted = columns[1].selectbox(
@@ -86,25 +87,28 @@ def _choices(run: Run) -> tuple[str, str | None, bool]:
 
 
 def _colourings(run: Run) -> list[str]:
-    columns = ["label_name", _WRONG, _DECISION, *run.groups]
-    if "original_label" in run.groups:
-        columns.insert(2, _CHANGED)
+    columns = ["label_name", _WRONG] if run.values is None else ["label", VALUE_RANGE]
     if run.manifest.details.get("nearest_similarity", {}).get("near_duplicates"):
-        columns.insert(2, _TWICE)
-    return [*columns, *run.scores]
+        columns.append(_TWICE)
+    if "original_label" in run.groups:
+        columns.append(_CHANGED)
+    return list(dict.fromkeys([*columns, _DECISION, *labels.kinds(run), *run.scores]))
 
 
 def _colouring_title(run: Run, name: str) -> str:
     if name in run.scores:
         return score_title(run.measure(name))
-    return "class" if name == "label_name" else name.replace("_", " ")
+    if name in ("label_name", "label"):
+        return "class" if run.values is None else run.values.name
+    return f"changed {labels.noun(run)}" if name == _CHANGED else labels.group_title(run, name)
 
 
 def _map(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) -> None:
     frame = state.examples(run)
     rows = figures.drawn_rows(len(frame))
     places = _places(frame)
-    if colour in run.scores:
+    by_number = colour == "label" or colour in run.scores
+    if by_number:
         layers = figures.scored(places, rows, frame[colour].to_numpy())
     else:
         categories, back = _categories(run, frame, colour, highlighted)
@@ -116,7 +120,7 @@ def _map(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) 
     measure = run.measure(colour) if colour in run.scores else None
     figure = figures.map_figure(
         layers,
-        score_title=score_title(measure) if measure else "",
+        score_title=_colouring_title(run, colour) if by_number else "",
         signed=measure is not None and measure.signed,
         chosen=chosen,
     )
@@ -128,8 +132,9 @@ def _map(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) 
         tools=_TOOLS,
         on_select=functools.partial(_selected, run, key, layers),
         selection_mode=("points", "lasso", "box"),
-        alt=f"Map of {len(rows):,} training examples, coloured by {_colouring_title(run, colour)}; those far from the "
-        "others of their label follow as tiles",
+        alt=f"Map of {len(rows):,} training examples, coloured by {_colouring_title(run, colour)}; "
+        f"{'those far from the others of their label' if run.values is None else 'those predicted worst'} follow as "
+        "tiles",
     )
     if len(rows) < len(frame):
         st.caption(f"{len(rows):,} of {len(frame):,} training examples are drawn, chosen at random.")
@@ -144,7 +149,7 @@ def _categories(run: Run, frame: pd.DataFrame, colour: str, highlighted: str | N
     if colour == _WRONG:
         return _flag(~frame["correct"].to_numpy(dtype=bool), "wrong", "right")
     if colour == _CHANGED:
-        return _flag((frame["original_label"] != frame["label_name"]).to_numpy(), "changed", "unchanged")
+        return _flag(labels.changed(run), "changed", "unchanged")
     if colour == _TWICE:
         pairs = run.near_duplicates
         return _flag(frame["id"].isin([*pairs["id"], *pairs["other"]]).to_numpy(), "near-duplicate", "others")
@@ -206,15 +211,32 @@ def _chosen(run: Run) -> None:
         st.info("No training example lies there.", icon=":material/filter_alt_off:")
         return
     members = state.examples(run).iloc[rows]
+    what = _labels_of(members) if run.values is None else _values_of(run, members)
+    _summary(run, rows, f"{len(rows):,} chosen", what, "chosen")
+
+
+def _labels_of(members: pd.DataFrame) -> str:
+    """Which labels some examples have, and how many are predicted otherwise."""
     counts = members["label_name"].value_counts()
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.head(5).items())
     others = f" and {len(counts) - 5:,} more labels" if len(counts) > 5 else ""
-    wrong = int((~members["correct"].astype(bool)).sum())
-    _summary(run, rows, f"{len(rows):,} chosen", f"{shown}{others}; {wrong:,} wrong predictions", "chosen")
+    return f"{shown}{others}; {int((~members['correct'].astype(bool)).sum()):,} wrong predictions"
+
+
+def _values_of(run: Run, members: pd.DataFrame) -> str:
+    """Which values some examples have, and how far off their predictions are."""
+    mean, off = (labels.value_text(run, value) for value in (members["label"].mean(), members["residual"].abs().mean()))
+    return f"{parts.value_range(run, members['label'])}, {mean} on average; predictions are off by {off} on average"
 
 
 def _far(run: Run) -> None:
-    """The examples that lie elsewhere than the rest of their label: the map for those who can't point at it."""
+    """The examples to doubt: the map for those who can't point at it."""
+    if run.values is not None:
+        if (worst := labels.doubtful(run)) is not None:
+            ranked = state.ranked(state.examples(run), worst.score, worst.descending).head(_FAR)
+            what = f"Highest {run.measure(worst.score).title.lower()} first: wrong values and odd examples"
+            _summary(run, ranked["row"].to_numpy(), worst.title, what, "far")
+        return
     rows = _farthest(run, run.version)
     what = (
         "Farthest on the map from the middle of their label, in multiples of what is usual there, farthest first: "

@@ -29,14 +29,17 @@ _MEASURES = {
 _MAP_HELP = "Places all examples in the plane, alike ones side by side, by UMAP of the trained network's embeddings."
 _STARTED = "new started"  # a job that the last click started
 _DEVICES = ["auto", "cpu", "cuda"]
+_TASKS = {"auto": "as it looks", "classification": "classes", "regression": "values (regression)"}
+_RECIPE = ("epochs", "learning_rate", "batch_size")
 _DEFAULTS: dict[str, Any] = {
     "source": next(iter(DATASETS)),
     "path": "",
     "target": "",
+    "task": "auto",
     "encoder": "",
     "model": "auto",
     "epochs": 20,
-    "learning_rate": 0.05,
+    "learning_rate": None,
     "batch_size": 128,
     "image_size": None,
     "max_train": None,
@@ -113,10 +116,16 @@ def _form(job: Job | None) -> dict[str, Any]:
             "folder of text files for each class. Tables: CSV, JSONL or Parquet with a column to tell and others "
             "to tell it from."
         )
-        target, encoder = st.columns(2)
+        target, task, encoder = st.columns(3)
         target.text_input(
             "Column to tell", placeholder="label, target, class or y", help="Of a table.", **_widget("target")
         )
+        task.selectbox(
+            "It holds", list(_TASKS), format_func=_TASKS.get,
+            help="Classes, or numbers to predict. As it looks: texts, and whole numbers where they are few, are taken "
+            "for classes.",
+            **_widget("task"),
+        )  # fmt: skip
         encoder.text_input(
             "Sentence encoder", placeholder="tfidf",
             help="Of texts: the folder of a model of sentence-transformers on this machine, else TF-IDF.",
@@ -139,7 +148,8 @@ def _form(job: Job | None) -> dict[str, Any]:
     with second:
         st.number_input(
             "Learning rate", min_value=1e-6, max_value=10.0, step=0.01, format="%g",
-            help="The peak of a cosine schedule, of SGD with momentum 0.9.", **_widget("learning_rate"),
+            placeholder="0.05", **_widget("learning_rate"),
+            help="The peak of a cosine schedule, of SGD with momentum 0.9. Left empty: 0.05, or 0.01 for values.",
         )  # fmt: skip
         st.number_input(
             "Most training images", min_value=2, placeholder="all",
@@ -163,9 +173,10 @@ def _options() -> dict[str, Any]:
     own = _chosen("source") == _OWN
     return {
         "target": (_chosen("target").strip() or None) if own else None,
+        "task": _chosen("task") if own else "auto",
         "encoder": (_chosen("encoder").strip() or _TFIDF) if own else _TFIDF,
         "data": _chosen("source") if _chosen("source") != _OWN else _chosen("path").strip(),
-        "recipe": {name: _chosen(name) for name in ("epochs", "learning_rate", "batch_size")},
+        "recipe": {name: _chosen(name) for name in _RECIPE if _chosen(name) is not None},
         **{name: _chosen(name) for name in ("model", "image_size", "max_train", "seed", "device")},
         **{name: value if _chosen(name) else "off" for name, (_, value, _) in _MEASURES.items()},
     }
@@ -173,7 +184,7 @@ def _options() -> dict[str, Any]:
 
 def _check_button(options: dict[str, Any], addressed: Job | None) -> None:
     job = find_job(served.folder(), "check", options_target(options)) or addressed
-    known = job is not None and job.status in ("running", "done") and job.options["data"] == options["data"]
+    known = job is not None and job.status in ("running", "done") and _same_data(job, options)
     pressed = st.button(
         "Check the data and estimate",
         icon=":material/search:",
@@ -182,6 +193,12 @@ def _check_button(options: dict[str, Any], addressed: Job | None) -> None:
     )
     if pressed:
         _check(options)
+
+
+def _same_data(check: Job, options: dict[str, Any]) -> bool:
+    """Whether what a check found is what these options would find; those of an earlier version had no task."""
+    found = {"task": "auto", **check.options}
+    return all(found.get(name) == options[name] for name in ("data", "target", "task"))
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -205,8 +222,7 @@ def _result(options: dict[str, Any], addressed: Job | None) -> None:
         job_panel.outcome(job)
         return
     shown = job if job is not None else addressed
-    same_data = shown is not None and shown.options.get("data") == options["data"]
-    if shown is None or shown.status != "done" or not same_data:
+    if shown is None or shown.status != "done" or not _same_data(shown, options):
         st.info(
             "Check the data first: it takes some seconds, reads every image once, and changes nothing.",
             icon=":material/search:",

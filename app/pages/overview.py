@@ -5,14 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import MEASURES, Run
-from samplescope_app import charts, evidence, figures, parts, state
+from attribution_core.runs import Run
+from attribution_core.runs.labels import VALUE_RANGE
+from samplescope_app import charts, evidence, figures, labels, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import format_score, plain, score_help, score_title
 
 _TILES = 24
 _MOST_COLOURS = 8  # Okabe-Ito has no more
-_CHANGED = "label changed"
+_CHANGED = "changed"
 _WRONG = "prediction"
 _EXPLANATION = (
     "The extremes of a score as pictures, its distribution, and what is known of the run. Choose a score to see what "
@@ -31,7 +32,7 @@ def main() -> None:
         score = parts.score_select(run, "overview score", persist_state="session")
     legend.caption(
         "Below each example: its score and percentile (p97: 97% of the training examples score this or less), its "
-        "label, and after ≠ what the model says instead."
+        f"{plain(labels.name(run))}, and after ≠ what the model says instead."
     )
     _extremes(run, score)
     histogram = st.container()
@@ -54,8 +55,9 @@ def _extremes(run: Run, score: str) -> None:
     word = "informative" if measure.kind == "informativeness" else f"by {measure.title.lower()}"
     _strip(run, f"Most {word}" if word == "informative" else f"Highest {word}", score, True)
     _strip(run, f"Least {word}" if word == "informative" else f"Lowest {word}", score, False)
-    if "margin" in run.scores and score != "margin":
-        _strip(run, "Most suspicious: the model prefers another label", "margin", False)
+    doubtful = labels.doubtful(run)
+    if doubtful is not None and score != doubtful.score:
+        _strip(run, doubtful.title, doubtful.score, doubtful.descending)
 
 
 def _strip(run: Run, title: str, score: str, descending: bool) -> None:
@@ -100,16 +102,15 @@ def _histogram(run: Run, score: str) -> None:
 
 def _colouring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
     """The categories to colour by; one value against grey where there are more than the palette has."""
-    columns = ["label_name", _WRONG, *run.groups]
-    if "original_label" in run.groups:
-        columns.insert(1, _CHANGED)
-    names = {"label_name": "class"}
+    columns = _colourings(run)
+    if st.session_state.get("overview colour") not in columns:
+        st.session_state.pop("overview colour", None)  # another run's
     column = st.selectbox(
         "Colour by",
-        columns,
+        list(columns),
         index=None,
         placeholder="nothing",
-        format_func=lambda name: names.get(name, name.replace("_", " ")),
+        format_func=columns.get,
         key="overview colour",
         persist_state="session",
     )
@@ -118,7 +119,7 @@ def _colouring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
     if column == _WRONG:
         return figures.as_categories(frame["correct"].map({True: "right", False: "wrong"}))
     if column == _CHANGED:
-        changed = frame["original_label"] != frame["label_name"]
+        changed = pd.Series(labels.changed(run))[frame["row"]].set_axis(frame.index)
         return figures.as_categories(changed.map({True: "changed", False: "unchanged"}))
     values = frame[column].astype("str")
     if values.nunique() <= _MOST_COLOURS:
@@ -126,6 +127,16 @@ def _colouring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
     return figures.as_categories(
         values, st.selectbox("Highlight", sorted(values.unique()), key=f"overview highlight {column}")
     )
+
+
+def _colourings(run: Run) -> dict[str, str]:
+    """What the bars can be coloured by -> for people."""
+    columns = {"label_name": "class"} if run.values is None else {VALUE_RANGE: labels.group_title(run, VALUE_RANGE)}
+    if "original_label" in run.groups:
+        columns[_CHANGED] = f"{labels.noun(run)} changed"
+    if run.values is None:
+        columns[_WRONG] = _WRONG
+    return columns | {group: labels.group_title(run, group) for group in labels.kinds(run)}
 
 
 def _dataset_facts(run: Run) -> None:
@@ -136,19 +147,13 @@ def _dataset_facts(run: Run) -> None:
         return
     sizes = " · ".join(f"{size:,} {split}" for split, size in manifest.dataset.sizes.items())
     st.markdown(f"{plain(manifest.dataset.name)}: {plain(sizes)}")
-    counts = run.examples["label_name"].value_counts()
-    st.markdown(
-        f"{len(manifest.dataset.class_names)} classes; the largest is {plain(counts.index[0])} with {counts.iloc[0]:,} "
-        f"training examples, the smallest {plain(counts.index[-1])} with {counts.iloc[-1]:,}"
-    )
-    accuracies = {
-        name.removesuffix("_accuracy"): value for name, value in manifest.metrics.items() if "accurac" in name
-    }
-    if accuracies:
-        st.markdown("Accuracy: " + " · ".join(f"{plain(name)} {value:.1%}" for name, value in accuracies.items()))
+    st.markdown(plain(_labels_in_short(run)))
+    if run.quality:
+        shares = " · ".join(f"{plain(name)} {value:.1%}" for name, value in run.quality.items())
+        st.markdown(f"{run.quality_name.capitalize()}: {shares}")
     for name, facts in manifest.details.items():
-        if "left_out" in facts and name in MEASURES:
-            st.caption(f"Without {plain(MEASURES[name].title.lower())}: {plain(facts['left_out'])}")
+        if "left_out" in facts and name in run.known_measures:
+            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['left_out'])}")
     if manifest.dataset.unreadable:
         count = len(manifest.dataset.unreadable)
         what = parts.noun(run)
@@ -157,6 +162,19 @@ def _dataset_facts(run: Run) -> None:
         if folded.open:
             lost = pd.DataFrame([entry.model_dump() for entry in manifest.dataset.unreadable])
             folded.dataframe(lost, hide_index=True)
+
+
+def _labels_in_short(run: Run) -> str:
+    """The largest and the smallest class, or how the values are spread, in a sentence."""
+    if run.values is None:
+        counts = run.examples["label_name"].value_counts()
+        return (
+            f"{len(run.class_names)} classes; the largest is {counts.index[0]} with {counts.iloc[0]:,} training "
+            f"examples, the smallest {counts.index[-1]} with {counts.iloc[-1]:,}"
+        )
+    mean, scale = (labels.value_text(run, value) for value in (run.values.mean, run.values.scale))
+    spread = parts.value_range(run, run.examples["label"])
+    return f"Training examples have {spread}, {mean} on average, with a standard deviation (SD) of {scale}"
 
 
 def _meaning(run: Run, score: str) -> None:
@@ -172,7 +190,7 @@ def _meaning(run: Run, score: str) -> None:
 def _further(run: Run) -> None:
     """Where what is left to see of the run stands."""
     pages = (
-        ("classes", "What classes do to each other", "grid_on"),
+        ("classes", f"What {plain(labels.strata(run))} do to each other", "grid_on"),
         ("training", "What the scores were as training went on", "timeline"),
         ("summarize", "How much of the data can go", "content_cut"),
     )

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import exports, parts, queues, retraining_panel, state
+from samplescope_app import exports, labels, parts, queues, retraining_panel, state
 from samplescope_app.components.gallery import gallery, picture
 from samplescope_app.text import plain
 
@@ -17,15 +17,16 @@ _DEFAULT_QUEUE = 100
 _UPCOMING = 12
 _LISTED = 200
 _EXPLANATION = (
-    "The examples most likely to be labelled wrongly, by a score of your choice, one after another: keep, drop or "
-    "relabel each with a key, and the next one comes. Then export the cleaned set, or train on it to see what changes."
+    "The examples most likely to {be_wrong}, by a score of your choice, one after another: keep, drop or relabel each "
+    "with a key, and the next one comes. Then export the cleaned set, or train on it to see what changes."
 )
 
 
 def main() -> None:
     """The page."""
     run = state.scored_run()
-    parts.header(run, "Review", _EXPLANATION)
+    be_wrong = "be labelled wrongly" if run.values is None else "have a wrong value"
+    parts.header(run, "Review", _EXPLANATION.format(be_wrong=be_wrong))
     left, right = st.columns([7, 4], gap="large")
     with left:
         _queue(run)
@@ -143,7 +144,7 @@ def _decisions(run: Run) -> None:
     table = pd.DataFrame(
         {
             "example": shown,
-            "label": rows["label_name"].to_numpy(),
+            labels.noun(run): rows["label_name"].to_numpy(),
             "decision": [
                 f"→ {new}" if action == "relabel" else action
                 for action, new in zip(current["action"], rows["new_label_name"], strict=True)
@@ -156,7 +157,7 @@ def _decisions(run: Run) -> None:
         hide_index=True,
         height=min(420, 38 + 36 * len(table)),
         column_config={"example": column},
-        alt="Decisions, latest first, with old and new labels",
+        alt=f"Decisions, latest first, with old and new {labels.noun(run)}s",
     )
 
 

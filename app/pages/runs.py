@@ -7,7 +7,7 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.jobs import Job, Kind, find_job, forget_job, jobs_in
-from attribution_core.runs import MEASURES, Run, RunSummary
+from attribution_core.runs import Run, RunSummary
 from samplescope_app import job_panel, parts, served, state
 from samplescope_app.components.gallery import mosaic
 from samplescope_app.text import plain
@@ -135,8 +135,8 @@ def _mosaic(run: Run) -> bool:
 def _progress(run: Run) -> str:
     """The measures of a whole run, else how far it came."""
     if run.status == "complete":
-        titles = [MEASURES[name].title for name in run.manifest.measures if name in MEASURES]
-        titles += [score.measure.title for score in run.imported.values()]
+        known = dict.fromkeys([*run.manifest.measures, *run.imported])
+        titles = [run.measure(name).title for name in known if name in run.known_measures]
         return f"Scores: {', '.join(titles)}"
     failed = [
         f"{name} failed: {stage.message}" for name, stage in run.manifest.stages.items() if stage.status == "failed"

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from attribution_core.runs import CURVES, Run
-from samplescope_app import charts, curves, figures, job_panel, parts, queues, state
+from attribution_core.runs import Run
+from samplescope_app import charts, curves, figures, job_panel, labels, parts, queues, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import plain
 
@@ -60,7 +60,7 @@ def main() -> None:
         with options:
             linear = _explanation(run, measured, cut, summary)
         with plot:
-            _figure(measured, linear, cut)
+            _figure(run, measured, linear, cut)
     _what_goes(run, cut)
 
 
@@ -148,46 +148,47 @@ def _cut(run: Run, order: np.ndarray, score: str) -> _Cut:
 def _explanation(run: Run, measured: pd.DataFrame, cut: _Cut, summary: dict[str, object]) -> pd.DataFrame | None:
     """What the figure says at the cut, and how it was measured; the linearised model's points where they are wanted."""
     linear = curves.points(run, "summarization_linear")
-    st.markdown(_left_over(measured, cut))
+    st.markdown(_left_over(run, measured, cut))
     wanted = len(linear) > 0 and st.toggle("Linearised model too", key="summarize linearised", persist_state="session")
-    curve = CURVES["summarization"]
+    curve = run.curve("summarization")
     st.caption(f"{plain(curve.definition)} *{plain(curve.paper)}*")
-    st.caption(_seeds_text(summary))
+    st.caption(_seeds_text(run, summary))
     if not wanted:
         return None
-    st.caption(f"Dotted: {plain(CURVES['summarization_linear'].definition)}")
+    st.caption(f"Dotted: {plain(run.curve('summarization_linear').definition)}")
     return linear
 
 
-def _figure(measured: pd.DataFrame, linear: pd.DataFrame | None, cut: _Cut) -> None:
-    accuracy, _ = _at(measured, cut.kept)
-    figure = figures.mark_place(figures.summaries(measured, linear), cut.kept, accuracy)
-    charts.chart(figure, key="summarization", alt=f"Test accuracy by share kept; the cut keeps {cut.kept}%")
+def _figure(run: Run, measured: pd.DataFrame, linear: pd.DataFrame | None, cut: _Cut) -> None:
+    quality = f"test {run.quality_name}"
+    at_cut, _ = _at(measured, cut.kept)
+    figure = figures.mark_place(figures.summaries(measured, linear, quality), cut.kept, at_cut)
+    charts.chart(figure, key="summarization", alt=f"{quality.capitalize()} by share kept; the cut keeps {cut.kept}%")
 
 
-def _seeds_text(summary: dict[str, object]) -> str:
+def _seeds_text(run: Run, summary: dict[str, object]) -> str:
     seeds = summary.get("seeds")
     if seeds is None or seeds == 1:
-        return "Each accuracy is that of one training: how far it scatters is not known."
-    balanced = " The classes keep their shares." if summary.get("balanced") else ""
+        return f"Each {run.quality_name} is that of one training: how far it scatters is not known."
+    balanced = f" The {plain(labels.strata(run))} keep their shares." if summary.get("balanced") else ""
     return f"Means over {seeds} trainings from other initial weights; bars are 95% intervals.{balanced}"
 
 
-def _left_over(measured: pd.DataFrame, cut: _Cut) -> str:
-    """The accuracy at the cut in words, from the measured points on either side of it."""
+def _left_over(run: Run, measured: pd.DataFrame, cut: _Cut) -> str:
+    """The accuracy or R² at the cut in words, from the measured points on either side of it."""
     at_cut, width = _at(measured, cut.kept)
     everything, _ = _at(measured, 100)
     total = len(cut.order)
     scatter = "" if np.isnan(width) else f" ± {100 * width:.1f}"
     kept = f"Keeping **{cut.kept}%** ({total - cut.count:,} of {total:,})"
-    return f"{kept}: test accuracy **{100 * at_cut:.1f}{scatter}%**, of {everything:.1%} with all."
+    return f"{kept}: test {run.quality_name} **{100 * at_cut:.1f}{scatter}%**, of {everything:.1%} with all."
 
 
 def _at(measured: pd.DataFrame, kept: float) -> tuple[float, float]:
-    """Accuracy and half width of its interval, on the line between the measured points."""
+    """Accuracy or R², and half the width of its interval, on the line between the measured points."""
     line = measured[measured["series"] == _ORDER].sort_values("x")
-    accuracy, width = (np.interp(100 - kept, line["x"], line[name]) for name in ("y", "half_width"))
-    return float(accuracy), float(width)
+    quality, width = (np.interp(100 - kept, line["x"], line[name]) for name in ("y", "half_width"))
+    return float(quality), float(width)
 
 
 def _what_goes(run: Run, cut: _Cut) -> None:
@@ -201,11 +202,11 @@ def _what_goes(run: Run, cut: _Cut) -> None:
     with table:
         st.markdown(f"**{cut.count:,} would go**")
         st.dataframe(
-            _by_class(run, frame, going),
+            _by_stratum(run, frame, going),
             hide_index=True,
-            height=min(420, 38 + 36 * len(run.class_names)),
+            height=min(420, 38 + 36 * len(run.strata_names)),
             column_config={"Share": st.column_config.NumberColumn(format="percent")},
-            alt="How many examples of each class would go",
+            alt=f"How many examples of each {'class' if run.values is None else 'range of values'} would go",
         )
         _actions(run, frame, cut, going)
     with pictures:
@@ -214,11 +215,12 @@ def _what_goes(run: Run, cut: _Cut) -> None:
         _strip(run, frame, "First to stay, just behind it", cut.order[cut.count :][:_TILES], cut.score)
 
 
-def _by_class(run: Run, frame: pd.DataFrame, going: np.ndarray) -> pd.DataFrame:
-    labels = frame["label"].to_numpy()
-    all_of, gone = (np.bincount(members, minlength=len(run.class_names)) for members in (labels, labels[going]))
+def _by_stratum(run: Run, frame: pd.DataFrame, going: np.ndarray) -> pd.DataFrame:
+    """How many of each class, or of each range of values, would go."""
+    strata, title = run.strata(frame), "Class" if run.values is None else f"Range of {run.values.name}"
+    all_of, gone = (np.bincount(members, minlength=len(run.strata_names)) for members in (strata, strata[going]))
     table = pd.DataFrame(
-        {"Class": run.class_names, "Go": gone, "Of": all_of, "Share": (gone / np.maximum(all_of, 1)).round(3)},
+        {title: run.strata_names, "Go": gone, "Of": all_of, "Share": (gone / np.maximum(all_of, 1)).round(3)},
     )
     return table.sort_values("Share", ascending=False, kind="stable")
 

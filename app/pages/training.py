@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlation
-from attribution_core.runs import MEASURES, Run
-from samplescope_app import charts, course, curves, figures, influencers, live, parts, state
+from attribution_core.runs import Run
+from samplescope_app import charts, course, curves, figures, influencers, labels, live, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.course import Course, steps_text
 from samplescope_app.text import plain, score_help
@@ -45,11 +45,7 @@ def _facts(run: Run) -> None:
         facts.append(f"learning rate {recipe['learning_rate']:g}, batches of {recipe['batch_size']}")
     if stage is not None and stage.seconds is not None:
         facts.append(f"trained in {stage.seconds:.0f} s")
-    facts += [
-        f"{name.removesuffix('_accuracy')} accuracy {value:.1%}"
-        for name, value in run.manifest.metrics.items()
-        if name.endswith("_accuracy")
-    ]
+    facts += [f"{split} {run.quality_name} {value:.1%}" for split, value in run.quality.items()]
     if facts:
         st.markdown(plain(" · ".join(facts)))
 
@@ -69,7 +65,7 @@ def _information(run: Run) -> None:
         format_func=lambda time: f"{steps_text(time)}{' (this run)' if time == own else ''}",
         key=f"training time {run.id}",
         help="Of the linearised model, in steps of gradient descent. The arrow keys move it.\n\n"
-        + score_help(MEASURES["fsi"]),
+        + score_help(run.measure("fsi")),
         persist_state="session",
     )
     values, origin = _values_at(run, stored, time)
@@ -196,14 +192,15 @@ def _generalisation(run: Run) -> None:
             _missing(run, "sensitivity")
         else:
             marked = ["loo_nll", "test_nll"]
-            figure = figures.lines(points, "epochs", "loss (nats)", False)
+            figure = figures.lines(points, "epochs", run.curve("loo_nll").y, False)
             curves.draw(run, "loo_nll", figures.mark_lowest(figure, points, marked))
             st.markdown(_lowest_text(points))
     with right:
         if curves.points(run, "changed_among_influencers").empty:
             st.info(
-                "How many of the most influential examples are wrongly labelled is known only where the data say which "
-                "labels were changed (a column original_label) and the head of the network is linearised.",
+                f"How many of the most influential examples have a wrong {labels.noun(run)} is known only where the "
+                f"data say which {labels.noun(run)}s were changed (a column original_label) and the head of the "
+                "network is linearised.",
                 icon=":material/info:",
             )
         else:
@@ -230,7 +227,7 @@ def _contribution(run: Run) -> None:
     frame = state.examples(run).iloc[rows]
     figure_column, tiles = st.columns([4, 3], gap="large")
     with figure_column:
-        names = [f"#{row} {name}" for row, name in zip(rows, frame["label_name"], strict=True)]
+        names = [f"#{row['row']} {labels.on_tile(run, row)[0]}" for row in frame.to_dict("records")]
         totals = np.cumsum(stored.values[:, rows].astype("float64"), axis=0)
         points = pd.DataFrame(
             {
@@ -239,7 +236,8 @@ def _contribution(run: Run) -> None:
                 "y": totals.T.ravel(),
             }
         )
-        figure = figures.lines(points, "epochs", "contribution so far (nats)", False)
+        unit = run.measure("contribution").unit
+        figure = figures.lines(points, "epochs", f"contribution so far ({unit})", False)
         charts.chart(figure, key="contribution by epoch", alt="Contributions added up over the epochs, strongest ones")
         st.caption(
             f"The {_EACH} most helpful and the {_EACH} most harmful examples: each epoch's part in their contribution, "
@@ -271,7 +269,7 @@ def _left_out(run: Run, measure: str) -> str:
 
 def _missing(run: Run, measure: str) -> None:
     """Says that a measure is not there over training, and why; the foot of the page says what adds it."""
-    title, reason = plain(MEASURES[measure].title), plain(_left_out(run, measure))
+    title, reason = plain(run.measure(measure).title), plain(_left_out(run, measure))
     said = f"{title} was left out: {reason}." if reason else f"{title} is not stored over training in this run."
     st.info(said, icon=":material/info:")
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import CURVES, Run
-from samplescope_app import charts, comparison, curves, evidence, figures, parts, state, verification_panel
+from samplescope_app import charts, comparison, curves, evidence, figures, labels, parts, state, verification_panel
 from samplescope_app.text import plain
 
 _BEST = 5  # scores in the figure of wrong labels found
@@ -110,19 +110,20 @@ def _differs_by_seed(run: Run, other: Run) -> bool:
 
 def _detection(run: Run) -> None:
     """How soon each score finds the labels that are known to be wrong."""
-    st.markdown("#### Wrong labels")
+    wrong = f"wrong {labels.noun(run)}s"
+    st.markdown(f"#### {wrong.capitalize()}")
     details = run.manifest.details.get("detection", {})
     if "scores" not in details:
         reason = details.get("left_out", "this run did not look")
         st.caption(
-            f"How soon each score finds wrong labels can't be told: {plain(reason)}. A dataset with a column "
+            f"How soon each score finds {wrong} can't be told: {plain(reason)}. A dataset with a column "
             "original_label says which they are."
         )
         return
     rows = pd.DataFrame(details["scores"]).T.sort_values("area", ascending=False)
     st.caption(f"How soon each score finds the {details['wrong_labels']:,} that are known.")
     chart, table = st.columns([5, 4], gap="large")
-    curve, points = CURVES["detection"], curves.points(run, "detection")
+    curve, points = run.curve("detection"), curves.points(run, "detection")
     best = [*rows.index[:_BEST], "random order"]
     titles = functools.partial(evidence.title, run)
     drawn = points[points["series"].isin(best)].sort_values(
@@ -138,10 +139,10 @@ def _detection(run: Run) -> None:
         number, percent = (st.column_config.NumberColumn(format=form) for form in ("%.3f", "percent"))
         formats = {name: number if name in ("Area", "AUC") else percent for name in shown.columns}
         height = 38 + 35 * len(shown)
-        st.dataframe(shown, height=height, column_config=formats, alt="How soon each score finds the wrong labels")
+        st.dataframe(shown, height=height, column_config=formats, alt=f"How soon each score finds the {wrong}")
         st.caption(
-            "Area under the curve (random order: 0.5), area under the ROC curve, and the share of the wrong labels "
-            "found among the first 5, 10 and 20% inspected."
+            f"Area under the curve (random order: 0.5), area under the ROC curve, and the share of the {wrong} found "
+            "among the first 5, 10 and 20% inspected."
         )
 
 

@@ -21,21 +21,20 @@ def with_decisions(splits: Splits, file: Path) -> Splits:
 
     Args:
         splits: As opened.
-        file: A CSV file with columns id, action ("drop" or "relabel") and label, a class name (unused for a drop).
+        file: A CSV file with columns id, action ("drop" or "relabel") and label, a class name or a value (unused for a
+            drop).
 
     Raises:
         InputError: A file that can't be read or understood, an id or a class that the training examples do not have, or
             a class that would be left without training examples.
     """
     decisions = _read(file)
-    train, names = splits.train, splits.train.class_names
+    train = splits.train
     positions = pd.Index(train.ids).get_indexer(pd.Index(decisions["id"]))
     _refuse(decisions["id"][positions < 0], file, "no training example has the id")
     drops = (decisions["action"] == "drop").to_numpy()
-    labels = pd.Index(names).get_indexer(pd.Index(decisions["label"]))
-    _refuse(decisions["label"][~drops & (labels < 0)], file, "no class is called")
     decided = train.labels.copy()
-    decided[positions[~drops]] = labels[~drops]
+    decided[positions[~drops]] = _labels(train, decisions["label"][~drops], file)
     kept = np.ones(len(train), dtype=bool)
     kept[positions[drops]] = False
     _check_classes(train, decided[kept], file)
@@ -59,11 +58,24 @@ def _read(file: Path) -> pd.DataFrame:
     return decisions
 
 
+def _labels(train: Dataset, texts: pd.Series, file: Path) -> np.ndarray:
+    """As the training examples have them, from a class name or a number each."""
+    if train.values is not None:
+        values = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
+        _refuse(texts[~np.isfinite(values)], file, "a value is a finite number, not")
+        return values
+    labels = pd.Index(train.class_names).get_indexer(pd.Index(texts))
+    _refuse(texts[labels < 0], file, "no class is called")
+    return labels
+
+
 def _check_classes(train: Dataset, labels: np.ndarray, file: Path) -> None:
+    if not len(labels):
+        raise InputError(f"The decisions in {file} drop every training example: keep some.")
+    if train.values is not None:
+        return
     before, after = (np.bincount(each, minlength=len(train.class_names)) for each in (train.labels, labels))
     emptied = [train.class_names[label] for label in np.flatnonzero((before > 0) & (after == 0))]
-    if len(emptied) == np.count_nonzero(before) and not len(labels):
-        raise InputError(f"The decisions in {file} drop every training example: keep some.")
     _refuse(pd.Series(emptied, dtype="str"), file, "they leave no training example in the class")
 
 

@@ -51,7 +51,7 @@ class Examples:
     Attributes:
         ids: Names that stay the same whenever and wherever the dataset is opened.
         images: Where each image comes from.
-        labels: Positions in the class names, int64 ``[n]``.
+        labels: Positions in the class names, int64 ``[n]``; or values, float64 ``[n]``.
         groups: ``n`` rows, one column for each way to group the examples.
     """
 
@@ -88,10 +88,11 @@ class Listing:
 
     Attributes:
         parts: Examples by split ("train", "validation", "test"). A dataset that knows no splits is all "train".
-        class_names: What the labels count.
+        class_names: What the labels count; none where they are values.
         unreadable: Files that could not even be listed as examples.
         notes: Sentences that a person should see.
         kind: What an example is.
+        target: The column that the labels are from, where it has a name.
     """
 
     parts: dict[str, Examples]
@@ -99,3 +100,4 @@ class Listing:
     unreadable: list[Unreadable] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     kind: Kind = "image"
+    target: str = ""

@@ -26,6 +26,7 @@ from attribution_core.datasets.dataset import Dataset, Splits
 from attribution_core.datasets.inspection import Facts, inspect, undecoded
 from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadable
 from attribution_core.datasets.partition import hold_out, stratified_subset
+from attribution_core.datasets.targets import Task, Values
 from attribution_core.datasets.torch_objects import TorchData
 from attribution_core.errors import InputError
 from attribution_core.progress import Progress
@@ -114,6 +115,7 @@ def open_dataset(
     test_fraction: float = 0.15,
     max_train: int | None = None,
     target: str | None = None,
+    task: Task = "auto",
     progress: Progress | None = None,
 ) -> Splits:
     """Opens a dataset, sets splits aside where it has none, and decodes every image once.
@@ -127,6 +129,7 @@ def open_dataset(
         validation_fraction: Share of the training examples to set aside where there is no validation split.
         test_fraction: The same for the test split.
         target: The column to be told, where rows have several; by default the one called label, target, class or y.
+        task: Whether that column holds classes or the values of a regression; by default what it looks like.
         max_train: Largest number of training examples; a stratified subset is drawn beyond it. None takes all.
         progress: Called with (done, total, what), at most 20 times a second.
 
@@ -141,26 +144,33 @@ def open_dataset(
             "The validation and test fractions were expected to be above 0 and together below 1, and they are "
             f"{validation_fraction} and {test_fraction}."
         )
-    name, location, listing = _find(data, target, progress)
-    if target is not None and form_of(data) != "rows":
-        raise InputError(f"A target is a column of a table, and {name} has no columns to choose from: leave it out.")
+    name, location, listing = _find(data, target, task, progress)
+    if (target is not None or task == "regression") and form_of(data) != "rows":
+        what = "A target is a column" if target is not None else "The values of a regression are a column"
+        raise InputError(f"{what} of a table, and {name} has no columns to choose from: leave it out.")
     _check(listing)
     parts, notes = _set_aside(listing, {"test": test_fraction, "validation": validation_fraction}, seed)
     if max_train is not None and max_train < len(parts["train"].ids):
         notes.append(f"{max_train:,} of the {len(parts['train'].ids):,} training examples were drawn, seed {seed}.")
         parts["train"] = parts["train"].take(stratified_subset(parts["train"].labels, max_train, seed))
     facts, parts, unreadable = _inspect(parts, listing.kind, progress)
-    class_names, parts, empty = _without_empty_classes(listing.class_names, parts)
+    values, class_names = None, listing.class_names
+    if np.issubdtype(parts["train"].labels.dtype, np.floating):
+        values = Values.of(listing.target, parts["train"].labels)
+    else:
+        class_names, parts, empty = _without_empty_classes(class_names, parts)
+        notes += empty
     colours = "L" if all(fact.grey for split in facts.values() for fact in split) else "RGB"
     mode = colours if listing.kind == "image" else listing.kind
-    splits = {split: Dataset(parts[split], facts[split], class_names, mode) for split in parts}
+    splits = {split: Dataset(parts[split], facts[split], class_names, mode, values) for split in parts}
     return Splits(
         **splits,
         name=name,
         location=location,
         unreadable=listing.unreadable + unreadable,
-        notes=listing.notes + notes + empty,
+        notes=listing.notes + notes,
         target=target,
+        task=task,
     )
 
 
@@ -182,7 +192,9 @@ def opens_by_name(data: str | Path) -> bool:
     return any(data == known.name for known in KNOWN) or str(data).startswith(hugging_face.PREFIX)
 
 
-def _find(data: str | Path | TorchData, target: str | None, progress: Progress | None) -> tuple[str, str, Listing]:
+def _find(
+    data: str | Path | TorchData, target: str | None, task: Task, progress: Progress | None
+) -> tuple[str, str, Listing]:
     """The dataset's name, its location, and its examples."""
     if not isinstance(data, str | Path):
         return torch_objects.name_of(data), "", torch_objects.read(data, progress)
@@ -193,7 +205,7 @@ def _find(data: str | Path | TorchData, target: str | None, progress: Progress |
             return known.name, "", dataclasses.replace(known.read(), notes=list(known.notes))
     path, form = _recognised(data)
     try:
-        return path.name, str(path), rows.read(path, target) if form.read is rows.read else form.read(path)
+        return path.name, str(path), rows.read(path, target, task) if form.read is rows.read else form.read(path)
     except OSError as error:
         raise InputError(f"The dataset at {data} cannot be read: {error}.") from error
 
@@ -239,22 +251,23 @@ def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> tupl
         raise InputError("Examples were expected in the data, and there are none.")
     if "train" not in parts:
         raise InputError(f"A train split was expected, and there is only {', '.join(parts)}: rename one to train.")
-    total = len(parts["train"].ids)
+    total, by = len(parts["train"].ids), "class" if listing.class_names else "value"
     for stream, (split, fraction) in enumerate(fractions.items()):
         if split in parts:
             continue
         train = parts["train"]
         chosen = hold_out(train.labels, max(1, round(fraction * total)), [seed, stream])
         if not len(chosen):
+            of = f" in {len(listing.class_names)} classes" if listing.class_names else ""
             raise InputError(
-                f"A {split} split was expected, or enough examples to set one aside, and there are {total} in "
-                f"{len(np.unique(train.labels))} classes: add images, or a folder or file called {split}."
+                f"A {split} split was expected, or enough examples to set one aside, and there are {total}{of}: add "
+                f"more, or a folder or file called {split}."
             )
         parts[split] = train.take(chosen)
         parts["train"] = train.take(np.setdiff1d(np.arange(len(train.ids)), chosen))
         notes.append(
             f"No {split} split was found: {len(chosen):,} of the {total:,} training examples "
-            f"({len(chosen) / total:.0%}) were set aside for it, stratified by class, seed {seed}."
+            f"({len(chosen) / total:.0%}) were set aside for it, stratified by {by}, seed {seed}."
         )
     return parts, notes
 

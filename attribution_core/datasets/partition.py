@@ -1,15 +1,17 @@
-"""Stratified drawing: a share of each class, the same for the same seed."""
+"""Stratified drawing: a share of each class, or of each range of values, the same for the same seed."""
 
 import numpy as np
 
 from attribution_core.errors import InputError
 
+_PARTS = 10  # of the values of a regression
+
 
 def stratified_subset(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Draws examples so that each class keeps its share, and at least one example.
+    """Draws examples so that each class (or tenth of the values) keeps its share, and at least one example.
 
     Args:
-        labels: int64 ``[n]``.
+        labels: Classes, int64 ``[n]``, or values, float64 ``[n]``.
         count: How many to draw, at most ``n``.
         seed: Of the drawing.
 
@@ -19,6 +21,7 @@ def stratified_subset(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     Raises:
         InputError: If there are more classes than examples to draw.
     """
+    labels = _strata(labels, count)
     classes, sizes = np.unique(labels, return_counts=True)
     if count < len(classes):
         raise InputError(
@@ -29,19 +32,32 @@ def stratified_subset(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def hold_out(labels: np.ndarray, count: int, seed: int | list[int]) -> np.ndarray:
-    """Draws examples to set aside, from each class its share, leaving at least one of each class behind.
+    """Draws examples to set aside, from each class (or tenth of the values) its share, leaving one of each behind.
 
     Args:
-        labels: int64 ``[n]``.
+        labels: Classes, int64 ``[n]``, or values, float64 ``[n]``.
         count: How many to set aside; fewer where classes of one example leave fewer to take.
         seed: Of the drawing; a list gives several drawings of one seed their own streams.
 
     Returns:
         Their positions, ascending, int64 ``[<= count]``.
     """
+    labels = _strata(labels, count)
     classes, sizes = np.unique(labels, return_counts=True)
     spare = sizes - 1
     return _draw(labels, classes, _shares(spare, min(count, int(spare.sum()))), seed)
+
+
+def _strata(labels: np.ndarray, count: int) -> np.ndarray:
+    """Classes as they are; of values the tenth of each, or as many parts as examples are drawn where these are fewer.
+
+    Equal values are in the same part.
+    """
+    if not np.issubdtype(labels.dtype, np.floating):
+        return labels
+    parts = max(1, min(_PARTS, count))
+    edges = np.quantile(labels, np.linspace(0, 1, parts + 1)[1:-1])
+    return np.searchsorted(edges, labels, side="right")
 
 
 def _shares(sizes: np.ndarray, total: int) -> np.ndarray:

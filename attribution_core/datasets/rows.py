@@ -1,8 +1,9 @@
 """Texts and rows of tables, from CSV, TSV, JSON Lines or Parquet files.
 
 One file, or a folder with one for each split (``train.csv``, ``test.csv``). A column holds what is to be told: the one
-asked for, else label, target, class or y. With a column called text (or sentence, review, ...) a row is a text and its
-other columns are groups; without one, every other column is a feature of the row, and those of words are groups too.
+asked for, else label, target, class or y; it is a class, or the value of a regression. With a column called text (or
+sentence, review, ...) a row is a text and its other columns are groups; without one, every other column is a feature
+of the row, and those of words are groups too.
 ``split``, ``id`` and ``original_label`` mean what they mean for images.
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from attribution_core.datasets.image_table import is_bytes
 from attribution_core.datasets.listing import (
@@ -24,12 +25,14 @@ from attribution_core.datasets.listing import (
     SPLIT_NAMES,
     UNNAMED,
     Examples,
+    Kind,
     Listing,
     normal,
     numbered_ids,
 )
 from attribution_core.datasets.manifest import PATHS
 from attribution_core.datasets.row_files import JSON_LINES, first_columns, named, read_json_lines
+from attribution_core.datasets.targets import Task, labels_of
 from attribution_core.errors import InputError
 
 TARGETS = ("label", "target", "class", "y")
@@ -92,12 +95,13 @@ def recognises(path: Path) -> bool:
     return bool(files) and named(_columns(files[0]), PATHS) is None
 
 
-def read(path: Path, target: str | None = None) -> Listing:
+def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
     """Lists the rows.
 
     Args:
         path: A file, or a folder of files.
         target: The column to be told; by default the one that is called so.
+        task: Whether that holds classes or values; by default what it looks like.
 
     Returns:
         The rows by split, of kind "text" or "table".
@@ -109,7 +113,10 @@ def read(path: Path, target: str | None = None) -> Listing:
     frame, splits, label = table.frame, table.splits, table.label
     text = next((name for name in TEXTS if name in frame and name != label), None)
     others = [name for name in frame.columns if name not in (label, text, *_RESERVED)]
-    labels, class_names = _labels(frame[label], label)
+    _refuse_empty(frame[label].isna(), "value", label)
+    labels, class_names, notes = labels_of(frame[label], label, task)
+    if not class_names and "original_label" in frame:
+        frame["original_label"] = _original_values(frame["original_label"])
     if text is not None:
         sources: list[Any] = [Text(value) for value in _texts(frame[text], text)]
         groups = frame[[name for name in ("original_label", *others) if name in frame]]
@@ -123,7 +130,8 @@ def read(path: Path, target: str | None = None) -> Listing:
         words = [name for name in words if features[name].nunique() <= _MOST_GROUPS]
         groups = frame[[name for name in ("original_label", *words) if name in frame]]
     whole = Examples(table.ids, sources, labels, groups.reset_index(drop=True))
-    return Listing(whole.by_split(splits), class_names, kind="table" if text is None else "text")
+    kind: Kind = "table" if text is None else "text"
+    return Listing(whole.by_split(splits), class_names, notes=notes, kind=kind, target=label)
 
 
 def read_table(path: Path, target: str | None = None) -> Table:
@@ -251,19 +259,11 @@ def _target(frame: pd.DataFrame, asked: str | None) -> str:
     return found
 
 
-def _labels(column: pd.Series, name: str) -> tuple[np.ndarray, list[str]]:
-    """Positions in the class names int64 ``[n]``, and the class names."""
-    _refuse_empty(column.isna(), "value", name)
-    if is_float_dtype(column) and (column == column.round()).all():
-        column = column.astype("int64")
-    if is_float_dtype(column):
-        raise InputError(
-            f"Classes were expected in the column {name}, and it holds numbers such as {column.iloc[0]:g}: choose "
-            "another --target, or put the numbers into a few classes."
-        )
-    values = column if is_integer_dtype(column) else column.astype("str").map(normal)
-    distinct, labels = np.unique(values.to_numpy(), return_inverse=True)
-    return labels.astype(np.int64), [str(value) for value in distinct]
+def _original_values(column: pd.Series) -> pd.Series:
+    """The values that the data say were there before, float64."""
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    _refuse_empty(numbers.isna(), "number", str(column.name))
+    return numbers
 
 
 def _texts(column: pd.Series, name: str) -> list[str]:

@@ -101,7 +101,7 @@ def standardised(pixels: torch.Tensor, statistics: Statistics) -> torch.Tensor:
     return pixels.sub_(mean).div_(std)
 
 
-def _resized(dataset: Dataset, size: tuple[int, int] | None) -> Iterator[tuple[Image.Image, int]]:
+def _resized(dataset: Dataset, size: tuple[int, int] | None) -> Iterator[tuple[Image.Image, int | float]]:
     for index in range(len(dataset)):
         image, label = dataset[index]
         if size is not None and (image.height, image.width) != size:

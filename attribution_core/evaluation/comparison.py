@@ -1,4 +1,4 @@
-"""Two runs side by side: accuracies on the same examples, and rank correlations. No torch, as pages need it."""
+"""Two runs side by side: how good they are on the same examples, and rank correlations. No torch, as pages need it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,43 @@ class PairedAccuracies:
         return float(max(-1.0, middle - 1.96 * error)), float(min(1.0, middle + 1.96 * error))
 
 
+@dataclass(frozen=True)
+class PairedR2:
+    """R² of two models' predictions on the same examples: of the values' variance, the share that they explain.
+
+    Attributes:
+        examples: That both were evaluated on, with the same value.
+        before: R² of the first model on them; NaN without different values.
+        after: Of the second.
+        gained: Examples that the second predicts more closely.
+        lost: Examples that the first predicts more closely.
+        standard_error: Of the difference, from the pairs' differences of squared residuals; the variance is taken as
+            known.
+    """
+
+    examples: int
+    before: float
+    after: float
+    gained: int
+    lost: int
+    standard_error: float
+
+    @property
+    def difference(self) -> float:
+        """Of the second model minus the first."""
+        return self.after - self.before
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% of the difference; as for accuracies, of which examples happened to be tested."""
+        return self.difference - 1.96 * self.standard_error, self.difference + 1.96 * self.standard_error
+
+
+def paired_quality(before: pd.DataFrame, after: pd.DataFrame) -> PairedAccuracies | PairedR2:
+    """How good two models are on the same examples: accuracies of classes, R² of values."""
+    return paired_r2(before, after) if "residual" in before else paired_accuracies(before, after)
+
+
 def paired_accuracies(before: pd.DataFrame, after: pd.DataFrame) -> PairedAccuracies:
     """Accuracies of two models on the examples that both tables hold under the same label.
 
@@ -56,13 +93,36 @@ def paired_accuracies(before: pd.DataFrame, after: pd.DataFrame) -> PairedAccura
         before: Columns id, label_name and correct, a row for each example, of the first model.
         after: The same of the second.
     """
+    one, other = _in_both(before, after, "label_name")
+    right, then = (each["correct"].to_numpy(dtype=bool) for each in (one, other))
+    was, is_ = (float(each.mean()) if len(each) else float("nan") for each in (right, then))
+    return PairedAccuracies(len(right), was, is_, int((then & ~right).sum()), int((right & ~then).sum()))
+
+
+def paired_r2(before: pd.DataFrame, after: pd.DataFrame) -> PairedR2:
+    """R² of two models on the examples that both tables hold with the same value.
+
+    Args:
+        before: Columns id, label and residual, a row for each example, of the first model.
+        after: The same of the second.
+    """
+    one, other = _in_both(before, after, "label")
+    n, variance = len(one), float(np.var(one["label"])) if len(one) else 0.0
+    was, is_ = (np.square(each["residual"].to_numpy(dtype="float64")) for each in (one, other))
+    gained, lost = int((is_ < was).sum()), int((was < is_).sum())
+    if not variance:
+        return PairedR2(n, np.nan, np.nan, gained, lost, np.nan)
+    error = float(np.std(was - is_, ddof=1) / np.sqrt(n) / variance)
+    return PairedR2(n, 1 - float(was.mean()) / variance, 1 - float(is_.mean()) / variance, gained, lost, error)
+
+
+def _in_both(before: pd.DataFrame, after: pd.DataFrame, label: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows that both tables have with the same label, in the same order."""
     place = pd.Index(after["id"]).get_indexer(pd.Index(before["id"]))
     found = place >= 0
     one, other = before[found], after.iloc[place[found]]
-    same = one["label_name"].astype("str").to_numpy() == other["label_name"].astype("str").to_numpy()
-    right, then = (each["correct"].to_numpy(dtype=bool)[same] for each in (one, other))
-    was, is_ = (float(each.mean()) if len(each) else float("nan") for each in (right, then))
-    return PairedAccuracies(len(right), was, is_, int((then & ~right).sum()), int((right & ~then).sum()))
+    same = one[label].astype("str").to_numpy() == other[label].astype("str").to_numpy()
+    return one[same], other[same]
 
 
 def rank_correlations(values: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from torch import Tensor
 from attribution_core.errors import InputError
 from attribution_core.methods.contribution_uses import label_noise_clusters
 from attribution_core.runs import Run
+from attribution_core.runs.labels import changed_labels
 
 SHARES = (0.05, 0.1, 0.2)
 # At most so many evaluation examples' effects are clustered, as in HYDRA's table 4.
@@ -113,20 +114,17 @@ def known_wrong(examples: pd.DataFrame) -> Tensor | None:
     Returns:
         None where nothing is known.
     """
-    if "original_label" not in examples:
-        return None
-    original = examples["original_label"].astype("str")
-    same = (original == examples["label_name"].astype("str")) | (original == examples["label"].astype("str"))
-    return torch.tensor((~same).to_numpy(dtype="bool"))
+    changed = changed_labels(examples)
+    return None if changed is None else torch.from_numpy(changed)
 
 
 def suspicious_scores(run: Run) -> dict[str, Tensor]:
     """What a run has to find wrong labels by, higher being more suspicious, in the order of its columns.
 
     These are its scores with a suspicious end (those whose low end it is are negated), but for imported ones that some
-    examples lack, and, where the run has contributions to single examples, ``clusters``: first the examples that
-    :func:`~attribution_core.methods.contribution_uses.label_noise_clusters` suspects, then the others, either by
-    contribution, lowest first.
+    examples lack, and, where the run has classes and contributions to single examples, ``clusters``: first the
+    examples that :func:`~attribution_core.methods.contribution_uses.label_noise_clusters` suspects, then the others,
+    either by contribution, lowest first.
 
     Returns:
         By name, ``[n]``, float64.
@@ -138,7 +136,7 @@ def suspicious_scores(run: Run) -> dict[str, Tensor]:
         if (sign := signs.get(run.measure(name).suspicious or "")) is not None
         and not (name in run.imported and run.examples[name].hasnans)
     }
-    if (run.path / "effects" / "hydra.zarr").is_dir():
+    if run.values is None and (run.path / "effects" / "hydra.zarr").is_dir():
         scores["clusters"] = _clusters(run)
     return scores
 

@@ -57,7 +57,8 @@ class Retrained:
 
     Attributes:
         losses: On each evaluation example, ``[groups, seeds, m]``.
-        accuracy: On the evaluation examples, ``[groups, seeds]``; NaN where targets are not classes.
+        accuracy: On the evaluation examples, ``[groups, seeds]``; R² where targets are single values, NaN where they
+            are several.
         outputs: On the first ``KEPT_OUTPUTS`` evaluation examples, ``[groups, seeds, m', k]``.
         own_outputs: On the removed examples themselves, ``[removed, k]`` for each group and seed; on every training
             example where none was removed. Empty where places were not kept.
@@ -212,12 +213,16 @@ def random_halves(examples: int, count: int, seed: int = 0) -> Tensor:
 
 
 def accuracy(outputs: Tensor, targets: Tensor, loss: str) -> float:
-    """Share of the classes ``[n]`` that outputs ``[n, k]`` get right; NaN where targets are not classes.
+    """Share of the classes ``[n]`` that outputs ``[n, k]`` get right; R² of values ``[n]``, NaN of ``[n, k]``.
 
-    One output tells 0 from 1 at 1/2 for squared errors, at 0 for logits.
+    One output tells 0 from 1 at 1/2 for squared errors, at 0 for logits. R² is one minus the mean squared error over
+    the variance of these values: the share of it that the outputs explain.
     """
-    if targets.ndim > 1 or targets.is_floating_point():
+    if targets.ndim > 1:
         return math.nan
+    if targets.is_floating_point():
+        values = targets.double()
+        return 1 - float((outputs[:, 0].double() - values).square().mean() / values.var(correction=0))
     between = 0.5 if loss == "mse" else 0.0
     guesses = outputs.argmax(dim=1) if outputs.shape[1] > 1 else (outputs[:, 0] > between).long()
     return float((guesses == targets).double().mean())

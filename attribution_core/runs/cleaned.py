@@ -12,6 +12,7 @@ import pandas as pd
 
 from attribution_core.errors import InputError
 from attribution_core.runs.files import written_atomically
+from attribution_core.runs.labels import label_texts, labels_of_texts
 from attribution_core.runs.store import MANIFEST_NAME, Run, read_manifest
 
 APPLIED = "decisions.csv"  # in a cleaned run: all that its training set differs by from the dataset itself
@@ -44,19 +45,19 @@ def cleaned_table(run: Run) -> pd.DataFrame:
     table, earlier = run.cleaned_labels(), applied_decisions(run)
     if earlier.empty:
         return table
-    label_of = pd.Series(range(len(run.class_names)), index=run.class_names)
     before = pd.DataFrame(
         {
             "id": earlier["id"],
-            "label": label_of[earlier["label"]].to_numpy(dtype="int64"),
-            "label_in_data": label_of[earlier["label_in_data"]].to_numpy(dtype="int64"),
+            "label": labels_of_texts(earlier["label"].tolist(), run.class_names),
+            "label_in_data": labels_of_texts(earlier["label_in_data"].tolist(), run.class_names),
             "action": earlier["action"],
             "time": "",
         }
     )
     gone = before[before["action"] == "drop"]
     in_data = before.set_index("id")["label_in_data"].reindex(table["id"]).to_numpy(dtype="float64", na_value=np.nan)
-    table["label_in_data"] = np.where(np.isnan(in_data), table["label_in_data"], in_data).astype("int64")
+    now = table["label_in_data"].to_numpy()
+    table["label_in_data"] = np.where(np.isnan(in_data), now, in_data).astype(now.dtype)
     changed = (table["label"] != table["label_in_data"]) & (table["action"] != "drop")
     back = (table["action"] == "relabel") & ~changed
     table["action"] = table["action"].mask(changed, "relabel").mask(back, "keep")
@@ -114,8 +115,8 @@ def _text(run: Run) -> str:
     table = cleaned_table(run)
     relabelled = (table["action"] == "relabel") & (table["label"] != table["label_in_data"])
     table = table[(table["action"] == "drop") | relabelled].sort_values("id")
-    names = np.asarray(run.class_names, dtype=object)
-    rows = table.assign(label=names[table["label"]], label_in_data=names[table["label_in_data"]])[_COLUMNS]
+    texts = {name: label_texts(table[name].to_numpy(), run.class_names) for name in ("label", "label_in_data")}
+    rows = table.assign(**texts)[_COLUMNS]
     text = io.StringIO()
     rows.to_csv(text, index=False, quoting=csv.QUOTE_ALL, lineterminator="\n")
     return text.getvalue()

@@ -38,11 +38,11 @@ _IN_FORCE = "action != 'undo' AND seq NOT IN (SELECT cancels FROM log WHERE canc
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided about one example; ``new_label`` is set for a relabel only."""
+    """What was decided about one example; ``new_label``, a class's number or a value, is set for a relabel only."""
 
     example: str
     action: Action
-    new_label: int | None
+    new_label: float | None
     time: str
 
 
@@ -52,7 +52,7 @@ class DecisionLog:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def record(self, examples: Sequence[str], action: Action, new_label: int | None = None) -> None:
+    def record(self, examples: Sequence[str], action: Action, new_label: float | None = None) -> None:
         """Appends one decision about each of ``examples``; together they are one step for :meth:`undo`.
 
         Raises:
@@ -98,7 +98,10 @@ class DecisionLog:
         return [Decision(row["example"], row["action"], row["new_label"], row["time"]) for row in rows]
 
     def current(self) -> pd.DataFrame:
-        """The decisions in force, oldest first: columns id, action, new_label (Int64, missing unless relabel), time."""
+        """The decisions in force, oldest first: columns id, action, new_label (missing unless relabel) and time.
+
+        New labels are Float64 where there are values among them, else Int64.
+        """
         rows: list[sqlite3.Row] = []
         if self._path.exists():
             with self._open() as connection:
@@ -107,11 +110,13 @@ class DecisionLog:
                     f"SELECT example, action, new_label, time, MAX(seq) AS seq FROM log WHERE {_IN_FORCE} "
                     "GROUP BY example ORDER BY seq"
                 ).fetchall()
+        labels = [row["new_label"] for row in rows]
+        kind: Literal["Float64", "Int64"] = "Float64" if any(isinstance(label, float) for label in labels) else "Int64"
         return pd.DataFrame(
             {
                 "id": pd.Series([row["example"] for row in rows], dtype="str"),
                 "action": pd.Series([row["action"] for row in rows], dtype="str"),
-                "new_label": pd.array([row["new_label"] for row in rows], dtype="Int64"),
+                "new_label": pd.array(labels, dtype=kind),
                 "time": pd.Series([row["time"] for row in rows], dtype="str"),
             }
         )

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 
 from attribution_core.datasets import Splits, TorchData, form_of, open_dataset, opens_by_name, with_decisions
@@ -26,6 +27,7 @@ from attribution_core.runs.export_images import write_folder, write_parquet
 from attribution_core.runs.export_rows import write_rows, write_texts
 from attribution_core.runs.export_torch import write_positions
 from attribution_core.runs.files import now, written_atomically
+from attribution_core.runs.labels import label_texts
 from attribution_core.runs.safe_names import safe_cells
 from attribution_core.runs.schema import DatasetSummary
 from attribution_core.runs.store import Run
@@ -45,7 +47,7 @@ _WRITERS: dict[str, tuple[str, Writer]] = {
     _ROWS: ("", write_rows),  # its suffix is its source's, too
     "text": (".zip", write_texts),
 }
-_SPLIT_OPTIONS = ("seed", "validation_fraction", "test_fraction", "max_train", "target")
+_SPLIT_OPTIONS = ("seed", "validation_fraction", "test_fraction", "max_train", "target", "task")
 _CSV_NOTE = (
     "A text that began with = + - @, a tab or a return has an apostrophe before it: spreadsheets run it otherwise."
 )
@@ -164,12 +166,11 @@ def _summarize(table: pd.DataFrame, out: Path) -> ExportSummary:
 
 
 def _csv_frame(run: Run, table: pd.DataFrame) -> pd.DataFrame:
-    names = pd.Series(run.class_names, dtype="str")
     frame = pd.DataFrame(
         {
             "id": table["id"],
-            "label": names.reindex(table["label"]).to_numpy(),
-            "label_in_data": names.reindex(table["label_in_data"]).to_numpy(),
+            "label": _as_listed(run, table["label"]),
+            "label_in_data": _as_listed(run, table["label_in_data"]),
             "action": table["action"],
             "decided": table["time"],
         }
@@ -177,10 +178,14 @@ def _csv_frame(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     return safe_cells(pd.concat([frame, run.examples[run.scores]], axis=1))
 
 
+def _as_listed(run: Run, labels: pd.Series) -> np.ndarray:
+    """Names of classes, or values as the numbers that they are."""
+    return labels.to_numpy() if run.values is not None else label_texts(labels.to_numpy(), run.class_names)
+
+
 def _provenance(run: Run, form: str, summary: ExportSummary, table: pd.DataFrame) -> str:
     """Where the export comes from, as JSON."""
     decided = table[table["action"] != ""]
-    names = run.class_names
     dataset = run.manifest.dataset
     record: dict[str, Any] = {
         "tool": f"samplescope {version('samplescope')}",
@@ -196,12 +201,12 @@ def _provenance(run: Run, form: str, summary: ExportSummary, table: pd.DataFrame
         "dataset": {"name": dataset.name, "location": dataset.location} if dataset is not None else {},
         "counts": {"kept": summary.kept, "dropped": summary.dropped, "relabelled": summary.relabelled},
         "decisions": [
-            {"id": id_, "action": action, "label_in_data": names[old], "label": names[new], "time": time}
+            {"id": id_, "action": action, "label_in_data": old, "label": new, "time": time}
             for id_, action, old, new, time in zip(
                 decided["id"],
                 decided["action"],
-                decided["label_in_data"],
-                decided["label"],
+                _as_listed(run, decided["label_in_data"]).tolist(),
+                _as_listed(run, decided["label"]).tolist(),
                 decided["time"],
                 strict=True,
             )

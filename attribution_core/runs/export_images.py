@@ -85,7 +85,7 @@ def entry(name: str) -> zipfile.ZipInfo:
 
 
 def rows_of(splits: Splits, table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each image to write: split, its position there, id, final label, and the group columns."""
+    """A row for each example to write: split, its position there, id, final label, and the group columns."""
     kept = np.flatnonzero((table["action"] != "drop").to_numpy())
     chosen = {
         "train": (kept, table["label"].to_numpy()[kept]),
@@ -97,7 +97,7 @@ def rows_of(splits: Splits, table: pd.DataFrame) -> pd.DataFrame:
         part = getattr(splits, split)
         frame = pd.DataFrame(
             {
-                "label": np.asarray(labels, dtype=np.int64),
+                "label": np.asarray(labels),
                 "id": pd.Series(part.ids, dtype="str").iloc[positions].to_numpy(),
                 "split": split,
                 "position": positions,

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
+from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from attribution_core.datasets import Splits
 from attribution_core.datasets.rows import read_table, suffix_of
@@ -37,7 +37,7 @@ def write_rows(
     source = read_table(location, splits.target)
     rows = rows_of(splits, table)
     frame = source.frame.iloc[pd.Index(source.ids).get_indexer(pd.Index(rows["id"]))].reset_index(drop=True)
-    frame[source.label] = _labels(splits.train.class_names, rows["label"], is_numeric_dtype(frame[source.label]))
+    frame[source.label] = _labels(splits.train.class_names, rows["label"], frame[source.label])
     frame["split"] = rows["split"].to_numpy()
     suffix = suffix_of(location)
     if suffix == ".parquet":
@@ -81,10 +81,13 @@ def write_texts(
             archive.writestr(entry(f"{folder}.txt"), "\n".join(texts) + "\n", zipfile.ZIP_DEFLATED)
 
 
-def _labels(names: list[str], labels: pd.Series, numeric: bool) -> pd.Series:
-    """The names of the classes, as numbers where the column holds such."""
+def _labels(names: list[str], labels: pd.Series, before: pd.Series) -> pd.Series:
+    """What the column is to hold: the names of the classes, as numbers where it holds such; or values."""
+    if not names:
+        whole = is_integer_dtype(before) and bool((labels == labels.round()).all())
+        return labels.astype("int64") if whole else labels
     wanted = pd.Series([names[label] for label in labels])
-    return wanted.astype("int64") if numeric else wanted
+    return wanted.astype("int64") if is_numeric_dtype(before) else wanted
 
 
 def _is_line(id_: str) -> bool:

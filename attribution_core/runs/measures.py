@@ -280,6 +280,21 @@ _ALL = (
         signed=True,
     ),
     Measure(
+        name="residual",
+        title="Residual",
+        kind="diagnostic",
+        unit="",
+        definition=(
+            "What the trained model predicts for this training example minus its value, in the unit of the data; only "
+            "where values are predicted, not classes. Far from zero on either side: the model does not believe the "
+            "value."
+        ),
+        equation=r"f(x_i) - y_i",
+        paper="",
+        suspicious=None,
+        signed=True,
+    ),
+    Measure(
         name="confidence",
         title="Confidence",
         kind="diagnostic",

@@ -19,7 +19,7 @@ FORETOLD = {
     "loss_change": "loss on each other",
     "mean_loss_change": "mean loss on others",
     "output_change": "outputs for others",
-    "own_probability_change": "own probabilities",
+    "own_probability_change": "own prediction",
     "own_loss_change": "rise of own loss",
     "own_loss": "own loss",
 }
@@ -47,7 +47,7 @@ class Retraining:
         seed: Of the initial weights and the order of batches.
         keeps_places: Whether the removed examples kept their places in the batches.
         losses: On every evaluation example, ``[m]``.
-        accuracy: On them; NaN where targets are not classes.
+        accuracy: On them; R² where targets are single values, NaN where they are several.
         outputs: On the first of them, ``[m', k]``.
         own_outputs: On the removed examples, ``[removed, k]``, or where none was on all the training examples; none
             where places were not kept.

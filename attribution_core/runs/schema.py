@@ -19,6 +19,7 @@ BASE_COLUMNS = (
     "confidence",
     "margin",
     "loss",
+    "residual",
     "correct",
     "text",
     "umap_x",
@@ -55,11 +56,25 @@ class Unreadable(_Record):
     why: str
 
 
+class ValuesSummary(_Record):
+    """What a run remembers of the values of a regression.
+
+    ``name`` is their column's; a model learns them less ``mean`` and over ``scale``; ``ranges`` are the names of the
+    ranges that they are spoken of in, from the lowest up.
+    """
+
+    name: str
+    mean: float
+    scale: float
+    ranges: list[str]
+
+
 class DatasetSummary(_Record):
     """What a run remembers of its dataset, so that it opens without it.
 
-    ``sizes`` maps a split's name to its number of examples; ``location`` is the dataset's absolute path, or
-    empty for one that ``open_dataset`` knows by its name.
+    ``class_names`` is empty where labels are values, which ``values`` then tells of. ``sizes`` maps a split's name to
+    its number of examples; ``location`` is the dataset's absolute path, or empty for one that ``open_dataset`` knows by
+    its name.
     """
 
     name: str
@@ -67,6 +82,7 @@ class DatasetSummary(_Record):
     class_names: list[str]
     sizes: dict[str, int]
     mode: str
+    values: ValuesSummary | None = None
     unreadable: list[Unreadable] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     fingerprint: str

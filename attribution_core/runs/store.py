@@ -19,10 +19,12 @@ from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.files import is_locked
 from attribution_core.runs.imported import ImportedScore, imported_scores
 from attribution_core.runs.keyed_tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
+from attribution_core.runs.labels import VALUE_RANGE
 from attribution_core.runs.matrices import open_matrix
 from attribution_core.runs.measures import MEASURES, Measure
+from attribution_core.runs.of_values import curve_of_values, measure_of_values
 from attribution_core.runs.retraining import read_retraining
-from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, Manifest, SchemaVersion
+from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, Manifest, SchemaVersion, ValuesSummary
 from attribution_core.runs.thumbnails import Pack
 
 TableName = Literal["examples", "evaluation", "near_duplicates"]
@@ -110,8 +112,25 @@ class Run:
 
     @cached_property
     def known_measures(self) -> dict[str, Measure]:
-        """The registry, and what the run brings itself."""
-        return {**MEASURES, **{name: score.measure for name, score in self.imported.items()}}
+        """The registry, as it is to be read of this run, and what the run brings itself."""
+        known = MEASURES if self.values is None else {name: measure_of_values(each) for name, each in MEASURES.items()}
+        return {**known, **{name: score.measure for name, score in self.imported.items()}}
+
+    @property
+    def quality(self) -> dict[str, float]:
+        """How good the trained model is on each split: what :attr:`quality_name` says, a share of 1."""
+        suffix = "_accuracy" if self.values is None else "_r2"
+        metrics = self.manifest.metrics
+        return {name.removesuffix(suffix): value for name, value in metrics.items() if name.endswith(suffix)}
+
+    @property
+    def quality_name(self) -> str:
+        """``"accuracy"``; of a regression ``"R²"``, the share of the values' variance that the predictions explain."""
+        return "accuracy" if self.values is None else "R²"
+
+    def curve(self, name: str) -> Curve:
+        """What a curve of the run shows."""
+        return CURVES[name] if self.values is None else curve_of_values(CURVES[name])
 
     def measure(self, name: str) -> Measure:
         """What a score of the run means: from the registry, else what came with it when it was imported.
@@ -139,8 +158,28 @@ class Run:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes, in the order of the labels."""
+        """Names of the classes, in the order of the labels; none where these are values."""
         return self.manifest.dataset.class_names if self.manifest.dataset is not None else []
+
+    @property
+    def values(self) -> ValuesSummary | None:
+        """What is known of the values of a regression; None where labels are classes."""
+        return self.manifest.dataset.values if self.manifest.dataset is not None else None
+
+    @property
+    def strata_names(self) -> list[str]:
+        """Names of the classes; of a regression those of the ranges of values, from the lowest up."""
+        return self.class_names if self.values is None else self.values.ranges
+
+    def strata(self, table: pd.DataFrame) -> np.ndarray:
+        """The class, or the range of the value, of each row of :attr:`examples` or :attr:`evaluation`.
+
+        Returns:
+            Positions in :attr:`strata_names`, int64 ``[rows]``.
+        """
+        if self.values is None:
+            return table["label"].to_numpy(dtype=np.int64)
+        return np.asarray(pd.Index(self.values.ranges).get_indexer(pd.Index(table[VALUE_RANGE])), dtype=np.int64)
 
     def cleaned_labels(self) -> pd.DataFrame:
         """The training examples with the decisions applied.
@@ -150,12 +189,12 @@ class Run:
             the order of :attr:`examples`.
         """
         decisions = self.decisions.current().set_index("id").reindex(self.examples["id"])
-        in_data = self.examples["label"].to_numpy(dtype="int64")
+        in_data = self.examples["label"].to_numpy(dtype="int64" if self.values is None else "float64")
         new_label = decisions["new_label"].to_numpy(dtype="float64", na_value=np.nan)
         return pd.DataFrame(
             {
                 "id": self.examples["id"],
-                "label": np.where(np.isnan(new_label), in_data, new_label).astype("int64"),
+                "label": np.where(np.isnan(new_label), in_data, new_label).astype(in_data.dtype),
                 "label_in_data": in_data,
                 "action": decisions["action"].fillna("").to_numpy(),
                 "time": decisions["time"].fillna("").to_numpy(),
@@ -249,6 +288,8 @@ class Run:
     def influential(self, score: str = "contribution", count: int = 10) -> pd.DataFrame:
         """The examples that do most, for better or worse: columns id, label, prediction, confidence and the score.
 
+        Labels and predictions are names; of a regression, residual stands in place of confidence.
+
         Args:
             score: A column of scores.
             count: How many, by the size of the score.
@@ -259,8 +300,8 @@ class Run:
         if score not in self.scores:
             raise InputError(f"The run {self.id} has no {score}: it has {', '.join(self.scores)}.")
         order = self.examples[score].abs().sort_values(ascending=False, kind="stable").index[:count]
-        columns = ["id", "label_name", "predicted_name", "confidence", score]
-        return self.examples.loc[order, columns].reset_index(drop=True)
+        columns = ["id", "label_name", "predicted_name", "confidence" if self.values is None else "residual", score]
+        return self.examples.loc[order, list(dict.fromkeys(columns))].reset_index(drop=True)
 
     def thumbnail(self, split: SplitName, row: int) -> tuple[bytes, str]:
         """The encoded thumbnail of a row of a table, and its media type.

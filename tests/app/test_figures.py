@@ -143,6 +143,8 @@ def test_summaries_are_drawn_over_what_is_kept():
     assert list(figure.data[1].error_y.array) == [0.01, 0.03]
     both = summaries(points, points[["series", "x", "y"]])
     assert sum(trace.line.dash == "dot" for trace in both.data) == 2
+    assert figure.layout.yaxis.title.text == "test accuracy"
+    assert summaries(points, y_title="test R²").layout.yaxis.title.text == "test R²"
 
 
 def test_classes_are_bars_in_the_order_of_the_first_series():
@@ -154,6 +156,8 @@ def test_classes_are_bars_in_the_order_of_the_first_series():
     assert list(figure.data[0].y) == ["a", "c", "&lt;b&gt;b&lt;/b&gt;"]
     assert list(figure.data[0].x) == [1.0, 2.0, 3.0]
     assert figure.data[0].marker.pattern.shape != figure.data[1].marker.pattern.shape
+    in_order = bars_by_class(points, ["a", "b", "c"], "nats", in_order=True)
+    assert list(in_order.data[0].y) == ["a", "b", "c"]
     many = pd.DataFrame({"series": "without", "x": range(200), "y": np.arange(200.0)})
     assert len(bars_by_class(many, [str(i) for i in range(200)], "nats").data[0].x) == 40
 

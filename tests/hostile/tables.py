@@ -54,6 +54,22 @@ CASES = [
     Case("a table with an empty label", _csv(label=[None] + ["p", "q", "r"] * 6 + ["p"]), "row 0 has none"),
     Case("a table of one class", _csv(label="p"), "at least two classes were expected"),
     Case("a table of labels alone", _csv([{"label": "pq"[i % 2]} for i in range(20)]), "Columns beside label"),
+    Case("values that are all the same", _csv(label=0.5), "and all 14 training examples have 0.5"),
+    Case(
+        "a value that is infinite", _csv(label=[np.inf, *range(19)]), "Finite numbers were expected in the column label"
+    ),
+    Case("a value that is missing", _csv(label=[None, *np.linspace(0, 1, 19)]), "row 0 has none"),
+    Case("words as values", _csv(options=("--task", "regression")), "and row 0 holds 'p': choose another --target"),
+    Case(
+        "numbers as classes",
+        _csv(label=np.linspace(0, 1, 20), options=("--task", "classification")),
+        "Classes were expected in the column label, and it holds numbers such as 0",
+    ),
+    Case(
+        "values that were words before",
+        _csv(label=np.linspace(0, 1, 20), original_label="p"),
+        "have a number in the column original_label, and row 0 has none",
+    ),
     Case("an infinite number", _csv(a=np.inf), "Finite numbers were expected in the column a"),
     Case("an empty column", _csv(a=None), "The column a was expected to have values"),
     Case("a label of every row its own", _csv(label=[f"c{i}" for i in range(20)]), "enough examples to set one aside"),

@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 
 import attribution_core as ac
 from attribution_core import cli
+from attribution_core.cleaning import clean
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
@@ -238,6 +239,27 @@ def test_a_torch_dataset_is_scored_and_cleaned(tmp_path, classes):
             ac.cleaned_dataset(run, bad)
     with pytest.raises(InputError, match="only a program has"):
         export_run(run, "parquet", tmp_path / "other.parquet")
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_torch_dataset_is_trained_on_again(tmp_path, opened):
+    data = torch_data()
+    run = scored(tmp_path, "tensors", splits=open_dataset(data))
+    given = open_dataset(data) if opened else data
+    assert ac.verify(run.path, examples=3, halves=0, seeds=1, data=given).methods["fsi"].single.examples == 3
+    assert ac.summarize(run.path, seeds=1, step=0.5, data=given).retrained.fractions[-1] == 0.9
+    review(run)
+    child = clean(run.path, data=given)
+    wanted = run.cleaned_labels().query("action != 'drop'")
+    assert child.examples["id"].tolist() == wanted["id"].tolist()
+    assert child.examples["label"].tolist() == wanted["label"].tolist()
+    review(child)
+    assert len(clean(child.path, tmp_path / "again", data=given).examples) == len(child.examples) - 1
+    for work in (lambda: ac.verify(run.path), lambda: clean(run.path)):
+        with pytest.raises(InputError, match=r"in a torch dataset \(TensorDataset\).*data=DATASET"):
+            work()
+    with pytest.raises(InputError, match="has changed since"):
+        ac.verify(run.path, data={"train": data["test"]})
 
 
 def test_a_known_dataset_is_exported_as_parquet_from_the_command_line(tmp_path, capsys):

@@ -12,8 +12,8 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.store import SplitName
-from samplescope_app import served
-from samplescope_app.text import describe, format_percentile, format_score
+from samplescope_app import labels, served
+from samplescope_app.text import format_percentile, format_score
 
 _HERE = Path(__file__).parent
 _component = st.components.v2.component(
@@ -61,7 +61,7 @@ class Tile:
         alt: The whole tile in words.
         text: What stands in the image's place then.
         label: Name of its label.
-        predicted: Name of the predicted class where that is another one.
+        predicted: What the model says instead of it; "" where it says the same.
         score: The number, as text.
         aside: What stands small beside the number: a percentile or a unit.
         tone: Whether the number is an effect that helps or harms; an arrow says so.
@@ -199,12 +199,13 @@ def training_tile(run: Run, row: dict[str, Any], score: str) -> Tile:
     """A row of ``state.examples(run)`` with one of its scores."""
     action = row["action"]
     badge = _BADGES.get(action, "")
+    label, predicted = labels.on_tile(run, row)
     return Tile(
         id=row["id"],
-        alt=describe(row, run.measure(score)),
+        alt=labels.describe(run, row, run.measure(score)),
         **pictured(run, "train", row),
-        label=row["label_name"],
-        predicted="" if row["correct"] else row["predicted_name"],
+        label=label,
+        predicted=predicted,
         score=format_score(row[score]),
         aside=format_percentile(row[f"{score} percentile"]),
         decision=_STATES.get(action, ""),

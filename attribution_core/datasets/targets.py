@@ -1,0 +1,133 @@
+"""What is to be told of rows and texts: classes, or the values of a regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
+
+from attribution_core.datasets.listing import normal
+from attribution_core.errors import InputError
+
+Task = Literal["auto", "classification", "regression"]
+
+_RANGES = 5  # of values, to speak of
+# Whole numbers are classes up to so many different ones, or where each has so many rows on average.
+_FEW_CLASSES, _MANY_ROWS = 20, 10
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of a regression: how a model is given them, and the ranges that people speak of.
+
+    A model learns ``(value - mean) / scale``, so that losses, rates and effects mean the same whatever the unit: half
+    the squared error of always telling the mean is 1/2 on average. Mean and scale are the training split's as the
+    dataset came, whatever is decided about its examples later.
+
+    Attributes:
+        name: Of the column.
+        mean: Of the training values.
+        scale: Their standard deviation.
+        edges: Between the ranges, ascending: fifths of the training values, or fewer where many are equal.
+    """
+
+    name: str
+    mean: float
+    scale: float
+    edges: tuple[float, ...]
+
+    @classmethod
+    def of(cls, name: str, train: np.ndarray) -> Values:
+        """From the training values, float64 ``[n]``.
+
+        Raises:
+            InputError: They are all the same.
+        """
+        scale = float(train.std())
+        if not scale > 1e-12 * float(np.abs(train).max()):  # what rounding leaves of a constant
+            raise InputError(
+                f"Different values were expected in the column {name}, and all {len(train)} training examples have "
+                f"{train[0]:g}: choose another --target."
+            )
+        fifths = np.quantile(train, np.linspace(0, 1, _RANGES + 1)[1:-1])
+        edges = np.unique(fifths[(fifths > train.min())])
+        return cls(name, float(train.mean()), scale, tuple(edges.tolist()))
+
+    def standardised(self, values: np.ndarray) -> np.ndarray:
+        """What a model learns, in the training values' standard deviations: float64 ``[n]``."""
+        return (values - self.mean) / self.scale
+
+    def in_unit(self, outputs: np.ndarray) -> np.ndarray:
+        """A model's outputs in the unit of the data."""
+        return outputs * self.scale + self.mean
+
+    def ranges(self, values: np.ndarray) -> np.ndarray:
+        """The range of each value, its position in :attr:`range_names`: int64 ``[n]``."""
+        return np.searchsorted(np.array(self.edges), values, side="right").astype(np.int64)
+
+    @property
+    def range_names(self) -> list[str]:
+        """From the lowest up, and so in the order of the alphabet too."""
+        bounds = [f"{edge:.4g}" for edge in self.edges]
+        between = [f"{low} to {high}" for low, high in pairwise(bounds)]
+        spans = [f"below {bounds[0]}", *between, f"{bounds[-1]} and up"] if bounds else ["all"]
+        return [f"{number}: {span}" for number, span in enumerate(spans, start=1)]
+
+
+def labels_of(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.ndarray, list[str], list[str]]:
+    """What a column says of each row.
+
+    Args:
+        column: Without an empty cell.
+        name: What it is called.
+        task: ``"auto"`` takes texts, and whole numbers where they are few, as classes, and other numbers as values.
+
+    Returns:
+        Positions in the class names, int64 ``[n]``, with these; or values, float64 ``[n]``, and no class names. Then
+        sentences that a person should see.
+
+    Raises:
+        InputError: Values were asked for and are not there, or are not finite.
+    """
+    numeric = is_numeric_dtype(column) and not is_bool_dtype(column)
+    if task == "regression" and not numeric:
+        numbers = pd.to_numeric(column, errors="coerce")
+        if numbers.isna().any():
+            raise InputError(
+                f"Numbers were expected in the column {name}, and row {int(numbers.isna().to_numpy().argmax())} holds "
+                f"{str(column[numbers.isna()].iloc[0])[:40]!r}: choose another --target, or --task classification."
+            )
+        column, numeric = numbers, True
+    if numeric and not np.isfinite(column.to_numpy(dtype=np.float64)).all():
+        row = int(np.argmin(np.isfinite(column.to_numpy(dtype=np.float64))))
+        raise InputError(f"Finite numbers were expected in the column {name}, and row {row} is not: correct it.")
+    whole = numeric and (not is_float_dtype(column) or bool((column == column.round()).all()))
+    if task == "regression" or (task == "auto" and numeric and not (whole and _are_classes(column))):
+        values = column.to_numpy(dtype=np.float64)
+        return values, [], _notes(values, name, whole and task == "auto")
+    if numeric and not whole:
+        raise InputError(
+            f"Classes were expected in the column {name}, and it holds numbers such as {column.iloc[0]:g}: choose "
+            "another --target, put the numbers into a few classes, or use --task regression."
+        )
+    found = column.astype("int64") if whole else column.astype("str").map(normal)
+    distinct, labels = np.unique(found.to_numpy(), return_inverse=True)
+    return labels.astype(np.int64), [str(value) for value in distinct], []
+
+
+def _are_classes(numbers: pd.Series) -> bool:
+    distinct = numbers.nunique()
+    return distinct <= _FEW_CLASSES or len(numbers) >= _MANY_ROWS * distinct
+
+
+def _notes(values: np.ndarray, name: str, guessed: bool) -> list[str]:
+    if not guessed:
+        return []
+    return [
+        f"The column {name} holds {len(np.unique(values)):,} different whole numbers, which are taken as values to "
+        "predict; for classes, score with --task classification."
+    ]

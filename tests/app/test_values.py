@@ -1,0 +1,155 @@
+"""A run whose labels are values: how they are written, filtered, suggested and decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import streamlit as st
+
+from attribution_core.runs import Run
+from attribution_core.score import ScoreConfig, score
+from attribution_core.training import Recipe
+from samplescope_app import comparison, labels, parts, served, state
+from samplescope_app.verification_panel import truth_unit
+from tests.app.test_empty_states import page, words
+
+TARGET = "price"
+OFF = dict.fromkeys(("contributions", "sensitivity", "influence", "map"), "off")
+
+
+def priced(n: int = 60, wrong: int = 4) -> pd.DataFrame:
+    """Rows of a table with a price, of which the first ``wrong`` are three times what they should be."""
+    rng = np.random.default_rng(0)
+    size, age = rng.uniform(20, 120, n), rng.integers(0, 60, n)
+    true = np.round(2.5 * size - age + rng.normal(0, 4, n) + 80, 2)
+    given = np.where(np.arange(n) < wrong, 3 * true, true)
+    return pd.DataFrame({"size": size.round(1), "age": age, TARGET: given, "original_label": true})
+
+
+def write(frame: pd.DataFrame, path: Path) -> Path:
+    """As CSV."""
+    frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("values")
+    quick = {"model": "linear", "recipe": Recipe(epochs=30, loss="mse"), **OFF}
+    data = str(write(priced(), root / "prices.csv"))
+    score(ScoreConfig(data=data, target=TARGET, out=root / "runs" / "prices", **quick))
+    score(ScoreConfig(data=data, target="age", task="regression", out=root / "runs" / "ages", **quick))
+    return root / "runs"
+
+
+@pytest.fixture
+def prices(scored: Path) -> Run:
+    """The run, served, without decisions."""
+    for file in (scored / "prices").glob("decisions.sqlite*"):
+        file.unlink()
+    st.cache_resource.clear()
+    served.serve(scored)
+    return served.open_run("prices")
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "text"),
+    [
+        (16.7, 61.894, "61.9"),
+        (16.7, 28.0, "28"),
+        (0.021, 1.23456, "1.2346"),
+        (60_000, 224_512.3, "224500"),
+        (1.0, -0.001, "0"),
+        (100.0, 1998.0, "1998"),
+    ],
+)
+def test_values_have_the_digits_that_tell_them_apart(scale, value, text):
+    assert labels.value_text(SimpleNamespace(values=SimpleNamespace(scale=scale)), value) == text
+
+
+def test_a_tile_says_what_the_model_says_where_that_differs(prices):
+    frame = state.examples(prices)
+    row = frame.loc[frame["loss"].idxmax()].to_dict()
+    label, said = labels.on_tile(prices, row)
+    assert (label, said) == (labels.value_text(prices, row["label"]), labels.value_text(prices, row["predicted"]))
+    assert label != said
+    assert labels.is_far(prices, row)
+    assert labels.in_words(prices, row) == f"{TARGET} {label}, predicted {said}"
+    same = {**row, "predicted": row["label"] + 1e-6, "residual": 1e-6}
+    assert labels.on_tile(prices, same) == (label, "")
+    assert labels.suggestion(prices, same) is None
+    assert not labels.is_far(prices, same)
+
+
+def test_a_suggestion_is_as_round_as_the_data(prices):
+    row = {"label": 60.13, "predicted": 81.23456}
+    assert labels.suggestion(prices, row) == float(labels.value_text(prices, 81.23456))
+    ages = served.open_run("ages")
+    assert labels.suggestion(ages, {"label": 30.0, "predicted": 41.7}) == 42  # ages are whole
+    assert labels.value_text(ages, 41.7) == "41.7"
+
+
+def test_values_are_filtered_by_their_ends(prices):
+    chosen = state.Filters("fsi", value_low=150.0, value_high=250.0)
+    found = state.examples(prices).iloc[state.matching(prices, chosen)]
+    inside = prices.examples["label"].between(150, 250)
+    assert 0 < inside.sum() < len(prices.examples)
+    assert set(found["id"]) == set(prices.examples["id"][inside])
+
+
+def test_a_new_value_keeps_every_digit(prices):
+    one, other = prices.examples["id"].iloc[:2]
+    own = prices.examples["label"].iloc[1]
+    parts.decide(prices, f"relabel {0.1 + 0.2!r}", [one])
+    parts.decide(prices, f"relabel {float(own)!r}", [other])
+    decided = prices.cleaned_labels().set_index("id")
+    assert decided.loc[one, "label"] == 0.1 + 0.2
+    assert decided.loc[other, "action"] == "keep"  # its own value
+    assert state.examples(prices).set_index("id").loc[one, "new_label_name"] == "0.3"
+
+
+def test_changed_values_are_those_that_differ_by_more_than_rounding(prices):
+    wrong = (prices.examples["label"] - prices.examples["original_label"]).abs() > 1
+    assert wrong.any()
+    assert np.array_equal(labels.changed(prices), wrong)
+
+
+def test_examples_of_about_a_value_are_near_it_and_predicted_well(prices):
+    frame = state.examples(prices)
+    off = frame["residual"].abs()
+    worst = frame.loc[off.idxmax()]
+    near = parts.about(frame, worst["predicted"], worst["id"])
+    assert worst["id"] not in set(near["id"])
+    assert (off[near.index] <= off.median()).all()
+    well = frame[off <= off.median()]
+    assert (near["label"] - worst["predicted"]).abs().max() == pytest.approx(
+        (well["label"] - worst["predicted"]).abs().nsmallest(len(near)).max()
+    )
+
+
+def test_the_worst_predicted_are_looked_for_by_the_loss_where_there_is_no_error(prices):
+    assert labels.doubtful(prices).score == "loss"
+
+
+def test_runs_that_tell_other_columns_are_not_compared(prices):
+    ages = served.open_run("ages")
+    assert set(ages.examples["id"]) & set(prices.examples["id"])
+    assert comparison.partners(prices) == []
+
+
+def test_the_units_of_what_happened_are_those_of_values(prices, run):
+    assert truth_unit(prices, "own_probability_change") == "SD"
+    assert truth_unit(prices, "own_loss_change") == "half squared error"
+    assert truth_unit(run, "own_loss_change") == "nats"
+
+
+def test_the_overview_speaks_of_values(prices):
+    low, high = (labels.value_text(prices, value) for value in prices.examples["label"].agg(["min", "max"]))
+    told = words(page("overview", run="prices")).replace("\\", "")
+    assert f"training rows, {TARGET} from {low} to {high}" in told
+    assert f"test R² {prices.quality['test']:.1%}" in told
+    assert "classes" not in told

@@ -1,0 +1,134 @@
+"""A table whose target is a number: every page, and the ways to filter by it and to correct it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from attribution_core.runs import Run
+from attribution_core.score import ScoreConfig, score
+from attribution_core.training import Recipe
+from samplescope_app import labels
+from tests.app.test_values import TARGET, priced, write
+from tests.browser.driver import App
+from tests.browser.test_pages import THEMES
+
+_HOSTILE = f"*{TARGET}* <b>"  # what a column may be called, and pages must show as it is
+_PAGES = ("overview", "browse", "map", "classes", "training", "summarize", "review", "trust", "compare", "runs")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs that differ by the seed, of rows with prices, some of them wrong."""
+    root = tmp_path_factory.mktemp("values")
+    data = str(write(priced().rename(columns={TARGET: _HOSTILE}), root / "prices.csv"))
+    quick = {"data": data, "target": _HOSTILE, "model": "linear"}
+    for seed in (0, 1):
+        out = root / "runs" / f"seed-{seed}"
+        score(ScoreConfig(out=out, seed=seed, recipe=Recipe(epochs=30, loss="mse", seed=seed), **quick))
+    return root / "runs"
+
+
+@pytest.fixture
+def app(page: Page, serve, folder: Path) -> App:
+    for file in (folder / "seed-0").glob("decisions.sqlite*"):
+        file.unlink()
+    return App(page, serve(folder), "seed-0")
+
+
+def typed(app: App, label: str, value: str) -> None:
+    """Types a number and leaves the field."""
+    field = app.page.get_by_label(label, exact=True)
+    field.fill(value)
+    field.press("Tab")
+    app.settle()
+
+
+def example(app: App, example_id: str) -> None:
+    """Opens a training example; it has no image to wait for."""
+    app.page.goto(f"{app.address}/example?run={app.run_id}&id={example_id}")
+    expect(app.page.get_by_role("heading", name=example_id)).to_be_visible()
+    app.settle()
+
+
+@THEMES
+def test_every_page_draws(app: App, page: Page, folder: Path):
+    run = Run.open(folder / "seed-0")
+    low, high = (labels.value_text(run, value) for value in run.examples["label"].agg(["min", "max"]))
+    told = f"{len(run.examples)} training rows, {_HOSTILE} from {low} to {high}"
+    for path in _PAGES:
+        page.goto(f"{app.address}/{path}?run=seed-0")
+        page.wait_for_url(f"**/{path}?**")
+        app.settle()
+        expect(page.get_by_text(told).first).to_be_visible()
+        expect(page.get_by_text(f"test R² {run.quality['test']:.1%}").first).to_be_visible()
+    page.goto(f"{app.address}/example?run=seed-0&evaluation=2")
+    expect(page.get_by_text("validation example")).to_be_visible()
+    expect(page.get_by_text("half squared error").first).to_be_visible()
+    app.settle()
+
+
+def test_a_tile_shows_the_value_and_what_the_model_says(app: App, folder: Path):
+    run = Run.open(folder / "seed-0")
+    row = run.examples.sort_values("error", ascending=False).iloc[0].to_dict()
+    app.open("overview")
+    tile = app.tiles("Predicted worst").first
+    expect(tile.locator(".label")).to_have_text(labels.value_text(run, row["label"]))
+    expect(tile.locator(".predicted")).to_have_text(labels.value_text(run, row["predicted"]))
+
+
+def test_browse_narrows_to_values(app: App, page: Page, folder: Path):
+    values = Run.open(folder / "seed-0").examples["label"]
+    app.open("browse")
+    expect(page.get_by_label("Class")).to_have_count(0)
+    typed(app, "Value from", "150")
+    expect(page.get_by_text(f"{(values >= 150).sum()} of {len(values)} examples")).to_be_visible()
+    typed(app, "Value to", "250")
+    expect(page.get_by_text(f"{values.between(150, 250).sum()} of {len(values)} examples")).to_be_visible()
+    expect(page.get_by_text(f"{_HOSTILE} from 150 to 250")).to_be_visible()
+    expect(app.tiles()).to_have_count(int(values.between(150, 250).sum()))
+    app.button("Clear filters").click()
+    expect(page.get_by_text(f"{len(values)} of {len(values)} examples")).to_be_visible()
+
+
+def test_a_value_is_typed_taken_from_the_model_and_taken_back(app: App, page: Page, folder: Path):
+    run = Run.open(folder / "seed-0")
+    row = run.examples.sort_values("error", ascending=False).iloc[0].to_dict()
+    suggested = labels.suggestion(run, row)
+    example(app, row["id"])
+    said = f"The model says {labels.value_text(run, row['predicted'])}"
+    expect(page.get_by_text(said)).to_contain_text(f"({abs(row['residual']) / run.values.scale:.2f} SD)")
+    typed(app, "New value", "123.4567")
+    app.button("Set value").click()
+    expect(app.badge("relabelled 123.457")).to_be_visible()
+    assert run.cleaned_labels().set_index("id").loc[row["id"], "label"] == 123.4567
+    app.button("Undo").click()
+    expect(app.badge("undecided")).to_be_visible()
+    page.locator(".gallery.picture").click()  # out of the field, where letters are letters
+    app.press("r")
+    expect(app.badge(f"relabelled {suggested:.6g}")).to_be_visible()
+    assert run.cleaned_labels().set_index("id").loc[row["id"], "label"] == suggested
+    app.press("u")
+    expect(app.badge("undecided")).to_be_visible()
+
+
+def test_review_goes_on_once_a_value_is_set(app: App, page: Page, folder: Path):
+    run = Run.open(folder / "seed-0")
+    first, second = run.examples.sort_values("fsi", ascending=False)["id"].iloc[:2]
+    page.goto(f"{app.address}/review?run=seed-0")
+    expect(page.get_by_text(first, exact=True)).to_be_visible()
+    app.settle()
+    typed(app, "New value", "99.5")
+    app.button("Set value").click()
+    expect(page.get_by_text(second, exact=True)).to_be_visible()
+    app.settle()
+    assert run.cleaned_labels().set_index("id").loc[first, ["action", "label"]].tolist() == ["relabel", 99.5]
+
+
+def test_a_cell_of_ranges_has_its_pairs(app: App, page: Page, folder: Path):
+    lowest, highest = (Run.open(folder / "seed-0").strata_names[end] for end in (0, -1))
+    app.open("classes", **{"from": lowest, "to": highest})
+    expect(page.get_by_text(f"Strongest pairs: {lowest} in training → {highest} in validation")).to_be_visible()
+    expect(page.get_by_text("Training range")).to_be_visible()
