@@ -115,7 +115,7 @@ def known_wrong(examples: pd.DataFrame) -> Tensor | None:
         None where nothing is known.
     """
     changed = changed_labels(examples)
-    return None if changed is None else torch.from_numpy(changed)
+    return None if changed is None else torch.tensor(changed)
 
 
 def suspicious_scores(run: Run) -> dict[str, Tensor]:
