@@ -26,6 +26,7 @@ from attribution_core.datasets import (
 from attribution_core.datasets.features import TFIDF, table_features, text_features
 from attribution_core.errors import InputError
 from attribution_core.image_inputs import ImageReader
+from attribution_core.kept_vectors import read_vectors
 from attribution_core.methods.influence_pairs import Pair
 from attribution_core.model_source import ModelSource, Task, model_source
 from attribution_core.models import ARCHITECTURES, device_named
@@ -110,6 +111,7 @@ def prepare(
     progress: Progress | None = None,
     model: nn.Module | None = None,
     splits: Splits | None = None,
+    run: Path | None = None,
 ) -> Prepared:
     """Opens the dataset and settles what the configuration leaves open.
 
@@ -118,6 +120,7 @@ def prepare(
         progress: Called with (done, total, what).
         model: A module to score, in place of one that the configuration names.
         splits: The dataset as it was opened, in place of the one that the configuration names.
+        run: The run's directory, which may keep vectors that an encoder made.
 
     Raises:
         InputError: Bad data, or options that do not go with it.
@@ -135,7 +138,7 @@ def prepare(
         progress=progress,
     )
     if splits.train.kind != "image":
-        return _prepare_vectors(config, splits, device, model, progress)
+        return _prepare_vectors(config, splits, device, model, run, progress)
     prepared = _with_model(config, splits, (len(splits.train.mode), *common_size(splits.train)), device, model)
     if config.decisions is None:
         return prepared
@@ -173,7 +176,7 @@ def prepare_run(
             f"The run {run.id} scored weights as they were given, and how they came about is not known, so nothing can "
             "be trained again in the same way: score with --training scratch or fine-tune first."
         )
-    prepared = prepare(config, progress, model, splits_of_program(run, data, progress))
+    prepared = prepare(config, progress, model, splits_of_program(run, data, progress), run.path)
     _require_same_model(run, prepared.source)
     found = prepared.splits.fingerprint()
     if before.fingerprint != found:
@@ -222,7 +225,12 @@ def _require_same_model(run: Run, source: ModelSource) -> None:
 
 
 def _prepare_vectors(
-    config: ScoreConfig, splits: Splits, device: torch.device, model: nn.Module | None, progress: Progress | None
+    config: ScoreConfig,
+    splits: Splits,
+    device: torch.device,
+    model: nn.Module | None,
+    run: Path | None,
+    progress: Progress | None,
 ) -> Prepared:
     """Of texts or rows."""
     kind = splits.train.kind
@@ -230,19 +238,26 @@ def _prepare_vectors(
         raise InputError(f"An image size was given, and the data at {config.data} holds no images: leave it out.")
     if kind == "table" and config.encoder != TFIDF:
         raise InputError(f"An encoder was given, and the data at {config.data} holds no texts: leave it out.")
-    if kind == "text":
-        # Before any decision: what is compared must see the same vectors.
-        vectors = text_features(splits.by_name, config.encoder, str(device), progress)
-    else:
-        vectors = table_features(splits.by_name)
+    opened = splits
     if config.decisions is not None:
         file = config.decisions.resolve()
-        before = splits.train.ids
         config, splits = config.model_copy(update={"decisions": file}), with_decisions(splits, file)
-        kept = pd.Index(before).get_indexer(pd.Index(splits.train.ids))
+    vectors = read_vectors(run, vectors_made_of(config, splits))
+    if vectors is None:
+        # Of all that was opened, before any decision: what is compared must see the same vectors.
+        if kind == "text":
+            vectors = text_features(opened.by_name, config.encoder, str(device), progress)
+        else:
+            vectors = table_features(opened.by_name)
+        kept = pd.Index(opened.train.ids).get_indexer(pd.Index(splits.train.ids))
         vectors["train"] = vectors["train"][torch.from_numpy(kept)]
     prepared = _with_model(config, splits, tuple(vectors["train"].shape[1:]), device, model)
     return replace(prepared, vectors=vectors)
+
+
+def vectors_made_of(config: ScoreConfig, splits: Splits) -> str:
+    """What decides the vectors that a run keeps."""
+    return f"{splits.fingerprint()} {config.encoder}"
 
 
 def _with_model(

@@ -16,18 +16,19 @@ from attribution_core.classes_stage import write_classes
 from attribution_core.config import ScoreConfig
 from attribution_core.contribution_stage import write_contributions
 from attribution_core.datasets import Dataset, Splits
-from attribution_core.datasets.features import described
+from attribution_core.datasets.features import TFIDF, described
 from attribution_core.detection_stage import write_detection
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
 from attribution_core.given_weights import doubts, doubts_of_values
 from attribution_core.influence_stage import write_influence
+from attribution_core.kept_vectors import write_vectors
 from attribution_core.linearised_stage import linearised, write_linearised_scores, write_live_model
 from attribution_core.map_stage import write_embeddings, write_map
 from attribution_core.memory_needed import require_room
 from attribution_core.neighbours_stage import write_near_duplicates
 from attribution_core.predictions import goodness, predictions
-from attribution_core.preparation import Prepared, prepare
+from attribution_core.preparation import Prepared, prepare, vectors_made_of
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import kept_steps, write_training
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
@@ -70,7 +71,7 @@ def score(
         InputError: Bad data or options, in one sentence; a run that would not fit into the memory that is free; or a
             directory that holds another run.
     """
-    prepared = prepare(config, progress, model, splits)
+    prepared = prepare(config, progress, model, splits, config.folder)
     config, splits = prepared.config, prepared.splits
     plain, config_print = _identity(config, prepared.source.digests)
     data_print = splits.fingerprint()
@@ -173,8 +174,10 @@ def _write_dataset(writer: RunWriter, prepared: Prepared, data_print: str, progr
         )
     )
     _write_tables(writer, {name: _table(split) for name, split in named.items()})
-    if splits.train.kind != "image":
-        return  # the table holds them as text
+    if prepared.vectors is not None:  # the table holds the examples as text
+        if splits.train.kind == "text" and prepared.config.encoder != TFIDF:
+            write_vectors(writer, prepared.vectors, vectors_made_of(prepared.config, splits))
+        return
     images = {"train": [splits.train], "evaluation": [splits.validation, splits.test]}
     for split, parts in images.items():
         writer.write_thumbnails(

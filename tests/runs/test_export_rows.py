@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from attribution_core import cli
-from attribution_core.datasets import open_dataset
+from attribution_core.datasets import features, open_dataset
+from attribution_core.errors import InputError
 from attribution_core.runs import Run
 from attribution_core.score import ScoreConfig, score
 from attribution_core.training import Recipe
+from attribution_core.verification import verify
 from tests.datasets.test_rows import WORDS, table, texts, write
 from tests.encoders import make_sentence_encoder
 
@@ -108,6 +110,26 @@ def test_a_sentence_encoder_of_ones_own_and_another_target(tmp_path):
     out = tmp_path / "clean.csv"
     assert cli.main(["export", str(again.path), "--format", "same", "--out", str(out)]) == 0
     assert pd.read_csv(out)["city"].value_counts().to_dict() == table()["city"].value_counts().to_dict()
+
+
+def test_an_encoder_runs_once_for_a_run(tmp_path, monkeypatch):
+    encoder = str(make_sentence_encoder(tmp_path / "encoder"))
+    data = write(texts(), tmp_path / "d.csv")
+    run = scored(data, tmp_path / "run", encoder=encoder)
+
+    def refuse(folder: str, _device: str):
+        raise InputError(f"{folder} was loaded again")
+
+    monkeypatch.setattr(features, "_sentence_encoder", refuse)
+    assert verify(run.path, examples=3, halves=0, seeds=1).methods["fsi"].single.examples == 3
+    write(texts().assign(text="other words"), tmp_path / "d.csv")
+    with pytest.raises(InputError, match="was loaded again"):  # what was made of other texts does not count
+        scored(data, tmp_path / "run", encoder=encoder)
+    write(texts(), tmp_path / "d.csv")
+    kept = tmp_path / "run" / "vectors.safetensors"
+    kept.write_bytes(kept.read_bytes()[:40])
+    with pytest.raises(InputError, match="was loaded again"):
+        scored(data, tmp_path / "run", encoder=encoder)
 
 
 def test_a_cleaned_table_is_trained_again(tmp_path):
