@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -27,8 +28,10 @@ def test_nothing_works_where_examples_meet_in_evaluation():
         assert "Layer '1' normalises by the statistics of its batch" in told
 
 
-def test_what_has_no_linear_head_has_the_measures_of_the_whole():
-    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_what_has_no_linear_head_has_the_measures_of_the_whole(outputs):
+    model = nn.Sequential(nn.Linear(4, outputs), nn.ReLU())
+    nn.init.ones_(model[0].bias)  # so that the ReLU changes nothing of what zeros give
     found = ac.supported_measures(model, torch.zeros(2, 4))
     assert "does not end in a linear layer" in found[INFORMATION]
     assert found[EMBEDDINGS] == found[INFORMATION]

@@ -110,7 +110,20 @@ def _output_layer(model: nn.Module, plan: ParameterPlan, inputs: Tensor) -> nn.L
     if plan.rest or len(layers) != 1 or not isinstance(layers[0], nn.Linear):
         return None
     outputs, _, results = _through(model, layers[0], inputs[:1])
-    return layers[0] if results.shape == outputs.shape and torch.equal(results, outputs) else None
+    if results.shape != outputs.shape or not torch.equal(results, outputs):
+        return None
+    # Whatever the layer gave would be the output: a ReLU behind it may have changed nothing by chance.
+    ramp = torch.arange(1.0, results.numel() + 1).to(results).view_as(results)
+    return layers[0] if all(_passes_on(model, layers[0], inputs[:1], given) for given in (ramp, -ramp)) else None
+
+
+def _passes_on(model: nn.Module, layer: nn.Module, inputs: Tensor, result: Tensor) -> bool:
+    """Whether the model's output is what the layer gives, were that this."""
+    handle = layer.register_forward_hook(lambda _module, _given, _result: result)
+    try:
+        return torch.equal(outputs_of(model, inputs), result)
+    finally:
+        handle.remove()
 
 
 def head_of(model: nn.Module, inputs: Tensor) -> nn.Linear:
