@@ -14,7 +14,8 @@ from samplescope_app import labels
 from samplescope_app.text import plain
 
 _FORMATS = {"csv": "CSV list", "same": "As it came", "parquet": "Parquet", "folder": "Zip of folders"}
-_OF_ROWS = ("csv", "same")  # of texts and of rows of a table, which the others can't hold
+_OF_IMAGES = ("parquet", "folder")  # which can't hold texts and rows of a table
+_OF_CLASSES = ("folder",)  # which can't hold values
 _CONTENTS = {
     "csv": "A row for each training example: its final {label}, the {label} in the data, the decision and the scores.",
     "same": "The cleaned set in the form that the data came in, validation and test along with it unchanged.",
@@ -38,10 +39,11 @@ def panel(run: Run) -> None:
     counts = run.decisions.counts()
     total = len(run.examples)
     st.markdown("**Export the cleaned set**")
-    formats = _FORMATS if "text" not in run.examples else {name: _FORMATS[name] for name in _OF_ROWS}
+    left_out = _OF_IMAGES if "text" in run.examples else _OF_CLASSES if run.values is not None else ()
+    formats = [name for name in _FORMATS if name not in left_out]
     format_ = st.segmented_control(
         "Format",
-        list(formats),
+        formats,
         format_func=_FORMATS.get,
         default="csv",
         required=True,

@@ -24,7 +24,7 @@ class ScoreConfig(BaseModel):
         data: A known dataset's name, or a path.
         out: The run's directory; ``runs/NAME`` by default.
         target: The column to be told, where the data is a table; by default the one called label, target, class or y.
-        task: Whether that column holds classes (``"classification"``) or values to predict (``"regression"``, which
+        task: Whether labels are classes (``"classification"``) or values to predict (``"regression"``, which
             trains on their squared errors, in standard deviations); ``"auto"`` takes texts, and whole numbers where
             they are few, as classes, and other numbers as values.
         encoder: What makes vectors of texts: ``"tfidf"``, or the folder of a sentence encoder (sentence-transformers).

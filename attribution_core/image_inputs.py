@@ -46,20 +46,20 @@ class ImageReader:
         return cls(shape, pixel_statistics(train, size=(shape[1], shape[2]), progress=progress), trunk)
 
     def __call__(self, part: Dataset, progress: Progress | None = None) -> Pair:
-        """Inputs ``[n, ...]``, float32, and labels ``[n]``."""
+        """Inputs ``[n, ...]``, float32, and targets ``[n]``."""
         if self.trunk is None:
             return self._read(part, progress)
         starts = range(0, len(part), _CHUNK)
-        found, labels = [], []
+        found, targets = [], []
         for start in reported(starts, len(starts), "passing images through the frozen layers", progress):
             few = self._read(part.subset(range(start, min(start + _CHUNK, len(part)))))
             found.append(self.trunk(few[0]).cpu())
-            labels.append(few[1])
-        return torch.cat(found), torch.cat(labels)
+            targets.append(few[1])
+        return torch.cat(found), torch.cat(targets)
 
     def _read(self, part: Dataset, progress: Progress | None = None) -> Pair:
         size, channels = (self.shape[1], self.shape[2]), self.shape[0]
         if channels == len(part.mode):
             return as_tensors(part, size=size, statistics=self.statistics, progress=progress)
-        grey, labels = as_tensors(part, size=size, statistics=None, progress=progress)
-        return standardised(grey.repeat(1, channels, 1, 1), self.statistics), labels
+        grey, targets = as_tensors(part, size=size, statistics=None, progress=progress)
+        return standardised(grey.repeat(1, channels, 1, 1), self.statistics), targets

@@ -160,8 +160,9 @@ def _of_library(config: ScoreConfig, task: Task) -> ModelSource:
         weights = find_weights(config.model)
     make = Backbone(config.model, task.outputs, weights)
     if config.training == "none" and not make.head_is_given:
+        of = f"{task.outputs} classes" if task.class_names else "the value"
         raise InputError(
-            f"The weights of {config.model} have no head for {len(task.class_names)} classes, so it can't be scored "
+            f"The weights of {config.model} have no head for {of}, so it can't be scored "
             "as it is: train its new head with --train head."
         )
     shape = _shape(config, preprocessing, task, lambda _: make(config.seed), config.model)

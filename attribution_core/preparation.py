@@ -203,6 +203,7 @@ def splits_of_program(run: Run, data: Data, progress: Progress | None = None) ->
             validation_fraction=config.validation_fraction,
             test_fraction=config.test_fraction,
             max_train=config.max_train,
+            task=config.task if run.values is None else "regression",
             progress=progress,
         )
     before = run.manifest.dataset

@@ -114,7 +114,7 @@ def _configuration(
     out_: Out = None,
     target: Annotated[str | None, typer.Option(help="Of a table: the column to be told.")] = None,
     task: Annotated[
-        Task, typer.Option(help="What it holds: classes, or values of a regression; by default what it looks like.")
+        Task, typer.Option(help="What labels are: classes, or values of a regression; by default what they look like.")
     ] = Task.auto,
     encoder: Annotated[str, typer.Option(help="Of texts: tfidf, or a sentence encoder's folder.")] = "tfidf",
     hidden: Annotated[

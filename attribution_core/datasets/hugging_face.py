@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from attribution_core.datasets.image_table import listing_of
 from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED, Listing
+from attribution_core.datasets.targets import Task
 from attribution_core.errors import InputError
 
 PREFIX = "hf:"
@@ -23,11 +24,12 @@ def recognises(path: Path) -> bool:
     return path.is_dir() and ((path / _SPLITS).is_file() or ((path / _STATE).is_file() and (path / _INFO).is_file()))
 
 
-def read(path: Path) -> Listing:
+def read(path: Path, task: Task = "auto") -> Listing:
     """Lists the rows of a saved dataset; its Arrow files are read without the ``datasets`` library.
 
     Args:
         path: The folder.
+        task: Whether the labels are classes or values; by default what they look like.
 
     Returns:
         The rows by split; a dataset that was saved without splits is all "train".
@@ -36,23 +38,24 @@ def read(path: Path) -> Listing:
         InputError: If a file is missing or damaged, or the columns are not those of labelled images.
     """
     if not (path / _SPLITS).is_file():
-        return _listing({UNNAMED: _saved_table(path)})
+        return _listing({UNNAMED: _saved_table(path)}, task)
     names = _json(path / _SPLITS).get("splits")
     if not isinstance(names, list) or not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise InputError(
             f"Names of splits were expected in {path / _SPLITS}, and there are none: save the dataset again."
         )
     known = [name for name in names if name.lower() in SPLIT_NAMES]
-    listing = _listing({name: _saved_table(path / name) for name in known})
+    listing = _listing({name: _saved_table(path / name) for name in known}, task)
     listing.notes.extend(_left_out(name) for name in names if name not in known)
     return listing
 
 
-def read_named(name: str) -> Listing:
+def read_named(name: str, task: Task = "auto") -> Listing:
     """Lists a dataset of the Hugging Face hub, from the library's cache or over the network.
 
     Args:
         name: Such as ``ylecun/mnist``, without ``hf:``.
+        task: As in :func:`read`.
 
     Returns:
         The rows by split.
@@ -82,7 +85,7 @@ def read_named(name: str) -> Listing:
             f'({" ".join(str(error).split()).rstrip(".")}): where there is a network, run python -c "import datasets; '
             f"datasets.load_dataset('{name}').save_to_disk('FOLDER')\", bring FOLDER here and give its path."
         ) from error
-    listing = _listing(tables)
+    listing = _listing(tables, task)
     listing.notes.extend(_left_out(str(split)) for split in found if str(split) not in tables)
     return listing
 
@@ -101,7 +104,7 @@ def _quiet(*names: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _listing(tables: dict[str, pa.Table]) -> Listing:
+def _listing(tables: dict[str, pa.Table], task: Task) -> Listing:
     if not tables:
         raise InputError(f"A split called {', '.join(SPLIT_NAMES)} was expected, and there is none: rename one.")
     splits = [np.full(len(table), SPLIT_NAMES.get(name.lower(), name), dtype=object) for name, table in tables.items()]
@@ -109,7 +112,7 @@ def _listing(tables: dict[str, pa.Table]) -> Listing:
         whole = pa.concat_tables(tables.values(), promote_options="permissive")
     except pa.ArrowException as error:
         raise InputError(f"The splits were expected to have the same columns: {error}.") from error
-    return listing_of(whole, np.concatenate(splits))
+    return listing_of(whole, np.concatenate(splits), task)
 
 
 def _saved_table(folder: Path) -> pa.Table:

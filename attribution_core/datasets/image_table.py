@@ -1,7 +1,7 @@
 """Arrow tables in the Hugging Face image convention.
 
-An image column of struct {bytes, path}, a label column of integers (named by the "huggingface" schema metadata) or
-strings, optionally ``id``. Every other scalar column becomes a group column.
+An image column of struct {bytes, path}, a label column of integers (named by the "huggingface" schema metadata), other
+numbers (which are values) or strings, optionally ``id``. Every other scalar column becomes a group column.
 """
 
 import json
@@ -14,15 +14,17 @@ import pyarrow.compute as pc
 
 from attribution_core.datasets.images import EncodedImage
 from attribution_core.datasets.listing import Examples, Listing, normal, numbered_ids
+from attribution_core.datasets.targets import Task, labels_of, labels_of_numbers, original_values
 from attribution_core.errors import InputError
 
 
-def listing_of(table: pa.Table, splits: np.ndarray) -> Listing:
+def listing_of(table: pa.Table, splits: np.ndarray, task: Task = "auto") -> Listing:
     """Lists the rows of a table.
 
     Args:
         table: ``n`` rows.
         splits: Of each, ``[n]``; all ``UNNAMED`` where the data know none.
+        task: Whether the labels are classes or values; by default what they look like.
 
     Returns:
         The rows by split.
@@ -34,15 +36,13 @@ def listing_of(table: pa.Table, splits: np.ndarray) -> Listing:
     image = _column(table, features, "image", "Image")
     label = _column(table, features, "label", "ClassLabel")
     data, paths = _image_bytes(table[image], image)
-    labels, class_names = _labels(table[label], label, _class_label_names(features, label))
+    labels, class_names, notes = _labels(table[label], label, _class_label_names(features, label), task)
     others = [name for name in table.column_names if name not in (image, label, "split", "id")]
-    whole = Examples(
-        _ids(table, splits, paths),
-        [EncodedImage(value or b"") for value in data],
-        labels,
-        _groups(table.select(others), features),
-    )
-    return Listing(whole.by_split(splits), class_names)
+    groups = _groups(table.select(others), features)
+    if not class_names and "original_label" in groups:
+        groups["original_label"] = original_values(groups["original_label"])
+    whole = Examples(_ids(table, splits, paths), [EncodedImage(value or b"") for value in data], labels, groups)
+    return Listing(whole.by_split(splits), class_names, notes=notes, target=label)
 
 
 def _hugging_face_features(schema: pa.Schema) -> dict[str, Any]:
@@ -94,27 +94,17 @@ def _image_bytes(column: pa.ChunkedArray, name: str) -> tuple[list[bytes | None]
     return data, pc.struct_field(column, "path").to_pylist() if has_path else [None] * len(column)
 
 
-def _labels(column: pa.ChunkedArray, name: str, names: list[str] | None) -> tuple[np.ndarray, list[str]]:
-    """Positions in the class names int64 ``[n]``, and the class names."""
-    values = _without_nulls(_decoded(column), name)
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        distinct, labels = np.unique([normal(value) for value in values.to_pylist()], return_inverse=True)
-        return labels, distinct.tolist()
-    if not pa.types.is_integer(values.type):
-        raise InputError(f"The column {name} was expected to hold integers or strings, and it holds {values.type}.")
-    labels = values.to_numpy().astype(np.int64)
-    allowed = len(names) if names is not None else np.iinfo(np.int64).max
-    wrong = np.flatnonzero((labels < 0) | (labels >= allowed))
-    if len(wrong):
-        expected = f"0 to {allowed - 1}" if names is not None else "0 or more"
-        raise InputError(
-            f"Labels of {expected} were expected, and row {wrong[0]} has {labels[wrong[0]]}: correct or remove "
-            f"{'that row' if len(wrong) == 1 else f'the {len(wrong)} such rows'}."
-        )
-    if names is not None:
-        return labels, names
-    distinct, labels = np.unique(labels, return_inverse=True)
-    return labels, [str(value) for value in distinct]
+def _labels(
+    column: pa.ChunkedArray, name: str, names: list[str] | None, task: Task
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """What :func:`labels_of` and :func:`labels_of_numbers` make of them; ``names`` are those of the classes."""
+    cells = _without_nulls(_decoded(column), name)
+    is_text = pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
+    if not (is_text or pa.types.is_integer(cells.type) or (pa.types.is_floating(cells.type) and names is None)):
+        kinds = "numbers" if names is None else "integers"
+        raise InputError(f"The column {name} was expected to hold {kinds} or strings, and it holds {cells.type}.")
+    found = cells.to_pandas()
+    return labels_of(found, name, task) if is_text else labels_of_numbers(found, name, names, task)
 
 
 def _ids(table: pa.Table, splits: np.ndarray, paths: list[str | None]) -> list[str]:

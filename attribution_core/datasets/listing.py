@@ -63,7 +63,8 @@ class Examples:
     @classmethod
     def without_groups(cls, ids: list[str], images: Sequence[ImageSource], labels: np.ndarray) -> Examples:
         """Examples of a format that knows nothing but images and labels."""
-        return cls(ids, list(images), labels.astype(np.int64), pd.DataFrame(index=range(len(ids))))
+        kind = np.float64 if np.issubdtype(labels.dtype, np.floating) else np.int64
+        return cls(ids, list(images), labels.astype(kind), pd.DataFrame(index=range(len(ids))))
 
     def take(self, positions: np.ndarray) -> Examples:
         """The examples at these positions, int64 ``[k]``, in this order."""
@@ -92,7 +93,7 @@ class Listing:
         unreadable: Files that could not even be listed as examples.
         notes: Sentences that a person should see.
         kind: What an example is.
-        target: The column that the labels are from, where it has a name.
+        target: What values are called: the column that they are from, where it has a name.
     """
 
     parts: dict[str, Examples]

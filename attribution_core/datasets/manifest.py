@@ -1,13 +1,14 @@
 """Manifests: a CSV, TSV or JSON Lines file that names an image and its label in each row.
 
 A column called path, file, file_name, filename, image or img holds the image's place, one called label, class or target
-its class; ``split`` and ``id`` mean what they mean elsewhere, and every other column becomes a group column.
+its class or value; ``split`` and ``id`` mean what they mean elsewhere, and every other column becomes a group column.
 """
 
 import csv
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ import pandas as pd
 from attribution_core.datasets.images import FileImage
 from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable, normal
 from attribution_core.datasets.row_files import DELIMITERS, JSON_LINES, first_columns, named, read_json_lines
+from attribution_core.datasets.targets import Task, labels_of, original_values, task_of_images
 from attribution_core.errors import InputError
 
 PATHS = ("path", "file", "file_name", "filename", "image", "img")
 LABELS = ("label", "class", "target")
 SUFFIXES = (*DELIMITERS, JSON_LINES)
 _NUMBER = re.compile(r"0|[1-9]\d{0,17}")
+_CODE = re.compile(r"\s*-?0\d")  # a class is a name, and 007 no number
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class Manifest:
         rows: The cells of each row by column, untouched: texts in CSV and TSV, any JSON value in JSON Lines.
         lines: The line of the file that each row begins or ends on, for messages.
         path_column: What holds the images' places.
-        label_column: What holds the classes.
+        label_column: What holds the classes or values.
     """
 
     file: Path
@@ -61,9 +64,20 @@ class Manifest:
         """Of the rows."""
         return [normal(str(row[self.id_column])) for row in self.rows]
 
+    @property
+    def labels(self) -> pd.Series:
+        """The labels by id ``[n]``: int64 where all are whole numbers, float64 where all are numbers, else texts."""
+        texts = pd.Series([self.label(row) for row in range(len(self.rows))], index=self.ids, dtype="object")
+        if texts.str.fullmatch(_NUMBER).all():
+            return texts.astype("int64")
+        numbers = pd.to_numeric(texts, errors="coerce").notna() | (texts.str.lower() == "nan")
+        return texts.astype("float64") if numbers.all() and not texts.str.match(_CODE).any() else texts
+
     def label(self, row: int) -> str:
-        """The class name of a row."""
-        return normal(str(self.rows[row][self.label_column]).strip())
+        """The class name of a row, or its value as a text."""
+        cell = self.rows[row][self.label_column]
+        is_whole = isinstance(cell, float) and cell.is_integer()  # JSON's 1.0 is the class 1
+        return normal(str(int(cell) if is_whole else cell).strip())
 
     def image(self, row: int) -> Path:
         """Where the image of a row lies."""
@@ -75,30 +89,33 @@ def recognises(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in SUFFIXES and named(first_columns(path), PATHS) is not None
 
 
-def read(path: Path) -> Listing:
+def read(path: Path, task: Task = "auto") -> Listing:
     """Lists the images that a manifest names; those that are not there are left out and listed.
 
     Args:
         path: The manifest. Images lie where it says: within its folder, above it or anywhere.
+        task: Whether the labels are classes or values; by default what they look like.
 
     Returns:
         The images by split; an id is the text of the column ``id``, else the path as the manifest has it.
 
     Raises:
         InputError: If the file cannot be understood, a column is missing, a label is empty or neither a text nor a
-            whole number, a split is unknown, or two rows name the same image.
+            number, a split is unknown, or two rows name the same image.
     """
     manifest = read_manifest(path)
     _check_places(manifest)
-    labels, class_names = _labels(manifest)
-    splits = _splits(manifest)
+    labels, class_names, notes = _labels(manifest, task)
+    splits, groups = _splits(manifest), _groups(manifest)
+    if not class_names and "original_label" in groups:
+        groups["original_label"] = original_values(groups["original_label"])
     places = [manifest.image(row) for row in range(len(manifest.rows))]
     refusals = [_refusal(place) for place in places]
-    whole = Examples(manifest.ids, [FileImage(place) for place in places], labels, _groups(manifest))
+    whole = Examples(manifest.ids, [FileImage(place) for place in places], labels, groups)
     there = np.array([refusal is None for refusal in refusals])
     parts = {str(name): whole.take(np.flatnonzero((splits == name) & there)) for name in np.unique(splits)}
     lost = [Unreadable(id_, why) for id_, why in zip(whole.ids, refusals, strict=True) if why is not None]
-    return Listing(parts, class_names, lost)
+    return Listing(parts, class_names, lost, notes, target=manifest.label_column)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -171,21 +188,37 @@ def _check_places(manifest: Manifest) -> None:
         raise InputError(f"Every row of {manifest.file} was expected to have its own id, and two are called {twice}.")
 
 
-def _labels(manifest: Manifest) -> tuple[np.ndarray, list[str]]:
-    """Positions in the class names, int64 ``[n]``, and the class names: numbers by size, other names by letters."""
-    texts = []
-    for row, line in enumerate(manifest.lines):
-        value = manifest.rows[row][manifest.label_column]
-        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-            told = "nothing" if value in (None, "") else repr(value)
-            raise InputError(
-                f"A text or a whole number was expected in the column {manifest.label_column}, and line {line} of "
-                f"{manifest.file} has {told}: fill it in or remove that row."
-            )
-        texts.append(manifest.label(row))
+def _labels(manifest: Manifest, task: Task) -> tuple[np.ndarray, list[str], list[str]]:
+    """As :func:`labels_of`, but for the names of classes, which are the cells: numbers by size, others by letters."""
+    _check_labels(manifest, _is_label, "number")
+    column = manifest.labels
+    labels, names, notes = labels_of(column, manifest.label_column, task_of_images(column, task))
+    if not names:
+        return labels, names, notes
+    _check_labels(manifest, _is_class, "whole number")
+    texts = [manifest.label(row) for row in range(len(manifest.rows))]
     names = sorted(set(texts), key=int if all(map(_NUMBER.fullmatch, texts)) else None)
     position = {name: i for i, name in enumerate(names)}
-    return np.array([position[text] for text in texts], dtype=np.int64), names
+    return np.array([position[text] for text in texts], dtype=np.int64), names, []
+
+
+def _check_labels(manifest: Manifest, fits: Callable[[Any], bool], number: str) -> None:
+    for row, line in zip(manifest.rows, manifest.lines, strict=True):
+        value = row[manifest.label_column]
+        if not fits(value):
+            told = "nothing" if value in (None, "") else repr(value)
+            raise InputError(
+                f"A text or a {number} was expected in the column {manifest.label_column}, and line {line} of "
+                f"{manifest.file} has {told}: fill it in or remove that row."
+            )
+
+
+def _is_label(cell: Any) -> bool:
+    return isinstance(cell, str | int | float) and not isinstance(cell, bool) and bool(str(cell).strip())
+
+
+def _is_class(cell: Any) -> bool:
+    return _is_label(cell) and (not isinstance(cell, float) or cell.is_integer())
 
 
 def _splits(manifest: Manifest) -> np.ndarray:
@@ -220,8 +253,7 @@ def _typed(values: list[Any], name: str) -> pd.Series:
     there = [value for value in values if value is not None]
     if there and all(isinstance(value, bool) for value in values):
         return pd.Series(values)
-    # A class is a name, and 007 no number.
-    if name != "original_label" and not any(isinstance(v, bool) or re.match(r"\s*-?0\d", str(v)) for v in there):
+    if name != "original_label" and not any(isinstance(v, bool) or _CODE.match(str(v)) for v in there):
         numbers = pd.to_numeric(pd.Series(values, dtype="object"), errors="coerce")
         if there and numbers.notna().sum() == len(there):
             return numbers.astype("float64") if numbers.dtype == object else numbers

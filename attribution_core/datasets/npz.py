@@ -2,7 +2,7 @@
 
 The arrays are called ``x_train`` and ``y_train``, ``train_images`` and ``train_labels`` (and so for ``val``,
 ``validation``, ``valid`` and ``test``), or without splits ``images`` and ``labels``, or ``x`` and ``y``, perhaps with
-an array ``split`` beside them. An array ``class_names`` names the classes.
+an array ``split`` beside them. An array ``class_names`` names the classes; labels that are floats are values.
 """
 
 import zipfile
@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from attribution_core.datasets.arrays import eight_bits, white
 from attribution_core.datasets.images import ArrayImage
 from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED, Examples, Listing, normal
+from attribution_core.datasets.targets import Task, labels_of
 from attribution_core.errors import InputError
 
+_TARGET = "label"
 _UNSPLIT_KEYS = (("images", "labels"), ("x", "y"))
 _SPLIT_KEYS = ("x_{}", "y_{}"), ("{}_images", "{}_labels")
 
@@ -56,11 +59,12 @@ def recognises(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() == ".npz"
 
 
-def read(path: Path) -> Listing:
+def read(path: Path, task: Task = "auto") -> Listing:
     """Lists the images of an archive; the arrays are in memory once, as 8 bits.
 
     Args:
         path: The file. Images are uint8, or numbers from 0 to 1 or from 0 to 255.
+        task: Whether the labels are classes or values; by default whole numbers are classes.
 
     Returns:
         The images by split.
@@ -69,20 +73,16 @@ def read(path: Path) -> Listing:
         InputError: If the file is damaged, arrays are missing or do not fit together, or hold something else.
     """
     archive = read_archive(path)
-    texts = {keys: label_texts(archive, keys.labels) for keys in archive.keys.values()}
-    declared = declared_names(archive)
-    class_names = declared if declared is not None else _sorted_names(np.concatenate(list(texts.values())))
-    position = {name: i for i, name in enumerate(class_names)}
+    labels, class_names, notes = labels_by_split(archive, task)
     largest = white(*(archive.arrays[keys.images] for keys in archive.keys.values()))
     rounded = any(archive.arrays[keys.images].dtype.kind == "f" for keys in archive.keys.values())
     parts = {}
     for split, keys in archive.keys.items():
         pixels = eight_bits(archive.arrays.pop(keys.images), f"{keys.images} of {path}", largest=largest)
-        ids = [f"{split}-{row:06d}" for row in range(len(pixels))]
-        labels = np.array([position[text] for text in texts[keys]], dtype=np.int64)
-        parts[split] = Examples.without_groups(ids, [ArrayImage(image) for image in pixels], labels)
-    notes = [f"The pixels were numbers from 0 to {largest:g}; they were rounded to 8 bits."] if rounded else []
-    return Listing(_by_split(archive, parts), class_names, notes=notes)
+        ids = _ids(split, len(pixels))
+        parts[split] = Examples.without_groups(ids, [ArrayImage(image) for image in pixels], labels[split])
+    notes += [f"The pixels were numbers from 0 to {largest:g}; they were rounded to 8 bits."] if rounded else []
+    return Listing(_by_split(archive, parts), class_names, notes=notes, target=_TARGET)
 
 
 def read_archive(path: Path) -> Archive:
@@ -128,31 +128,51 @@ def splits_of_rows(archive: Archive) -> np.ndarray | None:
     return np.array(found, dtype=object)
 
 
+def labels_by_split(archive: Archive, task: Task) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+    """What the labels of each split say: as :func:`labels_of`, of all together.
+
+    Args:
+        archive: Numbers are positions in its ``class_names``, where it has any: of classes, or of what is a value.
+        task: As in :func:`read`.
+
+    Raises:
+        InputError: If labels are no numbers or texts, or values were asked for and are not there.
+    """
+    columns = {split: _label_array(archive, keys.labels) for split, keys in archive.keys.items()}
+    if task != "regression" and not any(column.dtype.kind == "f" for column in columns.values()):
+        return *_classes(archive), []
+    if task == "regression" and "class_names" in archive.arrays:
+        columns = {
+            split: column if column.dtype.kind == "f" else label_texts(archive, archive.keys[split].labels)
+            for split, column in columns.items()
+        }
+    rows = [pd.Series(column, index=_ids(split, len(column))) for split, column in columns.items()]
+    labels, class_names, notes = labels_of(pd.concat(rows), _TARGET, task)
+    if class_names:
+        return *_classes(archive), notes
+    ends = np.cumsum([len(column) for column in columns.values()])
+    return dict(zip(columns, np.split(labels, ends[:-1]), strict=True)), [], notes
+
+
 def label_texts(archive: Archive, key: str) -> np.ndarray:
     """The class name of each label under a key, texts ``[n]``.
 
     Raises:
         InputError: If they are neither texts nor whole numbers, or are none of the classes.
     """
-    labels = archive.arrays[key]
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
-        raise InputError(
-            f"One whole number or text for each image was expected in {key} of {archive.path}, and it is "
-            f"{labels.dtype} of shape {' x '.join(map(str, labels.shape))}: give each image the number of its class."
-        )
+    labels = _label_array(archive, key)
     if labels.dtype.kind == "U":
         return np.array([normal(text) for text in labels], dtype=object)
     names = declared_names(archive)
-    wrong = np.flatnonzero((labels < 0) | (labels >= (len(names) if names is not None else np.inf)))
+    beyond = (labels < 0) | (labels >= (len(names) if names is not None else np.inf))
+    wrong = np.flatnonzero(beyond | (labels != np.floor(labels)))
     if len(wrong):
         expected = f"0 to {len(names) - 1}" if names is not None else "0 or more"
         raise InputError(
             f"Labels of {expected} were expected in {key} of {archive.path}, and row {wrong[0]} has "
             f"{labels[wrong[0]]}: correct or remove it."
         )
-    return np.array([names[label] if names is not None else str(label) for label in labels], dtype=object)
+    return np.array([names[int(label)] if names is not None else str(int(label)) for label in labels], dtype=object)
 
 
 def declared_names(archive: Archive) -> list[str] | None:
@@ -176,6 +196,33 @@ def declared_names(archive: Archive) -> list[str] | None:
             f"A label is {str(min(unknown))!r}, which class_names of {archive.path} does not have: add it."
         )
     return texts
+
+
+def _label_array(archive: Archive, key: str) -> np.ndarray:
+    """Numbers or texts, ``[n]``."""
+    labels = archive.arrays[key]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iufU":
+        raise InputError(
+            f"One number or text for each image was expected in {key} of {archive.path}, and it is "
+            f"{labels.dtype} of shape {' x '.join(map(str, labels.shape))}: give each image its class or its value."
+        )
+    return labels
+
+
+def _classes(archive: Archive) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Positions in the class names, int64 ``[n]`` by split, and the class names."""
+    texts = {split: label_texts(archive, keys.labels) for split, keys in archive.keys.items()}
+    declared = declared_names(archive)
+    class_names = declared if declared is not None else _sorted_names(np.concatenate(list(texts.values())))
+    position = {name: i for i, name in enumerate(class_names)}
+    labels = {split: np.array([position[text] for text in each], dtype=np.int64) for split, each in texts.items()}
+    return labels, class_names
+
+
+def _ids(split: str, count: int) -> list[str]:
+    return [f"{split}-{row:06d}" for row in range(count)]
 
 
 def _by_split(archive: Archive, parts: dict[str, Examples]) -> dict[str, Examples]:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,13 +58,14 @@ class Known:
 class Format:
     """A form that datasets take on disk: the first one in ``FORMATS`` that recognises a path reads it.
 
-    ``name`` is what an export knows it by.
+    ``name`` is what an export knows it by; ``options`` are those of ``open_dataset`` that ``read`` takes too.
     """
 
     name: str
     description: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path], Listing]
+    read: Callable[..., Listing]
+    options: tuple[str, ...] = ()
 
 
 def _read_demo() -> Listing:
@@ -97,11 +99,19 @@ KNOWN = (
 
 FORMATS = (
     Format("idx", "IDX files (train-images-idx3-ubyte, ...)", idx.recognises, idx.read),
-    Format("manifest", "a CSV, TSV or JSON Lines file of images' paths and labels", manifest.recognises, manifest.read),
-    Format("npz", "an .npz file of images and labels", npz.recognises, npz.read),
-    Format("rows", "CSV, TSV, JSON Lines or Parquet files of texts or rows", rows.recognises, rows.read),
-    Format("hugging_face", "a folder made by save_to_disk", hugging_face.recognises, hugging_face.read),
-    Format("parquet", "Parquet files with the columns image and label", parquet.recognises, parquet.read),
+    Format(
+        "manifest",
+        "a CSV, TSV or JSON Lines file of images' paths and labels",
+        manifest.recognises,
+        manifest.read,
+        ("task",),
+    ),
+    Format("npz", "an .npz file of images and labels", npz.recognises, npz.read, ("task",)),
+    Format(
+        "rows", "CSV, TSV, JSON Lines or Parquet files of texts or rows", rows.recognises, rows.read, ("target", "task")
+    ),
+    Format("hugging_face", "a folder made by save_to_disk", hugging_face.recognises, hugging_face.read, ("task",)),
+    Format("parquet", "Parquet files with the columns image and label", parquet.recognises, parquet.read, ("task",)),
     Format("text", "a folder of text files, one folder or file for each class", text_files.recognises, text_files.read),
     Format("folder", "a folder with one subfolder of images for each class", folder.recognises, folder.read),
 )
@@ -123,13 +133,13 @@ def open_dataset(
     Args:
         data: A name in ``KNOWN``, ``hf:NAME`` for a dataset of the Hugging Face hub, or the path of a dataset in one of
             the ``FORMATS``. A name comes first: write ``./digits`` for a folder of that name. Or a torch ``Dataset`` of
-            images with whole numbers as labels, or a dict of them by train, validation and test, or these three in a
+            images with numbers as labels, or a dict of them by train, validation and test, or these three in a
             tuple; without random transforms, since a run goes on only with the same images.
         seed: Of the splits and of the subset.
         validation_fraction: Share of the training examples to set aside where there is no validation split.
         test_fraction: The same for the test split.
         target: The column to be told, where rows have several; by default the one called label, target, class or y.
-        task: Whether that column holds classes or the values of a regression; by default what it looks like.
+        task: Whether labels are classes or the values of a regression; by default what they look like.
         max_train: Largest number of training examples; a stratified subset is drawn beyond it. None takes all.
         progress: Called with (done, total, what), at most 20 times a second.
 
@@ -145,9 +155,6 @@ def open_dataset(
             f"{validation_fraction} and {test_fraction}."
         )
     name, location, listing = _find(data, target, task, progress)
-    if (target is not None or task == "regression") and form_of(data) != "rows":
-        what = "A target is a column" if target is not None else "The values of a regression are a column"
-        raise InputError(f"{what} of a table, and {name} has no columns to choose from: leave it out.")
     _check(listing)
     parts, notes = _set_aside(listing, {"test": test_fraction, "validation": validation_fraction}, seed)
     if max_train is not None and max_train < len(parts["train"].ids):
@@ -197,17 +204,31 @@ def _find(
 ) -> tuple[str, str, Listing]:
     """The dataset's name, its location, and its examples."""
     if not isinstance(data, str | Path):
-        return torch_objects.name_of(data), "", torch_objects.read(data, progress)
+        name = torch_objects.name_of(data)
+        options = _options(name, ("task",), target, task)
+        return name, "", torch_objects.read(data, progress=progress, **options)
     if str(data).startswith(hugging_face.PREFIX):
-        return str(data), "", hugging_face.read_named(str(data).removeprefix(hugging_face.PREFIX))
+        options = _options(str(data), ("task",), target, task)
+        return str(data), "", hugging_face.read_named(str(data).removeprefix(hugging_face.PREFIX), **options)
     for known in KNOWN:
         if data == known.name:
+            _options(known.name, (), target, task)
             return known.name, "", dataclasses.replace(known.read(), notes=list(known.notes))
     path, form = _recognised(data)
+    options = _options(path.name, form.options, target, task)
     try:
-        return path.name, str(path), rows.read(path, target, task) if form.read is rows.read else form.read(path)
+        return path.name, str(path), form.read(path, **options)
     except OSError as error:
         raise InputError(f"The dataset at {data} cannot be read: {error}.") from error
+
+
+def _options(name: str, takes: tuple[str, ...], target: str | None, task: Task) -> dict[str, Any]:
+    """What its reader is given, or a refusal of what it has no choice in."""
+    if target is not None and "target" not in takes:
+        raise InputError(f"A target is a column of a table, and {name} has no columns to choose from: leave it out.")
+    if task == "regression" and "task" not in takes:
+        raise InputError(f"The values of a regression are numbers, and {name} has classes alone: leave the task out.")
+    return {option: value for option, value in (("target", target), ("task", task)) if option in takes}
 
 
 def _recognised(data: str | Path) -> tuple[Path, Format]:

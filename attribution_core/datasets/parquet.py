@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from attribution_core.datasets.image_table import listing_of
 from attribution_core.datasets.listing import SPLIT_FILE, SPLIT_NAMES, UNNAMED, Listing
+from attribution_core.datasets.targets import Task
 from attribution_core.errors import InputError
 
 
@@ -17,12 +18,13 @@ def recognises(path: Path) -> bool:
     return bool(_files(path))
 
 
-def read(path: Path) -> Listing:
+def read(path: Path, task: Task = "auto") -> Listing:
     """Lists the rows of one Parquet file, or of a folder of them in the order of their names.
 
     Args:
         path: A file, or a folder whose files are named after splits (``train-00000-of-00001.parquet``,
             ``test/0000.parquet``) or hold a ``split`` column.
+        task: Whether the labels are classes or values; by default what they look like.
 
     Returns:
         The rows by split.
@@ -30,7 +32,7 @@ def read(path: Path) -> Listing:
     Raises:
         InputError: If a file is damaged, a column is missing, or a label, split or id cannot be understood.
     """
-    return listing_of(*_read_files(path))
+    return listing_of(*_read_files(path), task)
 
 
 def _files(path: Path) -> list[Path]:

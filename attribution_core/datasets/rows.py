@@ -32,7 +32,7 @@ from attribution_core.datasets.listing import (
 )
 from attribution_core.datasets.manifest import PATHS
 from attribution_core.datasets.row_files import JSON_LINES, first_columns, named, read_json_lines
-from attribution_core.datasets.targets import Task, labels_of
+from attribution_core.datasets.targets import Task, labels_of, original_values, refuse_empty
 from attribution_core.errors import InputError
 
 TARGETS = ("label", "target", "class", "y")
@@ -113,10 +113,10 @@ def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
     frame, splits, label = table.frame, table.splits, table.label
     text = next((name for name in TEXTS if name in frame and name != label), None)
     others = [name for name in frame.columns if name not in (label, text, *_RESERVED)]
-    _refuse_empty(frame[label].isna(), "value", label)
+    refuse_empty(frame[label].isna(), "value", label)
     labels, class_names, notes = labels_of(frame[label], label, task)
     if not class_names and "original_label" in frame:
-        frame["original_label"] = _original_values(frame["original_label"])
+        frame["original_label"] = original_values(frame["original_label"])
     if text is not None:
         sources: list[Any] = [Text(value) for value in _texts(frame[text], text)]
         groups = frame[[name for name in ("original_label", *others) if name in frame]]
@@ -259,26 +259,10 @@ def _target(frame: pd.DataFrame, asked: str | None) -> str:
     return found
 
 
-def _original_values(column: pd.Series) -> pd.Series:
-    """The values that the data say were there before, float64."""
-    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    _refuse_empty(numbers.isna(), "number", str(column.name))
-    return numbers
-
-
 def _texts(column: pd.Series, name: str) -> list[str]:
     texts = column.fillna("").astype("str").str.strip()
-    _refuse_empty(texts == "", "text", name)
+    refuse_empty(texts == "", "text", name)
     return texts.tolist()
-
-
-def _refuse_empty(is_empty: pd.Series, what: str, name: str) -> None:
-    empty = np.flatnonzero(is_empty)
-    if len(empty):
-        raise InputError(
-            f"Every row was expected to have a {what} in the column {name}, and row {empty[0]} has none: fill in or "
-            f"remove {'that row' if len(empty) == 1 else f'the {len(empty)} such rows'}."
-        )
 
 
 def _features(frame: pd.DataFrame) -> pd.DataFrame:

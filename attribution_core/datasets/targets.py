@@ -1,14 +1,15 @@
-"""What is to be told of rows and texts: classes, or the values of a regression."""
+"""What is to be told of examples: classes, or the values of a regression."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype, is_numeric_dtype
 
 from attribution_core.datasets.listing import normal
 from attribution_core.errors import InputError
@@ -45,13 +46,19 @@ class Values:
         """From the training values, float64 ``[n]``.
 
         Raises:
-            InputError: They are all the same.
+            InputError: They are all the same, or too large to take squares of.
         """
-        scale = float(train.std())
-        if not scale > 1e-12 * float(np.abs(train).max()):  # what rounding leaves of a constant
+        largest = float(np.abs(train).max())
+        with np.errstate(over="ignore"):
+            scale = float(train.std())
+        if not math.isfinite(scale):
+            raise InputError(
+                f"Values below 1e150 were expected in the column {name}, and it has {largest:g}: correct it."
+            )
+        if not scale > 1e-12 * largest:  # what rounding leaves of a constant
             raise InputError(
                 f"Different values were expected in the column {name}, and all {len(train)} training examples have "
-                f"{train[0]:g}: choose another --target."
+                f"{train[0]:g}: choose another column."
             )
         fifths = np.quantile(train, np.linspace(0, 1, _RANGES + 1)[1:-1])
         edges = np.unique(fifths[(fifths > train.min())])
@@ -82,7 +89,7 @@ def labels_of(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.nda
     """What a column says of each row.
 
     Args:
-        column: Without an empty cell.
+        column: Without an empty cell; its index names the rows in messages.
         name: What it is called.
         task: ``"auto"`` takes texts, and whole numbers where they are few, as classes, and other numbers as values.
 
@@ -97,13 +104,14 @@ def labels_of(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.nda
     if task == "regression" and not numeric:
         numbers = pd.to_numeric(column, errors="coerce")
         if numbers.isna().any():
+            words = column[numbers.isna()]
             raise InputError(
-                f"Numbers were expected in the column {name}, and row {int(numbers.isna().to_numpy().argmax())} holds "
-                f"{str(column[numbers.isna()].iloc[0])[:40]!r}: choose another --target, or --task classification."
+                f"Numbers were expected in the column {name}, and row {words.index[0]} holds "
+                f"{str(words.iloc[0])[:40]!r}: choose another column, or --task classification."
             )
         column, numeric = numbers, True
     if numeric and not np.isfinite(column.to_numpy(dtype=np.float64)).all():
-        row = int(np.argmin(np.isfinite(column.to_numpy(dtype=np.float64))))
+        row = column.index[int(np.argmin(np.isfinite(column.to_numpy(dtype=np.float64))))]
         raise InputError(f"Finite numbers were expected in the column {name}, and row {row} is not: correct it.")
     whole = numeric and (not is_float_dtype(column) or bool((column == column.round()).all()))
     if task == "regression" or (task == "auto" and numeric and not (whole and _are_classes(column))):
@@ -112,11 +120,84 @@ def labels_of(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.nda
     if numeric and not whole:
         raise InputError(
             f"Classes were expected in the column {name}, and it holds numbers such as {column.iloc[0]:g}: choose "
-            "another --target, put the numbers into a few classes, or use --task regression."
+            "another column, put the numbers into a few classes, or use --task regression."
         )
     found = column.astype("int64") if whole else column.astype("str").map(normal)
     distinct, labels = np.unique(found.to_numpy(), return_inverse=True)
     return labels.astype(np.int64), [str(value) for value in distinct], []
+
+
+def task_of_images(labels: pd.Series, task: Task) -> Task:
+    """Whole numbers beside images number their classes, however many there are, unless asked otherwise."""
+    return "classification" if task == "auto" and is_integer_dtype(labels) else task
+
+
+def labels_of_numbers(
+    numbers: pd.Series, name: str, class_names: list[str] | None, task: Task = "auto"
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """As :func:`labels_of`, of numbers beside images, which may be positions in class names that are known.
+
+    Args:
+        numbers: Its index names the rows in messages.
+        name: What they are called.
+        class_names: What whole numbers stand for: the classes, or in a regression the values. None where that is not
+            known; then numbers are called what they are.
+        task: As in :func:`labels_of`.
+
+    Raises:
+        InputError: As :func:`labels_of`; or classes are numbered below zero or beyond their names.
+    """
+    task = task_of_images(numbers, task)
+    if class_names is None or is_float_dtype(numbers):
+        labels, found, notes = labels_of(numbers, name, task)
+        if found:
+            _refuse_beyond(numbers, "0 or more", math.inf)
+        if class_names is None or not found:
+            return labels, found, notes
+    _refuse_beyond(numbers, f"0 to {len(class_names) - 1}", len(class_names))
+    positions = numbers.to_numpy(dtype=np.int64)
+    if task != "regression":
+        return positions, class_names, []
+    return labels_of(pd.Series(np.array(class_names, dtype=object)[positions], index=numbers.index), name, task)
+
+
+def original_values(column: pd.Series) -> pd.Series:
+    """The values that the data say were there before, float64.
+
+    Raises:
+        InputError: One is missing, or is no number.
+    """
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    refuse_empty(numbers.isna(), "number", str(column.name))
+    return numbers
+
+
+def refuse_empty(is_empty: pd.Series, what: str, name: str) -> None:
+    """Refuses a column that lacks something in some rows.
+
+    Args:
+        is_empty: Where it does, bool ``[n]``.
+        what: What it lacks there.
+        name: The column's.
+
+    Raises:
+        InputError: It does.
+    """
+    empty = np.flatnonzero(is_empty)
+    if len(empty):
+        raise InputError(
+            f"Every row was expected to have a {what} in the column {name}, and row {empty[0]} has none: fill in or "
+            f"remove {'that row' if len(empty) == 1 else f'the {len(empty)} such rows'}."
+        )
+
+
+def _refuse_beyond(numbers: pd.Series, expected: str, end: float) -> None:
+    wrong = numbers[(numbers < 0) | (numbers >= end)]
+    if len(wrong):
+        raise InputError(
+            f"Labels of {expected} were expected, and row {wrong.index[0]} has {wrong.iloc[0]}: correct or remove "
+            f"{'that row' if len(wrong) == 1 else f'the {len(wrong)} such rows'}."
+        )
 
 
 def _are_classes(numbers: pd.Series) -> bool:

@@ -79,7 +79,7 @@ def as_tensors(
         progress: Called with (done, total, what).
 
     Returns:
-        Inputs, float32 ``[n, c, h, w]``, and targets, int64 ``[n]``.
+        Inputs, float32 ``[n, c, h, w]``, and targets: ``dataset.targets``.
 
     Raises:
         InputError: If no size is given and the images have several.
@@ -92,7 +92,7 @@ def as_tensors(
     inputs = pixels.to(torch.float32).div_(255)
     if statistics is not None:
         inputs = standardised(inputs, statistics)
-    return inputs, torch.from_numpy(dataset.labels.copy())
+    return inputs, dataset.targets
 
 
 def standardised(pixels: torch.Tensor, statistics: Statistics) -> torch.Tensor:

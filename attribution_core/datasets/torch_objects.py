@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.utils.data
 from PIL import Image
@@ -15,8 +16,11 @@ from PIL import Image
 from attribution_core.datasets.arrays import eight_bits
 from attribution_core.datasets.images import ArrayImage, to_eight_bits
 from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
+from attribution_core.datasets.targets import Task, labels_of_numbers
 from attribution_core.errors import InputError
 from attribution_core.progress import Progress, reported
+
+_TARGET = "label"
 
 # One dataset; or one for each split by its name; or train, validation and test.
 TorchData: TypeAlias = (
@@ -26,13 +30,14 @@ TorchData: TypeAlias = (
 )
 
 
-def read(data: TorchData, progress: Progress | None = None) -> Listing:
+def read(data: TorchData, task: Task = "auto", progress: Progress | None = None) -> Listing:
     """Lists the examples of datasets of (image, label); each is asked for once and kept as 8-bit pixels.
 
     So a random transform is drawn once, and nothing depends on the dataset being safe to read from several threads.
 
     Args:
         data: What the program has.
+        task: Whether the labels are classes or values; by default whole numbers are classes.
         progress: Called with (done, total, what).
 
     Returns:
@@ -43,30 +48,30 @@ def read(data: TorchData, progress: Progress | None = None) -> Listing:
     """
     parts = split_datasets(data)
     declared = class_names(data)
-    listing = Listing({}, [])
-    found: dict[str, tuple[list[str], list[ArrayImage], np.ndarray]] = {}
+    unreadable: list[Unreadable] = []
+    found: dict[str, tuple[list[ArrayImage], pd.Series]] = {}
     for split, dataset in parts.items():
-        ids: list[str] = []
         images: list[ArrayImage] = []
-        targets: list[int] = []
+        labels: dict[str, int | float] = {}
         for index in reported(range(_length(dataset, split)), _length(dataset, split), f"reading {split}", progress):
             identity = f"{split}/{index}"
             try:
                 item = dataset[index]
             except Exception as error:  # noqa: BLE001 -- it is another's code, and may raise anything; the reason is kept
-                listing.unreadable.append(Unreadable(identity, str(error) or type(error).__name__))
+                unreadable.append(Unreadable(identity, str(error) or type(error).__name__))
                 continue
             image, label = _pair(item, identity)
-            ids.append(identity)
             images.append(ArrayImage(_pixels(image, identity)))
-            targets.append(_label(label, identity, declared))
-        found[split] = (ids, images, np.array(targets, dtype=np.int64))
-    numbers = np.unique(np.concatenate([labels for *_, labels in found.values()]))
-    listing.class_names.extend(declared if declared is not None else map(str, numbers))
-    for split, (ids, images, labels) in found.items():
-        positions = labels if declared is not None else np.searchsorted(numbers, labels)
-        listing.parts[split] = Examples.without_groups(ids, images, positions)
-    return listing
+            labels[identity] = _label(label, identity)
+        found[split] = (images, pd.Series(labels, dtype=None if labels else "int64"))
+    numbers = pd.concat([labels for _, labels in found.values()])
+    whole, names, notes = labels_of_numbers(numbers, _TARGET, declared, task)
+    ends = np.cumsum([len(labels) for _, labels in found.values()])
+    examples = {
+        split: Examples.without_groups(own.index.tolist(), images, labels)
+        for (split, (images, own)), labels in zip(found.items(), np.split(whole, ends[:-1]), strict=True)
+    }
+    return Listing(examples, names, unreadable, notes, target=_TARGET)
 
 
 def split_datasets(data: TorchData) -> dict[str, torch.utils.data.Dataset[Any]]:
@@ -153,17 +158,13 @@ def _pixels(image: Any, identity: str) -> np.ndarray:
     raise InputError(f"An image (PIL, tensor or NumPy array) was expected at {identity}, and it is {_told(image)}.")
 
 
-def _label(label: Any, identity: str, declared: list[str] | None) -> int:
+def _label(label: Any, identity: str) -> int | float:
     try:
-        number = operator.index(label)
-    except (TypeError, RuntimeError) as error:
-        raise InputError(
-            f"A whole number was expected as the label of {identity}, and it is {_told(label)}."
-        ) from error
-    if number < 0 or (declared is not None and number >= len(declared)):
-        expected = "0 or more" if declared is None else f"0 to {len(declared) - 1}"
-        raise InputError(f"A label of {expected} was expected for {identity}, and it is {number}: correct it.")
-    return number
+        if isinstance(label, torch.Tensor | np.ndarray):
+            label = label.item()
+        return float(label) if isinstance(label, float | np.floating) else operator.index(label)
+    except (TypeError, ValueError, RuntimeError) as error:  # of an array of several numbers
+        raise InputError(f"A number was expected as the label of {identity}, and it is {_told(label)}.") from error
 
 
 def _told(value: Any) -> str:

@@ -102,6 +102,8 @@ def export_run(
     form = _form(run, data) if format == "same" else str(format)
     if format in ("folder", "parquet") and run.manifest.dataset and run.manifest.dataset.mode in ("text", "table"):
         raise InputError(f"The examples of {run.id} are no images: export them as they came (same), or the list (csv).")
+    if format == "folder" and run.values is not None:
+        raise InputError(f"The labels of {run.id} are values, not classes: export as it came (same), parquet or csv.")
     suffix = suffix_of(run, format, data)
     if format == "same" and out.suffix.lower() != suffix:
         raise InputError(f"A name that ends in {suffix} was expected, for the form of {run.id}'s data, not {out.name}.")
@@ -233,6 +235,8 @@ def _reopen(run: Run, data: str | TorchData | Splits | None, progress: Progress 
         splits, where = data, data.location or data.name
     else:
         options = {name: run.manifest.config[name] for name in _SPLIT_OPTIONS if name in run.manifest.config}
+        if run.values is not None:  # as they were when a program opened them
+            options["task"] = "regression"
         place = data or dataset.location or dataset.name  # a dataset known by its name has no location
         splits = open_dataset(place, progress=progress, **options)
         where = splits.location or splits.name

@@ -21,8 +21,9 @@ import pyarrow as pa
 from attribution_core.datasets import Splits
 from attribution_core.datasets.listing import UNNAMED
 from attribution_core.datasets.manifest import Manifest, read_manifest
-from attribution_core.datasets.npz import Archive, declared_names, label_texts, read_archive
+from attribution_core.datasets.npz import Archive, declared_names, label_texts, labels_by_split, read_archive
 from attribution_core.datasets.row_files import DELIMITERS
+from attribution_core.datasets.targets import labels_of
 from attribution_core.progress import Progress
 from attribution_core.runs.export_images import arrow_tables, entry, huggingface_schema, rows_of
 
@@ -97,7 +98,7 @@ def write_npz(
         for split in _SPLITS:
             keys = archive.key_for(split)
             arrays[keys.images], arrays[keys.labels] = parts[split]
-    if "class_names" in archive.arrays:
+    if "class_names" in archive.arrays and splits.train.values is None:
         arrays["class_names"] = archive.arrays["class_names"]
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes them for its own option
@@ -178,44 +179,78 @@ def write_saved(
 
 def _manifest_rows(manifest: Manifest, splits: Splits, rows: pd.DataFrame, folder: Path) -> Iterator[dict[str, Any]]:
     """The rows to write, with all cells as they were but for the path, a label that was changed, and the split."""
-    names = splits.train.class_names
+    names, in_data = splits.train.class_names, _manifest_labels(manifest, splits)
     places = {id_: row for row, id_ in enumerate(manifest.ids)}
     for id_, label, split in zip(rows["id"], rows["label"], rows["split"], strict=True):
         place = places[id_]
         row = dict(manifest.rows[place])
         image = manifest.image(place).absolute()
         row[manifest.path_column] = (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()
-        if names[label] != manifest.label(place):
-            row[manifest.label_column] = _like(row[manifest.label_column], names[label])
+        wanted = names[label] if names else label
+        if wanted != in_data[place]:
+            row[manifest.label_column] = _like(row[manifest.label_column], wanted)
         if manifest.split_column is None:
             row["split"] = split
         yield row
 
 
+def _manifest_labels(manifest: Manifest, splits: Splits) -> list[str] | list[float]:
+    """The class name, or the value, of each row of the manifest."""
+    if splits.train.values is None:
+        return [manifest.label(row) for row in range(len(manifest.rows))]
+    return labels_of(manifest.labels, manifest.label_column, "regression")[0].tolist()
+
+
 def _npz_part(archive: Archive, splits: Splits, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of one split as the archive has them, but for the labels that were changed."""
+    """Images and labels of one split as the archive has them, but for the labels that were changed.
+
+    Values that came as class names' numbers become numbers of their own.
+    """
     sources, positions = zip(*(id_.rsplit("-", 1) for id_ in rows["id"]), strict=True)
     keys = archive.keys[sources[0]]  # those of one split all come from the same arrays
     chosen = np.array(positions, dtype=np.int64)
-    labels, before = archive.arrays[keys.labels][chosen], label_texts(archive, keys.labels)[chosen]
-    wanted = np.array(splits.train.class_names, dtype=object)[rows["label"].to_numpy()]
+    images, labels = archive.arrays[keys.images][chosen], archive.arrays[keys.labels][chosen]
+    wanted = rows["label"].to_numpy()
+    if splits.train.values is None:
+        before = label_texts(archive, keys.labels)[chosen]
+        wanted = np.array(splits.train.class_names, dtype=object)[wanted]
+    else:
+        before = labels_by_split(archive, "regression")[0][sources[0]][chosen]
+        labels = before if "class_names" in archive.arrays else labels
     changed = np.flatnonzero(wanted != before)
     if len(changed):
-        new = np.array([_npz_label(archive, labels.dtype.kind, name) for name in wanted[changed]])
-        if (new.astype(labels.dtype) != new).any():  # a name too long, or a number too large, for the array
-            labels = labels.astype(np.result_type(labels, new))
-        labels[changed] = new.reshape(-1, *labels.shape[1:])
-    return archive.arrays[keys.images][chosen], labels
+        new = np.array([_npz_label(archive, labels.dtype.kind, label) for label in wanted[changed]])
+        labels = _with_labels(labels, changed, new)
+    return images, labels
 
 
-def _npz_label(archive: Archive, kind: str, name: str) -> int | str:
+def _npz_label(archive: Archive, kind: str, label: str | float) -> int | float | str:
+    """A class name or a value as an array of this kind holds it."""
+    if kind == "U":
+        return str(label)
+    if not isinstance(label, str):
+        return label
     names = declared_names(archive)
-    return name if kind == "U" else int(name) if names is None else names.index(name)
+    return int(label) if names is None else names.index(label)
 
 
-def _like(value: Any, name: str) -> Any:
-    """A class name as the same kind of value: JSON has numbers beside texts."""
-    return int(name) if isinstance(value, int) and name.isdecimal() else name
+def _with_labels(labels: np.ndarray, rows: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The array with other labels in some rows, of its own type unless that is too narrow for them."""
+    with np.errstate(invalid="ignore"):
+        held = new.astype(labels.dtype)
+    same = np.isclose(held, new, rtol=1e-6, atol=0) if labels.dtype.kind == "f" else held == new
+    if not same.all():  # a name too long, a number too large, or a fraction among whole numbers
+        labels = labels.astype(np.result_type(labels, new))
+    labels[rows] = new.reshape(-1, *labels.shape[1:])
+    return labels
+
+
+def _like(cell: Any, label: str | float) -> Any:
+    """A class name or a value as a cell of the same kind: JSON has numbers beside texts, and whole ones stay whole."""
+    if isinstance(label, str):
+        return int(label) if isinstance(cell, int | float) and label.isdecimal() else label
+    number = int(label) if label.is_integer() and "." not in str(cell) else label
+    return str(number) if isinstance(cell, str) else number
 
 
 def _idx(array: np.ndarray) -> bytes:

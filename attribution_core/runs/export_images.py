@@ -139,7 +139,8 @@ def huggingface_schema(rows: pd.DataFrame, class_names: list[str], provenance: s
     features: dict[str, Any] = {"image": {"_type": "Image"}}
     for field in plain:
         features[field.name] = {"dtype": _value_type(field.type), "_type": "Value"}
-    features["label"] = {"names": class_names, "_type": "ClassLabel"}
+    if class_names:
+        features["label"] = {"names": class_names, "_type": "ClassLabel"}
     metadata = {"huggingface": json.dumps({"info": {"features": features}}), "samplescope": provenance}
     return pa.schema([image, *plain], metadata=metadata)
 

@@ -11,21 +11,24 @@ import torch.utils.data
 
 from attribution_core.datasets.torch_objects import TorchData, class_names, split_datasets
 from attribution_core.errors import InputError
+from attribution_core.runs.labels import label_texts, labels_of_texts
 from attribution_core.runs.store import Run
 
 SplitName = Literal["train", "validation", "test"]
 
 
-class CleanedDataset(torch.utils.data.Dataset[tuple[Any, int]]):
+class CleanedDataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
     """Some examples of a dataset with labels of their own, as :class:`torch.utils.data.Subset` has some as they are.
 
     Attributes:
         dataset: Where the examples come from.
         indices: Their positions there.
-        targets: Their labels, in the numbers of that dataset.
+        targets: Their labels: classes, in the numbers of that dataset, or values.
     """
 
-    def __init__(self, dataset: torch.utils.data.Dataset[Any], indices: Sequence[int], targets: Sequence[int]) -> None:
+    def __init__(
+        self, dataset: torch.utils.data.Dataset[Any], indices: Sequence[int], targets: Sequence[int | float]
+    ) -> None:
         self.dataset = dataset
         self.indices = list(indices)
         self.targets = list(targets)
@@ -33,7 +36,7 @@ class CleanedDataset(torch.utils.data.Dataset[tuple[Any, int]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int) -> tuple[Any, int | float]:
         example, _ = self.dataset[self.indices[index]]
         return example, self.targets[index]
 
@@ -67,6 +70,8 @@ def cleaned_dataset(run: Run, data: TorchData, split: SplitName = "train") -> Cl
             f"At least {max(indices) + 1:,} examples were expected in the {source.iloc[0]} dataset, as {run.path} has "
             f"scored them, and there are {len(dataset):,}: give the dataset that it scored."  # type: ignore[arg-type]
         )
+    if run.values is not None:
+        return CleanedDataset(dataset, indices, labels_of_texts(rows["label"].tolist(), []).tolist())
     declared = class_names(data)
     try:
         numbers = {name: declared.index(name) if declared else int(name) for name in rows["label"].unique()}
@@ -78,13 +83,15 @@ def cleaned_dataset(run: Run, data: TorchData, split: SplitName = "train") -> Cl
 
 
 def cleaned_positions(run: Run) -> pd.DataFrame:
-    """Columns id, label (a class name) and split: the examples that stay, by their positions, such as ``train/17``."""
+    """The examples that stay, by their positions.
+
+    Returns:
+        Columns id (such as ``train/17``), label (the name of a class, or a value with all its digits) and split.
+    """
     table = run.cleaned_labels()
-    kept = table[table["action"] != "drop"]
-    names = pd.Series(run.class_names, dtype="str")
-    train = pd.DataFrame({"id": kept["id"], "label": names.reindex(kept["label"]).to_numpy(), "split": "train"})
-    held_out = run.evaluation.rename(columns={"label": "number"}).rename(columns={"label_name": "label"})
-    return pd.concat([train, held_out[["id", "label", "split"]]], ignore_index=True)
+    kept = table[table["action"] != "drop"].assign(split="train")
+    rows = pd.concat([part[["id", "label", "split"]] for part in (kept, run.evaluation)], ignore_index=True)
+    return rows.assign(label=label_texts(rows["label"].to_numpy(), run.class_names))
 
 
 def write_positions(run: Run, path: Path) -> None:

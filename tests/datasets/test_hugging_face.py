@@ -79,6 +79,21 @@ def test_what_the_library_itself_writes_is_read(tmp_path):
     assert splits.test[4][1] == made[4]["animal"]
 
 
+def test_the_task_reaches_saved_datasets_and_those_by_name(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="and row 0 holds 'cat'"):
+        open_dataset(save(tmp_path / "saved", 20), task="regression")
+    datasets = pytest.importorskip("datasets")
+    made = datasets.Dataset.from_dict({"image": table(20)["img"].to_pylist(), "label": [0.1 * i for i in range(20)]})
+    made.cast_column("image", datasets.Image()).save_to_disk(tmp_path / "values")
+    train = open_dataset(tmp_path / "values").train
+    assert train.labels.tolist() == [0.1 * int(id_.removeprefix("row-")) for id_ in train.ids]
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    in_cache(tmp_path / "cache", "me/animals")
+    with pytest.raises(InputError, match="and row 0 holds 'cat'"):
+        open_dataset("hf:me/animals", task="regression")
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [

@@ -61,6 +61,55 @@ def test_whole_numbers_are_classes_in_the_order_of_their_size(tmp_path, suffix):
     assert set(train.groups["original_label"]) == {"2"}
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize(
+    ("labels", "task", "names"),
+    [
+        ([1.5 * i for i in range(N)], "auto", []),
+        ([1.0, 2.0] * 10, "classification", {".csv": ["1.0", "2.0"], ".jsonl": ["1", "2"]}),
+        ([1, 2] * 10, "regression", []),
+        (["007", "8"] * 10, "auto", ["007", "8"]),
+        (["007", "8"] * 10, "regression", []),
+    ],
+)
+def test_numbers_are_values_and_few_whole_ones_classes(tmp_path, suffix, labels, task, names):
+    table = rows(tmp_path, label=labels, original_label=labels)
+    train = open_dataset(write(tmp_path / f"list{suffix}", table), task=task).train
+    assert train.class_names == (names[suffix] if isinstance(names, dict) else names)
+    if not names:
+        found = dict(zip(train.ids, train.labels, strict=True))
+        assert found == {path: float(labels[int(path[9:-4])]) for path in found}
+        assert train.groups["original_label"].tolist() == train.labels.tolist()
+        assert train.values.name == "label"
+
+
+def test_many_whole_numbers_are_classes_unless_asked_otherwise(tmp_path):
+    table = [{**row, "path": f"{path}/{row['path']}"} for path in "ab" for row in rows(tmp_path / path)]
+    table = [{"path": row["path"], "Target": number} for number, row in enumerate(table)]
+    path = write(tmp_path / "list.csv", table)
+    assert open_dataset(path, task="regression").train.values.name == "Target"
+    with pytest.raises(InputError, match="enough examples to set one aside, and there are 40 in 40 classes"):
+        open_dataset(path)
+
+
+@pytest.mark.parametrize(
+    ("label", "task", "message"),
+    [
+        ("nan", "auto", r"Finite numbers were expected in the column label, and row pictures/4\.png is not"),
+        ("1e999", "auto", r"Finite numbers .* row pictures/4\.png is not"),
+        ("", "auto", "column label, and line 6 .* has nothing"),
+        ("much", "regression", r"Numbers were expected .* row pictures/4\.png holds 'much'"),
+        ("0.25", "classification", "Classes were expected in the column label"),
+    ],
+)
+def test_faulty_values_are_one_clear_sentence(tmp_path, label, task, message):
+    labels = [0.5 * i for i in range(N)]
+    path = write(tmp_path / "list.csv", rows(tmp_path, label=[*labels[:4], label, *labels[5:]]))
+    with pytest.raises(InputError, match=message) as caught:
+        open_dataset(path, task=task)
+    assert "\n" not in str(caught.value)
+
+
 def test_names_of_columns_and_ids_and_absolute_paths(tmp_path):
     table = rows(tmp_path / "far", id=[f"x{i}" for i in range(N)], deep=[{"a": 1}] * N, good=[True, False] * 10)
     absolute = [

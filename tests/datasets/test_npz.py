@@ -63,6 +63,37 @@ def test_class_names(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("labels", "task", "classes"),
+    [
+        (LABELS / 2, "auto", []),
+        (LABELS.astype(np.float32)[:, None], "auto", ["0", "1", "2", "3"]),
+        (np.arange(40) - 10.0, "auto", []),
+        (np.arange(40), "auto", [str(i) for i in range(40)]),
+        (LABELS - 2, "regression", []),
+        ((LABELS / 4).astype(str), "regression", []),
+    ],
+)
+def test_floats_are_values_and_whole_numbers_classes(tmp_path, labels, task, classes):
+    everywhere = {f"{axis}_{split}": each for split in ("train", "test") for axis, each in (("x", GREY), ("y", labels))}
+    everywhere |= {"x_val": GREY[:20], "y_val": labels[20:]}
+    splits = open_dataset(write(tmp_path, **everywhere), task=task)
+    assert splits.train.class_names == classes
+    if not classes:
+        assert splits.train.labels.tolist() == labels.astype(float).tolist()
+        assert splits.validation.labels.tolist() == labels[20:].astype(float).tolist()
+        assert splits.test.values.name == "label"
+    assert any("whole numbers, which are taken as values" in note for note in splits.notes) == (labels[0] == -10)
+
+
+def test_numbers_that_have_names_are_the_values_that_these_say(tmp_path):
+    path = write(tmp_path, x=GREY, y=LABELS, class_names=np.array(["0.5", "10", "20", "30"]))
+    assert set(open_dataset(path, task="regression").train.labels) == {0.5, 10, 20, 30}
+    assert len(open_dataset(path).train.class_names) == 4
+    write(tmp_path, x=GREY, y=LABELS / 2, class_names=np.array(["a", "b"]))
+    assert open_dataset(path).fingerprint() == open_dataset(path, task="regression").fingerprint()
+
+
+@pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"a": GREY}, "x_train and y_train.*there are a: rename"),
@@ -72,6 +103,10 @@ def test_class_names(tmp_path):
         ({"x": GREY, "y": LABELS[:-1]}, "39 and 40"),
         ({"x": GREY, "y": np.eye(4)[LABELS]}, "float64 of shape 40 x 4"),
         ({"x": GREY, "y": LABELS - 1}, "0 or more.*row 0 has -1"),
+        ({"x": GREY, "y": LABELS > 1}, "One number or text for each image.*bool"),
+        ({"x": GREY, "y": np.where(LABELS == 2, np.nan, 0.5)}, "Finite numbers.*row row-000002 is not"),
+        ({"x": GREY, "y": np.full(40, 0.5)}, "all 28 training examples have 0.5"),
+        ({"x_train": GREY, "y_train": LABELS.astype(str), "x_test": GREY, "y_test": LABELS / 2}, "row 1 has 0.5"),
         ({"x": GREY, "y": LABELS, "class_names": np.array(["a", "b", "c"])}, "0 to 2.*row 3 has 3"),
         ({"x": GREY, "y": LABELS, "class_names": np.array(["a", "a", "b", "c"])}, "Different texts"),
         ({"x": GREY, "y": np.array(list("abcd"))[LABELS], "class_names": np.array(["a", "b", "c"])}, "label is 'd'"),

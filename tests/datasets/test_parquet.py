@@ -167,13 +167,48 @@ def test_groups_follow_their_examples(tmp_path):
         ([0, None] * 10, None, "row 1 has none"),
         ([0, -1] * 10, None, "row 1 has -1"),
         ([0, 1] * 9 + [0, 2], ["cat", "dog"], "0 to 1 were expected, and row 19 has 2"),
-        ([0.0, 1.0] * 10, None, "integers or strings"),
+        ([0.0, 1.0] * 10, ["cat", "dog"], "integers or strings"),
+        ([True, False] * 10, None, "numbers or strings, and it holds bool"),
+        ([0.5, None] * 10, None, "row 1 has none"),
+        ([0.5, float("nan")] * 10, None, "Finite numbers were expected in the column label, and row 1 is not"),
+        ([0.5] * 20, None, "all 14 training examples have 0.5"),
         ([0] * 20, None, "only one class"),
     ],
 )
 def test_wrong_labels_are_one_clear_sentence(tmp_path, labels, names, message):
     with pytest.raises(InputError, match=message):
         open_dataset(write_parquet(tmp_path / "d.parquet", labels, names=names))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "task", "classes"),
+    [
+        ([0.5, 1.25] * 10, None, "auto", []),
+        ([0.0, 1.0] * 10, None, "auto", ["0", "1"]),
+        (list(range(-10, 30)), None, "regression", []),
+        (list(range(4)) * 5, None, "auto", ["0", "1", "2", "3"]),
+        ([3, 7] * 10, None, "regression", []),
+        (["0.5", "7"] * 10, None, "regression", []),
+        ([0, 1] * 10, ["10", "20"], "auto", ["10", "20"]),
+    ],
+)
+def test_numbers_are_values_where_they_do_not_count_classes(tmp_path, labels, names, task, classes):
+    path = write_parquet(tmp_path / "d.parquet", labels, names=names, original_label=labels)
+    train = open_dataset(path, task=task).train
+    assert train.class_names == classes
+    if not classes:
+        found = dict(zip(train.ids, train.labels, strict=True))
+        assert found == {id_: float(labels[int(id_.removeprefix("row-"))]) for id_ in found}
+        assert train.groups["original_label"].tolist() == train.labels.tolist()
+        assert train.values.name == "label"
+
+
+def test_numbers_that_have_names_are_the_values_that_these_say(tmp_path):
+    path = write_parquet(tmp_path / "d.parquet", LABELS, names=["10", "20.5"])
+    assert set(open_dataset(path, task="regression").train.labels) == {10.0, 20.5}
+    write_parquet(path, LABELS, names=["cat", "dog"])
+    with pytest.raises(InputError, match="Numbers were expected in the column label, and row 0 holds 'cat'"):
+        open_dataset(path, task="regression")
 
 
 def test_declared_classes_without_images_are_left_out(tmp_path):

@@ -92,6 +92,29 @@ def test_class_names_that_are_tuples_or_twice_there():
     assert names == ["crane (0)", "crane (1)", "tench, fish", "x"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes", "task", "names"),
+    [
+        ((LABELS / 2).tolist(), None, "auto", []),
+        (torch.from_numpy(LABELS / 2)[:, None], ["a", "b"], "auto", []),
+        ([0, 0.5] * 20, None, "auto", []),
+        (LABELS.astype(np.float32), None, "auto", ["0", "1", "2", "3"]),
+        (LABELS.astype(np.float32), list("abcd"), "auto", ["a", "b", "c", "d"]),
+        (np.arange(40), None, "auto", [str(i) for i in range(40)]),
+        (LABELS - 2, None, "regression", []),
+        (LABELS, ["0", "1", "2", "3.0"], "regression", []),
+    ],
+)
+def test_fractions_are_values_and_whole_numbers_classes(labels, classes, task, names):
+    data = Listed(COLOUR, labels, classes)
+    train = open_dataset((data, data, data), task=task).train
+    assert train.class_names == names
+    assert train.labels.tolist() == [float(label) for label in labels]
+    assert train.labels.dtype == (np.int64 if names else np.float64)
+    with pytest.raises(InputError, match="and row train/0 holds 'a'"):
+        open_dataset(Listed(COLOUR, LABELS, list("abcd")), task="regression")
+
+
 def test_examples_that_raise_are_listed():
     images = list(COLOUR)
     images[5] = None
@@ -120,8 +143,10 @@ class Endless(IterableDataset):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (Listed(COLOUR, LABELS / 2), "whole number.*train/0.*float64"),
-        (Listed(COLOUR, ["a"] * 40), "whole number.*train/0.*str"),
+        (Listed(COLOUR, LABELS[:, None] / [2, 2]), "A number.*train/0.*ndarray of shape"),
+        (Listed(COLOUR, ["a"] * 40), "A number.*train/0.*str"),
+        (Listed(COLOUR, np.where(LABELS == 2, np.inf, 0.5)), "Finite numbers.*row train/2 is not"),
+        (Listed(COLOUR, np.full(40, 0.5)), "all 28 training examples have 0.5"),
         (Listed(COLOUR, LABELS - 1), "0 or more.*train/0"),
         (Listed(COLOUR, LABELS, ["a", "b"]), "0 to 1.*train/2"),
         (Listed((CHANNELS_FIRST.float() - 100) / 50, LABELS), "0 to 1 were expected in train/0.*leave standardising"),

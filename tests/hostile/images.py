@@ -60,8 +60,8 @@ def _file(name: str, data: bytes) -> Case.Make:
     return make
 
 
-def _parquet(labels: list, **options) -> Case.Make:
-    return lambda path: score(write_parquet(path / "d.parquet", labels, **options))
+def _parquet(labels: list, *options: str, **columns) -> Case.Make:
+    return lambda path: score(write_parquet(path / "d.parquet", labels, **columns), *options)
 
 
 def _empty_folder(path: Path) -> list[str]:
@@ -171,19 +171,19 @@ def _without_labels(folder: Path) -> None:
     (folder / "train-labels-idx1-ubyte.gz").unlink()
 
 
-def _npz(**arrays) -> Case.Make:
+def _npz(*options: str, **arrays) -> Case.Make:
     def make(path: Path) -> list[str]:
         np.savez(path / "d.npz", **arrays)
-        return score(path / "d.npz")
+        return score(path / "d.npz", *options)
 
     return make
 
 
-def _manifest(text: str, suffix: str = ".csv") -> Case.Make:
+def _manifest(text: str, suffix: str = ".csv", *options: str) -> Case.Make:
     def make(path: Path) -> list[str]:
         write_folder(path, {"pictures": 8})
         (path / f"d{suffix}").write_text(text)
-        return score(path / f"d{suffix}")
+        return score(path / f"d{suffix}", *options)
 
     return make
 
@@ -191,6 +191,9 @@ def _manifest(text: str, suffix: str = ".csv") -> Case.Make:
 _IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
 _FLOATS = _IMAGES / 255
 _CLASSES = np.arange(20) % 2
+_VALUES = np.linspace(0, 1, 20)
+_VALUED = "".join(f"pictures/{i}.png,{i / 8}\n" for i in range(8))
+_AS_VALUES, _AS_CLASSES = ("--task", "regression"), ("--task", "classification")
 _ROWS = "".join(f"pictures/{i}.png,{'ab'[i % 2]}\n" for i in range(8))
 _NEGATIVE = Image.fromarray(np.full((8, 8), -5, dtype=np.int32))
 
@@ -234,8 +237,12 @@ CASES = [
     Case("labels missing", _parquet([None, *LABELS[1:]]), "row 0 has none"),
     Case("labels below zero", _parquet([-1, *LABELS[1:]]), "Labels of 0 or more were expected"),
     Case("labels without a name", _parquet([7, *LABELS[1:]], names=["cat", "dog"]), "Labels of 0 to 1 were expected"),
-    Case("labels of text beside names", _parquet([0.5, *LABELS[1:]]), "expected to hold integers or strings"),
-    Case("lists as labels", _parquet([[1]] * 20), "expected to hold integers or strings"),
+    Case("fractions beside names", _parquet([0.5, *LABELS[1:]], names=["a", "b"]), "to hold integers or strings"),
+    Case("fractions as classes in Parquet", _parquet(_VALUES, *_AS_CLASSES), "such as 0: choose another column"),
+    Case("names as values in Parquet", _parquet(LABELS, *_AS_VALUES, names=["cat", "dog"]), "row 0 holds 'cat'"),
+    Case("a value that is missing in Parquet", _parquet([None, *_VALUES[1:]]), "row 0 has none"),
+    Case("a value that is no number in Parquet", _parquet([np.nan, *_VALUES[1:]]), "row 0 is not"),
+    Case("lists as labels", _parquet([[1]] * 20), "expected to hold numbers or strings"),
     Case("one id twice", _parquet(LABELS, id=["a"] * 20), "are called a"),
     Case("an unknown split", _parquet(LABELS, split=["dev"] * 20), "it holds 'dev'"),
     Case("images of nulls", _parquet(LABELS, images=[None] * 20), "it is empty (zero bytes)"),
@@ -255,12 +262,31 @@ CASES = [
     Case("five channels", _npz(x=np.zeros((20, 8, 8, 5), dtype=np.uint8), y=_CLASSES), "d.npz"),
     Case("arrays of other lengths", _npz(x=_IMAGES, y=_CLASSES[:3]), "d.npz"),
     Case("negative labels in npz", _npz(x=_IMAGES, y=_CLASSES - 1), "d.npz"),
-    Case("fractions as labels in npz", _npz(x=_IMAGES, y=_CLASSES + 0.5), "d.npz"),
+    Case("fractions as classes in npz", _npz(*_AS_CLASSES, x=_IMAGES, y=_CLASSES + 0.5), "such as 0.5"),
+    Case("infinite values in npz", _npz(x=_IMAGES, y=np.append(_VALUES[1:], np.inf)), "row row-000019 is not"),
+    Case(
+        "values in npz beyond all measure",
+        _npz(*_AS_VALUES, x=_IMAGES, y=_VALUES * 1e300),
+        "Values below 1e150 were expected",
+    ),
+    Case("values in npz that are all the same", _npz(*_AS_VALUES, x=_IMAGES, y=_CLASSES * 0), "examples have 0"),
+    Case("words as values in npz", _npz(*_AS_VALUES, x=_IMAGES, y=np.array(["a", "b"])[_CLASSES]), "holds 'a'"),
     Case("npz without images", _npz(a=_CLASSES), "d.npz"),
     Case("npz that is none", _file("d.npz", b"not a zip"), "d.npz"),
     Case("a manifest of files that are not there", _manifest("path,label\n" + _ROWS.replace("pictures", "x")), "none"),
     Case("a manifest without labels", _manifest("path,kind\n" + _ROWS), "label"),
     Case("a manifest with an empty label", _manifest("path,label\n" + _ROWS.replace("0.png,a", "0.png,")), "label"),
+    Case("a manifest with a value missing", _manifest("path,label\n" + _VALUED.replace("0.125", "")), "has nothing"),
+    Case(
+        "a manifest with an infinite value", _manifest("path,label\n" + _VALUED.replace("0.5", "inf")), "4.png is not"
+    ),
+    Case("a manifest of words as values", _manifest("path,label\n" + _ROWS, ".csv", *_AS_VALUES), "holds 'a'"),
+    Case(
+        "values of a folder",
+        lambda path: score(write_folder(path / "d", {"1": 6, "2": 6}), *_AS_VALUES),
+        "classes alone",
+    ),
+    Case("values of a known dataset", lambda _: score("digits", *_AS_VALUES), "digits has classes alone"),
     Case("a manifest with one path twice", _manifest("path,label\n" + _ROWS * 2), "pictures/0.png"),
     Case("a manifest of broken JSON", _manifest('{"path": "pictures/0.png", "label": "a"}\n{oops\n', ".jsonl"), "2"),
     Case("a manifest of lists", _manifest(json.dumps(["pictures/0.png", "a"]) + "\n", ".jsonl"), "d.jsonl"),

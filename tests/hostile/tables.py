@@ -59,7 +59,7 @@ CASES = [
         "a value that is infinite", _csv(label=[np.inf, *range(19)]), "Finite numbers were expected in the column label"
     ),
     Case("a value that is missing", _csv(label=[None, *np.linspace(0, 1, 19)]), "row 0 has none"),
-    Case("words as values", _csv(options=("--task", "regression")), "and row 0 holds 'p': choose another --target"),
+    Case("words as values", _csv(options=("--task", "regression")), "and row 0 holds 'p': choose another column"),
     Case(
         "numbers as classes",
         _csv(label=np.linspace(0, 1, 20), options=("--task", "classification")),
