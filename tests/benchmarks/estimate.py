@@ -6,8 +6,8 @@ Estimate and run each have a process of their own, so that what one has loaded i
 the stages, memory the largest resident set (on a GPU, the most that was allocated there). A line of JSON each; `met`
 says whether both are within a factor of 1.5. The whole takes about seven minutes on two cores.
 
-Found on two idle cores: seconds 0.96 to 1.21 of the real ones, memory 0.83 to 1.18. The first map ever on a machine
-takes 15 to 30 s more, which compiling UMAP takes and no probe sees.
+Found on two idle cores: seconds 0.94 to 1.21 of the real ones, memory 0.83 to 1.18. The first map ever on a machine
+takes 15 s more, for compiling UMAP's search, and is estimated so where nothing compiled is found.
 """
 
 import argparse
