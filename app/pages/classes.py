@@ -49,11 +49,14 @@ def _one(run: Run) -> str:
     return "class" if run.values is None else "range"
 
 
+def _many(run: Run) -> str:
+    return "classes" if run.values is None else "ranges"
+
+
 def _without_effects(run: Run) -> None:
     """Why there is nothing to draw, and what adds it."""
-    many = "classes" if run.values is None else "ranges"
     st.info(
-        f"This run has no effects of {many} on {many}: they are means of the effects of single examples.",
+        f"This run has no effects of {_many(run)} on {_many(run)}: they are means of the effects of single examples.",
         icon=":material/grid_off:",
     )
     for name, facts in run.manifest.details.items():
@@ -146,8 +149,9 @@ def _cell(run: Run) -> tuple[str, str] | None:
     ]
     _show_address(chosen)
     if None in chosen:
-        many = "classes" if run.values is None else "ranges"
-        st.caption(f"Click a cell, or choose both {many} here, to see the pairs of examples of the strongest effects.")
+        st.caption(
+            f"Click a cell, or choose both {_many(run)} here, to see the pairs of examples of the strongest effects."
+        )
         return None
     return chosen[0], chosen[1]
 
@@ -180,7 +184,7 @@ def _in_words(run: Run, rows: pd.DataFrame, method: str, cell: tuple[str, str]) 
     """Both values of the cell, and what their sign means."""
     found = rows[(rows["train_class"] == cell[0]) & (rows["evaluation_class"] == cell[1])]
     if found.empty or not np.isfinite(found["effect"].iloc[0]):
-        st.caption(f"One of the two {'classes' if run.values is None else 'ranges'} has no examples on that side.")
+        st.caption(f"One of the two {_many(run)} has no examples on that side.")
         return
     effect, normalised = found["effect"].iloc[0], found["normalised"].iloc[0]
     one, other = (f"**{plain(name)}**" for name in cell)
