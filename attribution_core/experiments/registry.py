@@ -88,7 +88,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         "ntk_influence_accuracy", "ntk_influence_accuracy", (), "predicted against really retrained influence",
-        f"{KERNEL}, table 1", True, 30, "not run",
+        f"{KERNEL}, table 1", True, 5, "holds",
+        "MNIST: Pearson 0.906, 0.969 and 0.989 at widths 2,500, 5,000 and 10,000 (paper 0.977 at 10,000).",
     ),
     Experiment(
         "kernel_regime_studies", "kernel_regime_studies", (), "error of influence functions, its causes and complexity",
@@ -112,7 +113,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         "hydra_wrong_labels_table_4", "hydra_wrong_labels", ("4",), "wrong labels found by clustering",
-        f"{HYDRA}, table 4", True, 20, "not run",
+        f"{HYDRA}, table 4", True, 2, "does not hold",
+        "On 10,000 images: 0.76 and 0.75 on MNIST (paper, on 50,000: 0.97), 0.70 and 0.72 on Fashion-MNIST (0.78).",
     ),
     Experiment(
         "memory_removal_examples", "memory_removal", ("examples",), "sensitivities against really retrained networks",
