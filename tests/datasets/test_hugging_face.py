@@ -2,11 +2,13 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from attribution_core.config import ScoreConfig
 from attribution_core.datasets import hugging_face, open_dataset
 from attribution_core.errors import InputError
 from tests.datasets.builders import encoded
@@ -153,3 +155,8 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
 def test_other_folders_are_not_taken_for_saved_ones(tmp_path):
     (tmp_path / "state.json").write_text("{}")
     assert not hugging_face.recognises(tmp_path)
+
+
+def test_the_default_folder_of_a_named_dataset_is_one_everywhere():
+    assert ScoreConfig(data="hf:imdb").folder == Path("runs/hf-imdb")
+    assert ScoreConfig(data="hf:org/imdb").folder == Path("runs/imdb")
