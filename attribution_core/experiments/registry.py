@@ -43,8 +43,8 @@ class Experiment:
 EXPERIMENTS = (
     Experiment(
         "linearization_accuracy", "linearization_accuracy", (), "linearised against really retrained networks",
-        f"{INFORMATION}, table 1", True, 40, "not run",
-        "Run on 6 of its 40 examples: 0.999 for weights, 0.997 for predictions.",
+        f"{INFORMATION}, table 1", True, 12, "holds",
+        "Without decay, 40 examples: Pearson 0.995 for weights and 0.994 for predictions (paper 0.987 and 0.993).",
     ),
     Experiment(
         "toy_unique_information", "toy_unique_information", (), "what one example adds to the weights, and its bound",
