@@ -127,16 +127,10 @@ def prepare(
     """
     config = config.model_copy(update={"data": _absolute(config.data)})
     device = device_named(config.device)
-    splits = splits or open_dataset(
-        config.data,
-        seed=config.seed,
-        validation_fraction=config.validation_fraction,
-        test_fraction=config.test_fraction,
-        max_train=config.max_train,
-        target=config.target,
-        task=config.task,
-        progress=progress,
-    )
+    if splits is None:
+        splits = _opened(config, config.data, progress)
+    else:  # as they were opened: what is asked for here does not apply
+        config = config.model_copy(update={"target": splits.target, "task": splits.task})
     if splits.train.kind != "image":
         return _prepare_vectors(config, splits, device, model, run, progress)
     prepared = _with_model(config, splits, (len(splits.train.mode), *common_size(splits.train)), device, model)
@@ -146,6 +140,20 @@ def prepare(
     file = config.decisions.resolve()
     config = prepared.config.model_copy(update={"decisions": file})
     return replace(prepared, config=config, splits=with_decisions(splits, file))
+
+
+def _opened(config: ScoreConfig, data: str | TorchData, progress: Progress | None) -> Splits:
+    """A dataset, by a run's options."""
+    return open_dataset(
+        data,
+        seed=config.seed,
+        validation_fraction=config.validation_fraction,
+        test_fraction=config.test_fraction,
+        max_train=config.max_train,
+        target=config.target,
+        task=config.task,
+        progress=progress,
+    )
 
 
 def prepare_run(
@@ -196,16 +204,7 @@ def splits_of_program(run: Run, data: Data, progress: Progress | None = None) ->
     if isinstance(data, Splits):
         return data
     if data is not None and not isinstance(data, str):
-        config = ScoreConfig.model_validate(run.manifest.config)
-        return open_dataset(
-            data,
-            seed=config.seed,
-            validation_fraction=config.validation_fraction,
-            test_fraction=config.test_fraction,
-            max_train=config.max_train,
-            task=config.task if run.values is None else "regression",
-            progress=progress,
-        )
+        return _opened(ScoreConfig.model_validate(run.manifest.config), data, progress)
     before = run.manifest.dataset
     if data is None and before is not None and not before.location and not opens_by_name(before.name):
         raise InputError(

@@ -235,8 +235,6 @@ def _reopen(run: Run, data: str | TorchData | Splits | None, progress: Progress 
         splits, where = data, data.location or data.name
     else:
         options = {name: run.manifest.config[name] for name in _SPLIT_OPTIONS if name in run.manifest.config}
-        if run.values is not None:  # as they were when a program opened them
-            options["task"] = "regression"
         place = data or dataset.location or dataset.name  # a dataset known by its name has no location
         splits = open_dataset(place, progress=progress, **options)
         where = splits.location or splits.name

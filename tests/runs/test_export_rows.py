@@ -112,6 +112,16 @@ def test_a_sentence_encoder_of_ones_own_and_another_target(tmp_path):
     assert pd.read_csv(out)["city"].value_counts().to_dict() == table()["city"].value_counts().to_dict()
 
 
+def test_a_run_of_an_opened_table_remembers_its_column(tmp_path):
+    splits = open_dataset(write(table(), tmp_path / "t.csv"), target="rooms", task="regression")
+    config = ScoreConfig(data="rooms", out=tmp_path / "run", model="linear", map="off")
+    run = score(config, splits=splits)
+    assert (run.manifest.config["target"], run.manifest.config["task"]) == ("rooms", "regression")
+    out = tmp_path / "clean.csv"
+    assert cli.main(["export", str(run.path), "--format", "same", "--out", str(out)]) == 0
+    assert sorted(pd.read_csv(out)["rooms"]) == sorted(table()["rooms"])
+
+
 def test_an_encoder_runs_once_for_a_run(tmp_path, monkeypatch):
     encoder = str(make_sentence_encoder(tmp_path / "encoder"))
     data = write(texts(), tmp_path / "d.csv")
