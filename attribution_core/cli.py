@@ -3,9 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -31,32 +30,12 @@ app = typer.Typer(
 )
 INTERRUPTED = 130
 
+# Forms that ``export`` writes; ends of a score that hint at a wrong label; what a positive effect says of an example.
+ExportFormat = Literal["same", "csv", "parquet", "folder"]
+Suspicious = Literal["high", "low", "none"]
+Positive = Literal["helpful", "harmful"]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="By default a free one from 8501 up.")]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
-
-
-class ExportFormat(StrEnum):
-    """Forms that ``export`` writes."""
-
-    same = "same"
-    csv = "csv"
-    parquet = "parquet"
-    folder = "folder"
-
-
-class Suspicious(StrEnum):
-    """Ends of a score that hint at a wrong label."""
-
-    high = "high"
-    low = "low"
-    none = "none"
-
-
-class Positive(StrEnum):
-    """What a positive effect says of the training example."""
-
-    helpful = "helpful"
-    harmful = "harmful"
 
 
 @app.command()
@@ -158,7 +137,10 @@ def summarize(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
-    format_: Annotated[ExportFormat, typer.Option("--format", help="same: as the data came; csv: the list.")],
+    format_: Annotated[
+        ExportFormat,
+        typer.Option("--format", help="same: as the data came; csv: the list."),
+    ],
     out_: Annotated[Path, typer.Option("--out", help="The file to write.")],
     data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
 ) -> None:
@@ -166,7 +148,7 @@ def export(
     from attribution_core.runs.export import export_run
 
     with Bars() as bars:
-        summary = export_run(Run.open(run), format_.value, out_, progress=bars, data=data)
+        summary = export_run(Run.open(run), format_, out_, progress=bars, data=data)
     out.print(
         f"Kept {summary.kept:,} training examples ({summary.relabelled:,} relabelled), dropped {summary.dropped:,}: "
         f"{escape(str(summary.path))}",
@@ -183,10 +165,12 @@ def import_(
     unit: Annotated[str, typer.Option(help="Of the values; none is assumed.")] = "",
     definition: Annotated[str, typer.Option(help="What they mean, in a sentence.")] = "",
     suspicious: Annotated[
-        Suspicious | None, typer.Option(help="End of a score that hints at a wrong label; by default none.")
+        Suspicious | None,
+        typer.Option(help="End of a score that hints at a wrong label; by default none."),
     ] = None,
     positive: Annotated[
-        Positive | None, typer.Option(help="What a positive effect says of the training example; by default helpful.")
+        Positive | None,
+        typer.Option(help="What a positive effect says of the training example; by default helpful."),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="In place of an earlier import of that name.")] = False,
     remove: Annotated[str | None, typer.Option(help="Name of an import to take out again.")] = None,
@@ -223,9 +207,7 @@ def import_(
         remove_scores(run, remove)
         out.print(f"Took {escape(remove)} out of {escape(str(run))}.", soft_wrap=True, highlight=False)
         return
-    about = About(
-        title, unit, definition, suspicious.value if suspicious else None, positive.value if positive else None
-    )
+    about = About(title, unit, definition, suspicious, positive)
     with Bars() as bars:
         found = import_file(run, scores, name, about, replace, bars)  # type: ignore[arg-type]  # not both are None
     for each, score in found.items():

@@ -93,13 +93,11 @@ def write_linearised_scores(
 
 def _how_good(outputs: Tensor, theirs: Tensor, targets: Tensor) -> dict[str, float]:
     """The linearised model's accuracy and how often it says what the trained one says; of values, both as R²."""
-    if targets.is_floating_point():
-        known = accuracy(outputs, targets, "mse"), accuracy(outputs, theirs[:, 0], "mse")
-        return dict(zip(("linear_r2", "agreement_with_model"), known, strict=True))
-    guesses = outputs.argmax(dim=1)
+    values = targets.is_floating_point()
+    said = theirs[:, 0] if values else theirs.argmax(dim=1)
     return {
-        "linear_accuracy": float((guesses == targets).double().mean()),
-        "agreement_with_model": float((guesses == theirs.argmax(dim=1)).double().mean()),
+        "linear_r2" if values else "linear_accuracy": accuracy(outputs, targets, "mse"),
+        "agreement_with_model": accuracy(outputs, said, "mse"),
     }
 
 

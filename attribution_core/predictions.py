@@ -2,11 +2,11 @@
 
 import math
 
-import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
 from attribution_core.datasets import Dataset
+from attribution_core.evaluation.comparison import r_squared
 from attribution_core.runs.labels import label_names
 from attribution_core.training import loss_values, outputs_of
 
@@ -54,12 +54,5 @@ def predictions(model: nn.Module, pair: tuple[Tensor, Tensor], dataset: Dataset)
 
 
 def goodness(table: pd.DataFrame) -> float:
-    """The share of the classes that are right; of values R², the share of their variance that the model explains.
-
-    R² is one minus the mean squared residual over the variance of these values: 1 is perfect, 0 no better than their
-    mean, and NaN is that of values that are all the same.
-    """
-    if "correct" in table:
-        return float(table["correct"].mean())
-    variance = float(np.var(table["label"]))
-    return 1 - float(np.mean(np.square(table["residual"]))) / variance if variance else math.nan
+    """The share of the classes that are right; of values R²."""
+    return float(table["correct"].mean()) if "correct" in table else r_squared(table)

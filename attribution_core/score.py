@@ -268,15 +268,7 @@ def _check_same_data(writer: RunWriter, data_print: str) -> None:
 class _CallableModule(ModuleType):
     """Lets ``attribution_core.score`` be this module and the function alike, in whatever order they are imported."""
 
-    def __call__(
-        self,
-        config: ScoreConfig,
-        progress: Progress | None = None,
-        model: nn.Module | None = None,
-        announce: Callable[[str], None] | None = None,
-        splits: Splits | None = None,
-    ) -> Run:
-        return score(config, progress, model, announce, splits)
+    __call__ = staticmethod(score)
 
 
 sys.modules[__name__].__class__ = _CallableModule

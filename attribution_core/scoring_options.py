@@ -3,82 +3,25 @@
 import functools
 import inspect
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from attribution_core.config import ScoreConfig
 
+# What the options of these names allow, as ScoreConfig does.
+Sketch = Literal["kronecker", "coordinates"]
+Contributions = Literal["auto", "free", "exact", "off"]
+Sensitivity = Literal["auto", "kfac", "diagonal", "full", "off"]
+Map = Literal["umap", "off"]
+Influence = Literal["auto", "on", "off"]
+Training = Literal["auto", "scratch", "fine-tune", "none"]
+Task = Literal["auto", "classification", "regression"]
+Trainable = Literal["all", "last-block", "head"]
+
 Out = Annotated[Path | None, typer.Option("--out", help="The run's directory; by default runs/NAME.")]
-
-
-class Sketch(StrEnum):
-    """Sketches of a large network's Jacobian."""
-
-    kronecker = "kronecker"
-    coordinates = "coordinates"
-
-
-class Contributions(StrEnum):
-    """How contributions to training are computed."""
-
-    auto = "auto"
-    free = "free"
-    exact = "exact"
-    off = "off"
-
-
-class Sensitivity(StrEnum):
-    """Posteriors for the sensitivities."""
-
-    auto = "auto"
-    kfac = "kfac"
-    diagonal = "diagonal"
-    full = "full"
-    off = "off"
-
-
-class Map(StrEnum):
-    """How examples are laid out on a map."""
-
-    umap = "umap"
-    off = "off"
-
-
-class Influence(StrEnum):
-    """Whether influence functions are computed."""
-
-    auto = "auto"
-    on = "on"
-    off = "off"
-
-
-class Training(StrEnum):
-    """What is done with a model's weights."""
-
-    auto = "auto"
-    scratch = "scratch"
-    fine_tune = "fine-tune"
-    none = "none"
-
-
-class Task(StrEnum):
-    """What the column to be told holds."""
-
-    auto = "auto"
-    classification = "classification"
-    regression = "regression"
-
-
-class Trainable(StrEnum):
-    """How much of a model is trained."""
-
-    all = "all"
-    last_block = "last-block"
-    head = "head"
 
 
 def takes_configuration(command: Callable[["ScoreConfig"], None]) -> Callable[..., None]:
@@ -107,15 +50,17 @@ def _configuration(
     training: Annotated[
         Training,
         typer.Option(help="auto: weights given by --weights are scored as they are (none), published ones fine-tuned."),
-    ] = Training.auto,
+    ] = "auto",
     trainable: Annotated[
-        Trainable, typer.Option("--train", help="What is trained and measured; the rest stays as it was given.")
-    ] = Trainable.all,
+        Trainable,
+        typer.Option("--train", help="What is trained and measured; the rest stays as it was given."),
+    ] = "all",
     out_: Out = None,
     target: Annotated[str | None, typer.Option(help="Of a table: the column to be told.")] = None,
     task: Annotated[
-        Task, typer.Option(help="What labels are: classes, or values of a regression; by default what they look like.")
-    ] = Task.auto,
+        Task,
+        typer.Option(help="What labels are: classes, or values of a regression; by default what they look like."),
+    ] = "auto",
     encoder: Annotated[str, typer.Option(help="Of texts: tfidf, or a sentence encoder's folder.")] = "tfidf",
     hidden: Annotated[
         list[int] | None, typer.Option(help="A hidden size of mlp or two_layer; can be repeated.")
@@ -130,23 +75,27 @@ def _configuration(
     parameters: Annotated[
         str, typer.Option(help="What F-SI linearises: head (trained features), all (initial weights), or a regex.")
     ] = "head",
-    sketch: Annotated[Sketch, typer.Option(help="For large networks: the leading coordinates, or the paper's.")] = (
-        Sketch.kronecker
-    ),
+    sketch: Annotated[
+        Sketch,
+        typer.Option(help="For large networks: the leading coordinates, or the paper's."),
+    ] = ("kronecker"),
     dimension: Annotated[int, typer.Option(min=1, help="How many: in all, or of each tensor.")] = 2000,
     steps: Annotated[float, typer.Option(min=0, help="Training time of the linearised model; inf for the end.")] = 1000,
     weight_decay: Annotated[float, typer.Option(min=0, help="Of the linearised model, in mean squared norms.")] = 0.0,
     contributions: Annotated[
-        Contributions, typer.Option(help="Over training (HYDRA): free of the Hessian, exact, off, or free if possible.")
-    ] = Contributions.auto,
+        Contributions,
+        typer.Option(help="Over training (HYDRA): free of the Hessian, exact, off, or free if possible."),
+    ] = "auto",
     sensitivity: Annotated[
-        Sensitivity, typer.Option(help="Posterior for the memory-perturbation equation, off, or kfac if possible.")
-    ] = Sensitivity.auto,
+        Sensitivity,
+        typer.Option(help="Posterior for the memory-perturbation equation, off, or kfac if possible."),
+    ] = "auto",
     influence: Annotated[
-        Influence, typer.Option(help="Influence functions at the trained weights: on, off, or where possible.")
-    ] = Influence.auto,
+        Influence,
+        typer.Option(help="Influence functions at the trained weights: on, off, or where possible."),
+    ] = "auto",
     damping: Annotated[float | None, typer.Option(help="Of their curvature; by default it follows the data.")] = None,
-    map_: Annotated[Map, typer.Option("--map", help="A map of what the network sees: umap, or off.")] = Map.umap,
+    map_: Annotated[Map, typer.Option("--map", help="A map of what the network sees: umap, or off.")] = "umap",
     max_train: Annotated[int | None, typer.Option(min=2, help="Score a stratified subset of this size.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -157,10 +106,10 @@ def _configuration(
     rate = {} if learning_rate is None else {"learning_rate": learning_rate}
     recipe = Recipe(epochs=epochs, batch_size=batch_size, **rate)
     return ScoreConfig(
-        data=data, out=out_, target=target, task=task.value, encoder=encoder, model=model, weights=weights,
-        training=training.value, trainable=trainable.value, hidden=tuple(hidden or ()), image_size=image_size,
-        recipe=recipe, parameters=parameters, sketch=sketch.value, dimension=dimension, steps=steps,
+        data=data, out=out_, target=target, task=task, encoder=encoder, model=model, weights=weights,
+        training=training, trainable=trainable, hidden=tuple(hidden or ()), image_size=image_size,
+        recipe=recipe, parameters=parameters, sketch=sketch, dimension=dimension, steps=steps,
         weight_decay=weight_decay,
-        contributions=contributions.value, sensitivity=sensitivity.value, influence=influence.value,
-        damping=damping, map=map_.value, seed=seed, max_train=max_train, device=device,
+        contributions=contributions, sensitivity=sensitivity, influence=influence,
+        damping=damping, map=map_, seed=seed, max_train=max_train, device=device,
     )  # fmt: skip

@@ -16,7 +16,7 @@ import pandas as pd
 
 from attribution_core.datasets.arrays import eight_bits, white
 from attribution_core.datasets.images import ArrayImage
-from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED, Examples, Listing, normal
+from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED, Examples, Listing, normal, numbered_ids
 from attribution_core.datasets.targets import Task, labels_of
 from attribution_core.errors import InputError
 
@@ -79,7 +79,7 @@ def read(path: Path, task: Task = "auto") -> Listing:
     parts = {}
     for split, keys in archive.keys.items():
         pixels = eight_bits(archive.arrays.pop(keys.images), f"{keys.images} of {path}", largest=largest)
-        ids = _ids(split, len(pixels))
+        ids = numbered_ids(np.full(len(pixels), split))
         parts[split] = Examples.without_groups(ids, [ArrayImage(image) for image in pixels], labels[split])
     notes += [f"The pixels were numbers from 0 to {largest:g}; they were rounded to 8 bits."] if rounded else []
     return Listing(_by_split(archive, parts), class_names, notes=notes, target=_TARGET)
@@ -146,7 +146,7 @@ def labels_by_split(archive: Archive, task: Task) -> tuple[dict[str, np.ndarray]
             split: column if column.dtype.kind == "f" else label_texts(archive, archive.keys[split].labels)
             for split, column in columns.items()
         }
-    rows = [pd.Series(column, index=_ids(split, len(column))) for split, column in columns.items()]
+    rows = [pd.Series(column, index=numbered_ids(np.full(len(column), split))) for split, column in columns.items()]
     labels, class_names, notes = labels_of(pd.concat(rows), _TARGET, task)
     if class_names:
         return *_classes(archive), notes
@@ -219,10 +219,6 @@ def _classes(archive: Archive) -> tuple[dict[str, np.ndarray], list[str]]:
     position = {name: i for i, name in enumerate(class_names)}
     labels = {split: np.array([position[text] for text in each], dtype=np.int64) for split, each in texts.items()}
     return labels, class_names
-
-
-def _ids(split: str, count: int) -> list[str]:
-    return [f"{split}-{row:06d}" for row in range(count)]
 
 
 def _by_split(archive: Archive, parts: dict[str, Examples]) -> dict[str, Examples]:

@@ -110,13 +110,12 @@ def labels_of(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.nda
                 f"{str(words.iloc[0])[:40]!r}: choose another column, or --task classification."
             )
         column, numeric = numbers, True
-    if numeric and not np.isfinite(column.to_numpy(dtype=np.float64)).all():
-        row = column.index[int(np.argmin(np.isfinite(column.to_numpy(dtype=np.float64))))]
+    if numeric and not (finite := np.isfinite(column.to_numpy(dtype=np.float64))).all():
+        row = column.index[int(np.argmin(finite))]
         raise InputError(f"Finite numbers were expected in the column {name}, and row {row} is not: correct it.")
     whole = numeric and (not is_float_dtype(column) or bool((column == column.round()).all()))
     if task == "regression" or (task == "auto" and numeric and not (whole and _are_classes(column))):
-        values = column.to_numpy(dtype=np.float64)
-        return values, [], _notes(values, name, whole and task == "auto")
+        return column.to_numpy(dtype=np.float64), [], _notes(column, name) if whole and task == "auto" else []
     if numeric and not whole:
         raise InputError(
             f"Classes were expected in the column {name}, and it holds numbers such as {column.iloc[0]:g}: choose "
@@ -187,7 +186,7 @@ def refuse_empty(is_empty: pd.Series, what: str, name: str) -> None:
     if len(empty):
         raise InputError(
             f"Every row was expected to have a {what} in the column {name}, and row {empty[0]} has none: fill in or "
-            f"remove {'that row' if len(empty) == 1 else f'the {len(empty)} such rows'}."
+            f"remove {_such_rows(len(empty))}."
         )
 
 
@@ -196,8 +195,12 @@ def _refuse_beyond(numbers: pd.Series, expected: str, end: float) -> None:
     if len(wrong):
         raise InputError(
             f"Labels of {expected} were expected, and row {wrong.index[0]} has {wrong.iloc[0]}: correct or remove "
-            f"{'that row' if len(wrong) == 1 else f'the {len(wrong)} such rows'}."
+            f"{_such_rows(len(wrong))}."
         )
+
+
+def _such_rows(count: int) -> str:
+    return "that row" if count == 1 else f"the {count} such rows"
 
 
 def _are_classes(numbers: pd.Series) -> bool:
@@ -205,10 +208,8 @@ def _are_classes(numbers: pd.Series) -> bool:
     return distinct <= _FEW_CLASSES or len(numbers) >= _MANY_ROWS * distinct
 
 
-def _notes(values: np.ndarray, name: str, guessed: bool) -> list[str]:
-    if not guessed:
-        return []
+def _notes(numbers: pd.Series, name: str) -> list[str]:
     return [
-        f"The column {name} holds {len(np.unique(values)):,} different whole numbers, which are taken as values to "
+        f"The column {name} holds {numbers.nunique():,} different whole numbers, which are taken as values to "
         "predict; for classes, score with --task classification."
     ]

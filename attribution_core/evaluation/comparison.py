@@ -110,10 +110,21 @@ def paired_r2(before: pd.DataFrame, after: pd.DataFrame) -> PairedR2:
     n, variance = len(one), float(np.var(one["label"])) if len(one) else 0.0
     was, is_ = (np.square(each["residual"].to_numpy(dtype="float64")) for each in (one, other))
     gained, lost = int((is_ < was).sum()), int((was < is_).sum())
-    if not variance:
-        return PairedR2(n, np.nan, np.nan, gained, lost, np.nan)
-    error = float(np.std(was - is_, ddof=1) / np.sqrt(n) / variance)
-    return PairedR2(n, 1 - float(was.mean()) / variance, 1 - float(is_.mean()) / variance, gained, lost, error)
+    error = float(np.std(was - is_, ddof=1) / np.sqrt(n) / variance) if variance else np.nan
+    return PairedR2(n, r_squared(one), r_squared(other), gained, lost, error)
+
+
+def r_squared(table: pd.DataFrame) -> float:
+    """R² of predictions, the share of the values' variance that they explain: 1 is perfect, 0 no better than the mean.
+
+    Args:
+        table: Columns label and residual.
+
+    Returns:
+        One minus the mean squared residual over the variance; NaN of values that are all the same.
+    """
+    variance = float(np.var(table["label"])) if len(table) else 0.0
+    return 1 - float(np.mean(np.square(table["residual"]))) / variance if variance else np.nan
 
 
 def _in_both(before: pd.DataFrame, after: pd.DataFrame, label: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -25,7 +25,7 @@ from attribution_core.datasets.npz import Archive, declared_names, label_texts, 
 from attribution_core.datasets.row_files import DELIMITERS
 from attribution_core.datasets.targets import labels_of
 from attribution_core.progress import Progress
-from attribution_core.runs.export_images import arrow_tables, entry, huggingface_schema, rows_of
+from attribution_core.runs.export_images import arrow_tables, entry, huggingface_schema, rows_of, zipped
 
 _SPLITS = ("train", "validation", "test")
 _IDX_PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
@@ -87,7 +87,8 @@ def write_npz(
     """
     archive = read_archive(Path(splits.location))
     rows = rows_of(splits, table)
-    parts = {split: _npz_part(archive, splits, rows[rows["split"] == split]) for split in _SPLITS}
+    values = None if splits.train.values is None else labels_by_split(archive, "regression")[0]
+    parts = {split: _npz_part(archive, splits, rows[rows["split"] == split], values) for split in _SPLITS}
     arrays: dict[str, np.ndarray] = {}
     if UNNAMED in archive.keys:
         keys = archive.keys[UNNAMED]
@@ -120,8 +121,7 @@ def write_idx(
     """
     rows = rows_of(splits, table)
     numbers = np.array([int(name) for name in splits.train.class_names])
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(entry("provenance.json"), provenance)
+    with zipped(path, provenance) as archive:
         for done, (split, prefix) in enumerate(_IDX_PREFIXES.items(), start=1):
             part, chosen = getattr(splits, split), rows[rows["split"] == split]
             images = np.stack([np.asarray(part[position][0]) for position in chosen["position"]])
@@ -150,8 +150,7 @@ def write_saved(
     schema = huggingface_schema(rows.drop(columns="split"), splits.train.class_names, provenance)
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     name = "data-00000-of-00001.arrow"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(entry("provenance.json"), provenance)
+    with zipped(path, provenance) as archive:
         archive.writestr(entry("dataset_dict.json"), json.dumps({"splits": list(_SPLITS)}))
         for split in _SPLITS:
             with (
@@ -201,7 +200,9 @@ def _manifest_labels(manifest: Manifest, splits: Splits) -> list[str] | list[flo
     return labels_of(manifest.labels, manifest.label_column, "regression")[0].tolist()
 
 
-def _npz_part(archive: Archive, splits: Splits, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _npz_part(
+    archive: Archive, splits: Splits, rows: pd.DataFrame, values: dict[str, np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of one split as the archive has them, but for the labels that were changed.
 
     Values that came as class names' numbers become numbers of their own.
@@ -211,11 +212,11 @@ def _npz_part(archive: Archive, splits: Splits, rows: pd.DataFrame) -> tuple[np.
     chosen = np.array(positions, dtype=np.int64)
     images, labels = archive.arrays[keys.images][chosen], archive.arrays[keys.labels][chosen]
     wanted = rows["label"].to_numpy()
-    if splits.train.values is None:
+    if values is None:
         before = label_texts(archive, keys.labels)[chosen]
         wanted = np.array(splits.train.class_names, dtype=object)[wanted]
     else:
-        before = labels_by_split(archive, "regression")[0][sources[0]][chosen]
+        before = values[sources[0]][chosen]
         labels = before if "class_names" in archive.arrays else labels
     changed = np.flatnonzero(wanted != before)
     if len(changed):

@@ -7,6 +7,7 @@ import itertools
 import json
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -69,14 +70,21 @@ def write_folder(
     folders = UniqueNames()
     class_folders = [folders.take(name) for name in splits.train.class_names]
     names: dict[str, UniqueNames] = {}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(entry("provenance.json"), provenance)
+    with zipped(path, provenance) as archive:
         entries = zip(rows["split"], rows["position"], rows["id"], rows["label"], strict=True)
         for split, position, id_, label in reported(entries, len(rows), "export", progress):
             data, suffix = _encoded(getattr(splits, split), position)
             folder = f"{split}/{class_folders[label]}"
             name = names.setdefault(folder, UniqueNames()).take(_stem(id_), suffix)
             archive.writestr(entry(f"{folder}/{name}"), data)
+
+
+@contextmanager
+def zipped(path: Path, provenance: str) -> Iterator[zipfile.ZipFile]:
+    """A zip to write into, with the provenance in it already as provenance.json."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(entry("provenance.json"), provenance)
+        yield archive
 
 
 def entry(name: str) -> zipfile.ZipInfo:

@@ -11,7 +11,7 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 from attribution_core.datasets import Splits
 from attribution_core.datasets.rows import read_table, suffix_of
 from attribution_core.progress import Progress, reported
-from attribution_core.runs.export_images import entry, rows_of
+from attribution_core.runs.export_images import entry, rows_of, zipped
 from attribution_core.runs.safe_names import UniqueNames
 
 
@@ -65,8 +65,7 @@ def write_texts(
     rows, names = rows_of(splits, table), UniqueNames()
     classes = [names.take(name, "") for name in splits.train.class_names]
     lines: dict[str, list[str]] = {}
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(entry("provenance.json"), provenance)
+    with zipped(path, provenance) as archive:
         files = UniqueNames()
         entries = zip(rows["id"], rows["split"], rows["position"], rows["label"], strict=True)
         for id_, split, position, label in reported(entries, len(rows), "export", progress):
