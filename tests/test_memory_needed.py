@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from attribution_core import cli, estimate, memory_needed, room
+from attribution_core import cli, estimate, memory, memory_needed
 from attribution_core.errors import InputError
 from attribution_core.memory_needed import MemoryNeeded, require_room
 from attribution_core.preparation import prepare
@@ -90,33 +90,33 @@ def test_what_is_done_of_a_run_needs_no_memory(tmp_path, monkeypatch):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems tell only the peak")
 def test_what_is_free_and_held_on_this_machine():
     cpu = torch.device("cpu")
-    before = room.held_bytes(cpu)
-    assert 2**20 < room.free_bytes(cpu) < 2**50
+    before = memory.held_bytes(cpu)
+    assert 2**20 < memory.free_bytes(cpu) < 2**50
     block = torch.ones(2**28, dtype=torch.uint8)
-    assert room.held_bytes(cpu) >= before + 2**27
+    assert memory.held_bytes(cpu) >= before + 2**27
     del block
-    assert room.held_bytes(cpu) < before + 2**27 <= room.peak_bytes(cpu)
+    assert memory.held_bytes(cpu) < before + 2**27 <= memory.peak_bytes(cpu)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 def test_on_a_gpu_its_own_memory_counts(tmp_path, monkeypatch):
     gpu = torch.device("cuda")
-    before = room.free_bytes(gpu)
+    before = memory.free_bytes(gpu)
     block = torch.empty(2**28, dtype=torch.uint8, device=gpu)
-    assert room.free_bytes(gpu) <= before - 2**27
-    assert room.held_bytes(gpu) >= 2**28
+    assert memory.free_bytes(gpu) <= before - 2**27
+    assert memory.held_bytes(gpu) >= 2**28
     del block
-    assert room.free_bytes(gpu) >= before - 2**27  # what PyTorch keeps for later is free
+    assert memory.free_bytes(gpu) >= before - 2**27  # what PyTorch keeps for later is free
     free(monkeypatch, 0)
     with pytest.raises(InputError, match="free on this GPU"):
         require_room(prepare(quick(tmp_path, device="cuda")))
 
 
 def test_a_container_may_have_less_than_the_machine(tmp_path, monkeypatch):
-    whole = room.free_bytes(torch.device("cpu"))
-    monkeypatch.setattr(room, "_CONTAINER", tmp_path)
+    whole = memory.free_bytes(torch.device("cpu"))
+    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
     for name, text in (("max", "5000000\n"), ("current", "3000000\n"), ("stat", "anon 7\ninactive_file 1000\n")):
         (tmp_path / f"memory.{name}").write_text(text)
-    assert room.free_bytes(torch.device("cpu")) == 2_001_000
+    assert memory.free_bytes(torch.device("cpu")) == 2_001_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert room.free_bytes(torch.device("cpu")) == pytest.approx(whole, rel=0.5)
+    assert memory.free_bytes(torch.device("cpu")) == pytest.approx(whole, rel=0.5)

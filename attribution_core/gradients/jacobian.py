@@ -17,9 +17,9 @@ from attribution_core.errors import InputError, is_out_of_memory
 from attribution_core.gradients.layers import LayerFactors
 from attribution_core.gradients.per_example import Energy, energy_of, layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
+from attribution_core.memory import PartSize
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
-from attribution_core.room import PartSize
 
 # What a batch may take; one that does not fit into memory all the same is halved.
 BATCH_BYTES = 256 * 2**20

@@ -35,6 +35,7 @@ from torch.func import functional_call, grad, jvp, vmap
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.plan import as_inputs
+from attribution_core.memory import PartSize
 from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, every_pair, factored_layers
 from attribution_core.methods.replay import (
     Replay,
@@ -44,7 +45,6 @@ from attribution_core.methods.replay import (
     refuse_other_optimizers,
 )
 from attribution_core.progress import Progress
-from attribution_core.room import PartSize
 from attribution_core.training import Recipe, Trajectory, as_outputs, as_pair, loss_values
 from attribution_core.training.trainer import Data
 

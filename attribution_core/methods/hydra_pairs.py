@@ -22,9 +22,9 @@ from attribution_core.gradients.ntk import gram_is_cheaper
 from attribution_core.gradients.pairs import Side, inner_products, side_of
 from attribution_core.gradients.per_example import loss_factors
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
+from attribution_core.memory import PartSize
 from attribution_core.methods.replay import Replay
 from attribution_core.progress import Progress
-from attribution_core.room import PartSize
 from attribution_core.training import loss_values
 
 # What the evaluation side, and the sums of the training side, may take at a time. Past the first, training is replayed

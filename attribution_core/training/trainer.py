@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from attribution_core.errors import InputError
+from attribution_core.memory import PartSize
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
-from attribution_core.room import PartSize
 from attribution_core.training.iblr import IBLR
 from attribution_core.training.recipe import Recipe, loss_values, require_targets
 from attribution_core.training.trajectory import State, Trajectory, batches

@@ -22,8 +22,8 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 
 from attribution_core.estimate import estimate
+from attribution_core.memory import peak_bytes
 from attribution_core.models import device_named
-from attribution_core.room import peak_bytes
 from attribution_core.score import ScoreConfig, score
 
 FACTOR = 1.5
