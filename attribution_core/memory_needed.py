@@ -19,11 +19,11 @@ from attribution_core.contribution_stage import why_left_out
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
 from attribution_core.influence_stage import why_no_influence
-from attribution_core.linalg.blocked import BLOCK_BYTES
 from attribution_core.linearised_stage import CURVE_EXAMPLES, EXACT_SIZE
 from attribution_core.memory import free_bytes, held_bytes
 from attribution_core.methods.embedding_map import MOST
 from attribution_core.methods.influence_spectrum import DIMENSION
+from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.methods.linearize import head_inputs
 from attribution_core.preparation import Prepared
 from attribution_core.recorded_training import kept_epochs

@@ -3,7 +3,7 @@
 Processes that share the work have one thread each, so that a training's result does not depend on how many they are,
 nor on a command having been stopped between two trainings: the effect of one example is a small difference of two
 trainings, and rounding alone, amplified by training, can be as large. (The number of threads of the calling process is
-never touched: see :mod:`attribution_core.linalg.solving` for what comes of that.)
+never touched: see :mod:`attribution_core.methods.linalg.solving` for what comes of that.)
 """
 
 import hashlib

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.linalg.blocked import blocks
+from attribution_core.methods.linalg.blocked import blocks
 from attribution_core.progress import Progress, reported
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from attribution_core.linalg.blocked import inner
+from attribution_core.methods.linalg.blocked import inner
 
 # Blocks of columns that F is taken in: with b of them its product costs (1 + 1/b) / 2 of the whole.
 _PARTS = 6

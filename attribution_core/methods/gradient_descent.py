@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.linalg import contour
+from attribution_core.methods.linalg import contour
 
 
 @dataclass(frozen=True)

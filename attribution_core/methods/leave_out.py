@@ -8,9 +8,9 @@ precision, float64 or float32, is everything per example; the spectrum and its r
 import torch
 from torch import Tensor
 
-from attribution_core.linalg import blocked
-from attribution_core.linalg.contour import Resolvents
-from attribution_core.linalg.solving import solve
+from attribution_core.methods.linalg import blocked
+from attribution_core.methods.linalg.contour import Resolvents
+from attribution_core.methods.linalg.solving import solve
 
 # Leverages this close to 1 are 1: the example alone decides some direction, and the limit below takes over.
 LEVERAGE_TOLERANCE = 1e-9

@@ -3,7 +3,7 @@ r"""The linearised model and all its leave-one-outs, from one eigendecomposition
 ``f(x) = f_0(x) + Phi(x) (w - w_0)``, trained by gradient descent on half squared errors (unique information,
 section 5). With the feature rows ``Phi_i`` of example i, ``r_i = y_i - f_0(x_i)``, ``b = sum_i Phi_i^T r_i`` and
 ``A = sum_i Phi_i^T Phi_i = U Lambda U^T``, training gives ``w - w_0 = g(A + lambda) b`` and, with ``g`` as a sum of
-resolvents ``Re sum_q c_q (s_q + rho (A + lambda))^-1`` (:mod:`attribution_core.linalg.contour`), removing i is a
+resolvents ``Re sum_q c_q (s_q + rho (A + lambda))^-1`` (:mod:`attribution_core.methods.linalg.contour`), removing i is a
 low-rank change inside each. Write ``D_q = (s_q + rho (Lambda + lambda))^-1``, ``Psi_i = Phi_i U`` and
 ``beta = U^T b``; Woodbury on ``A - Phi_i^T Phi_i`` with ``b - Phi_i^T r_i`` gives
 
@@ -27,11 +27,11 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.linalg.blocked import blocks, inner, rotated
-from attribution_core.linalg.contour import SINGLE_NODES, TALBOT_NODES
 from attribution_core.methods import leave_out
 from attribution_core.methods.evaluation_energy import EvaluationEnergy
 from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linalg.blocked import blocks, inner, rotated
+from attribution_core.methods.linalg.contour import SINGLE_NODES, TALBOT_NODES
 from attribution_core.methods.linear_inputs import (
     check_finite,
     check_sides,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.linalg.blocked import blocks, inner
+from attribution_core.methods.linalg.blocked import blocks, inner
 from attribution_core.progress import Progress, reported
 
 # How far an example looks around: groups of up to so many near-duplicates are found.

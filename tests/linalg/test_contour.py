@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from attribution_core.linalg import contour
+from attribution_core.methods.linalg import contour
 
 SPECTRUM = torch.cat([torch.zeros(1, dtype=torch.float64), torch.logspace(-12, 0, 200, dtype=torch.float64)])
 

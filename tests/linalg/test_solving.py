@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 
-from attribution_core.linalg.solving import ONE_BY_ONE_FROM, solve
+from attribution_core.methods.linalg.solving import ONE_BY_ONE_FROM, solve
 
 # In a process of its own, which keeps the number of threads that it sets.
 THREADS = """
 import torch
-from attribution_core.linalg.solving import solve
+from attribution_core.methods.linalg.solving import solve
 torch.set_num_threads(1)
 torch.set_num_threads(2)
 generator = torch.Generator().manual_seed(0)

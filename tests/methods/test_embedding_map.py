@@ -9,8 +9,8 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import KNeighborsClassifier
 
 from attribution_core.errors import InputError
-from attribution_core.linalg import blocked
 from attribution_core.methods.embedding_map import EPOCHS, embedding_map, is_compiled
+from attribution_core.methods.linalg import blocked
 
 
 @pytest.fixture(scope="module")

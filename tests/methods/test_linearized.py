@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.linalg import blocked
 from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linalg import blocked
 from attribution_core.methods.linearized import LinearizedModel
 from attribution_core.methods.unique_information import functional_sample_information
 from tests import reference
