@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attribution_core.methods.losses import (
+from attribution_core.methods.curvature.losses import (
     Loss,
     hessian_column_norms,
     hessian_columns,

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature import Curvature
+from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.curvature_operators import IterativeInverse, largest_eigenvalue
 from attribution_core.methods.influence_kronecker import KroneckerInverse, kronecker_values, trace_of
 from attribution_core.methods.influence_pairs import (
@@ -53,7 +54,6 @@ from attribution_core.methods.influence_spectrum import (
     hessian_spectrum,
     influence_spectrum,
 )
-from attribution_core.methods.losses import Loss
 from attribution_core.progress import Progress
 from attribution_core.training import as_pair
 from attribution_core.training.trainer import Data, state_of

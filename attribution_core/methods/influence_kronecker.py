@@ -16,9 +16,9 @@ from attribution_core.gradients import ParameterPlan
 from attribution_core.gradients.kronecker import mixed_pieces, squares_in_basis
 from attribution_core.gradients.sketch import Coordinates
 from attribution_core.methods.curvature import Curvature, curvature_columns
+from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence_pairs import Blocks
 from attribution_core.methods.kronecker_factors import DRAWS, kronecker_bases
-from attribution_core.methods.losses import Loss
 from attribution_core.progress import Progress
 from attribution_core.training import outputs_of
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attribution_core.gradients import ParameterPlan
 from attribution_core.gradients.jacobian import block_batches
-from attribution_core.methods.losses import Loss, errors_of
+from attribution_core.methods.curvature.losses import Loss, errors_of
 from attribution_core.progress import Progress
 
 Pair = tuple[Tensor, Tensor]

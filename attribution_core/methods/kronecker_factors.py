@@ -32,7 +32,7 @@ from attribution_core.gradients.per_example import output_gradients
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.memory import PartSize
 from attribution_core.methods.curvature import Curvature, curvature_columns
-from attribution_core.methods.losses import Loss
+from attribution_core.methods.curvature.losses import Loss
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 

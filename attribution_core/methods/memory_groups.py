@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import as_inputs, plan_parameters
-from attribution_core.methods.losses import Loss, hessian_product, hessian_root, prediction_errors
+from attribution_core.methods.curvature.losses import Loss, hessian_product, hessian_root, prediction_errors
 from attribution_core.methods.memory_perturbation import (
     Covariance,
     MemorySensitivity,

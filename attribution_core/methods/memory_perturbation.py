@@ -29,8 +29,14 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import factor_batches
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
+from attribution_core.methods.curvature.losses import (
+    Loss,
+    expected_errors,
+    hessian_product,
+    hessian_root,
+    prediction_errors,
+)
 from attribution_core.methods.linalg.solving import solve
-from attribution_core.methods.losses import Loss, expected_errors, hessian_product, hessian_root, prediction_errors
 from attribution_core.methods.posteriors import (
     DiagonalPosterior,
     Posterior,

@@ -37,8 +37,8 @@ from attribution_core.gradients.jacobian import (
 )
 from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, rotate
 from attribution_core.gradients.plan import ParameterPlan
+from attribution_core.methods.curvature.losses import Loss, hessian_root
 from attribution_core.methods.kronecker_factors import kronecker_bases
-from attribution_core.methods.losses import Loss, hessian_root
 from attribution_core.progress import Progress
 
 FULL_PARAMETERS = 8192

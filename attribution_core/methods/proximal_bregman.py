@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp
 
 from attribution_core.errors import InputError
-from attribution_core.methods.losses import Loss, hessian_product, prediction_errors
+from attribution_core.methods.curvature.losses import Loss, hessian_product, prediction_errors
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, train

@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 
 from attribution_core.errors import InputError
 from attribution_core.methods.bayesian_logistic import bayesian_logistic_regression
-from attribution_core.methods.losses import expected_errors, prediction_errors
+from attribution_core.methods.curvature.losses import expected_errors, prediction_errors
 
 
 def blobs(n=80, k=2, p=3):

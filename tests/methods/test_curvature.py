@@ -4,8 +4,13 @@ import pytest
 import torch
 
 from attribution_core.methods.curvature import curvature_columns, num_columns
+from attribution_core.methods.curvature.losses import (
+    hessian_column_norms,
+    hessian_columns,
+    hessian_root,
+    prediction_errors,
+)
 from attribution_core.methods.influence_functions import SolverOptions, influence_functions
-from attribution_core.methods.losses import hessian_column_norms, hessian_columns, hessian_root, prediction_errors
 from attribution_core.models import build_model
 
 LOSSES = ["cross_entropy", "binary_cross_entropy", "mse"]

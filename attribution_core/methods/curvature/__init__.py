@@ -1,0 +1,1 @@
+"""Losses and curvatures: their derivatives, columns, Kronecker factors and iterative inverses."""
