@@ -38,8 +38,8 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature import Curvature
+from attribution_core.methods.curvature.iterative import IterativeInverse, largest_eigenvalue
 from attribution_core.methods.curvature.losses import Loss
-from attribution_core.methods.curvature_operators import IterativeInverse, largest_eigenvalue
 from attribution_core.methods.influence_kronecker import KroneckerInverse, kronecker_values, trace_of
 from attribution_core.methods.influence_pairs import (
     Inverse,
