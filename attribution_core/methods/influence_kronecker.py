@@ -1,6 +1,6 @@
 """Curvature that is diagonal in a Kronecker-factored basis: the solvers ``kfac`` and ``ekfac``.
 
-In the eigenvectors of its Kronecker factors (:mod:`attribution_core.methods.kronecker_factors`) a layer's curvature is
+In the eigenvectors of its Kronecker factors (:mod:`attribution_core.methods.curvature.kronecker`) a layer's curvature is
 taken as diagonal, so an inverse product is a division. Gradients are turned into that basis as they are formed, through
 their factors where that is less, and are never turned back: an effect is the same in any basis.
 
@@ -16,9 +16,9 @@ from attribution_core.gradients import ParameterPlan
 from attribution_core.gradients.kronecker import mixed_pieces, squares_in_basis
 from attribution_core.gradients.sketch import Coordinates
 from attribution_core.methods.curvature import Curvature, curvature_columns
+from attribution_core.methods.curvature.kronecker import DRAWS, kronecker_bases
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence_pairs import Blocks
-from attribution_core.methods.kronecker_factors import DRAWS, kronecker_bases
 from attribution_core.progress import Progress
 from attribution_core.training import outputs_of
 

@@ -37,8 +37,8 @@ from attribution_core.gradients.jacobian import (
 )
 from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, rotate
 from attribution_core.gradients.plan import ParameterPlan
+from attribution_core.methods.curvature.kronecker import kronecker_bases
 from attribution_core.methods.curvature.losses import Loss, hessian_root
-from attribution_core.methods.kronecker_factors import kronecker_bases
 from attribution_core.progress import Progress
 
 FULL_PARAMETERS = 8192
@@ -250,7 +250,7 @@ def kfac_posterior(
     delta: float,
     progress: Progress | None = None,
 ) -> DiagonalPosterior:
-    """With Kronecker factors, see :mod:`attribution_core.methods.kronecker_factors`."""
+    """With Kronecker factors, see :mod:`attribution_core.methods.curvature.kronecker`."""
     bases = kronecker_bases(model, (inputs, None), plan, loss, progress=progress)
     blocks = {name: Block(basis.values + delta, basis.left, basis.right) for name, basis in bases.items()}
     others = plan.part(set(plan.coordinates) - set(bases))

@@ -7,7 +7,7 @@ from torch.func import functional_call, hessian, jacrev
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.plan import plan_parameters
-from attribution_core.methods import kronecker_factors
+from attribution_core.methods.curvature import kronecker
 from attribution_core.methods.curvature.losses import hessian_product, hessian_root, means_of, prediction_errors
 from attribution_core.methods.memory_perturbation import memory_sensitivity, sensitivity_from
 from attribution_core.methods.posteriors import FULL_PARAMETERS
@@ -139,11 +139,11 @@ def test_drawn_factors_come_close_to_the_exact_ones(monkeypatch):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
     exact = memory_sensitivity(model, side, 1.0)
-    monkeypatch.setattr(kronecker_factors, "DRAWS", 1000)  # of 1,200 columns
+    monkeypatch.setattr(kronecker, "DRAWS", 1000)  # of 1,200 columns
     drawn = memory_sensitivity(model, side, 1.0)
     assert not torch.equal(exact.variance, drawn.variance)
     assert float((exact.variance - drawn.variance).norm() / exact.variance.norm()) < 0.05
-    monkeypatch.setattr(kronecker_factors, "EXAMPLES", 200)
+    monkeypatch.setattr(kronecker, "EXAMPLES", 200)
     of_half = memory_sensitivity(model, side, 1.0)
     assert float((exact.variance - of_half.variance).norm() / exact.variance.norm()) < 0.1
 
@@ -154,7 +154,7 @@ def test_sure_predictions_leave_the_prior(monkeypatch):
     nn.init.constant_(model.weight, 0.0)
     model.weight.data[0] = 1e4
     side = torch.rand(20, 2) + 1, torch.zeros(20, dtype=torch.long)
-    monkeypatch.setattr(kronecker_factors, "DRAWS", 10)
+    monkeypatch.setattr(kronecker, "DRAWS", 10)
     found = memory_sensitivity(model, side, 4.0)
     assert torch.allclose(found.variance, torch.eye(2) * side[0].square().sum(dim=1)[:, None, None] / 4)
 
