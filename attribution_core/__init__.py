@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         self_influence,
     )
     from attribution_core.methods.linearize import linearize
-    from attribution_core.methods.linearized import LinearizedModel
+    from attribution_core.methods.linearized.model import LinearizedModel
     from attribution_core.methods.memory_evolution import memory_evolution
     from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
     from attribution_core.methods.memory_perturbation import memory_sensitivity

@@ -26,7 +26,7 @@ from attribution_core.methods.kernel_regime import (
     marked_share_over_time,
 )
 from attribution_core.methods.linearize import head_of, linearize
-from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.unique_information import functional_sample_information, sample_information
 from attribution_core.models import load_weights
 from attribution_core.progress import Progress, reported

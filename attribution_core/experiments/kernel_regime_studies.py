@@ -39,7 +39,7 @@ from attribution_core.methods.kernel_regime import (
     feature_density,
     marked_share_over_time,
 )
-from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.linearized.model import LinearizedModel
 
 FLIPPED = 0.4
 

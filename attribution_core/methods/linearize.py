@@ -16,7 +16,7 @@ from attribution_core.gradients import (
     plan_parameters,
     tangent_kernels,
 )
-from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.progress import Progress
 from attribution_core.training import as_outputs, as_pair, outputs_of
 from attribution_core.training.trainer import Data

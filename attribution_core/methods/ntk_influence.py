@@ -2,7 +2,7 @@
 
 Zhang and Zhang, "Rethinking influence functions of neural networks in the over-parameterized regime", AAAI 2022. The
 exact influence of a removal (eqs. 8, 9, 14), at any training time (eq. 20), is
-:meth:`attribution_core.methods.linearized.LinearizedModel.removal_effects`.
+:meth:`attribution_core.methods.linearized.model.LinearizedModel.removal_effects`.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from attribution_core.errors import InputError
 from attribution_core.methods.gradient_descent import GradientDescent
-from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.linearized.model import LinearizedModel
 
 
 def relu_ntk(x: Tensor, y: Tensor) -> Tensor:

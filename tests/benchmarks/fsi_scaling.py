@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.methods.gradient_descent import GradientDescent
-from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.unique_information import functional_sample_information
 
 

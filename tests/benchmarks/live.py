@@ -30,7 +30,7 @@ import pandas as pd  # noqa: E402
 
 from attribution_core.evaluation.live import LiveInformation  # noqa: E402
 from attribution_core.linearised_stage import write_live_model  # noqa: E402
-from attribution_core.methods.linearized import LinearizedModel  # noqa: E402
+from attribution_core.methods.linearized.model import LinearizedModel  # noqa: E402
 from attribution_core.runs import Run, RunWriter  # noqa: E402
 
 ASKED = 25

@@ -7,9 +7,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from attribution_core.errors import InputError
-from attribution_core.methods import linearized
 from attribution_core.methods.gradient_descent import GradientDescent
-from attribution_core.methods.linearized import LinearizedModel
+from attribution_core.methods.linearized.model import LinearizedModel, model
 from attribution_core.methods.ntk_influence import ihvp_effects_in_kernel_regime, relu_ntk
 from attribution_core.methods.unique_information import functional_sample_information, sample_information
 from tests.cases import LINEAR_CASES, schedules
@@ -66,7 +65,7 @@ def test_the_kernel_regime_estimate_in_float32_is_near():
 
 def test_large_problems_take_float32_by_themselves(monkeypatch):
     assert digits(1).features.dtype == torch.float64
-    monkeypatch.setattr(linearized, "SINGLE_PRECISION_FROM", 1000)
+    monkeypatch.setattr(model, "SINGLE_PRECISION_FROM", 1000)
     assert digits(1).features.dtype == torch.float32
     with pytest.raises(InputError, match="needs float64"):
         functional_sample_information(digits(1), GradientDescent(1.0, math.inf))

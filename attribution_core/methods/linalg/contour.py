@@ -10,7 +10,7 @@ Both are entire, so Cauchy's formula on a contour around the poles turns them in
     g(X) b  ~=  Re sum_q  coefficient_q (shift_q + rate X)^{-1} b,
 
 and a resolvent minus one example is a k x k solve: that is the whole trick behind every leave-one-out in
-:mod:`attribution_core.methods.linearized`. With ``y = tau x`` and the Bromwich integral
+:mod:`attribution_core.methods.linearized.model`. With ``y = tau x`` and the Bromwich integral
 
     (1 - exp(-y)) / x = tau / (2 pi i) * integral  e^s / (s (s + y)) ds
 
