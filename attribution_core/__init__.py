@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         influence_weights,
         self_influence,
     )
-    from attribution_core.methods.linearize import linearize
+    from attribution_core.methods.linearized.build import linearize
     from attribution_core.methods.linearized.model import LinearizedModel
     from attribution_core.methods.memory_evolution import memory_evolution
     from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve

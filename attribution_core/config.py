@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from attribution_core.datasets.features import TFIDF
 from attribution_core.datasets.targets import Task as TargetTask
-from attribution_core.methods.linearize import DIMENSION
+from attribution_core.methods.linearized.build import DIMENSION
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.training import Recipe
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from attribution_core.errors import InputError
-from attribution_core.methods.linearize import head_of
+from attribution_core.methods.linearized.build import head_of
 from attribution_core.models import evaluation_mode
 from attribution_core.training import outputs_of
 

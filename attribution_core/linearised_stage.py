@@ -25,7 +25,7 @@ from attribution_core.methods.kernel_regime import (
     feature_density,
     marked_share_over_time,
 )
-from attribution_core.methods.linearize import head_of, linearize
+from attribution_core.methods.linearized.build import head_of, linearize
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.unique_information import functional_sample_information, sample_information
 from attribution_core.models import load_weights

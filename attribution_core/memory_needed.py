@@ -24,7 +24,7 @@ from attribution_core.memory import free_bytes, held_bytes
 from attribution_core.methods.embedding_map import MOST
 from attribution_core.methods.influence_spectrum import DIMENSION
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
-from attribution_core.methods.linearize import head_inputs
+from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.preparation import Prepared
 from attribution_core.recorded_training import kept_epochs
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 import attribution_core as ac
 from attribution_core import influence_stage
 from attribution_core.errors import InputError
-from attribution_core.methods.linearize import head_inputs
+from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.recorded_training import kept_epochs
 from attribution_core.score import score
 from attribution_core.training import Recipe

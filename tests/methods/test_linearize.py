@@ -6,7 +6,7 @@ from torch.utils.data import TensorDataset
 
 from attribution_core.errors import InputError
 from attribution_core.methods.gradient_descent import GradientDescent
-from attribution_core.methods.linearize import linearize
+from attribution_core.methods.linearized.build import linearize
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model
