@@ -32,7 +32,7 @@ from attribution_core.methods.evaluation_energy import EvaluationEnergy
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linalg.blocked import blocks, inner, rotated
 from attribution_core.methods.linalg.contour import SINGLE_NODES, TALBOT_NODES
-from attribution_core.methods.linear_inputs import (
+from attribution_core.methods.linearized.inputs import (
     check_finite,
     check_sides,
     check_state,
