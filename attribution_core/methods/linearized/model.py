@@ -27,11 +27,11 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods import leave_out
 from attribution_core.methods.evaluation_energy import EvaluationEnergy
 from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linalg.blocked import blocks, inner, rotated
 from attribution_core.methods.linalg.contour import SINGLE_NODES, TALBOT_NODES
+from attribution_core.methods.linearized import leave_one_out
 from attribution_core.methods.linearized.inputs import (
     check_finite,
     check_sides,
@@ -369,13 +369,13 @@ class LinearizedModel:
                     "Endless training without weight decay needs float64, and this model is kept in float32: set a "
                     "weight decay, train for a finite time, or give dtype=torch.float64."
                 )
-            return lambda rows, residuals: leave_out.interpolation_changes(
+            return lambda rows, residuals: leave_one_out.interpolation_changes(
                 rows, residuals, self._gradient, self.eigenvalues
             )
         largest = float(self.eigenvalues[-1]) if len(self.eigenvalues) else 0.0
         resolvents = schedule.resolvents(largest, left, TALBOT_NODES if dtype == torch.float64 else SINGLE_NODES)
         spectrum = self.eigenvalues + schedule.weight_decay
-        changes = leave_out.ResolventChanges(self._gradient, spectrum, resolvents, dtype)
+        changes = leave_one_out.ResolventChanges(self._gradient, spectrum, resolvents, dtype)
         if schedule.loss == "sum" or math.isinf(schedule.steps):
             return changes
         # Fewer examples, larger rate: w(eta/n) - w_-G(eta/left) = [w(eta/n) - w(eta/left)] + formula at eta/left
