@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from attribution_core.methods.bayesian_logistic import bayesian_logistic_regression
     from attribution_core.methods.contribution_uses import class_contributions, label_noise_clusters
     from attribution_core.methods.damping import damping_sweep
-    from attribution_core.methods.gradient_descent import GradientDescent
     from attribution_core.methods.hydra import hydra
     from attribution_core.methods.hydra_one_pass import HydraAccumulator
     from attribution_core.methods.hydra_seeds import hydra_over_seeds
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     )
     from attribution_core.methods.linearized.build import linearize
     from attribution_core.methods.linearized.model import LinearizedModel
+    from attribution_core.methods.linearized.schedule import GradientDescent
     from attribution_core.methods.memory_evolution import memory_evolution
     from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
     from attribution_core.methods.memory_perturbation import memory_sensitivity

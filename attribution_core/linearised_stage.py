@@ -17,7 +17,6 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.live import FILE_NAME as LIVE_FILE_NAME
 from attribution_core.evaluation.retraining import accuracy
 from attribution_core.gradients import select_parameters
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.kernel_regime import (
     complexity_by_influence,
     estimate_error,
@@ -27,6 +26,7 @@ from attribution_core.methods.kernel_regime import (
 )
 from attribution_core.methods.linearized.build import head_of, linearize
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.unique_information import functional_sample_information, sample_information
 from attribution_core.models import load_weights
 from attribution_core.progress import Progress, reported

@@ -40,11 +40,11 @@ from attribution_core.linearised_stage import CURVE_EXAMPLES
 from attribution_core.memory_needed import MemoryNeeded
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.embedding_map import MOST, is_compiled
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.hydra import hydra
 from attribution_core.methods.influence_spectrum import DIMENSION, ROWS
 from attribution_core.methods.kernel_regime import estimate_error
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.memory_perturbation import PosteriorName, memory_sensitivity, posterior_of
 from attribution_core.methods.near_duplicates import near_duplicates
 from attribution_core.methods.posteriors import DiagonalPosterior

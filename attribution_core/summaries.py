@@ -18,8 +18,8 @@ from attribution_core.evaluation.summarization import (
     summarization_curve,
 )
 from attribution_core.linearised_stage import linearised, schedule_of
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.preparation import Data, Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter

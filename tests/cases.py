@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import build_model
 
 

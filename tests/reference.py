@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linearized.schedule import GradientDescent
 
 
 def trained_weights(jacobian: Tensor, residuals: Tensor, schedule: GradientDescent, examples: int) -> Tensor:

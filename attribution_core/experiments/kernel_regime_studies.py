@@ -31,7 +31,6 @@ from torch import Tensor
 from attribution_core.experiments.data import PAIRS, infinitely_wide, unit_norm_problem
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import write_with_options
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.kernel_regime import (
     complexity_by_influence,
     estimate_error,
@@ -40,6 +39,7 @@ from attribution_core.methods.kernel_regime import (
     marked_share_over_time,
 )
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 
 FLIPPED = 0.4
 

@@ -37,7 +37,7 @@ from torch import Tensor
 from attribution_core.experiments.data import PAIRS, infinitely_wide, unit_norm_problem
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import write_with_options
-from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import TwoLayerReLU
 
 WEIGHT_DECAY, KAPPA, EVALUATED = 1.0, 0.05, 100

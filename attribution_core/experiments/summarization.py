@@ -43,9 +43,9 @@ from attribution_core.evaluation.summarization import (
 from attribution_core.experiments.data import Side, two_classes
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress, write_with_options
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized.build import linearize
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import build_model, device_named
 from attribution_core.training import Recipe
 

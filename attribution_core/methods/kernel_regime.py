@@ -12,8 +12,8 @@ from scipy.stats import gaussian_kde
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.ntk_influence import (
     ihvp_effects_in_kernel_regime,
     share_among_influencers,

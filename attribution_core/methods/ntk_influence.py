@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 
 
 def relu_ntk(x: Tensor, y: Tensor) -> Tensor:

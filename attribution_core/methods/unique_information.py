@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.progress import Progress
 
 

@@ -32,9 +32,9 @@ from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
 from attribution_core.datasets import as_tensors, open_dataset
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized.build import DIMENSION, linearize
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model
 from tests.benchmarks.fsi import inputs_and_labels

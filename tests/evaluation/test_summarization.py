@@ -16,8 +16,8 @@ from attribution_core.evaluation.summarization import (
     retrained_accuracies,
     summarization_curve,
 )
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, outputs_of, train

@@ -19,8 +19,8 @@ from attribution_core.experiments import (
     pretraining,
 )
 from attribution_core.experiments.information_studies import digits, histogram, information, over_seeds, two_groups
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized.build import linearize
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model
 from attribution_core.training import outputs_of

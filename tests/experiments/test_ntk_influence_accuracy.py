@@ -4,7 +4,7 @@ import torch
 
 from attribution_core.experiments.data import infinitely_wide
 from attribution_core.experiments.ntk_influence_accuracy import near_end, really_retrained, retrained_outputs
-from attribution_core.methods.gradient_descent import GradientDescent
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import TwoLayerReLU
 
 

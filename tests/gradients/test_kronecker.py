@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from attribution_core.gradients import jacobian, kronecker, kronecker_plan, plan_parameters
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized.build import linearize
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model
 from tests import reference

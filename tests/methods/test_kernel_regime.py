@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.kernel_regime import (
     complexity_by_influence,
     estimate_error,
@@ -13,6 +12,7 @@ from attribution_core.methods.kernel_regime import (
     marked_share_over_time,
 )
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.ntk_influence import relu_ntk, sample_complexity
 from tests.cases import LINEAR_CASES
 from tests.methods.test_linearized import from_jacobians

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linalg import blocked
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.unique_information import functional_sample_information
 from tests import reference
 from tests.cases import LINEAR_CASES, LinearCase, linear_case, schedules

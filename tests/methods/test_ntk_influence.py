@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.ntk_influence import (
     ihvp_effects_in_kernel_regime,
     relu_ntk,

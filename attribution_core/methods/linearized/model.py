@@ -28,7 +28,6 @@ from torch import Tensor
 
 from attribution_core.errors import InputError
 from attribution_core.methods.evaluation_energy import EvaluationEnergy
-from attribution_core.methods.gradient_descent import GradientDescent
 from attribution_core.methods.linalg.blocked import blocks, inner, rotated
 from attribution_core.methods.linalg.contour import SINGLE_NODES, TALBOT_NODES
 from attribution_core.methods.linearized import leave_one_out
@@ -38,6 +37,7 @@ from attribution_core.methods.linearized.inputs import (
     check_state,
     positive_eigenpairs,
 )
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.progress import Progress
 
 # From this many feature numbers on (half a gigabyte of float64) each example is worked on in float32.
