@@ -26,7 +26,7 @@ def functional_sample_information(
         F-SI_i = 1 / (2 sigma^2 m) sum_j |f(x_j) - f_{-i}(x_j)|^2 = 1 / (2 sigma^2) d_i^T F d_i
 
     with ``d_i = w - w_{-i}`` and ``F = sum_j Phi_j^T Phi_j / m`` (eq. 9, exact for a linear model). Through F the cost
-    does not grow with the number of evaluation examples (:mod:`attribution_core.methods.evaluation_energy`).
+    does not grow with the number of evaluation examples (:mod:`attribution_core.methods.linearized.energy`).
 
     Args:
         linear: The linearised model.

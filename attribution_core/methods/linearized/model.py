@@ -27,10 +27,10 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods.evaluation_energy import EvaluationEnergy
 from attribution_core.methods.linalg.blocked import blocks, inner, rotated
 from attribution_core.methods.linalg.contour import SINGLE_NODES, TALBOT_NODES
 from attribution_core.methods.linearized import leave_one_out
+from attribution_core.methods.linearized.energy import EvaluationEnergy
 from attribution_core.methods.linearized.inputs import (
     check_finite,
     check_sides,
