@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from attribution_core.methods.linearized.build import linearize
     from attribution_core.methods.linearized.model import LinearizedModel
+    from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
     from attribution_core.methods.linearized.schedule import GradientDescent
     from attribution_core.methods.memory_evolution import memory_evolution
     from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
         retrained_without,
         two_stage_response,
     )
-    from attribution_core.methods.unique_information import functional_sample_information, sample_information
     from attribution_core.models import build_model
     from attribution_core.runs import Run
     from attribution_core.runs.export_torch import cleaned_dataset

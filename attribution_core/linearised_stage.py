@@ -26,8 +26,8 @@ from attribution_core.methods.kernel_regime import (
 )
 from attribution_core.methods.linearized.build import head_of, linearize
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information, sample_information
 from attribution_core.models import load_weights
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter

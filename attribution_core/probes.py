@@ -44,11 +44,11 @@ from attribution_core.methods.hydra import hydra
 from attribution_core.methods.influence_spectrum import DIMENSION, ROWS
 from attribution_core.methods.kernel_regime import estimate_error
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.memory_perturbation import PosteriorName, memory_sensitivity, posterior_of
 from attribution_core.methods.near_duplicates import near_duplicates
 from attribution_core.methods.posteriors import DiagonalPosterior
-from attribution_core.methods.unique_information import functional_sample_information, sample_information
 from attribution_core.preparation import Prepared
 from attribution_core.recorded_training import kept_epochs
 from attribution_core.runs.thumbnails import encode_thumbnail

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.runs import Run
 
 # In the run's directory.

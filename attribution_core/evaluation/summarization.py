@@ -17,8 +17,8 @@ from torch import Tensor
 from attribution_core.errors import InputError
 from attribution_core.evaluation.retraining import Removal, Trainer, accuracy, retrainings
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.progress import Progress
 
 Strategy = Literal["bottom", "bottom iterative", "top", "random"]

@@ -23,8 +23,8 @@ from attribution_core.experiments.data import Side
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import write_results
 from attribution_core.methods.linearized.build import linearize
+from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information
 
 LONGER = 100
 

@@ -26,8 +26,8 @@ from attribution_core.experiments.data import two_classes
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import write_with_options
 from attribution_core.methods.linearized.build import linearize
+from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information, sample_information
 from attribution_core.models import build_model
 from attribution_core.training import outputs_of
 

@@ -35,8 +35,8 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import write_with_options
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import sample_information
 
 PER_CLASS, EPOCHS, BATCH, RATE = 40, 200, 5, 0.1
 CENTRE, SPREAD = 0.4, 0.43

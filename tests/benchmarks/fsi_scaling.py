@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information
 
 
 def problem(n: int, m: int, k: int, p: int) -> tuple[Tensor, ...]:

@@ -34,8 +34,8 @@ from torch import Tensor
 from attribution_core.datasets import as_tensors, open_dataset
 from attribution_core.methods.linearized.build import DIMENSION, linearize
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model
 from tests.benchmarks.fsi import inputs_and_labels
 

@@ -13,8 +13,8 @@ from attribution_core import linearised_stage
 from attribution_core.errors import InputError
 from attribution_core.evaluation.live import FILE_NAME, LiveInformation
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.runs import Run
 from attribution_core.score import score
 from tests.cases import LINEAR_CASES, schedules

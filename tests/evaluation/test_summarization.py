@@ -17,8 +17,8 @@ from attribution_core.evaluation.summarization import (
     summarization_curve,
 )
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, outputs_of, train
 from tests.cases import LINEAR_CASES, linear_case

@@ -20,8 +20,8 @@ from attribution_core.experiments import (
 )
 from attribution_core.experiments.information_studies import digits, histogram, information, over_seeds, two_groups
 from attribution_core.methods.linearized.build import linearize
+from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model
 from attribution_core.training import outputs_of
 from tests.datasets.builders import encoded, write_idx, write_parquet

@@ -4,8 +4,8 @@ from torch import nn
 
 from attribution_core.gradients import jacobian, kronecker, kronecker_plan, plan_parameters
 from attribution_core.methods.linearized.build import linearize
+from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model
 from tests import reference
 from tests.cases import model_cases

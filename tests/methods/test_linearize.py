@@ -7,8 +7,8 @@ from torch.utils.data import TensorDataset
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.build import linearize
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import functional_sample_information
 from attribution_core.models import build_model
 from attribution_core.training import as_outputs
 from tests import reference

@@ -6,8 +6,8 @@ import torch
 
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.unique_information import sample_information
 from tests import reference
 from tests.cases import LINEAR_CASES, linear_case
 
