@@ -30,6 +30,11 @@ if TYPE_CHECKING:
         self_influence,
     )
     from attribution_core.methods.linearized.build import linearize
+    from attribution_core.methods.linearized.kernel_influence import (
+        ihvp_effects_in_kernel_regime,
+        relu_ntk,
+        sample_complexity,
+    )
     from attribution_core.methods.linearized.model import LinearizedModel
     from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
     from attribution_core.methods.linearized.schedule import GradientDescent
@@ -37,7 +42,6 @@ if TYPE_CHECKING:
     from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
     from attribution_core.methods.memory_perturbation import memory_sensitivity
     from attribution_core.methods.near_duplicates import near_duplicates
-    from attribution_core.methods.ntk_influence import ihvp_effects_in_kernel_regime, relu_ntk, sample_complexity
     from attribution_core.methods.proximal_bregman import (
         proximal_bregman_response,
         proximal_response,

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from attribution_core.datasets import as_tensors, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
+from attribution_core.methods.linearized.kernel_influence import relu_ntk
 from attribution_core.methods.linearized.model import LinearizedModel
-from attribution_core.methods.ntk_influence import relu_ntk
 
 Side = tuple[Tensor, Tensor]
 

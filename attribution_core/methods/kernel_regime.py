@@ -12,12 +12,12 @@ from scipy.stats import gaussian_kde
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods.linearized.model import LinearizedModel
-from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.ntk_influence import (
+from attribution_core.methods.linearized.kernel_influence import (
     ihvp_effects_in_kernel_regime,
     share_among_influencers,
 )
+from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.progress import Progress, reported
 
 
@@ -107,7 +107,7 @@ def complexity_by_influence(
 
     ``C(G) = |w - w_0| - |w_{-G} - w_0|``, the increment of the function's norm in the space of the kernel. For a
     positive definite kernel, outputs that start from zero and endless training without decay it is eq. 19
-    (:func:`attribution_core.methods.ntk_influence.sample_complexity`); here for any schedule and any features.
+    (:func:`attribution_core.methods.linearized.kernel_influence.sample_complexity`); here for any schedule and any features.
 
     Args:
         linear: The linearised model.

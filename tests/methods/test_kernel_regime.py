@@ -11,9 +11,9 @@ from attribution_core.methods.kernel_regime import (
     feature_density,
     marked_share_over_time,
 )
+from attribution_core.methods.linearized.kernel_influence import relu_ntk, sample_complexity
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.ntk_influence import relu_ntk, sample_complexity
 from tests.cases import LINEAR_CASES
 from tests.methods.test_linearized import from_jacobians
 from tests.methods.test_ntk_influence import inputs, kernel_model

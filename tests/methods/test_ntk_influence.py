@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.linearized.model import LinearizedModel
-from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.ntk_influence import (
+from attribution_core.methods.linearized.kernel_influence import (
     ihvp_effects_in_kernel_regime,
     relu_ntk,
     sample_complexity,
     share_among_influencers,
 )
+from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.schedule import GradientDescent
 from tests.cases import LINEAR_CASES, linear_case
 
 

@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, jacrev, jvp
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import jacobian, plan_parameters, tangent_kernels
-from attribution_core.methods.ntk_influence import relu_ntk
+from attribution_core.methods.linearized.kernel_influence import relu_ntk
 from attribution_core.models import ARCHITECTURES, build_model
 from attribution_core.models.networks import CONNECTIONS
 from attribution_core.training import Recipe, loss_values, train
