@@ -17,14 +17,14 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.live import FILE_NAME as LIVE_FILE_NAME
 from attribution_core.evaluation.retraining import accuracy
 from attribution_core.gradients import select_parameters
-from attribution_core.methods.kernel_regime import (
+from attribution_core.methods.linearized.build import head_of, linearize
+from attribution_core.methods.linearized.kernel_studies import (
     complexity_by_influence,
     estimate_error,
     estimate_error_by_example,
     feature_density,
     marked_share_over_time,
 )
-from attribution_core.methods.linearized.build import head_of, linearize
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent

@@ -31,7 +31,7 @@ from torch import Tensor
 from attribution_core.experiments.data import PAIRS, infinitely_wide, unit_norm_problem
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import write_with_options
-from attribution_core.methods.kernel_regime import (
+from attribution_core.methods.linearized.kernel_studies import (
     complexity_by_influence,
     estimate_error,
     estimate_error_by_example,

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.kernel_regime import (
+from attribution_core.methods.linearized.kernel_influence import relu_ntk, sample_complexity
+from attribution_core.methods.linearized.kernel_studies import (
     complexity_by_influence,
     estimate_error,
     estimate_error_by_example,
     feature_density,
     marked_share_over_time,
 )
-from attribution_core.methods.linearized.kernel_influence import relu_ntk, sample_complexity
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from tests.cases import LINEAR_CASES
