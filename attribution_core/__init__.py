@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from attribution_core.methods.hydra import hydra
     from attribution_core.methods.hydra_one_pass import HydraAccumulator
     from attribution_core.methods.hydra_seeds import hydra_over_seeds
-    from attribution_core.methods.influence_functions import (
+    from attribution_core.methods.influence.functions import (
         SolverOptions,
         influence_functions,
         influence_weights,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import attribution_core as ac
 from attribution_core.errors import InputError
-from attribution_core.methods.influence_functions import Solver
+from attribution_core.methods.influence.functions import Solver
 from attribution_core.training import Recipe
 from tests.cases import ModelCase, model_cases
 from tests.scored import quick

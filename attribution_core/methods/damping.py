@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.curvature.losses import Loss
-from attribution_core.methods.influence_functions import SolverOptions, default_damping
+from attribution_core.methods.influence.functions import SolverOptions, default_damping
 from attribution_core.methods.influence_spectrum import InfluenceSpectrum, influence_spectrum
 from attribution_core.progress import Progress
 from attribution_core.training import as_pair
@@ -53,7 +53,7 @@ def damping_sweep(
 ) -> DampingSweep:
     """Compare the effects of the solver ``sketch`` at several dampings; one eigendecomposition serves them all.
 
-    Arguments and errors are those of :func:`attribution_core.methods.influence_functions.influence_functions`.
+    Arguments and errors are those of :func:`attribution_core.methods.influence.functions.influence_functions`.
     """
     sides, options = (as_pair(train), as_pair(evaluation)), options or SolverOptions()
     spectrum = influence_spectrum(model, *sides, loss, curvature, options.dimension, parameters, options.seed, progress)

@@ -25,7 +25,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from attribution_core.experiments.kronfluence_reference import kronfluence_effects
-from attribution_core.methods.influence_functions import Influence, SolverOptions, influence_functions
+from attribution_core.methods.influence.functions import Influence, SolverOptions, influence_functions
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, train
 from tests.benchmarks.hydra import images

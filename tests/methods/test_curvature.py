@@ -10,7 +10,7 @@ from attribution_core.methods.curvature.losses import (
     hessian_root,
     prediction_errors,
 )
-from attribution_core.methods.influence_functions import SolverOptions, influence_functions
+from attribution_core.methods.influence.functions import SolverOptions, influence_functions
 from attribution_core.models import build_model
 
 LOSSES = ["cross_entropy", "binary_cross_entropy", "mse"]

@@ -11,7 +11,7 @@ from attribution_core.methods import influence_spectrum
 from attribution_core.methods.curvature import sampled_errors
 from attribution_core.methods.curvature.losses import hessian_root, prediction_errors
 from attribution_core.methods.damping import damping_sweep
-from attribution_core.methods.influence_functions import DAMPING, SolverOptions, influence_functions, self_influence
+from attribution_core.methods.influence.functions import DAMPING, SolverOptions, influence_functions, self_influence
 from attribution_core.methods.influence_kronecker import kronecker_values
 from attribution_core.models import build_model
 from attribution_core.training import loss_values

@@ -1,0 +1,1 @@
+"""Influence functions and the proximal Bregman response."""
