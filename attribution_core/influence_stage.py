@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from attribution_core.config import ScoreConfig
 from attribution_core.methods.damping import SHARES, sweep_of
 from attribution_core.methods.influence.functions import default_damping
-from attribution_core.methods.influence_spectrum import InfluenceSpectrum, influence_spectrum
+from attribution_core.methods.influence.spectrum import InfluenceSpectrum, influence_spectrum
 from attribution_core.models import load_weights
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter

@@ -41,7 +41,7 @@ from attribution_core.memory_needed import MemoryNeeded
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.embedding_map import MOST, is_compiled
 from attribution_core.methods.hydra import hydra
-from attribution_core.methods.influence_spectrum import DIMENSION, ROWS
+from attribution_core.methods.influence.spectrum import DIMENSION, ROWS
 from attribution_core.methods.linearized.kernel_studies import estimate_error
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.functions import SolverOptions, default_damping
-from attribution_core.methods.influence_spectrum import InfluenceSpectrum, influence_spectrum
+from attribution_core.methods.influence.spectrum import InfluenceSpectrum, influence_spectrum
 from attribution_core.progress import Progress
 from attribution_core.training import as_pair
 from attribution_core.training.trainer import Data

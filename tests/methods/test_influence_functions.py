@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import jacobian, plan_parameters
-from attribution_core.methods import influence_spectrum
 from attribution_core.methods.curvature import sampled_errors
 from attribution_core.methods.curvature.losses import hessian_root, prediction_errors
 from attribution_core.methods.damping import damping_sweep
+from attribution_core.methods.influence import spectrum
 from attribution_core.methods.influence.functions import DAMPING, SolverOptions, influence_functions, self_influence
 from attribution_core.methods.influence_kronecker import kronecker_values
 from attribution_core.models import build_model
@@ -208,7 +208,7 @@ def test_drawn_rows_come_close_to_all_of_them(monkeypatch):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
     exact = influence_functions(model, side, side, solver="exact", damping=0.01).effect
-    monkeypatch.setattr(influence_spectrum, "ROWS", 600)  # of 1,200
+    monkeypatch.setattr(spectrum, "ROWS", 600)  # of 1,200
     drawn = influence_functions(model, side, side, damping=0.01, options=SolverOptions(dimension=70)).effect
     assert torch.corrcoef(torch.stack([exact.flatten(), drawn.flatten().double()]))[0, 1] > 0.98
 

@@ -40,6 +40,12 @@ from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.curvature.iterative import IterativeInverse, largest_eigenvalue
 from attribution_core.methods.curvature.losses import Loss
+from attribution_core.methods.influence.spectrum import (
+    DIMENSION,
+    InfluenceSpectrum,
+    hessian_spectrum,
+    influence_spectrum,
+)
 from attribution_core.methods.influence_kronecker import KroneckerInverse, kronecker_values, trace_of
 from attribution_core.methods.influence_pairs import (
     Inverse,
@@ -47,12 +53,6 @@ from attribution_core.methods.influence_pairs import (
     effects_on_pairs,
     effects_on_themselves,
     loss_gradients,
-)
-from attribution_core.methods.influence_spectrum import (
-    DIMENSION,
-    InfluenceSpectrum,
-    hessian_spectrum,
-    influence_spectrum,
 )
 from attribution_core.progress import Progress
 from attribution_core.training import as_pair
