@@ -12,7 +12,7 @@ from attribution_core.methods.curvature.losses import hessian_root, prediction_e
 from attribution_core.methods.damping import damping_sweep
 from attribution_core.methods.influence import spectrum
 from attribution_core.methods.influence.functions import DAMPING, SolverOptions, influence_functions, self_influence
-from attribution_core.methods.influence_kronecker import kronecker_values
+from attribution_core.methods.influence.kronecker import kronecker_values
 from attribution_core.models import build_model
 from attribution_core.training import loss_values
 from tests.cases import ModelCase, model_cases

@@ -40,13 +40,13 @@ from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.curvature.iterative import IterativeInverse, largest_eigenvalue
 from attribution_core.methods.curvature.losses import Loss
+from attribution_core.methods.influence.kronecker import KroneckerInverse, kronecker_values, trace_of
 from attribution_core.methods.influence.spectrum import (
     DIMENSION,
     InfluenceSpectrum,
     hessian_spectrum,
     influence_spectrum,
 )
-from attribution_core.methods.influence_kronecker import KroneckerInverse, kronecker_values, trace_of
 from attribution_core.methods.influence_pairs import (
     Inverse,
     Pair,
