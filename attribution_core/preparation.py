@@ -27,7 +27,7 @@ from attribution_core.datasets.features import TFIDF, table_features, text_featu
 from attribution_core.errors import InputError
 from attribution_core.image_inputs import ImageReader
 from attribution_core.kept_vectors import read_vectors
-from attribution_core.methods.influence_pairs import Pair
+from attribution_core.methods.influence.pairs import Pair
 from attribution_core.model_source import ModelSource, Task, model_source
 from attribution_core.models import ARCHITECTURES, device_named
 from attribution_core.progress import Progress

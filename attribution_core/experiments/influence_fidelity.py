@@ -36,8 +36,8 @@ from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.damping import SHARES
 from attribution_core.methods.influence.functions import Influence, Solver, SolverOptions, influence_functions
+from attribution_core.methods.influence.pairs import effects_on_pairs
 from attribution_core.methods.influence.spectrum import influence_spectrum
-from attribution_core.methods.influence_pairs import effects_on_pairs
 from attribution_core.training import train
 
 Method = Callable[[nn.Module], Tensor]

@@ -41,18 +41,18 @@ from attribution_core.methods.curvature import Curvature
 from attribution_core.methods.curvature.iterative import IterativeInverse, largest_eigenvalue
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.kronecker import KroneckerInverse, kronecker_values, trace_of
-from attribution_core.methods.influence.spectrum import (
-    DIMENSION,
-    InfluenceSpectrum,
-    hessian_spectrum,
-    influence_spectrum,
-)
-from attribution_core.methods.influence_pairs import (
+from attribution_core.methods.influence.pairs import (
     Inverse,
     Pair,
     effects_on_pairs,
     effects_on_themselves,
     loss_gradients,
+)
+from attribution_core.methods.influence.spectrum import (
+    DIMENSION,
+    InfluenceSpectrum,
+    hessian_spectrum,
+    influence_spectrum,
 )
 from attribution_core.progress import Progress
 from attribution_core.training import as_pair
