@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from attribution_core.config import ScoreConfig
-from attribution_core.methods.damping import SHARES, sweep_of
+from attribution_core.methods.influence.damping import SHARES, sweep_of
 from attribution_core.methods.influence.functions import default_damping
 from attribution_core.methods.influence.spectrum import InfluenceSpectrum, influence_spectrum
 from attribution_core.models import load_weights

@@ -9,8 +9,8 @@ from attribution_core.errors import InputError
 from attribution_core.gradients import jacobian, plan_parameters
 from attribution_core.methods.curvature import sampled_errors
 from attribution_core.methods.curvature.losses import hessian_root, prediction_errors
-from attribution_core.methods.damping import damping_sweep
 from attribution_core.methods.influence import spectrum
+from attribution_core.methods.influence.damping import damping_sweep
 from attribution_core.methods.influence.functions import DAMPING, SolverOptions, influence_functions, self_influence
 from attribution_core.methods.influence.kronecker import kronecker_values
 from attribution_core.models import build_model
