@@ -29,6 +29,12 @@ if TYPE_CHECKING:
         influence_weights,
         self_influence,
     )
+    from attribution_core.methods.influence.proximal_bregman import (
+        proximal_bregman_response,
+        proximal_response,
+        retrained_without,
+        two_stage_response,
+    )
     from attribution_core.methods.linearized.build import linearize
     from attribution_core.methods.linearized.kernel_influence import (
         ihvp_effects_in_kernel_regime,
@@ -42,12 +48,6 @@ if TYPE_CHECKING:
     from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
     from attribution_core.methods.memory_perturbation import memory_sensitivity
     from attribution_core.methods.near_duplicates import near_duplicates
-    from attribution_core.methods.proximal_bregman import (
-        proximal_bregman_response,
-        proximal_response,
-        retrained_without,
-        two_stage_response,
-    )
     from attribution_core.models import build_model
     from attribution_core.runs import Run
     from attribution_core.runs.export_torch import cleaned_dataset

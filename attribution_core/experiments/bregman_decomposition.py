@@ -52,7 +52,7 @@ from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature.iterative import largest_eigenvalue, lissa_scale
 from attribution_core.methods.curvature.losses import Loss, prediction_errors
 from attribution_core.methods.influence.functions import Solver, SolverOptions, influence_weights
-from attribution_core.methods.proximal_bregman import (
+from attribution_core.methods.influence.proximal_bregman import (
     proximal_bregman_response,
     proximal_response,
     retrained_without,

@@ -30,7 +30,7 @@ from attribution_core.experiments.data import Side, images_and_labels, with_wron
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.methods.influence.functions import self_influence
-from attribution_core.methods.proximal_bregman import proximal_bregman_response
+from attribution_core.methods.influence.proximal_bregman import proximal_bregman_response
 from attribution_core.models import build_model, device_named
 from attribution_core.training import Recipe, loss_values, outputs_of, train
 from attribution_core.training.trainer import state_of

@@ -9,7 +9,7 @@ import torch
 from attribution_core.errors import InputError
 from attribution_core.evaluation import retraining
 from attribution_core.evaluation.retraining import random_halves, retrain_without
-from attribution_core.methods.proximal_bregman import retrained_without
+from attribution_core.methods.influence.proximal_bregman import retrained_without
 from attribution_core.models import build_model
 from attribution_core.runs.retraining import RetrainingTable
 from attribution_core.training import Recipe, loss_values, outputs_of, train

@@ -17,7 +17,7 @@ from attribution_core.experiments.influence_problems import Problem
 from attribution_core.experiments.kronfluence_reference import kronfluence_effects
 from attribution_core.methods.influence.functions import influence_functions, self_influence
 from attribution_core.methods.influence.pairs import effects_on_pairs
-from attribution_core.methods.proximal_bregman import proximal_bregman_response
+from attribution_core.methods.influence.proximal_bregman import proximal_bregman_response
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, outputs_of, train
 from attribution_core.training.trainer import state_of

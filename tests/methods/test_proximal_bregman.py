@@ -11,7 +11,7 @@ from attribution_core.errors import InputError
 from attribution_core.gradients import jacobian, plan_parameters
 from attribution_core.methods.curvature.losses import hessian_root, prediction_errors
 from attribution_core.methods.influence.functions import SolverOptions, influence_weights
-from attribution_core.methods.proximal_bregman import (
+from attribution_core.methods.influence.proximal_bregman import (
     proximal_bregman_response,
     proximal_response,
     retrained_without,

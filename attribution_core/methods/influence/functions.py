@@ -7,7 +7,7 @@ functions are the answer, then what is the question?", eqs. 19, 27 and 37), so
     effect[i, j] = (1/n) grad l_j^T (C + damping I)^{-1} grad l_i                                              (eq. 20)
 
 Weight decay that the model was trained with is part of the damping: give at least as much. What the numbers answer is
-not retraining but the proximal Bregman response (:mod:`attribution_core.methods.proximal_bregman`).
+not retraining but the proximal Bregman response (:mod:`attribution_core.methods.influence.proximal_bregman`).
 
 Solvers, for n training and m evaluation examples, p parameters, k outputs and q columns of M
 (:mod:`attribution_core.methods.curvature`; q = k for ``ggn``, else 1):
