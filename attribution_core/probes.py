@@ -40,7 +40,7 @@ from attribution_core.linearised_stage import CURVE_EXAMPLES
 from attribution_core.memory_needed import MemoryNeeded
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.embedding_map import MOST, is_compiled
-from attribution_core.methods.hydra import hydra
+from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.influence.spectrum import DIMENSION, ROWS
 from attribution_core.methods.linearized.kernel_studies import estimate_error
 from attribution_core.methods.linearized.model import LinearizedModel

@@ -12,7 +12,7 @@ from attribution_core.gradients import plan_parameters
 from attribution_core.gradients.jacobian import function_gradients
 from attribution_core.gradients.plan import as_inputs
 from attribution_core.influence_stage import why_no_influence
-from attribution_core.methods.hydra import refuse_for_hydra
+from attribution_core.methods.hydra.contributions import refuse_for_hydra
 from attribution_core.methods.linearized.build import head_of
 from attribution_core.models import evaluation_mode
 from attribution_core.preparation import Prepared

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.methods.hydra import Contributions, Objective, hydra
+from attribution_core.methods.hydra.contributions import Contributions, Objective, hydra
 from attribution_core.progress import Progress
 from attribution_core.training import Recipe, train
 from attribution_core.training.trainer import Data

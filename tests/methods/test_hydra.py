@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from attribution_core.errors import InputError
-from attribution_core.methods import hydra as module
 from attribution_core.methods import hydra_pairs
-from attribution_core.methods.hydra import hydra, step_factors
+from attribution_core.methods.hydra.contributions import contributions as module
+from attribution_core.methods.hydra.contributions import hydra, step_factors
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, batches, loss_values, train
 

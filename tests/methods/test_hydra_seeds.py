@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.hydra import hydra
+from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra_seeds import hydra_over_seeds
 from attribution_core.models import build_model
 from attribution_core.training import train

@@ -1,0 +1,1 @@
+"""HYDRA: what each example contributed over a whole training."""
