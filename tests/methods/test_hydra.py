@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from attribution_core.errors import InputError
-from attribution_core.methods import hydra_pairs
+from attribution_core.methods.hydra import pairs as hydra_pairs
 from attribution_core.methods.hydra.contributions import contributions as module
 from attribution_core.methods.hydra.contributions import hydra, step_factors
 from attribution_core.models import build_model

@@ -36,7 +36,7 @@ from torch.func import functional_call, grad, jvp, vmap
 from attribution_core.errors import InputError
 from attribution_core.gradients.plan import as_inputs
 from attribution_core.memory import PartSize
-from attribution_core.methods.hydra_pairs import EVALUATION_BATCH, every_pair, factored_layers
+from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, every_pair, factored_layers
 from attribution_core.methods.replay import (
     Replay,
     Snapshot,
