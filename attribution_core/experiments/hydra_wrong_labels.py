@@ -34,7 +34,7 @@ from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.methods.contribution_uses import jaccard_index, label_noise_clusters, least_useful
 from attribution_core.methods.hydra.contributions import hydra
-from attribution_core.methods.hydra_seeds import hydra_over_seeds
+from attribution_core.methods.hydra.seeds import hydra_over_seeds
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, outputs_of, train
 

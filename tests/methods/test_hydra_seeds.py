@@ -3,7 +3,7 @@ import torch
 
 from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import hydra
-from attribution_core.methods.hydra_seeds import hydra_over_seeds
+from attribution_core.methods.hydra.seeds import hydra_over_seeds
 from attribution_core.models import build_model
 from attribution_core.training import train
 from tests.methods.test_hydra import RECIPE, data
