@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from attribution_core.methods.bayesian_logistic import bayesian_logistic_regression
     from attribution_core.methods.contribution_uses import class_contributions, label_noise_clusters
     from attribution_core.methods.hydra.contributions import hydra
+    from attribution_core.methods.hydra.online import HydraAccumulator
     from attribution_core.methods.hydra.seeds import hydra_over_seeds
-    from attribution_core.methods.hydra_one_pass import HydraAccumulator
     from attribution_core.methods.influence.damping import damping_sweep
     from attribution_core.methods.influence.functions import (
         SolverOptions,

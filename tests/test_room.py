@@ -13,7 +13,7 @@ from attribution_core.errors import InputError, is_out_of_memory, of_the_machine
 from attribution_core.gradients import jacobian, plan_parameters
 from attribution_core.memory import PartSize, attempt
 from attribution_core.methods.hydra.contributions import hydra
-from attribution_core.methods.hydra_one_pass import HydraAccumulator
+from attribution_core.methods.hydra.online import HydraAccumulator
 from attribution_core.score import score
 from attribution_core.training import Recipe, outputs_of, train
 from tests.scored import quick

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from attribution_core.datasets import as_tensors, open_dataset, pixel_statistics
 from attribution_core.methods.hydra.contributions import hydra
-from attribution_core.methods.hydra_one_pass import HydraAccumulator
+from attribution_core.methods.hydra.online import HydraAccumulator
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, train
 

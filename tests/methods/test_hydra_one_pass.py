@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from attribution_core.errors import InputError
-from attribution_core.methods import hydra_one_pass as module
+from attribution_core.methods.hydra import online as module
 from attribution_core.methods.hydra.contributions import hydra
-from attribution_core.methods.hydra_one_pass import HydraAccumulator
+from attribution_core.methods.hydra.online import HydraAccumulator
 from attribution_core.training import batches, loss_values, train
 from tests.methods.test_hydra import MODELS, RECIPE, RECIPES, N, data, mlp
 
