@@ -37,7 +37,7 @@ from attribution_core.errors import InputError
 from attribution_core.gradients.plan import as_inputs
 from attribution_core.memory import PartSize
 from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, every_pair, factored_layers
-from attribution_core.methods.replay import (
+from attribution_core.methods.hydra.replay import (
     Replay,
     Snapshot,
     refuse_chance,

@@ -32,7 +32,7 @@ from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.memory import PartSize
 from attribution_core.methods.hydra.contributions import Contributions
 from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, evaluation_factors, factored_layers
-from attribution_core.methods.replay import refuse_meeting_examples, refuse_other_optimizers
+from attribution_core.methods.hydra.replay import refuse_meeting_examples, refuse_other_optimizers
 from attribution_core.models import evaluation_mode
 from attribution_core.training import Recipe, as_pair
 from attribution_core.training.trainer import Data

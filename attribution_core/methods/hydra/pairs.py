@@ -23,7 +23,7 @@ from attribution_core.gradients.pairs import Side, inner_products, side_of
 from attribution_core.gradients.per_example import loss_factors
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
 from attribution_core.memory import PartSize
-from attribution_core.methods.replay import Replay
+from attribution_core.methods.hydra.replay import Replay
 from attribution_core.progress import Progress
 from attribution_core.training import loss_values
 
