@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from attribution_core.methods.linearized.schedule import GradientDescent
     from attribution_core.methods.memory_evolution import memory_evolution
     from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
-    from attribution_core.methods.memory_perturbation import memory_sensitivity
     from attribution_core.methods.near_duplicates import near_duplicates
+    from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
     from attribution_core.models import build_model
     from attribution_core.runs import Run
     from attribution_core.runs.export_torch import cleaned_dataset

@@ -8,7 +8,7 @@ from torch import nn
 from attribution_core.config import ScoreConfig
 from attribution_core.methods.memory_evolution import MemoryEvolution, memory_evolution, regularisation_at
 from attribution_core.methods.memory_groups import leave_one_class_out
-from attribution_core.methods.memory_perturbation import PosteriorName
+from attribution_core.methods.sensitivity.perturbation import PosteriorName
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.runs import RunWriter

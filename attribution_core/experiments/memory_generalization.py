@@ -34,7 +34,7 @@ from attribution_core.experiments.memory_problems import DELTA_PER_IMAGE, networ
 from attribution_core.experiments.reports import print_progress, write_results
 from attribution_core.methods.memory_evolution import MemoryEvolution, memory_evolution
 from attribution_core.methods.memory_groups import LooCurve, loo_curve
-from attribution_core.methods.memory_perturbation import PosteriorName
+from attribution_core.methods.sensitivity.perturbation import PosteriorName
 from attribution_core.training import Recipe, train
 
 # Recipe, and the smallest delta of an image.

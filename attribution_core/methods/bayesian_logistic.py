@@ -18,7 +18,7 @@ from torch import Tensor
 
 from attribution_core.errors import InputError
 from attribution_core.methods.linalg.solving import solve
-from attribution_core.methods.memory_perturbation import MemorySensitivity, sensitivity_from
+from attribution_core.methods.sensitivity.perturbation import MemorySensitivity, sensitivity_from
 from attribution_core.progress import Progress, reported
 from attribution_core.training import as_outputs, as_pair
 from attribution_core.training.trainer import Data

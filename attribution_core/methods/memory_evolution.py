@@ -1,6 +1,6 @@
 """The memory-perturbation equation along a training: sensitivities and the leave-one-out loss at its checkpoints.
 
-Nickl et al. 2023 (:mod:`attribution_core.methods.memory_perturbation`), section 4, figures 5 and 6.
+Nickl et al. 2023 (:mod:`attribution_core.methods.sensitivity.perturbation`), section 4, figures 5 and 6.
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods.memory_perturbation import MemorySensitivity, PosteriorName, memory_sensitivity
+from attribution_core.methods.sensitivity.perturbation import MemorySensitivity, PosteriorName, memory_sensitivity
 from attribution_core.progress import Progress, reported
 from attribution_core.training import as_pair, loss_values, mean_loss, state_of
 from attribution_core.training.trainer import Data

@@ -1,6 +1,6 @@
 r"""The memory-perturbation equation for groups of examples, for classes, and over the strength of regularisation.
 
-Nickl et al. 2023 (:mod:`attribution_core.methods.memory_perturbation`), eqs. 17, 19, 20 and figure 4.
+Nickl et al. 2023 (:mod:`attribution_core.methods.sensitivity.perturbation`), eqs. 17, 19, 20 and figure 4.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from attribution_core.errors import InputError
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import as_inputs, plan_parameters
 from attribution_core.methods.curvature.losses import Loss, hessian_product, hessian_root, prediction_errors
-from attribution_core.methods.memory_perturbation import (
+from attribution_core.methods.sensitivity.perturbation import (
     Covariance,
     MemorySensitivity,
     PosteriorName,

@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 import torch
 
-from attribution_core.methods.memory_perturbation import memory_sensitivity
+from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, train
 from tests.benchmarks.hydra import images

@@ -6,7 +6,7 @@ from numpy.polynomial.hermite_e import hermegauss
 
 from attribution_core.errors import InputError
 from attribution_core.methods.memory_nonsmooth import deviation_from_losses
-from attribution_core.methods.memory_perturbation import sensitivity_from
+from attribution_core.methods.sensitivity.perturbation import sensitivity_from
 
 
 def test_beta_bernoulli_is_exact():

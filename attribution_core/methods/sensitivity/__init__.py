@@ -1,0 +1,1 @@
+"""The memory-perturbation equation: how sensitive a model is to each example."""
