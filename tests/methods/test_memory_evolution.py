@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.memory_evolution import memory_evolution, regularisation_at
+from attribution_core.methods.sensitivity.evolution import memory_evolution, regularisation_at
 from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, loss_values, mean_loss, outputs_of, train
