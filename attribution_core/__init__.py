@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from attribution_core.methods.linearized.model import LinearizedModel
     from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
     from attribution_core.methods.linearized.schedule import GradientDescent
-    from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
     from attribution_core.methods.near_duplicates import near_duplicates
     from attribution_core.methods.sensitivity.evolution import memory_evolution
+    from attribution_core.methods.sensitivity.groups import group_deviation, leave_one_class_out, loo_curve
     from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
     from attribution_core.models import build_model
     from attribution_core.runs import Run

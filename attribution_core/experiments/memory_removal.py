@@ -35,7 +35,7 @@ from attribution_core.experiments.data import Side, images_and_labels
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.memory_problems import CLASSES, DELTA_PER_IMAGE, NETWORKS, network
 from attribution_core.experiments.reports import print_progress, write_results
-from attribution_core.methods.memory_groups import leave_one_class_out
+from attribution_core.methods.sensitivity.groups import leave_one_class_out
 from attribution_core.methods.sensitivity.perturbation import MemorySensitivity, memory_sensitivity
 from attribution_core.training import Recipe, loss_values, mean_loss, outputs_of, train
 from attribution_core.training.trajectory import State

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from attribution_core.errors import InputError
-from attribution_core.methods.memory_groups import group_deviation, leave_one_class_out, loo_curve
+from attribution_core.methods.sensitivity.groups import group_deviation, leave_one_class_out, loo_curve
 from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, loss_values
