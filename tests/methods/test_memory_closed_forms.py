@@ -5,7 +5,7 @@ import torch
 from numpy.polynomial.hermite_e import hermegauss
 
 from attribution_core.errors import InputError
-from attribution_core.methods.memory_nonsmooth import deviation_from_losses
+from attribution_core.methods.sensitivity.nonsmooth import deviation_from_losses
 from attribution_core.methods.sensitivity.perturbation import sensitivity_from
 
 
