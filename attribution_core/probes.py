@@ -47,8 +47,8 @@ from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.near_duplicates import near_duplicates
-from attribution_core.methods.posteriors import DiagonalPosterior
 from attribution_core.methods.sensitivity.perturbation import PosteriorName, memory_sensitivity, posterior_of
+from attribution_core.methods.sensitivity.posteriors import DiagonalPosterior
 from attribution_core.preparation import Prepared
 from attribution_core.recorded_training import kept_epochs
 from attribution_core.runs.thumbnails import encode_thumbnail

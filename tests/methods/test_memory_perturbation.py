@@ -9,8 +9,8 @@ from attribution_core.errors import InputError
 from attribution_core.gradients.plan import plan_parameters
 from attribution_core.methods.curvature import kronecker
 from attribution_core.methods.curvature.losses import hessian_product, hessian_root, means_of, prediction_errors
-from attribution_core.methods.posteriors import FULL_PARAMETERS
 from attribution_core.methods.sensitivity.perturbation import memory_sensitivity, sensitivity_from
+from attribution_core.methods.sensitivity.posteriors import FULL_PARAMETERS
 from attribution_core.training import Recipe, loss_values, train
 from tests.cases import model_case, model_cases
 

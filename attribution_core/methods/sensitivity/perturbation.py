@@ -37,7 +37,7 @@ from attribution_core.methods.curvature.losses import (
     prediction_errors,
 )
 from attribution_core.methods.linalg.solving import solve
-from attribution_core.methods.posteriors import (
+from attribution_core.methods.sensitivity.posteriors import (
     DiagonalPosterior,
     Posterior,
     diagonal_posterior,
@@ -110,7 +110,7 @@ def memory_sensitivity(
         delta: Of the objective ``sum_i loss_i + delta/2 |w|^2``: n times the weight decay of a mean loss.
         loss: ``"cross_entropy"`` (softmax, or sigmoid for one output), ``"binary_cross_entropy"`` (sigmoids) or
             ``"mse"`` (half the squared error).
-        posterior: See :mod:`attribution_core.methods.posteriors`.
+        posterior: See :mod:`attribution_core.methods.sensitivity.posteriors`.
         covariance: ``"kept"`` or ``"downdated"``, see the head of this file.
         parameters: Whose uncertainty counts: ``"all"``, ``"head"`` or a regular expression.
         second_moments: For ``"adam"`` and ``"iblr"``: ``trajectory.second_moments[step]``, at the model's weights.
