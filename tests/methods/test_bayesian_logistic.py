@@ -4,8 +4,8 @@ from numpy.polynomial.hermite_e import hermegauss
 from sklearn.datasets import load_digits
 
 from attribution_core.errors import InputError
-from attribution_core.methods.bayesian_logistic import bayesian_logistic_regression
 from attribution_core.methods.curvature.losses import expected_errors, prediction_errors
+from attribution_core.methods.sensitivity.bayesian_logistic import bayesian_logistic_regression
 
 
 def blobs(n=80, k=2, p=3):
