@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from attribution_core.methods.class_effects import ClassEffects, class_effects
+from attribution_core.methods.analysis.class_effects import ClassEffects, class_effects
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import Run, RunWriter
 
