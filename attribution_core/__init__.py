@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from attribution_core.evaluation.retraining import retrain_without
     from attribution_core.evaluation.summarization import removal_order, summarization_curve
     from attribution_core.importing import import_scores
-    from attribution_core.methods.contribution_uses import class_contributions, label_noise_clusters
+    from attribution_core.methods.analysis.label_noise import class_contributions, label_noise_clusters
     from attribution_core.methods.hydra.contributions import hydra
     from attribution_core.methods.hydra.online import HydraAccumulator
     from attribution_core.methods.hydra.seeds import hydra_over_seeds

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods.contribution_uses import label_noise_clusters
+from attribution_core.methods.analysis.label_noise import label_noise_clusters
 from attribution_core.runs import Run
 from attribution_core.runs.labels import changed_labels
 
@@ -123,7 +123,7 @@ def suspicious_scores(run: Run) -> dict[str, Tensor]:
 
     These are its scores with a suspicious end (those whose low end it is are negated), but for imported ones that some
     examples lack, and, where the run has classes and contributions to single examples, ``clusters``: first the
-    examples that :func:`~attribution_core.methods.contribution_uses.label_noise_clusters` suspects, then the others,
+    examples that :func:`~attribution_core.methods.analysis.label_noise.label_noise_clusters` suspects, then the others,
     either by contribution, lowest first.
 
     Returns:

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from attribution_core.experiments.data import Side, images_and_labels, with_wrong_labels
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress, write_with_options
-from attribution_core.methods.contribution_uses import jaccard_index, label_noise_clusters, least_useful
+from attribution_core.methods.analysis.label_noise import jaccard_index, label_noise_clusters, least_useful
 from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.seeds import hydra_over_seeds
 from attribution_core.models import build_model

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from attribution_core.errors import InputError
 from attribution_core.evaluation import detection
 from attribution_core.evaluation.detection import detection_curve, suspicious_scores
-from attribution_core.methods.contribution_uses import label_noise_clusters
+from attribution_core.methods.analysis.label_noise import label_noise_clusters
 from attribution_core.runs import Run, RunWriter
 from tests.fixtures import make_run
 

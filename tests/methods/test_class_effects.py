@@ -5,7 +5,7 @@ import torch
 from attribution_core.errors import InputError
 from attribution_core.methods.analysis import class_effects as module
 from attribution_core.methods.analysis.class_effects import ClassEffects, class_effects, pairs_per_cell
-from attribution_core.methods.contribution_uses import class_contributions, normalised
+from attribution_core.methods.analysis.label_noise import class_contributions, normalised
 
 
 def in_blocks(effects, size):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.contribution_uses import (
+from attribution_core.methods.analysis.label_noise import (
     class_contributions,
     jaccard_index,
     label_noise_clusters,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.contribution_uses import class_contributions, class_means, normalised
+from attribution_core.methods.analysis.label_noise import class_contributions, class_means, normalised
 
 # Pairs of either sign for each pair of classes, and how many there may be in all.
 PAIRS = 8
