@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attribution_core.evaluation.summarization import removal_order, summarization_curve
     from attribution_core.importing import import_scores
     from attribution_core.methods.analysis.label_noise import class_contributions, label_noise_clusters
+    from attribution_core.methods.analysis.near_duplicates import near_duplicates
     from attribution_core.methods.hydra.contributions import hydra
     from attribution_core.methods.hydra.online import HydraAccumulator
     from attribution_core.methods.hydra.seeds import hydra_over_seeds
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from attribution_core.methods.linearized.model import LinearizedModel
     from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
     from attribution_core.methods.linearized.schedule import GradientDescent
-    from attribution_core.methods.near_duplicates import near_duplicates
     from attribution_core.methods.sensitivity.bayesian_logistic import bayesian_logistic_regression
     from attribution_core.methods.sensitivity.evolution import memory_evolution
     from attribution_core.methods.sensitivity.groups import group_deviation, leave_one_class_out, loo_curve

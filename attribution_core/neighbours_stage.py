@@ -4,7 +4,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attribution_core.methods.near_duplicates import NearDuplicates, near_duplicates
+from attribution_core.methods.analysis.near_duplicates import NearDuplicates, near_duplicates
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings

@@ -38,6 +38,7 @@ from torch import Tensor
 from attribution_core.gradients import jacobian, kronecker_plan, plan_parameters
 from attribution_core.linearised_stage import CURVE_EXAMPLES
 from attribution_core.memory_needed import MemoryNeeded
+from attribution_core.methods.analysis.near_duplicates import near_duplicates
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.embedding_map import MOST, is_compiled
 from attribution_core.methods.hydra.contributions import hydra
@@ -46,7 +47,6 @@ from attribution_core.methods.linearized.kernel_studies import estimate_error
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.near_duplicates import near_duplicates
 from attribution_core.methods.sensitivity.perturbation import PosteriorName, memory_sensitivity, posterior_of
 from attribution_core.methods.sensitivity.posteriors import DiagonalPosterior
 from attribution_core.preparation import Prepared

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods import near_duplicates as search
+from attribution_core.methods.analysis import near_duplicates as search
+from attribution_core.methods.analysis.near_duplicates import near_duplicates
 from attribution_core.methods.linalg import blocked
 from attribution_core.methods.linearized.build import linearize
-from attribution_core.methods.near_duplicates import near_duplicates
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, train
 from tests.scored import digits_as_scored
