@@ -21,7 +21,7 @@ from attribution_core.gradients import select_parameters
 from attribution_core.influence_stage import why_no_influence
 from attribution_core.linearised_stage import CURVE_EXAMPLES, EXACT_SIZE
 from attribution_core.memory import free_bytes, held_bytes
-from attribution_core.methods.embedding_map import MOST
+from attribution_core.methods.analysis.embedding_map import MOST
 from attribution_core.methods.influence.spectrum import DIMENSION
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.methods.linearized.build import head_inputs

@@ -38,9 +38,9 @@ from torch import Tensor
 from attribution_core.gradients import jacobian, kronecker_plan, plan_parameters
 from attribution_core.linearised_stage import CURVE_EXAMPLES
 from attribution_core.memory_needed import MemoryNeeded
+from attribution_core.methods.analysis.embedding_map import MOST, is_compiled
 from attribution_core.methods.analysis.near_duplicates import near_duplicates
 from attribution_core.methods.curvature.losses import prediction_errors
-from attribution_core.methods.embedding_map import MOST, is_compiled
 from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.influence.spectrum import DIMENSION, ROWS
 from attribution_core.methods.linearized.kernel_studies import estimate_error

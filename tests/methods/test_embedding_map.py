@@ -9,7 +9,7 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import KNeighborsClassifier
 
 from attribution_core.errors import InputError
-from attribution_core.methods.embedding_map import EPOCHS, embedding_map, is_compiled
+from attribution_core.methods.analysis.embedding_map import EPOCHS, embedding_map, is_compiled
 from attribution_core.methods.linalg import blocked
 
 
