@@ -1,0 +1,1 @@
+"""The forms that a dataset may have, a reader each."""
