@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from attribution_core.datasets.formats.manifest import PATHS
 from attribution_core.datasets.image_table import is_bytes
 from attribution_core.datasets.listing import (
     SPLIT_FILE,
@@ -30,7 +31,6 @@ from attribution_core.datasets.listing import (
     normal,
     numbered_ids,
 )
-from attribution_core.datasets.manifest import PATHS
 from attribution_core.datasets.row_files import JSON_LINES, first_columns, named, read_json_lines
 from attribution_core.datasets.targets import Task, labels_of, original_values, refuse_empty
 from attribution_core.errors import InputError

@@ -19,8 +19,8 @@ import pandas as pd
 import pyarrow as pa
 
 from attribution_core.datasets import Splits
+from attribution_core.datasets.formats.manifest import Manifest, read_manifest
 from attribution_core.datasets.listing import UNNAMED
-from attribution_core.datasets.manifest import Manifest, read_manifest
 from attribution_core.datasets.npz import Archive, declared_names, label_texts, labels_by_split, read_archive
 from attribution_core.datasets.row_files import DELIMITERS
 from attribution_core.datasets.targets import labels_of

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from attribution_core.datasets import manifest, open_dataset
+from attribution_core.datasets import open_dataset
+from attribution_core.datasets.formats import manifest
 from attribution_core.errors import InputError
 from tests.datasets.builders import encoded
 
