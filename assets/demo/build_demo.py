@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from attribution_core.datasets.idx import read_array
+from attribution_core.datasets.formats.idx import read_array
 from attribution_core.datasets.partition import stratified_subset
 
 DEMO = Path(__file__).parent / "fashion-demo.parquet"
