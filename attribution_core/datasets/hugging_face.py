@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from attribution_core.datasets.image_table import listing_of
+from attribution_core.datasets.formats.image_table import listing_of
 from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED, Listing
 from attribution_core.datasets.targets import Task
 from attribution_core.errors import InputError

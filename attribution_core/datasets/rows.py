@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from attribution_core.datasets.formats.image_table import is_bytes
 from attribution_core.datasets.formats.manifest import PATHS
-from attribution_core.datasets.image_table import is_bytes
 from attribution_core.datasets.listing import (
     SPLIT_FILE,
     SPLIT_NAMES,
