@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets import digits, hugging_face, rows, text_files, torch_objects
+from attribution_core.datasets import digits, rows, text_files, torch_objects
 from attribution_core.datasets.dataset import Dataset, Splits
-from attribution_core.datasets.formats import folder, idx, manifest, npz, parquet
+from attribution_core.datasets.formats import folder, hugging_face, idx, manifest, npz, parquet
 from attribution_core.datasets.inspection import Facts, inspect, undecoded
 from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadable
 from attribution_core.datasets.partition import hold_out, stratified_subset

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from attribution_core.config import ScoreConfig
-from attribution_core.datasets import hugging_face, open_dataset
+from attribution_core.datasets import open_dataset
+from attribution_core.datasets.formats import hugging_face
 from attribution_core.errors import InputError
 from tests.datasets.builders import encoded
 
