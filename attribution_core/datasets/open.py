@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets import digits, rows, text_files, torch_objects
+from attribution_core.datasets import digits, text_files, torch_objects
 from attribution_core.datasets.dataset import Dataset, Splits
-from attribution_core.datasets.formats import folder, hugging_face, idx, manifest, npz, parquet
+from attribution_core.datasets.formats import folder, hugging_face, idx, manifest, npz, parquet, tables
 from attribution_core.datasets.inspection import Facts, inspect, undecoded
 from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadable
 from attribution_core.datasets.partition import hold_out, stratified_subset
@@ -98,7 +98,11 @@ FORMATS = (
     ),
     Format("npz", "an .npz file of images and labels", npz.recognises, npz.read, ("task",)),
     Format(
-        "rows", "CSV, TSV, JSON Lines or Parquet files of texts or rows", rows.recognises, rows.read, ("target", "task")
+        "rows",
+        "CSV, TSV, JSON Lines or Parquet files of texts or rows",
+        tables.recognises,
+        tables.read,
+        ("target", "task"),
     ),
     Format("hugging_face", "a folder made by save_to_disk", hugging_face.recognises, hugging_face.read, ("task",)),
     Format("parquet", "Parquet files with the columns image and label", parquet.recognises, parquet.read, ("task",)),

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from attribution_core.datasets.formats.tables import Text
 from attribution_core.datasets.images import SUFFIXES
 from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable, normal
-from attribution_core.datasets.rows import Text
 
 _SUFFIX = ".txt"
 

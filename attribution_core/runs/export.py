@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from attribution_core.datasets import Splits, TorchData, form_of, open_dataset, opens_by_name, with_decisions
-from attribution_core.datasets.rows import suffix_of as rows_suffix
+from attribution_core.datasets.formats.tables import suffix_of as rows_suffix
 from attribution_core.errors import InputError
 from attribution_core.progress import Progress
 from attribution_core.runs.cleaned import APPLIED, cleaned_table
