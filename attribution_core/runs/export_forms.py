@@ -21,8 +21,8 @@ import pyarrow as pa
 from attribution_core.datasets import Splits
 from attribution_core.datasets.formats.manifest import Manifest, read_manifest
 from attribution_core.datasets.formats.npz import Archive, declared_names, label_texts, labels_by_split, read_archive
+from attribution_core.datasets.formats.row_files import DELIMITERS
 from attribution_core.datasets.listing import UNNAMED
-from attribution_core.datasets.row_files import DELIMITERS
 from attribution_core.datasets.targets import labels_of
 from attribution_core.progress import Progress
 from attribution_core.runs.export_images import arrow_tables, entry, huggingface_schema, rows_of, zipped

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attribution_core.datasets.formats.row_files import DELIMITERS, JSON_LINES, first_columns, named, read_json_lines
 from attribution_core.datasets.images import FileImage
 from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable, normal
-from attribution_core.datasets.row_files import DELIMITERS, JSON_LINES, first_columns, named, read_json_lines
 from attribution_core.datasets.targets import Task, labels_of, original_values, task_of_images
 from attribution_core.errors import InputError
 

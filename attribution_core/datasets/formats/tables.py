@@ -21,6 +21,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from attribution_core.datasets.formats.image_table import is_bytes
 from attribution_core.datasets.formats.manifest import PATHS
+from attribution_core.datasets.formats.row_files import JSON_LINES, first_columns, named, read_json_lines
 from attribution_core.datasets.listing import (
     SPLIT_FILE,
     SPLIT_NAMES,
@@ -31,7 +32,6 @@ from attribution_core.datasets.listing import (
     normal,
     numbered_ids,
 )
-from attribution_core.datasets.row_files import JSON_LINES, first_columns, named, read_json_lines
 from attribution_core.datasets.targets import Task, labels_of, original_values, refuse_empty
 from attribution_core.errors import InputError
 
