@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets import digits, text_files, torch_objects
+from attribution_core.datasets import digits, torch_objects
 from attribution_core.datasets.dataset import Dataset, Splits
-from attribution_core.datasets.formats import folder, hugging_face, idx, manifest, npz, parquet, tables
+from attribution_core.datasets.formats import folder, hugging_face, idx, manifest, npz, parquet, tables, texts
 from attribution_core.datasets.inspection import Facts, inspect, undecoded
 from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadable
 from attribution_core.datasets.partition import hold_out, stratified_subset
@@ -106,7 +106,7 @@ FORMATS = (
     ),
     Format("hugging_face", "a folder made by save_to_disk", hugging_face.recognises, hugging_face.read, ("task",)),
     Format("parquet", "Parquet files with the columns image and label", parquet.recognises, parquet.read, ("task",)),
-    Format("text", "a folder of text files, one folder or file for each class", text_files.recognises, text_files.read),
+    Format("text", "a folder of text files, one folder or file for each class", texts.recognises, texts.read),
     Format("folder", "a folder with one subfolder of images for each class", folder.recognises, folder.read),
 )
 
