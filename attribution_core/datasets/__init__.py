@@ -2,10 +2,10 @@
 
 from attribution_core.datasets.dataset import Dataset, Splits
 from attribution_core.datasets.decided import with_decisions
+from attribution_core.datasets.formats.torch_objects import TorchData
 from attribution_core.datasets.listing import Unreadable
 from attribution_core.datasets.open import FORMATS, KNOWN, form_of, open_dataset, opens_by_name
 from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
-from attribution_core.datasets.torch_objects import TorchData
 from attribution_core.progress import Progress
 
 __all__ = [

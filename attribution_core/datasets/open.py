@@ -11,14 +11,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets import digits, torch_objects
+from attribution_core.datasets import digits
 from attribution_core.datasets.dataset import Dataset, Splits
-from attribution_core.datasets.formats import folder, hugging_face, idx, manifest, npz, parquet, tables, texts
+from attribution_core.datasets.formats import (
+    folder,
+    hugging_face,
+    idx,
+    manifest,
+    npz,
+    parquet,
+    tables,
+    texts,
+    torch_objects,
+)
+from attribution_core.datasets.formats.torch_objects import TorchData
 from attribution_core.datasets.inspection import Facts, inspect, undecoded
 from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadable
 from attribution_core.datasets.partition import hold_out, stratified_subset
 from attribution_core.datasets.targets import Task, Values
-from attribution_core.datasets.torch_objects import TorchData
 from attribution_core.errors import InputError
 from attribution_core.progress import Progress
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 import torch.utils.data
 
-from attribution_core.datasets.torch_objects import TorchData, class_names, split_datasets
+from attribution_core.datasets.formats.torch_objects import TorchData, class_names, split_datasets
 from attribution_core.errors import InputError
 from attribution_core.runs.labels import label_texts, labels_of_texts
 from attribution_core.runs.store import Run
