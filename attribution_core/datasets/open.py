@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets import digits
 from attribution_core.datasets.dataset import Dataset, Splits
 from attribution_core.datasets.formats import (
+    digits,
     folder,
     hugging_face,
     idx,
