@@ -1,7 +1,7 @@
 """Labelled datasets, opened from wherever they lie."""
 
 from attribution_core.datasets.dataset import Dataset, Splits
-from attribution_core.datasets.decided import with_decisions
+from attribution_core.datasets.decisions import with_decisions
 from attribution_core.datasets.formats.torch_objects import TorchData
 from attribution_core.datasets.listing import Unreadable
 from attribution_core.datasets.open import FORMATS, KNOWN, form_of, open_dataset, opens_by_name
