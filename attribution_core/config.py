@@ -29,7 +29,7 @@ class ScoreConfig(BaseModel):
             they are few, as classes, and other numbers as values.
         encoder: What makes vectors of texts: ``"tfidf"``, or the folder of a sentence encoder (sentence-transformers).
         model: A model of the zoo, or ``"auto"``: ``mlp`` for grey or small images, ``cnn4`` for colour;
-            ``"FILE.py:FUNCTION"``, which returns the module (:mod:`attribution_core.models.own`);
+            ``"FILE.py:FUNCTION"``, which returns the module (:mod:`attribution_core.models.user_file`);
             ``"torchvision/NAME"`` or ``"timm/NAME"``, with their published weights.
         weights: A file of weights for the model, safetensors or a state dict of PyTorch's.
         training: From ``"scratch"``, a ``"fine-tune"`` of the weights that are given, or ``"none"``: these are scored

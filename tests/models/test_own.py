@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from attribution_core.errors import InputError
-from attribution_core.models.own import (
+from attribution_core.models.user_file import (
     OwnModel,
     function_of,
     is_own,
