@@ -28,7 +28,7 @@ from attribution_core.runs.export_rows import write_rows, write_texts
 from attribution_core.runs.export_torch import write_positions
 from attribution_core.runs.files import now, written_atomically
 from attribution_core.runs.labels import label_texts
-from attribution_core.runs.safe_names import safe_cells
+from attribution_core.runs.names import safe_cells
 from attribution_core.runs.schema import DatasetSummary
 from attribution_core.runs.store import Run
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from attribution_core.datasets import Dataset, Splits
 from attribution_core.progress import Progress, reported
-from attribution_core.runs.safe_names import UniqueNames
+from attribution_core.runs.names import UniqueNames
 
 _ROWS_IN_GROUP = 500
 _SUFFIXES = {

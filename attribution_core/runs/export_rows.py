@@ -12,7 +12,7 @@ from attribution_core.datasets import Splits
 from attribution_core.datasets.formats.tables import read_table, suffix_of
 from attribution_core.progress import Progress, reported
 from attribution_core.runs.export_images import entry, rows_of, zipped
-from attribution_core.runs.safe_names import UniqueNames
+from attribution_core.runs.names import UniqueNames
 
 
 def write_rows(

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from attribution_core.errors import InputError, first_fault
 from attribution_core.runs.measures import MEASURES, Measure
-from attribution_core.runs.safe_names import safe_name
+from attribution_core.runs.names import safe_name
 from attribution_core.runs.schema import BASE_COLUMNS, Manifest
 
 DETAILS = "imported"  # where the manifest's details hold them
