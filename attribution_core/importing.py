@@ -31,7 +31,7 @@ from attribution_core.runs.imported import (
     checked_text,
     imported_scores,
 )
-from attribution_core.runs.keyed_tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
+from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.score_files import by_id, read_scores
 
 Suspicious = Literal["high", "low", "none"]

@@ -8,7 +8,7 @@ from torch import Tensor
 from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
 from attribution_core.runs import RunWriter
-from attribution_core.runs.keyed_tables import curve_points
+from attribution_core.runs.tables import curve_points
 
 # Inputs and labels of a split.
 Pair = tuple[Tensor, Tensor]

@@ -20,8 +20,8 @@ from attribution_core.linearised_stage import write_live_model
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.runs import DatasetSummary, RunWriter, Unreadable, fingerprint
 from attribution_core.runs.embeddings import read_embeddings
-from attribution_core.runs.keyed_tables import curve_points
 from attribution_core.runs.store import read_table
+from attribution_core.runs.tables import curve_points
 
 NAMES = [f"digit {digit}" for digit in range(10)]
 CHANGED_SHARE = 0.05

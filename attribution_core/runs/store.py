@@ -18,13 +18,13 @@ from attribution_core.runs.decisions import DecisionLog
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.files import is_locked
 from attribution_core.runs.imported import ImportedScore, imported_scores
-from attribution_core.runs.keyed_tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.labels import VALUE_RANGE
 from attribution_core.runs.matrices import open_matrix
 from attribution_core.runs.measures import MEASURES, Measure
 from attribution_core.runs.of_values import curve_of_values, measure_of_values
 from attribution_core.runs.retraining import read_retraining
 from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, Manifest, SchemaVersion, ValuesSummary
+from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.thumbnails import Pack
 
 TableName = Literal["examples", "evaluation", "near_duplicates"]
