@@ -64,7 +64,7 @@ def panel(run: Run) -> None:
 
 def _export(run: Run, format_: str) -> Path | None:
     # Imported on demand: it brings the datasets and PyTorch, which no other page needs.
-    from attribution_core.runs.export import export_run, suffix_of
+    from attribution_core.export.export import export_run, suffix_of
 
     stem = re.sub(r"[^\w-]+", "-", run.id)
     bar = st.progress(0.0, text="Exporting")

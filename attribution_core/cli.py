@@ -145,7 +145,7 @@ def export(
     data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
 ) -> None:
     """Write the dataset with your decisions applied; the source is never touched."""
-    from attribution_core.runs.export import export_run
+    from attribution_core.export.export import export_run
 
     with Bars() as bars:
         summary = export_run(Run.open(run), format_, out_, progress=bars, data=data)

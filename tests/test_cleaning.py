@@ -18,9 +18,9 @@ from attribution_core.cleaning import clean
 from attribution_core.datasets import open_dataset, with_decisions
 from attribution_core.errors import InputError
 from attribution_core.evaluation.comparison import paired_accuracies, rank_correlation, rank_correlations
+from attribution_core.export.export import export_run
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import cleaned_folder
-from attribution_core.runs.export import export_run
 from attribution_core.score import score
 from attribution_core.training import Recipe
 from attribution_core.verification import verify

@@ -14,8 +14,8 @@ from PIL import Image
 
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
+from attribution_core.export.export import export_run
 from attribution_core.runs import DatasetSummary, Run, RunWriter, fingerprint
-from attribution_core.runs.export import export_run
 
 CLASSES = ["kätze 猫", "dog"]
 OPTIONS = {"seed": 0, "validation_fraction": 0.2, "test_fraction": 0.2, "max_train": None}

@@ -16,7 +16,7 @@ from attribution_core import cli
 from attribution_core.cleaning import clean
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
-from attribution_core.runs.export import export_run
+from attribution_core.export.export import export_run
 from attribution_core.training import Recipe
 from tests.datasets.builders import encoded, write_parquet
 from tests.datasets.test_hugging_face import save_splits

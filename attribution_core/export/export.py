@@ -1,6 +1,6 @@
 """The cleaned dataset: decisions applied, nothing in the source touched.
 
-Imported as ``attribution_core.runs.export`` and not with the package, since only an export needs the datasets.
+Imported as ``attribution_core.export.export`` and not with the package, since only an export needs the datasets.
 """
 
 from __future__ import annotations

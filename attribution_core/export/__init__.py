@@ -1,0 +1,1 @@
+"""Cleaned datasets, written in the form that the person needs."""
