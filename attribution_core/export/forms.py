@@ -1,6 +1,6 @@
 """The cleaned images in the form that they came in: a manifest, an .npz, IDX files or a Hugging Face folder.
 
-Class folders and Parquet are in :mod:`attribution_core.runs.export_images`. Every writer takes the same arguments.
+Class folders and Parquet are in :mod:`attribution_core.export.images`. Every writer takes the same arguments.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from attribution_core.datasets.formats.npz import Archive, declared_names, label
 from attribution_core.datasets.formats.row_files import DELIMITERS
 from attribution_core.datasets.listing import UNNAMED
 from attribution_core.datasets.targets import labels_of
+from attribution_core.export.images import arrow_tables, entry, huggingface_schema, rows_of, zipped
 from attribution_core.progress import Progress
-from attribution_core.runs.export_images import arrow_tables, entry, huggingface_schema, rows_of, zipped
 
 _SPLITS = ("train", "validation", "test")
 _IDX_PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}

@@ -10,8 +10,8 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from attribution_core.datasets import Splits
 from attribution_core.datasets.formats.tables import read_table, suffix_of
+from attribution_core.export.images import entry, rows_of, zipped
 from attribution_core.progress import Progress, reported
-from attribution_core.runs.export_images import entry, rows_of, zipped
 from attribution_core.runs.names import UniqueNames
 
 
