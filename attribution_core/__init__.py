@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from attribution_core.evaluation.fidelity import fidelity
     from attribution_core.evaluation.retraining import retrain_without
     from attribution_core.evaluation.summarization import removal_order, summarization_curve
+    from attribution_core.export.torch_objects import cleaned_dataset
     from attribution_core.importing import import_scores
     from attribution_core.methods.analysis.label_noise import class_contributions, label_noise_clusters
     from attribution_core.methods.analysis.near_duplicates import near_duplicates
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
     from attribution_core.models import build_model
     from attribution_core.runs import Run
-    from attribution_core.runs.export_torch import cleaned_dataset
     from attribution_core.score import ScoreConfig, score
     from attribution_core.summaries import summarize
     from attribution_core.supported import supported_measures

@@ -23,9 +23,9 @@ from attribution_core.errors import InputError
 from attribution_core.export.forms import write_idx, write_manifest, write_npz, write_saved
 from attribution_core.export.images import write_folder, write_parquet
 from attribution_core.export.rows import write_rows, write_texts
+from attribution_core.export.torch_objects import write_positions
 from attribution_core.progress import Progress
 from attribution_core.runs.cleaned import APPLIED, cleaned_table
-from attribution_core.runs.export_torch import write_positions
 from attribution_core.runs.files import now, written_atomically
 from attribution_core.runs.labels import label_texts
 from attribution_core.runs.names import safe_cells
