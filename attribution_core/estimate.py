@@ -10,7 +10,7 @@ from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
 from attribution_core.memory import free_bytes, held_bytes, peak_bytes
 from attribution_core.memory_needed import MemoryNeeded, why_no_room
-from attribution_core.preparation import Prepared, prepare
+from attribution_core.preparation.prepare import Prepared, prepare
 from attribution_core.probes import Probe
 from attribution_core.progress import Progress
 

@@ -25,7 +25,7 @@ from attribution_core.runs.files import Lock, written_atomically
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 
 if TYPE_CHECKING:  # torch takes seconds to load
-    from attribution_core.preparation import Prepared
+    from attribution_core.preparation.prepare import Prepared
 
 _SECONDS_BETWEEN_WRITES = 0.2
 _SECONDS_FOR_LOCK = 10.0  # a reader who looks whether it is taken holds it for a moment
@@ -114,7 +114,7 @@ def _check(folder: Path, target: str, options: Mapping[str, Any], progress: Prog
     """What is in the data, and what scoring it with these options will take; or why these options can't be taken."""
     from attribution_core.config import ScoreConfig
     from attribution_core.estimate import estimate_prepared
-    from attribution_core.preparation import prepare
+    from attribution_core.preparation.prepare import prepare
 
     began = time.perf_counter()
     prepared = prepare(ScoreConfig.model_validate(options), progress)

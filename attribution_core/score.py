@@ -28,7 +28,7 @@ from attribution_core.map_stage import write_embeddings, write_map
 from attribution_core.memory_needed import require_room
 from attribution_core.neighbours_stage import write_near_duplicates
 from attribution_core.predictions import goodness, predictions
-from attribution_core.preparation import Prepared, prepare, vectors_made_of
+from attribution_core.preparation.prepare import Prepared, prepare, vectors_made_of
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import kept_steps, write_training
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint

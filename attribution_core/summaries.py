@@ -20,7 +20,7 @@ from attribution_core.evaluation.summarization import (
 from attribution_core.linearised_stage import linearised, schedule_of
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.preparation import Data, Prepared, prepare_run
+from attribution_core.preparation.prepare import Data, Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.stage_parts import Pair, points_of

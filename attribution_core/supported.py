@@ -15,7 +15,7 @@ from attribution_core.influence_stage import why_no_influence
 from attribution_core.methods.hydra.contributions import refuse_for_hydra
 from attribution_core.methods.linearized.build import head_of
 from attribution_core.models import evaluation_mode
-from attribution_core.preparation import Prepared
+from attribution_core.preparation.prepare import Prepared
 from attribution_core.stage_parts import left_out_by_choice
 from attribution_core.training import Recipe
 

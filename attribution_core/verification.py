@@ -12,7 +12,7 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.fidelity import Estimate, Fidelity, ceiling_between_seeds, fidelity, lds_estimate
 from attribution_core.evaluation.retraining import Retrained, random_halves, retrain_without
 from attribution_core.methods.curvature.losses import means_of
-from attribution_core.preparation import Data, Prepared, prepare_run
+from attribution_core.preparation.prepare import Data, Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.retraining import FILE_NAME

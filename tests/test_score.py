@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 import attribution_core as ac
 from attribution_core import linearised_stage
 from attribution_core.errors import InputError
-from attribution_core.preparation import prepare
+from attribution_core.preparation.prepare import prepare
 from attribution_core.runs import CURVES, Run, fingerprint
 from attribution_core.score import score
 from attribution_core.training import Recipe

@@ -31,7 +31,7 @@ from attribution_core.experiments.data import Side
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.models import build_model, device_named, load_weights
-from attribution_core.preparation import prepare_run
+from attribution_core.preparation.prepare import prepare_run
 from attribution_core.runs import MEASURES, Run
 from attribution_core.training import Recipe, outputs_of, train
 

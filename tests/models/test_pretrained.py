@@ -9,7 +9,7 @@ from attribution_core import cli
 from attribution_core.cut import cut_model
 from attribution_core.errors import InputError
 from attribution_core.models.pretrained import TORCHVISION, Backbone, backbone_preprocessing, find_weights
-from attribution_core.preparation import prepare
+from attribution_core.preparation.prepare import prepare
 from attribution_core.training import Recipe, outputs_of
 
 # The smallest networks that timm has, of three families.
