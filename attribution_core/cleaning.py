@@ -4,8 +4,8 @@ from pathlib import Path
 
 from torch import nn
 
-from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Data, prepare_run, splits_of_program
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter

@@ -19,7 +19,7 @@ from attribution_core.scoring_options import Out, takes_configuration
 from attribution_core.terminal import Bars, err, out
 
 if TYPE_CHECKING:
-    from attribution_core.config import ScoreConfig  # brings torch
+    from attribution_core.preparation.config import ScoreConfig  # brings torch
 
 app = typer.Typer(
     help="SampleScope: what does each training example do?",

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import hydra, refuse_for_hydra
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import read_training
 from attribution_core.runs import RunWriter

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor, nn
 
-from attribution_core.config import ScoreConfig
 from attribution_core.methods.influence.damping import SHARES, sweep_of
 from attribution_core.methods.influence.functions import default_damping
 from attribution_core.methods.influence.spectrum import InfluenceSpectrum, influence_spectrum
 from attribution_core.models import load_weights
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.stage_parts import Pair, left_out_by_choice, points_of, write_or_leave_out

@@ -69,7 +69,7 @@ class _Options(BaseModel):
 
 
 class ScoreOptions(BaseModel):
-    """Fields of :class:`attribution_core.config.ScoreConfig`, which the job holds them to before it does anything.
+    """Fields of :class:`attribution_core.preparation.config.ScoreConfig`, which the job holds them to before it does anything.
 
     The directory, ``out``, is not among them: it is the job's target.
     """

@@ -112,8 +112,8 @@ def _write(path: Path, text: str) -> None:
 
 def _check(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:  # noqa: ARG001
     """What is in the data, and what scoring it with these options will take; or why these options can't be taken."""
-    from attribution_core.config import ScoreConfig
     from attribution_core.estimate import estimate_prepared
+    from attribution_core.preparation.config import ScoreConfig
     from attribution_core.preparation.prepare import prepare
 
     began = time.perf_counter()
@@ -155,7 +155,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
 
 
 def _score(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    from attribution_core.config import ScoreConfig
+    from attribution_core.preparation.config import ScoreConfig
     from attribution_core.score import score
 
     run = score(ScoreConfig.model_validate({**options, "out": folder / target}), progress)

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
 from attribution_core.evaluation.live import FILE_NAME as LIVE_FILE_NAME
 from attribution_core.evaluation.retraining import accuracy
@@ -29,6 +28,7 @@ from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import load_weights
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
 from attribution_core.stage_parts import Pair, points_of, write_or_leave_out

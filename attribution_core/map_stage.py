@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from attribution_core.config import ScoreConfig
 from attribution_core.methods.analysis.embedding_map import EPOCHS, MIN_DIST, MOST, NEIGHBOURS, embedding_map
 from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.models import load_weights
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings

@@ -10,13 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
 from attribution_core.models import ARCHITECTURES, build_model, evaluation_mode
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.models.pretrained import Backbone, backbone_preprocessing, find_weights, is_backbone
 from attribution_core.models.user_file import OwnModel, is_own, own_model, preprocessing_of, require_class_names
 from attribution_core.models.weights import digest_of_file, digest_of_state
+from attribution_core.preparation.config import ScoreConfig
 
 FROM_PYTHON = "python:"
 Training = Literal["auto", "scratch", "fine-tune", "none"]

@@ -4,8 +4,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from attribution_core.config import ScoreConfig
 from attribution_core.gradients.plan import as_inputs
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import RunWriter
 from attribution_core.training import Recipe, Trajectory
 

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from torch import nn
 
 from attribution_core.classes_stage import write_classes
-from attribution_core.config import ScoreConfig
 from attribution_core.contribution_stage import write_contributions
 from attribution_core.datasets import Dataset, Splits
 from attribution_core.datasets.features import TFIDF, described
@@ -28,6 +27,7 @@ from attribution_core.map_stage import write_embeddings, write_map
 from attribution_core.memory_needed import require_room
 from attribution_core.neighbours_stage import write_near_duplicates
 from attribution_core.predictions import goodness, predictions
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared, prepare, vectors_made_of
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import kept_steps, write_training

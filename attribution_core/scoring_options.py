@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from attribution_core.config import ScoreConfig
+    from attribution_core.preparation.config import ScoreConfig
 
 # What the options of these names allow, as ScoreConfig does.
 Sketch = Literal["kronecker", "coordinates"]
@@ -100,7 +100,7 @@ def _configuration(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> "ScoreConfig":
-    from attribution_core.config import ScoreConfig  # brings torch
+    from attribution_core.preparation.config import ScoreConfig  # brings torch
     from attribution_core.training import Recipe
 
     rate = {} if learning_rate is None else {"learning_rate": learning_rate}

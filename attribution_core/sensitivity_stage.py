@@ -5,10 +5,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from attribution_core.config import ScoreConfig
 from attribution_core.methods.sensitivity.evolution import MemoryEvolution, memory_evolution, regularisation_at
 from attribution_core.methods.sensitivity.groups import leave_one_class_out
 from attribution_core.methods.sensitivity.perturbation import PosteriorName
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.runs import RunWriter

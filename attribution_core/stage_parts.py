@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from torch import Tensor
 
-from attribution_core.config import ScoreConfig
 from attribution_core.errors import InputError
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import RunWriter
 from attribution_core.runs.tables import curve_points
 

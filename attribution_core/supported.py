@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from attribution_core.config import ScoreConfig
 from attribution_core.contribution_stage import why_left_out
 from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
@@ -15,6 +14,7 @@ from attribution_core.influence_stage import why_no_influence
 from attribution_core.methods.hydra.contributions import refuse_for_hydra
 from attribution_core.methods.linearized.build import head_of
 from attribution_core.models import evaluation_mode
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.stage_parts import left_out_by_choice
 from attribution_core.training import Recipe

@@ -14,7 +14,6 @@ import pytest
 
 from attribution_core import estimate as estimate_module
 from attribution_core import job_runner
-from attribution_core.config import ScoreConfig
 from attribution_core.datasets import KNOWN
 from attribution_core.errors import InputError
 from attribution_core.estimate import estimate
@@ -30,6 +29,7 @@ from attribution_core.jobs import (
     start_job,
 )
 from attribution_core.models import ARCHITECTURES
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import Run
 from attribution_core.score import score
 

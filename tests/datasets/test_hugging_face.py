@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from attribution_core.config import ScoreConfig
 from attribution_core.datasets import open_dataset
 from attribution_core.datasets.formats import hugging_face
 from attribution_core.errors import InputError
+from attribution_core.preparation.config import ScoreConfig
 from tests.datasets.builders import encoded
 
 NAMES = ["cat", "dog"]
