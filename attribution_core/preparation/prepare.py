@@ -27,9 +27,9 @@ from attribution_core.errors import InputError
 from attribution_core.image_inputs import ImageReader
 from attribution_core.kept_vectors import read_vectors
 from attribution_core.methods.influence.pairs import Pair
-from attribution_core.model_source import ModelSource, Task, model_source
 from attribution_core.models import ARCHITECTURES, device_named
 from attribution_core.preparation.config import RATE_OF_VALUES, ScoreConfig
+from attribution_core.preparation.model_source import ModelSource, Task, model_source
 from attribution_core.progress import Progress
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import APPLIED
