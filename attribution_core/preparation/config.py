@@ -36,7 +36,7 @@ class ScoreConfig(BaseModel):
             as they are. ``"auto"`` takes given weights as they are, fine-tunes published ones, and else trains from
             scratch.
         trainable: What is trained and measured: ``"all"``, the ``"last-block"`` or the ``"head"``; what comes before
-            stays as it was given, and the images pass through it once (:mod:`attribution_core.cut`).
+            stays as it was given, and the images pass through it once (:mod:`attribution_core.preparation.frozen_trunk`).
         preprocessing: What the model expects of images, in place of what its file or library says, or of the size and
             the pixel statistics of the training images.
         hidden: Hidden sizes of ``mlp``.

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from attribution_core.cut import Cut, cut_model
 from attribution_core.datasets import (
     KNOWN,
     Dataset,
@@ -29,6 +28,7 @@ from attribution_core.kept_vectors import read_vectors
 from attribution_core.methods.influence.pairs import Pair
 from attribution_core.models import ARCHITECTURES, device_named
 from attribution_core.preparation.config import RATE_OF_VALUES, ScoreConfig
+from attribution_core.preparation.frozen_trunk import Cut, cut_model
 from attribution_core.preparation.model_source import ModelSource, Task, model_source
 from attribution_core.progress import Progress
 from attribution_core.runs import Run

@@ -6,9 +6,9 @@ from safetensors.torch import save_file
 
 import attribution_core as ac
 from attribution_core import cli
-from attribution_core.cut import cut_model
 from attribution_core.errors import InputError
 from attribution_core.models.pretrained import TORCHVISION, Backbone, backbone_preprocessing, find_weights
+from attribution_core.preparation.frozen_trunk import cut_model
 from attribution_core.preparation.prepare import prepare
 from attribution_core.training import Recipe, outputs_of
 
