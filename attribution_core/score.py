@@ -21,13 +21,13 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
 from attribution_core.given_weights import doubts, doubts_of_values
 from attribution_core.influence_stage import write_influence
-from attribution_core.kept_vectors import write_vectors
 from attribution_core.linearised_stage import linearised, write_linearised_scores, write_live_model
 from attribution_core.map_stage import write_embeddings, write_map
 from attribution_core.memory_needed import require_room
 from attribution_core.neighbours_stage import write_near_duplicates
 from attribution_core.predictions import goodness, predictions
 from attribution_core.preparation.config import ScoreConfig
+from attribution_core.preparation.encodings import write_vectors
 from attribution_core.preparation.prepare import Prepared, prepare, vectors_made_of
 from attribution_core.progress import Progress
 from attribution_core.recorded_training import kept_steps, write_training

@@ -23,10 +23,10 @@ from attribution_core.datasets import (
 )
 from attribution_core.datasets.features import TFIDF, table_features, text_features
 from attribution_core.errors import InputError
-from attribution_core.kept_vectors import read_vectors
 from attribution_core.methods.influence.pairs import Pair
 from attribution_core.models import ARCHITECTURES, device_named
 from attribution_core.preparation.config import RATE_OF_VALUES, ScoreConfig
+from attribution_core.preparation.encodings import read_vectors
 from attribution_core.preparation.frozen_trunk import Cut, cut_model
 from attribution_core.preparation.image_reader import ImageReader
 from attribution_core.preparation.model_source import ModelSource, Task, model_source
