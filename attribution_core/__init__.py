@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
     from attribution_core.models import build_model
     from attribution_core.runs import Run
-    from attribution_core.score import ScoreConfig, score
+    from attribution_core.scoring.score import ScoreConfig, score
     from attribution_core.summaries import summarize
     from attribution_core.supported import supported_measures
     from attribution_core.training import Recipe, train

@@ -10,7 +10,7 @@ from attribution_core.preparation.prepare import Data, prepare_run, splits_of_pr
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.cleaned import changes, cleaned_folder, write_decisions
-from attribution_core.score import score
+from attribution_core.scoring.score import score
 
 
 def clean(

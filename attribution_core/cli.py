@@ -46,7 +46,7 @@ def demo(
     no_open: Annotated[bool, typer.Option("--no-open", help="Only score; do not open the app.")] = False,
 ) -> None:
     """Score the demo dataset (Fashion-MNIST with 5% wrong labels planted) and open the app."""
-    from attribution_core.score import ScoreConfig
+    from attribution_core.scoring.score import ScoreConfig
 
     run = _score(ScoreConfig(data="fashion-demo", out=out_))
     if not no_open:
@@ -311,7 +311,7 @@ def _explain(error: Exception) -> int:
 
 
 def _score(config: "ScoreConfig") -> Run:
-    from attribution_core.score import score as score_
+    from attribution_core.scoring.score import score as score_
 
     announced: list[str] = []
 

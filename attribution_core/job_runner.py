@@ -156,7 +156,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
 
 def _score(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     from attribution_core.preparation.config import ScoreConfig
-    from attribution_core.score import score
+    from attribution_core.scoring.score import score
 
     run = score(ScoreConfig.model_validate({**options, "out": folder / target}), progress)
     return {"run": run.id}

@@ -4,7 +4,7 @@ import torch
 
 import attribution_core as ac
 from attribution_core.datasets import as_tensors, pixel_statistics
-from attribution_core.score import ScoreConfig
+from attribution_core.scoring.score import ScoreConfig
 from attribution_core.training import Recipe
 
 QUICK = Recipe(epochs=2)

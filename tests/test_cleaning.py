@@ -21,7 +21,7 @@ from attribution_core.evaluation.comparison import paired_accuracies, rank_corre
 from attribution_core.export.export import export_run
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import cleaned_folder
-from attribution_core.score import score
+from attribution_core.scoring.score import score
 from attribution_core.training import Recipe
 from attribution_core.verification import verify
 from tests.fixtures import make_data

@@ -31,7 +31,7 @@ from attribution_core.jobs import (
 from attribution_core.models import ARCHITECTURES
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import Run
-from attribution_core.score import score
+from attribution_core.scoring.score import score
 
 # Long enough to be stopped in the middle of its training; the rest is quick.
 LONG = {

@@ -11,7 +11,7 @@ from attribution_core import cli, estimate, memory, memory_needed
 from attribution_core.errors import InputError
 from attribution_core.memory_needed import MemoryNeeded, require_room
 from attribution_core.preparation.prepare import prepare
-from attribution_core.score import score
+from attribution_core.scoring.score import score
 from tests.scored import quick
 
 LARGE = {"parameters": "all", "hidden": (64,)}  # 1.1 GB with all examples

@@ -188,7 +188,7 @@ def test_what_will_be_left_out_is_told_before_anything_runs(tmp_path, capsys, mo
         "    pool, head = nn.AdaptiveAvgPool2d(1), nn.Linear(8, num_outputs)\n"
         "    return nn.Sequential(conv, norm, pool, nn.Flatten(), Rounded(), head)\n"
     )
-    monkeypatch.setattr("attribution_core.score.train", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("attribution_core.scoring.score.train", lambda *_, **__: 1 / 0)
     arguments = [
         "score",
         str(tmp_path / "data"),

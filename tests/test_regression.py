@@ -16,7 +16,7 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.comparison import paired_quality
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import applied_decisions
-from attribution_core.score import ScoreConfig, score
+from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.summaries import summarize
 from attribution_core.training import Recipe
 from attribution_core.verification import verify

@@ -14,7 +14,7 @@ from attribution_core.gradients import jacobian, plan_parameters
 from attribution_core.memory import PartSize, attempt
 from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.online import HydraAccumulator
-from attribution_core.score import score
+from attribution_core.scoring.score import score
 from attribution_core.training import Recipe, outputs_of, train
 from tests.scored import quick
 

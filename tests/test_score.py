@@ -22,7 +22,7 @@ from attribution_core import linearised_stage
 from attribution_core.errors import InputError
 from attribution_core.preparation.prepare import prepare
 from attribution_core.runs import CURVES, Run, fingerprint
-from attribution_core.score import score
+from attribution_core.scoring.score import score
 from attribution_core.training import Recipe
 from tests.scored import quick
 
@@ -157,7 +157,7 @@ def test_scoring_is_repeatable_and_goes_on_without_repeating(tmp_path):
 def test_a_run_killed_at_any_moment_goes_on(tmp_path):
     whole = score(quick(tmp_path, out=tmp_path / "whole", map="umap"))
     script = (
-        "from attribution_core.score import ScoreConfig, score; from attribution_core.training import Recipe;"
+        "from attribution_core.scoring.score import ScoreConfig, score; from attribution_core.training import Recipe;"
         f"score(ScoreConfig(data='digits', out={str(tmp_path / 'cut')!r}, hidden=(32,), recipe=Recipe(epochs=2)),"
         "lambda done, total, what: print(what, flush=True))"
     )
@@ -237,7 +237,7 @@ def test_group_columns_never_hide_our_own(tmp_path):
 
 
 def test_the_function_and_the_module_share_a_name(tmp_path):
-    import attribution_core.score
+    import attribution_core.scoring.score
 
     assert attribution_core.score(quick(tmp_path, max_train=50)).status == "complete"
     assert ac.score is attribution_core.score

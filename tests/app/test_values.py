@@ -11,7 +11,7 @@ import pytest
 import streamlit as st
 
 from attribution_core.runs import Run
-from attribution_core.score import ScoreConfig, score
+from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from samplescope_app import comparison, labels, parts, served, state
 from samplescope_app.verification_panel import truth_unit

@@ -24,7 +24,7 @@ from sklearn.datasets import load_breast_cancer
 from attribution_core.estimate import estimate
 from attribution_core.memory import peak_bytes
 from attribution_core.models import device_named
-from attribution_core.score import ScoreConfig, score
+from attribution_core.scoring.score import ScoreConfig, score
 
 FACTOR = 1.5
 _GB = 1e9

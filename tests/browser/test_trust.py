@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import Run
-from attribution_core.score import ScoreConfig, score
+from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from tests.browser.driver import App
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import Run
-from attribution_core.score import ScoreConfig, score
+from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from samplescope_app import labels
 from tests.app.test_values import TARGET, priced, write

@@ -16,7 +16,7 @@ from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run
-from attribution_core.score import score
+from attribution_core.scoring.score import score
 from tests.cases import LINEAR_CASES, schedules
 from tests.fixtures import make_run
 from tests.scored import quick

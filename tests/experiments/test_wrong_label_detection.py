@@ -10,7 +10,7 @@ import torch
 from attribution_core.errors import InputError
 from attribution_core.experiments import wrong_label_detection
 from attribution_core.experiments.cleanlab_reference import cleanlab_scores
-from attribution_core.score import score
+from attribution_core.scoring.score import score
 from tests.fixtures import make_data
 from tests.scored import quick
 

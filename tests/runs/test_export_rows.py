@@ -10,7 +10,7 @@ from attribution_core import cli
 from attribution_core.datasets import features, open_dataset
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from attribution_core.score import ScoreConfig, score
+from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from attribution_core.verification import verify
 from tests.datasets.test_rows import WORDS, table, texts, write
