@@ -65,7 +65,7 @@ def score(config: "ScoreConfig") -> None:
 @takes_configuration
 def estimate(config: "ScoreConfig") -> None:
     """Say what `score` with the same options would take here, from a probe of a few batches; makes no run."""
-    from attribution_core.estimate import estimate as estimate_
+    from attribution_core.scoring.estimate import estimate as estimate_
 
     with Bars() as bars:
         found = estimate_(config, bars)

@@ -112,9 +112,9 @@ def _write(path: Path, text: str) -> None:
 
 def _check(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:  # noqa: ARG001
     """What is in the data, and what scoring it with these options will take; or why these options can't be taken."""
-    from attribution_core.estimate import estimate_prepared
     from attribution_core.preparation.config import ScoreConfig
     from attribution_core.preparation.prepare import prepare
+    from attribution_core.scoring.estimate import estimate_prepared
 
     began = time.perf_counter()
     prepared = prepare(ScoreConfig.model_validate(options), progress)

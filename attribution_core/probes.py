@@ -1,4 +1,4 @@
-"""What the stages of a run cost in time, measured on a few rows, for :mod:`attribution_core.estimate`.
+"""What the stages of a run cost in time, measured on a few rows, for :mod:`attribution_core.scoring.estimate`.
 
 Each stage's own code is run on a few rows, and its cost is that probe's, times what it grows with. With n training and
 m validation examples, k outputs, and a linearised model of p features (a = 1 row of them for each example where the

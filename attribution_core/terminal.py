@@ -13,9 +13,9 @@ from attribution_core.evaluation.comparison import paired_quality
 from attribution_core.runs import FORETOLD, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
-    from attribution_core.estimate import Estimate as RunEstimate
     from attribution_core.evaluation.fidelity import Estimate
     from attribution_core.evaluation.summarization import SummarizationCurve
+    from attribution_core.scoring.estimate import Estimate as RunEstimate
     from attribution_core.verification import Verification
 
 out, err = Console(), Console(stderr=True)

@@ -3,8 +3,8 @@
 import pytest
 
 from attribution_core import cli
-from attribution_core import estimate as estimate_module
-from attribution_core.estimate import estimate
+from attribution_core.scoring import estimate as estimate_module
+from attribution_core.scoring.estimate import estimate
 from tests.datasets.test_rows import table, texts, write
 from tests.scored import quick
 

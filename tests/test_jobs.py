@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from attribution_core import estimate as estimate_module
 from attribution_core import job_runner
 from attribution_core.datasets import KNOWN
 from attribution_core.errors import InputError
-from attribution_core.estimate import estimate
 from attribution_core.job_options import DATASETS, MODELS, Asked
 from attribution_core.jobs import (
     Job,
@@ -31,6 +29,8 @@ from attribution_core.jobs import (
 from attribution_core.models import ARCHITECTURES
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import Run
+from attribution_core.scoring import estimate as estimate_module
+from attribution_core.scoring.estimate import estimate
 from attribution_core.scoring.score import score
 
 # Long enough to be stopped in the middle of its training; the rest is quick.

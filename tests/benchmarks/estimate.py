@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 
-from attribution_core.estimate import estimate
 from attribution_core.memory import peak_bytes
 from attribution_core.models import device_named
+from attribution_core.scoring.estimate import estimate
 from attribution_core.scoring.score import ScoreConfig, score
 
 FACTOR = 1.5
