@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import attribution_core as ac
-from attribution_core.supported import CONTRIBUTIONS, EMBEDDINGS, INFLUENCE, INFORMATION, SENSITIVITIES, WORKS
+from attribution_core.scoring.support import CONTRIBUTIONS, EMBEDDINGS, INFLUENCE, INFORMATION, SENSITIVITIES, WORKS
 
 
 def test_all_works_on_a_plain_network():

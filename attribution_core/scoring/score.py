@@ -36,9 +36,9 @@ from attribution_core.runs.cleaned import APPLIED
 from attribution_core.runs.labels import VALUE_RANGE, label_names
 from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable, ValuesSummary
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
+from attribution_core.scoring.support import parts_left_out
 from attribution_core.sensitivity_stage import write_sensitivities
 from attribution_core.stage_parts import Pair
-from attribution_core.supported import parts_left_out
 from attribution_core.training import train
 
 __all__ = ["ScoreConfig", "score"]
