@@ -25,7 +25,6 @@ from attribution_core.linearised_stage import linearised, write_linearised_score
 from attribution_core.map_stage import write_embeddings, write_map
 from attribution_core.memory_needed import require_room
 from attribution_core.neighbours_stage import write_near_duplicates
-from attribution_core.predictions import goodness, predictions
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.encodings import write_vectors
 from attribution_core.preparation.prepare import Prepared, prepare, vectors_made_of
@@ -36,6 +35,7 @@ from attribution_core.runs.cleaned import APPLIED
 from attribution_core.runs.labels import VALUE_RANGE, label_names
 from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable, ValuesSummary
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
+from attribution_core.scoring.predictions import goodness, predictions
 from attribution_core.scoring.support import parts_left_out
 from attribution_core.sensitivity_stage import write_sensitivities
 from attribution_core.stage_parts import Pair
