@@ -1,6 +1,6 @@
 import numpy as np
 
-from attribution_core.given_weights import doubts
+from attribution_core.scoring.weight_warnings import doubts
 
 NAMES = ["ant", "bee", "cat"]
 LABELS = np.repeat([0, 1, 2], 20)

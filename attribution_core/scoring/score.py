@@ -19,7 +19,6 @@ from attribution_core.datasets.features import TFIDF, described
 from attribution_core.detection_stage import write_detection
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
-from attribution_core.given_weights import doubts, doubts_of_values
 from attribution_core.influence_stage import write_influence
 from attribution_core.linearised_stage import linearised, write_linearised_scores, write_live_model
 from attribution_core.map_stage import write_embeddings, write_map
@@ -37,6 +36,7 @@ from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadabl
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.predictions import goodness, predictions
 from attribution_core.scoring.support import parts_left_out
+from attribution_core.scoring.weight_warnings import doubts, doubts_of_values
 from attribution_core.sensitivity_stage import write_sensitivities
 from attribution_core.stage_parts import Pair
 from attribution_core.training import train
