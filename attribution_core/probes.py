@@ -21,7 +21,7 @@ Against real runs, in processor seconds on one thread, the total was 0.99 of the
 demo (67 s) and 0.96 for 2,000 images of CIFAR-10 with cnn4 (8 min); stages of a second or more were within a factor of
 1.4. Opening comes on top, which a run's own time for its dataset leaves out.
 
-Memory is not measured: :mod:`attribution_core.memory_needed` has its formulas.
+Memory is not measured: :mod:`attribution_core.scoring.memory_needed` has its formulas.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from torch import Tensor
 
 from attribution_core.gradients import jacobian, kronecker_plan, plan_parameters
 from attribution_core.linearised_stage import CURVE_EXAMPLES
-from attribution_core.memory_needed import MemoryNeeded
 from attribution_core.methods.analysis.embedding_map import MOST, is_compiled
 from attribution_core.methods.analysis.near_duplicates import near_duplicates
 from attribution_core.methods.curvature.losses import prediction_errors
@@ -52,6 +51,7 @@ from attribution_core.methods.sensitivity.posteriors import DiagonalPosterior
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.recorded_training import kept_epochs
 from attribution_core.runs.thumbnails import encode_thumbnail
+from attribution_core.scoring.memory_needed import MemoryNeeded
 from attribution_core.stage_parts import Pair
 from attribution_core.training import Trajectory, outputs_of, state_of, train
 

@@ -7,11 +7,11 @@ import sys
 import pytest
 import torch
 
-from attribution_core import cli, memory, memory_needed
+from attribution_core import cli, memory
 from attribution_core.errors import InputError
-from attribution_core.memory_needed import MemoryNeeded, require_room
 from attribution_core.preparation.prepare import prepare
-from attribution_core.scoring import estimate
+from attribution_core.scoring import estimate, memory_needed
+from attribution_core.scoring.memory_needed import MemoryNeeded, require_room
 from attribution_core.scoring.score import score
 from tests.scored import quick
 

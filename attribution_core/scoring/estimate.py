@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from attribution_core.errors import InputError
 from attribution_core.memory import free_bytes, held_bytes, peak_bytes
-from attribution_core.memory_needed import MemoryNeeded, why_no_room
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared, prepare
 from attribution_core.probes import Probe
 from attribution_core.progress import Progress
+from attribution_core.scoring.memory_needed import MemoryNeeded, why_no_room
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from attribution_core.evaluation.detection import known_wrong
 from attribution_core.influence_stage import write_influence
 from attribution_core.linearised_stage import linearised, write_linearised_scores, write_live_model
 from attribution_core.map_stage import write_embeddings, write_map
-from attribution_core.memory_needed import require_room
 from attribution_core.neighbours_stage import write_near_duplicates
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.encodings import write_vectors
@@ -34,6 +33,7 @@ from attribution_core.runs.cleaned import APPLIED
 from attribution_core.runs.labels import VALUE_RANGE, label_names
 from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable, ValuesSummary
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
+from attribution_core.scoring.memory_needed import require_room
 from attribution_core.scoring.predictions import goodness, predictions
 from attribution_core.scoring.support import parts_left_out
 from attribution_core.scoring.weight_warnings import doubts, doubts_of_values
