@@ -1,4 +1,4 @@
-"""Time and memory of a run before it is made: :mod:`attribution_core.probes` says what is measured, and what for."""
+"""Time and memory of a run before it is made: :mod:`attribution_core.scoring.probes` says what is measured, and what for."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from attribution_core.errors import InputError
 from attribution_core.memory import free_bytes, held_bytes, peak_bytes
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared, prepare
-from attribution_core.probes import Probe
 from attribution_core.progress import Progress
 from attribution_core.scoring.memory_needed import MemoryNeeded, why_no_room
+from attribution_core.scoring.probes import Probe
 
 
 @dataclass(frozen=True)

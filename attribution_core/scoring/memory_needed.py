@@ -2,7 +2,7 @@
 
 Each stage has a formula for what the arrays that it holds together take, with n training and m validation examples,
 k outputs, |w| parameters, and a linearised model of p features in a rows for each example (see
-:mod:`attribution_core.probes`, which measures the time). All a run holds besides are its inputs and what opening the
+:mod:`attribution_core.scoring.probes`, which measures the time). All a run holds besides are its inputs and what opening the
 data took. Tried against real runs in ``tests/benchmarks/estimate.py``.
 """
 
