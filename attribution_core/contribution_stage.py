@@ -6,8 +6,8 @@ from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import hydra, refuse_for_hydra
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
-from attribution_core.recorded_training import read_training
 from attribution_core.runs import RunWriter
+from attribution_core.scoring.recorded_training import read_training
 from attribution_core.stage_parts import Pair, left_out_by_choice, write_or_leave_out
 from attribution_core.training import Trajectory
 

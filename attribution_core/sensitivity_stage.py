@@ -10,8 +10,8 @@ from attribution_core.methods.sensitivity.groups import leave_one_class_out
 from attribution_core.methods.sensitivity.perturbation import PosteriorName
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
-from attribution_core.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.runs import RunWriter
+from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.stage_parts import Pair, left_out_by_choice, points_of, write_or_leave_out
 from attribution_core.training import Trajectory, loss_values
 

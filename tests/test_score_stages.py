@@ -13,7 +13,7 @@ import attribution_core as ac
 from attribution_core import influence_stage
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.build import head_inputs
-from attribution_core.recorded_training import kept_epochs
+from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.score import score
 from attribution_core.training import Recipe
 from tests.scored import QUICK, digits_as_scored, quick

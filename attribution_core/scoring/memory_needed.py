@@ -26,8 +26,8 @@ from attribution_core.methods.influence.spectrum import DIMENSION
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.preparation.prepare import Prepared
-from attribution_core.recorded_training import kept_epochs
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
+from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.stage_parts import left_out_by_choice
 from attribution_core.training import outputs_of
 

@@ -27,7 +27,6 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.encodings import write_vectors
 from attribution_core.preparation.prepare import Prepared, prepare, vectors_made_of
 from attribution_core.progress import Progress
-from attribution_core.recorded_training import kept_steps, write_training
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
 from attribution_core.runs.cleaned import APPLIED
 from attribution_core.runs.labels import VALUE_RANGE, label_names
@@ -35,6 +34,7 @@ from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadabl
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.memory_needed import require_room
 from attribution_core.scoring.predictions import goodness, predictions
+from attribution_core.scoring.recorded_training import kept_steps, write_training
 from attribution_core.scoring.support import parts_left_out
 from attribution_core.scoring.weight_warnings import doubts, doubts_of_values
 from attribution_core.sensitivity_stage import write_sensitivities
