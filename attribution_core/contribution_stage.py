@@ -8,7 +8,7 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.recorded_training import read_training
-from attribution_core.stage_parts import Pair, left_out_by_choice, write_or_leave_out
+from attribution_core.scoring.stages.base import Pair, left_out_by_choice, write_or_leave_out
 from attribution_core.training import Trajectory
 
 

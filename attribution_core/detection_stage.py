@@ -5,7 +5,7 @@ from torch import Tensor
 
 from attribution_core.evaluation.detection import detection_curve, suspicious_scores
 from attribution_core.runs import Run, RunWriter
-from attribution_core.stage_parts import points_of, write_or_leave_out
+from attribution_core.scoring.stages.base import points_of, write_or_leave_out
 
 _POINTS = 101  # of the curve, from nothing to all
 

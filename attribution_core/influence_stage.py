@@ -12,7 +12,7 @@ from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
-from attribution_core.stage_parts import Pair, left_out_by_choice, points_of, write_or_leave_out
+from attribution_core.scoring.stages.base import Pair, left_out_by_choice, points_of, write_or_leave_out
 
 # Of a network whose influence functions are computed unasked: cnn4 (1.2 million) takes half a minute on one core for
 # 3,000 examples, of ResNet-18 (11 million) fitting the sketch alone took five minutes.

@@ -31,7 +31,7 @@ from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
-from attribution_core.stage_parts import Pair, points_of, write_or_leave_out
+from attribution_core.scoring.stages.base import Pair, points_of, write_or_leave_out
 from attribution_core.training import outputs_of
 
 # Up to this many rows (examples times outputs) or parameters the whole network is linearised without a sketch: its

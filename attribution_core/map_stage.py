@@ -11,7 +11,7 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
-from attribution_core.stage_parts import Pair, why_not_embedded, write_or_leave_out
+from attribution_core.scoring.stages.base import Pair, why_not_embedded, write_or_leave_out
 
 # Splits behind each file, in the order of its table.
 _PARTS = {"train": ("train",), "evaluation": ("validation", "test")}

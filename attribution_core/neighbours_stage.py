@@ -9,7 +9,7 @@ from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.store import read_table
-from attribution_core.stage_parts import why_not_embedded, write_or_leave_out
+from attribution_core.scoring.stages.base import why_not_embedded, write_or_leave_out
 
 
 def write_near_duplicates(writer: RunWriter, labels: Tensor, device: torch.device, progress: Progress | None) -> None:

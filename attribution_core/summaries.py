@@ -23,7 +23,7 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.preparation.prepare import Data, Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
-from attribution_core.stage_parts import Pair, points_of
+from attribution_core.scoring.stages.base import Pair, points_of
 
 FILE_NAME = "summarization.parquet"
 

@@ -28,7 +28,7 @@ from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.recorded_training import kept_epochs
-from attribution_core.stage_parts import left_out_by_choice
+from attribution_core.scoring.stages.base import left_out_by_choice
 from attribution_core.training import outputs_of
 
 _SAFETY = 0.9  # of the memory that is free, for a plan that is proposed

@@ -52,7 +52,7 @@ from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.thumbnails import encode_thumbnail
 from attribution_core.scoring.memory_needed import MemoryNeeded
 from attribution_core.scoring.recorded_training import kept_epochs
-from attribution_core.stage_parts import Pair
+from attribution_core.scoring.stages.base import Pair
 from attribution_core.training import Trajectory, outputs_of, state_of, train
 
 _SAMPLE = 192  # images that are read for the probes

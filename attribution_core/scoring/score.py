@@ -35,10 +35,10 @@ from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.memory_needed import require_room
 from attribution_core.scoring.predictions import goodness, predictions
 from attribution_core.scoring.recorded_training import kept_steps, write_training
+from attribution_core.scoring.stages.base import Pair
 from attribution_core.scoring.support import parts_left_out
 from attribution_core.scoring.weight_warnings import doubts, doubts_of_values
 from attribution_core.sensitivity_stage import write_sensitivities
-from attribution_core.stage_parts import Pair
 from attribution_core.training import train
 
 __all__ = ["ScoreConfig", "score"]

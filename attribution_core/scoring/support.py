@@ -16,7 +16,7 @@ from attribution_core.methods.linearized.build import head_of
 from attribution_core.models import evaluation_mode
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
-from attribution_core.stage_parts import left_out_by_choice
+from attribution_core.scoring.stages.base import left_out_by_choice
 from attribution_core.training import Recipe
 
 WORKS = "works"
