@@ -17,13 +17,13 @@ from attribution_core.evaluation.summarization import (
     scores_by_information,
     summarization_curve,
 )
-from attribution_core.linearised_stage import linearised, schedule_of
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.preparation.prepare import Data, Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.scoring.stages.base import Pair, points_of
+from attribution_core.scoring.stages.linearised import linearised, schedule_of
 
 FILE_NAME = "summarization.parquet"
 

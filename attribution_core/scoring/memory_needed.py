@@ -19,7 +19,6 @@ from attribution_core.contribution_stage import why_left_out
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
 from attribution_core.influence_stage import why_no_influence
-from attribution_core.linearised_stage import CURVE_EXAMPLES, EXACT_SIZE
 from attribution_core.memory import free_bytes, held_bytes
 from attribution_core.methods.analysis.embedding_map import MOST
 from attribution_core.methods.influence.spectrum import DIMENSION
@@ -29,6 +28,7 @@ from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.stages.base import left_out_by_choice
+from attribution_core.scoring.stages.linearised import CURVE_EXAMPLES, EXACT_SIZE
 from attribution_core.training import outputs_of
 
 _SAFETY = 0.9  # of the memory that is free, for a plan that is proposed

@@ -36,7 +36,6 @@ import torch
 from torch import Tensor
 
 from attribution_core.gradients import jacobian, kronecker_plan, plan_parameters
-from attribution_core.linearised_stage import CURVE_EXAMPLES
 from attribution_core.methods.analysis.embedding_map import MOST, is_compiled
 from attribution_core.methods.analysis.near_duplicates import near_duplicates
 from attribution_core.methods.curvature.losses import prediction_errors
@@ -53,6 +52,7 @@ from attribution_core.runs.thumbnails import encode_thumbnail
 from attribution_core.scoring.memory_needed import MemoryNeeded
 from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.stages.base import Pair
+from attribution_core.scoring.stages.linearised import CURVE_EXAMPLES
 from attribution_core.training import Trajectory, outputs_of, state_of, train
 
 _SAMPLE = 192  # images that are read for the probes

@@ -20,7 +20,6 @@ from attribution_core.detection_stage import write_detection
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
 from attribution_core.influence_stage import write_influence
-from attribution_core.linearised_stage import linearised, write_linearised_scores, write_live_model
 from attribution_core.map_stage import write_embeddings, write_map
 from attribution_core.neighbours_stage import write_near_duplicates
 from attribution_core.preparation.config import ScoreConfig
@@ -36,6 +35,7 @@ from attribution_core.scoring.memory_needed import require_room
 from attribution_core.scoring.predictions import goodness, predictions
 from attribution_core.scoring.recorded_training import kept_steps, write_training
 from attribution_core.scoring.stages.base import Pair
+from attribution_core.scoring.stages.linearised import linearised, write_linearised_scores, write_live_model
 from attribution_core.scoring.support import parts_left_out
 from attribution_core.scoring.weight_warnings import doubts, doubts_of_values
 from attribution_core.sensitivity_stage import write_sensitivities

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from attribution_core import linearised_stage
 from attribution_core.errors import InputError
 from attribution_core.evaluation.live import FILE_NAME, LiveInformation
 from attribution_core.methods.linearized.model import LinearizedModel
@@ -17,6 +16,7 @@ from attribution_core.methods.linearized.sample_information import functional_sa
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run
 from attribution_core.scoring.score import score
+from attribution_core.scoring.stages import linearised
 from tests.cases import LINEAR_CASES, schedules
 from tests.fixtures import make_run
 from tests.scored import quick
@@ -117,8 +117,8 @@ def test_a_run_without_a_model_says_what_to_do(tmp_path):
 
 
 def test_a_model_too_large_to_keep_is_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(linearised_stage, "LARGEST_SHARED", 1000)
-    monkeypatch.setattr(linearised_stage, "LARGEST_SEPARATE", 10**9)
+    monkeypatch.setattr(linearised, "LARGEST_SHARED", 1000)
+    monkeypatch.setattr(linearised, "LARGEST_SEPARATE", 10**9)
     shared = score(quick(tmp_path, max_train=100, sensitivity="off", influence="off"))
     with pytest.raises(InputError, match=r"keeps no linearised model .* the limit is"):
         LiveInformation.open(shared)
