@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attribution_core.contribution_stage import why_left_out
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
 from attribution_core.influence_stage import why_no_influence
@@ -28,6 +27,7 @@ from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.stages.base import left_out_by_choice
+from attribution_core.scoring.stages.contributions import why_left_out
 from attribution_core.scoring.stages.linearised import CURVE_EXAMPLES, EXACT_SIZE
 from attribution_core.training import outputs_of
 

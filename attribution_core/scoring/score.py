@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from torch import nn
 
 from attribution_core.classes_stage import write_classes
-from attribution_core.contribution_stage import write_contributions
 from attribution_core.datasets import Dataset, Splits
 from attribution_core.datasets.features import TFIDF, described
 from attribution_core.detection_stage import write_detection
@@ -35,6 +34,7 @@ from attribution_core.scoring.memory_needed import require_room
 from attribution_core.scoring.predictions import goodness, predictions
 from attribution_core.scoring.recorded_training import kept_steps, write_training
 from attribution_core.scoring.stages.base import Pair
+from attribution_core.scoring.stages.contributions import write_contributions
 from attribution_core.scoring.stages.linearised import linearised, write_linearised_scores, write_live_model
 from attribution_core.scoring.support import parts_left_out
 from attribution_core.scoring.weight_warnings import doubts, doubts_of_values

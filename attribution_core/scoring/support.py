@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from attribution_core.contribution_stage import why_left_out
 from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
 from attribution_core.gradients.jacobian import function_gradients
@@ -17,6 +16,7 @@ from attribution_core.models import evaluation_mode
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.scoring.stages.base import left_out_by_choice
+from attribution_core.scoring.stages.contributions import why_left_out
 from attribution_core.training import Recipe
 
 WORKS = "works"
