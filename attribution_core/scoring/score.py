@@ -36,9 +36,9 @@ from attribution_core.scoring.recorded_training import kept_steps, write_trainin
 from attribution_core.scoring.stages.base import Pair
 from attribution_core.scoring.stages.contributions import write_contributions
 from attribution_core.scoring.stages.linearised import linearised, write_linearised_scores, write_live_model
+from attribution_core.scoring.stages.sensitivity import write_sensitivities
 from attribution_core.scoring.support import parts_left_out
 from attribution_core.scoring.weight_warnings import doubts, doubts_of_values
-from attribution_core.sensitivity_stage import write_sensitivities
 from attribution_core.training import train
 
 __all__ = ["ScoreConfig", "score"]
