@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 import attribution_core as ac
-from attribution_core import influence_stage
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.score import score
+from attribution_core.scoring.stages import influence
 from attribution_core.training import Recipe
 from tests.scored import QUICK, digits_as_scored, quick
 
@@ -167,13 +167,13 @@ def test_where_there_are_no_influence_functions_the_run_says_why(tmp_path, monke
     def refused(*_, **__):
         raise InputError("not this model")
 
-    monkeypatch.setattr(influence_stage, "influence_spectrum", refused)
+    monkeypatch.setattr(influence, "influence_spectrum", refused)
     auto = score(quick(tmp_path, out=tmp_path / "auto"))
     assert auto.manifest.details["self_influence"] == {"left_out": "not this model"}
     assert auto.status == "complete"
     with pytest.raises(InputError, match="not this model"):
         score(quick(tmp_path, influence="on"))
-    monkeypatch.setattr(influence_stage, "MOST_PARAMETERS", 100)
+    monkeypatch.setattr(influence, "MOST_PARAMETERS", 100)
     large = score(quick(tmp_path, out=tmp_path / "large"))
     assert "parameters, with which they would take long" in large.manifest.details["self_influence"]["left_out"]
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
-from attribution_core.influence_stage import why_no_influence
 from attribution_core.memory import free_bytes, held_bytes
 from attribution_core.methods.analysis.embedding_map import MOST
 from attribution_core.methods.influence.spectrum import DIMENSION
@@ -28,6 +27,7 @@ from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.stages.base import left_out_by_choice
 from attribution_core.scoring.stages.contributions import why_left_out
+from attribution_core.scoring.stages.influence import why_no_influence
 from attribution_core.scoring.stages.linearised import CURVE_EXAMPLES, EXACT_SIZE
 from attribution_core.training import outputs_of
 

@@ -9,7 +9,6 @@ from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
 from attribution_core.gradients.jacobian import function_gradients
 from attribution_core.gradients.plan import as_inputs
-from attribution_core.influence_stage import why_no_influence
 from attribution_core.methods.hydra.contributions import refuse_for_hydra
 from attribution_core.methods.linearized.build import head_of
 from attribution_core.models import evaluation_mode
@@ -17,6 +16,7 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.scoring.stages.base import left_out_by_choice
 from attribution_core.scoring.stages.contributions import why_left_out
+from attribution_core.scoring.stages.influence import why_no_influence
 from attribution_core.training import Recipe
 
 WORKS = "works"
