@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 
 from attribution_core.classes_stage import write_classes
-from attribution_core.detection_stage import write_detection
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
 from attribution_core.progress import Progress
@@ -33,6 +32,7 @@ from attribution_core.runs.imported import (
 )
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.score_files import by_id, read_scores
+from attribution_core.scoring.stages.detection import write_detection
 
 Suspicious = Literal["high", "low", "none"]
 Positive = Literal["helpful", "harmful"]

@@ -15,12 +15,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from attribution_core.datasets import Dataset, Splits, open_dataset
-from attribution_core.detection_stage import write_detection
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.runs import DatasetSummary, RunWriter, Unreadable, fingerprint
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.store import read_table
 from attribution_core.runs.tables import curve_points
+from attribution_core.scoring.stages.detection import write_detection
 from attribution_core.scoring.stages.linearised import write_live_model
 
 NAMES = [f"digit {digit}" for digit in range(10)]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from attribution_core.detection_stage import write_detection
 from attribution_core.runs import Run, RunWriter
+from attribution_core.scoring.stages.detection import write_detection
 from tests.fixtures import make_run
 
 

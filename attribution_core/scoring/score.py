@@ -15,7 +15,6 @@ from torch import nn
 from attribution_core.classes_stage import write_classes
 from attribution_core.datasets import Dataset, Splits
 from attribution_core.datasets.features import TFIDF, described
-from attribution_core.detection_stage import write_detection
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
 from attribution_core.map_stage import write_embeddings, write_map
@@ -34,6 +33,7 @@ from attribution_core.scoring.predictions import goodness, predictions
 from attribution_core.scoring.recorded_training import kept_steps, write_training
 from attribution_core.scoring.stages.base import Pair
 from attribution_core.scoring.stages.contributions import write_contributions
+from attribution_core.scoring.stages.detection import write_detection
 from attribution_core.scoring.stages.influence import write_influence
 from attribution_core.scoring.stages.linearised import linearised, write_linearised_scores, write_live_model
 from attribution_core.scoring.stages.sensitivity import write_sensitivities
