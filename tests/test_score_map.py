@@ -47,7 +47,7 @@ def test_where_there_is_no_map_the_run_says_why(tmp_path, monkeypatch):
     def headless(*_):
         raise InputError("there is no head")
 
-    monkeypatch.setattr("attribution_core.map_stage.head_inputs", headless)
+    monkeypatch.setattr("attribution_core.scoring.stages.map.head_inputs", headless)
     run = score(quick(tmp_path, map="umap", parameters="all", max_train=50, **WITHOUT))
     assert run.status == "complete"
     for name in ("embeddings", "map", "nearest_similarity"):

@@ -17,7 +17,6 @@ from attribution_core.datasets import Dataset, Splits
 from attribution_core.datasets.features import TFIDF, described
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
-from attribution_core.map_stage import write_embeddings, write_map
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.encodings import write_vectors
 from attribution_core.preparation.prepare import Prepared, prepare, vectors_made_of
@@ -35,6 +34,7 @@ from attribution_core.scoring.stages.contributions import write_contributions
 from attribution_core.scoring.stages.detection import write_detection
 from attribution_core.scoring.stages.influence import write_influence
 from attribution_core.scoring.stages.linearised import linearised, write_linearised_scores, write_live_model
+from attribution_core.scoring.stages.map import write_embeddings, write_map
 from attribution_core.scoring.stages.neighbours import write_near_duplicates
 from attribution_core.scoring.stages.sensitivity import write_sensitivities
 from attribution_core.scoring.support import parts_left_out
