@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from attribution_core.classes_stage import write_classes
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
 from attribution_core.progress import Progress
@@ -32,6 +31,7 @@ from attribution_core.runs.imported import (
 )
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.score_files import by_id, read_scores
+from attribution_core.scoring.stages.classes import write_classes
 from attribution_core.scoring.stages.detection import write_detection
 
 Suspicious = Literal["high", "low", "none"]

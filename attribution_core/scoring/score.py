@@ -12,7 +12,6 @@ import pandas as pd
 from pydantic import ValidationError
 from torch import nn
 
-from attribution_core.classes_stage import write_classes
 from attribution_core.datasets import Dataset, Splits
 from attribution_core.datasets.features import TFIDF, described
 from attribution_core.errors import InputError
@@ -30,6 +29,7 @@ from attribution_core.scoring.memory_needed import require_room
 from attribution_core.scoring.predictions import goodness, predictions
 from attribution_core.scoring.recorded_training import kept_steps, write_training
 from attribution_core.scoring.stages.base import Pair
+from attribution_core.scoring.stages.classes import write_classes
 from attribution_core.scoring.stages.contributions import write_contributions
 from attribution_core.scoring.stages.detection import write_detection
 from attribution_core.scoring.stages.influence import write_influence

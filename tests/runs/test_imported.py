@@ -14,9 +14,9 @@ import torch
 
 import attribution_core as ac
 from attribution_core import cli, importing
-from attribution_core.classes_stage import write_classes
 from attribution_core.errors import InputError
 from attribution_core.runs import MEASURES, Run, RunWriter
+from attribution_core.scoring.stages.classes import write_classes
 from tests.fixtures import make_run
 
 N, VALIDATION, TEST = 60, 15, 15
