@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from attribution_core.scoring.support import supported_measures
     from attribution_core.summaries import summarize
     from attribution_core.training import Recipe, train
-    from attribution_core.verification import verify
+    from attribution_core.workflows.verify import verify
 
 _HOMES = {
     "GradientDescent": "methods.gradient_descent",

@@ -94,7 +94,7 @@ def verify(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Really train again without some examples, and say how well each score foretold it; goes on where it was."""
-    from attribution_core.verification import verify as verify_
+    from attribution_core.workflows.verify import verify as verify_
 
     with Bars() as bars:
         found = verify_(run, examples, halves, seeds, processes or usable_cores(), data, device, bars)

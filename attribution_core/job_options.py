@@ -83,7 +83,7 @@ class ScoreOptions(BaseModel):
 
 
 class VerifyOptions(_Options):
-    """Those of :func:`attribution_core.verification.verify`; as many processes as cores where none are given."""
+    """Those of :func:`attribution_core.workflows.verify.verify`; as many processes as cores where none are given."""
 
     examples: int = Field(40, ge=3)
     halves: int = Field(50, ge=0)

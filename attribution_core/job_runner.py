@@ -163,7 +163,7 @@ def _score(folder: Path, target: str, options: Mapping[str, Any], progress: Prog
 
 
 def _verify(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    from attribution_core.verification import verify
+    from attribution_core.workflows.verify import verify
 
     verify(folder / target, **_with_processes(options), progress=progress)
     return {"run": target}

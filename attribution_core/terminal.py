@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to load
     from attribution_core.evaluation.fidelity import Estimate
     from attribution_core.evaluation.summarization import SummarizationCurve
     from attribution_core.scoring.estimate import Estimate as RunEstimate
-    from attribution_core.verification import Verification
+    from attribution_core.workflows.verify import Verification
 
 out, err = Console(), Console(stderr=True)
 

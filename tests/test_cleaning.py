@@ -23,7 +23,7 @@ from attribution_core.runs import Run
 from attribution_core.runs.cleaned import cleaned_folder
 from attribution_core.scoring.score import score
 from attribution_core.training import Recipe
-from attribution_core.verification import verify
+from attribution_core.workflows.verify import verify
 from tests.fixtures import make_data
 from tests.scored import quick
 

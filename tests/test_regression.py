@@ -19,7 +19,7 @@ from attribution_core.runs.cleaned import applied_decisions
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.summaries import summarize
 from attribution_core.training import Recipe
-from attribution_core.verification import verify
+from attribution_core.workflows.verify import verify
 from tests.datasets.test_rows import texts, write
 
 WRONG = 15

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import attribution_core as ac
-from attribution_core import verification
 from attribution_core.cli import main
 from attribution_core.errors import InputError
 from attribution_core.evaluation.retraining import Retrained
 from attribution_core.runs.retraining import FILE_NAME
 from attribution_core.runs.verification_points import read_points, read_trainings
 from attribution_core.training import loss_values
-from attribution_core.verification import TRUTHS, chosen_examples, real_changes, verify
+from attribution_core.workflows import verify as verification
+from attribution_core.workflows.verify import TRUTHS, chosen_examples, real_changes, verify
 from tests.scored import quick
 
 
