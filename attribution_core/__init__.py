@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from attribution_core.runs import Run
     from attribution_core.scoring.score import ScoreConfig, score
     from attribution_core.scoring.support import supported_measures
-    from attribution_core.summaries import summarize
     from attribution_core.training import Recipe, train
+    from attribution_core.workflows.summarize import summarize
     from attribution_core.workflows.verify import verify
 
 _HOMES = {

@@ -127,7 +127,7 @@ def summarize(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Remove examples by their information, train on what is left, and say what it costs; goes on where it was."""
-    from attribution_core.summaries import summarize as summarize_
+    from attribution_core.workflows.summarize import summarize as summarize_
 
     with Bars() as bars:
         curve = summarize_(run, seeds, balanced, step, processes or usable_cores(), data, device, bars).retrained

@@ -94,7 +94,7 @@ class VerifyOptions(_Options):
 
 
 class SummarizeOptions(_Options):
-    """Those of :func:`attribution_core.summaries.summarize`; as many processes as cores where none are given."""
+    """Those of :func:`attribution_core.workflows.summarize.summarize`; as many processes as cores where none are given."""
 
     seeds: int = Field(3, ge=1)
     balanced: bool = False

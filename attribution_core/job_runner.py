@@ -170,7 +170,7 @@ def _verify(folder: Path, target: str, options: Mapping[str, Any], progress: Pro
 
 
 def _summarize(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    from attribution_core.summaries import summarize
+    from attribution_core.workflows.summarize import summarize
 
     summarize(folder / target, **_with_processes(options), progress=progress)
     return {"run": target}

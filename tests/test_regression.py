@@ -17,8 +17,8 @@ from attribution_core.evaluation.comparison import paired_quality
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import applied_decisions
 from attribution_core.scoring.score import ScoreConfig, score
-from attribution_core.summaries import summarize
 from attribution_core.training import Recipe
+from attribution_core.workflows.summarize import summarize
 from attribution_core.workflows.verify import verify
 from tests.datasets.test_rows import texts, write
 
