@@ -109,7 +109,7 @@ def clean(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Retrain and score with your decisions applied, and compare on the test set; goes on where it was."""
-    from attribution_core.cleaning import clean as clean_
+    from attribution_core.workflows.clean import clean as clean_
 
     with Bars() as bars:
         after = clean_(run, out_, bars, data, device)

@@ -177,7 +177,7 @@ def _summarize(folder: Path, target: str, options: Mapping[str, Any], progress: 
 
 
 def _clean(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    from attribution_core.cleaning import clean
+    from attribution_core.workflows.clean import clean
 
     where = {"data": options["data"], "device": options["device"]}
     run = clean(folder / options["parent"], folder / target, progress, **where)

@@ -14,7 +14,6 @@ import pytest
 
 import attribution_core as ac
 from attribution_core import cli
-from attribution_core.cleaning import clean
 from attribution_core.datasets import open_dataset, with_decisions
 from attribution_core.errors import InputError
 from attribution_core.evaluation.comparison import paired_accuracies, rank_correlation, rank_correlations
@@ -23,6 +22,7 @@ from attribution_core.runs import Run
 from attribution_core.runs.cleaned import cleaned_folder
 from attribution_core.scoring.score import score
 from attribution_core.training import Recipe
+from attribution_core.workflows.clean import clean
 from attribution_core.workflows.verify import verify
 from tests.fixtures import make_data
 from tests.scored import quick
@@ -136,9 +136,7 @@ def test_cleaning_a_cleaned_run_and_its_export_hold_all_decisions(reviewed, tmp_
 
 
 def test_a_cleaning_that_was_killed_goes_on(reviewed):
-    script = (
-        f"from attribution_core.cleaning import clean; clean({str(reviewed.path)!r}, None, lambda d, t, w: print(w))"
-    )
+    script = f"from attribution_core.workflows.clean import clean; clean({str(reviewed.path)!r}, None, lambda d, t, w: print(w))"
     process = subprocess.Popen([sys.executable, "-uc", script], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if "leave-one-out" in line:

@@ -13,11 +13,11 @@ from torch import nn
 
 import attribution_core as ac
 from attribution_core import cli
-from attribution_core.cleaning import clean
 from attribution_core.errors import InputError
 from attribution_core.preparation.prepare import prepare
 from attribution_core.runs import Run
 from attribution_core.training import Recipe, outputs_of
+from attribution_core.workflows.clean import clean
 from tests.own_model import MEAN, STD, write_digits, write_project
 
 EVERY_SCORE = {"fsi", "si", "variance", "error", "sensitivity", "loo_loss", "self_influence", "nearest_similarity"}

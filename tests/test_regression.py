@@ -10,7 +10,6 @@ from torch import nn
 
 import attribution_core as ac
 from attribution_core import cli
-from attribution_core.cleaning import clean
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.evaluation.comparison import paired_quality
@@ -18,6 +17,7 @@ from attribution_core.runs import Run
 from attribution_core.runs.cleaned import applied_decisions
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
+from attribution_core.workflows.clean import clean
 from attribution_core.workflows.summarize import summarize
 from attribution_core.workflows.verify import verify
 from tests.datasets.test_rows import texts, write

@@ -69,7 +69,7 @@ class ScoreConfig(BaseModel):
         test_fraction: The same for test.
         max_train: Use a stratified subset of so many training examples.
         decisions: A CSV file with columns id, action (drop or relabel) and label, applied to the training examples
-            once they are opened; see :func:`attribution_core.cleaning.clean`.
+            once they are opened; see :func:`attribution_core.workflows.clean.clean`.
         device: ``"auto"`` takes CUDA when there is one.
     """
 

@@ -13,12 +13,12 @@ from torch.utils.data import TensorDataset
 
 import attribution_core as ac
 from attribution_core import cli
-from attribution_core.cleaning import clean
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.export.export import export_run
 from attribution_core.runs import Run
 from attribution_core.training import Recipe
+from attribution_core.workflows.clean import clean
 from tests.datasets.builders import encoded, write_folder, write_idx, write_parquet
 from tests.datasets.test_hugging_face import in_cache, save_splits
 from tests.datasets.test_manifest import write as write_manifest
@@ -171,7 +171,7 @@ def test_the_exports_of_a_cleaned_run_hold_both_reviews(tmp_path):
     data = npz(tmp_path, images=PIXELS, labels=np.array(LABELS))
     run = scored(tmp_path, data)
     review(run)
-    from attribution_core.cleaning import clean
+    from attribution_core.workflows.clean import clean
 
     again = clean(tmp_path / "run", tmp_path / "cleaned")
     again.decisions.record([again.examples["id"][9]], "drop")

@@ -13,11 +13,11 @@ from torch.utils.data import TensorDataset
 
 import attribution_core as ac
 from attribution_core import cli
-from attribution_core.cleaning import clean
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.export.export import export_run
 from attribution_core.training import Recipe
+from attribution_core.workflows.clean import clean
 from tests.datasets.builders import encoded, write_parquet
 from tests.datasets.test_hugging_face import save_splits
 from tests.runs.test_export_same import PIXELS, SPLITS, N, manifest, npz, unpacked
