@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from attribution_core.evaluation.retraining import retrain_without
     from attribution_core.evaluation.summarization import removal_order, summarization_curve
     from attribution_core.export.torch_objects import cleaned_dataset
-    from attribution_core.importing import import_scores
     from attribution_core.methods.analysis.label_noise import class_contributions, label_noise_clusters
     from attribution_core.methods.analysis.near_duplicates import near_duplicates
     from attribution_core.methods.hydra.contributions import hydra
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from attribution_core.scoring.score import ScoreConfig, score
     from attribution_core.scoring.support import supported_measures
     from attribution_core.training import Recipe, train
+    from attribution_core.workflows.import_scores import import_scores
     from attribution_core.workflows.summarize import summarize
     from attribution_core.workflows.verify import verify
 

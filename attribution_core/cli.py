@@ -199,7 +199,7 @@ def import_(
     Effects of kronfluence, TRAK, dattri and TracIn are positive where an example is helpful, as ours are; where it is
     the other way round, say --positive harmful. They keep their own scale.
     """
-    from attribution_core.importing import About, import_file, remove_scores
+    from attribution_core.workflows.import_scores import About, import_file, remove_scores
 
     if (scores is None) == (remove is None):
         raise InputError("Give --scores FILE to import, or --remove NAME to take an import out again, one of the two.")

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 import attribution_core as ac
-from attribution_core import cli, importing
+from attribution_core import cli
 from attribution_core.errors import InputError
 from attribution_core.runs import MEASURES, Run, RunWriter
 from attribution_core.scoring.stages.classes import write_classes
+from attribution_core.workflows import import_scores
 from tests.fixtures import make_run
 
 N, VALIDATION, TEST = 60, 15, 15
@@ -209,7 +210,7 @@ def test_an_import_cut_off_leaves_the_run_as_it_was(run, monkeypatch, values, cu
     if cut_off_in == "the end":
         monkeypatch.setattr(RunWriter, "update", _cut_off_at_the_end)
     else:
-        monkeypatch.setattr(importing, cut_off_in, _cut_off)
+        monkeypatch.setattr(import_scores, cut_off_in, _cut_off)
     with pytest.raises(KeyboardInterrupt):
         ac.import_scores(run, "trak", values, **options)
     assert digest(run) == before
@@ -232,8 +233,8 @@ def _cut_off(*_):
 
 
 def test_an_import_that_was_killed_is_not_seen_and_its_name_is_free(run, monkeypatch):
-    monkeypatch.setattr(importing, "_as_it_was_on_failure", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(importing, "_write", _cut_off)
+    monkeypatch.setattr(import_scores, "_as_it_was_on_failure", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(import_scores, "_write", _cut_off)
     with pytest.raises(KeyboardInterrupt):
         ac.import_scores(run, "trak", SCORES)
     after = Run.open(run.path)
