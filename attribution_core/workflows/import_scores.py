@@ -30,9 +30,9 @@ from attribution_core.runs.imported import (
     imported_scores,
 )
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
-from attribution_core.score_files import by_id, read_scores
 from attribution_core.scoring.stages.classes import write_classes
 from attribution_core.scoring.stages.detection import write_detection
+from attribution_core.workflows.score_files import by_id, read_scores
 
 Suspicious = Literal["high", "low", "none"]
 Positive = Literal["helpful", "harmful"]
@@ -140,7 +140,7 @@ def import_file(
 
     Args:
         path: A finished run's directory.
-        file: As :func:`~attribution_core.score_files.read_scores` reads it.
+        file: As :func:`~attribution_core.workflows.score_files.read_scores` reads it.
         name: In place of the column's or the file's, where there is only one.
         about: What is known of them.
         replace: Whether earlier imports of those names go.
