@@ -17,7 +17,7 @@ _KEPT = 64  # results a run
 
 
 class Information(Protocol):
-    """What computes the scores: :class:`attribution_core.evaluation.live.LiveInformation`."""
+    """What computes the scores: :class:`attribution_core.workflows.live_information.LiveInformation`."""
 
     def at(self, steps: float) -> np.ndarray:
         """F-SI of every training example at a training time, ``[n]`` in nats."""
@@ -110,7 +110,7 @@ def scores_of(run: Run) -> LiveScores:
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _shared(_run: Run, version: str) -> LiveScores:  # noqa: ARG001 (the cache's key)
     def open_information() -> Information:
-        from attribution_core.evaluation.live import LiveInformation  # brings torch, which takes seconds
+        from attribution_core.workflows.live_information import LiveInformation  # brings torch, which takes seconds
 
         return LiveInformation.open(_run)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from attribution_core.evaluation.live import LiveInformation
 from attribution_core.runs import Run
+from attribution_core.workflows.live_information import LiveInformation
 from samplescope_app.text import format_score
 from tests.browser.driver import App
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.evaluation.live import FILE_NAME, LiveInformation
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run
 from attribution_core.scoring.score import score
 from attribution_core.scoring.stages import linearised
+from attribution_core.workflows.live_information import FILE_NAME, LiveInformation
 from tests.cases import LINEAR_CASES, schedules
 from tests.fixtures import make_run
 from tests.scored import quick
@@ -131,7 +131,7 @@ def test_a_model_too_large_to_keep_is_left_out(tmp_path, monkeypatch):
 
 
 def test_an_endless_training_is_answered_in_full_precision(tmp_path, monkeypatch):
-    from attribution_core.evaluation import live as module
+    from attribution_core.workflows import live_information as module
 
     monkeypatch.setattr(module, "EXACT_WORK", 0)
     options = {"steps": math.inf, "max_train": 100, "sensitivity": "off", "influence": "off"}

@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.evaluation.live import FILE_NAME as LIVE_FILE_NAME
 from attribution_core.evaluation.retraining import accuracy
 from attribution_core.gradients import select_parameters
 from attribution_core.methods.linearized.build import head_of, linearize
@@ -33,6 +32,7 @@ from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.stages.base import Pair, points_of, write_or_leave_out
 from attribution_core.training import outputs_of
+from attribution_core.workflows.live_information import FILE_NAME as LIVE_FILE_NAME
 
 # Up to this many rows (examples times outputs) or parameters the whole network is linearised without a sketch: its
 # eigendecomposition then takes seconds.
