@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from attribution_core.errors import InputError
-from attribution_core.jobs import Job, Kind, cancel_job, find_job, job_named, start_job
+from attribution_core.jobs.jobs import Job, Kind, cancel_job, find_job, job_named, start_job
 from attribution_core.runs import Run
 from samplescope_app import served
 from samplescope_app.text import plain
@@ -33,7 +33,7 @@ def offer(
 
     Args:
         run_id: The run that it is done to, or that it makes.
-        kind: One of ``attribution_core.jobs.KINDS``.
+        kind: One of ``attribution_core.jobs.jobs.KINDS``.
         options: As of the kind.
         label: Of the button.
         key: Streamlit's.

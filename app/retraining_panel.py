@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from attribution_core.errors import InputError
-from attribution_core.jobs import Job, jobs_in
+from attribution_core.jobs.jobs import Job, jobs_in
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import changes, cleaned_folder
 from samplescope_app import comparison, job_panel, labels, served, state

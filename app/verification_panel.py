@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from attribution_core.jobs import usable_cores
+from attribution_core.jobs.jobs import usable_cores
 from attribution_core.runs import FORETOLD, Run
 from attribution_core.runs.verification_points import read_points, read_trainings
 from samplescope_app import charts, figures, job_panel, state

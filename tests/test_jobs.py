@@ -16,7 +16,7 @@ from attribution_core import job_runner
 from attribution_core.datasets import KNOWN
 from attribution_core.errors import InputError
 from attribution_core.job_options import DATASETS, MODELS, Asked
-from attribution_core.jobs import (
+from attribution_core.jobs.jobs import (
     Job,
     cancel_job,
     find_job,
@@ -90,7 +90,7 @@ def test_a_job_started_again_is_the_one_that_runs(tmp_path):
 
 def test_two_processes_that_start_at_once_start_one_job(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from attribution_core.jobs import start_job\n"
+        "import sys, time; from pathlib import Path; from attribution_core.jobs.jobs import start_job\n"
         "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
         f"job = start_job(Path(sys.argv[1]), 'score', {LONG!r}, 'run')\n"
         "print(job.status, (job.path / 'pid').read_text(), job.started)"
@@ -286,7 +286,7 @@ def test_a_file_with_another_processes_number_stops_nobody(tmp_path):
 
 
 def test_old_checks_are_forgotten(tmp_path, monkeypatch):
-    monkeypatch.setattr("attribution_core.jobs._start_process", lambda _: None)
+    monkeypatch.setattr("attribution_core.jobs.jobs._start_process", lambda _: None)
     for seed in range(30):
         options = {"data": "digits", "seed": seed}
         job = start_job(tmp_path, "check", options, options_target(options))
@@ -299,7 +299,7 @@ def test_old_checks_are_forgotten(tmp_path, monkeypatch):
 
 
 def test_pages_do_not_wait_for_torch():
-    code = "import sys, attribution_core.jobs, samplescope_app.job_panel; sys.exit('torch' in sys.modules)"
+    code = "import sys, attribution_core.jobs.jobs, samplescope_app.job_panel; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from attribution_core.errors import InputError
-from attribution_core.jobs import Job, Kind, find_job, forget_job, jobs_in
+from attribution_core.jobs.jobs import Job, Kind, find_job, forget_job, jobs_in
 from attribution_core.runs import Run, RunSummary
 from samplescope_app import job_panel, parts, served, state
 from samplescope_app.components.gallery import mosaic

@@ -10,7 +10,7 @@ REFUSAL = "This run would need about 9.7 GB of memory: score 22,500 training exa
 def _page(estimate: dict, stale: bool) -> None:
     from pathlib import Path
 
-    from attribution_core.jobs import Job
+    from attribution_core.jobs.jobs import Job
     from samplescope_app import checked_data
 
     job = Job(Path("check"), "check", "check", {}, "", "done", result={"estimate": estimate, "problem": ""})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from attribution_core.jobs import cancel_job, find_job, jobs_in, start_job
+from attribution_core.jobs.jobs import cancel_job, find_job, jobs_in, start_job
 from attribution_core.runs import Run
 from tests.browser.driver import App
 from tests.fixtures import make_data
