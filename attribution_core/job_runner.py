@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from attribution_core.errors import InputError, of_the_machine, sentence_of
-from attribution_core.job_options import Activity, Asked, Ended, Kind, no_code
 from attribution_core.jobs.jobs import ASKED, PID, PROGRESS, RESULT, usable_cores
+from attribution_core.jobs.requests import Activity, Asked, Ended, Kind, no_code
 from attribution_core.progress import Progress
 from attribution_core.runs.files import Lock, written_atomically
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest

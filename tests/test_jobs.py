@@ -15,7 +15,6 @@ import pytest
 from attribution_core import job_runner
 from attribution_core.datasets import KNOWN
 from attribution_core.errors import InputError
-from attribution_core.job_options import DATASETS, MODELS, Asked
 from attribution_core.jobs.jobs import (
     Job,
     cancel_job,
@@ -26,6 +25,7 @@ from attribution_core.jobs.jobs import (
     options_target,
     start_job,
 )
+from attribution_core.jobs.requests import DATASETS, MODELS, Asked
 from attribution_core.models import ARCHITECTURES
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import Run

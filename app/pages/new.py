@@ -9,8 +9,8 @@ from typing import Any
 import streamlit as st
 
 from attribution_core.errors import InputError
-from attribution_core.job_options import DATASETS, MODELS, run_name
 from attribution_core.jobs.jobs import Job, find_job, job_named, jobs_in, options_target, start_job
+from attribution_core.jobs.requests import DATASETS, MODELS, run_name
 from attribution_core.runs import MEASURES
 from attribution_core.runs.names import safe_name
 from samplescope_app import checked_data, job_panel, served, state

@@ -33,7 +33,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from attribution_core.errors import InputError
-from attribution_core.job_options import KINDS, Activity, Asked, Ended, Kind, run_name
+from attribution_core.jobs.requests import KINDS, Activity, Asked, Ended, Kind, run_name
 from attribution_core.runs.files import Lock, fingerprint, is_locked, written_atomically
 
 __all__ = [
