@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from attribution_core import job_runner
 from attribution_core.datasets import KNOWN
 from attribution_core.errors import InputError
+from attribution_core.jobs import runner
 from attribution_core.jobs.jobs import (
     Job,
     cancel_job,
@@ -188,7 +188,7 @@ def test_a_job_that_runs_is_not_forgotten(tmp_path):
 )
 def test_a_failure_is_one_sentence(tmp_path, kind, options, sentence, capfd):
     path = asked(tmp_path, kind, options, "run")
-    assert job_runner.main([str(path)]) == 1
+    assert runner.main([str(path)]) == 1
     job = job_named(tmp_path, path.name)
     assert job.status == "failed"
     assert sentence in job.message
@@ -206,7 +206,7 @@ def test_a_page_runs_no_file_of_python(tmp_path, kind):
     (tmp_path / "run" / "run.json").write_text(json.dumps({**about, "config": config}))
     options, target = ({"parent": "run"}, "after") if kind == "clean" else ({}, "run")
     path = asked(tmp_path, kind, options, target)
-    assert job_runner.main([str(path)]) == 1
+    assert runner.main([str(path)]) == 1
     assert "in a terminal alone" in job_named(tmp_path, path.name).message
     assert not Path("ran").exists()
 
@@ -215,17 +215,17 @@ def test_a_fault_of_ours_leaves_its_traceback_in_the_log(tmp_path, monkeypatch, 
     def broken(*_: object) -> None:
         raise TypeError("no such thing")
 
-    monkeypatch.setitem(job_runner._WORK, "score", broken)
+    monkeypatch.setitem(runner._WORK, "score", broken)
     path = asked(tmp_path, "score", LONG, "run")
-    assert job_runner.main([str(path)]) == 1
+    assert runner.main([str(path)]) == 1
     assert "Something went wrong that should not (TypeError: no such thing)" in job_named(tmp_path, path.name).message
     assert "Traceback" in capfd.readouterr().err
 
 
 def test_progress_is_written_a_few_times_a_second_and_each_activity_at_once(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(job_runner, "_write", lambda _path, text: written.append(text))
-    report = job_runner._Reporter(tmp_path / "progress.json")
+    monkeypatch.setattr(runner, "_write", lambda _path, text: written.append(text))
+    report = runner._Reporter(tmp_path / "progress.json")
     for step in range(10_000):
         report(step, 10_000, f"training, epoch {step}")
     report(0, 1, "decomposing")
@@ -315,7 +315,7 @@ def test_the_choices_are_those_of_the_core():
 def test_a_check_tells_what_is_in_the_data_and_what_a_run_takes(tmp_path):
     options = {"data": "digits", "model": "linear", "recipe": {"epochs": 1}, "influence": "off"}
     path = asked(tmp_path, "check", options, options_target(options))
-    assert job_runner.main([str(path)]) == 0
+    assert runner.main([str(path)]) == 0
     result = job_named(tmp_path, path.name).result
     found = result["found"]
     assert [sum(found["counts"][split]) for split in ("train", "validation", "test")] == [1257, 270, 270]
@@ -336,13 +336,13 @@ def test_a_check_tells_what_is_in_the_data_and_what_a_run_takes(tmp_path):
 def test_a_check_tells_that_a_run_does_not_fit_and_what_would(tmp_path, monkeypatch):
     monkeypatch.setattr(estimate_module, "free_bytes", lambda _device: 1_000_000)
     path = asked(tmp_path, "check", {"data": "digits", "model": "linear", "recipe": {"epochs": 1}}, "check")
-    assert job_runner.main([str(path)]) == 0
+    assert runner.main([str(path)]) == 0
     assert "free on this machine: take smaller images" in job_named(tmp_path, path.name).result["estimate"]["refusal"]
 
 
 def test_a_check_tells_a_model_that_does_not_fit(tmp_path):
     path = asked(tmp_path, "check", {"data": "digits", "model": "cnn4"}, "check")
-    assert job_runner.main([str(path)]) == 0
+    assert runner.main([str(path)]) == 0
     result = job_named(tmp_path, path.name).result
     assert result["found"]["name"] == "digits"
     assert "cnn4 takes images" in result["problem"]

@@ -9,7 +9,7 @@ A job is a directory ``.jobs/KIND-TARGET`` in the folder that holds the runs:
     result.json    how it ended, and what came of it
     cancelled      it was told to stop
 
-The process (:mod:`attribution_core.job_runner`) holds a lock on the directory for as long as it lives. Whether a job
+The process (:mod:`attribution_core.jobs.runner`) holds a lock on the directory for as long as it lives. Whether a job
 is running is told by that lock, not by the process's number, which the system gives to others later. What is done to a
 run has one directory, so the same can't be done twice at a time, from whichever tab it is started.
 """
@@ -281,7 +281,7 @@ def _one_starter(jobs: Path) -> Iterator[None]:
 
 def _start_process(path: Path) -> None:
     """Starts the process, in a session of its own, and waits until it has its lock."""
-    command = [sys.executable, "-m", "attribution_core.job_runner", str(path)]
+    command = [sys.executable, "-m", "attribution_core.jobs.runner", str(path)]
     with (path / LOG).open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

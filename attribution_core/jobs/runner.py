@@ -1,4 +1,4 @@
-"""The process of a background job: ``python -m attribution_core.job_runner DIRECTORY``.
+"""The process of a background job: ``python -m attribution_core.jobs.runner DIRECTORY``.
 
 It does what the directory's job.json asks for, one of a few known kinds, and writes how far it is and how it ended.
 A signal simply ends it: every kind keeps what it has finished, and its worker processes end with it.
