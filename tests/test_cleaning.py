@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import attribution_core as ac
-from attribution_core import cli
+from attribution_core.cli.main import main
 from attribution_core.datasets import open_dataset, with_decisions
 from attribution_core.errors import InputError
 from attribution_core.evaluation.comparison import paired_accuracies, rank_correlation, rank_correlations
@@ -156,7 +156,7 @@ def test_a_cleaning_that_was_killed_goes_on(reviewed):
 
 
 def test_the_command_tells_both_accuracies(reviewed, capsys):
-    assert cli.main(["clean", str(reviewed.path), "--out", str(reviewed.path.with_name("mine"))]) == 0
+    assert main.main(["clean", str(reviewed.path), "--out", str(reviewed.path.with_name("mine"))]) == 0
     told = " ".join(capsys.readouterr().out.split())
     child = Run.open(reviewed.path.with_name("mine"))
     was, is_ = (run.manifest.metrics["test_accuracy"] for run in (reviewed, child))

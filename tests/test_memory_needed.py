@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from attribution_core import cli, memory
+from attribution_core import memory
+from attribution_core.cli.main import main
 from attribution_core.errors import InputError
 from attribution_core.preparation.prepare import prepare
 from attribution_core.scoring import estimate, memory_needed
@@ -27,7 +28,7 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would(tmp_path, monkeypatc
     free(monkeypatch, 900_000_000)
     out = tmp_path / "run"
     options = ["--parameters", "all", "--hidden", "64", "--out", str(out)]
-    assert cli.main(["score", "digits", *options]) == 2
+    assert main.main(["score", "digits", *options]) == 2
     said = capsys.readouterr().err.replace("\n", " ")
     assert "and 0.9 GB are free on this machine: score" in said
     assert not out.exists()

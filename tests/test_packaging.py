@@ -58,7 +58,7 @@ def test_the_wheel_scores_the_demo_on_its_own(wheel, tmp_path):
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
     subprocess.run(command, check=True)
     script = (
-        "import attribution_core, samplescope_app, sys; from attribution_core.cli import main;"
+        "import attribution_core, samplescope_app, sys; from attribution_core.cli.main import main;"
         f"assert attribution_core.__file__.startswith({str(target)!r}), attribution_core.__file__;"
         f"assert samplescope_app.__file__.startswith({str(target)!r}), samplescope_app.__file__;"
         "sys.exit(main(['demo', '--out', 'run', '--no-open']))"

@@ -3,7 +3,7 @@
 import numpy as np
 
 import attribution_core as ac
-from attribution_core.cli import main
+from attribution_core.cli.main import main
 from attribution_core.evaluation.summarization import STRATEGIES
 from attribution_core.workflows.summarize import FILE_NAME, summarize
 from tests.scored import quick

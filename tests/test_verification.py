@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import attribution_core as ac
-from attribution_core.cli import main
+from attribution_core.cli.main import main
 from attribution_core.errors import InputError
 from attribution_core.evaluation.retraining import Retrained
 from attribution_core.runs.retraining import FILE_NAME
@@ -131,7 +131,7 @@ def test_asking_again_trains_only_what_is_missing(run, monkeypatch):
 
 def test_a_verification_that_was_killed_goes_on(run, capsys):
     arguments = ["verify", str(run.path), "--examples", "40", "--halves", "0", "--processes", "2"]
-    command = [sys.executable, "-m", "attribution_core.cli", *arguments]
+    command = [sys.executable, "-m", "attribution_core.cli.main", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     file, deadline = run.path / FILE_NAME, time.monotonic() + 120
     while not file.exists() and time.monotonic() < deadline:

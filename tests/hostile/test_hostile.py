@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from attribution_core import cli
+from attribution_core.cli.main import main
 from tests.hostile import images, runs, tables
 from tests.hostile.case import Case
 
@@ -30,7 +30,7 @@ def test_hostile_input(case: Case, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(work)
     arguments = case.make(given)
     before = contents(given)
-    code = cli.main(arguments)
+    code = main.main(arguments)
     said = told(capfd.readouterr().err)
     assert code == 2, said
     sentence = said[said.index("Error:") :]

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import attribution_core as ac
-from attribution_core import cli
+from attribution_core.cli.main import main
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.export.export import export_run
@@ -266,7 +266,7 @@ def test_a_known_dataset_is_exported_as_parquet_from_the_command_line(tmp_path, 
     run = write_run(tmp_path / "run", "digits")
     run.decisions.undo()  # a relabelling between two classes
     path = tmp_path / "clean.parquet"
-    assert cli.main(["export", str(run.path), "--format", "same", "--out", str(path)]) == 0
+    assert main.main(["export", str(run.path), "--format", "same", "--out", str(path)]) == 0
     kept = len(run.examples) - 1
     assert f"Kept {kept:,} training examples" in capsys.readouterr().out
     assert len(open_dataset(path).train) == kept
