@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from attribution_core import terminal
+from attribution_core.cli.score_options import Out, takes_configuration
 from attribution_core.errors import InputError, of_the_machine, sentence_of
 from attribution_core.jobs.jobs import usable_cores
 from attribution_core.runs import MEASURES, Run
-from attribution_core.scoring_options import Out, takes_configuration
 from attribution_core.terminal import Bars, err, out
 
 if TYPE_CHECKING:
