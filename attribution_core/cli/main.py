@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 
-from attribution_core import terminal
+from attribution_core.cli import output
+from attribution_core.cli.output import Bars, err, out
 from attribution_core.cli.score_options import Out, takes_configuration
 from attribution_core.errors import InputError, of_the_machine, sentence_of
 from attribution_core.jobs.jobs import usable_cores
 from attribution_core.runs import MEASURES, Run
-from attribution_core.terminal import Bars, err, out
 
 if TYPE_CHECKING:
     from attribution_core.preparation.config import ScoreConfig  # brings torch
@@ -69,7 +69,7 @@ def estimate(config: "ScoreConfig") -> None:
 
     with Bars() as bars:
         found = estimate_(config, bars)
-    terminal.print_estimate(found)
+    output.print_estimate(found)
     found.require_room()
 
 
@@ -98,7 +98,7 @@ def verify(
 
     with Bars() as bars:
         found = verify_(run, examples, halves, seeds, processes or usable_cores(), data, device, bars)
-    terminal.print_verification(found, examples)
+    output.print_verification(found, examples)
 
 
 @app.command()
@@ -113,7 +113,7 @@ def clean(
 
     with Bars() as bars:
         after = clean_(run, out_, bars, data, device)
-    terminal.print_cleaning(Run.open(run), after)
+    output.print_cleaning(Run.open(run), after)
 
 
 @app.command()
@@ -131,7 +131,7 @@ def summarize(
 
     with Bars() as bars:
         curve = summarize_(run, seeds, balanced, step, processes or usable_cores(), data, device, bars).retrained
-    terminal.print_summarization(curve, Run.open(run).quality_name)
+    output.print_summarization(curve, Run.open(run).quality_name)
 
 
 @app.command()
@@ -341,7 +341,7 @@ def _score(config: "ScoreConfig") -> Run:
         sentence = f"Without {what}: {left_out}"
         if left_out and sentence not in announced:
             out.print(escape(sentence), soft_wrap=True, highlight=False)
-    terminal.print_detection(run)
+    output.print_detection(run)
     return run
 
 
