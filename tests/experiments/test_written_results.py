@@ -8,10 +8,10 @@ import torch
 from attribution_core.experiments import (
     hydra_wrong_labels,
     kernel_regime_studies,
-    linearization_accuracy,
     ntk_influence_accuracy,
     toy_unique_information,
 )
+from attribution_core.experiments.unique_information import linearization_accuracy
 
 
 def written(experiment, name, out, capsys, *arguments):

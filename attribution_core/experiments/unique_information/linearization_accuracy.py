@@ -1,6 +1,6 @@
 """Unique information, table 1 (MNIST MLP): linearised changes against those of really retrained networks.
 
-    python -m attribution_core.experiments.linearization_accuracy --data-root DIR [--examples 40] [--weight-decay 1]
+    python -m attribution_core.experiments.unique_information.linearization_accuracy --data-root DIR [--examples 40] [--weight-decay 1]
         [--out FOLDER]
 
 MNIST 4 against 9, 1,000 + 1,000 images, one output, one hidden layer of 1,024 ReLU units, 2,000 full-batch steps of
