@@ -10,13 +10,19 @@ from torch import nn
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.experiments import film_reviews, pretraining
-from attribution_core.experiments.information_studies import digits, histogram, information, over_seeds, two_groups
 from attribution_core.experiments.unique_information import (
     information_agreement,
     information_extremes,
     information_of_adversarial,
     information_of_sources,
     information_of_subclasses,
+)
+from attribution_core.experiments.unique_information.information_studies import (
+    digits,
+    histogram,
+    information,
+    over_seeds,
+    two_groups,
 )
 from attribution_core.methods.linearized.build import linearize
 from attribution_core.methods.linearized.sample_information import functional_sample_information

@@ -34,7 +34,9 @@ from torch.nn import functional as F
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.experiments.data import Side
-from attribution_core.experiments.information_studies import (
+from attribution_core.experiments.pretraining import cats_and_dogs, pretrained, with_new_head
+from attribution_core.experiments.reports import print_progress
+from attribution_core.experiments.unique_information.information_studies import (
     LONGER,
     conclude,
     histogram,
@@ -42,8 +44,6 @@ from attribution_core.experiments.information_studies import (
     over_seeds,
     two_groups,
 )
-from attribution_core.experiments.pretraining import cats_and_dogs, pretrained, with_new_head
-from attribution_core.experiments.reports import print_progress
 from attribution_core.training import Recipe, outputs_of, train
 
 STATEMENT = "adversarial examples are on average more informative than normal ones, and F-SI can detect them"

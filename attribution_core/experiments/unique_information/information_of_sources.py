@@ -31,7 +31,8 @@ from torch.nn import functional as F
 
 from attribution_core.datasets import as_tensors, open_dataset
 from attribution_core.experiments.data import Side
-from attribution_core.experiments.information_studies import (
+from attribution_core.experiments.reports import print_progress
+from attribution_core.experiments.unique_information.information_studies import (
     LONGER,
     conclude,
     histogram,
@@ -39,7 +40,6 @@ from attribution_core.experiments.information_studies import (
     over_seeds,
     two_groups,
 )
-from attribution_core.experiments.reports import print_progress
 from attribution_core.models import build_model
 
 STATEMENT = "SVHN examples, the source with more variety, are much more informative than MNIST examples"

@@ -24,7 +24,9 @@ from torch import Tensor
 
 from attribution_core.datasets import Splits, open_dataset
 from attribution_core.experiments.data import Side
-from attribution_core.experiments.information_studies import (
+from attribution_core.experiments.pretraining import CLASSES, drawn, pretrained, with_new_head
+from attribution_core.experiments.reports import print_progress
+from attribution_core.experiments.unique_information.information_studies import (
     LONGER,
     conclude,
     histogram,
@@ -32,8 +34,6 @@ from attribution_core.experiments.information_studies import (
     over_seeds,
     two_groups,
 )
-from attribution_core.experiments.pretraining import CLASSES, drawn, pretrained, with_new_head
-from attribution_core.experiments.reports import print_progress
 
 STATEMENT = (
     "under-sampled cats have on average more unique information than dogs, even if they belong to the same class"
