@@ -9,13 +9,14 @@ from torch import nn
 
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
-from attribution_core.experiments import film_reviews, pretraining
+from attribution_core.experiments import film_reviews
 from attribution_core.experiments.unique_information import (
     information_agreement,
     information_extremes,
     information_of_adversarial,
     information_of_sources,
     information_of_subclasses,
+    pretraining,
 )
 from attribution_core.experiments.unique_information.information_studies import (
     digits,

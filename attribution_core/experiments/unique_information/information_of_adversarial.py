@@ -34,7 +34,6 @@ from torch.nn import functional as F
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.experiments.data import Side
-from attribution_core.experiments.pretraining import cats_and_dogs, pretrained, with_new_head
 from attribution_core.experiments.reports import print_progress
 from attribution_core.experiments.unique_information.information_studies import (
     LONGER,
@@ -44,6 +43,7 @@ from attribution_core.experiments.unique_information.information_studies import 
     over_seeds,
     two_groups,
 )
+from attribution_core.experiments.unique_information.pretraining import cats_and_dogs, pretrained, with_new_head
 from attribution_core.training import Recipe, outputs_of, train
 
 STATEMENT = "adversarial examples are on average more informative than normal ones, and F-SI can detect them"

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from attribution_core.datasets import Splits, open_dataset
 from attribution_core.experiments.data import Side
-from attribution_core.experiments.pretraining import CLASSES, drawn, pretrained, with_new_head
 from attribution_core.experiments.reports import print_progress
 from attribution_core.experiments.unique_information.information_studies import (
     LONGER,
@@ -34,6 +33,7 @@ from attribution_core.experiments.unique_information.information_studies import 
     over_seeds,
     two_groups,
 )
+from attribution_core.experiments.unique_information.pretraining import CLASSES, drawn, pretrained, with_new_head
 
 STATEMENT = (
     "under-sampled cats have on average more unique information than dogs, even if they belong to the same class"
