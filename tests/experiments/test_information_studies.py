@@ -9,8 +9,8 @@ from torch import nn
 
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
-from attribution_core.experiments import film_reviews
 from attribution_core.experiments.unique_information import (
+    film_reviews,
     information_agreement,
     information_extremes,
     information_of_adversarial,

@@ -41,7 +41,7 @@ from torch import Tensor
 
 from attribution_core.experiments.data import Side, table
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.film_reviews import sentences, vectors
+from attribution_core.experiments.unique_information.film_reviews import sentences, vectors
 from attribution_core.experiments.unique_information.information_studies import (
     LONGER,
     conclude,
