@@ -3,7 +3,11 @@ import math
 import torch
 
 from attribution_core.experiments.data import infinitely_wide
-from attribution_core.experiments.ntk_influence_accuracy import near_end, really_retrained, retrained_outputs
+from attribution_core.experiments.ntk_influence.ntk_influence_accuracy import (
+    near_end,
+    really_retrained,
+    retrained_outputs,
+)
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import TwoLayerReLU
 
