@@ -10,9 +10,12 @@ import torch
 from scipy.stats import spearmanr
 
 from attribution_core.errors import InputError
-from attribution_core.experiments import influence_fidelity
 from attribution_core.experiments.data import cancer, table, with_wrong_labels
-from attribution_core.experiments.influence_functions import bregman_decomposition, influence_wrong_labels
+from attribution_core.experiments.influence_functions import (
+    bregman_decomposition,
+    influence_fidelity,
+    influence_wrong_labels,
+)
 from attribution_core.experiments.influence_functions.bregman_decomposition import Setting
 from attribution_core.experiments.influence_problems import Problem
 from attribution_core.experiments.kronfluence_reference import kronfluence_effects
