@@ -24,7 +24,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from attribution_core.experiments.kronfluence_reference import kronfluence_effects
+from attribution_core.experiments.influence_functions.kronfluence_reference import kronfluence_effects
 from attribution_core.methods.influence.functions import Influence, SolverOptions, influence_functions
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, train

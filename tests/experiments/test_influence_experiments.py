@@ -18,7 +18,7 @@ from attribution_core.experiments.influence_functions import (
 )
 from attribution_core.experiments.influence_functions.bregman_decomposition import Setting
 from attribution_core.experiments.influence_functions.influence_problems import Problem
-from attribution_core.experiments.kronfluence_reference import kronfluence_effects
+from attribution_core.experiments.influence_functions.kronfluence_reference import kronfluence_effects
 from attribution_core.methods.influence.functions import influence_functions, self_influence
 from attribution_core.methods.influence.pairs import effects_on_pairs
 from attribution_core.methods.influence.proximal_bregman import proximal_bregman_response
