@@ -1,0 +1,1 @@
+"""Experiments of the paper on the memory-perturbation equation (Nickl et al. 2023)."""
