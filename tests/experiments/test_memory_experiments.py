@@ -6,9 +6,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from attribution_core.experiments import memory_removal
 from attribution_core.experiments.figures import write_figure
-from attribution_core.experiments.memory_perturbation import memory_generalization, memory_problems
+from attribution_core.experiments.memory_perturbation import memory_generalization, memory_problems, memory_removal
 from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, train
