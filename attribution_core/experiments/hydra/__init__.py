@@ -1,0 +1,1 @@
+"""Experiments of the paper on HYDRA (Chen et al. 2021)."""
