@@ -5,10 +5,9 @@ import json
 import pytest
 import torch
 
-from attribution_core.experiments import hydra_wrong_labels
 from attribution_core.experiments.data import with_wrong_labels
 from attribution_core.experiments.figures import write_figure
-from attribution_core.experiments.hydra import hydra_agreement
+from attribution_core.experiments.hydra import hydra_agreement, hydra_wrong_labels
 from attribution_core.training import Recipe
 
 

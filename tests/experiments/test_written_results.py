@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from attribution_core.experiments import hydra_wrong_labels
+from attribution_core.experiments.hydra import hydra_wrong_labels
 from attribution_core.experiments.ntk_influence import kernel_regime_studies, ntk_influence_accuracy
 from attribution_core.experiments.unique_information import linearization_accuracy, toy_unique_information
 
