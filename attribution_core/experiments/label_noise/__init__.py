@@ -1,0 +1,1 @@
+"""Experiments on wrong labels, beside other libraries."""
