@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.experiments.cleanlab_reference import cleanlab_scores
 from attribution_core.experiments.label_noise import wrong_label_detection
+from attribution_core.experiments.label_noise.cleanlab_reference import cleanlab_scores
 from attribution_core.scoring.score import score
 from tests.fixtures import make_data
 from tests.scored import quick

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.evaluation import detection
 from attribution_core.evaluation.detection import DetectionCurve, detection_curve, suspicious_scores
-from attribution_core.experiments.cleanlab_reference import cleanlab_scores
 from attribution_core.experiments.data import Side
 from attribution_core.experiments.figures import Panel
+from attribution_core.experiments.label_noise.cleanlab_reference import cleanlab_scores
 from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.models import build_model, device_named, load_weights
 from attribution_core.preparation.prepare import prepare_run
