@@ -10,9 +10,10 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, labels, served, state
+from samplescope_app import charts, served, state
 from samplescope_app.components.gallery import OnPressed, gallery
 from samplescope_app.text import NOUNS, format_percentile, format_score, plain, score_help
+from samplescope_app.wording import labels
 
 _MOST_DIGITS = 10  # a class is relabelled to by its number, while one digit is enough
 _TYPICAL = 10

@@ -8,8 +8,9 @@ from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, jobs_in
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import changes, cleaned_folder
-from samplescope_app import comparison, job_panel, labels, served, state
+from samplescope_app import comparison, job_panel, served, state
 from samplescope_app.text import plain
+from samplescope_app.wording import labels
 
 _KIND = "clean"
 

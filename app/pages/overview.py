@@ -7,9 +7,10 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import VALUE_RANGE
-from samplescope_app import charts, evidence, figures, labels, parts, state
+from samplescope_app import charts, evidence, figures, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.text import format_score, plain, score_help, score_title
+from samplescope_app.wording import labels
 
 _TILES = 24
 _MOST_COLOURS = 8  # Okabe-Ito has no more

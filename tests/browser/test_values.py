@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
-from samplescope_app import labels
+from samplescope_app.wording import labels
 from tests.app.test_values import TARGET, priced, write
 from tests.browser.driver import App
 from tests.browser.test_pages import THEMES

@@ -1,0 +1,1 @@
+"""How labels, numbers and names are written."""
