@@ -11,7 +11,7 @@ from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, find_job, options_target
 from attribution_core.runs import Run
 from samplescope_app import charts, figures, job_panel, served
-from samplescope_app.text import NOUNS, plain
+from samplescope_app.wording.text import NOUNS, plain
 
 _STAGES = {
     "dataset": "Images and labels",

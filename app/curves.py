@@ -8,7 +8,7 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app import charts, figures
-from samplescope_app.text import plain
+from samplescope_app.wording.text import plain
 
 
 def points(run: Run, name: str) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from attribution_core.evaluation.comparison import rank_correlations
 from attribution_core.runs import FORETOLD, Run
 from samplescope_app import charts, figures, state
 from samplescope_app.components.gallery import gallery
-from samplescope_app.text import plain
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
 
 _PAIRS = 30
 _OPPOSED = "Margin and confidence are high where a label is believed: most others run against them. "

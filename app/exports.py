@@ -10,8 +10,8 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app.text import plain
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
 
 _FORMATS = {"csv": "CSV list", "same": "As it came", "parquet": "Parquet", "folder": "Zip of folders"}
 _OF_IMAGES = ("parquet", "folder")  # which can't hold texts and rows of a table

@@ -14,8 +14,8 @@ from attribution_core.runs import Run
 from samplescope_app import charts, course, effects, figures, job_panel, state
 from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
 from samplescope_app.effects import Ranked, SplitName
-from samplescope_app.text import format_score, plain, score_help
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import format_score, plain, score_help
 
 _COUNT = 12  # tiles of a kind
 _SIZE = 92

@@ -12,7 +12,7 @@ from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, Kind, cancel_job, find_job, job_named, start_job
 from attribution_core.runs import Run
 from samplescope_app import served
-from samplescope_app.text import plain
+from samplescope_app.wording.text import plain
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _DOES = {

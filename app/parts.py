@@ -12,8 +12,8 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app import charts, served, state
 from samplescope_app.components.gallery import OnPressed, gallery
-from samplescope_app.text import NOUNS, format_percentile, format_score, plain, score_help
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import NOUNS, format_percentile, format_score, plain, score_help
 
 _MOST_DIGITS = 10  # a class is relabelled to by its number, while one digit is enough
 _TYPICAL = 10

@@ -9,8 +9,8 @@ from attribution_core.jobs.jobs import Job, jobs_in
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import changes, cleaned_folder
 from samplescope_app import comparison, job_panel, served, state
-from samplescope_app.text import plain
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
 
 _KIND = "clean"
 

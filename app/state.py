@@ -13,8 +13,8 @@ from attribution_core.errors import InputError
 from attribution_core.runs import Run
 from attribution_core.runs.labels import label_names
 from samplescope_app import served
-from samplescope_app.text import plain
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
 
 PAGES = {
     name: f"pages/{name}.py"

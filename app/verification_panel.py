@@ -14,7 +14,7 @@ from attribution_core.runs import FORETOLD, Run
 from attribution_core.runs.verification_points import read_points, read_trainings
 from samplescope_app import charts, figures, job_panel, state
 from samplescope_app.evidence import interval, title
-from samplescope_app.text import plain, score_title
+from samplescope_app.wording.text import plain, score_title
 
 _EXAMPLES, _HALVES, _SEEDS = 40, 50, 2
 # What a truth is measured in, where it is no loss, for classes and for values.

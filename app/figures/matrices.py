@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from samplescope_app.figures.style import MARGIN
-from samplescope_app.text import format_score
+from samplescope_app.wording.text import format_score
 
 _FULL_COLOUR = 0.95  # share of a heatmap's cells that are paler than full colour
 _MOST_NAMES = 40  # a heatmap with more rows names none

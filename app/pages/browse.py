@@ -11,8 +11,8 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app import parts, state
 from samplescope_app.components.gallery import Answer, gallery, picture
-from samplescope_app.text import plain
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
 
 _TILES = 60
 _KEYS = {"d": "drop", "k": "keep", "u": "undo"}

@@ -16,8 +16,8 @@ from attribution_core.runs import Run
 from samplescope_app import charts, curves, effects, figures, influencers, parts, state
 from samplescope_app.components.gallery import tiles
 from samplescope_app.effects import Ranked
-from samplescope_app.text import format_score, plain
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import format_score, plain
 
 _KEYS = {"from": "class from", "to": "class to"}  # side of the chosen cell in the address -> key of its menu
 _SHOWN = "cell in the address"  # of the session: what this page wrote there last

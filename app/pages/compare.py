@@ -10,8 +10,8 @@ from attribution_core.errors import InputError
 from attribution_core.runs import Run
 from samplescope_app import charts, comparison, figures, job_panel, parts, retraining_panel, served, state
 from samplescope_app.components.gallery import gallery
-from samplescope_app.text import plain, score_title
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain, score_title
 
 _TILES = 24
 _COLOURS = ("Prediction", "Label")

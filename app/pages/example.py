@@ -13,8 +13,8 @@ from streamlit.delta_generator import DeltaGenerator
 from attribution_core.runs import Run
 from samplescope_app import influencers, parts, state
 from samplescope_app.components.gallery import OnPressed, Tile, large, training_tile
-from samplescope_app.text import format_score, plain
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import format_score, plain
 
 _STEP_KEYS = {"ArrowLeft": "previous", "ArrowRight": "next", "b": "back"}
 _SIZE = 250  # pixels; a thumbnail has 128 at most, and blown up further it shows no more

@@ -13,8 +13,8 @@ from attribution_core.runs.labels import VALUE_RANGE
 from samplescope_app import charts, figures, influencers, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.figures import Layer
-from samplescope_app.text import plain, score_help, score_title
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain, score_help, score_title
 
 _TILES = 24
 _FAR = 100  # of the farthest examples

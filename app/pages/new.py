@@ -14,7 +14,7 @@ from attribution_core.jobs.requests import DATASETS, MODELS, run_name
 from attribution_core.runs import MEASURES
 from attribution_core.runs.names import safe_name
 from samplescope_app import checked_data, job_panel, served, state
-from samplescope_app.text import plain, score_help
+from samplescope_app.wording.text import plain, score_help
 
 _OWN, _TFIDF = "own", "tfidf"
 _SOURCES = {**{name: name for name in DATASETS}, _OWN: "a path"}

@@ -9,8 +9,8 @@ from attribution_core.runs import Run
 from attribution_core.runs.labels import VALUE_RANGE
 from samplescope_app import charts, evidence, figures, parts, state
 from samplescope_app.components.gallery import gallery
-from samplescope_app.text import format_score, plain, score_help, score_title
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import format_score, plain, score_help, score_title
 
 _TILES = 24
 _MOST_COLOURS = 8  # Okabe-Ito has no more

@@ -11,8 +11,8 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app import exports, parts, queues, retraining_panel, state
 from samplescope_app.components.gallery import gallery, picture
-from samplescope_app.text import plain
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
 
 _DEFAULT_QUEUE = 100
 _UPCOMING = 12

@@ -10,7 +10,7 @@ from attribution_core.jobs.jobs import Job, Kind, find_job, forget_job, jobs_in
 from attribution_core.runs import Run, RunSummary
 from samplescope_app import job_panel, parts, served, state
 from samplescope_app.components.gallery import mosaic
-from samplescope_app.text import plain
+from samplescope_app.wording.text import plain
 
 _CARDS_A_ROW = 3
 _MOSAIC = 16

@@ -11,8 +11,8 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app import charts, curves, figures, job_panel, parts, queues, state
 from samplescope_app.components.gallery import gallery
-from samplescope_app.text import plain
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
 
 _ORDER = "bottom iterative"  # the strategy that summary_rank is the order of
 _TILES = 30

@@ -11,8 +11,8 @@ from attribution_core.runs import Run
 from samplescope_app import charts, course, curves, figures, influencers, live, parts, state
 from samplescope_app.components.gallery import gallery
 from samplescope_app.course import Course, steps_text
-from samplescope_app.text import plain, score_help
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain, score_help
 
 _TILES = 24
 _EACH = 3  # most helpful and most harmful examples whose contributions are drawn

@@ -9,8 +9,8 @@ import streamlit as st
 
 from attribution_core.runs import CURVES, Run
 from samplescope_app import charts, comparison, curves, evidence, figures, parts, state, verification_panel
-from samplescope_app.text import plain
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
 
 _BEST = 5  # scores in the figure of wrong labels found
 # The curves that stand on other pages, and damping and detection, which have sections of their own here.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from attribution_core.runs import Measure, Run
 from attribution_core.runs.labels import VALUE_RANGE, changed_labels, label_names
-from samplescope_app.text import format_score
+from samplescope_app.wording.text import format_score
 
 _FAR = 0.5  # standard deviations of the values from which a prediction is far off
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from samplescope_app.text import format_percentile, format_score, plain
+from samplescope_app.wording.text import format_percentile, format_score, plain
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import streamlit as st
 from attribution_core.runs import Run
 from attribution_core.runs.store import SplitName
 from samplescope_app import served
-from samplescope_app.text import format_percentile, format_score
 from samplescope_app.wording import labels
+from samplescope_app.wording.text import format_percentile, format_score
 
 _HERE = Path(__file__).parent
 _component = st.components.v2.component(
