@@ -10,7 +10,8 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, find_job, options_target
 from attribution_core.runs import Run
-from samplescope_app import charts, figures, job_panel, served
+from samplescope_app import charts, figures, job_panel
+from samplescope_app.data import run_library
 from samplescope_app.wording.text import NOUNS, plain
 
 _STAGES = {
@@ -112,10 +113,10 @@ def estimate(job: Job, stale: bool) -> bool:
 
 def stages(job: Job) -> None:
     """The stages of a run that is being made: which are done, after how long, and what was expected."""
-    check = find_job(served.folder(), "check", options_target(job.options))
+    check = find_job(run_library.folder(), "check", options_target(job.options))
     expected = (check.result.get("estimate") or {}).get("seconds", {}) if check is not None else {}
     try:
-        done = Run.open(served.folder() / job.target).manifest.stages
+        done = Run.open(run_library.folder() / job.target).manifest.stages
     except InputError:  # it has not come that far
         done = {}
     names = list(dict.fromkeys([*(name for name in _STAGES if name in expected or name in done), *done]))

@@ -14,7 +14,7 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.comparison import PairedAccuracies, PairedR2, paired_quality, rank_correlation
 from attribution_core.runs import Run
 from attribution_core.runs.store import read_table
-from samplescope_app import served
+from samplescope_app.data import run_library
 
 SPLITS = ("training", "validation", "test")
 
@@ -41,11 +41,11 @@ class Shared:
 def partners(run: Run) -> list[Run]:
     """The other scored runs that share training examples with a run, the newest first."""
     found = []
-    for entry in served.runs():
+    for entry in run_library.runs():
         if entry.run is None or entry.id == run.id or _told(entry.run) != _told(run):
             continue
         try:
-            other = served.open_run(entry.id)
+            other = run_library.open_run(entry.id)
             if other.manifest.measures and _ids(other, other.version).intersection(_ids(run, run.version)).size:
                 found.append(other)
         except InputError:  # damaged, or being deleted: the page Runs says so
@@ -60,9 +60,9 @@ def _told(run: Run) -> tuple[list[str], str]:
 
 def relatives(run: Run) -> list[Run]:
     """The runs that were retrained on what a run's decisions left, the newest first."""
-    entries = served.runs()
+    entries = run_library.runs()
     made = [each.id for each in entries if each.run is not None and parent_of(each.run) == run.id]
-    return [served.open_run(name) for name in made]
+    return [run_library.open_run(name) for name in made]
 
 
 def parent_of(run: Run) -> str | None:

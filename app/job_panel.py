@@ -11,7 +11,7 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, Kind, cancel_job, find_job, job_named, start_job
 from attribution_core.runs import Run
-from samplescope_app import served
+from samplescope_app.data import run_library
 from samplescope_app.wording.text import plain
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -40,7 +40,7 @@ def offer(
         cost: What it takes, in words, beside the button.
         primary: Whether the button is the page's main one.
     """
-    job = find_job(served.folder(), kind, run_id)
+    job = find_job(run_library.folder(), kind, run_id)
     if job is not None and job.status == "running":
         with st.container(border=True):
             watch(job, key=key)
@@ -59,7 +59,7 @@ def start(kind: Kind, options: Mapping[str, Any], target: str) -> Job | None:
     """Starts a job, or finds it running; None where it was refused, which the page says."""
     try:
         with st.spinner("Starting"):
-            return start_job(served.folder(), kind, options, target)
+            return start_job(run_library.folder(), kind, options, target)
     except InputError as error:
         st.error(plain(error), icon=":material/error:")
         return None
@@ -78,7 +78,7 @@ def watch(job: Job, *, key: str, above: Callable[[Job], None] | None = None) -> 
 
 @st.fragment(run_every=_SECONDS_BETWEEN_LOOKS)
 def _watched(job_id: str, key: str, above: Callable[[Job], None] | None) -> None:
-    job = job_named(served.folder(), job_id)
+    job = job_named(run_library.folder(), job_id)
     if job is None or job.status != "running":
         st.rerun(scope="app")
     if above is not None:

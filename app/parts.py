@@ -10,8 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, served, state
+from samplescope_app import charts, state
 from samplescope_app.components.gallery import OnPressed, gallery
+from samplescope_app.data import run_library
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import NOUNS, format_percentile, format_score, plain, score_help
 
@@ -79,7 +80,7 @@ def example_column(run: Run, rows: Iterable[int]) -> tuple[list[str], Any]:
         texts = run.examples["text"].to_numpy()
         width = "medium" if noun(run) == "text" else "small"  # the first cells of a row tell little
         return [texts[row] for row in rows], st.column_config.TextColumn("", width=width)
-    images = [served.thumbnail_url(run, "train", row) for row in rows]
+    images = [run_library.thumbnail_url(run, "train", row) for row in rows]
     return images, st.column_config.ImageColumn("", width="small")
 
 

@@ -8,7 +8,8 @@ from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, jobs_in
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import changes, cleaned_folder
-from samplescope_app import comparison, job_panel, served, state
+from samplescope_app import comparison, job_panel, state
+from samplescope_app.data import run_library
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -45,7 +46,7 @@ def difference(before: Run, after: Run) -> str:
 
 
 def _running(run: Run) -> Job | None:
-    jobs = (job for job in jobs_in(served.folder()) if job.kind == _KIND and job.options.get("parent") == run.id)
+    jobs = (job for job in jobs_in(run_library.folder()) if job.kind == _KIND and job.options.get("parent") == run.id)
     return next((job for job in jobs if job.status == "running"), None)
 
 
@@ -72,7 +73,7 @@ def _offer(run: Run) -> None:
 
 def _is_whole(run_id: str) -> bool:
     try:
-        run = served.open_run(run_id)
+        run = run_library.open_run(run_id)
     except InputError:
         return False
     return run.status == "complete" and comparison.parent_of(run) is not None

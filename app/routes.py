@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from attribution_core.errors import InputError
-from samplescope_app import served
+from samplescope_app.data import run_library
 from samplescope_app.state import PAGES
 
 _HEADERS = {
@@ -27,7 +27,7 @@ def thumbnail(request: Request) -> Response:
     if split not in ("train", "evaluation"):
         return PlainTextResponse("The split is train or evaluation.", status_code=404)
     try:
-        run = served.open_run(request.path_params["run"])
+        run = run_library.open_run(request.path_params["run"])
         content, media_type = run.thumbnail(split, request.path_params["row"])
     except InputError as error:
         return PlainTextResponse(str(error), status_code=404)
@@ -41,7 +41,7 @@ def start(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
 
     A redirect and not a page, since a page that switches to another one would catch the browser's Back button.
     """
-    run_id = served.first_run()
+    run_id = run_library.first_run()
     return RedirectResponse("/runs" if run_id is None else f"/overview?run={quote(run_id, safe='')}")
 
 

@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from streamlit.runtime.pages_manager import PagesManager
 
 from attribution_core.errors import InputError
-from samplescope_app import served
+from samplescope_app.data import run_library
 from samplescope_app.routes import ROUTES
 
 _ADDRESS = "127.0.0.1"
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     options = parser.parse_args(argv)
     try:
-        served.serve(options.path)
+        run_library.serve(options.path)
         port = _free_port(options.port)
     except InputError as error:
         print(error, file=sys.stderr)  # noqa: T201

@@ -12,7 +12,7 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
 from attribution_core.runs.labels import label_names
-from samplescope_app import served
+from samplescope_app.data import run_library
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -41,13 +41,13 @@ def current_run() -> Run:
 
     The run is put into the address, so that a copied link opens the same page.
     """
-    run_id = st.query_params.get("run") or st.session_state.get("run") or served.first_run()
+    run_id = st.query_params.get("run") or st.session_state.get("run") or run_library.first_run()
     if run_id is None:
         st.info("No run is open: choose one on the page Runs.", icon=":material/folder_open:")
         st.page_link(PAGES["runs"], label="Runs", icon=":material/arrow_back:")
         st.stop()
     try:
-        run = served.open_run(run_id)
+        run = run_library.open_run(run_id)
     except InputError as error:
         st.session_state.pop("run", None)
         _stop_with_error(error)

@@ -8,8 +8,9 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import charts, comparison, figures, job_panel, parts, retraining_panel, served, state
+from samplescope_app import charts, comparison, figures, job_panel, parts, retraining_panel, state
 from samplescope_app.components.gallery import gallery
+from samplescope_app.data import run_library
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_title
 
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 def _nothing_to_compare(run: Run) -> None:
-    others = [entry for entry in served.runs() if entry.run is not None and entry.id != run.id]
+    others = [entry for entry in run_library.runs() if entry.run is not None and entry.id != run.id]
     reason = (
         f"The other {len(others):,} runs in this folder are of other data: none shares a training example with it."
         if len(others) > 1

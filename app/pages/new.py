@@ -13,7 +13,8 @@ from attribution_core.jobs.jobs import Job, find_job, job_named, jobs_in, option
 from attribution_core.jobs.requests import DATASETS, MODELS, run_name
 from attribution_core.runs import MEASURES
 from attribution_core.runs.names import safe_name
-from samplescope_app import checked_data, job_panel, served, state
+from samplescope_app import checked_data, job_panel, state
+from samplescope_app.data import run_library
 from samplescope_app.wording.text import plain, score_help
 
 _OWN, _TFIDF = "own", "tfidf"
@@ -55,7 +56,7 @@ def main() -> None:
     if _STARTED in st.session_state:
         st.query_params["job"] = st.session_state[_STARTED]
         del st.session_state[_STARTED]
-    job = job_named(served.folder(), st.query_params.get("job", ""))
+    job = job_named(run_library.folder(), st.query_params.get("job", ""))
     if job is not None and job.kind in ("score", "clean"):
         _follow(job)
         return
@@ -183,7 +184,7 @@ def _options() -> dict[str, Any]:
 
 
 def _check_button(options: dict[str, Any], addressed: Job | None) -> None:
-    job = find_job(served.folder(), "check", options_target(options)) or addressed
+    job = find_job(run_library.folder(), "check", options_target(options)) or addressed
     known = job is not None and job.status in ("running", "done") and _same_data(job, options)
     pressed = st.button(
         "Check the data and estimate",
@@ -213,7 +214,7 @@ def _check(options: dict[str, Any]) -> None:
 
 def _result(options: dict[str, Any], addressed: Job | None) -> None:
     """What the data hold and what a run takes, for what is chosen or else for what was chosen before; and the start."""
-    job = find_job(served.folder(), "check", options_target(options))
+    job = find_job(run_library.folder(), "check", options_target(options))
     if job is not None and job.status == "running":
         with st.container(border=True):
             job_panel.watch(job, key="check")
@@ -249,13 +250,13 @@ def _start(options: dict[str, Any]) -> None:
         on_click=_start_run,
         args=(options, name),
     )
-    st.caption(f"The run goes to {plain(served.folder() / name)}")
+    st.caption(f"The run goes to {plain(run_library.folder() / name)}")
 
 
 def _start_run(options: dict[str, Any], name: str) -> None:
     """In a callback, with what stood on the page: the second of two quick clicks then means the same run."""
     try:
-        st.session_state[_STARTED] = start_job(served.folder(), "score", options, name).id
+        st.session_state[_STARTED] = start_job(run_library.folder(), "score", options, name).id
     except InputError as error:
         st.toast(plain(error), icon=":material/error:")
 
@@ -268,7 +269,7 @@ def _proposed(data: str) -> str:
 
 
 def _is_taken(name: str) -> bool:
-    return (served.folder() / name).exists() or find_job(served.folder(), "score", name) is not None
+    return (run_library.folder() / name).exists() or find_job(run_library.folder(), "score", name) is not None
 
 
 def _problem(name: str) -> str:
@@ -287,7 +288,7 @@ def _problem(name: str) -> str:
 
 
 def _others_running() -> None:
-    for job in jobs_in(served.folder()):
+    for job in jobs_in(run_library.folder()):
         if job.kind in ("score", "clean") and job.status == "running":
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(f":material/progress_activity: **{plain(job.target)}** is being made", width="content")
@@ -298,7 +299,7 @@ def _follow(job: Job) -> None:
     """A run that is being made, or how that ended."""
     st.markdown(f"**{plain(job.target)}**")
     if "data" in job.options:
-        st.caption(f"From {plain(job.options['data'])}, in {plain(served.folder() / job.target)}")
+        st.caption(f"From {plain(job.options['data'])}, in {plain(run_library.folder() / job.target)}")
     if job.status == "running":
         with st.container(border=True):
             job_panel.watch(job, key="run", above=checked_data.stages)

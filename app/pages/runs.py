@@ -8,8 +8,9 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, Kind, find_job, forget_job, jobs_in
 from attribution_core.runs import Run, RunSummary
-from samplescope_app import job_panel, parts, served, state
+from samplescope_app import job_panel, parts, state
 from samplescope_app.components.gallery import mosaic
+from samplescope_app.data import run_library
 from samplescope_app.wording.text import plain
 
 _CARDS_A_ROW = 3
@@ -34,9 +35,9 @@ def main() -> None:
         st.subheader("Runs", anchor=False, width="stretch")
         if st.button("New run", icon=":material/add:", type="primary"):
             st.switch_page(state.PAGES["new"])
-    st.caption(f"{_EXPLANATION} {plain(served.folder())}")
-    entries = served.runs()
-    jobs = jobs_in(served.folder())
+    st.caption(f"{_EXPLANATION} {plain(run_library.folder())}")
+    entries = run_library.runs()
+    jobs = jobs_in(run_library.folder())
     _running(jobs)
     _came_to_nothing(jobs, {entry.id for entry in entries})
     if not entries:
@@ -45,7 +46,7 @@ def main() -> None:
                 "There are no runs in this folder yet. Make one with New run, or in a terminal:",
                 icon=":material/folder_open:",
             )
-            st.code(f"samplescope score DATA --out {served.folder() / 'my-run'}", language="bash")
+            st.code(f"samplescope score DATA --out {run_library.folder() / 'my-run'}", language="bash")
         return
     columns = st.columns(_CARDS_A_ROW, gap="medium")
     for index, entry in enumerate(entries):
@@ -95,7 +96,7 @@ def _card(entry: RunSummary) -> None:
     st.caption(plain(_progress(run)))
     if run.status in _UNFINISHED:
         for kind in _MAKES:
-            job = find_job(served.folder(), kind, run.id)
+            job = find_job(run_library.folder(), kind, run.id)
             if job is not None and job.status in ("failed", "lost"):
                 job_panel.outcome(job)
     with st.container(horizontal=True):
@@ -111,7 +112,7 @@ def _actions(run: Run, opened: bool) -> None:
 
 def _go_on(run: Run) -> None:
     """Scores what is missing, as it was started: with the run's own configuration."""
-    cleaned = find_job(served.folder(), "clean", run.id)
+    cleaned = find_job(run_library.folder(), "clean", run.id)
     kind: Kind
     kind, options = ("clean", cleaned.options) if cleaned is not None else ("score", run.manifest.config)
     if job_panel.start(kind, options, run.id) is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attribution_core.runs import Run
-from samplescope_app import served
+from samplescope_app.data import run_library
 from tests.fixtures import make_run
 
 
@@ -23,5 +23,5 @@ def run(folder: Path) -> Run:
     """The run, served, without decisions."""
     for file in (folder / "digits").glob("decisions.sqlite*"):
         file.unlink()
-    served.serve(folder)
-    return served.open_run("digits")
+    run_library.serve(folder)
+    return run_library.open_run("digits")

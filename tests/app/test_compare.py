@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from attribution_core.runs import Run
-from samplescope_app import comparison, served
+from samplescope_app import comparison
+from samplescope_app.data import run_library
 from samplescope_app.figures import Cloud, score_scatter
 from tests.app.test_empty_states import page, words
 from tests.fixtures import make_run
@@ -15,7 +16,7 @@ from tests.fixtures import make_run
 def test_fifty_thousand_examples_are_compared_within_a_second(tmp_path):
     for seed, name in enumerate(("first", "second")):
         _grow(make_run(tmp_path / name, n=40, evidence=False), 50_000, seed)
-    served.serve(tmp_path)
+    run_library.serve(tmp_path)
     app = page("compare", run="first")
     assert any("**50,000** training examples in both" in each.value for each in app.markdown)
     began = time.process_time()
@@ -27,7 +28,7 @@ def test_fifty_thousand_examples_are_compared_within_a_second(tmp_path):
 
 def test_runs_of_other_data_and_a_single_run_say_so(tmp_path):
     make_run(tmp_path / "mine", n=40)
-    served.serve(tmp_path)
+    run_library.serve(tmp_path)
     assert "This is the only run in its folder." in words(page("compare", run="mine"))
     make_run(tmp_path / "other", n=40, ids=[f"else-{i}" for i in range(40)])
     assert "The other run in this folder is of other data" in words(page("compare", run="mine"))

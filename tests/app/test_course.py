@@ -10,8 +10,9 @@ from streamlit.testing.v1 import AppTest
 
 from attribution_core.errors import InputError
 from attribution_core.evaluation.comparison import rank_correlation
-from samplescope_app import course, live, served
+from samplescope_app import course, live
 from samplescope_app.course import Course
+from samplescope_app.data import run_library
 from samplescope_app.live import LiveScores
 from tests.fixtures import make_run
 
@@ -160,7 +161,7 @@ def bare(tmp_path):
             entry.rename(tmp_path / f"{name} {entry.name}")
     for name in ("class_effects", "curves"):
         (tmp_path / "digits" / f"{name}.parquet").unlink()
-    served.serve(tmp_path)
+    run_library.serve(tmp_path)
 
 
 @pytest.mark.usefixtures("bare")

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from attribution_core.runs import RunWriter, fingerprint
-from samplescope_app import served
+from samplescope_app.data import run_library
 from tests.fixtures import make_run
 
 _MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -28,27 +28,27 @@ def words(app: AppTest) -> str:
 
 @pytest.mark.parametrize("name", ["overview", "browse", "example", "review"])
 def test_without_a_run_the_pages_lead_to_the_runs(tmp_path, name):
-    served.serve(tmp_path)
+    run_library.serve(tmp_path)
     assert "No run is open" in words(page(name))
     assert "There is no run" in words(page(name, run="gone"))
 
 
 def test_without_runs_the_command_is_shown(tmp_path):
-    served.serve(tmp_path)
+    run_library.serve(tmp_path)
     assert "samplescope score DATA" in words(page("runs"))
 
 
 @pytest.mark.parametrize("name", ["overview", "browse", "example", "review"])
 def test_a_run_without_examples_says_how_to_finish_it(tmp_path, name):
     RunWriter.start(tmp_path / "cut", {}, fingerprint({}), "cut off").close()
-    served.serve(tmp_path / "cut")
+    run_library.serve(tmp_path / "cut")
     assert "run the same score command again" in words(page(name, run="cut"))
 
 
 def test_a_damaged_run_is_named(tmp_path):
     make_run(tmp_path / "digits", n=40)
     (tmp_path / "digits" / "examples.parquet").write_bytes(b"PAR1")
-    served.serve(tmp_path)
+    run_library.serve(tmp_path)
     assert "is damaged" in words(page("browse", run="digits")).replace("\\", "")
 
 

@@ -5,7 +5,8 @@ import pytest
 import streamlit as st
 
 from attribution_core.errors import InputError
-from samplescope_app import served, state
+from samplescope_app import state
+from samplescope_app.data import run_library
 from samplescope_app.state import Filters
 
 
@@ -72,12 +73,12 @@ def test_percentiles_say_how_many_score_this_or_less(run):
 @pytest.mark.parametrize("run_id", ["", ".", "..", "../digits", "digits/", "/etc", "digits/thumbnails", "nothing"])
 def test_a_run_id_is_the_name_of_a_run(run, run_id):
     with pytest.raises(InputError, match="There is no run"):
-        served.open_run(run_id)
+        run_library.open_run(run_id)
 
 
 def test_a_run_that_changed_is_opened_anew(run, folder):
-    assert served.open_run("digits") is run
+    assert run_library.open_run("digits") is run
     file = folder / "digits" / "run.json"
     file.write_text(file.read_text().replace("digits, digits", "renamed"))
-    assert served.open_run("digits").title == "renamed"
+    assert run_library.open_run("digits").title == "renamed"
     file.write_text(file.read_text().replace("renamed", "digits, digits"))

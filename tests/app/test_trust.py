@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from samplescope_app import served
+from samplescope_app.data import run_library
 from samplescope_app.figures import truth_scatter
 from samplescope_app.verification_panel import missing_trainings
 from tests.app.test_empty_states import page, words
@@ -13,7 +13,7 @@ from tests.fixtures import make_run
 
 @pytest.mark.parametrize("name", ["compare", "trust"])
 def test_without_scores_the_pages_say_what_to_do(tmp_path, name):
-    served.serve(tmp_path)
+    run_library.serve(tmp_path)
     assert "No run is open" in words(page(name))
     make_run(tmp_path / "cut", n=40, scored=False)
     (tmp_path / "cut" / "examples.parquet").unlink()
@@ -22,7 +22,7 @@ def test_without_scores_the_pages_say_what_to_do(tmp_path, name):
 
 def test_what_was_not_verified_is_said(tmp_path):
     make_run(tmp_path / "plain", n=40, evidence=False)
-    served.serve(tmp_path)
+    run_library.serve(tmp_path)
     assert "Not verified: nobody has trained again" in words(page("overview", run="plain"))
     trust = page("trust", run="plain")
     assert "Not verified yet" in words(trust)

@@ -13,7 +13,8 @@ import streamlit as st
 from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
-from samplescope_app import comparison, parts, served, state
+from samplescope_app import comparison, parts, state
+from samplescope_app.data import run_library
 from samplescope_app.verification_panel import truth_unit
 from samplescope_app.wording import labels
 from tests.app.test_empty_states import page, words
@@ -53,8 +54,8 @@ def prices(scored: Path) -> Run:
     for file in (scored / "prices").glob("decisions.sqlite*"):
         file.unlink()
     st.cache_resource.clear()
-    served.serve(scored)
-    return served.open_run("prices")
+    run_library.serve(scored)
+    return run_library.open_run("prices")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_tile_says_what_the_model_says_where_that_differs(prices):
 def test_a_suggestion_is_as_round_as_the_data(prices):
     row = {"label": 60.13, "predicted": 81.23456}
     assert labels.suggestion(prices, row) == float(labels.value_text(prices, 81.23456))
-    ages = served.open_run("ages")
+    ages = run_library.open_run("ages")
     assert labels.suggestion(ages, {"label": 30.0, "predicted": 41.7}) == 42  # ages are whole
     assert labels.value_text(ages, 41.7) == "41.7"
 
@@ -137,7 +138,7 @@ def test_the_worst_predicted_are_looked_for_by_the_loss_where_there_is_no_error(
 
 
 def test_runs_that_tell_other_columns_are_not_compared(prices):
-    ages = served.open_run("ages")
+    ages = run_library.open_run("ages")
     assert set(ages.examples["id"]) & set(prices.examples["id"])
     assert comparison.partners(prices) == []
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.store import SplitName
-from samplescope_app import served
+from samplescope_app.data import run_library
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_percentile, format_score
 
@@ -192,7 +192,7 @@ def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
 def pictured(run: Run, split: SplitName, row: dict[str, Any]) -> dict[str, str]:
     """What stands for an example: ``src`` of its image, or its ``text``, as a tile takes them."""
     if "text" not in row:
-        return {"src": served.thumbnail_url(run, split, row["row"])}
+        return {"src": run_library.thumbnail_url(run, split, row["row"])}
     return {"src": "", "text": row["text"]}
 
 

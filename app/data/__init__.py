@@ -1,0 +1,1 @@
+"""What pages read and keep: runs, the session, queues, live scores. No drawing."""
