@@ -9,8 +9,9 @@ import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlations
 from attribution_core.runs import FORETOLD, Run
-from samplescope_app import charts, figures, state
+from samplescope_app import charts, figures
 from samplescope_app.components.gallery import gallery
+from samplescope_app.data import session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -36,7 +37,7 @@ def trust_in_short(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**How far the scores can be trusted**", width="stretch")
         if st.button("Trust", key="to trust", type="tertiary", icon=":material/arrow_forward:"):
-            state.go("trust", run)
+            session.go("trust", run)
     if not methods:
         st.caption("Not verified: nobody has trained again yet to see whether the scores foretell what happens.")
         return
@@ -89,7 +90,7 @@ def near_duplicates(run: Run) -> None:
     pairs = run.near_duplicates.head(_PAIRS)
     ids = list(dict.fromkeys(pairs[["id", "other"]].to_numpy().ravel()))
     with folded:
-        frame = state.examples(run).set_index("id", drop=False).loc[ids]
+        frame = session.examples(run).set_index("id", drop=False).loc[ids]
         answer = gallery(
             run, frame, "nearest_similarity", key="duplicates", name="Near-duplicates", layout="strip", size=100
         )
@@ -100,4 +101,4 @@ def near_duplicates(run: Run) -> None:
             f"{differing:,} of the pairs have different {labels.noun(run)}s."
         )
     if answer.opened is not None:
-        state.open_example(run, answer.opened)
+        session.open_example(run, answer.opened)

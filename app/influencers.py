@@ -11,8 +11,9 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import charts, course, effects, figures, job_panel, state
+from samplescope_app import charts, course, effects, figures, job_panel
 from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
+from samplescope_app.data import session
 from samplescope_app.effects import Ranked, SplitName
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain, score_help
@@ -59,7 +60,7 @@ def of_training_example(run: Run, row: dict[str, Any]) -> None:
         shown = evaluation_tiles(run, ranked, unit)
         answer = _strip(shown, name, unit, key, f"It {verb} no validation example.")
         if answer.opened is not None:
-            state.open_evaluation(run, int(answer.opened))
+            session.open_evaluation(run, int(answer.opened))
 
 
 def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
@@ -88,7 +89,7 @@ def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
         shown = effect_tiles(run, ranked, unit)
         answer = _strip(shown, f"Most {word}", unit, word, f"No training example is {word} to it.")
         if answer.opened is not None:
-            state.open_example(run, answer.opened)
+            session.open_example(run, answer.opened)
 
 
 def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
@@ -116,7 +117,7 @@ def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
             f"{_their_labels(run, found, row)}"
         )
     if answer.opened is not None:
-        state.open_example(run, answer.opened)
+        session.open_example(run, answer.opened)
 
 
 def _their_labels(run: Run, found: Ranked, row: dict[str, Any]) -> str:
@@ -211,7 +212,7 @@ def format_effect(value: float) -> str:
 
 
 def _training_rows(run: Run, ranked: Ranked) -> Iterable[tuple[dict[str, Any], float]]:
-    records = state.examples(run).iloc[ranked.rows].to_dict("records")
+    records = session.examples(run).iloc[ranked.rows].to_dict("records")
     return zip(records, ranked.values.tolist(), strict=True)
 
 

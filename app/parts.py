@@ -10,9 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, state
+from samplescope_app import charts
 from samplescope_app.components.gallery import OnPressed, gallery
-from samplescope_app.data import run_library
+from samplescope_app.data import run_library, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import NOUNS, format_percentile, format_score, plain, score_help
 
@@ -240,14 +240,14 @@ def decide(run: Run, action: str, ids: list[str]) -> None:
     new_label = labels.parsed(run, label) if label else None
     in_data = run.examples.loc[run.examples["id"] == ids[0], "label"]
     if verb == "relabel" and new_label == in_data.iloc[0]:
-        state.decide(run, ids, "keep")  # its own label: that is what keep means
+        session.decide(run, ids, "keep")  # its own label: that is what keep means
     else:
-        state.decide(run, ids, verb, new_label)
+        session.decide(run, ids, verb, new_label)
 
 
 def typical_strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:
     """Clear cases of the label, and of the prediction where it differs: what the example is to be compared with."""
-    frame = state.examples(run)
+    frame = session.examples(run)
     compared = [row["label"], row["predicted"]] if labels.is_far(run, row) else [row["label"]]
     for number, label in enumerate(compared):
         chosen = typical(run, frame, label, score) if run.values is None else about(frame, label, row["id"])
@@ -271,13 +271,13 @@ def typical_strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:
             captions=run.values is not None,
         )
         if answer.opened is not None:
-            state.open_example(run, answer.opened)
+            session.open_example(run, answer.opened)
 
 
 def typical(run: Run, frame: pd.DataFrame, label: int, score: str) -> pd.DataFrame:
     """Examples of a class that the model gets right and that are farthest from the suspicious end of a score."""
     members = frame[(frame["label"] == label) & frame["correct"]]
-    return state.ranked(members, score, descending=not state.suspicious_end(run, score)).head(_TYPICAL)
+    return session.ranked(members, score, descending=not session.suspicious_end(run, score)).head(_TYPICAL)
 
 
 def about(frame: pd.DataFrame, value: float, without: str) -> pd.DataFrame:

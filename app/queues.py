@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import state
+from samplescope_app.data import session
 
 _KEY = "handed to review"  # of the session
 CHOICE = "the set that was handed over"  # among the scores that Review ranks suspects by
@@ -36,7 +36,7 @@ def hand_over(run: Run, source: str, score: str, rows: list[int]) -> NoReturn:
     """Goes to Review with these rows as its queue."""
     st.session_state[_KEY] = Queue(run.id, source, score, rows)
     st.session_state["review score"] = CHOICE
-    state.go("review", run)
+    session.go("review", run)
 
 
 def handed_over(run: Run) -> Queue | None:
@@ -52,4 +52,4 @@ def title(queue: Queue) -> str:
 
 def members(run: Run, queue: Queue) -> pd.DataFrame:
     """Rows of ``state.examples(run)``, in the queue's order."""
-    return state.examples(run).iloc[queue.rows]
+    return session.examples(run).iloc[queue.rows]

@@ -9,8 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import parts, state
+from samplescope_app import parts
 from samplescope_app.components.gallery import Answer, gallery, picture
+from samplescope_app.data import session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -25,19 +26,19 @@ _ORDERS = {True: "Highest first", False: "Lowest first"}
 
 def main() -> None:
     """The page."""
-    run = state.scored_run()
-    parts.header(run, "Browse", _EXPLANATION.format(label=labels.noun(run)), state.filters(run).score)
+    run = session.scored_run()
+    parts.header(run, "Browse", _EXPLANATION.format(label=labels.noun(run)), session.filters(run).score)
     _filter_bar(run)
     _results(run)
 
 
 def _filter_bar(run: Run) -> None:
-    chosen = state.filters(run)
-    st.session_state.setdefault(state.KEYS["score"], chosen.score)
-    st.session_state.setdefault(state.KEYS["descending"], chosen.descending)
+    chosen = session.filters(run)
+    st.session_state.setdefault(session.KEYS["score"], chosen.score)
+    st.session_state.setdefault(session.KEYS["descending"], chosen.descending)
     columns = st.columns([3, 2.4, 3, 3, 3, 2.4, 2], vertical_alignment="bottom")
     with columns[0]:
-        parts.score_select(run, state.KEYS["score"], "Sort by", persist_state="session")
+        parts.score_select(run, session.KEYS["score"], "Sort by", persist_state="session")
     with columns[1]:
         st.selectbox("Order", list(_ORDERS), format_func=_ORDERS.get, **_widget("descending"))
     if run.values is None:
@@ -47,7 +48,7 @@ def _filter_bar(run: Run) -> None:
         for column, label, name in ((columns[2], "Value from", "value_low"), (columns[3], "Value to", "value_high")):
             column.number_input(label, value=None, step=labels.step(run), format="%.10g", **_widget(name))
     with columns[4]:
-        names = state.DECISION_NAMES
+        names = session.DECISION_NAMES
         st.multiselect("Decision", list(names), format_func=names.get, placeholder="all", **_widget("decisions"))
     with columns[5]:
         st.text_input("Id contains", **_widget("text"))
@@ -67,12 +68,12 @@ def _more_filters(run: Run) -> None:
         title = functools.partial(labels.group_title, run)
         group = st.selectbox("Group", groups, index=None, format_func=title, **_widget("group"))
         if group is not None:
-            values = sorted(state.examples(run)[group].unique())
+            values = sorted(session.examples(run)[group].unique())
             st.multiselect("Values", values, placeholder="all", **_widget("group_values"))
 
 
 def _widget(name: str) -> dict[str, str]:
-    return {"key": state.KEYS[name], "persist_state": "session"}
+    return {"key": session.KEYS[name], "persist_state": "session"}
 
 
 def _results(run: Run) -> None:
@@ -81,14 +82,14 @@ def _results(run: Run) -> None:
     Not a fragment, though moving the focus would then redraw less: a fragment's rerun that arrives while the page is
     being left empties the next one.
     """
-    chosen = state.filters(run)
-    listed = state.matching(run, chosen)
+    chosen = session.filters(run)
+    listed = session.matching(run, chosen)
     _summary(run, chosen, len(listed))
     if not len(listed):
         st.info("No example passes these filters.", icon=":material/filter_alt_off:")
         return
     page = _page(chosen, len(listed))
-    tiles = state.examples(run).iloc[listed[page * _TILES : (page + 1) * _TILES]]
+    tiles = session.examples(run).iloc[listed[page * _TILES : (page + 1) * _TILES]]
     grid, panel = st.columns([5, 2], gap="large")
     with grid:
         answer = gallery(
@@ -105,18 +106,18 @@ def _results(run: Run) -> None:
     with panel:
         _side_panel(run, tiles, answer, chosen.score)
     if answer.opened is not None:
-        state.open_example(run, answer.opened)
+        session.open_example(run, answer.opened)
 
 
 def _act(run: Run, action: str, ids: list[str]) -> None:
     if action == "undo":
-        state.undo(run)
+        session.undo(run)
     else:
-        state.decide(run, ids, action)
+        session.decide(run, ids, action)
 
 
-def _summary(run: Run, chosen: state.Filters, count: int) -> None:
-    total = len(state.examples(run))
+def _summary(run: Run, chosen: session.Filters, count: int) -> None:
+    total = len(session.examples(run))
     parts_ = [f"{count:,} of {total:,} examples"]
     for what, low, high, form in (
         ("score", chosen.low, chosen.high, ".3g"),
@@ -136,13 +137,13 @@ def _summary(run: Run, chosen: state.Filters, count: int) -> None:
                 f"{len(chosen.selection):,} chosen on the map",
                 icon=":material/close:",
                 help="Show the others again; the filters stay.",
-                on_click=state.forget_selection,
+                on_click=session.forget_selection,
             )
         if count < total:
-            st.button("Clear filters", type="tertiary", icon=":material/close:", on_click=state.clear_filters)
+            st.button("Clear filters", type="tertiary", icon=":material/close:", on_click=session.clear_filters)
 
 
-def _page(chosen: state.Filters, count: int) -> int:
+def _page(chosen: session.Filters, count: int) -> int:
     """The page of tiles; other filters begin on the first again."""
     if st.session_state.get("browse filters") != chosen:
         if "browse filters" in st.session_state:
@@ -198,7 +199,7 @@ def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> No
     parts.label_lines(run, row)
     parts.score_table(run, row)
     if st.button("Open", icon=":material/open_in_full:"):
-        state.open_example(run, row["id"])
+        session.open_example(run, row["id"])
 
 
 main()

@@ -13,8 +13,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, curves, effects, figures, influencers, parts, state
+from samplescope_app import charts, curves, effects, figures, influencers, parts
 from samplescope_app.components.gallery import tiles
+from samplescope_app.data import session
 from samplescope_app.effects import Ranked
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain
@@ -32,7 +33,7 @@ _EXPLANATION = (
 
 def main() -> None:
     """The page."""
-    run = state.scored_run()
+    run = session.scored_run()
     parts.header(run, "Classes", _EXPLANATION.format(many=plain(labels.strata(run)), one=_one(run)))
     if run.class_effects.empty:
         _without_effects(run)
@@ -235,9 +236,9 @@ def _pair(run: Run, train_row: int, evaluation_row: int, effect: float, method: 
     with st.container(border=True, width=2 * _SIZE + 56):
         answer = tiles(shown, key=f"pair {name}", name=name, size=_SIZE)
     if answer.opened == "train":
-        state.open_example(run, run.examples["id"].iloc[train_row])
+        session.open_example(run, run.examples["id"].iloc[train_row])
     elif answer.opened == "evaluation":
-        state.open_evaluation(run, evaluation_row)
+        session.open_evaluation(run, evaluation_row)
 
 
 def _influential(run: Run) -> None:
@@ -246,7 +247,7 @@ def _influential(run: Run) -> None:
         return
     st.markdown("**The examples that do most**")
     table, unit = run.influential(), run.measure("contribution").unit
-    rows = state.examples(run).set_index("id")["row"].loc[table["id"]]
+    rows = session.examples(run).set_index("id")["row"].loc[table["id"]]
     shown, column = parts.example_column(run, rows)
     table.insert(0, "example", shown)
     st.dataframe(

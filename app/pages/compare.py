@@ -8,9 +8,9 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import charts, comparison, figures, job_panel, parts, retraining_panel, state
+from samplescope_app import charts, comparison, figures, job_panel, parts, retraining_panel
 from samplescope_app.components.gallery import gallery
-from samplescope_app.data import run_library
+from samplescope_app.data import run_library, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_title
 
@@ -24,7 +24,7 @@ _EXPLANATION = (
 
 def main() -> None:
     """The page."""
-    run = state.scored_run()
+    run = session.scored_run()
     parts.header(run, "Compare", _EXPLANATION)
     others = comparison.partners(run)
     if not others:
@@ -55,8 +55,8 @@ def _nothing_to_compare(run: Run) -> None:
         icon=":material/compare_arrows:",
     )
     with st.container(horizontal=True):
-        st.page_link(state.PAGES["review"], label="Review", icon=":material/rule:", query_params={"run": run.id})
-        st.page_link(state.PAGES["new"], label="New run", icon=":material/add:")
+        st.page_link(session.PAGES["review"], label="Review", icon=":material/rule:", query_params={"run": run.id})
+        st.page_link(session.PAGES["new"], label="New run", icon=":material/add:")
 
 
 def _chosen(run: Run, others: list[Run]) -> Run:
@@ -210,7 +210,7 @@ def _scatter(run: Run, before: Run, after: Run, score: str, by: str) -> None:
         if point["curve_number"] < len(members):
             position = list(members.values())[point["curve_number"]][point["point_index"]]
             row = (both.before if run is before else both.after)[position]
-            state.open_example(run, run.examples["id"].iloc[row])
+            session.open_example(run, run.examples["id"].iloc[row])
 
 
 def _by_label(both: comparison.Shared, noun: str) -> dict[str, np.ndarray]:
@@ -267,7 +267,7 @@ def _movers(run: Run, before: Run, after: Run, score: str) -> None:
     ]
     moved = np.nan_to_num(places[1] - places[0])
     order = np.argsort(-moved, kind="stable")
-    frame = state.examples(run)
+    frame = session.examples(run)
     rows = both.before if run is before else both.after
     for title, positions in (("Rose most", order[:_TILES]), ("Fell most", order[::-1][:_TILES])):
         chosen = positions[np.abs(moved[positions]) > 0]
@@ -280,7 +280,7 @@ def _movers(run: Run, before: Run, after: Run, score: str) -> None:
             run, frame.iloc[rows[chosen]], score, key=f"{title} {score}", name=title, layout="strip", size=100
         )
         if answer.opened is not None:
-            state.open_example(run, answer.opened)
+            session.open_example(run, answer.opened)
     st.caption(f"Scores, {labels.noun(run)}s and decisions on the tiles are those of {plain(run.id)}.")
 
 

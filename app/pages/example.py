@@ -11,8 +11,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from attribution_core.runs import Run
-from samplescope_app import influencers, parts, state
+from samplescope_app import influencers, parts
 from samplescope_app.components.gallery import OnPressed, Tile, large, training_tile
+from samplescope_app.data import session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain
 
@@ -29,7 +30,7 @@ _EXPLANATION = (
 
 def main() -> None:
     """The page."""
-    run = state.scored_run()
+    run = session.scored_run()
     parts.header(run, "Example", _EXPLANATION)
     if "evaluation" in st.query_params:
         _evaluation_page(run, st.query_params["evaluation"])
@@ -38,8 +39,8 @@ def main() -> None:
 
 
 def _training_page(run: Run) -> None:
-    frame, chosen = state.examples(run), state.filters(run)
-    listed = state.matching(run, chosen)
+    frame, chosen = session.examples(run), session.filters(run)
+    listed = session.matching(run, chosen)
     if "id" not in st.query_params:
         st.query_params["id"] = frame["id"].iloc[listed[0] if len(listed) else 0]
     example_id = st.query_params["id"]
@@ -50,14 +51,14 @@ def _training_page(run: Run) -> None:
     row = frame.iloc[found[0]].to_dict()
     if row["row"] not in listed:
         # A deep link, or a decision that the filters now hide: step through all examples instead.
-        listed = state.matching(run, state.Filters(chosen.score, chosen.descending))
+        listed = session.matching(run, session.Filters(chosen.score, chosen.descending))
     st.session_state["last example"] = example_id
     _training_example(run, row, listed, chosen.score)
 
 
 def _training_example(run: Run, row: dict[str, Any], listed: np.ndarray, score: str) -> None:
     around = _around(listed, row["row"])
-    steps = {action: state.examples(run)["id"].iloc[target] for action, target in around.items()}
+    steps = {action: session.examples(run)["id"].iloc[target] for action, target in around.items()}
     act = functools.partial(_act, run, steps)
     _navigation(run, row["row"], f"#{row['row']}", listed, "Back to grid", functools.partial(act, ids=[row["id"]]))
     about, influences = st.columns(2, gap="large")
@@ -135,7 +136,7 @@ def _evaluation_example(run: Run, row: dict[str, Any], split: np.ndarray) -> Non
 
 def _nothing(what: str) -> None:
     st.info(what, icon=":material/search_off:")
-    st.page_link(state.PAGES["browse"], label="Browse", icon=":material/grid_view:")
+    st.page_link(session.PAGES["browse"], label="Browse", icon=":material/grid_view:")
 
 
 def _around(listed: np.ndarray, row: int) -> dict[str, int]:
@@ -167,8 +168,8 @@ def _navigation(run: Run, row: int, name: str, listed: np.ndarray, back_label: s
     if st.session_state.pop("leave example", False) or back:
         last = st.session_state.get("last example")
         if "evaluation" in st.query_params and last is not None:
-            state.open_example(run, last)
-        state.go("browse", run)
+            session.open_example(run, last)
+        session.go("browse", run)
 
 
 def _act(run: Run, steps: dict[str, str], action: str, ids: list[str]) -> None:
@@ -179,7 +180,7 @@ def _act(run: Run, steps: dict[str, str], action: str, ids: list[str]) -> None:
         if action in steps:
             st.query_params["evaluation" if "evaluation" in st.query_params else "id"] = steps[action]
     elif action == "undo":
-        state.undo(run, ids[0])
+        session.undo(run, ids[0])
     else:
         parts.decide(run, action, ids)
 

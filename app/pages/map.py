@@ -10,8 +10,9 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import VALUE_RANGE
-from samplescope_app import charts, figures, influencers, parts, state
+from samplescope_app import charts, figures, influencers, parts
 from samplescope_app.components.gallery import gallery
+from samplescope_app.data import session
 from samplescope_app.figures import Layer
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_help, score_title
@@ -30,7 +31,7 @@ _EXPLANATION = (
 
 def main() -> None:
     """The page."""
-    run = state.scored_run()
+    run = session.scored_run()
     parts.header(run, "Map", _EXPLANATION)
     if not run.has_map:
         _without_map(run)
@@ -69,7 +70,7 @@ def _choices(run: Run) -> tuple[str, str | None, bool]:
     )
     highlighted = None
     if colour == "label_name" or colour in labels.kinds(run):
-        names = sorted(state.examples(run)[colour].unique())
+        names = sorted(session.examples(run)[colour].unique())
         many = len(names) > figures.MOST_KINDS
         highlighted = columns[1].selectbox(
             "Highlight",
@@ -105,7 +106,7 @@ def _colouring_title(run: Run, name: str) -> str:
 
 
 def _map(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) -> None:
-    frame = state.examples(run)
+    frame = session.examples(run)
     rows = figures.drawn_rows(len(frame))
     places = _places(frame)
     by_number = colour == "label" or colour in run.scores
@@ -155,8 +156,8 @@ def _categories(run: Run, frame: pd.DataFrame, colour: str, highlighted: str | N
         pairs = run.near_duplicates
         return _flag(frame["id"].isin([*pairs["id"], *pairs["other"]]).to_numpy(), "near-duplicate", "others")
     if colour == _DECISION:
-        names = list(state.DECISION_NAMES.values())
-        values = frame["action"].map(state.DECISION_NAMES)
+        names = list(session.DECISION_NAMES.values())
+        values = frame["action"].map(session.DECISION_NAMES)
         return pd.Series(pd.Categorical(values, categories=names, ordered=True)), names[0]
     return figures.as_categories(frame[colour], highlighted), None if highlighted is None else "others"
 
@@ -199,8 +200,8 @@ def _leave(run: Run) -> None:
         return
     table, row = st.session_state.pop("map opened")
     if table == "evaluation":
-        state.open_evaluation(run, row)
-    state.open_example(run, run.examples["id"].iloc[row])
+        session.open_evaluation(run, row)
+    session.open_example(run, run.examples["id"].iloc[row])
 
 
 def _chosen(run: Run) -> None:
@@ -211,7 +212,7 @@ def _chosen(run: Run) -> None:
     if not len(rows):
         st.info("No training example lies there.", icon=":material/filter_alt_off:")
         return
-    members = state.examples(run).iloc[rows]
+    members = session.examples(run).iloc[rows]
     what = _labels_of(members) if run.values is None else _values_of(run, members)
     _summary(run, rows, f"{len(rows):,} chosen", what, "chosen")
 
@@ -234,7 +235,7 @@ def _far(run: Run) -> None:
     """The examples to doubt: the map for those who can't point at it."""
     if run.values is not None:
         if (worst := labels.doubtful(run)) is not None:
-            ranked = state.ranked(state.examples(run), worst.score, worst.descending).head(_FAR)
+            ranked = session.ranked(session.examples(run), worst.score, worst.descending).head(_FAR)
             what = f"Highest {run.measure(worst.score).title.lower()} first: wrong values and odd examples"
             _summary(run, ranked["row"].to_numpy(), worst.title, what, "far")
         return
@@ -252,15 +253,15 @@ def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> Non
         st.markdown(f"**{plain(title)}**", width="stretch")
         label = f"Browse these {len(rows):,}"
         if st.button(label, key=f"map browse {key}", icon=":material/grid_view:", type="primary"):
-            state.browse_by(score=state.filters(run).score, selection=tuple(rows.tolist()))
-            state.go("browse", run)
+            session.browse_by(score=session.filters(run).score, selection=tuple(rows.tolist()))
+            session.go("browse", run)
     st.caption(plain(what))
-    score = state.filters(run).score
-    tiles = state.examples(run).iloc[rows]
-    tiles = (tiles if key == "far" else state.ranked(tiles, score)).head(_TILES)
+    score = session.filters(run).score
+    tiles = session.examples(run).iloc[rows]
+    tiles = (tiles if key == "far" else session.ranked(tiles, score)).head(_TILES)
     answer = gallery(run, tiles, score, key=f"map tiles {key}", name=title, layout="strip", size=96)
     if answer.opened is not None:
-        state.open_example(run, answer.opened)
+        session.open_example(run, answer.opened)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -13,8 +13,8 @@ from attribution_core.jobs.jobs import Job, find_job, job_named, jobs_in, option
 from attribution_core.jobs.requests import DATASETS, MODELS, run_name
 from attribution_core.runs import MEASURES
 from attribution_core.runs.names import safe_name
-from samplescope_app import checked_data, job_panel, state
-from samplescope_app.data import run_library
+from samplescope_app import checked_data, job_panel
+from samplescope_app.data import run_library, session
 from samplescope_app.wording.text import plain, score_help
 
 _OWN, _TFIDF = "own", "tfidf"
@@ -292,7 +292,7 @@ def _others_running() -> None:
         if job.kind in ("score", "clean") and job.status == "running":
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(f":material/progress_activity: **{plain(job.target)}** is being made", width="content")
-                st.page_link(state.PAGES["new"], label="Watch", query_params={"job": job.id})
+                st.page_link(session.PAGES["new"], label="Watch", query_params={"job": job.id})
 
 
 def _follow(job: Job) -> None:
@@ -323,7 +323,7 @@ def _follow(job: Job) -> None:
         st.query_params.pop("job", None)
         st.rerun()
     if onward and done:
-        st.switch_page(state.PAGES["overview"], query_params={"run": job.target})
+        st.switch_page(session.PAGES["overview"], query_params={"run": job.target})
     if onward and job_panel.start(job.kind, job.options, job.target) is not None:
         st.rerun()
 

@@ -7,8 +7,9 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import VALUE_RANGE
-from samplescope_app import charts, evidence, figures, parts, state
+from samplescope_app import charts, evidence, figures, parts
 from samplescope_app.components.gallery import gallery
+from samplescope_app.data import session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain, score_help, score_title
 
@@ -24,7 +25,7 @@ _EXPLANATION = (
 
 def main() -> None:
     """The page."""
-    run = state.scored_run()
+    run = session.scored_run()
     parts.header(run, "Overview", _EXPLANATION)
     for note in run.manifest.dataset.notes if run.manifest.dataset else []:
         st.info(plain(note), icon=":material/info:")
@@ -65,17 +66,17 @@ def _strip(run: Run, title: str, score: str, descending: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.markdown(f"**{plain(title)}**", width="stretch")
         if st.button("See all", key=f"all {score} {descending}", type="tertiary", icon=":material/arrow_forward:"):
-            state.browse_by(score=score, descending=descending)
-            state.go("browse", run)
-    ranked = state.ranked(state.examples(run), score, descending).head(_TILES)
+            session.browse_by(score=score, descending=descending)
+            session.go("browse", run)
+    ranked = session.ranked(session.examples(run), score, descending).head(_TILES)
     answer = gallery(run, ranked, score, key=f"strip {score} {descending}", name=title, layout="strip", size=100)
     if answer.opened is not None:
-        state.browse_by(score=score, descending=descending)
-        state.open_example(run, answer.opened)
+        session.browse_by(score=score, descending=descending)
+        session.open_example(run, answer.opened)
 
 
 def _histogram(run: Run, score: str) -> None:
-    frame = state.examples(run)
+    frame = session.examples(run)
     frame = frame[pd.notna(frame[score])]
     if frame.empty:
         st.info("This score has no values to draw.")
@@ -97,8 +98,8 @@ def _histogram(run: Run, score: str) -> None:
         )
     if event.selection.points:
         clicked = event.selection.points[0]["point_index"]
-        state.browse_by(score=score, low=float(bins.edges[clicked]), high=float(bins.edges[clicked + 1]))
-        state.go("browse", run)
+        session.browse_by(score=score, low=float(bins.edges[clicked]), high=float(bins.edges[clicked + 1]))
+        session.go("browse", run)
 
 
 def _colouring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
@@ -198,7 +199,11 @@ def _further(run: Run) -> None:
     with st.container(horizontal=True, gap="large"):
         for page, label, icon in pages:
             st.page_link(
-                state.PAGES[page], label=label, icon=f":material/{icon}:", query_params={"run": run.id}, width="content"
+                session.PAGES[page],
+                label=label,
+                icon=f":material/{icon}:",
+                query_params={"run": run.id},
+                width="content",
             )
 
 

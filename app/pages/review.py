@@ -9,8 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import exports, parts, queues, retraining_panel, state
+from samplescope_app import exports, parts, queues, retraining_panel
 from samplescope_app.components.gallery import gallery, picture
+from samplescope_app.data import session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -25,7 +26,7 @@ _EXPLANATION = (
 
 def main() -> None:
     """The page."""
-    run = state.scored_run()
+    run = session.scored_run()
     be_wrong = "be labelled wrongly" if run.values is None else "have a wrong value"
     parts.header(run, "Review", _EXPLANATION.format(be_wrong=be_wrong))
     left, right = st.columns([7, 4], gap="large")
@@ -53,7 +54,7 @@ def _queue(run: Run) -> None:
         st.caption("Up next")
         answer = gallery(run, upcoming, score, key="upcoming", name="Up next", layout="strip", size=72, captions=False)
         if answer.opened is not None:
-            state.open_example(run, answer.opened)
+            session.open_example(run, answer.opened)
     parts.typical_strips(run, row, score, "review")
 
 
@@ -72,20 +73,20 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
         )
     if queue is not None and chosen == queues.CHOICE:
         return queue.score, queues.members(run, queue)
-    frame = state.examples(run)
+    frame = session.examples(run)
     st.session_state.setdefault("review length", min(_DEFAULT_QUEUE, len(frame)))
     with number:
         length = st.number_input(
             "How many", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
         )
     st.caption(plain(run.measure(chosen).definition))
-    return chosen, state.ranked(frame, chosen, state.suspicious_end(run, chosen)).head(length)
+    return chosen, session.ranked(frame, chosen, session.suspicious_end(run, chosen)).head(length)
 
 
 def _order_name(run: Run, name: str, queue: queues.Queue | None) -> str:
     if queue is not None and name == queues.CHOICE:
         return queues.title(queue)
-    return f"{'highest' if state.suspicious_end(run, name) else 'lowest'} {run.measure(name).title}"
+    return f"{'highest' if session.suspicious_end(run, name) else 'lowest'} {run.measure(name).title}"
 
 
 def _progress(suspects: pd.DataFrame, skipped: int) -> None:
@@ -104,7 +105,7 @@ def _finished(run: Run, skipped: int) -> None:
         if skipped:
             again = st.session_state[f"skipped {run.id}"].clear
             st.button(f"Go through the {skipped:,} skipped ones", on_click=again)
-        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=state.undo, args=(run,))
+        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
 
 
 def _suspect(run: Run, row: dict[str, Any], score: str) -> None:
@@ -125,7 +126,7 @@ def _act(run: Run, action: str, ids: list[str]) -> None:
     if action == "skip":
         st.session_state[f"skipped {run.id}"].update(ids)
     elif action == "undo":
-        state.undo(run)  # the latest decision of all: the queue has moved on from the example it was about
+        session.undo(run)  # the latest decision of all: the queue has moved on from the example it was about
     else:
         parts.decide(run, action, ids)
 
@@ -135,12 +136,12 @@ def _decisions(run: Run) -> None:
     counts = run.decisions.counts()
     st.markdown("**Decisions**")
     for column, action in zip(st.columns(3), counts, strict=True):
-        column.metric(state.DECISION_NAMES[action], f"{counts[action]:,}")
+        column.metric(session.DECISION_NAMES[action], f"{counts[action]:,}")
     current = run.decisions.current().iloc[::-1].head(_LISTED)
     if current.empty:
         st.caption("None yet. Nothing in the dataset itself is ever changed: decisions are a log, applied on export.")
         return
-    rows = state.examples(run).set_index("id").loc[current["id"]]
+    rows = session.examples(run).set_index("id").loc[current["id"]]
     shown, column = parts.example_column(run, rows["row"])
     table = pd.DataFrame(
         {

@@ -8,9 +8,9 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, Kind, find_job, forget_job, jobs_in
 from attribution_core.runs import Run, RunSummary
-from samplescope_app import job_panel, parts, state
+from samplescope_app import job_panel, parts
 from samplescope_app.components.gallery import mosaic
-from samplescope_app.data import run_library
+from samplescope_app.data import run_library, session
 from samplescope_app.wording.text import plain
 
 _CARDS_A_ROW = 3
@@ -34,7 +34,7 @@ def main() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Runs", anchor=False, width="stretch")
         if st.button("New run", icon=":material/add:", type="primary"):
-            st.switch_page(state.PAGES["new"])
+            st.switch_page(session.PAGES["new"])
     st.caption(f"{_EXPLANATION} {plain(run_library.folder())}")
     entries = run_library.runs()
     jobs = jobs_in(run_library.folder())
@@ -62,7 +62,7 @@ def _running(jobs: list[Job]) -> None:
                 with st.container(horizontal=True, vertical_alignment="center"):
                     st.markdown(f"**{plain(job.target)}**", width="content")
                     if job.kind in _MAKES:
-                        st.page_link(state.PAGES["new"], label="Watch", query_params={"job": job.id})
+                        st.page_link(session.PAGES["new"], label="Watch", query_params={"job": job.id})
                 job_panel.watch(job, key=job.id)
 
 
@@ -105,7 +105,7 @@ def _card(entry: RunSummary) -> None:
 
 def _actions(run: Run, opened: bool) -> None:
     if st.button("Open", key=f"open {run.id}", type="primary", disabled=not run.has_examples) or opened:
-        state.go("overview", run)
+        session.go("overview", run)
     if run.status in _UNFINISHED and st.button("Go on", key=f"go on {run.id}", icon=":material/play_arrow:"):
         _go_on(run)
 

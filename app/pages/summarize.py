@@ -9,8 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, curves, figures, job_panel, parts, queues, state
+from samplescope_app import charts, curves, figures, job_panel, parts, queues
 from samplescope_app.components.gallery import gallery
+from samplescope_app.data import session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -45,7 +46,7 @@ class _Cut:
 
 def main() -> None:
     """The page."""
-    run = state.scored_run()
+    run = session.scored_run()
     parts.header(run, "Summarize", _EXPLANATION, "summary_rank" if "summary_rank" in run.examples.columns else "fsi")
     summary = run.manifest.details.get("summarization", {})
     measured = _measured(run, summary)
@@ -198,7 +199,7 @@ def _what_goes(run: Run, cut: _Cut) -> None:
     if not cut.count:
         st.info("Nothing goes: move the cut to keep less than everything.", icon=":material/info:")
         return
-    frame = state.examples(run)
+    frame = session.examples(run)
     table, pictures = st.columns([2, 5], gap="large")
     with table:
         st.markdown(f"**{cut.count:,} would go**")
@@ -234,7 +235,7 @@ def _actions(run: Run, frame: pd.DataFrame, cut: _Cut, going: np.ndarray) -> Non
             queues.hand_over(run, "Summarize", cut.score, going[::-1].tolist())
         if st.button(f"Drop these {len(undecided):,}", icon=":material/close:", disabled=not undecided):
             _confirm_drop(run, undecided, len(rows))
-        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=state.undo, args=(run,))
+        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
     if len(undecided) < len(rows):
         decided = len(rows) - len(undecided)
         st.caption(f"{decided:,} of them {'is' if decided == 1 else 'are'} decided already, and left as decided.")
@@ -248,7 +249,7 @@ def _confirm_drop(run: Run, ids: list[str], going: int) -> None:
         "dataset itself is not changed: decisions are applied on export."
     )
     if st.button(f"Drop {len(ids):,}", type="primary", icon=":material/close:"):
-        state.decide(run, ids, "drop")
+        session.decide(run, ids, "drop")
         st.rerun()
 
 
@@ -258,7 +259,7 @@ def _strip(run: Run, frame: pd.DataFrame, title: str, rows: np.ndarray, score: s
     st.markdown(f"**{title}**")
     answer = gallery(run, frame.iloc[rows], score, key=f"summary {title}", name=title, layout="strip", size=84)
     if answer.opened is not None:
-        state.open_example(run, answer.opened)
+        session.open_example(run, answer.opened)
 
 
 main()

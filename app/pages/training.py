@@ -8,9 +8,10 @@ import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlation
 from attribution_core.runs import Run
-from samplescope_app import charts, course, curves, figures, influencers, live, parts, state
+from samplescope_app import charts, course, curves, figures, influencers, live, parts
 from samplescope_app.components.gallery import gallery
 from samplescope_app.course import Course, steps_text
+from samplescope_app.data import session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_help
 
@@ -26,7 +27,7 @@ _EXPLANATION = (
 
 def main() -> None:
     """The page."""
-    run = state.scored_run()
+    run = session.scored_run()
     parts.header(run, "Training", _EXPLANATION, "fsi")
     _facts(run)
     _information(run)
@@ -225,7 +226,7 @@ def _contribution(run: Run) -> None:
         return
     stored = course.read(run, run.version, "contribution")
     rows = course.strongest(stored, _EACH)
-    frame = state.examples(run).iloc[rows]
+    frame = session.examples(run).iloc[rows]
     figure_column, tiles = st.columns([4, 3], gap="large")
     with figure_column:
         names = [f"#{row['row']} {labels.on_tile(run, row)[0]}" for row in frame.to_dict("records")]
@@ -249,18 +250,18 @@ def _contribution(run: Run) -> None:
             run, frame, "contribution", key="contributors", name="Strongest contributions", layout="grid", size=92
         )
         if answer.opened is not None:
-            state.open_example(run, answer.opened)
+            session.open_example(run, answer.opened)
 
 
 def _strip(run: Run, score: str, values: np.ndarray, title: str, key: str) -> None:
     """The highest of a score as it was at a moment, as tiles."""
     percentiles = pd.Series(values).rank(pct=True).to_numpy() * 100
-    shown = state.examples(run).assign(**{score: values, f"{score} percentile": percentiles})
+    shown = session.examples(run).assign(**{score: values, f"{score} percentile": percentiles})
     st.markdown(f"**{plain(title)}**")
-    highest = state.ranked(shown, score).head(_TILES)
+    highest = session.ranked(shown, score).head(_TILES)
     answer = gallery(run, highest, score, key=key, name=title, layout="strip", size=100)
     if answer.opened is not None:
-        state.open_example(run, answer.opened)
+        session.open_example(run, answer.opened)
 
 
 def _left_out(run: Run, measure: str) -> str:

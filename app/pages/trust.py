@@ -8,7 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import CURVES, Run
-from samplescope_app import charts, comparison, curves, evidence, figures, parts, state, verification_panel
+from samplescope_app import charts, comparison, curves, evidence, figures, parts, verification_panel
+from samplescope_app.data import session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -33,7 +34,7 @@ _EXPLANATION = (
 
 def main() -> None:
     """The page."""
-    run = state.scored_run()
+    run = session.scored_run()
     parts.header(run, "Trust", _EXPLANATION)
     _verification(run)
     left, right = st.columns(2, gap="large")
@@ -85,7 +86,7 @@ def _other_seeds(run: Run) -> None:
             "How far a score depends on the seed of the training shows when the same data are scored again with "
             "another: start a new run that differs by the seed alone. How alike both rank the examples is then shown."
         )
-        st.page_link(state.PAGES["new"], label="New run", icon=":material/add:")
+        st.page_link(session.PAGES["new"], label="New run", icon=":material/add:")
         return
     rows = {
         f"seed {other.manifest.config.get('seed', 0)}": {

@@ -5,9 +5,8 @@ import pytest
 import streamlit as st
 
 from attribution_core.errors import InputError
-from samplescope_app import state
-from samplescope_app.data import run_library
-from samplescope_app.state import Filters
+from samplescope_app.data import run_library, session
+from samplescope_app.data.session import Filters
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +16,7 @@ def _no_cache():
 
 
 def matching(run, *values, **named):
-    return state.examples(run).iloc[state.matching(run, Filters("fsi", *values, **named))]
+    return session.examples(run).iloc[session.matching(run, Filters("fsi", *values, **named))]
 
 
 def test_filters_narrow_and_sort(run):
@@ -49,22 +48,22 @@ def test_a_selection_is_a_filter_among_others(run):
 
 def test_the_list_is_made_once_and_again_after_a_decision(run):
     chosen = Filters("fsi", decisions=[""])
-    before = state.matching(run, chosen)
-    assert state.matching(run, Filters("fsi", decisions=[""])) is before
+    before = session.matching(run, chosen)
+    assert session.matching(run, Filters("fsi", decisions=[""])) is before
     run.decisions.record(["train-00003"], "drop")
-    assert set(before) - set(state.matching(run, chosen)) == {3}
+    assert set(before) - set(session.matching(run, chosen)) == {3}
 
 
 def test_decisions_show_at_once(run):
     run.decisions.record(["train-00003"], "relabel", 7)
-    row = state.examples(run).set_index("id").loc["train-00003"]
+    row = session.examples(run).set_index("id").loc["train-00003"]
     assert (row["action"], row["new_label_name"]) == ("relabel", "digit 7")
     assert len(matching(run, decisions=["relabel"])) == 1
     assert len(matching(run, decisions=[""])) == len(run.examples) - 1
 
 
 def test_percentiles_say_how_many_score_this_or_less(run):
-    frame = state.examples(run)
+    frame = session.examples(run)
     assert frame["fsi percentile"].max() == 100
     middle = frame.iloc[10]
     assert middle["fsi percentile"] == pytest.approx((frame["fsi"] <= middle["fsi"]).mean() * 100)

@@ -13,8 +13,8 @@ import streamlit as st
 from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
-from samplescope_app import comparison, parts, state
-from samplescope_app.data import run_library
+from samplescope_app import comparison, parts
+from samplescope_app.data import run_library, session
 from samplescope_app.verification_panel import truth_unit
 from samplescope_app.wording import labels
 from tests.app.test_empty_states import page, words
@@ -74,7 +74,7 @@ def test_values_have_the_digits_that_tell_them_apart(scale, value, text):
 
 
 def test_a_tile_says_what_the_model_says_where_that_differs(prices):
-    frame = state.examples(prices)
+    frame = session.examples(prices)
     row = frame.loc[frame["loss"].idxmax()].to_dict()
     label, said = labels.on_tile(prices, row)
     assert (label, said) == (labels.value_text(prices, row["label"]), labels.value_text(prices, row["predicted"]))
@@ -96,8 +96,8 @@ def test_a_suggestion_is_as_round_as_the_data(prices):
 
 
 def test_values_are_filtered_by_their_ends(prices):
-    chosen = state.Filters("fsi", value_low=150.0, value_high=250.0)
-    found = state.examples(prices).iloc[state.matching(prices, chosen)]
+    chosen = session.Filters("fsi", value_low=150.0, value_high=250.0)
+    found = session.examples(prices).iloc[session.matching(prices, chosen)]
     inside = prices.examples["label"].between(150, 250)
     assert 0 < inside.sum() < len(prices.examples)
     assert set(found["id"]) == set(prices.examples["id"][inside])
@@ -111,7 +111,7 @@ def test_a_new_value_keeps_every_digit(prices):
     decided = prices.cleaned_labels().set_index("id")
     assert decided.loc[one, "label"] == 0.1 + 0.2
     assert decided.loc[other, "action"] == "keep"  # its own value
-    assert state.examples(prices).set_index("id").loc[one, "new_label_name"] == "0.3"
+    assert session.examples(prices).set_index("id").loc[one, "new_label_name"] == "0.3"
 
 
 def test_changed_values_are_those_that_differ_by_more_than_rounding(prices):
@@ -121,7 +121,7 @@ def test_changed_values_are_those_that_differ_by_more_than_rounding(prices):
 
 
 def test_examples_of_about_a_value_are_near_it_and_predicted_well(prices):
-    frame = state.examples(prices)
+    frame = session.examples(prices)
     off = frame["residual"].abs()
     worst = frame.loc[off.idxmax()]
     near = parts.about(frame, worst["predicted"], worst["id"])

@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from samplescope_app.state import PAGES
+from samplescope_app.data.session import PAGES
 from tests.browser.driver import App
 from tests.browser.test_pages import THEMES
 
