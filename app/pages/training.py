@@ -8,10 +8,10 @@ import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlation
 from attribution_core.runs import Run
-from samplescope_app import charts, course, curves, figures, influencers, live, parts
+from samplescope_app import charts, course, curves, figures, influencers, parts
 from samplescope_app.components.gallery import gallery
 from samplescope_app.course import Course, steps_text
-from samplescope_app.data import session
+from samplescope_app.data import live_scores, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_help
 
@@ -88,7 +88,7 @@ def _own_time(run: Run) -> float | None:
 
 def _values_at(run: Run, stored: Course, time: float) -> tuple[np.ndarray, str]:
     """F-SI at a time, and how it was come by; the exact one is asked for where the run does not store it."""
-    scores = live.scores_of(run)
+    scores = live_scores.scores_of(run)
     scores.prepare()
     if stored.stores(time):
         return stored.at(time), f":material/check: Stored with the run for {steps_text(time)}."
@@ -104,7 +104,7 @@ def _values_at(run: Run, stored: Course, time: float) -> tuple[np.ndarray, str]:
     return stored.at(time), f"{interpolated}; the exact values are being computed."
 
 
-def _wait_for(scores: live.LiveScores, time: float) -> None:
+def _wait_for(scores: live_scores.LiveScores, time: float) -> None:
     """Draws the page again once the scores are there."""
 
     @st.fragment(run_every=_POLL_SECONDS)

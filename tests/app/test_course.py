@@ -10,10 +10,10 @@ from streamlit.testing.v1 import AppTest
 
 from attribution_core.errors import InputError
 from attribution_core.evaluation.comparison import rank_correlation
-from samplescope_app import course, live
+from samplescope_app import course
 from samplescope_app.course import Course
-from samplescope_app.data import run_library
-from samplescope_app.live import LiveScores
+from samplescope_app.data import live_scores, run_library
+from samplescope_app.data.live_scores import LiveScores
 from tests.fixtures import make_run
 
 _MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -139,7 +139,7 @@ def _words(app: AppTest) -> str:
 def test_the_page_stays_usable_while_scores_are_computed(run, monkeypatch):
     slow = _Slow()
     scores = LiveScores(lambda: slow)
-    monkeypatch.setattr(live, "scores_of", lambda _: scores)
+    monkeypatch.setattr(live_scores, "scores_of", lambda _: scores)
     app = _page("training")
     app.select_slider(key="training time digits").set_value(11.2).run()
     assert "Interpolated between 10 steps and 31.6 steps; the exact values are being computed" in _words(app)
