@@ -11,9 +11,9 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import charts, course, effects, figures, job_panel
+from samplescope_app import charts, effects, figures, job_panel
 from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
-from samplescope_app.data import session
+from samplescope_app.data import score_evolution, session
 from samplescope_app.effects import Ranked, SplitName
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain, score_help
@@ -142,7 +142,7 @@ def over_training(run: Run, row: dict[str, Any]) -> None:
     for column, measure in zip(columns, run.evolutions, strict=False):
         title = run.measure(measure).title
         try:
-            stored = course.read(run, run.version, measure)
+            stored = score_evolution.read(run, run.version, measure)
         except InputError as error:
             column.caption(plain(error))
             continue
@@ -162,7 +162,7 @@ def over_training(run: Run, row: dict[str, Any]) -> None:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _quantiles(_stored: course.Course, version: str, measure: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
+def _quantiles(_stored: score_evolution.Course, version: str, measure: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
     """5%, 50% and 95% of all examples, ``[3, times]``."""
     return np.nanquantile(_stored.values, (0.05, 0.5, 0.95), axis=1)
 

@@ -8,10 +8,10 @@ import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlation
 from attribution_core.runs import Run
-from samplescope_app import charts, course, curves, figures, influencers, parts
+from samplescope_app import charts, curves, figures, influencers, parts
 from samplescope_app.components.gallery import gallery
-from samplescope_app.course import Course, steps_text
-from samplescope_app.data import live_scores, session
+from samplescope_app.data import live_scores, score_evolution, session
+from samplescope_app.data.score_evolution import Course, steps_text
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_help
 
@@ -58,8 +58,8 @@ def _information(run: Run) -> None:
     if "fsi" not in run.evolutions:
         _missing(run, "fsi")
         return
-    stored = course.read(run, run.version, "fsi")
-    times, own = course.slider_times(stored.times), _own_time(run)
+    stored = score_evolution.read(run, run.version, "fsi")
+    times, own = score_evolution.slider_times(stored.times), _own_time(run)
     time = st.select_slider(
         "Training time",
         times,
@@ -120,7 +120,9 @@ def _ranked_figure(values: np.ndarray, now: np.ndarray, time: float, own: float 
     series = {f"at {steps_text(time)}": values}
     if time != own:
         series["at this run's time"] = now
-    figure = figures.lines(course.ranked_points(series), "rank, the most informative first", "F-SI (nats)", True)
+    figure = figures.lines(
+        score_evolution.ranked_points(series), "rank, the most informative first", "F-SI (nats)", True
+    )
     figure.update_yaxes(type="log", rangemode="normal", dtick=1, exponentformat="power")
     charts.chart(figure, key="information by rank", alt=f"F-SI at {steps_text(time)} against rank, log-log")
     st.caption(
@@ -131,7 +133,7 @@ def _ranked_figure(values: np.ndarray, now: np.ndarray, time: float, own: float 
 def _agreement_figure(run: Run, stored: Course, values: np.ndarray, now: np.ndarray, time: float) -> None:
     agreement = rank_correlation(values, now)[0]
     st.markdown("**How alike it ranks them as at this run's time**")
-    points = course.rank_agreements(stored, now, run.version)
+    points = score_evolution.rank_agreements(stored, now, run.version)
     figure = figures.lines(points, "training time (steps)", "rank correlation", True)
     figures.mark_place(figure, time, agreement)
     charts.chart(
@@ -152,11 +154,11 @@ def _sensitivity(run: Run) -> None:
             curves.draw(run, "sensitivity_groups")
     if "sensitivity" not in run.evolutions:
         return
-    stored = course.read(run, run.version, "sensitivity")
+    stored = score_evolution.read(run, run.version, "sensitivity")
     epoch = _epoch(run, stored)
     with right:
         st.markdown("**Groups of examples, epoch by epoch**")
-        points = course.group_means(stored, run.version, "sensitivity")
+        points = score_evolution.group_means(stored, run.version, "sensitivity")
         figure = figures.lines(points, "epochs", "mean sensitivity", False)
         figure.update_yaxes(type="log", rangemode="normal", dtick=1, exponentformat="power")
         figures.mark_place(figure, epoch)
@@ -224,8 +226,8 @@ def _contribution(run: Run) -> None:
     if "contribution" not in run.evolutions:
         _missing(run, "contribution")
         return
-    stored = course.read(run, run.version, "contribution")
-    rows = course.strongest(stored, _EACH)
+    stored = score_evolution.read(run, run.version, "contribution")
+    rows = score_evolution.strongest(stored, _EACH)
     frame = session.examples(run).iloc[rows]
     figure_column, tiles = st.columns([4, 3], gap="large")
     with figure_column:

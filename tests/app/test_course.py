@@ -10,10 +10,9 @@ from streamlit.testing.v1 import AppTest
 
 from attribution_core.errors import InputError
 from attribution_core.evaluation.comparison import rank_correlation
-from samplescope_app import course
-from samplescope_app.course import Course
-from samplescope_app.data import live_scores, run_library
+from samplescope_app.data import live_scores, run_library, score_evolution
 from samplescope_app.data.live_scores import LiveScores
+from samplescope_app.data.score_evolution import Course
 from tests.fixtures import make_run
 
 _MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -34,12 +33,12 @@ def test_between_stored_times_values_lie_on_a_line_over_the_logarithm():
 
 def test_the_slider_has_all_stored_times_and_nine_between_each_two():
     times = 1000 * 10 ** (np.arange(-4, 5) / 2)
-    positions = course.slider_times(times)
+    positions = score_evolution.slider_times(times)
     assert len(positions) == 81
     assert positions == sorted(positions)
     assert positions[::10] == times.tolist()
-    assert [course.steps_text(moment) for moment in positions[:3]] == ["10 steps", "11.2 steps", "12.6 steps"]
-    assert course.steps_text(times[-2]) == "31,600 steps"
+    assert [score_evolution.steps_text(moment) for moment in positions[:3]] == ["10 steps", "11.2 steps", "12.6 steps"]
+    assert score_evolution.steps_text(times[-2]) == "31,600 steps"
 
 
 def test_rank_agreement_is_spearmans():
@@ -51,7 +50,7 @@ def test_rank_agreement_is_spearmans():
 
 def test_ranked_points_begin_with_the_highest_and_end_with_the_lowest():
     values = _RNG.lognormal(size=50_000)
-    points = course.ranked_points({"now": values, "then": 2 * values})
+    points = score_evolution.ranked_points({"now": values, "then": 2 * values})
     assert len(points) < 500
     now = points[points["series"] == "now"]
     assert (now["x"].iloc[0], now["x"].iloc[-1]) == (1, 50_000)
@@ -62,18 +61,18 @@ def test_ranked_points_begin_with_the_highest_and_end_with_the_lowest():
 def test_groups_are_by_rank_at_the_end():
     last = np.arange(200.0)
     stored = Course(np.array([1.0, 2.0]), np.stack([last[::-1], last]))
-    points = course.group_means(stored, "groups by rank", "a score").set_index(["series", "x"])["y"]
+    points = score_evolution.group_means(stored, "groups by rank", "a score").set_index(["series", "x"])["y"]
     assert points["top 1%", 2.0] == 198.5
     assert points["top 1%", 1.0] == 0.5
     assert points["50 to 100%", 2.0] == last[:100].mean()
-    few = course.group_means(Course(np.array([1.0]), np.array([[3.0, 1.0]])), "groups of two", "a score")
+    few = score_evolution.group_means(Course(np.array([1.0]), np.array([[3.0, 1.0]])), "groups of two", "a score")
     assert few["y"].tolist() == [3.0, 1.0]
 
 
 def test_the_strongest_are_the_highest_and_the_lowest_sums():
     stored = Course(np.array([1.0, 2.0]), np.array([[1.0, 0.0, -5.0, 3.0], [1.0, 0.5, 2.0, 0.0]]))
-    assert course.strongest(stored, 1).tolist() == [3, 2]
-    assert course.strongest(stored, 3).tolist() == [3, 0, 1, 2]
+    assert score_evolution.strongest(stored, 1).tolist() == [3, 2]
+    assert score_evolution.strongest(stored, 3).tolist() == [3, 0, 1, 2]
 
 
 class _Slow:
