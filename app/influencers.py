@@ -11,10 +11,10 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import charts, effects, figures, job_panel
+from samplescope_app import charts, figures, job_panel
 from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
-from samplescope_app.data import score_evolution, session
-from samplescope_app.effects import Ranked, SplitName
+from samplescope_app.data import effects, score_evolution, session
+from samplescope_app.data.effects import Ranked, SplitName
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain, score_help
 

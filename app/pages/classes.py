@@ -13,10 +13,10 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, curves, effects, figures, influencers, parts
+from samplescope_app import charts, curves, figures, influencers, parts
 from samplescope_app.components.gallery import tiles
-from samplescope_app.data import session
-from samplescope_app.effects import Ranked
+from samplescope_app.data import effects, session
+from samplescope_app.data.effects import Ranked
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain
 

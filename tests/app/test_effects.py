@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samplescope_app import effects
+from samplescope_app.data import effects
 from samplescope_app.influencers import format_effect
 
 RNG = np.random.default_rng(0)
