@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import exports, parts, queues, retraining_panel
+from samplescope_app import exports, parts, retraining_panel
 from samplescope_app.components.gallery import gallery, picture
-from samplescope_app.data import session
+from samplescope_app.data import review_queue, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -61,18 +61,18 @@ def _queue(run: Run) -> None:
 def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
     """The score on the tiles, and the suspects: the first N from its suspicious end, or those of another page."""
     ranking = [name for name in run.scores if run.measure(name).suspicious is not None]
-    queue = queues.handed_over(run)
+    queue = review_queue.handed_over(run)
     select, number = st.columns([3, 1], vertical_alignment="bottom")
     with select:
         chosen = st.selectbox(
             "Suspects by",
-            [queues.CHOICE, *ranking] if queue is not None else ranking,
+            [review_queue.CHOICE, *ranking] if queue is not None else ranking,
             format_func=lambda name: _order_name(run, name, queue),
             key="review score",
             persist_state="session",
         )
-    if queue is not None and chosen == queues.CHOICE:
-        return queue.score, queues.members(run, queue)
+    if queue is not None and chosen == review_queue.CHOICE:
+        return queue.score, review_queue.members(run, queue)
     frame = session.examples(run)
     st.session_state.setdefault("review length", min(_DEFAULT_QUEUE, len(frame)))
     with number:
@@ -83,9 +83,9 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
     return chosen, session.ranked(frame, chosen, session.suspicious_end(run, chosen)).head(length)
 
 
-def _order_name(run: Run, name: str, queue: queues.Queue | None) -> str:
-    if queue is not None and name == queues.CHOICE:
-        return queues.title(queue)
+def _order_name(run: Run, name: str, queue: review_queue.Queue | None) -> str:
+    if queue is not None and name == review_queue.CHOICE:
+        return review_queue.title(queue)
     return f"{'highest' if session.suspicious_end(run, name) else 'lowest'} {run.measure(name).title}"
 
 

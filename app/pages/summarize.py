@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, curves, figures, job_panel, parts, queues
+from samplescope_app import charts, curves, figures, job_panel, parts
 from samplescope_app.components.gallery import gallery
-from samplescope_app.data import session
+from samplescope_app.data import review_queue, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -232,7 +232,7 @@ def _actions(run: Run, frame: pd.DataFrame, cut: _Cut, going: np.ndarray) -> Non
     undecided = rows.loc[rows["action"] == "", "id"].tolist()
     with st.container(horizontal=True):
         if st.button("Review these", icon=":material/rule:", help="One by one, those nearest to the cut first"):
-            queues.hand_over(run, "Summarize", cut.score, going[::-1].tolist())
+            review_queue.hand_over(run, "Summarize", cut.score, going[::-1].tolist())
         if st.button(f"Drop these {len(undecided):,}", icon=":material/close:", disabled=not undecided):
             _confirm_drop(run, undecided, len(rows))
         st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
