@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from attribution_core.runs import Run
-from samplescope_app import comparison
-from samplescope_app.data import run_library
+from samplescope_app.data import comparison, run_library
 from samplescope_app.figures import Cloud, score_scatter
 from tests.app.test_empty_states import page, words
 from tests.fixtures import make_run

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
-from samplescope_app import comparison
+from samplescope_app.data import comparison
 from tests.browser.driver import App
 from tests.fixtures import make_data
 
