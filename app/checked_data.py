@@ -10,7 +10,8 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, find_job, options_target
 from attribution_core.runs import Run
-from samplescope_app import charts, figures, job_panel
+from samplescope_app import figures, job_panel
+from samplescope_app.components import chart
 from samplescope_app.data import run_library
 from samplescope_app.wording.text import NOUNS, plain
 
@@ -58,7 +59,7 @@ def found(job: Job) -> None:
     if values is not None:
         st.markdown(f"Training {noun}s by range of {plain(values)}")
     strata = "classes" if values is None else f"ranges of {values}"
-    charts.chart(figure, key="classes found", alt=f"Training {noun}s of each of {len(counts)} {strata}")
+    chart.chart(figure, key="classes found", alt=f"Training {noun}s of each of {len(counts)} {strata}")
 
 
 def _sides(facts: dict[str, Any]) -> str:

@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, figures
+from samplescope_app import figures
+from samplescope_app.components import chart
 from samplescope_app.wording.text import plain
 
 
@@ -32,5 +33,5 @@ def draw(run: Run, name: str, figure: go.Figure | None = None) -> None:
             figure = figures.bars_by_class(found, run.strata_names, curve.y, in_order=run.values is not None)
         else:
             figure = figures.lines(found, curve.x, curve.y, curve.log_x)
-    charts.chart(figure, key=f"curve {name}", alt=f"{curve.title}: {curve.definition}")
+    chart.chart(figure, key=f"curve {name}", alt=f"{curve.title}: {curve.definition}")
     st.caption(f"{plain(curve.definition)} *{plain(curve.paper)}*")

@@ -9,7 +9,8 @@ import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlations
 from attribution_core.runs import FORETOLD, Run
-from samplescope_app import charts, figures
+from samplescope_app import figures
+from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import session
 from samplescope_app.wording import labels
@@ -61,9 +62,7 @@ def agreement(run: Run) -> None:
     with folded:
         found = _agreement(run, run.version)
         figure = figures.heatmap(found, "", "").update_layout(height=110 + 36 * len(found))
-        charts.chart(
-            figure, key="agreement", alt="Spearman's correlation of each two scores over the training examples"
-        )
+        chart.chart(figure, key="agreement", alt="Spearman's correlation of each two scores over the training examples")
         st.caption(
             f"Spearman's correlation over the {len(run.examples):,} training examples: 1 is the same order, 0 none, -1 "
             f"the reverse. {_OPPOSED if 'margin' in run.scores else ''}High agreement does not make two scores right: "

@@ -11,7 +11,8 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import charts, figures, job_panel
+from samplescope_app import figures, job_panel
+from samplescope_app.components import chart
 from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
 from samplescope_app.data import effects, score_evolution, session
 from samplescope_app.data.effects import Ranked, SplitName
@@ -158,7 +159,7 @@ def over_training(run: Run, row: dict[str, Any]) -> None:
         with column:
             st.markdown(plain(title), help=score_help(run.measure(measure)))
             alt = f"{title} of #{row['row']} over training, with the median and the 90% band of all training examples"
-            charts.chart(figure, key=f"over training {measure}", alt=alt)
+            chart.chart(figure, key=f"over training {measure}", alt=alt)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

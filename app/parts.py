@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts
+from samplescope_app.components import chart
 from samplescope_app.components.gallery import OnPressed, gallery
 from samplescope_app.data import run_library, session
 from samplescope_app.wording import labels
@@ -31,7 +31,7 @@ def header(run: Run, page: str, explanation: str, measure: str | None = None) ->
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(page, anchor=False, width="stretch")
-        charts.format_select()
+        chart.format_select()
     st.caption(f"{plain(run.title)} · {plain(facts(run))}")
     if measure is not None:
         explanation += f" **{plain(run.measure(measure).title)}:** {plain(run.measure(measure).definition)}"

@@ -12,7 +12,8 @@ import streamlit as st
 from attribution_core.jobs.jobs import usable_cores
 from attribution_core.runs import FORETOLD, Run
 from attribution_core.runs.verification_points import read_points, read_trainings
-from samplescope_app import charts, figures, job_panel
+from samplescope_app import figures, job_panel
+from samplescope_app.components import chart
 from samplescope_app.data import session
 from samplescope_app.evidence import interval, title
 from samplescope_app.wording.text import plain, score_title
@@ -97,7 +98,7 @@ def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
     alt = (
         f"{title(run, name)} of {len(members)} examples removed one by one, against what retraining without them showed"
     )
-    event = charts.chart(figure, key=f"truth {name}", on_select="rerun", selection_mode="points", alt=alt)
+    event = chart.chart(figure, key=f"truth {name}", on_select="rerun", selection_mode="points", alt=alt)
     for point in event.selection.points[:1]:
         if point["curve_number"] == 0:
             session.open_example(run, run.examples["id"].iloc[int(members["row"].iloc[point["point_index"]])])

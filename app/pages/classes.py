@@ -13,7 +13,8 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, curves, figures, influencers, parts
+from samplescope_app import curves, figures, influencers, parts
+from samplescope_app.components import chart
 from samplescope_app.components.gallery import tiles
 from samplescope_app.data import effects, session
 from samplescope_app.data.effects import Ranked
@@ -104,7 +105,7 @@ def _matrix(run: Run, matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[
             row, column = divmod(points[0]["point_index"], matrix.shape[1])
             st.session_state[_KEYS["from"]], st.session_state[_KEYS["to"]] = matrix.index[row], matrix.columns[column]
 
-    charts.chart(
+    chart.chart(
         figures.heatmap(
             matrix,
             f"training examples of{_column(run)}",

@@ -8,7 +8,8 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import charts, figures, job_panel, parts, retraining_panel
+from samplescope_app import figures, job_panel, parts, retraining_panel
+from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import comparison, run_library, session
 from samplescope_app.wording import labels
@@ -199,7 +200,7 @@ def _scatter(run: Run, before: Run, after: Run, score: str, by: str) -> None:
         [figures.Cloud(name, x[at], y[at]) for name, at in members.items()], f"{title} before", f"{title} after"
     )
     st.markdown(f"**{plain(run.measure(score).title)}, before and after** — click a point to see the example")
-    event = charts.chart(
+    event = chart.chart(
         figure,
         key=f"compare {score} {by}",
         on_select="rerun",

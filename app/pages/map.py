@@ -10,7 +10,8 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import VALUE_RANGE
-from samplescope_app import charts, figures, influencers, parts
+from samplescope_app import figures, influencers, parts
+from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import session
 from samplescope_app.figures import Layer
@@ -128,7 +129,7 @@ def _map(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) 
     )
     if colour == "label_name" and highlighted is None:
         figures.name_places(figure, layers)
-    charts.chart(
+    chart.chart(
         figure,
         key=key,
         tools=_TOOLS,

@@ -7,7 +7,8 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import VALUE_RANGE
-from samplescope_app import charts, evidence, figures, parts
+from samplescope_app import evidence, figures, parts
+from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import session
 from samplescope_app.wording import labels
@@ -89,7 +90,7 @@ def _histogram(run: Run, score: str) -> None:
     bins = figures.score_bins(frame[score].to_numpy(dtype="float64"))
     figure = figures.histogram(frame[score], bins, categories, score_title(run.measure(score)), log_y)
     with plot:
-        event = charts.chart(
+        event = chart.chart(
             figure,
             key=f"histogram {score}",
             on_select="rerun",

@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import charts, curves, figures, job_panel, parts
+from samplescope_app import curves, figures, job_panel, parts
+from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import review_queue, session
 from samplescope_app.wording import labels
@@ -165,7 +166,7 @@ def _figure(run: Run, measured: pd.DataFrame, linear: pd.DataFrame | None, cut: 
     quality = f"test {run.quality_name}"
     at_cut, _ = _at(measured, cut.kept)
     figure = figures.mark_place(figures.summaries(measured, linear, quality), cut.kept, at_cut)
-    charts.chart(figure, key="summarization", alt=f"{quality.capitalize()} by share kept; the cut keeps {cut.kept}%")
+    chart.chart(figure, key="summarization", alt=f"{quality.capitalize()} by share kept; the cut keeps {cut.kept}%")
 
 
 def _seeds_text(run: Run, summary: dict[str, object]) -> str:

@@ -8,7 +8,8 @@ import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlation
 from attribution_core.runs import Run
-from samplescope_app import charts, curves, figures, influencers, parts
+from samplescope_app import curves, figures, influencers, parts
+from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import live_scores, score_evolution, session
 from samplescope_app.data.score_evolution import Course, steps_text
@@ -124,7 +125,7 @@ def _ranked_figure(values: np.ndarray, now: np.ndarray, time: float, own: float 
         score_evolution.ranked_points(series), "rank, the most informative first", "F-SI (nats)", True
     )
     figure.update_yaxes(type="log", rangemode="normal", dtick=1, exponentformat="power")
-    charts.chart(figure, key="information by rank", alt=f"F-SI at {steps_text(time)} against rank, log-log")
+    chart.chart(figure, key="information by rank", alt=f"F-SI at {steps_text(time)} against rank, log-log")
     st.caption(
         "All examples in the order of their information. The steeper the line, the fewer examples carry most of it."
     )
@@ -136,7 +137,7 @@ def _agreement_figure(run: Run, stored: Course, values: np.ndarray, now: np.ndar
     points = score_evolution.rank_agreements(stored, now, run.version)
     figure = figures.lines(points, "training time (steps)", "rank correlation", True)
     figures.mark_place(figure, time, agreement)
-    charts.chart(
+    chart.chart(
         figure, key="information agreement", alt=f"Rank correlation with F-SI at the run's time; {agreement:.2f} here"
     )
     st.caption(f"Rank correlation (Spearman) at {steps_text(time)}: **{agreement:.3f}**. 1: the same order.")
@@ -162,7 +163,7 @@ def _sensitivity(run: Run) -> None:
         figure = figures.lines(points, "epochs", "mean sensitivity", False)
         figure.update_yaxes(type="log", rangemode="normal", dtick=1, exponentformat="power")
         figures.mark_place(figure, epoch)
-        charts.chart(figure, key="sensitivity by epoch", alt="Mean sensitivity of groups of examples over the epochs")
+        chart.chart(figure, key="sensitivity by epoch", alt="Mean sensitivity of groups of examples over the epochs")
         st.caption(
             "The same the other way round: examples grouped by their rank at the end, and how sensitive each group was "
             "after each epoch."
@@ -242,7 +243,7 @@ def _contribution(run: Run) -> None:
         )
         unit = run.measure("contribution").unit
         figure = figures.lines(points, "epochs", f"contribution so far ({unit})", False)
-        charts.chart(figure, key="contribution by epoch", alt="Contributions added up over the epochs, strongest ones")
+        chart.chart(figure, key="contribution by epoch", alt="Contributions added up over the epochs, strongest ones")
         st.caption(
             f"The {_EACH} most helpful and the {_EACH} most harmful examples: each epoch's part in their contribution, "
             "added up. A line that is steep at first and level later is an example that mattered early."
