@@ -15,7 +15,7 @@ from attribution_core.runs.verification_points import read_points, read_training
 from samplescope_app import figures, job_panel
 from samplescope_app.components import chart
 from samplescope_app.data import session
-from samplescope_app.evidence import interval, title
+from samplescope_app.panels.evidence import interval, title
 from samplescope_app.wording.text import plain, score_title
 
 _EXAMPLES, _HALVES, _SEEDS = 40, 50, 2
