@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from samplescope_app.data import effects
-from samplescope_app.influencers import format_effect
+from samplescope_app.panels.influencers import format_effect
 
 RNG = np.random.default_rng(0)
 
