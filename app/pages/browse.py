@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import parts
 from samplescope_app.components.gallery import Answer, gallery, picture
 from samplescope_app.data import session
+from samplescope_app.panels import parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 

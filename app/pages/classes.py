@@ -13,12 +13,12 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import figures, parts
+from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import tiles
 from samplescope_app.data import effects, session
 from samplescope_app.data.effects import Ranked
-from samplescope_app.panels import curves, influencers
+from samplescope_app.panels import curves, influencers, parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain
 

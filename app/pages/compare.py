@@ -8,10 +8,11 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import figures, job_panel, parts, retraining_panel
+from samplescope_app import figures, job_panel, retraining_panel
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import comparison, run_library, session
+from samplescope_app.panels import parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_title
 

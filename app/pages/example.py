@@ -11,10 +11,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from attribution_core.runs import Run
-from samplescope_app import parts
 from samplescope_app.components.gallery import OnPressed, Tile, large, training_tile
 from samplescope_app.data import session
-from samplescope_app.panels import influencers
+from samplescope_app.panels import influencers, parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain
 

@@ -10,12 +10,12 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import VALUE_RANGE
-from samplescope_app import figures, parts
+from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import session
 from samplescope_app.figures import Layer
-from samplescope_app.panels import influencers
+from samplescope_app.panels import influencers, parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_help, score_title
 

@@ -7,11 +7,11 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import VALUE_RANGE
-from samplescope_app import figures, parts
+from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import session
-from samplescope_app.panels import evidence
+from samplescope_app.panels import evidence, parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain, score_help, score_title
 

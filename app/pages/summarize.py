@@ -9,11 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import figures, job_panel, parts
+from samplescope_app import figures, job_panel
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import review_queue, session
-from samplescope_app.panels import curves
+from samplescope_app.panels import curves, parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 

@@ -8,12 +8,12 @@ import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlation
 from attribution_core.runs import Run
-from samplescope_app import figures, parts
+from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import live_scores, score_evolution, session
 from samplescope_app.data.score_evolution import Course, steps_text
-from samplescope_app.panels import curves, influencers
+from samplescope_app.panels import curves, influencers, parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_help
 

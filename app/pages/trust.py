@@ -8,10 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import CURVES, Run
-from samplescope_app import figures, parts, verification_panel
+from samplescope_app import figures, verification_panel
 from samplescope_app.components import chart as charts
 from samplescope_app.data import comparison, session
-from samplescope_app.panels import curves, evidence
+from samplescope_app.panels import curves, evidence, parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
