@@ -8,10 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import CURVES, Run
-from samplescope_app import figures, verification_panel
+from samplescope_app import figures
 from samplescope_app.components import chart as charts
 from samplescope_app.data import comparison, session
-from samplescope_app.panels import curves, evidence, parts
+from samplescope_app.panels import curves, evidence, parts, verification
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -58,12 +58,12 @@ def _verification(run: Run) -> None:
             icon=":material/verified:",
         )
     else:
-        verification_panel.summary(run, details)
-        verification_panel.scatter(run, details)
-    verification_panel.more(run)
+        verification.summary(run, details)
+        verification.scatter(run, details)
+    verification.more(run)
     if details is not None:
         st.markdown("**How much the truth differs between seeds**")
-        verification_panel.seeds(run, details)
+        verification.seeds(run, details)
 
 
 def _damping(run: Run) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from samplescope_app.data import run_library
 from samplescope_app.figures import truth_scatter
-from samplescope_app.verification_panel import missing_trainings
+from samplescope_app.panels.verification import missing_trainings
 from tests.app.test_empty_states import page, words
 from tests.fixtures import make_run
 

@@ -15,7 +15,7 @@ from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from samplescope_app.data import comparison, run_library, session
 from samplescope_app.panels import parts
-from samplescope_app.verification_panel import truth_unit
+from samplescope_app.panels.verification import truth_unit
 from samplescope_app.wording import labels
 from tests.app.test_empty_states import page, words
 
