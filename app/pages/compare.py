@@ -8,11 +8,11 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import figures, job_panel, retraining_panel
+from samplescope_app import figures, job_panel
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import comparison, run_library, session
-from samplescope_app.panels import parts
+from samplescope_app.panels import parts, retraining
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_title
 
@@ -87,7 +87,7 @@ def _draw(run: Run, before: Run, after: Run) -> None:
         counts = after.manifest.details["cleaning"]
         st.info(
             f"{plain(after.id)} was retrained on what the decisions on {plain(before.id)} left: {counts['dropped']:,} "
-            f"dropped, {counts['relabelled']:,} relabelled. {retraining_panel.difference(before, after)}",
+            f"dropped, {counts['relabelled']:,} relabelled. {retraining.difference(before, after)}",
             icon=":material/restart_alt:",
         )
     left, right = st.columns([7, 4], gap="large")

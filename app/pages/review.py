@@ -9,10 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import exports, retraining_panel
+from samplescope_app import exports
 from samplescope_app.components.gallery import gallery, picture
 from samplescope_app.data import review_queue, session
-from samplescope_app.panels import parts
+from samplescope_app.panels import parts, retraining
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -36,7 +36,7 @@ def main() -> None:
     with right:
         _decisions(run)
         exports.panel(run)
-        retraining_panel.panel(run)
+        retraining.panel(run)
 
 
 def _queue(run: Run) -> None:
