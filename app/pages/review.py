@@ -9,10 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import exports
 from samplescope_app.components.gallery import gallery, picture
 from samplescope_app.data import review_queue, session
-from samplescope_app.panels import parts, retraining
+from samplescope_app.panels import export, parts, retraining
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -35,7 +34,7 @@ def main() -> None:
         _queue(run)
     with right:
         _decisions(run)
-        exports.panel(run)
+        export.panel(run)
         retraining.panel(run)
 
 
