@@ -10,9 +10,10 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, find_job, options_target
 from attribution_core.runs import Run
-from samplescope_app import figures, job_panel
+from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.data import run_library
+from samplescope_app.panels import jobs
 from samplescope_app.wording.text import NOUNS, plain
 
 _STAGES = {
@@ -90,14 +91,14 @@ def estimate(job: Job, stale: bool) -> bool:
     seconds = taken["seconds"]
     total, memory = st.columns(2)
     before = ":gray-badge[other options] " if stale else ""
-    total.metric(f"{before}Time", f"about {job_panel.duration(sum(seconds.values()))}")
+    total.metric(f"{before}Time", f"about {jobs.duration(sum(seconds.values()))}")
     free = taken["free"]
     peak = f"{before}Memory at the peak" + (f", of {free / _GIB:.1f} GiB free" if free else "")
     memory.metric(peak, f"{taken['memory'] / _GIB:.1f} GiB")
     refusal = taken.get("refusal")  # which an earlier version did not give
     if refusal and not stale:
         st.warning(plain(refusal), icon=":material/warning:")
-    rows = [(_STAGES.get(name, name.capitalize()), job_panel.duration(value)) for name, value in seconds.items()]
+    rows = [(_STAGES.get(name, name.capitalize()), jobs.duration(value)) for name, value in seconds.items()]
     table = pd.DataFrame(rows, columns=["Stage", "Time"])
     st.dataframe(table.style.set_properties(color="gray") if stale else table, hide_index=True)
     for name, reason in taken["left_out"].items():
@@ -129,7 +130,7 @@ def stages(job: Job) -> None:
         sign = _SIGNS.get(stage.status, "") if stage is not None else ""
         if stage is not None and stage.status == "running" and job.status != "running":
             sign = ":material/pause:"
-        took = job_panel.duration(stage.seconds) if stage is not None and stage.seconds is not None else ""
-        guess = job_panel.duration(expected[name]) if name in expected else ""
+        took = jobs.duration(stage.seconds) if stage is not None and stage.seconds is not None else ""
+        guess = jobs.duration(expected[name]) if name in expected else ""
         lines.append(f"| {sign} | {plain(_STAGES.get(name, name.capitalize()))} | {took} | {guess} |")
     st.markdown("\n".join(lines))

@@ -299,7 +299,7 @@ def test_old_checks_are_forgotten(tmp_path, monkeypatch):
 
 
 def test_pages_do_not_wait_for_torch():
-    code = "import sys, attribution_core.jobs.jobs, samplescope_app.job_panel; sys.exit('torch' in sys.modules)"
+    code = "import sys, attribution_core.jobs.jobs, samplescope_app.panels.jobs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

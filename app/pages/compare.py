@@ -8,11 +8,11 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import figures, job_panel
+from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import comparison, run_library, session
-from samplescope_app.panels import parts, retraining
+from samplescope_app.panels import jobs, parts, retraining
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_title
 
@@ -49,7 +49,7 @@ def _nothing_to_compare(run: Run) -> None:
         if others
         else "This is the only run in its folder."
     )
-    seconds = job_panel.seconds_of(run)
+    seconds = jobs.seconds_of(run)
     cost = f" Either takes about as long as this run did, {seconds:,.0f} s." if seconds else ""
     st.info(
         f"{reason} Drop or relabel examples on Review and retrain there on what is left, or score the same data with "

@@ -13,8 +13,9 @@ from attribution_core.jobs.jobs import Job, find_job, job_named, jobs_in, option
 from attribution_core.jobs.requests import DATASETS, MODELS, run_name
 from attribution_core.runs import MEASURES
 from attribution_core.runs.names import safe_name
-from samplescope_app import checked_data, job_panel
+from samplescope_app import checked_data
 from samplescope_app.data import run_library, session
+from samplescope_app.panels import jobs
 from samplescope_app.wording.text import plain, score_help
 
 _OWN, _TFIDF = "own", "tfidf"
@@ -203,7 +204,7 @@ def _same_data(check: Job, options: dict[str, Any]) -> bool:
 
 
 def _check(options: dict[str, Any]) -> None:
-    job = job_panel.start("check", options, options_target(options))
+    job = jobs.start("check", options, options_target(options))
     if job is not None:
         st.query_params["job"] = job.id
         st.rerun()
@@ -217,10 +218,10 @@ def _result(options: dict[str, Any], addressed: Job | None) -> None:
     job = find_job(run_library.folder(), "check", options_target(options))
     if job is not None and job.status == "running":
         with st.container(border=True):
-            job_panel.watch(job, key="check")
+            jobs.watch(job, key="check")
         return
     if job is not None and job.status != "done":
-        job_panel.outcome(job)
+        jobs.outcome(job)
         return
     shown = job if job is not None else addressed
     if shown is None or shown.status != "done" or not _same_data(shown, options):
@@ -302,15 +303,15 @@ def _follow(job: Job) -> None:
         st.caption(f"From {plain(job.options['data'])}, in {plain(run_library.folder() / job.target)}")
     if job.status == "running":
         with st.container(border=True):
-            job_panel.watch(job, key="run", above=checked_data.stages)
+            jobs.watch(job, key="run", above=checked_data.stages)
         st.caption("This goes on when you leave the page; the page Runs leads back to it.")
         return
     checked_data.stages(job)
     if job.status == "done":
-        took = f" in {job_panel.duration(job.seconds)}" if job.seconds is not None else ""
+        took = f" in {jobs.duration(job.seconds)}" if job.seconds is not None else ""
         st.success(f"The run is finished{took}.", icon=":material/check_circle:")
     else:
-        job_panel.outcome(job)
+        jobs.outcome(job)
     done = job.status == "done"
     with st.container(horizontal=True):
         if done:
@@ -324,7 +325,7 @@ def _follow(job: Job) -> None:
         st.rerun()
     if onward and done:
         st.switch_page(session.PAGES["overview"], query_params={"run": job.target})
-    if onward and job_panel.start(job.kind, job.options, job.target) is not None:
+    if onward and jobs.start(job.kind, job.options, job.target) is not None:
         st.rerun()
 
 

@@ -8,9 +8,9 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, Kind, find_job, forget_job, jobs_in
 from attribution_core.runs import Run, RunSummary
-from samplescope_app import job_panel
 from samplescope_app.components.gallery import mosaic
 from samplescope_app.data import run_library, session
+from samplescope_app.panels import jobs as job_panel
 from samplescope_app.panels import parts
 from samplescope_app.wording.text import plain
 

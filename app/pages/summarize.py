@@ -9,11 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app import figures, job_panel
+from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import review_queue, session
-from samplescope_app.panels import curves, parts
+from samplescope_app.panels import curves, jobs, parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -90,7 +90,7 @@ def _without_a_summary(run: Run) -> None:
         "left scored again), the most informative and random ones, a tenth at a time, and trains on what is left.",
         icon=":material/info:",
     )
-    job_panel.offer(
+    jobs.offer(
         run.id,
         "summarize",
         {"seeds": _SEEDS},
@@ -112,8 +112,8 @@ def _cost(run: Run) -> str:
     # A training takes as long as it has examples.
     seconds = stage.seconds * _SEEDS * (1 + _STRATEGIES * float((1 - _SHARES).sum()))
     return (
-        f"{trainings} trainings, {job_panel.duration(seconds)} of work in all, side by side on all cores: the one on "
-        f"everything took {job_panel.duration(stage.seconds)}, and the less is left, the less it takes."
+        f"{trainings} trainings, {jobs.duration(seconds)} of work in all, side by side on all cores: the one on "
+        f"everything took {jobs.duration(stage.seconds)}, and the less is left, the less it takes."
     )
 
 

@@ -11,11 +11,12 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import figures, job_panel
+from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
 from samplescope_app.data import effects, score_evolution, session
 from samplescope_app.data.effects import Ranked, SplitName
+from samplescope_app.panels import jobs
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain, score_help
 
@@ -264,17 +265,17 @@ def _without_effects(run: Run) -> None:
 
 def finish(run: Run, missing: str) -> None:
     """How to give a run what it lacks: the command, and the same as a button."""
-    seconds = job_panel.seconds_of(run)
+    seconds = jobs.seconds_of(run)
     st.markdown(
         f"Score it again, with the options that it was made with, to add its {missing}; what is done already is kept:"
     )
     data = run.manifest.config.get("data", "DATA")
     st.code(f"samplescope score {data} --out {run.path}", language=None, wrap_lines=True)
-    job_panel.offer(
+    jobs.offer(
         run.id,
         "score",
         run.manifest.config,
         label="Go on",
         key=f"finish {missing}",
-        cost=f"The run took {job_panel.duration(seconds)} so far.",
+        cost=f"The run took {jobs.duration(seconds)} so far.",
     )

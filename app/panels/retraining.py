@@ -8,8 +8,8 @@ from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, jobs_in
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import changes, cleaned_folder
-from samplescope_app import job_panel
 from samplescope_app.data import comparison, run_library, session
+from samplescope_app.panels import jobs as job_panel
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 

@@ -12,9 +12,10 @@ import streamlit as st
 from attribution_core.jobs.jobs import usable_cores
 from attribution_core.runs import FORETOLD, Run
 from attribution_core.runs.verification_points import read_points, read_trainings
-from samplescope_app import figures, job_panel
+from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.data import session
+from samplescope_app.panels import jobs
 from samplescope_app.panels.evidence import interval, title
 from samplescope_app.wording.text import plain, score_title
 
@@ -179,7 +180,7 @@ def more(run: Run) -> None:
         return
     options = {"examples": examples, "halves": halves, "seeds": count}
     label = "Run more retrainings" if details else "Verify by retraining"
-    job_panel.offer(run.id, "verify", options, label=label, key="verify", cost=_cost(run, **options), primary=True)
+    jobs.offer(run.id, "verify", options, label=label, key="verify", cost=_cost(run, **options), primary=True)
 
 
 def truth_unit(run: Run, truth: str) -> str:
@@ -227,7 +228,7 @@ def _cost(run: Run, examples: int, halves: int, seeds: int) -> str:
     if once is None:
         return words
     cores = usable_cores()
-    total = job_panel.duration(once * missing / cores)
+    total = jobs.duration(once * missing / cores)
     return f"{words}, {once:.1f} s each, {cores} side by side: about {total}"
 
 
