@@ -13,9 +13,8 @@ from attribution_core.jobs.jobs import Job, find_job, job_named, jobs_in, option
 from attribution_core.jobs.requests import DATASETS, MODELS, run_name
 from attribution_core.runs import MEASURES
 from attribution_core.runs.names import safe_name
-from samplescope_app import checked_data
 from samplescope_app.data import run_library, session
-from samplescope_app.panels import jobs
+from samplescope_app.panels import data_check, jobs
 from samplescope_app.wording.text import plain, score_help
 
 _OWN, _TFIDF = "own", "tfidf"
@@ -230,8 +229,8 @@ def _result(options: dict[str, Any], addressed: Job | None) -> None:
             icon=":material/search:",
         )
         return
-    checked_data.found(shown)
-    if checked_data.estimate(shown, stale=job is None) and st.button("Estimate again", icon=":material/refresh:"):
+    data_check.found(shown)
+    if data_check.estimate(shown, stale=job is None) and st.button("Estimate again", icon=":material/refresh:"):
         _check(options)
     if job is None or not job.result.get("problem"):
         _start(options)
@@ -303,10 +302,10 @@ def _follow(job: Job) -> None:
         st.caption(f"From {plain(job.options['data'])}, in {plain(run_library.folder() / job.target)}")
     if job.status == "running":
         with st.container(border=True):
-            jobs.watch(job, key="run", above=checked_data.stages)
+            jobs.watch(job, key="run", above=data_check.stages)
         st.caption("This goes on when you leave the page; the page Runs leads back to it.")
         return
-    checked_data.stages(job)
+    data_check.stages(job)
     if job.status == "done":
         took = f" in {jobs.duration(job.seconds)}" if job.seconds is not None else ""
         st.success(f"The run is finished{took}.", icon=":material/check_circle:")

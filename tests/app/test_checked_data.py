@@ -11,10 +11,10 @@ def _page(estimate: dict, stale: bool) -> None:
     from pathlib import Path
 
     from attribution_core.jobs.jobs import Job
-    from samplescope_app import checked_data
+    from samplescope_app.panels import data_check
 
     job = Job(Path("check"), "check", "check", {}, "", "done", result={"estimate": estimate, "problem": ""})
-    checked_data.estimate(job, stale)
+    data_check.estimate(job, stale)
 
 
 @pytest.mark.parametrize(
