@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attribution_core.methods.curvature import curvature_columns, num_columns
+from attribution_core.methods.curvature.columns import curvature_columns, num_columns
 from attribution_core.methods.curvature.losses import (
     hessian_column_norms,
     hessian_columns,

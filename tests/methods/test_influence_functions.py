@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import jacobian, plan_parameters
-from attribution_core.methods.curvature import sampled_errors
+from attribution_core.methods.curvature.columns import sampled_errors
 from attribution_core.methods.curvature.losses import hessian_root, prediction_errors
 from attribution_core.methods.influence import spectrum
 from attribution_core.methods.influence.damping import damping_sweep

@@ -33,7 +33,7 @@ from attribution_core.experiments.influence_functions.influence_problems import 
 from attribution_core.experiments.influence_functions.kronfluence_reference import kronfluence_effects
 from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.gradients import plan_parameters
-from attribution_core.methods.curvature import Curvature
+from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.influence.damping import SHARES
 from attribution_core.methods.influence.functions import Influence, Solver, SolverOptions, influence_functions
 from attribution_core.methods.influence.pairs import effects_on_pairs

@@ -18,7 +18,7 @@ from attribution_core.gradients import ParameterPlan
 from attribution_core.gradients.jacobian import BATCH_BYTES
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import as_inputs
-from attribution_core.methods.curvature import Curvature
+from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.pairs import Blocks
 from attribution_core.models import evaluation_mode

@@ -1,7 +1,7 @@
 r"""Kronecker factors of a curvature, layer by layer (KFAC, in the expand form), and the eigenvalues in their basis.
 
 For the weight of a layer with inputs ``a`` and gradients ``d`` of the outputs at positions l, the block of
-``sum_i J_i^T M_i M_i^T J_i`` (:mod:`attribution_core.methods.curvature`) is taken as ``A kron G``:
+``sum_i J_i^T M_i M_i^T J_i`` (:mod:`attribution_core.methods.curvature.columns`) is taken as ``A kron G``:
 
     A = mean over examples and positions of a a^T         G = sum over examples and positions of d^T M M^T d
 
@@ -31,7 +31,7 @@ from attribution_core.gradients.layers import layer_inputs
 from attribution_core.gradients.per_example import output_gradients
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.memory import PartSize
-from attribution_core.methods.curvature import Curvature, curvature_columns
+from attribution_core.methods.curvature.columns import Curvature, curvature_columns
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
@@ -72,7 +72,7 @@ def kronecker_bases(
         train: Inputs ``[n, ...]``, and targets where the curvature is ``"empirical"``.
         plan: Of whole parameters.
         loss: Whose curvature it is.
-        curvature: As in :func:`attribution_core.methods.curvature.curvature_columns`.
+        curvature: As in :func:`attribution_core.methods.curvature.columns.curvature_columns`.
         seed: Likewise.
         progress: Called with (done, total, what).
     """

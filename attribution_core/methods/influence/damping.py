@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attribution_core.methods.curvature import Curvature
+from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.functions import SolverOptions, default_damping
 from attribution_core.methods.influence.spectrum import InfluenceSpectrum, influence_spectrum

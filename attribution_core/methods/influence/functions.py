@@ -10,7 +10,7 @@ Weight decay that the model was trained with is part of the damping: give at lea
 not retraining but the proximal Bregman response (:mod:`attribution_core.methods.influence.proximal_bregman`).
 
 Solvers, for n training and m evaluation examples, p parameters, k outputs and q columns of M
-(:mod:`attribution_core.methods.curvature`; q = k for ``ggn``, else 1):
+(:mod:`attribution_core.methods.curvature.columns`; q = k for ``ggn``, else 1):
 
 ========== ======================= =====================================================================
 solver     curvature               cost
@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
-from attribution_core.methods.curvature import Curvature
+from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.curvature.iterative import IterativeInverse, largest_eigenvalue
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.kronecker import KroneckerInverse, kronecker_values, trace_of

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from attribution_core.gradients import ParameterPlan
 from attribution_core.gradients.kronecker import mixed_pieces, squares_in_basis
 from attribution_core.gradients.sketch import Coordinates
-from attribution_core.methods.curvature import Curvature, curvature_columns
+from attribution_core.methods.curvature.columns import Curvature, curvature_columns
 from attribution_core.methods.curvature.kronecker import DRAWS, kronecker_bases
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.pairs import Blocks

@@ -1,6 +1,6 @@
 r"""Influence at every damping from one eigendecomposition: the solvers ``exact`` and ``sketch``.
 
-With the curvature ``C = (1/n) sum_i J_i^T M_i M_i^T J_i = (1/n) R^T R`` (:mod:`attribution_core.methods.curvature`), R
+With the curvature ``C = (1/n) sum_i J_i^T M_i M_i^T J_i = (1/n) R^T R`` (:mod:`attribution_core.methods.curvature.columns`), R
 ``[n q, p]``, and ``C = U diag(values) U^T``, an effect needs only gradients' coordinates in the eigenvectors:
 
     effect[i, j] = (1/n) g_j^T (C + damping I)^{-1} g_i = (1/n) sum_r (g_j . u_r)(g_i . u_r) / (values_r + damping)
@@ -34,7 +34,7 @@ from attribution_core.gradients import (
     plan_parameters,
     tangent_kernels,
 )
-from attribution_core.methods.curvature import Curvature, curvature_columns, num_columns
+from attribution_core.methods.curvature.columns import Curvature, curvature_columns, num_columns
 from attribution_core.methods.curvature.iterative import hessian_matrix
 from attribution_core.methods.curvature.losses import Loss, errors_of, prediction_errors
 from attribution_core.methods.influence.pairs import Pair
