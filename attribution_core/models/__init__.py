@@ -1,8 +1,7 @@
 """Models that SampleScope can build by name."""
 
-from attribution_core.models.modes import evaluation_mode
-from attribution_core.models.runtime import device_named
-from attribution_core.models.two_layer import TwoLayerReLU
+from attribution_core.models.networks import TwoLayerReLU
+from attribution_core.models.runtime import device_named, evaluation_mode
 from attribution_core.models.weights import load_weights
 from attribution_core.models.zoo import ARCHITECTURES, build_model
 

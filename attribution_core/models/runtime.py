@@ -1,6 +1,10 @@
-"""Where a model computes."""
+"""Where a model computes, and the mode it computes in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from attribution_core.errors import InputError
 
@@ -19,3 +23,14 @@ def device_named(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"The device {name!r} cannot be used here: give cpu, cuda or auto.") from error
     return device
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Puts the model in evaluation mode, and back into the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from attribution_core.errors import InputError
-from attribution_core.models.networks import alexnet, autoencoder, resnet20, transformer_lm, vgg13
-from attribution_core.models.two_layer import TwoLayerReLU
+from attribution_core.models.networks import TwoLayerReLU, alexnet, autoencoder, resnet20, transformer_lm, vgg13
 from attribution_core.models.weights import load_weights
 
 Shape = tuple[int, ...]
