@@ -7,7 +7,7 @@ from attribution_core.methods.hydra import online as module
 from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.online import HydraAccumulator
 from attribution_core.training import batches, loss_values, train
-from tests.methods.test_hydra import MODELS, RECIPE, RECIPES, N, data, mlp
+from tests.methods.hydra.test_contributions import MODELS, RECIPE, RECIPES, N, data, mlp
 
 
 def followed(model, recipe, **options):

@@ -6,7 +6,7 @@ from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.seeds import hydra_over_seeds
 from attribution_core.models import build_model
 from attribution_core.training import train
-from tests.methods.test_hydra import RECIPE, data
+from tests.methods.hydra.test_contributions import RECIPE, data
 
 
 def build(seed):
