@@ -15,7 +15,7 @@ from attribution_core.methods.linearized.kernel_studies import (
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from tests.cases import LINEAR_CASES
-from tests.methods.test_linearized import from_jacobians
+from tests.methods.linearized.test_model import from_jacobians
 from tests.methods.test_ntk_influence import inputs, kernel_model
 
 
