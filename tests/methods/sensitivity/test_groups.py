@@ -10,7 +10,7 @@ from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, loss_values
 from tests.cases import model_cases
-from tests.methods.test_memory_perturbation import rows_and_curvatures
+from tests.methods.sensitivity.test_perturbation import rows_and_curvatures
 
 
 @pytest.mark.parametrize("covariance", ["kept", "downdated"])
