@@ -15,8 +15,8 @@ from attribution_core.methods.linearized.kernel_studies import (
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from tests.cases import LINEAR_CASES
+from tests.methods.linearized.test_kernel_influence import inputs, kernel_model
 from tests.methods.linearized.test_model import from_jacobians
-from tests.methods.test_ntk_influence import inputs, kernel_model
 
 
 def test_the_error_rate_is_that_of_formulas_13_and_14_and_above_its_bound():
