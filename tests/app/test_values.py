@@ -17,7 +17,7 @@ from samplescope_app.data import comparison, run_library, session
 from samplescope_app.panels import parts
 from samplescope_app.panels.verification import truth_unit
 from samplescope_app.wording import labels
-from tests.app.test_empty_states import page, words
+from tests.app.pages.test_empty_states import page, words
 
 TARGET = "price"
 OFF = dict.fromkeys(("contributions", "sensitivity", "influence", "map"), "off")

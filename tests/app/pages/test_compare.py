@@ -8,7 +8,7 @@ import pandas as pd
 from attribution_core.runs import Run
 from samplescope_app.data import comparison, run_library
 from samplescope_app.figures import Cloud, score_scatter
-from tests.app.test_empty_states import page, words
+from tests.app.pages.test_empty_states import page, words
 from tests.fixtures import make_run
 
 
