@@ -11,7 +11,7 @@ from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from samplescope_app.wording import labels
-from tests.app.test_values import TARGET, priced, write
+from tests.app.pages.test_values import TARGET, priced, write
 from tests.browser.driver import App
 from tests.browser.test_pages import THEMES
 
