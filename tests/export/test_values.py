@@ -19,7 +19,7 @@ from attribution_core.export.export import export_run
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
 from tests.datasets.builders import encoded, write_parquet
-from tests.datasets.test_hugging_face import save_splits
+from tests.datasets.formats.test_hugging_face import save_splits
 from tests.export.test_same import PIXELS, SPLITS, N, manifest, npz, unpacked
 
 AGES = (20 + 0.25 * np.random.default_rng(0).permutation(N)).tolist()  # exact in float32
