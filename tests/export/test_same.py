@@ -21,7 +21,7 @@ from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
 from tests.datasets.builders import encoded, write_folder, write_idx, write_parquet
 from tests.datasets.formats.test_hugging_face import in_cache, save_splits
-from tests.datasets.test_manifest import write as write_manifest
+from tests.datasets.formats.test_manifest import write as write_manifest
 from tests.export.test_export import OPTIONS, write_run
 
 N = 48
