@@ -13,7 +13,7 @@ from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from tests.browser.driver import App
 from tests.browser.test_pages import THEMES
-from tests.datasets.test_rows import table, texts, write
+from tests.datasets.formats.test_tables import table, texts, write
 
 _MARKUP = "<b>bold</b> <img src=x onerror=alert(1)> a warm and clever film"
 

@@ -13,7 +13,7 @@ from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from attribution_core.workflows.verify import verify
-from tests.datasets.test_rows import WORDS, table, texts, write
+from tests.datasets.formats.test_tables import WORDS, table, texts, write
 from tests.encoders import make_sentence_encoder
 
 

@@ -20,7 +20,7 @@ from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
 from attribution_core.workflows.summarize import summarize
 from attribution_core.workflows.verify import verify
-from tests.datasets.test_rows import texts, write
+from tests.datasets.formats.test_tables import texts, write
 
 WRONG = 15
 
