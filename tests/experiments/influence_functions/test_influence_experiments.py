@@ -25,7 +25,7 @@ from attribution_core.methods.influence.proximal_bregman import proximal_bregman
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, outputs_of, train
 from attribution_core.training.trainer import state_of
-from tests.experiments.test_memory_experiments import digits
+from tests.experiments.memory_perturbation.test_memory_experiments import digits
 
 RECIPE = Recipe(learning_rate=0.3, momentum=0.0, batch_size=32, epochs=6, weight_decay=0.0, schedule="constant")
 
