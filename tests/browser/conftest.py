@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expec
 
 from attribution_core.runs import Run
 from tests.browser.driver import App
-from tests.fixtures import make_run
+from tests.support.fixtures import make_run
 
 _ROOT = Path(__file__).parents[2]
 _FLAGS = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]

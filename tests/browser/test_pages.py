@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.driver import App
-from tests.fixtures import make_run
+from tests.support.fixtures import make_run
 
 Serve = Callable[[Path], str]
 THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)

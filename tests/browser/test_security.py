@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.driver import App
-from tests.fixtures import make_run
+from tests.support.fixtures import make_run
 
 
 def status(address: str, path: str, host: str | None = None) -> int:

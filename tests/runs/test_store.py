@@ -18,7 +18,7 @@ from PIL import Image
 from attribution_core.errors import InputError
 from attribution_core.runs import Run, RunWriter, fingerprint, list_runs
 from attribution_core.runs.files import Lock, written_atomically
-from tests.fixtures import make_run
+from tests.support.fixtures import make_run
 
 CONFIG = {"data": "digits", "seed": 1}
 

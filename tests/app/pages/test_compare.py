@@ -9,7 +9,7 @@ from attribution_core.runs import Run
 from samplescope_app.data import comparison, run_library
 from samplescope_app.figures import Cloud, score_scatter
 from tests.app.pages.test_empty_states import page, words
-from tests.fixtures import make_run
+from tests.support.fixtures import make_run
 
 
 def test_fifty_thousand_examples_are_compared_within_a_second(tmp_path):

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from attribution_core.runs import RunWriter, fingerprint
 from samplescope_app.data import run_library
-from tests.fixtures import make_run
+from tests.support.fixtures import make_run
 
 _MAIN = Path(__file__).parents[2] / "app" / "main.py"
 

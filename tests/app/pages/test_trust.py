@@ -8,7 +8,7 @@ from samplescope_app.data import run_library
 from samplescope_app.figures import truth_scatter
 from samplescope_app.panels.verification import missing_trainings
 from tests.app.pages.test_empty_states import page, words
-from tests.fixtures import make_run
+from tests.support.fixtures import make_run
 
 
 @pytest.mark.parametrize("name", ["compare", "trust"])
