@@ -12,7 +12,7 @@ from attribution_core.errors import InputError
 from attribution_core.methods.influence.functions import Solver
 from attribution_core.training import Recipe
 from tests.cases import ModelCase, model_cases
-from tests.scored import quick
+from tests.support.scored import quick
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 

@@ -16,7 +16,7 @@ from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.online import HydraAccumulator
 from attribution_core.scoring.score import score
 from attribution_core.training import Recipe, outputs_of, train
-from tests.scored import quick
+from tests.support.scored import quick
 
 RECIPE = Recipe(learning_rate=0.1, batch_size=8, epochs=3, weight_decay=0.01)
 CLOSE = {"rtol": 1e-9, "atol": 1e-13}  # float64: sums in another order

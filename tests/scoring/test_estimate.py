@@ -6,7 +6,7 @@ from attribution_core.cli.main import main
 from attribution_core.scoring import estimate as estimate_module
 from attribution_core.scoring.estimate import estimate
 from tests.datasets.formats.test_tables import table, texts, write
-from tests.scored import quick
+from tests.support.scored import quick
 
 STAGES = ("dataset", "training", "linearised", "contributions", "sensitivity", "influence", "neighbours")
 

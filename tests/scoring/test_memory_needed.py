@@ -14,7 +14,7 @@ from attribution_core.preparation.prepare import prepare
 from attribution_core.scoring import estimate, memory_needed
 from attribution_core.scoring.memory_needed import MemoryNeeded, require_room
 from attribution_core.scoring.score import score
-from tests.scored import quick
+from tests.support.scored import quick
 
 LARGE = {"parameters": "all", "hidden": (64,)}  # 1.1 GB with all examples
 

@@ -24,7 +24,7 @@ from attribution_core.runs import CURVES, Run, fingerprint
 from attribution_core.scoring.score import score
 from attribution_core.scoring.stages import linearised
 from attribution_core.training import Recipe
-from tests.scored import quick
+from tests.support.scored import quick
 
 
 def test_fsi_finds_the_planted_labels_of_the_demo(demo_run):

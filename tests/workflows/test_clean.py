@@ -24,8 +24,8 @@ from attribution_core.scoring.score import score
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
 from attribution_core.workflows.verify import verify
-from tests.scored import quick
 from tests.support.fixtures import make_data
+from tests.support.scored import quick
 
 LEAN = {
     "recipe": Recipe(epochs=2, learning_rate=0.2, batch_size=32),

@@ -18,8 +18,8 @@ from attribution_core.scoring.score import score
 from attribution_core.scoring.stages import linearised
 from attribution_core.workflows.live_information import FILE_NAME, LiveInformation
 from tests.cases import LINEAR_CASES, schedules
-from tests.scored import quick
 from tests.support.fixtures import make_run
+from tests.support.scored import quick
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import attribution_core as ac
 from attribution_core.cli.main import main
 from attribution_core.evaluation.summarization import STRATEGIES
 from attribution_core.workflows.summarize import FILE_NAME, summarize
-from tests.scored import quick
+from tests.support.scored import quick
 
 
 def test_a_run_learns_how_much_of_its_data_can_go(tmp_path, capsys):

@@ -19,7 +19,7 @@ from attribution_core.runs.verification_points import read_points, read_training
 from attribution_core.training import loss_values
 from attribution_core.workflows import verify as verification
 from attribution_core.workflows.verify import TRUTHS, chosen_examples, real_changes, verify
-from tests.scored import quick
+from tests.support.scored import quick
 
 
 @pytest.fixture(scope="module")

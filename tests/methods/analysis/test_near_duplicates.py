@@ -8,7 +8,7 @@ from attribution_core.methods.linalg import blocked
 from attribution_core.methods.linearized.build import linearize
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, train
-from tests.scored import digits_as_scored
+from tests.support.scored import digits_as_scored
 
 COPIES = 25  # of each kind
 

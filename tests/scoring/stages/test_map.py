@@ -9,7 +9,7 @@ import attribution_core as ac
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.scoring.score import score
-from tests.scored import digits_as_scored, quick
+from tests.support.scored import digits_as_scored, quick
 
 WITHOUT = {"contributions": "off", "sensitivity": "off", "influence": "off"}
 

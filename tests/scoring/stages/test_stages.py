@@ -16,7 +16,7 @@ from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.score import score
 from attribution_core.scoring.stages import influence
 from attribution_core.training import Recipe
-from tests.scored import QUICK, digits_as_scored, quick
+from tests.support.scored import QUICK, digits_as_scored, quick
 
 
 def test_contributions_agree_with_the_effects_of_pairs_classes_and_epochs(demo_run):
