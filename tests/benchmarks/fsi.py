@@ -28,7 +28,7 @@ from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import build_model
-from tests import reference
+from tests.support import reference
 
 SAMPLED = 10
 

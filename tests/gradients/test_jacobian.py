@@ -9,8 +9,8 @@ from attribution_core.gradients import jacobian, layer_kernels_apply, ntk, plan_
 from attribution_core.gradients.jacobian import BATCH_BYTES
 from attribution_core.gradients.sketch import Coordinates
 from attribution_core.models import build_model
-from tests import reference
 from tests.cases import model_cases
+from tests.support import reference
 
 CASES = model_cases()
 

@@ -7,8 +7,8 @@ from attribution_core.methods.linearized.build import linearize
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import build_model
-from tests import reference
 from tests.cases import model_cases
+from tests.support import reference
 
 CASES = model_cases()
 

@@ -11,8 +11,8 @@ from attribution_core.methods.linearized.sample_information import functional_sa
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import build_model
 from attribution_core.training import as_outputs
-from tests import reference
 from tests.cases import model_cases
+from tests.support import reference
 
 CASES = model_cases()
 

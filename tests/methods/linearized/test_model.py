@@ -8,8 +8,8 @@ from attribution_core.methods.linalg import blocked
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from tests import reference
 from tests.cases import LINEAR_CASES, LinearCase, linear_case, schedules
+from tests.support import reference
 
 TOLERANCE = 1e-8
 

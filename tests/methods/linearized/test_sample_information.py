@@ -8,8 +8,8 @@ from attribution_core.errors import InputError
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from tests import reference
 from tests.cases import LINEAR_CASES, linear_case
+from tests.support import reference
 
 CASES = [case for case in LINEAR_CASES if "fewer" in case.name]  # the features span weight space: nothing is left out
 
