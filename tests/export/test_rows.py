@@ -14,7 +14,7 @@ from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from attribution_core.workflows.verify import verify
 from tests.datasets.formats.test_tables import WORDS, table, texts, write
-from tests.encoders import make_sentence_encoder
+from tests.support.encoders import make_sentence_encoder
 
 
 def folders(path):

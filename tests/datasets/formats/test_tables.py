@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from attribution_core.datasets import open_dataset
 from attribution_core.datasets.features import described, table_features, text_features
 from attribution_core.errors import InputError
-from tests.encoders import make_sentence_encoder
+from tests.support.encoders import make_sentence_encoder
 
 WORDS = {"good": "a warm and clever film", "bad": "a dull and tired film"}
 
