@@ -18,7 +18,7 @@ from attribution_core.preparation.prepare import prepare
 from attribution_core.runs import Run
 from attribution_core.training import Recipe, outputs_of
 from attribution_core.workflows.clean import clean
-from tests.own_model import MEAN, STD, write_digits, write_project
+from tests.support.own_model import MEAN, STD, write_digits, write_project
 
 EVERY_SCORE = {"fsi", "si", "variance", "error", "sensitivity", "loo_loss", "self_influence", "nearest_similarity"}
 
