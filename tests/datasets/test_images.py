@@ -8,7 +8,7 @@ from PIL import Image
 
 from attribution_core.datasets import open_dataset
 from attribution_core.datasets.images import decode, is_grey
-from tests.datasets.builders import encoded, write_folder
+from tests.support.builders import encoded, write_folder
 
 
 def saved(image, form="PNG", **options):

@@ -9,7 +9,7 @@ import pytest
 from attribution_core.datasets import KNOWN, open_dataset
 from attribution_core.datasets.inspection import inspect
 from attribution_core.errors import InputError
-from tests.datasets.builders import write_folder
+from tests.support.builders import write_folder
 
 
 def test_digits():

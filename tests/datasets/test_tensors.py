@@ -7,7 +7,7 @@ from PIL import Image
 
 from attribution_core.datasets import Statistics, as_tensors, common_size, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
-from tests.datasets.builders import encoded, write_folder
+from tests.support.builders import encoded, write_folder
 
 
 @pytest.fixture

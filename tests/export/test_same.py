@@ -19,10 +19,10 @@ from attribution_core.export.export import export_run
 from attribution_core.runs import Run
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
-from tests.datasets.builders import encoded, write_folder, write_idx, write_parquet
 from tests.datasets.formats.test_hugging_face import in_cache, save_splits
 from tests.datasets.formats.test_manifest import write as write_manifest
 from tests.export.test_export import OPTIONS, write_run
+from tests.support.builders import encoded, write_folder, write_idx, write_parquet
 
 N = 48
 LABELS = (np.arange(N) % 3).tolist()

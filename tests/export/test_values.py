@@ -18,9 +18,9 @@ from attribution_core.errors import InputError
 from attribution_core.export.export import export_run
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
-from tests.datasets.builders import encoded, write_parquet
 from tests.datasets.formats.test_hugging_face import save_splits
 from tests.export.test_same import PIXELS, SPLITS, N, manifest, npz, unpacked
+from tests.support.builders import encoded, write_parquet
 
 AGES = (20 + 0.25 * np.random.default_rng(0).permutation(N)).tolist()  # exact in float32
 YEARS = np.arange(N) % 7

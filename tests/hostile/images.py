@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tests.datasets.builders import encoded, write_folder, write_idx, write_parquet
 from tests.hostile.case import Case, score
+from tests.support.builders import encoded, write_folder, write_idx, write_parquet
 
 LABELS = [0, 1] * 10
 

@@ -15,9 +15,9 @@ import pytest
 from attribution_core.cli.main import main
 from attribution_core.datasets import open_dataset
 from attribution_core.runs import Run
-from tests.datasets.builders import write_folder
 from tests.hostile.case import score
 from tests.hostile.test_hostile import told
+from tests.support.builders import write_folder
 
 _NOBODY = 65534
 

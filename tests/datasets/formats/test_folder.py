@@ -10,7 +10,7 @@ import pytest
 
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
-from tests.datasets.builders import encoded, write_folder
+from tests.support.builders import encoded, write_folder
 
 
 def reasons(splits):

@@ -12,7 +12,7 @@ from attribution_core.datasets import open_dataset
 from attribution_core.datasets.formats import hugging_face
 from attribution_core.errors import InputError
 from attribution_core.preparation.config import ScoreConfig
-from tests.datasets.builders import encoded
+from tests.support.builders import encoded
 
 NAMES = ["cat", "dog"]
 FEATURES = {

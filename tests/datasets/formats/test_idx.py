@@ -7,7 +7,7 @@ import pytest
 
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
-from tests.datasets.builders import write_idx
+from tests.support.builders import write_idx
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 5, 6), dtype=np.uint8)
 LABELS = np.arange(40) % 4

@@ -9,7 +9,7 @@ import pytest
 from attribution_core.datasets import open_dataset
 from attribution_core.datasets.formats import manifest
 from attribution_core.errors import InputError
-from tests.datasets.builders import encoded
+from tests.support.builders import encoded
 
 N = 20
 

@@ -7,7 +7,7 @@ import pytest
 
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
-from tests.datasets.builders import encoded, write_parquet
+from tests.support.builders import encoded, write_parquet
 
 LABELS = [0, 1] * 10
 

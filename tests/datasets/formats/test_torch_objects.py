@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, ra
 
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
-from tests.datasets.builders import write_folder
+from tests.support.builders import write_folder
 
 COLOUR = np.random.default_rng(1).integers(0, 256, (40, 5, 6, 3), dtype=np.uint8)
 LABELS = np.arange(40) % 4

@@ -30,7 +30,7 @@ from attribution_core.methods.linearized.sample_information import functional_sa
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import build_model
 from attribution_core.training import outputs_of
-from tests.datasets.builders import encoded, write_idx, write_parquet
+from tests.support.builders import encoded, write_idx, write_parquet
 
 
 @pytest.fixture(scope="module")
