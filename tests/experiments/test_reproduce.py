@@ -27,7 +27,9 @@ def test_every_entry_has_a_main_that_takes_its_arguments():
 
 def test_every_experiment_is_in_the_list():
     folder = Path(registry.__file__).parent
-    commands = {path.stem for path in folder.glob("*.py") if "\ndef main(" in path.read_text()}
+    commands = {
+        f"{path.parent.name}.{path.stem}" for path in folder.glob("*/*.py") if "\ndef main(" in path.read_text()
+    }
     assert {each.module for each in EXPERIMENTS} == commands
 
 

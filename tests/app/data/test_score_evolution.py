@@ -15,7 +15,7 @@ from samplescope_app.data.live_scores import LiveScores
 from samplescope_app.data.score_evolution import Course
 from tests.support.fixtures import make_run
 
-_MAIN = Path(__file__).parents[2] / "app" / "main.py"
+_MAIN = Path(__file__).parents[3] / "app" / "main.py"
 _RNG = np.random.default_rng(0)
 
 

@@ -9,7 +9,7 @@ from attribution_core.runs import RunWriter, fingerprint
 from samplescope_app.data import run_library
 from tests.support.fixtures import make_run
 
-_MAIN = Path(__file__).parents[2] / "app" / "main.py"
+_MAIN = Path(__file__).parents[3] / "app" / "main.py"
 
 
 def page(name: str, **query: str) -> AppTest:
