@@ -79,7 +79,7 @@ class Prepared:
         """Of trainings side by side: none beside this one on a GPU, which they would share badly."""
         return 0 if self.device.type == "cuda" else asked
 
-    def sides(self, progress: Progress | None = None) -> dict[str, Pair]:
+    def tensors_by_split(self, progress: Progress | None = None) -> dict[str, Pair]:
         """Inputs, standardised by the training split or as the model expects them, and labels of each split."""
         if self.vectors is None:
             read = self._reader(self.splits.train, progress)

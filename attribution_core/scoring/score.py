@@ -86,11 +86,11 @@ def score(
         if not writer.is_done("dataset", data_print):
             with writer.stage("dataset", data_print):
                 _write_dataset(writer, prepared, data_print, progress)
-        sides = functools.cache(lambda: prepared.sides(progress))
-        stages = _stages(writer, prepared, sides, progress)
+        tensors_by_split = functools.cache(lambda: prepared.tensors_by_split(progress))
+        stages = _stages(writer, prepared, tensors_by_split, progress)
         missing = {name: write for name, write in stages.items() if not writer.is_done(name, data_print)}
         if missing:
-            sides()  # before the stages, so that their seconds are their own
+            tensors_by_split()  # before the stages, so that their seconds are their own
         for stage, write in missing.items():
             with writer.stage(stage, data_print):
                 write()
@@ -125,7 +125,7 @@ def _plain(config: ScoreConfig) -> dict[str, Any]:
 
 
 def _stages(
-    writer: RunWriter, prepared: Prepared, sides: Callable[[], dict[str, Pair]], progress: Progress | None
+    writer: RunWriter, prepared: Prepared, tensors_by_split: Callable[[], dict[str, Pair]], progress: Progress | None
 ) -> dict[str, Callable[[], None]]:
     """What comes after the dataset, in this order."""
     config, splits = prepared.config, prepared.splits
@@ -134,21 +134,23 @@ def _stages(
     def build() -> nn.Module:
         return prepared.build(config.seed)
 
-    made = functools.cache(lambda: linearised(writer.path, config, build(), sides(), progress))
+    made = functools.cache(lambda: linearised(writer.path, config, build(), tensors_by_split(), progress))
 
     def keep_live_model() -> None:
         write_live_model(writer, made()[0])
         made.cache_clear()  # as large as the data
 
     return {
-        "training": lambda: _train(writer, prepared, build(), sides(), progress),
-        "linearised": lambda: write_linearised_scores(writer, config, made(), sides(), wrong, progress),
+        "training": lambda: _train(writer, prepared, build(), tensors_by_split(), progress),
+        "linearised": lambda: write_linearised_scores(writer, config, made(), tensors_by_split(), wrong, progress),
         "live": keep_live_model,
-        "contributions": lambda: write_contributions(writer, config, build(), sides(), progress),
-        "sensitivity": lambda: write_sensitivities(writer, config, build(), sides(), splits.train.strata, progress),
-        "influence": lambda: write_influence(writer, config, build(), sides(), progress),
-        "embeddings": lambda: write_embeddings(writer, build(), sides(), progress),
-        "neighbours": lambda: write_near_duplicates(writer, sides()["train"][1], prepared.device, progress),
+        "contributions": lambda: write_contributions(writer, config, build(), tensors_by_split(), progress),
+        "sensitivity": lambda: write_sensitivities(
+            writer, config, build(), tensors_by_split(), splits.train.strata, progress
+        ),
+        "influence": lambda: write_influence(writer, config, build(), tensors_by_split(), progress),
+        "embeddings": lambda: write_embeddings(writer, build(), tensors_by_split(), progress),
+        "neighbours": lambda: write_near_duplicates(writer, tensors_by_split()["train"][1], prepared.device, progress),
         "map": lambda: write_map(writer, config, prepared.device, progress),
         "classes": lambda: write_classes(writer, strata, progress),
         "detection": lambda: write_detection(writer, wrong),
@@ -195,14 +197,18 @@ def _write_tables(writer: RunWriter, tables: dict[str, pd.DataFrame]) -> None:
 
 
 def _train(
-    writer: RunWriter, prepared: Prepared, model: nn.Module, sides: dict[str, Pair], progress: Progress | None
+    writer: RunWriter,
+    prepared: Prepared,
+    model: nn.Module,
+    tensors_by_split: dict[str, Pair],
+    progress: Progress | None,
 ) -> None:
     config = prepared.config
     recipe = config.recipe.model_copy(update={"seed": config.seed})
-    steps = kept_steps(recipe, len(sides["train"][0]))[:-1]
-    write_training(writer, train(model, sides["train"], recipe, record=steps, progress=progress))
+    steps = kept_steps(recipe, len(tensors_by_split["train"][0]))[:-1]
+    write_training(writer, train(model, tensors_by_split["train"], recipe, record=steps, progress=progress))
     tables = {
-        split: pd.concat([_table(part), predictions(model, sides[split], part)], axis=1)
+        split: pd.concat([_table(part), predictions(model, tensors_by_split[split], part)], axis=1)
         for split, part in prepared.named_splits.items()
     }
     _write_tables(writer, tables)

@@ -76,14 +76,20 @@ def summarize(
     run = Run.open(path)
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
         prepared = prepare_run(run, data, device, progress, model)
-        sides = prepared.sides(progress)
-        linear, schedule = _linear(run, prepared, sides, progress)
-        validated = len(sides["validation"][1])
+        tensors_by_split = prepared.tensors_by_split(progress)
+        linear, schedule = _linear(run, prepared, tensors_by_split, progress)
+        validated = len(tensors_by_split["validation"][1])
         scored, tested = linear.evaluated_on(slice(validated)), linear.evaluated_on(slice(validated, None))
         strata = torch.from_numpy(prepared.splits.train.strata)
         orders = _orders(scored, schedule, strata, seeds, balanced, step, progress)
-        at_once = linear_accuracies([tested] * seeds, schedule, sides["test"][1], progress)
-        trainer = Trainer(partial(_from_seed, prepared), sides["train"], sides["test"], prepared.config.recipe, None)
+        at_once = linear_accuracies([tested] * seeds, schedule, tensors_by_split["test"][1], progress)
+        trainer = Trainer(
+            partial(_from_seed, prepared),
+            tensors_by_split["train"],
+            tensors_by_split["test"],
+            prepared.config.recipe,
+            None,
+        )
         retrained = retrained_accuracies(trainer, prepared.processes(processes), run.path / FILE_NAME, progress)
         found = Summaries(summarization_curve(orders, at_once), summarization_curve(orders, retrained))
         _write(writer, found, orders, balanced)
@@ -91,13 +97,13 @@ def summarize(
 
 
 def _linear(
-    run: Run, prepared: Prepared, sides: dict[str, Pair], progress: Progress | None
+    run: Run, prepared: Prepared, tensors_by_split: dict[str, Pair], progress: Progress | None
 ) -> tuple[LinearizedModel, GradientDescent]:
     """The run's linearised model, evaluated on its validation examples and then on its test examples."""
-    config, parts = prepared.config, zip(sides["validation"], sides["test"], strict=True)
+    config, parts = prepared.config, zip(tensors_by_split["validation"], tensors_by_split["test"], strict=True)
     inputs, labels = (torch.cat(part) for part in parts)
-    sides = {"train": sides["train"], "validation": (inputs, labels)}
-    model = linearised(run.path, config, prepared.build(config.seed), sides, progress)[0]
+    tensors_by_split = {"train": tensors_by_split["train"], "validation": (inputs, labels)}
+    model = linearised(run.path, config, prepared.build(config.seed), tensors_by_split, progress)[0]
     return model, schedule_of(model.eigenvalues, model.num_train, config)
 
 

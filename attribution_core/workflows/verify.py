@@ -115,11 +115,13 @@ def verify(
         config = prepared.config
         chosen = chosen_examples(run, min(examples, len(run.examples)))
         removed = ~random_halves(len(run.examples), halves)
-        sides = prepared.sides(progress)
-        trainings = _Trainings(run, prepared, sides, range(config.seed, config.seed + seeds), processes, progress)
+        tensors_by_split = prepared.tensors_by_split(progress)
+        trainings = _Trainings(
+            run, prepared, tensors_by_split, range(config.seed, config.seed + seeds), processes, progress
+        )
         ones = trainings([[], *([i] for i in chosen)], True, "without one example")
         kept = trainings([row.nonzero()[:, 0].tolist() for row in removed], False, "on random halves")
-        real = real_changes(ones, chosen, sides["train"][1], config.recipe.loss)
+        real = real_changes(ones, chosen, tensors_by_split["train"][1], config.recipe.loss)
         predicted = {name: effects for name in TRUTHS if (effects := _predicted(run, name)) is not None}
         found = Verification(
             {
@@ -190,12 +192,12 @@ class _Trainings:
         self,
         run: Run,
         prepared: Prepared,
-        sides: dict[str, tuple[Tensor, Tensor]],
+        tensors_by_split: dict[str, tuple[Tensor, Tensor]],
         seeds: range,
         processes: int,
         progress: Progress | None,
     ) -> None:
-        self._run, self._prepared, self._sides, self._seeds = run, prepared, sides, seeds
+        self._run, self._prepared, self._tensors_by_split, self._seeds = run, prepared, tensors_by_split, seeds
         self._processes = prepared.processes(processes)
         self._progress = progress
 
@@ -206,10 +208,10 @@ class _Trainings:
 
         return retrain_without(
             self._prepared.build,
-            self._sides["train"],
+            self._tensors_by_split["train"],
             removals,
             self._prepared.config.recipe,
-            self._sides["validation"],
+            self._tensors_by_split["validation"],
             self._seeds,
             keeps_places=keeps_places,
             processes=self._processes,

@@ -134,8 +134,8 @@ def test_features_of_the_head_are_the_networks_own(tmp_path):
     )
     frozen = prepare(config)
     whole = prepare(config.model_copy(update={"trainable": "all"}))
-    images, _ = whole.sides()["validation"]
-    features, _ = frozen.sides()["validation"]
+    images, _ = whole.tensors_by_split()["validation"]
+    features, _ = frozen.tensors_by_split()["validation"]
     assert frozen.input_shape == (512,)
     assert images.shape[1:] == (3, 32, 32)
     expected = outputs_of(whole.build(0), images[:20])

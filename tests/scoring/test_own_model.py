@@ -249,7 +249,7 @@ def test_grey_images_become_colour_for_a_model_that_takes_no_others(project, tmp
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
     config = ac.ScoreConfig(**options(project, model="auto", image_size=12))
     prepared = prepare(config, model=model)
-    inputs = prepared.sides()["validation"][0]
+    inputs = prepared.tensors_by_split()["validation"][0]
     assert inputs.shape == (40, 3, 12, 12)
     assert torch.equal(inputs[:, 0], inputs[:, 2])
 

@@ -57,7 +57,7 @@ def training_side(run: Run) -> Side:
     Raises:
         InputError: The dataset is not what it was when the run was made.
     """
-    return prepare_run(run, None, "cpu").sides(print_progress)["train"]
+    return prepare_run(run, None, "cpu").tensors_by_split(print_progress)["train"]
 
 
 def network(run: Run, device: torch.device) -> nn.Module:

@@ -16,7 +16,7 @@ def write_contributions(
     writer: RunWriter,
     config: ScoreConfig,
     model: nn.Module,
-    sides: dict[str, Pair],
+    tensors_by_split: dict[str, Pair],
     progress: Progress | None,
 ) -> None:
     """Writes column contribution, effects/hydra.zarr and evolution/contribution.zarr.
@@ -27,17 +27,19 @@ def write_contributions(
         writer: The run, trained.
         config: What to score, and how.
         model: Of the run's kind, whatever its weights.
-        sides: Inputs and labels of ``"train"`` and ``"validation"``.
+        tensors_by_split: Inputs and labels of ``"train"`` and ``"validation"``.
         progress: Called with (done, total, what).
 
     Raises:
         InputError: Contributions were asked for and the model does not allow them, or training again does not end at
             the recorded weights.
     """
-    reason = why_left_out(config, model, sides["train"][0])
+    reason = why_left_out(config, model, tensors_by_split["train"][0])
 
     def write() -> None:
-        _write(writer, config, read_training(writer, config, model, sides["train"]), sides, progress)
+        _write(
+            writer, config, read_training(writer, config, model, tensors_by_split["train"]), tensors_by_split, progress
+        )
 
     write_or_leave_out(writer, "contribution", reason, config.contributions != "auto", write)
 
@@ -46,14 +48,14 @@ def _write(
     writer: RunWriter,
     config: ScoreConfig,
     trajectory: Trajectory,
-    sides: dict[str, Pair],
+    tensors_by_split: dict[str, Pair],
     progress: Progress | None,
 ) -> None:
-    pairs = hydra(trajectory, sides["validation"], progress=progress)
+    pairs = hydra(trajectory, tensors_by_split["validation"], progress=progress)
     mean, by_epoch, growth = pairs.effect.mean(dim=1), pairs.by_epoch, {}
     route = "Hessian-free (the paper's approximation), from every pair"
     if config.contributions == "exact":
-        exact = hydra(trajectory, sides["validation"], hessian=True, objective="mean", progress=progress)
+        exact = hydra(trajectory, tensors_by_split["validation"], hessian=True, objective="mean", progress=progress)
         mean, by_epoch, growth = exact.effect, exact.by_epoch, {"growth": exact.growth}
         route = "exact (with the Hessian); effects on single examples are Hessian-free"
     effects = pairs.effect.cpu().numpy()

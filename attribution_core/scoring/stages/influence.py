@@ -21,7 +21,11 @@ _ROWS = 512  # of the effects, written at once
 
 
 def write_influence(
-    writer: RunWriter, config: ScoreConfig, model: nn.Module, sides: dict[str, Pair], progress: Progress | None
+    writer: RunWriter,
+    config: ScoreConfig,
+    model: nn.Module,
+    tensors_by_split: dict[str, Pair],
+    progress: Progress | None,
 ) -> None:
     """Writes column self_influence, effects/influence.zarr and the curve over the damping.
 
@@ -31,7 +35,7 @@ def write_influence(
         writer: The run, trained.
         config: What to score, and how.
         model: Of the run's kind, whatever its weights.
-        sides: Inputs and labels of ``"train"`` and ``"validation"``.
+        tensors_by_split: Inputs and labels of ``"train"`` and ``"validation"``.
         progress: Called with (done, total, what).
 
     Raises:
@@ -40,7 +44,7 @@ def write_influence(
 
     def write() -> None:
         load_weights(model, writer.path / "model" / "final.safetensors")
-        train, evaluation = sides["train"], sides["validation"]
+        train, evaluation = tensors_by_split["train"], tensors_by_split["validation"]
         _write(
             writer,
             config,

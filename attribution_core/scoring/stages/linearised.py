@@ -49,7 +49,7 @@ def write_linearised_scores(
     writer: RunWriter,
     config: ScoreConfig,
     made: tuple[LinearizedModel, nn.Module, str],
-    sides: dict[str, Pair],
+    tensors_by_split: dict[str, Pair],
     changed: Tensor | None,
     progress: Progress | None,
 ) -> None:
@@ -59,7 +59,7 @@ def write_linearised_scores(
         writer: The run, trained.
         config: What to score, and how.
         made: What :func:`linearised` gives.
-        sides: Inputs and labels of ``"train"`` and ``"validation"``.
+        tensors_by_split: Inputs and labels of ``"train"`` and ``"validation"``.
         changed: Which training labels are known to be wrong, bool ``[n]``; None where nothing is known.
         progress: Called with (done, total, what).
     """
@@ -73,8 +73,8 @@ def write_linearised_scores(
     influence = _write_effects(writer, linear, schedule, progress)
     times = _times(schedule)
     writer.write_evolution("fsi", times, _evolution(linear, schedule, times, scores["fsi"], progress))
-    outputs, targets = linear.predictions(schedule).cpu(), sides["validation"][1].cpu()
-    theirs = outputs_of(trained, sides["validation"][0]).cpu()
+    outputs, targets = linear.predictions(schedule).cpu(), tensors_by_split["validation"][1].cpu()
+    theirs = outputs_of(trained, tensors_by_split["validation"][0]).cpu()
     details = {
         "route": route,
         "features": int(linear.features.shape[2]),
@@ -167,7 +167,7 @@ def linearised(
     run: Path,
     config: ScoreConfig,
     model: nn.Module,
-    sides: dict[str, Pair],
+    tensors_by_split: dict[str, Pair],
     progress: Progress | None,
 ) -> tuple[LinearizedModel, nn.Module, str]:
     """A trained run's linearised model, evaluated on its validation split.
@@ -176,7 +176,7 @@ def linearised(
         run: Its directory.
         config: What it was scored with.
         model: At its initial weights.
-        sides: Inputs and labels of ``"train"`` and ``"validation"``.
+        tensors_by_split: Inputs and labels of ``"train"`` and ``"validation"``.
         progress: Called with (done, total, what).
 
     Returns:
@@ -186,12 +186,12 @@ def linearised(
     if config.parameters == "head":
         load_weights(model, run / "model" / "final.safetensors")
         trained = model
-        model = _with_zero_head(model, sides["train"][0])
+        model = _with_zero_head(model, tensors_by_split["train"][0])
         route = "the head, retrained from zero on the trained network's features (exact)"
     else:
         trained = copy.deepcopy(model)
         load_weights(trained, run / "model" / "final.safetensors")
-        rows = len(sides["train"][0]) * outputs_of(model, sides["train"][0][:1]).shape[1]
+        rows = len(tensors_by_split["train"][0]) * outputs_of(model, tensors_by_split["train"][0][:1]).shape[1]
         shapes = dict(model.named_parameters())
         width = sum(shapes[name].numel() for name in select_parameters(model, config.parameters))
         sketched = min(rows, width) > EXACT_SIZE
@@ -201,8 +201,8 @@ def linearised(
         route = f"the network at its {moment} weights, {config.parameters} parameters, {kept}"
     linear = linearize(
         model,
-        sides["train"],
-        sides["validation"],
+        tensors_by_split["train"],
+        tensors_by_split["validation"],
         sketch=sketch,
         dimension=config.dimension,
         parameters=config.parameters,

@@ -17,20 +17,22 @@ from attribution_core.scoring.stages.base import Pair, why_not_embedded, write_o
 _PARTS = {"train": ("train",), "evaluation": ("validation", "test")}
 
 
-def write_embeddings(writer: RunWriter, model: nn.Module, sides: dict[str, Pair], progress: Progress | None) -> None:
+def write_embeddings(
+    writer: RunWriter, model: nn.Module, tensors_by_split: dict[str, Pair], progress: Progress | None
+) -> None:
     """Writes embeddings/train.npy and evaluation.npy, or says in the run's details why it has none.
 
     Args:
         writer: The run, trained.
         model: Of the run's kind, whatever its weights.
-        sides: Inputs and labels of every split.
+        tensors_by_split: Inputs and labels of every split.
         progress: Called with (done, total, what).
     """
 
     def write() -> None:
         load_weights(model, writer.path / "model" / "final.safetensors")
         for split, parts in reported(_PARTS.items(), len(_PARTS), "embedding the examples", progress):
-            values = torch.cat([head_inputs(model, sides[part][0]) for part in parts])
+            values = torch.cat([head_inputs(model, tensors_by_split[part][0]) for part in parts])
             writer.write_embeddings(split, values.cpu().numpy())  # type: ignore[arg-type]
 
     write_or_leave_out(writer, "embeddings", "", False, write)

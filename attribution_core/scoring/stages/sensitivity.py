@@ -30,7 +30,7 @@ def write_sensitivities(
     writer: RunWriter,
     config: ScoreConfig,
     model: nn.Module,
-    sides: dict[str, Pair],
+    tensors_by_split: dict[str, Pair],
     strata: np.ndarray,
     progress: Progress | None,
 ) -> None:
@@ -42,7 +42,7 @@ def write_sensitivities(
         writer: The run, trained.
         config: What to score, and how.
         model: Of the run's kind, whatever its weights.
-        sides: Inputs and labels of ``"train"`` and ``"test"``.
+        tensors_by_split: Inputs and labels of ``"train"`` and ``"test"``.
         strata: The class, or the range of the value, of each training example, int64 ``[n]``.
         progress: Called with (done, total, what).
 
@@ -51,9 +51,9 @@ def write_sensitivities(
     """
 
     def write() -> None:
-        trajectory = read_training(writer, config, model, sides["train"])
+        trajectory = read_training(writer, config, model, tensors_by_split["train"])
         add_kept_states(writer, trajectory)
-        _write(writer, config, trajectory, sides["test"], strata, progress)
+        _write(writer, config, trajectory, tensors_by_split["test"], strata, progress)
 
     reason = left_out_by_choice(config, config.sensitivity, "sensitivities")
     write_or_leave_out(writer, "sensitivity", reason, config.sensitivity != "auto", write)
