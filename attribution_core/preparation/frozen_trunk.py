@@ -22,7 +22,7 @@ AGREEMENT = 1e-3
 
 
 @dataclass(frozen=True)
-class Cut:
+class FrozenTrunk:
     """Where a network is cut. Kept by names, so that it travels to other processes.
 
     Attributes:
@@ -48,7 +48,7 @@ class Cut:
         return _parts(model, self.block)[1]
 
 
-def cut_model(model: nn.Module, inputs: Tensor, trainable: Literal["head", "last-block"]) -> Cut:
+def freeze_trunk(model: nn.Module, inputs: Tensor, trainable: Literal["head", "last-block"]) -> FrozenTrunk:
     """Find where to cut.
 
     Args:
@@ -63,17 +63,17 @@ def cut_model(model: nn.Module, inputs: Tensor, trainable: Literal["head", "last
     layer = head_of(model, inputs)
     head = next(name for name, module in model.named_modules() if module is layer)
     if trainable == "head":
-        return Cut(head, None)
+        return FrozenTrunk(head, None)
     block = _last_block(model, head)
     if block is None:
         raise InputError("This model has no block of layers before its last one: train head, or all.")
-    cut = Cut(head, block)
+    cut = FrozenTrunk(head, block)
     with evaluation_mode(model), torch.no_grad():
         example = next(model.parameters())
         few = inputs[:2].to(example)
         whole, parts = model(few), cut.last_layers(model).eval()(cut.trunk(model)(few))
     if not torch.allclose(whole, parts, rtol=0, atol=AGREEMENT * float(whole.abs().max())):
-        raise InputError(f"Cut before {block!r} this model gives other outputs: train head, or all.")
+        raise InputError(f"FrozenTrunk before {block!r} this model gives other outputs: train head, or all.")
     return cut
 
 

@@ -27,7 +27,7 @@ from attribution_core.methods.influence.pairs import Pair
 from attribution_core.models import ARCHITECTURES, device_named
 from attribution_core.preparation.config import RATE_OF_VALUES, ScoreConfig
 from attribution_core.preparation.encodings import read_vectors
-from attribution_core.preparation.frozen_trunk import Cut, cut_model
+from attribution_core.preparation.frozen_trunk import FrozenTrunk, freeze_trunk
 from attribution_core.preparation.image_reader import ImageReader
 from attribution_core.preparation.model_source import ModelSource, Task, model_source
 from attribution_core.progress import Progress
@@ -57,7 +57,7 @@ class Prepared:
     source: ModelSource
     input_shape: tuple[int, ...]
     device: torch.device
-    cut: Cut | None = None
+    cut: FrozenTrunk | None = None
     vectors: dict[str, Tensor] | None = None
 
     @property
@@ -274,7 +274,7 @@ def _with_model(
             "weights: give --weights FILE, or --training fine-tune where the model comes with weights of its own."
         )
     whole, few = source.make(config.seed).eval(), torch.zeros(2, *source.input_shape)
-    cut = cut_model(whole, few, config.trainable)
+    cut = freeze_trunk(whole, few, config.trainable)
     return Prepared(config, splits, source, tuple(cut.trunk(whole)(few).shape[1:]), device, cut)
 
 
@@ -300,7 +300,7 @@ def _settled(config: ScoreConfig, source: ModelSource) -> ScoreConfig:
     return config.model_copy(update={"training": source.training, **own, **weights, **untrained})
 
 
-def _built(make: Callable[[int], nn.Module], cut: Cut | None, device: torch.device, seed: int) -> nn.Module:
+def _built(make: Callable[[int], nn.Module], cut: FrozenTrunk | None, device: torch.device, seed: int) -> nn.Module:
     model = make(seed)
     return (model if cut is None else cut.last_layers(model)).to(device).eval()
 

@@ -8,7 +8,7 @@ import attribution_core as ac
 from attribution_core.cli.main import main
 from attribution_core.errors import InputError
 from attribution_core.models.pretrained import TORCHVISION, Backbone, backbone_preprocessing, find_weights
-from attribution_core.preparation.frozen_trunk import cut_model
+from attribution_core.preparation.frozen_trunk import freeze_trunk
 from attribution_core.preparation.prepare import prepare
 from attribution_core.training import Recipe, outputs_of
 
@@ -36,14 +36,14 @@ def test_networks_of_torchvision_keep_all_but_their_head(name, tmp_path):
     assert backbone_preprocessing(name).size == (224, 224)
     whole = outputs_of(model, inputs)
     for trainable in ("head", "last-block"):
-        cut = cut_model(model, inputs, trainable)
+        cut = freeze_trunk(model, inputs, trainable)
         assert torch.allclose(outputs_of(cut.last_layers(model), cut.trunk(model)(inputs)), whole, atol=1e-4)
 
 
 def test_the_last_block_is_found_by_structure():
     inputs = torch.randn(2, 3, 64, 64)
     blocks = [
-        cut_model(Backbone(f"torchvision/{name}", 3, None)(0), inputs, "last-block").block for name in TORCHVISION
+        freeze_trunk(Backbone(f"torchvision/{name}", 3, None)(0), inputs, "last-block").block for name in TORCHVISION
     ]
     assert blocks == ["layer4.1", "layer4.2", "layer4.2", "features.denseblock4"]
 
@@ -52,11 +52,11 @@ def test_a_network_that_cannot_be_cut_says_so():
     """A Transformer of timm asks for the shape of its input on the way."""
     pytest.importorskip("timm")
     model, inputs = Backbone("timm/test_vit", 3, None)(0), torch.zeros(2, 3, 160, 160)
-    assert cut_model(model, inputs, "head").head == "head"
+    assert freeze_trunk(model, inputs, "head").head == "head"
     with pytest.raises(InputError, match=r"cannot be cut before its block 'blocks\.5': train head, or all"):
-        cut_model(model, inputs, "last-block")
+        freeze_trunk(model, inputs, "last-block")
     with pytest.raises(InputError, match="no block of layers before its last one"):
-        cut_model(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)), torch.zeros(2, 4), "last-block")
+        freeze_trunk(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)), torch.zeros(2, 4), "last-block")
 
 
 def test_the_old_names_of_torchvisions_densenet_are_known(tmp_path):
@@ -77,7 +77,7 @@ def test_networks_of_timm_work_the_same(name, tmp_path):
     whole = outputs_of(model, inputs)
     assert whole.shape == (2, 3)
     for trainable in ("head", "last-block"):
-        cut = cut_model(model, inputs, trainable)
+        cut = freeze_trunk(model, inputs, trainable)
         assert torch.allclose(outputs_of(cut.last_layers(model), cut.trunk(model)(inputs)), whole, atol=1e-4)
 
 
