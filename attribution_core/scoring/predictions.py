@@ -53,6 +53,6 @@ def predictions(model: nn.Module, pair: tuple[Tensor, Tensor], dataset: Dataset)
     )
 
 
-def goodness(table: pd.DataFrame) -> float:
+def quality(table: pd.DataFrame) -> float:
     """The share of the classes that are right; of values R²."""
     return float(table["correct"].mean()) if "correct" in table else r_squared(table)

@@ -26,7 +26,7 @@ from attribution_core.runs.labels import VALUE_RANGE, label_names
 from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable, ValuesSummary
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.memory_needed import require_room
-from attribution_core.scoring.predictions import goodness, predictions
+from attribution_core.scoring.predictions import predictions, quality
 from attribution_core.scoring.recorded_training import kept_steps, write_training
 from attribution_core.scoring.stages.base import Pair
 from attribution_core.scoring.stages.classes import write_classes
@@ -213,7 +213,7 @@ def _train(
     }
     _write_tables(writer, tables)
     quality = "accuracy" if prepared.splits.train.values is None else "r2"
-    metrics = {f"{split}_{quality}": goodness(table) for split, table in tables.items()}
+    metrics = {f"{split}_{quality}": quality(table) for split, table in tables.items()}
     metrics |= {f"{split}_loss": float(table["loss"].mean()) for split, table in tables.items()}
     parameters = sum(p.numel() for p in model.parameters())
     about = {
@@ -232,7 +232,7 @@ def _note_doubts(writer: RunWriter, examples: pd.DataFrame, train: Dataset) -> N
     if train.values is None:
         found = doubts(examples["predicted"].to_numpy(), examples["label"].to_numpy(), train.class_names)
     else:
-        found = doubts_of_values(goodness(examples))
+        found = doubts_of_values(quality(examples))
     before = writer.manifest.dataset
     if before is not None and found:
         notes = list(dict.fromkeys([*before.notes, *found]))
