@@ -38,7 +38,7 @@ from attribution_core.scoring.stages.map import write_embeddings, write_map
 from attribution_core.scoring.stages.neighbours import write_near_duplicates
 from attribution_core.scoring.stages.sensitivity import write_sensitivities
 from attribution_core.scoring.support import parts_left_out
-from attribution_core.scoring.weight_warnings import doubts, doubts_of_values
+from attribution_core.scoring.weight_warnings import weight_warnings, weight_warnings_of_values
 from attribution_core.training import train
 
 __all__ = ["ScoreConfig", "score"]
@@ -224,15 +224,15 @@ def _train(
     }
     writer.update(metrics=metrics, model=about)
     if config.training == "none":
-        _note_doubts(writer, tables["train"], prepared.splits.train)
+        _note_weight_warnings(writer, tables["train"], prepared.splits.train)
 
 
-def _note_doubts(writer: RunWriter, examples: pd.DataFrame, train: Dataset) -> None:
+def _note_weight_warnings(writer: RunWriter, examples: pd.DataFrame, train: Dataset) -> None:
     """Writes beside the dataset's notes what speaks against weights that were given."""
     if train.values is None:
-        found = doubts(examples["predicted"].to_numpy(), examples["label"].to_numpy(), train.class_names)
+        found = weight_warnings(examples["predicted"].to_numpy(), examples["label"].to_numpy(), train.class_names)
     else:
-        found = doubts_of_values(quality(examples))
+        found = weight_warnings_of_values(quality(examples))
     before = writer.manifest.dataset
     if before is not None and found:
         notes = list(dict.fromkeys([*before.notes, *found]))

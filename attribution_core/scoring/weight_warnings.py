@@ -9,7 +9,7 @@ _LEARNT = 0.1
 _BETTER = 0.1
 
 
-def doubts_of_values(r2: float) -> list[str]:
+def weight_warnings_of_values(r2: float) -> list[str]:
     """The same of values, by the R² of the given weights on the training examples."""
     if r2 > 0:
         return []
@@ -19,7 +19,7 @@ def doubts_of_values(r2: float) -> list[str]:
     ]
 
 
-def doubts(predicted: np.ndarray, labels: np.ndarray, class_names: list[str]) -> list[str]:
+def weight_warnings(predicted: np.ndarray, labels: np.ndarray, class_names: list[str]) -> list[str]:
     """Sentences on predictions of the training examples that a person should see before trusting a score.
 
     Args:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from attribution_core.scoring.weight_warnings import doubts
+from attribution_core.scoring.weight_warnings import weight_warnings
 
 NAMES = ["ant", "bee", "cat"]
 LABELS = np.repeat([0, 1, 2], 20)
@@ -9,16 +9,16 @@ LABELS = np.repeat([0, 1, 2], 20)
 def test_a_model_that_has_learnt_raises_no_doubt():
     predicted = LABELS.copy()
     predicted[::7] = 0
-    assert doubts(predicted, LABELS, NAMES) == []
+    assert weight_warnings(predicted, LABELS, NAMES) == []
 
 
 def test_outputs_in_another_order_are_named():
-    assert doubts(np.array([1, 0, 2])[LABELS], LABELS, NAMES) == [
+    assert weight_warnings(np.array([1, 0, 2])[LABELS], LABELS, NAMES) == [
         "The model's outputs seem to come in another order than the dataset's classes: 33.3% of the training labels "
         "are predicted, and 100.0% where ant means bee, bee means ant."
     ]
 
 
 def test_a_model_at_chance_is_named():
-    (told,) = doubts(np.zeros(60, dtype=int), LABELS, NAMES)
+    (told,) = weight_warnings(np.zeros(60, dtype=int), LABELS, NAMES)
     assert told.startswith("The given weights predict 33.3% of the training labels, and always the largest class would")
