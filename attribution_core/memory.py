@@ -60,7 +60,7 @@ def peak_bytes(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-class PartSize:
+class AdaptiveBatchSize:
     """How many examples go through a model together: halved, for good, whenever memory runs out.
 
     Attributes:

@@ -11,7 +11,7 @@ from torch import nn
 
 from attribution_core.errors import InputError, is_out_of_memory, of_the_machine
 from attribution_core.gradients import jacobian, plan_parameters
-from attribution_core.memory import PartSize, attempt
+from attribution_core.memory import AdaptiveBatchSize, attempt
 from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.online import HydraAccumulator
 from attribution_core.scoring.score import score
@@ -74,7 +74,7 @@ def test_the_size_is_halved_until_it_fits_and_stays_so():
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return where
 
-    parts = PartSize(16)
+    parts = AdaptiveBatchSize(16)
     assert [(where.start, where.stop) for where, _ in parts.over(work, 8)] == [(0, 2), (2, 4), (4, 6), (6, 8)]
     assert asked == [8, 4, 2, 2, 2, 2]
     assert parts.size == 2
@@ -91,7 +91,7 @@ def test_nothing_of_what_failed_is_held_while_it_is_done_again():
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return batch.sum()
 
-    assert PartSize(4).fitting(work, 4) == 1
+    assert AdaptiveBatchSize(4).fitting(work, 4) == 1
     assert len(made) == 3
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from attribution_core.errors import InputError
-from attribution_core.memory import PartSize
+from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 from attribution_core.training.iblr import IBLR
@@ -89,7 +89,7 @@ def train(
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=recipe.factor, patience=recipe.patience)
     steps, an_epoch = trajectory.steps, -(-len(inputs) // recipe.batch_size)
     total = torch.zeros((), device=example.device)
-    parts = PartSize(recipe.batch_size)
+    parts = AdaptiveBatchSize(recipe.batch_size)
     model.train()
     for step, batch in enumerate(batches(recipe, len(inputs))):
         batch = batch.to(example.device)
@@ -214,7 +214,7 @@ def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tenso
         return model(part.to(device=example.device, dtype=example.dtype if part.is_floating_point() else None))
 
     with evaluation_mode(model), torch.no_grad():
-        parts = [outputs for _, outputs in PartSize(batch_size).over(of_part, len(inputs))]
+        parts = [outputs for _, outputs in AdaptiveBatchSize(batch_size).over(of_part, len(inputs))]
         return torch.cat(parts) if parts else of_part(slice(0))  # of no example, [0, k]
 
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from attribution_core.gradients.layers import layer_inputs
 from attribution_core.gradients.per_example import output_gradients
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
-from attribution_core.memory import PartSize
+from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.methods.curvature.columns import Curvature, curvature_columns
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.models import evaluation_mode
@@ -120,7 +120,7 @@ def _factors(
 
     outer: dict[str, Tensor] = {}
     with evaluation_mode(model):
-        for batch, gradients in PartSize(_BATCH).over(gradients_of, len(which)):
+        for batch, gradients in AdaptiveBatchSize(_BATCH).over(gradients_of, len(which)):
             for name, gradient in gradients.items():
                 channels = 1 if isinstance(plan.layers[name], nn.Conv2d) else -1
                 rows = gradient.movedim(channels, -1).flatten(0, -2)
@@ -150,7 +150,7 @@ def _forward(
             return model(as_inputs(inputs[batch], example)), seen
 
     with evaluation_mode(model), torch.no_grad():
-        for batch, (outputs_of_batch, seen) in PartSize(_BATCH).over(pass_through, n):
+        for batch, (outputs_of_batch, seen) in AdaptiveBatchSize(_BATCH).over(pass_through, n):
             outputs.append(outputs_of_batch)
             for name, given in seen.items():
                 layer = plan.layers[name]

@@ -35,7 +35,7 @@ from torch.func import functional_call, grad, jvp, vmap
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.plan import as_inputs
-from attribution_core.memory import PartSize
+from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, every_pair, factored_layers
 from attribution_core.methods.hydra.replay import (
     Replay,
@@ -203,7 +203,7 @@ def _objective_gradients(
         def gradients(part_size: int) -> Vectors:
             return vmap(grad(one_loss), in_dims=(None, 0, 0), chunk_size=part_size)(parameters, inputs, targets)
 
-        return _basis(PartSize(EVALUATION_BATCH).fitting(gradients, len(inputs)), energy, rank)
+        return _basis(AdaptiveBatchSize(EVALUATION_BATCH).fitting(gradients, len(inputs)), energy, rank)
     members: list[Tensor | slice] = [slice(None)]
     if objective == "class":
         if targets.is_floating_point():
@@ -222,7 +222,7 @@ def mean_gradient(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) 
 
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
     gradient_of = functools.partial(grad(total_loss), parameters)
-    for _, gradient in PartSize(EVALUATION_BATCH).over(gradient_of, len(inputs)):
+    for _, gradient in AdaptiveBatchSize(EVALUATION_BATCH).over(gradient_of, len(inputs)):
         for name, value in gradient.items():
             total[name] += value / len(inputs)
     return total

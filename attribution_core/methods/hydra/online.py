@@ -29,7 +29,7 @@ from attribution_core.gradients.kronecker import kronecker_plan
 from attribution_core.gradients.layers import LayerFactors
 from attribution_core.gradients.per_example import Watch
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
-from attribution_core.memory import PartSize
+from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.methods.hydra.contributions import Contributions
 from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, evaluation_factors, factored_layers
 from attribution_core.methods.hydra.replay import refuse_meeting_examples, refuse_other_optimizers
@@ -132,7 +132,7 @@ class HydraAccumulator:
             return -self._sketch.responses(factors), -self._whole.responses(factors)
 
         with evaluation_mode(self.model):
-            parts = [found for _, found in PartSize(EVALUATION_BATCH).over(of_part, len(inputs))]
+            parts = [found for _, found in AdaptiveBatchSize(EVALUATION_BATCH).over(of_part, len(inputs))]
         effect, right = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
         return Contributions(effect), _error(effect[self._checked], right)
 

@@ -22,7 +22,7 @@ from attribution_core.gradients.ntk import gram_is_cheaper
 from attribution_core.gradients.pairs import Side, inner_products, side_of
 from attribution_core.gradients.per_example import loss_factors
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
-from attribution_core.memory import PartSize
+from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.methods.hydra.replay import Replay
 from attribution_core.progress import Progress
 from attribution_core.training import loss_values
@@ -82,7 +82,7 @@ def _evaluation_blocks(
         return [side_of(each, layers[each.name].kinds, layers[each.name].adds_up) for each in factors]
 
     held: list[list[Side]] = []
-    for part, sides in PartSize(EVALUATION_BATCH).over(sides_of, len(inputs)):
+    for part, sides in AdaptiveBatchSize(EVALUATION_BATCH).over(sides_of, len(inputs)):
         held.append(sides)
         if part.stop >= len(inputs) or sum(side.nbytes for batch in held for side in batch) >= HELD_BYTES:
             block = {name: Side.join([batch[at] for batch in held]) for at, name in enumerate(layers)}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.layers import LayerFactors, refuse_unfit
 from attribution_core.gradients.per_example import loss_factors
-from attribution_core.memory import PartSize, attempt
+from attribution_core.memory import AdaptiveBatchSize, attempt
 from attribution_core.training import Recipe, Trajectory, batches, loss_values, optimizer_of, repeatable, state_of
 
 
@@ -74,7 +74,7 @@ class Replay:
         self.inputs, self.targets = trajectory.data
         self.weights = trajectory.sample_weights.to(example)
         self.steps = [batch.to(example.device) for batch in batches(trajectory.recipe, trajectory.num_examples)]
-        self.part_size = PartSize(min(trajectory.part_sizes, default=trajectory.recipe.batch_size))
+        self.part_size = AdaptiveBatchSize(min(trajectory.part_sizes, default=trajectory.recipe.batch_size))
         self._optimizer = optimizer_of(self.model, trajectory.recipe, trajectory.num_examples)
         self._taken = 0
         self.model.load_state_dict(trajectory.initial)
