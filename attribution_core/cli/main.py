@@ -70,7 +70,7 @@ def estimate(config: "ScoreConfig") -> None:
     with Bars() as bars:
         found = estimate_(config, bars)
     output.print_estimate(found)
-    found.require_room()
+    found.require_memory()
 
 
 @app.command("open")

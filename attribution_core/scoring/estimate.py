@@ -11,7 +11,7 @@ from attribution_core.memory import free_bytes, held_bytes, peak_bytes
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared, prepare
 from attribution_core.progress import Progress
-from attribution_core.scoring.memory_needed import MemoryNeeded, why_no_room
+from attribution_core.scoring.memory_needed import MemoryNeeded, why_not_enough_memory
 from attribution_core.scoring.probes import Probe
 
 
@@ -42,7 +42,7 @@ class Estimate:
         """Seconds of all stages."""
         return sum(self.seconds.values())
 
-    def require_room(self) -> None:
+    def require_memory(self) -> None:
         """Refuses a plan that does not fit into the memory that was free.
 
         Raises:
@@ -98,5 +98,5 @@ def estimate_prepared(prepared: Prepared, seconds_to_open: float, progress: Prog
         if reason:
             left_out[name] = reason
     memory = max(base + sizes.peak(seconds), peak_bytes(device))  # the probes' own peak included
-    refusal = why_no_room(sizes, seconds, free, base)
+    refusal = why_not_enough_memory(sizes, seconds, free, base)
     return Estimate(seconds, memory, base, sizes.n, left_out, free, refusal)

@@ -188,7 +188,7 @@ _FORMULAS: dict[str, Callable[[MemoryNeeded], int]] = {
 }
 
 
-def require_room(prepared: Prepared) -> None:
+def require_memory(prepared: Prepared) -> None:
     """Refuses a run that would not fit into the memory of its device that is free now.
 
     Only stages that are not done in the run's folder count. It takes a fraction of a second, since nothing is timed.
@@ -198,12 +198,12 @@ def require_room(prepared: Prepared) -> None:
     """
     needed = MemoryNeeded(prepared)
     stages = needed.stages_left(_stages_done(prepared.config.folder))
-    refusal = why_no_room(needed, stages, free_bytes(prepared.device), held_bytes(prepared.device))
+    refusal = why_not_enough_memory(needed, stages, free_bytes(prepared.device), held_bytes(prepared.device))
     if refusal:
         raise InputError(refusal)
 
 
-def why_no_room(needed: MemoryNeeded, stages: Collection[str], free: int | None, held: int) -> str:
+def why_not_enough_memory(needed: MemoryNeeded, stages: Collection[str], free: int | None, held: int) -> str:
     """Why a run of these stages does not fit into memory, and what would, in a sentence; empty where it fits.
 
     Args:

@@ -25,7 +25,7 @@ from attribution_core.runs.cleaned import APPLIED
 from attribution_core.runs.labels import VALUE_RANGE, label_names
 from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable, ValuesSummary
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
-from attribution_core.scoring.memory_needed import require_room
+from attribution_core.scoring.memory_needed import require_memory
 from attribution_core.scoring.predictions import predictions, quality
 from attribution_core.scoring.recorded_training import kept_steps, write_training
 from attribution_core.scoring.stages.base import Pair
@@ -76,7 +76,7 @@ def score(
     plain, config_print = _identity(config, prepared.source.digests)
     data_print = splits.fingerprint()
     reasons = parts_left_out(prepared)  # before a folder is made
-    require_room(prepared)
+    require_memory(prepared)
     for part, reason in reasons.items():
         if announce:
             announce(f"Without {part}: {reason}")

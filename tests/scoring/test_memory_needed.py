@@ -12,7 +12,7 @@ from attribution_core.cli.main import main
 from attribution_core.errors import InputError
 from attribution_core.preparation.prepare import prepare
 from attribution_core.scoring import estimate, memory_needed
-from attribution_core.scoring.memory_needed import MemoryNeeded, require_room
+from attribution_core.scoring.memory_needed import MemoryNeeded, require_memory
 from attribution_core.scoring.score import score
 from tests.support.scored import quick
 
@@ -35,9 +35,9 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would(tmp_path, monkeypatc
     fitting = int(re.search(r"--max-train (\d+)", said).group(1))
     assert 100 <= fitting < 1257
     free(monkeypatch, 810_000_000)  # a tenth is left to spare
-    require_room(prepare(quick(tmp_path, **LARGE, max_train=fitting)))
+    require_memory(prepare(quick(tmp_path, **LARGE, max_train=fitting)))
     with pytest.raises(InputError, match="would need about"):
-        require_room(prepare(quick(tmp_path, **LARGE, max_train=fitting + 1)))
+        require_memory(prepare(quick(tmp_path, **LARGE, max_train=fitting + 1)))
 
 
 def test_the_estimate_refuses_what_the_run_refuses(tmp_path, monkeypatch):
@@ -49,13 +49,13 @@ def test_the_estimate_refuses_what_the_run_refuses(tmp_path, monkeypatch):
         found = estimate.estimate(config)
         assert (found.refusal == "") == fits
         if fits:
-            found.require_room()
-            require_room(prepare(config))
+            found.require_memory()
+            require_memory(prepare(config))
             continue
         with pytest.raises(InputError, match="take smaller images, or leave measures out"):
-            found.require_room()
+            found.require_memory()
         with pytest.raises(InputError, match="take smaller images, or leave measures out"):
-            require_room(prepare(config))
+            require_memory(prepare(config))
     assert found.memory >= found.base + peak
 
 
@@ -111,7 +111,7 @@ def test_on_a_gpu_its_own_memory_counts(tmp_path, monkeypatch):
     assert memory.free_bytes(gpu) >= before - 2**27  # what PyTorch keeps for later is free
     free(monkeypatch, 0)
     with pytest.raises(InputError, match="free on this GPU"):
-        require_room(prepare(quick(tmp_path, device="cuda")))
+        require_memory(prepare(quick(tmp_path, device="cuda")))
 
 
 def test_a_container_may_have_less_than_the_machine(tmp_path, monkeypatch):
