@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from attribution_core.datasets import Splits
-from attribution_core.datasets.formats.manifest import Manifest, read_manifest
+from attribution_core.datasets.formats.manifest import ImageManifest, read_manifest
 from attribution_core.datasets.formats.npz import Archive, declared_names, label_texts, labels_by_split, read_archive
 from attribution_core.datasets.formats.row_files import DELIMITERS
 from attribution_core.datasets.listing import UNNAMED
@@ -176,7 +176,9 @@ def write_saved(
 # -- their parts -----------------------------------------------------------------------------------------------------
 
 
-def _manifest_rows(manifest: Manifest, splits: Splits, rows: pd.DataFrame, folder: Path) -> Iterator[dict[str, Any]]:
+def _manifest_rows(
+    manifest: ImageManifest, splits: Splits, rows: pd.DataFrame, folder: Path
+) -> Iterator[dict[str, Any]]:
     """The rows to write, with all cells as they were but for the path, a label that was changed, and the split."""
     names, in_data = splits.train.class_names, _manifest_labels(manifest, splits)
     places = {id_: row for row, id_ in enumerate(manifest.ids)}
@@ -193,7 +195,7 @@ def _manifest_rows(manifest: Manifest, splits: Splits, rows: pd.DataFrame, folde
         yield row
 
 
-def _manifest_labels(manifest: Manifest, splits: Splits) -> list[str] | list[float]:
+def _manifest_labels(manifest: ImageManifest, splits: Splits) -> list[str] | list[float]:
     """The class name, or the value, of each row of the manifest."""
     if splits.train.values is None:
         return [manifest.label(row) for row in range(len(manifest.rows))]

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from attribution_core.errors import InputError, first_fault
 from attribution_core.runs.measures import MEASURES, Measure
 from attribution_core.runs.names import safe_name
-from attribution_core.runs.schema import BASE_COLUMNS, Manifest
+from attribution_core.runs.schema import BASE_COLUMNS, RunManifest
 
 DETAILS = "imported"  # where the manifest's details hold them
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
@@ -40,7 +40,7 @@ class ImportedScore:
 _RECORDS = TypeAdapter(dict[str, ImportedScore])
 
 
-def imported_scores(manifest: Manifest) -> dict[str, ImportedScore]:
+def imported_scores(manifest: RunManifest) -> dict[str, ImportedScore]:
     """Those of a run, by name, in the order in which they came.
 
     Raises:

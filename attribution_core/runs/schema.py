@@ -88,7 +88,7 @@ class DatasetSummary(_Record):
     fingerprint: str
 
 
-class Manifest(_Record):
+class RunManifest(_Record):
     """The content of run.json.
 
     ``fingerprint`` is the configuration's; ``measures`` are the columns of examples.parquet that are scores, in order;

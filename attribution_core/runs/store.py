@@ -23,7 +23,7 @@ from attribution_core.runs.matrices import open_matrix
 from attribution_core.runs.measures import MEASURES, Measure
 from attribution_core.runs.of_values import curve_of_values, measure_of_values
 from attribution_core.runs.retraining import read_retraining
-from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, Manifest, SchemaVersion, ValuesSummary
+from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, RunManifest, SchemaVersion, ValuesSummary
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.thumbnails import Pack
 
@@ -37,7 +37,7 @@ MANIFEST_NAME = "run.json"
 class Run:
     """A run, opened for reading. Nothing is read before it is asked for."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: RunManifest) -> None:
         self.path = path
         self.manifest = manifest
         self._imported = imported_scores(manifest)
@@ -313,7 +313,7 @@ class Run:
         return self._packs[split][row]
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> RunManifest:
     """What run.json holds.
 
     Raises:
@@ -328,7 +328,7 @@ def read_manifest(path: Path) -> Manifest:
                 f"{path} was written by a newer SampleScope (schema {version}, this one reads up to {SCHEMA_VERSION}): "
                 "upgrade with pip install -U samplescope."
             )
-        return Manifest.model_validate_json(text)
+        return RunManifest.model_validate_json(text)
     except ValidationError as error:
         where, why = first_fault(error)
         raise InputError(f"{file} is damaged ({where or 'the file'}: {why}): score the data again.") from error

@@ -22,7 +22,7 @@ from attribution_core.runs.curves import CURVES
 from attribution_core.runs.embeddings import write_embeddings
 from attribution_core.runs.files import LOCK_NAME, PARTIAL_SUFFIX, Lock, now, remove_partial_files, written_atomically
 from attribution_core.runs.matrices import write_matrix
-from attribution_core.runs.schema import Manifest, Stage
+from attribution_core.runs.schema import RunManifest, Stage
 from attribution_core.runs.store import MANIFEST_NAME, SplitName, TableName, read_manifest, read_table, table_path
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.thumbnails import write_pack
@@ -38,7 +38,7 @@ class RunWriter:
     :meth:`close`.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, lock: Lock) -> None:
+    def __init__(self, path: Path, manifest: RunManifest, lock: Lock) -> None:
         self.path = path
         self.manifest = manifest
         self._lock = lock
@@ -73,7 +73,7 @@ class RunWriter:
                 manifest = read_manifest(path)
                 _require_same_configuration(path, manifest, config, fingerprint)
                 return cls(path, manifest, lock)
-            manifest = Manifest(title=title, created=now(), fingerprint=fingerprint, config=config)
+            manifest = RunManifest(title=title, created=now(), fingerprint=fingerprint, config=config)
             writer = cls(path, manifest, lock)
             writer.update(versions=_versions(), hardware=_hardware())
         except BaseException:
@@ -113,8 +113,8 @@ class RunWriter:
 
     def update(self, **fields: Any) -> None:
         """Sets fields of the manifest and writes run.json."""
-        current = {name: getattr(self.manifest, name) for name in Manifest.model_fields}
-        self.manifest = Manifest.model_validate(current | fields)
+        current = {name: getattr(self.manifest, name) for name in RunManifest.model_fields}
+        self.manifest = RunManifest.model_validate(current | fields)
         text = self.manifest.model_dump_json(indent=2)
         with written_atomically(self.path / MANIFEST_NAME) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
@@ -228,7 +228,7 @@ def _foreign_content(path: Path) -> bool:
     return any(entry.name not in left and not entry.name.endswith(PARTIAL_SUFFIX) for entry in path.iterdir())
 
 
-def _require_same_configuration(path: Path, manifest: Manifest, config: dict[str, Any], fingerprint: str) -> None:
+def _require_same_configuration(path: Path, manifest: RunManifest, config: dict[str, Any], fingerprint: str) -> None:
     if manifest.fingerprint == fingerprint:
         return
     names = sorted(manifest.config.keys() | config.keys())

@@ -30,7 +30,7 @@ _CODE = re.compile(r"\s*-?0\d")  # a class is a name, and 007 no number
 
 
 @dataclass(frozen=True, eq=False)
-class Manifest:
+class ImageManifest:
     """A manifest as it was written.
 
     Attributes:
@@ -118,7 +118,7 @@ def read(path: Path, task: Task = "auto") -> Listing:
     return Listing(parts, class_names, lost, notes, target=manifest.label_column)
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> ImageManifest:
     """The rows of a manifest, whatever they say.
 
     Raises:
@@ -140,7 +140,7 @@ def read_manifest(path: Path) -> Manifest:
             )
     if not rows:
         raise InputError(f"A row for each image was expected in {path}, and there is none.")
-    return Manifest(path, columns, rows, lines, str(found["path"]), str(found["label"]))
+    return ImageManifest(path, columns, rows, lines, str(found["path"]), str(found["label"]))
 
 
 def _read_delimited(path: Path) -> tuple[list[str], list[dict[str, Any]], list[int]]:
@@ -167,7 +167,7 @@ def _read_delimited(path: Path) -> tuple[list[str], list[dict[str, Any]], list[i
 # -- columns ---------------------------------------------------------------------------------------------------------
 
 
-def _check_places(manifest: Manifest) -> None:
+def _check_places(manifest: ImageManifest) -> None:
     seen: dict[str, int] = {}
     for row, line in enumerate(manifest.lines):
         text = manifest.rows[row][manifest.path_column]
@@ -188,7 +188,7 @@ def _check_places(manifest: Manifest) -> None:
         raise InputError(f"Every row of {manifest.file} was expected to have its own id, and two are called {twice}.")
 
 
-def _labels(manifest: Manifest, task: Task) -> tuple[np.ndarray, list[str], list[str]]:
+def _labels(manifest: ImageManifest, task: Task) -> tuple[np.ndarray, list[str], list[str]]:
     """As :func:`labels_of`, but for the names of classes, which are the cells: numbers by size, others by letters."""
     _check_labels(manifest, _is_label, "number")
     column = manifest.labels
@@ -202,7 +202,7 @@ def _labels(manifest: Manifest, task: Task) -> tuple[np.ndarray, list[str], list
     return np.array([position[text] for text in texts], dtype=np.int64), names, []
 
 
-def _check_labels(manifest: Manifest, fits: Callable[[Any], bool], number: str) -> None:
+def _check_labels(manifest: ImageManifest, fits: Callable[[Any], bool], number: str) -> None:
     for row, line in zip(manifest.rows, manifest.lines, strict=True):
         value = row[manifest.label_column]
         if not fits(value):
@@ -221,7 +221,7 @@ def _is_class(cell: Any) -> bool:
     return _is_label(cell) and (not isinstance(cell, float) or cell.is_integer())
 
 
-def _splits(manifest: Manifest) -> np.ndarray:
+def _splits(manifest: ImageManifest) -> np.ndarray:
     """The split of each row ``[n]``; all train where the manifest knows none."""
     column = manifest.split_column
     if column is None:
@@ -238,7 +238,7 @@ def _splits(manifest: Manifest) -> np.ndarray:
     return np.array(found, dtype=object)
 
 
-def _groups(manifest: Manifest) -> pd.DataFrame:
+def _groups(manifest: ImageManifest) -> pd.DataFrame:
     """The other columns, numbers where all of a column are; nested values have no place in a table."""
     taken = (manifest.path_column, manifest.label_column, manifest.split_column, manifest.id_column)
     columns = {}
