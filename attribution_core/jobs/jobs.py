@@ -33,12 +33,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from attribution_core.errors import InputError
-from attribution_core.jobs.requests import KINDS, Activity, Asked, Ended, Kind, run_name
+from attribution_core.jobs.requests import KINDS, JobProgress, JobRequest, JobResult, Kind, run_name
 from attribution_core.runs.files import Lock, fingerprint, is_locked, written_atomically
 
 __all__ = [
     "KINDS",
-    "Activity",
+    "JobProgress",
     "Job",
     "Kind",
     "cancel_job",
@@ -87,7 +87,7 @@ class Job:
     options: dict[str, Any]
     started: str
     status: Status
-    progress: Activity = field(default_factory=Activity)
+    progress: JobProgress = field(default_factory=JobProgress)
     message: str = ""
     result: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
@@ -141,7 +141,7 @@ def job_named(folder: Path, job_id: str) -> Job | None:
     path = Path(folder) / FOLDER / job_id
     if kind not in KINDS or path.is_symlink():
         return None
-    asked = _read(Asked, path / ASKED)
+    asked = _read(JobRequest, path / ASKED)
     return _as_found(path, asked) if asked is not None and (asked.kind, asked.target) == (kind, target) else None
 
 
@@ -150,12 +150,12 @@ def options_target(options: Mapping[str, Any]) -> str:
     return fingerprint(dict(options))[:16]
 
 
-def _as_found(path: Path, asked: Asked) -> Job:
+def _as_found(path: Path, asked: JobRequest) -> Job:
     job = Job(path, asked.kind, asked.target, asked.options, asked.started, "running")
-    ended = _read(Ended, path / RESULT)
+    ended = _read(JobResult, path / RESULT)
     if ended is None and _is_running(path, asked):
-        return replace(job, progress=_read(Activity, path / PROGRESS) or Activity())
-    ended = ended or _read(Ended, path / RESULT)  # it may have ended between the two looks
+        return replace(job, progress=_read(JobProgress, path / PROGRESS) or JobProgress())
+    ended = ended or _read(JobResult, path / RESULT)  # it may have ended between the two looks
     if ended is not None:
         return replace(
             job, status=ended.status, message=ended.message, result=dict(ended.result), seconds=ended.seconds
@@ -170,7 +170,7 @@ def _as_found(path: Path, asked: Asked) -> Job:
     )
 
 
-def _is_running(path: Path, asked: Asked) -> bool:
+def _is_running(path: Path, asked: JobRequest) -> bool:
     if (path / PID).exists():
         return _is_held(path)
     age = datetime.now(UTC) - datetime.fromisoformat(asked.started)  # its process may not have come to its lock yet
@@ -217,7 +217,7 @@ def start_job(folder: Path, kind: str, options: Mapping[str, Any], target: str) 
     Raises:
         InputError: Options that the kind does not take, a name that is no run's, or a folder that can't be written.
     """
-    asked = Asked.checked(kind, target, options, datetime.now(UTC).isoformat())
+    asked = JobRequest.checked(kind, target, options, datetime.now(UTC).isoformat())
     path = Path(folder).resolve() / FOLDER / f"{kind}-{target}"
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -122,7 +122,7 @@ KINDS: dict[Kind, type[BaseModel]] = {
 }
 
 
-class Asked(BaseModel):
+class JobRequest(BaseModel):
     """The content of job.json."""
 
     model_config = ConfigDict(extra="forbid")
@@ -133,7 +133,7 @@ class Asked(BaseModel):
     started: str
 
     @classmethod
-    def checked(cls, kind: str, target: str, options: Mapping[str, Any], started: str) -> Asked:
+    def checked(cls, kind: str, target: str, options: Mapping[str, Any], started: str) -> JobRequest:
         """What is asked for, with the options as plain data.
 
         Raises:
@@ -148,7 +148,7 @@ class Asked(BaseModel):
         return asked.model_copy(update={"options": known.model_dump(mode="json")})
 
 
-class Activity(BaseModel):
+class JobProgress(BaseModel):
     """The content of progress.json: what a job does now, and how far it is with that."""
 
     model_config = ConfigDict(extra="forbid")
@@ -158,7 +158,7 @@ class Activity(BaseModel):
     what: str = "starting"
 
 
-class Ended(BaseModel):
+class JobResult(BaseModel):
     """The content of result.json: how a job ended by itself, after how many seconds, and what came of it."""
 
     model_config = ConfigDict(extra="forbid")

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from attribution_core.errors import InputError, of_the_machine, sentence_of
 from attribution_core.jobs.jobs import ASKED, PID, PROGRESS, RESULT, usable_cores
-from attribution_core.jobs.requests import Activity, Asked, Ended, Kind, no_code
+from attribution_core.jobs.requests import JobProgress, JobRequest, JobResult, Kind, no_code
 from attribution_core.progress import Progress
 from attribution_core.runs.files import Lock, written_atomically
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         began = time.monotonic()
         result, message = _done(path)
         seconds = round(time.monotonic() - began, 3)
-        ended = Ended(status="failed" if message else "done", message=message, result=result, seconds=seconds)
+        ended = JobResult(status="failed" if message else "done", message=message, result=result, seconds=seconds)
         with written_atomically(path / RESULT) as partial:
             partial.write_text(ended.model_dump_json(), encoding="utf-8")
     finally:
@@ -59,8 +59,8 @@ def main(argv: list[str] | None = None) -> int:
 def _done(path: Path) -> tuple[dict[str, Any], str]:
     """What came of the job, and why nothing did, in a sentence."""
     try:
-        asked = Asked.model_validate_json((path / ASKED).read_bytes())
-        asked = Asked.checked(asked.kind, asked.target, asked.options, asked.started)
+        asked = JobRequest.model_validate_json((path / ASKED).read_bytes())
+        asked = JobRequest.checked(asked.kind, asked.target, asked.options, asked.started)
         _refuse_code(path.parent.parent, asked)
         return _WORK[asked.kind](path.parent.parent, asked.target, asked.options, _Reporter(path / PROGRESS)), ""
     except InputError as error:
@@ -74,7 +74,7 @@ def _done(path: Path) -> tuple[dict[str, Any], str]:
         return {}, f"Something went wrong that should not ({type(error).__name__}: {error}); its log shows where."
 
 
-def _refuse_code(folder: Path, asked: Asked) -> None:
+def _refuse_code(folder: Path, asked: JobRequest) -> None:
     """No file of Python is run for a page, even where the run that it asks about was made with one."""
     name = asked.options.get("parent") if asked.kind == "clean" else asked.target
     if asked.kind in ("verify", "summarize", "clean") and (folder / str(name) / MANIFEST_NAME).is_file():
@@ -97,7 +97,7 @@ class _Reporter:
         activity, moment = what.partition(",")[0], time.monotonic()
         if activity != self._activity or moment - self._written >= _SECONDS_BETWEEN_WRITES:
             self._activity, self._written = activity, moment
-            _write(self._path, Activity(done=done, total=total, what=what).model_dump_json())
+            _write(self._path, JobProgress(done=done, total=total, what=what).model_dump_json())
 
 
 def _write(path: Path, text: str) -> None:

@@ -78,7 +78,7 @@ class Visit:
         start = time.perf_counter()
         act()
         for script, argument in seen:
-            # Asked 50 times a second: Playwright's expect() asks once a second after the first second.
+            # JobRequest 50 times a second: Playwright's expect() asks once a second after the first second.
             self.page.wait_for_function(script, arg=argument, polling=20)
         self.page.wait_for_function(_PICTURES, polling=20)
         self.page.evaluate(_PAINTED)

@@ -25,7 +25,7 @@ from attribution_core.jobs.jobs import (
     options_target,
     start_job,
 )
-from attribution_core.jobs.requests import DATASETS, MODELS, Asked
+from attribution_core.jobs.requests import DATASETS, MODELS, JobRequest
 from attribution_core.models import ARCHITECTURES
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import Run
@@ -71,7 +71,7 @@ def asked(folder: Path, kind: str, options: dict, target: str) -> Path:
     """A job's directory as ``start_job`` leaves it to the process."""
     path = folder / ".jobs" / f"{kind}-{target}"
     path.mkdir(parents=True)
-    content = Asked.model_construct(kind=kind, target=target, options=options, started="2026-01-01T00:00:00+00:00")
+    content = JobRequest.model_construct(kind=kind, target=target, options=options, started="2026-01-01T00:00:00+00:00")
     (path / "job.json").write_text(content.model_dump_json())
     return path
 
