@@ -18,7 +18,7 @@ _GROUPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)  # ends of the rank groups, as share
 
 
 @dataclass(frozen=True)
-class Course:
+class ScoreEvolution:
     """A measure over training, in memory.
 
     Attributes:
@@ -46,14 +46,14 @@ class Course:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def read(_run: Run, version: str, measure: str) -> Course:  # noqa: ARG001 (the cache's key)
+def read(_run: Run, version: str, measure: str) -> ScoreEvolution:  # noqa: ARG001 (the cache's key)
     """A measure of the run over training, shared by all sessions.
 
     Raises:
         InputError: If the run has no evolution of this measure.
     """
     times, matrix = _run.evolution(measure)
-    return Course(times, np.asarray(matrix[:]))
+    return ScoreEvolution(times, np.asarray(matrix[:]))
 
 
 def slider_times(times: np.ndarray) -> list[float]:
@@ -72,7 +72,7 @@ def steps_text(time: float) -> str:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def rank_agreements(_course: Course, _now: np.ndarray, version: str) -> pd.DataFrame:  # noqa: ARG001 (the cache's key)
+def rank_agreements(_course: ScoreEvolution, _now: np.ndarray, version: str) -> pd.DataFrame:  # noqa: ARG001 (the cache's key)
     """That of every stored time with the run's own score: columns series, x, y."""
     agreements = [rank_correlation(row, _now)[0] for row in _course.values]
     return pd.DataFrame({"series": "rank correlation", "x": _course.times, "y": agreements})
@@ -89,7 +89,7 @@ def ranked_points(scores: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def group_means(_course: Course, version: str, measure: str) -> pd.DataFrame:  # noqa: ARG001 (the cache's key)
+def group_means(_course: ScoreEvolution, version: str, measure: str) -> pd.DataFrame:  # noqa: ARG001 (the cache's key)
     """Mean of groups of examples, by their rank at the end, over training: columns series, x, y."""
     order = np.argsort(-_course.values[-1], kind="stable")
     ends = np.unique([max(1, round(share * len(order))) for share in _GROUPS])
@@ -106,7 +106,7 @@ def _group_name(start: int, end: int, total: int) -> str:
     return f"top {high}%" if start == 0 else f"{low} to {high}%"
 
 
-def strongest(course: Course, each: int) -> np.ndarray:
+def strongest(course: ScoreEvolution, each: int) -> np.ndarray:
     """Rows of the examples with the highest and the lowest sums over training, ``each`` of both, highest first."""
     order = np.argsort(-course.values.sum(axis=0), kind="stable")
     return np.r_[order[:each], order[max(each, len(order) - each) :]]

@@ -12,7 +12,7 @@ from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import live_scores, score_evolution, session
-from samplescope_app.data.score_evolution import Course, steps_text
+from samplescope_app.data.score_evolution import ScoreEvolution, steps_text
 from samplescope_app.panels import curves, influencers, parts
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_help
@@ -88,7 +88,7 @@ def _own_time(run: Run) -> float | None:
     return float(steps) if steps is not None else None
 
 
-def _values_at(run: Run, stored: Course, time: float) -> tuple[np.ndarray, str]:
+def _values_at(run: Run, stored: ScoreEvolution, time: float) -> tuple[np.ndarray, str]:
     """F-SI at a time, and how it was come by; the exact one is asked for where the run does not store it."""
     scores = live_scores.scores_of(run)
     scores.prepare()
@@ -132,7 +132,7 @@ def _ranked_figure(values: np.ndarray, now: np.ndarray, time: float, own: float 
     )
 
 
-def _agreement_figure(run: Run, stored: Course, values: np.ndarray, now: np.ndarray, time: float) -> None:
+def _agreement_figure(run: Run, stored: ScoreEvolution, values: np.ndarray, now: np.ndarray, time: float) -> None:
     agreement = rank_correlation(values, now)[0]
     st.markdown("**How alike it ranks them as at this run's time**")
     points = score_evolution.rank_agreements(stored, now, run.version)
@@ -173,7 +173,7 @@ def _sensitivity(run: Run) -> None:
     _strip(run, "sensitivity", values, f"Most sensitive after epoch {epoch:g}", "sensitive at an epoch")
 
 
-def _epoch(run: Run, stored: Course) -> float:
+def _epoch(run: Run, stored: ScoreEvolution) -> float:
     epochs = [float(time) for time in stored.times]
     if len(epochs) == 1:
         return epochs[0]

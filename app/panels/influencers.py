@@ -164,7 +164,7 @@ def over_training(run: Run, row: dict[str, Any]) -> None:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _quantiles(_stored: score_evolution.Course, version: str, measure: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
+def _quantiles(_stored: score_evolution.ScoreEvolution, version: str, measure: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
     """5%, 50% and 95% of all examples, ``[3, times]``."""
     return np.nanquantile(_stored.values, (0.05, 0.5, 0.95), axis=1)
 

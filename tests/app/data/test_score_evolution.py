@@ -12,7 +12,7 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.comparison import rank_correlation
 from samplescope_app.data import live_scores, run_library, score_evolution
 from samplescope_app.data.live_scores import LiveScores
-from samplescope_app.data.score_evolution import Course
+from samplescope_app.data.score_evolution import ScoreEvolution
 from tests.support.fixtures import make_run
 
 _MAIN = Path(__file__).parents[3] / "app" / "main.py"
@@ -20,7 +20,9 @@ _RNG = np.random.default_rng(0)
 
 
 def test_between_stored_times_values_lie_on_a_line_over_the_logarithm():
-    stored = Course(np.array([1.0, 100.0, 1e4]), np.array([[0.0, 4.0], [2.0, 2.0], [6.0, 2.0]], dtype=np.float32))
+    stored = ScoreEvolution(
+        np.array([1.0, 100.0, 1e4]), np.array([[0.0, 4.0], [2.0, 2.0], [6.0, 2.0]], dtype=np.float32)
+    )
     assert stored.at(10.0) == pytest.approx([1.0, 3.0])
     assert stored.at(1000.0) == pytest.approx([4.0, 2.0])
     for place, moment in enumerate(stored.times):
@@ -60,17 +62,19 @@ def test_ranked_points_begin_with_the_highest_and_end_with_the_lowest():
 
 def test_groups_are_by_rank_at_the_end():
     last = np.arange(200.0)
-    stored = Course(np.array([1.0, 2.0]), np.stack([last[::-1], last]))
+    stored = ScoreEvolution(np.array([1.0, 2.0]), np.stack([last[::-1], last]))
     points = score_evolution.group_means(stored, "groups by rank", "a score").set_index(["series", "x"])["y"]
     assert points["top 1%", 2.0] == 198.5
     assert points["top 1%", 1.0] == 0.5
     assert points["50 to 100%", 2.0] == last[:100].mean()
-    few = score_evolution.group_means(Course(np.array([1.0]), np.array([[3.0, 1.0]])), "groups of two", "a score")
+    few = score_evolution.group_means(
+        ScoreEvolution(np.array([1.0]), np.array([[3.0, 1.0]])), "groups of two", "a score"
+    )
     assert few["y"].tolist() == [3.0, 1.0]
 
 
 def test_the_strongest_are_the_highest_and_the_lowest_sums():
-    stored = Course(np.array([1.0, 2.0]), np.array([[1.0, 0.0, -5.0, 3.0], [1.0, 0.5, 2.0, 0.0]]))
+    stored = ScoreEvolution(np.array([1.0, 2.0]), np.array([[1.0, 0.0, -5.0, 3.0], [1.0, 0.5, 2.0, 0.0]]))
     assert score_evolution.strongest(stored, 1).tolist() == [3, 2]
     assert score_evolution.strongest(stored, 3).tolist() == [3, 0, 1, 2]
 
