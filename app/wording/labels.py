@@ -17,7 +17,7 @@ _FAR = 0.5  # standard deviations of the values from which a prediction is far o
 
 
 @dataclass(frozen=True)
-class Doubtful:
+class SuspectRanking:
     """The end of a score where the model contradicts the labels most.
 
     Attributes:
@@ -112,13 +112,13 @@ def changed(run: Run) -> np.ndarray:
     return np.zeros(len(run.examples), dtype=bool) if found is None else found
 
 
-def doubtful(run: Run) -> Doubtful | None:
+def doubtful(run: Run) -> SuspectRanking | None:
     """Where to look for wrong labels first, whatever scores the run has; None where it has none to look by."""
     if run.values is None:
-        prefers_another = Doubtful("Most suspicious: the model prefers another label", "margin", descending=False)
+        prefers_another = SuspectRanking("Most suspicious: the model prefers another label", "margin", descending=False)
         return prefers_another if "margin" in run.scores else None
     scores = [score for score in ("error", "loss") if score in run.scores]
-    return Doubtful("Predicted worst", scores[0], descending=True) if scores else None
+    return SuspectRanking("Predicted worst", scores[0], descending=True) if scores else None
 
 
 def kinds(run: Run) -> list[str]:
