@@ -230,10 +230,10 @@ def methods() -> None:
 @app.command()
 def datasets() -> None:
     """List the datasets that open by name; any other is opened by its path."""
-    from attribution_core.datasets import FORMATS, KNOWN
+    from attribution_core.datasets import BUILTIN_DATASETS, FORMATS
 
     table = Table("name", "what", "licence", "source")
-    for known in KNOWN:
+    for known in BUILTIN_DATASETS:
         table.add_row(known.name, known.description, known.licence, known.source)
     out.print(table)
     forms = "; ".join(form.description for form in FORMATS)

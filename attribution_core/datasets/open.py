@@ -34,7 +34,7 @@ from attribution_core.progress import Progress
 
 
 @dataclass(frozen=True)
-class Known:
+class BuiltinDataset:
     """A dataset that opens by name, with no download.
 
     Attributes:
@@ -76,8 +76,8 @@ def _read_demo() -> Listing:
 
 _LONGEST_SHOWN = 200  # letters of a path in an error
 
-KNOWN = (
-    Known(
+BUILTIN_DATASETS = (
+    BuiltinDataset(
         "fashion-demo",
         "4,000 images of clothing from Fashion-MNIST, 28 x 28, with 100 wrong labels planted among 2,000 for training",
         "MIT, Zalando SE",
@@ -88,7 +88,7 @@ KNOWN = (
             "column original_label keeps the true ones.",
         ),
     ),
-    Known(
+    BuiltinDataset(
         "digits",
         "1,797 handwritten digits, 8 x 8",
         "CC BY 4.0, Alpaydin and Kaynak (UCI)",
@@ -135,7 +135,7 @@ def open_dataset(
     """Opens a dataset, sets splits aside where it has none, and decodes every image once.
 
     Args:
-        data: A name in ``KNOWN``, ``hf:NAME`` for a dataset of the Hugging Face hub, or the path of a dataset in one of
+        data: A name in ``BUILTIN_DATASETS``, ``hf:NAME`` for a dataset of the Hugging Face hub, or the path of a dataset in one of
             the ``FORMATS``. A name comes first: write ``./digits`` for a folder of that name. Or a torch ``Dataset`` of
             images with numbers as labels, or a dict of them by train, validation and test, or these three in a
             tuple; without random transforms, since a run goes on only with the same images.
@@ -200,7 +200,7 @@ def form_of(data: str | Path | TorchData) -> str:
 
 def opens_by_name(data: str | Path) -> bool:
     """Whether this is a name to ``open_dataset``, and no path."""
-    return any(data == known.name for known in KNOWN) or str(data).startswith(hugging_face.PREFIX)
+    return any(data == known.name for known in BUILTIN_DATASETS) or str(data).startswith(hugging_face.PREFIX)
 
 
 def _find(
@@ -214,7 +214,7 @@ def _find(
     if str(data).startswith(hugging_face.PREFIX):
         options = _options(str(data), ("task",), target, task)
         return str(data), "", hugging_face.read_named(str(data).removeprefix(hugging_face.PREFIX), **options)
-    for known in KNOWN:
+    for known in BUILTIN_DATASETS:
         if data == known.name:
             _options(known.name, (), target, task)
             return known.name, "", dataclasses.replace(known.read(), notes=list(known.notes))
@@ -237,7 +237,7 @@ def _options(name: str, takes: tuple[str, ...], target: str | None, task: Task) 
 
 def _recognised(data: str | Path) -> tuple[Path, Format]:
     """The absolute path of a dataset, and its form."""
-    names = ", ".join(known.name for known in KNOWN)
+    names = ", ".join(known.name for known in BUILTIN_DATASETS)
     try:
         path = Path(data).expanduser().resolve()
         if not path.exists():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.datasets import (
-    KNOWN,
+    BUILTIN_DATASETS,
     Dataset,
     Splits,
     TorchData,
@@ -310,7 +310,7 @@ def _absolute(data: str) -> str:
 
     Also where a folder is called so: the demo's own run is, and ``open_dataset`` takes the name first.
     """
-    if data in (known.name for known in KNOWN):
+    if data in (known.name for known in BUILTIN_DATASETS):
         return data
     try:
         path = Path(data).expanduser()

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from attribution_core.datasets import KNOWN, open_dataset
+from attribution_core.datasets import BUILTIN_DATASETS, open_dataset
 from attribution_core.datasets.inspection import inspect
 from attribution_core.errors import InputError
 from tests.support.builders import write_folder
@@ -95,8 +95,10 @@ def test_a_path_wins_over_a_name_when_it_is_written_as_a_path(tmp_path, monkeypa
 
 
 def test_known_datasets_are_described():
-    assert [known.name for known in KNOWN] == ["fashion-demo", "digits"]
-    assert all(known.description and known.licence and known.source.startswith("https://") for known in KNOWN)
+    assert [known.name for known in BUILTIN_DATASETS] == ["fashion-demo", "digits"]
+    assert all(
+        known.description and known.licence and known.source.startswith("https://") for known in BUILTIN_DATASETS
+    )
 
 
 def test_subset():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from attribution_core.datasets import KNOWN
+from attribution_core.datasets import BUILTIN_DATASETS
 from attribution_core.errors import InputError
 from attribution_core.jobs import runner
 from attribution_core.jobs.jobs import (
@@ -306,7 +306,7 @@ def test_pages_do_not_wait_for_torch():
 def test_the_choices_are_those_of_the_core():
     classifiers = {name: model.description for name, model in ARCHITECTURES.items() if model.classifies}
     assert {name: text for name, text in MODELS.items() if name != "auto"} == classifiers
-    assert {known.name: known.description for known in KNOWN} == DATASETS
+    assert {known.name: known.description for known in BUILTIN_DATASETS} == DATASETS
 
 
 # -- checks and estimates -------------------------------------------------------------------------------------------
