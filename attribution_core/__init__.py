@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from attribution_core.methods.influence.proximal_bregman import (
         proximal_bregman_response,
         proximal_response,
-        retrained_without,
+        train_without,
         two_stage_response,
     )
     from attribution_core.methods.linearized.build import linearize
@@ -94,7 +94,7 @@ _HOMES = {
     "relu_ntk": "methods.linearized.kernel_influence",
     "removal_order": "evaluation.summarization",
     "retrain_without": "evaluation.retraining",
-    "retrained_without": "methods.influence.proximal_bregman",
+    "train_without": "methods.influence.proximal_bregman",
     "sample_complexity": "methods.linearized.kernel_influence",
     "sample_information": "methods.linearized.sample_information",
     "score": "scoring.score",
@@ -146,7 +146,7 @@ __all__ = [
     "relu_ntk",
     "removal_order",
     "retrain_without",
-    "retrained_without",
+    "train_without",
     "sample_complexity",
     "sample_information",
     "score",

@@ -9,7 +9,7 @@ import torch
 from attribution_core.errors import InputError
 from attribution_core.evaluation import retraining
 from attribution_core.evaluation.retraining import random_halves, retrain_without
-from attribution_core.methods.influence.proximal_bregman import retrained_without
+from attribution_core.methods.influence.proximal_bregman import train_without
 from attribution_core.models import build_model
 from attribution_core.runs.retraining import RetrainingTable
 from attribution_core.training import Recipe, loss_values, outputs_of, train
@@ -66,7 +66,7 @@ def test_a_warm_start_goes_on_from_the_given_weights():
     start = state_of(after(0, TRAIN)[0])
     found = retrain_without(build, TRAIN, [[3]], RECIPE, EVALUATION, start=start)
     model = build(0)
-    model.load_state_dict(retrained_without(model, TRAIN, 3, RECIPE, start))
+    model.load_state_dict(train_without(model, TRAIN, 3, RECIPE, start))
     assert torch.equal(found.outputs[0, 0], outputs_of(model, EVALUATION[0]))
 
 

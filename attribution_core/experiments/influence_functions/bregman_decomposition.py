@@ -55,7 +55,7 @@ from attribution_core.methods.influence.functions import Solver, SolverOptions, 
 from attribution_core.methods.influence.proximal_bregman import (
     proximal_bregman_response,
     proximal_response,
-    retrained_without,
+    train_without,
     two_stage_weights,
 )
 from attribution_core.models import build_model, device_named
@@ -154,8 +154,8 @@ def optima(given: Setting, model: nn.Module, start: State, example: int, converg
         ).weights
 
     return {
-        "cold": retrained_without(model, given.data, example, longer, initial),
-        "warm": retrained_without(model, given.data, example, on, start),
+        "cold": train_without(model, given.data, example, longer, initial),
+        "warm": train_without(model, given.data, example, on, start),
         "proximal": proximal_response(model, given.data, example, given.damping, given.loss, recipe=on).weights,
         "bregman": bregman(False),
         "linearized": bregman(True),
@@ -228,7 +228,7 @@ def decompose(given: Setting, examples: int, converged: bool, kept: Path, depth:
     chosen = torch.randperm(len(given.data[0]), generator=generator)[:examples].tolist()
     steps, residuals = influences(given, model, chosen, converged, depth)
     half = given.recipe.model_copy(update={"epochs": given.recipe.epochs // 2})
-    with_all = retrained_without(model, given.data, [], half, start)
+    with_all = train_without(model, given.data, [], half, start)
     losses = loss_values(outputs_of(model, given.test[0]), given.test[1], given.loss)
     done: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     predicted: dict[str, dict[str, Tensor]] = {}

@@ -108,7 +108,7 @@ def proximal_response(
     return _respond("proximal", model, data, removed, damping, loss, recipe, iterations, progress)
 
 
-def retrained_without(
+def train_without(
     model: nn.Module,
     data: Data,
     removed: int | Sequence[int],
@@ -147,11 +147,11 @@ def two_stage_response(
 ) -> State:
     """``w_s`` plus what warm retraining without the examples does more than warm retraining with them (D.2).
 
-    Arguments are those of :func:`retrained_without`; the model is at ``w_s``.
+    Arguments are those of :func:`train_without`; the model is at ``w_s``.
     """
     start = state_of(model)
-    without = retrained_without(model, data, removed, recipe, start, progress)
-    return two_stage_weights(start, without, retrained_without(model, data, [], recipe, start, progress))
+    without = train_without(model, data, removed, recipe, start, progress)
+    return two_stage_weights(start, without, train_without(model, data, [], recipe, start, progress))
 
 
 def two_stage_weights(start: State, without: State, everything: State) -> State:

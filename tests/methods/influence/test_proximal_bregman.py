@@ -14,7 +14,7 @@ from attribution_core.methods.influence.functions import SolverOptions, influenc
 from attribution_core.methods.influence.proximal_bregman import (
     proximal_bregman_response,
     proximal_response,
-    retrained_without,
+    train_without,
     two_stage_response,
 )
 from attribution_core.models import build_model
@@ -135,10 +135,10 @@ def test_retraining_keeps_the_order_of_batches_and_two_stages_cancel_what_all_do
     initial = state_of(model)
     train(model, data, recipe)
     start = state_of(model)
-    cold = retrained_without(model, data, [], recipe, initial)
+    cold = train_without(model, data, [], recipe, initial)
     assert all(torch.equal(cold[name], start[name]) for name in start)
-    without = retrained_without(model, data, 5, recipe, start)
-    everything = retrained_without(model, data, [], recipe, start)
+    without = train_without(model, data, 5, recipe, start)
+    everything = train_without(model, data, [], recipe, start)
     two = two_stage_response(model, data, 5, recipe)
     for name, value in start.items():
         assert torch.allclose(two[name] - value, without[name] - everything[name], atol=1e-7)
