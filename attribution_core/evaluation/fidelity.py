@@ -40,7 +40,7 @@ def linear_datamodelling_score(effects: Tensor, removed: Tensor, losses: Tensor)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ValueWithInterval:
     """A number with its 95% interval.
 
     Attributes:
@@ -64,8 +64,8 @@ class Fidelity:
         examples: Removed examples compared.
     """
 
-    pearson: Estimate
-    spearman: Estimate
+    pearson: ValueWithInterval
+    spearman: ValueWithInterval
     examples: int
 
 
@@ -99,7 +99,7 @@ def fidelity(predicted: Tensor, real: Tensor, resamples: int = 500, seed: int = 
     return Fidelity(pearson, spearman, len(one))
 
 
-def lds_estimate(effects: Tensor, removed: Tensor, losses: Tensor) -> Estimate:
+def lds_estimate(effects: Tensor, removed: Tensor, losses: Tensor) -> ValueWithInterval:
     """Mean of :func:`linear_datamodelling_score` over the evaluation examples.
 
     The interval is 1.96 jackknife errors to either side, each subset left out once. (The bootstrap's is of no use here:
@@ -112,7 +112,7 @@ def lds_estimate(effects: Tensor, removed: Tensor, losses: Tensor) -> Estimate:
     others = [torch.arange(subsets) != left_out for left_out in range(subsets)]
     found = [float(linear_datamodelling_score(effects, removed[rest], losses[rest]).mean()) for rest in others]
     error = 1.96 * float(np.std(found)) * (subsets - 1) ** 0.5
-    return Estimate(value, max(-1.0, value - error), min(1.0, value + error))
+    return ValueWithInterval(value, max(-1.0, value - error), min(1.0, value + error))
 
 
 def ceiling_between_seeds(values: Tensor) -> float | None:
@@ -153,7 +153,7 @@ def _by_column(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.divide((one * other).sum(axis=0), sizes, out=np.zeros_like(sizes), where=sizes > 0)
 
 
-def _estimate(found: Sequence[float]) -> Estimate:
+def _estimate(found: Sequence[float]) -> ValueWithInterval:
     """The first of them is from everything, the others are from resamples."""
     low, high = np.quantile(found[1:], [0.025, 0.975])
-    return Estimate(found[0], float(low), float(high))
+    return ValueWithInterval(found[0], float(low), float(high))

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.evaluation.fidelity import Estimate, Fidelity, ceiling_between_seeds, fidelity, lds_estimate
+from attribution_core.evaluation.fidelity import (
+    Fidelity,
+    ValueWithInterval,
+    ceiling_between_seeds,
+    fidelity,
+    lds_estimate,
+)
 from attribution_core.evaluation.retraining import Retrained, random_halves, retrain_without
 from attribution_core.methods.curvature.losses import means_of
 from attribution_core.preparation.prepare import Data, Prepared, prepare_run
@@ -52,7 +58,7 @@ class MethodFidelity:
     truth: str
     single: Fidelity
     ceiling: float | None
-    lds: Estimate | None
+    lds: ValueWithInterval | None
     by_example: Fidelity
     by_example_ceiling: float | None
 
