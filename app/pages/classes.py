@@ -64,8 +64,8 @@ def _without_effects(run: Run) -> None:
         icon=":material/grid_off:",
     )
     for name, facts in run.manifest.details.items():
-        if "left_out" in facts and name in run.known_measures:
-            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['left_out'])}.")
+        if "skipped" in facts and name in run.known_measures:
+            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['skipped'])}.")
     influencers.finish(run, "effects")
 
 

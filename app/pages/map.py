@@ -47,7 +47,7 @@ def main() -> None:
 
 def _without_map(run: Run) -> None:
     """Why there is none; what to do about it, where something can be done."""
-    reason = run.manifest.details.get("map", {}).get("left_out")
+    reason = run.manifest.details.get("map", {}).get("skipped")
     if reason:
         st.info(f"This run has no map: {plain(reason)}.", icon=":material/scatter_plot:")
         return

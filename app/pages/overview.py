@@ -156,8 +156,8 @@ def _dataset_facts(run: Run) -> None:
         shares = " · ".join(f"{plain(name)} {value:.1%}" for name, value in run.quality.items())
         st.markdown(f"{run.quality_name.capitalize()}: {shares}")
     for name, facts in manifest.details.items():
-        if "left_out" in facts and name in run.known_measures:
-            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['left_out'])}")
+        if "skipped" in facts and name in run.known_measures:
+            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['skipped'])}")
     if manifest.dataset.unreadable:
         count = len(manifest.dataset.unreadable)
         what = parts.noun(run)

@@ -270,7 +270,7 @@ def _strip(run: Run, score: str, values: np.ndarray, title: str, key: str) -> No
 
 def _left_out(run: Run, measure: str) -> str:
     """Why scoring left a measure out; empty where it did not."""
-    return run.manifest.details.get(measure, {}).get("left_out", "")
+    return run.manifest.details.get(measure, {}).get("skipped", "")
 
 
 def _missing(run: Run, measure: str) -> None:

@@ -69,7 +69,7 @@ def _verification(run: Run) -> None:
 def _damping(run: Run) -> None:
     st.markdown("#### Damping")
     if curves.points(run, "damping").empty:
-        reason = run.manifest.details.get("self_influence", {}).get("left_out")
+        reason = run.manifest.details.get("self_influence", {}).get("skipped")
         st.caption(
             f"This run has no influence functions: {plain(reason)}."
             if reason
@@ -118,7 +118,7 @@ def _detection(run: Run) -> None:
     st.markdown(f"#### {wrong.capitalize()}")
     details = run.manifest.details.get("detection", {})
     if "scores" not in details:
-        reason = details.get("left_out", "this run did not look")
+        reason = details.get("skipped", "this run did not look")
         st.caption(
             f"How soon each score finds {wrong} can't be told: {plain(reason)}. A dataset with a column "
             "original_label says which they are."

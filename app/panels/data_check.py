@@ -101,7 +101,7 @@ def estimate(job: Job, stale: bool) -> bool:
     rows = [(_STAGES.get(name, name.capitalize()), jobs.duration(value)) for name, value in seconds.items()]
     table = pd.DataFrame(rows, columns=["Stage", "Time"])
     st.dataframe(table.style.set_properties(color="gray") if stale else table, hide_index=True)
-    for name, reason in taken["left_out"].items():
+    for name, reason in taken["skipped"].items():
         st.caption(f"Without {plain(_STAGES.get(name, name).lower())}: {plain(reason)}")
     if stale:
         st.caption(":material/history: These numbers are for other options than those chosen now.")

@@ -99,7 +99,7 @@ def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
     try:
         found = effects.nearest(run, split, row["row"], _COUNT)
     except InputError as error:
-        reason = run.manifest.details.get("embeddings", {}).get("left_out")
+        reason = run.manifest.details.get("embeddings", {}).get("skipped")
         st.markdown("**Nearest training examples**")
         st.caption(plain(f"This run has no embeddings: {reason}." if reason else error))
         return
@@ -257,7 +257,7 @@ def _without_effects(run: Run) -> None:
         icon=":material/link_off:",
     )
     for name in ("contribution", "self_influence"):
-        reason = run.manifest.details.get(name, {}).get("left_out")
+        reason = run.manifest.details.get(name, {}).get("skipped")
         if reason:
             st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(reason)}.")
     finish(run, "effects")

@@ -337,9 +337,9 @@ def _score(config: "ScoreConfig") -> Run:
         "map": "a map",
     }
     for name, what in parts.items():
-        left_out = run.manifest.details.get(name, {}).get("left_out")
-        sentence = f"Without {what}: {left_out}"
-        if left_out and sentence not in announced:
+        skipped = run.manifest.details.get(name, {}).get("skipped")
+        sentence = f"Without {what}: {skipped}"
+        if skipped and sentence not in announced:
             out.print(escape(sentence), soft_wrap=True, highlight=False)
     output.print_detection(run)
     return run

@@ -114,7 +114,7 @@ def print_estimate(found: RunEstimate) -> None:
     table = Table("stage", Column("seconds", justify="right"))
     for stage, seconds in found.seconds.items():
         table.add_row(stage, f"{seconds:,.1f}")
-    for stage, reason in found.left_out.items():
+    for stage, reason in found.skipped.items():
         table.add_row(stage, f"[dim]without: {escape(reason)}[/dim]")
     out.print(table)
     out.print(

@@ -24,7 +24,7 @@ class Estimate:
         memory: Bytes at the peak, of the GPU where the model computes on one.
         base: Bytes of these that are there however many examples there are, and that this process holds already.
         examples: Training examples.
-        left_out: Stages that this run will not have, and why.
+        skipped: Stages that this run will not have, and why.
         free: Bytes that this process could have besides; None where that is not known.
         refusal: Why the run does not fit into these, and what would; empty where it fits.
     """
@@ -33,7 +33,7 @@ class Estimate:
     memory: int
     base: int
     examples: int
-    left_out: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     free: int | None = None
     refusal: str = ""
 
@@ -83,11 +83,11 @@ def estimate_prepared(prepared: Prepared, seconds_to_open: float, progress: Prog
         "neighbours": probe.neighbours,
         "map": probe.map,
     }
-    seconds, left_out = {}, {}
+    seconds, skipped = {}, {}
     for done, (name, measure) in enumerate(stages.items()):
         if progress:
             progress(done, len(stages), f"probing {name}")
-        reason = sizes.why_left_out(name)
+        reason = sizes.why_skipped(name)
         try:
             if not reason:
                 seconds[name] = measure()
@@ -96,7 +96,7 @@ def estimate_prepared(prepared: Prepared, seconds_to_open: float, progress: Prog
                 raise
             reason = str(error)
         if reason:
-            left_out[name] = reason
+            skipped[name] = reason
     memory = max(base + sizes.peak(seconds), peak_bytes(device))  # the probes' own peak included
     refusal = why_not_enough_memory(sizes, seconds, free, base)
-    return Estimate(seconds, memory, base, sizes.n, left_out, free, refusal)
+    return Estimate(seconds, memory, base, sizes.n, skipped, free, refusal)

@@ -25,9 +25,9 @@ from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.recorded_training import kept_epochs
-from attribution_core.scoring.stages.base import left_out_by_choice
-from attribution_core.scoring.stages.contributions import why_left_out
-from attribution_core.scoring.stages.influence import why_no_influence
+from attribution_core.scoring.stages.base import skipped_by_choice
+from attribution_core.scoring.stages.contributions import why_skipped
+from attribution_core.scoring.stages.influence import why_influence_skipped
 from attribution_core.scoring.stages.linearised import CURVE_EXAMPLES, EXACT_SIZE
 from attribution_core.training import outputs_of
 
@@ -78,22 +78,22 @@ class MemoryNeeded:
         """Stages that hold much, which are not done and which the model and the configuration allow."""
         return [stage for stage in _FORMULAS if stage not in done and self._allows(stage)]
 
-    def why_left_out(self, stage: str) -> str:
+    def why_skipped(self, stage: str) -> str:
         """Why the run will not have a stage, where that is known beforehand; else empty."""
         config = self._config
         if stage == "contributions":
-            return why_left_out(config, self.model, self._few)
+            return why_skipped(config, self.model, self._few)
         if stage == "sensitivity":
-            return left_out_by_choice(config, config.sensitivity, "sensitivities")
+            return skipped_by_choice(config, config.sensitivity, "sensitivities")
         if stage == "map" and config.map == "off":
             return "the map was turned off"
         if stage == "influence":
-            return why_no_influence(config, self.model)
+            return why_influence_skipped(config, self.model)
         return ""
 
     def _allows(self, stage: str) -> bool:
         try:
-            return not self.why_left_out(stage) and self.peak([stage]) > 0
+            return not self.why_skipped(stage) and self.peak([stage]) > 0
         except InputError:  # for which the run will leave it out
             return False
 

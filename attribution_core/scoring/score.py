@@ -37,7 +37,7 @@ from attribution_core.scoring.stages.linearised import linearised, write_lineari
 from attribution_core.scoring.stages.map import write_embeddings, write_map
 from attribution_core.scoring.stages.neighbours import write_near_duplicates
 from attribution_core.scoring.stages.sensitivity import write_sensitivities
-from attribution_core.scoring.support import parts_left_out
+from attribution_core.scoring.support import skipped_parts
 from attribution_core.scoring.weight_warnings import weight_warnings, weight_warnings_of_values
 from attribution_core.training import train
 
@@ -75,7 +75,7 @@ def score(
     config, splits = prepared.config, prepared.splits
     plain, config_print = _identity(config, prepared.source.digests)
     data_print = splits.fingerprint()
-    reasons = parts_left_out(prepared)  # before a folder is made
+    reasons = skipped_parts(prepared)  # before a folder is made
     require_memory(prepared)
     for part, reason in reasons.items():
         if announce:

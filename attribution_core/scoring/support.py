@@ -14,9 +14,9 @@ from attribution_core.methods.linearized.build import head_of
 from attribution_core.models import evaluation_mode
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
-from attribution_core.scoring.stages.base import left_out_by_choice
-from attribution_core.scoring.stages.contributions import why_left_out
-from attribution_core.scoring.stages.influence import why_no_influence
+from attribution_core.scoring.stages.base import skipped_by_choice
+from attribution_core.scoring.stages.contributions import why_skipped
+from attribution_core.scoring.stages.influence import why_influence_skipped
 from attribution_core.training import Recipe
 
 WORKS = "works"
@@ -53,7 +53,7 @@ def supported_measures(
     return {name: _told(check) for name, check in checks.items()}
 
 
-def parts_left_out(prepared: Prepared) -> dict[str, str]:
+def skipped_parts(prepared: Prepared) -> dict[str, str]:
     """What a run will not have, as far as that is known beforehand, with the reasons.
 
     Raises:
@@ -66,9 +66,9 @@ def parts_left_out(prepared: Prepared) -> dict[str, str]:
     if measures[INFORMATION] != WORKS:
         raise InputError(_with_what_works(model, inputs, config, measures))
     reasons = {
-        CONTRIBUTIONS: why_left_out(config, model, inputs),
-        SENSITIVITIES: left_out_by_choice(config, config.sensitivity, SENSITIVITIES) or _but(measures[SENSITIVITIES]),
-        INFLUENCE: why_no_influence(config, model) or _but(measures[INFLUENCE]),
+        CONTRIBUTIONS: why_skipped(config, model, inputs),
+        SENSITIVITIES: skipped_by_choice(config, config.sensitivity, SENSITIVITIES) or _but(measures[SENSITIVITIES]),
+        INFLUENCE: why_influence_skipped(config, model) or _but(measures[INFLUENCE]),
         EMBEDDINGS: _but(measures[EMBEDDINGS]),
     }
     for part, choice in ((SENSITIVITIES, config.sensitivity), (INFLUENCE, config.influence)):

@@ -93,5 +93,5 @@ def _precision(state: dict[str, torch.Tensor]) -> torch.dtype | None:
 
 
 def _why_not(run: Run) -> str:
-    reason = run.manifest.details.get("live", {}).get("left_out", "run the same score command again to add it")
+    reason = run.manifest.details.get("live", {}).get("skipped", "run the same score command again to add it")
     return f"The run {run.id} keeps no linearised model to compute F-SI from: {reason}."

@@ -327,7 +327,7 @@ def test_a_check_tells_what_is_in_the_data_and_what_a_run_takes(tmp_path):
         "linear",
     )
     assert found["num_unreadable"] == 0
-    assert "influence" in result["estimate"]["left_out"]
+    assert "influence" in result["estimate"]["skipped"]
     assert "influence" not in result["estimate"]["seconds"]
     assert all(seconds > 0 for seconds in result["estimate"]["seconds"].values())
     assert result["estimate"]["refusal"] == ""

@@ -62,7 +62,7 @@ def test_a_checkpoint_is_scored_as_it_is_by_every_measure_that_fits(as_given, pr
     )
     assert all(torch.equal(value, scored[name]) for name, value in trained.items())
     assert as_given.manifest.metrics["test_accuracy"] > 0.8
-    assert "no training to follow" in as_given.manifest.details["contribution"]["left_out"]
+    assert "no training to follow" in as_given.manifest.details["contribution"]["skipped"]
     assert as_given.manifest.config["training"] == "none"
     assert not any("weights" in note for note in as_given.manifest.dataset.notes)
 
@@ -222,7 +222,7 @@ def test_a_model_without_a_head_says_what_works_on_it(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
     quick = ["--parameters", "all", "--epochs", "1", "--max-train", "60", "--map", "off"]
     assert main.main([*arguments, *quick]) == 0
-    assert "has no head" in Run.open(tmp_path / "run").manifest.details["embeddings"]["left_out"]
+    assert "has no head" in Run.open(tmp_path / "run").manifest.details["embeddings"]["skipped"]
 
 
 def test_outputs_in_another_order_are_noticed(project, tmp_path, capsys):

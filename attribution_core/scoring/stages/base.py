@@ -19,7 +19,7 @@ def points_of(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:
     return curve_points(x, {name: values.cpu().numpy() for name, values in series.items()})
 
 
-def left_out_by_choice(config: ScoreConfig, choice: str, what: str) -> str:
+def skipped_by_choice(config: ScoreConfig, choice: str, what: str) -> str:
     """Why a run has none of something, known from its configuration alone; empty where it may have them.
 
     Args:
@@ -34,7 +34,7 @@ def left_out_by_choice(config: ScoreConfig, choice: str, what: str) -> str:
     return ""
 
 
-def write_or_leave_out(writer: RunWriter, name: str, reason: str, asked_for: bool, write: Callable[[], None]) -> None:
+def write_or_skip(writer: RunWriter, name: str, reason: str, asked_for: bool, write: Callable[[], None]) -> None:
     """Writes what not every model allows, or says in the run's details why it was left out.
 
     Args:
@@ -52,9 +52,9 @@ def write_or_leave_out(writer: RunWriter, name: str, reason: str, asked_for: boo
                 raise
             reason = str(error)
     if reason:
-        writer.describe(name, {"left_out": reason})
+        writer.describe(name, {"skipped": reason})
 
 
 def why_not_embedded(writer: RunWriter) -> str:
     """Why the run has no embeddings; empty where it has."""
-    return str(writer.manifest.details.get("embeddings", {}).get("left_out", ""))
+    return str(writer.manifest.details.get("embeddings", {}).get("skipped", ""))

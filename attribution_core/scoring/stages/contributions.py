@@ -8,7 +8,7 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.recorded_training import read_training
-from attribution_core.scoring.stages.base import Pair, left_out_by_choice, write_or_leave_out
+from attribution_core.scoring.stages.base import Pair, skipped_by_choice, write_or_skip
 from attribution_core.training import Trajectory
 
 
@@ -34,14 +34,14 @@ def write_contributions(
         InputError: Contributions were asked for and the model does not allow them, or training again does not end at
             the recorded weights.
     """
-    reason = why_left_out(config, model, tensors_by_split["train"][0])
+    reason = why_skipped(config, model, tensors_by_split["train"][0])
 
     def write() -> None:
         _write(
             writer, config, read_training(writer, config, model, tensors_by_split["train"]), tensors_by_split, progress
         )
 
-    write_or_leave_out(writer, "contribution", reason, config.contributions != "auto", write)
+    write_or_skip(writer, "contribution", reason, config.contributions != "auto", write)
 
 
 def _write(
@@ -72,13 +72,13 @@ def _write(
     writer.describe("contribution", details, ["contribution"])
 
 
-def why_left_out(config: ScoreConfig, model: nn.Module, inputs: Tensor) -> str:
+def why_skipped(config: ScoreConfig, model: nn.Module, inputs: Tensor) -> str:
     """Why the model's training can't be followed, in a sentence; empty where it can.
 
     Raises:
         InputError: That sentence, where contributions were asked for.
     """
-    reason = left_out_by_choice(config, config.contributions, "contributions")
+    reason = skipped_by_choice(config, config.contributions, "contributions")
     if reason:
         return reason
     try:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from attribution_core.evaluation.detection import detection_curve, suspicious_scores
 from attribution_core.runs import Run, RunWriter
-from attribution_core.scoring.stages.base import points_of, write_or_leave_out
+from attribution_core.scoring.stages.base import points_of, write_or_skip
 
 _POINTS = 101  # of the curve, from nothing to all
 
@@ -20,9 +20,9 @@ def write_detection(writer: RunWriter, changed: Tensor | None) -> None:
         changed: Which training labels are known to be wrong, bool ``[n]``; None where nothing is known.
     """
     if changed is None:
-        writer.describe("detection", {"left_out": "it is not known which labels are wrong"})
+        writer.describe("detection", {"skipped": "it is not known which labels are wrong"})
     else:
-        write_or_leave_out(writer, "detection", "", False, lambda: _write(writer, changed))
+        write_or_skip(writer, "detection", "", False, lambda: _write(writer, changed))
 
 
 def _write(writer: RunWriter, changed: Tensor) -> None:

@@ -12,7 +12,7 @@ from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
-from attribution_core.scoring.stages.base import Pair, left_out_by_choice, points_of, write_or_leave_out
+from attribution_core.scoring.stages.base import Pair, points_of, skipped_by_choice, write_or_skip
 
 # Of a network whose influence functions are computed unasked: cnn4 (1.2 million) takes half a minute on one core for
 # 3,000 examples, of ResNet-18 (11 million) fitting the sketch alone took five minutes.
@@ -51,15 +51,15 @@ def write_influence(
             influence_spectrum(model, train, evaluation, config.recipe.loss, seed=config.seed, progress=progress),
         )
 
-    write_or_leave_out(writer, "self_influence", why_no_influence(config, model), config.influence == "on", write)
+    write_or_skip(writer, "self_influence", why_influence_skipped(config, model), config.influence == "on", write)
 
 
-def why_no_influence(config: ScoreConfig, model: nn.Module) -> str:
+def why_influence_skipped(config: ScoreConfig, model: nn.Module) -> str:
     """Why there are no influence functions, known beforehand; empty where there are."""
     size = sum(parameter.numel() for parameter in model.parameters())
     if config.influence == "auto" and size > MOST_PARAMETERS:
         return f'the network has {size:,} parameters, with which they would take long: ask for them with influence="on"'
-    return left_out_by_choice(config, config.influence, "influence functions")
+    return skipped_by_choice(config, config.influence, "influence functions")
 
 
 def _write(writer: RunWriter, config: ScoreConfig, spectrum: InfluenceSpectrum) -> None:

@@ -30,7 +30,7 @@ from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
-from attribution_core.scoring.stages.base import Pair, points_of, write_or_leave_out
+from attribution_core.scoring.stages.base import Pair, points_of, write_or_skip
 from attribution_core.training import outputs_of
 from attribution_core.workflows.live_information import FILE_NAME as LIVE_FILE_NAME
 
@@ -115,7 +115,7 @@ def write_live_model(writer: RunWriter, linear: LinearizedModel) -> None:
     size = sum(values.nbytes for values in state.values())
     limit = LARGEST_SHARED if linear.features.shape[1] == 1 else LARGEST_SEPARATE
     reason = "" if size <= limit else f"it would take {size / 2**20:,.0f} MiB, and the limit is {limit // 2**20:,} MiB"
-    write_or_leave_out(writer, "live", reason, False, write)
+    write_or_skip(writer, "live", reason, False, write)
 
 
 def _write_effects(

@@ -11,7 +11,7 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
-from attribution_core.scoring.stages.base import Pair, why_not_embedded, write_or_leave_out
+from attribution_core.scoring.stages.base import Pair, why_not_embedded, write_or_skip
 
 # Splits behind each file, in the order of its table.
 _PARTS = {"train": ("train",), "evaluation": ("validation", "test")}
@@ -35,7 +35,7 @@ def write_embeddings(
             values = torch.cat([head_inputs(model, tensors_by_split[part][0]) for part in parts])
             writer.write_embeddings(split, values.cpu().numpy())  # type: ignore[arg-type]
 
-    write_or_leave_out(writer, "embeddings", "", False, write)
+    write_or_skip(writer, "embeddings", "", False, write)
 
 
 def write_map(writer: RunWriter, config: ScoreConfig, device: torch.device, progress: Progress | None) -> None:
@@ -66,4 +66,4 @@ def write_map(writer: RunWriter, config: ScoreConfig, device: torch.device, prog
         writer.describe("map", details)
 
     reason = "the map was turned off" if config.map == "off" else why_not_embedded(writer)
-    write_or_leave_out(writer, "map", reason, False, write)
+    write_or_skip(writer, "map", reason, False, write)

@@ -9,7 +9,7 @@ from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.store import read_table
-from attribution_core.scoring.stages.base import why_not_embedded, write_or_leave_out
+from attribution_core.scoring.stages.base import why_not_embedded, write_or_skip
 
 
 def write_near_duplicates(writer: RunWriter, labels: Tensor, device: torch.device, progress: Progress | None) -> None:
@@ -28,7 +28,7 @@ def write_near_duplicates(writer: RunWriter, labels: Tensor, device: torch.devic
         embeddings = torch.tensor(read_embeddings(writer.path, "train"), device=device)
         _write(writer, near_duplicates(embeddings, progress=progress), labels)
 
-    write_or_leave_out(writer, "nearest_similarity", why_not_embedded(writer), False, write)
+    write_or_skip(writer, "nearest_similarity", why_not_embedded(writer), False, write)
 
 
 def _write(writer: RunWriter, found: NearDuplicates, labels: Tensor) -> None:

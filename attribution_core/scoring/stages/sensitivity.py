@@ -12,7 +12,7 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
-from attribution_core.scoring.stages.base import Pair, left_out_by_choice, points_of, write_or_leave_out
+from attribution_core.scoring.stages.base import Pair, points_of, skipped_by_choice, write_or_skip
 from attribution_core.training import Trajectory, loss_values
 
 # Of the curve of sensitivities in order, as in the paper's figure 6(a).
@@ -55,8 +55,8 @@ def write_sensitivities(
         add_kept_states(writer, trajectory)
         _write(writer, config, trajectory, tensors_by_split["test"], strata, progress)
 
-    reason = left_out_by_choice(config, config.sensitivity, "sensitivities")
-    write_or_leave_out(writer, "sensitivity", reason, config.sensitivity != "auto", write)
+    reason = skipped_by_choice(config, config.sensitivity, "sensitivities")
+    write_or_skip(writer, "sensitivity", reason, config.sensitivity != "auto", write)
 
 
 def _write(

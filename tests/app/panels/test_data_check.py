@@ -3,7 +3,7 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-ESTIMATE = {"seconds": {"training": 3.0}, "memory": 9 * 2**30, "base": 2**30, "left_out": {}, "free": 5 * 2**30}
+ESTIMATE = {"seconds": {"training": 3.0}, "memory": 9 * 2**30, "base": 2**30, "skipped": {}, "free": 5 * 2**30}
 REFUSAL = "This run would need about 9.7 GB of memory: score 22,500 training examples."
 
 

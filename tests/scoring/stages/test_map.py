@@ -40,7 +40,7 @@ def test_a_run_maps_what_the_trained_network_sees(tmp_path):
 
 def test_where_there_is_no_map_the_run_says_why(tmp_path, monkeypatch):
     off = score(quick(tmp_path, out=tmp_path / "off", **WITHOUT))
-    assert off.manifest.details["map"] == {"left_out": "the map was turned off"}
+    assert off.manifest.details["map"] == {"skipped": "the map was turned off"}
     assert not off.has_map
     assert len(off.embeddings("train")) == len(off.examples)
 
@@ -51,6 +51,6 @@ def test_where_there_is_no_map_the_run_says_why(tmp_path, monkeypatch):
     run = score(quick(tmp_path, map="umap", parameters="all", max_train=50, **WITHOUT))
     assert run.status == "complete"
     for name in ("embeddings", "map", "nearest_similarity"):
-        assert run.manifest.details[name] == {"left_out": "there is no head"}
+        assert run.manifest.details[name] == {"skipped": "there is no head"}
     with pytest.raises(InputError, match="has no embeddings"):
         run.embeddings("train")

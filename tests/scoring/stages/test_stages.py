@@ -103,11 +103,11 @@ def test_an_optimisers_own_posterior_serves_a_run(tmp_path, optimizer):
 
 def test_where_there_are_no_sensitivities_the_run_says_why(tmp_path):
     off = score(quick(tmp_path, out=tmp_path / "off", sensitivity="off"))
-    assert "turned off" in off.manifest.details["sensitivity"]["left_out"]
+    assert "turned off" in off.manifest.details["sensitivity"]["skipped"]
     assert "sensitivity" not in off.examples.columns
     adam = Recipe(epochs=1, weight_decay=0.0, optimizer="adam")
     free = score(quick(tmp_path, out=tmp_path / "free", recipe=adam))
-    assert "delta must be positive" in free.manifest.details["sensitivity"]["left_out"]
+    assert "delta must be positive" in free.manifest.details["sensitivity"]["skipped"]
     with pytest.raises(InputError, match="no second moment"):
         score(quick(tmp_path, sensitivity="adam"))
     large = score(quick(tmp_path, out=tmp_path / "head", sensitivity="full", hidden=(16,)))
@@ -159,23 +159,23 @@ def test_influence_functions_of_a_run_are_those_of_its_model(tmp_path, damping, 
 
 def test_where_there_are_no_influence_functions_the_run_says_why(tmp_path, monkeypatch):
     off = score(quick(tmp_path, out=tmp_path / "off", influence="off"))
-    assert "turned off" in off.manifest.details["self_influence"]["left_out"]
+    assert "turned off" in off.manifest.details["self_influence"]["skipped"]
     assert "self_influence" not in off.examples.columns
     untrained = score(quick(tmp_path, out=tmp_path / "untrained", recipe=Recipe(epochs=0), influence="on"))
-    assert untrained.manifest.details["self_influence"] == {"left_out": "the model was not trained"}
+    assert untrained.manifest.details["self_influence"] == {"skipped": "the model was not trained"}
 
     def refused(*_, **__):
         raise InputError("not this model")
 
     monkeypatch.setattr(influence, "influence_spectrum", refused)
     auto = score(quick(tmp_path, out=tmp_path / "auto"))
-    assert auto.manifest.details["self_influence"] == {"left_out": "not this model"}
+    assert auto.manifest.details["self_influence"] == {"skipped": "not this model"}
     assert auto.status == "complete"
     with pytest.raises(InputError, match="not this model"):
         score(quick(tmp_path, influence="on"))
     monkeypatch.setattr(influence, "MOST_PARAMETERS", 100)
     large = score(quick(tmp_path, out=tmp_path / "large"))
-    assert "parameters, with which they would take long" in large.manifest.details["self_influence"]["left_out"]
+    assert "parameters, with which they would take long" in large.manifest.details["self_influence"]["skipped"]
 
 
 @pytest.mark.parametrize("damping", [0.0, -1.0, math.inf])
@@ -193,10 +193,10 @@ def test_states_are_kept_after_few_epochs():
 
 def test_where_training_cannot_be_followed_the_run_says_why(tmp_path):
     untrained = score(quick(tmp_path, out=tmp_path / "untrained", recipe=Recipe(epochs=0)))
-    assert untrained.manifest.details["contribution"] == {"left_out": "the model was not trained"}
+    assert untrained.manifest.details["contribution"] == {"skipped": "the model was not trained"}
     assert untrained.status == "complete"
     off = score(quick(tmp_path, out=tmp_path / "off", contributions="off"))
-    assert "turned off" in off.manifest.details["contribution"]["left_out"]
+    assert "turned off" in off.manifest.details["contribution"]["skipped"]
     assert "contribution" not in off.examples.columns
     assert set(off.class_effects["method"]) == {"ntk", "influence"}
     with pytest.raises(InputError, match=r"'bn1' \(BatchNorm2d\)"):
@@ -220,7 +220,7 @@ def test_training_that_cannot_be_repeated_is_told(tmp_path):
         return config
 
     run = score(cut_off("auto", "auto"))
-    assert "did not end at the recorded weights" in run.manifest.details["contribution"]["left_out"]
+    assert "did not end at the recorded weights" in run.manifest.details["contribution"]["skipped"]
     with pytest.raises(InputError, match="did not end at the recorded weights"):
         score(cut_off("free", "free"))
 
