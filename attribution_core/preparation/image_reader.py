@@ -8,7 +8,7 @@ from torch import Tensor
 
 from attribution_core.datasets import Dataset, as_tensors, pixel_statistics
 from attribution_core.datasets.tensors import Statistics, standardised
-from attribution_core.methods.influence.pairs import Pair
+from attribution_core.methods.influence.pairs import InputsAndTargets
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.progress import Progress, reported
 
@@ -45,7 +45,7 @@ class ImageReader:
             return cls(shape, Statistics(preprocessing.mean, preprocessing.std), trunk)
         return cls(shape, pixel_statistics(train, size=(shape[1], shape[2]), progress=progress), trunk)
 
-    def __call__(self, part: Dataset, progress: Progress | None = None) -> Pair:
+    def __call__(self, part: Dataset, progress: Progress | None = None) -> InputsAndTargets:
         """Inputs ``[n, ...]``, float32, and targets ``[n]``."""
         if self.trunk is None:
             return self._read(part, progress)
@@ -57,7 +57,7 @@ class ImageReader:
             targets.append(few[1])
         return torch.cat(found), torch.cat(targets)
 
-    def _read(self, part: Dataset, progress: Progress | None = None) -> Pair:
+    def _read(self, part: Dataset, progress: Progress | None = None) -> InputsAndTargets:
         size, channels = (self.shape[1], self.shape[2]), self.shape[0]
         if channels == len(part.mode):
             return as_tensors(part, size=size, statistics=self.statistics, progress=progress)

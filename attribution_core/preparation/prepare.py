@@ -23,7 +23,7 @@ from attribution_core.datasets import (
 )
 from attribution_core.datasets.features import TFIDF, table_features, text_features
 from attribution_core.errors import InputError
-from attribution_core.methods.influence.pairs import Pair
+from attribution_core.methods.influence.pairs import InputsAndTargets
 from attribution_core.models import ARCHITECTURES, device_named
 from attribution_core.preparation.config import RATE_OF_VALUES, ScoreConfig
 from attribution_core.preparation.encodings import read_vectors
@@ -79,7 +79,7 @@ class Prepared:
         """Of trainings side by side: none beside this one on a GPU, which they would share badly."""
         return 0 if self.device.type == "cuda" else asked
 
-    def tensors_by_split(self, progress: Progress | None = None) -> dict[str, Pair]:
+    def tensors_by_split(self, progress: Progress | None = None) -> dict[str, InputsAndTargets]:
         """Inputs, standardised by the training split or as the model expects them, and labels of each split."""
         if self.vectors is None:
             read = self._reader(self.splits.train, progress)
@@ -87,7 +87,7 @@ class Prepared:
         trunk = self._trunk() or (lambda inputs: inputs)
         return {name: (trunk(self.vectors[name]).cpu(), part.targets) for name, part in self.named_splits.items()}
 
-    def some(self, rows: np.ndarray) -> Pair:
+    def some(self, rows: np.ndarray) -> InputsAndTargets:
         """Inputs and labels of some training examples, standardised by themselves, to try things on."""
         chosen = self.splits.train.subset(rows)
         if self.vectors is None:

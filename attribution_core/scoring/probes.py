@@ -51,7 +51,7 @@ from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.thumbnails import encode_thumbnail
 from attribution_core.scoring.memory_needed import MemoryNeeded
 from attribution_core.scoring.recorded_training import kept_epochs
-from attribution_core.scoring.stages.base import Pair
+from attribution_core.scoring.stages.base import InputsAndTargets
 from attribution_core.scoring.stages.linearised import CURVE_EXAMPLES
 from attribution_core.training import Trajectory, outputs_of, state_of, train
 
@@ -195,7 +195,7 @@ class Probe:
     # -- what they are made of ---------------------------------------------------------------------------------------
 
     @cached_property
-    def _sample(self) -> Pair:
+    def _sample(self) -> InputsAndTargets:
         train_ = self.prepared.splits.train
         rows = torch.linspace(0, len(train_) - 1, min(_SAMPLE, len(train_))).long().numpy()
         chosen = train_.subset(rows)
@@ -217,13 +217,13 @@ class Probe:
     def _seconds_for_thumbnail(self) -> float:
         return self._encoded if self._sample else 0.0
 
-    def _rows(self, count: int) -> Pair:
+    def _rows(self, count: int) -> InputsAndTargets:
         """So many examples: the sample, over and over."""
         inputs, targets = self._sample
         which = torch.arange(count) % len(targets)
         return inputs[which.to(inputs.device)], targets[which]
 
-    def _replayed(self, evaluation: Pair) -> tuple[float, float]:
+    def _replayed(self, evaluation: InputsAndTargets) -> tuple[float, float]:
         """Seconds until the first step of a replay is done, and for each that follows.
 
         It is the run's own replay, stopped after some steps, since how layers are treated depends on its whole size.
@@ -248,7 +248,7 @@ class Probe:
     def _device(self) -> torch.device:
         return self.prepared.device
 
-    def _train(self, pair: Pair, steps: int) -> Trajectory:
+    def _train(self, pair: InputsAndTargets, steps: int) -> Trajectory:
         recipe = self.recipe.model_copy(update={"epochs": steps, "batch_size": len(pair[0]), "learning_rate": 1e-6})
         return train(copy.deepcopy(self.model), pair, recipe)
 

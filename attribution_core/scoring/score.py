@@ -28,7 +28,7 @@ from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.memory_needed import require_memory
 from attribution_core.scoring.predictions import predictions, quality
 from attribution_core.scoring.recorded_training import kept_steps, write_training
-from attribution_core.scoring.stages.base import Pair
+from attribution_core.scoring.stages.base import InputsAndTargets
 from attribution_core.scoring.stages.classes import write_classes
 from attribution_core.scoring.stages.contributions import write_contributions
 from attribution_core.scoring.stages.detection import write_detection
@@ -125,7 +125,10 @@ def _plain(config: ScoreConfig) -> dict[str, Any]:
 
 
 def _stages(
-    writer: RunWriter, prepared: Prepared, tensors_by_split: Callable[[], dict[str, Pair]], progress: Progress | None
+    writer: RunWriter,
+    prepared: Prepared,
+    tensors_by_split: Callable[[], dict[str, InputsAndTargets]],
+    progress: Progress | None,
 ) -> dict[str, Callable[[], None]]:
     """What comes after the dataset, in this order."""
     config, splits = prepared.config, prepared.splits
@@ -200,7 +203,7 @@ def _train(
     writer: RunWriter,
     prepared: Prepared,
     model: nn.Module,
-    tensors_by_split: dict[str, Pair],
+    tensors_by_split: dict[str, InputsAndTargets],
     progress: Progress | None,
 ) -> None:
     config = prepared.config

@@ -22,7 +22,7 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.preparation.prepare import Data, Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
-from attribution_core.scoring.stages.base import Pair, points_of
+from attribution_core.scoring.stages.base import InputsAndTargets, points_of
 from attribution_core.scoring.stages.linearised import linearised, schedule_of
 
 FILE_NAME = "summarization.parquet"
@@ -97,7 +97,7 @@ def summarize(
 
 
 def _linear(
-    run: Run, prepared: Prepared, tensors_by_split: dict[str, Pair], progress: Progress | None
+    run: Run, prepared: Prepared, tensors_by_split: dict[str, InputsAndTargets], progress: Progress | None
 ) -> tuple[LinearizedModel, GradientDescent]:
     """The run's linearised model, evaluated on its validation examples and then on its test examples."""
     config, parts = prepared.config, zip(tensors_by_split["validation"], tensors_by_split["test"], strict=True)

@@ -42,8 +42,8 @@ from attribution_core.methods.curvature.iterative import IterativeInverse, large
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.kronecker import KroneckerInverse, kronecker_values, trace_of
 from attribution_core.methods.influence.pairs import (
+    InputsAndTargets,
     Inverse,
-    Pair,
     effects_on_pairs,
     effects_on_themselves,
     loss_gradients,
@@ -239,7 +239,7 @@ def influence_weights(
 class _Given(NamedTuple):
     """What is asked, but for the model and the damping."""
 
-    train: Pair
+    train: InputsAndTargets
     loss: Loss
     curvature: Curvature
     solver: Solver
@@ -260,7 +260,7 @@ class _Given(NamedTuple):
         curvature = _checked(solver, curvature)
         return _Given(as_pair(train), loss, curvature, solver, parameters, options or SolverOptions(), progress)
 
-    def influence(self, model: nn.Module, evaluation: Pair | None, damping: float | None) -> Influence:
+    def influence(self, model: nn.Module, evaluation: InputsAndTargets | None, damping: float | None) -> Influence:
         """On the evaluation examples; where there are none, of the training examples on themselves."""
         if self.solver in ("sketch", "exact"):
             spectrum = self._spectrum(model, evaluation)
@@ -274,7 +274,7 @@ class _Given(NamedTuple):
             effect, residual = effects_on_pairs(model, self.train, evaluation, self.loss, inverse, self.progress)
         return Influence(effect, (used,), residual)
 
-    def _spectrum(self, model: nn.Module, evaluation: Pair | None) -> InfluenceSpectrum:
+    def _spectrum(self, model: nn.Module, evaluation: InputsAndTargets | None) -> InfluenceSpectrum:
         if self.curvature == "hessian":
             return hessian_spectrum(model, self.train, evaluation, self.loss, self.parameters, self.progress)
         return influence_spectrum(

@@ -15,7 +15,7 @@ from attribution_core.gradients.jacobian import block_batches
 from attribution_core.methods.curvature.losses import Loss, errors_of
 from attribution_core.progress import Progress
 
-Pair = tuple[Tensor, Tensor]
+InputsAndTargets = tuple[Tensor, Tensor]
 Blocks = dict[str, Tensor]
 
 # What the solved gradients of one side may take at a time.
@@ -40,7 +40,12 @@ class Inverse(Protocol):
 
 
 def effects_on_pairs(
-    model: nn.Module, train: Pair, evaluation: Pair, loss: Loss, inverse: Inverse, progress: Progress | None
+    model: nn.Module,
+    train: InputsAndTargets,
+    evaluation: InputsAndTargets,
+    loss: Loss,
+    inverse: Inverse,
+    progress: Progress | None,
 ) -> tuple[Tensor, float | None]:
     """``effect[i, j]`` ``[n, m]``, and the largest residual of the solves."""
     turned = len(train[0]) < len(evaluation[0])
@@ -63,7 +68,7 @@ def effects_on_pairs(
 
 
 def effects_on_themselves(
-    model: nn.Module, train: Pair, loss: Loss, inverse: Inverse, progress: Progress | None
+    model: nn.Module, train: InputsAndTargets, loss: Loss, inverse: Inverse, progress: Progress | None
 ) -> tuple[Tensor, float | None]:
     """``effect[i, i]`` ``[n]``, and the largest residual of the solves."""
     errors = errors_of(model, train, loss)
@@ -77,7 +82,7 @@ def effects_on_themselves(
     return effect / len(errors), _largest(residuals)
 
 
-def loss_gradients(model: nn.Module, side: Pair, loss: Loss, plan: ParameterPlan) -> Blocks:
+def loss_gradients(model: nn.Module, side: InputsAndTargets, loss: Loss, plan: ParameterPlan) -> Blocks:
     """Gradients of each example's loss in the plan's coordinates, by parameter ``[n, chosen]``."""
     return _rows(model, side[0], plan, errors_of(model, side, loss))
 

@@ -37,7 +37,7 @@ from attribution_core.gradients import (
 from attribution_core.methods.curvature.columns import Curvature, curvature_columns, num_columns
 from attribution_core.methods.curvature.iterative import hessian_matrix
 from attribution_core.methods.curvature.losses import Loss, errors_of, prediction_errors
-from attribution_core.methods.influence.pairs import Pair
+from attribution_core.methods.influence.pairs import InputsAndTargets
 from attribution_core.progress import Progress
 from attribution_core.training import outputs_of
 
@@ -106,8 +106,8 @@ class InfluenceSpectrum:
 
 def influence_spectrum(
     model: nn.Module,
-    train: Pair,
-    evaluation: Pair | None,
+    train: InputsAndTargets,
+    evaluation: InputsAndTargets | None,
     loss: Loss,
     curvature: Curvature = "ggn",
     dimension: int | None = DIMENSION,
@@ -156,8 +156,8 @@ def influence_spectrum(
 
 def hessian_spectrum(
     model: nn.Module,
-    train: Pair,
-    evaluation: Pair | None,
+    train: InputsAndTargets,
+    evaluation: InputsAndTargets | None,
     loss: Loss,
     parameters: str = "all",
     progress: Progress | None = None,
@@ -180,7 +180,7 @@ def hessian_spectrum(
     return InfluenceSpectrum(values, own @ basis, other @ basis)
 
 
-def _one_of(side: Pair) -> Pair:
+def _one_of(side: InputsAndTargets) -> InputsAndTargets:
     """The first example, which stands in for evaluation examples where none are asked for."""
     return side[0][:1], side[1][:1]
 
@@ -197,7 +197,7 @@ class _Rows(NamedTuple):
     mixture: Tensor
 
     @staticmethod
-    def of_losses(model: nn.Module, side: Pair, loss: Loss) -> "_Rows":
+    def of_losses(model: nn.Module, side: InputsAndTargets, loss: Loss) -> "_Rows":
         """The gradients of the examples' losses."""
         return _Rows(side[0], errors_of(model, side, loss))
 

@@ -11,7 +11,7 @@ from attribution_core.runs import RunWriter
 from attribution_core.runs.tables import curve_points
 
 # Inputs and labels of a split.
-Pair = tuple[Tensor, Tensor]
+InputsAndTargets = tuple[Tensor, Tensor]
 
 
 def points_of(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.recorded_training import read_training
-from attribution_core.scoring.stages.base import Pair, skipped_by_choice, write_or_skip
+from attribution_core.scoring.stages.base import InputsAndTargets, skipped_by_choice, write_or_skip
 from attribution_core.training import Trajectory
 
 
@@ -16,7 +16,7 @@ def write_contributions(
     writer: RunWriter,
     config: ScoreConfig,
     model: nn.Module,
-    tensors_by_split: dict[str, Pair],
+    tensors_by_split: dict[str, InputsAndTargets],
     progress: Progress | None,
 ) -> None:
     """Writes column contribution, effects/hydra.zarr and evolution/contribution.zarr.
@@ -48,7 +48,7 @@ def _write(
     writer: RunWriter,
     config: ScoreConfig,
     trajectory: Trajectory,
-    tensors_by_split: dict[str, Pair],
+    tensors_by_split: dict[str, InputsAndTargets],
     progress: Progress | None,
 ) -> None:
     pairs = hydra(trajectory, tensors_by_split["validation"], progress=progress)

@@ -12,7 +12,7 @@ from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
-from attribution_core.scoring.stages.base import Pair, points_of, skipped_by_choice, write_or_skip
+from attribution_core.scoring.stages.base import InputsAndTargets, points_of, skipped_by_choice, write_or_skip
 
 # Of a network whose influence functions are computed unasked: cnn4 (1.2 million) takes half a minute on one core for
 # 3,000 examples, of ResNet-18 (11 million) fitting the sketch alone took five minutes.
@@ -24,7 +24,7 @@ def write_influence(
     writer: RunWriter,
     config: ScoreConfig,
     model: nn.Module,
-    tensors_by_split: dict[str, Pair],
+    tensors_by_split: dict[str, InputsAndTargets],
     progress: Progress | None,
 ) -> None:
     """Writes column self_influence, effects/influence.zarr and the curve over the damping.

@@ -30,7 +30,7 @@ from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
-from attribution_core.scoring.stages.base import Pair, points_of, write_or_skip
+from attribution_core.scoring.stages.base import InputsAndTargets, points_of, write_or_skip
 from attribution_core.training import outputs_of
 from attribution_core.workflows.live_information import FILE_NAME as LIVE_FILE_NAME
 
@@ -49,7 +49,7 @@ def write_linearised_scores(
     writer: RunWriter,
     config: ScoreConfig,
     made: tuple[LinearizedModel, nn.Module, str],
-    tensors_by_split: dict[str, Pair],
+    tensors_by_split: dict[str, InputsAndTargets],
     changed: Tensor | None,
     progress: Progress | None,
 ) -> None:
@@ -167,7 +167,7 @@ def linearised(
     run: Path,
     config: ScoreConfig,
     model: nn.Module,
-    tensors_by_split: dict[str, Pair],
+    tensors_by_split: dict[str, InputsAndTargets],
     progress: Progress | None,
 ) -> tuple[LinearizedModel, nn.Module, str]:
     """A trained run's linearised model, evaluated on its validation split.

@@ -11,14 +11,14 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
-from attribution_core.scoring.stages.base import Pair, why_not_embedded, write_or_skip
+from attribution_core.scoring.stages.base import InputsAndTargets, why_not_embedded, write_or_skip
 
 # Splits behind each file, in the order of its table.
 _PARTS = {"train": ("train",), "evaluation": ("validation", "test")}
 
 
 def write_embeddings(
-    writer: RunWriter, model: nn.Module, tensors_by_split: dict[str, Pair], progress: Progress | None
+    writer: RunWriter, model: nn.Module, tensors_by_split: dict[str, InputsAndTargets], progress: Progress | None
 ) -> None:
     """Writes embeddings/train.npy and evaluation.npy, or says in the run's details why it has none.
 

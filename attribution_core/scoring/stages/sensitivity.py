@@ -12,7 +12,7 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
-from attribution_core.scoring.stages.base import Pair, points_of, skipped_by_choice, write_or_skip
+from attribution_core.scoring.stages.base import InputsAndTargets, points_of, skipped_by_choice, write_or_skip
 from attribution_core.training import Trajectory, loss_values
 
 # Of the curve of sensitivities in order, as in the paper's figure 6(a).
@@ -30,7 +30,7 @@ def write_sensitivities(
     writer: RunWriter,
     config: ScoreConfig,
     model: nn.Module,
-    tensors_by_split: dict[str, Pair],
+    tensors_by_split: dict[str, InputsAndTargets],
     strata: np.ndarray,
     progress: Progress | None,
 ) -> None:
@@ -63,7 +63,7 @@ def _write(
     writer: RunWriter,
     config: ScoreConfig,
     trajectory: Trajectory,
-    test: Pair,
+    test: InputsAndTargets,
     strata: np.ndarray,
     progress: Progress | None,
 ) -> None:
