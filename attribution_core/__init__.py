@@ -146,7 +146,6 @@ __all__ = [
     "relu_ntk",
     "removal_order",
     "retrain_without",
-    "train_without",
     "sample_complexity",
     "sample_information",
     "score",
@@ -157,6 +156,7 @@ __all__ = [
     "table_features",
     "text_features",
     "train",
+    "train_without",
     "two_stage_response",
     "verify",
 ]

@@ -13,9 +13,9 @@ from attribution_core.evaluation.comparison import paired_quality
 from attribution_core.runs import FORETOLD, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
-    from attribution_core.evaluation.fidelity import Estimate
+    from attribution_core.evaluation.fidelity import ValueWithInterval
     from attribution_core.evaluation.summarization import SummarizationCurve
-    from attribution_core.scoring.estimate import Estimate as RunEstimate
+    from attribution_core.scoring.estimate import Estimate
     from attribution_core.workflows.verify import Verification
 
 out, err = Console(), Console(stderr=True)
@@ -104,12 +104,12 @@ def print_summarization(curve: SummarizationCurve, quality_name: str) -> None:
     out.print(table)
 
 
-def _with_interval(estimate: Estimate | None) -> str:
+def _with_interval(estimate: ValueWithInterval | None) -> str:
     """A number and its interval; nothing where there is none."""
     return "" if estimate is None else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
-def print_estimate(found: RunEstimate) -> None:
+def print_estimate(found: Estimate) -> None:
     """Seconds of each stage, and what the whole comes to."""
     table = Table("stage", Column("seconds", justify="right"))
     for stage, seconds in found.seconds.items():

@@ -9,8 +9,8 @@ from attribution_core.datasets.tensors import Statistics, as_tensors, common_siz
 from attribution_core.progress import Progress
 
 __all__ = [
-    "FORMATS",
     "BUILTIN_DATASETS",
+    "FORMATS",
     "Dataset",
     "Progress",
     "Splits",

@@ -38,8 +38,8 @@ from attribution_core.runs.files import Lock, fingerprint, is_locked, written_at
 
 __all__ = [
     "KINDS",
-    "JobProgress",
     "Job",
+    "JobProgress",
     "Kind",
     "cancel_job",
     "find_job",

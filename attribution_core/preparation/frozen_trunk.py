@@ -73,7 +73,7 @@ def freeze_trunk(model: nn.Module, inputs: Tensor, trainable: Literal["head", "l
         few = inputs[:2].to(example)
         whole, parts = model(few), cut.last_layers(model).eval()(cut.trunk(model)(few))
     if not torch.allclose(whole, parts, rtol=0, atol=AGREEMENT * float(whole.abs().max())):
-        raise InputError(f"FrozenTrunk before {block!r} this model gives other outputs: train head, or all.")
+        raise InputError(f"Cut before {block!r} this model gives other outputs: train head, or all.")
     return cut
 
 

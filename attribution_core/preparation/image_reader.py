@@ -8,7 +8,7 @@ from torch import Tensor
 
 from attribution_core.datasets import Dataset, as_tensors, pixel_statistics
 from attribution_core.datasets.tensors import Statistics, standardised
-from attribution_core.methods.influence.pairs import InputsAndTargets
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.progress import Progress, reported
 

@@ -23,7 +23,7 @@ Training = Literal["auto", "scratch", "fine-tune", "none"]
 
 
 @dataclass(frozen=True)
-class Task:
+class ModelTask:
     """What a model has to be made for.
 
     Attributes:
@@ -71,7 +71,7 @@ class ModelSource:
         return Path(self.name).name if is_own(self.name) else self.name
 
 
-def model_source(config: ScoreConfig, task: Task, module: nn.Module | None = None) -> ModelSource:
+def model_source(config: ScoreConfig, task: ModelTask, module: nn.Module | None = None) -> ModelSource:
     """Settles which model a configuration means, with its weights and what it expects of the images.
 
     Args:
@@ -96,7 +96,7 @@ def model_source(config: ScoreConfig, task: Task, module: nn.Module | None = Non
     return _of_zoo(config, task)
 
 
-def _require_outputs(outputs: object, inputs: Tensor, task: Task, name: str) -> None:
+def _require_outputs(outputs: object, inputs: Tensor, task: ModelTask, name: str) -> None:
     """Raises InputError unless there is an output for each class and example, or one for its value."""
     given = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if given != [len(inputs), task.outputs]:
@@ -120,7 +120,7 @@ def _outputs(model: nn.Module, inputs: Tensor, name: str) -> object:
         ) from error
 
 
-def _of_zoo(config: ScoreConfig, task: Task) -> ModelSource:
+def _of_zoo(config: ScoreConfig, task: ModelTask) -> ModelSource:
     name, weights = config.model, _weights(config)
     shape = _candidates(config, config.preprocessing, task, name)[0]
     if name == "auto":
@@ -135,7 +135,7 @@ def _of_zoo(config: ScoreConfig, task: Task) -> ModelSource:
     return ModelSource(name, make, shape, config.preprocessing, _settled(config, "none"), _digests(weights=weights))
 
 
-def _of_file(config: ScoreConfig, task: Task) -> ModelSource:
+def _of_file(config: ScoreConfig, task: ModelTask) -> ModelSource:
     file, function = own_model(config.model)
     _refuse_hidden(config)
     require_class_names(file, task.class_names)
@@ -150,7 +150,7 @@ def _of_file(config: ScoreConfig, task: Task) -> ModelSource:
     return ModelSource(reference, made(shape), shape, preprocessing, _settled(config, "none"), digests)
 
 
-def _of_library(config: ScoreConfig, task: Task) -> ModelSource:
+def _of_library(config: ScoreConfig, task: ModelTask) -> ModelSource:
     _refuse_hidden(config)
     if not task.has_images:
         raise InputError(f"{config.model} takes images, and the data holds none: choose mlp or linear.")
@@ -170,7 +170,7 @@ def _of_library(config: ScoreConfig, task: Task) -> ModelSource:
     return ModelSource(config.model, make, shape, preprocessing, training, _digests(weights=weights))
 
 
-def _of_program(config: ScoreConfig, task: Task, module: nn.Module) -> ModelSource:
+def _of_program(config: ScoreConfig, task: ModelTask, module: nn.Module) -> ModelSource:
     _refuse_hidden(config)
     if config.training == "scratch" or config.weights is not None:
         raise InputError(
@@ -198,7 +198,7 @@ def _copied(module: nn.Module, _seed: int) -> nn.Module:
 def _shape(
     config: ScoreConfig,
     preprocessing: Preprocessing | None,
-    task: Task,
+    task: ModelTask,
     build: Callable[[tuple[int, ...]], nn.Module],
     name: str,
 ) -> tuple[int, ...]:
@@ -218,7 +218,7 @@ def _shape(
 
 
 def _candidates(
-    config: ScoreConfig, preprocessing: Preprocessing | None, task: Task, name: str
+    config: ScoreConfig, preprocessing: Preprocessing | None, task: ModelTask, name: str
 ) -> list[tuple[int, ...]]:
     if not task.has_images:
         return [task.shape]
@@ -228,7 +228,7 @@ def _candidates(
     return [(channels, *size) for channels in ([asked] if asked else sorted({task.shape[0], 3}))]
 
 
-def _size(config: ScoreConfig, preprocessing: Preprocessing | None, task: Task) -> tuple[int, ...]:
+def _size(config: ScoreConfig, preprocessing: Preprocessing | None, task: ModelTask) -> tuple[int, ...]:
     if config.image_size:
         return config.image_size, config.image_size
     return (preprocessing.size if preprocessing else None) or task.shape[1:]

@@ -23,13 +23,13 @@ from attribution_core.datasets import (
 )
 from attribution_core.datasets.features import TFIDF, table_features, text_features
 from attribution_core.errors import InputError
-from attribution_core.methods.influence.pairs import InputsAndTargets
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import ARCHITECTURES, device_named
 from attribution_core.preparation.config import RATE_OF_VALUES, ScoreConfig
 from attribution_core.preparation.encodings import read_vectors
 from attribution_core.preparation.frozen_trunk import FrozenTrunk, freeze_trunk
 from attribution_core.preparation.image_reader import ImageReader
-from attribution_core.preparation.model_source import ModelSource, Task, model_source
+from attribution_core.preparation.model_source import ModelSource, ModelTask, model_source
 from attribution_core.progress import Progress
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import APPLIED
@@ -48,7 +48,7 @@ class Prepared:
         source: Where the model comes from.
         input_shape: Of one example, as what is trained takes it.
         device: Of the model.
-        cut: Where the model is cut, whose last layers alone are trained; None where all of it is.
+        frozen_trunk: Where the model is cut, whose last layers alone are trained; None where all of it is.
         vectors: Of texts and rows, by split; images are read when they are needed.
     """
 
@@ -57,7 +57,7 @@ class Prepared:
     source: ModelSource
     input_shape: tuple[int, ...]
     device: torch.device
-    cut: FrozenTrunk | None = None
+    frozen_trunk: FrozenTrunk | None = None
     vectors: dict[str, Tensor] | None = None
 
     @property
@@ -68,7 +68,7 @@ class Prepared:
     @property
     def build(self) -> Callable[[int], nn.Module]:
         """Makes what is trained from a seed, on the device, in evaluation mode; can be pickled where the source can."""
-        return functools.partial(_built, self.source.make, self.cut, self.device)
+        return functools.partial(_built, self.source.make, self.frozen_trunk, self.device)
 
     @property
     def named_splits(self) -> dict[str, Dataset]:
@@ -101,9 +101,9 @@ class Prepared:
 
     def _trunk(self) -> Callable[[Tensor], Tensor] | None:
         """The frozen part of the network, with the weights that it has for the run's own seed."""
-        if self.cut is None:
+        if self.frozen_trunk is None:
             return None
-        return self.cut.trunk(self.source.make(self.config.seed).to(self.device).eval())
+        return self.frozen_trunk.trunk(self.source.make(self.config.seed).to(self.device).eval())
 
 
 def prepare(
@@ -264,7 +264,7 @@ def _with_model(
     config: ScoreConfig, splits: Splits, shape: tuple[int, ...], device: torch.device, model: nn.Module | None
 ) -> Prepared:
     """For examples of this shape."""
-    source = model_source(config, Task(splits.train.class_names, shape), model)
+    source = model_source(config, ModelTask(splits.train.class_names, shape), model)
     config = _settled(_with_recipe(config, splits), source)
     if config.trainable == "all":
         return Prepared(config, splits, source, source.input_shape, device)
@@ -274,8 +274,8 @@ def _with_model(
             "weights: give --weights FILE, or --training fine-tune where the model comes with weights of its own."
         )
     whole, few = source.make(config.seed).eval(), torch.zeros(2, *source.input_shape)
-    cut = freeze_trunk(whole, few, config.trainable)
-    return Prepared(config, splits, source, tuple(cut.trunk(whole)(few).shape[1:]), device, cut)
+    frozen_trunk = freeze_trunk(whole, few, config.trainable)
+    return Prepared(config, splits, source, tuple(frozen_trunk.trunk(whole)(few).shape[1:]), device, frozen_trunk)
 
 
 def _with_recipe(config: ScoreConfig, splits: Splits) -> ScoreConfig:
@@ -300,9 +300,11 @@ def _settled(config: ScoreConfig, source: ModelSource) -> ScoreConfig:
     return config.model_copy(update={"training": source.training, **own, **weights, **untrained})
 
 
-def _built(make: Callable[[int], nn.Module], cut: FrozenTrunk | None, device: torch.device, seed: int) -> nn.Module:
+def _built(
+    make: Callable[[int], nn.Module], frozen_trunk: FrozenTrunk | None, device: torch.device, seed: int
+) -> nn.Module:
     model = make(seed)
-    return (model if cut is None else cut.last_layers(model)).to(device).eval()
+    return (model if frozen_trunk is None else frozen_trunk.last_layers(model)).to(device).eval()
 
 
 def _absolute(data: str) -> str:

@@ -6,7 +6,7 @@ from attribution_core.runs.files import fingerprint
 from attribution_core.runs.listing import RunSummary, list_runs
 from attribution_core.runs.measures import MEASURES, Measure
 from attribution_core.runs.retraining import FORETOLD
-from attribution_core.runs.schema import SCHEMA_VERSION, DatasetSummary, RunManifest, Stage, Unreadable
+from attribution_core.runs.schema import SCHEMA_VERSION, DatasetSummary, RunManifest, StageRecord, Unreadable
 from attribution_core.runs.store import Run
 from attribution_core.runs.writer import RunWriter
 
@@ -19,12 +19,12 @@ __all__ = [
     "DatasetSummary",
     "Decision",
     "DecisionLog",
-    "RunManifest",
     "Measure",
     "Run",
+    "RunManifest",
     "RunSummary",
     "RunWriter",
-    "Stage",
+    "StageRecord",
     "Unreadable",
     "fingerprint",
     "list_runs",

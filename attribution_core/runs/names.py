@@ -7,6 +7,9 @@ import unicodedata
 
 import pandas as pd
 
+# Files of a run, by their path in its directory.
+LIVE_MODEL = "linearised/model.safetensors"
+
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST = 150  # bytes; file systems allow 255, and a suffix follows

@@ -39,7 +39,7 @@ class SchemaVersion(BaseModel):
     schema_version: int
 
 
-class Stage(_Record):
+class StageRecord(_Record):
     """One step of a run, redone when it was cut off or when its fingerprint changed."""
 
     status: Literal["pending", "running", "done", "failed"] = "pending"
@@ -107,4 +107,4 @@ class RunManifest(_Record):
     metrics: dict[str, float] = Field(default_factory=dict)
     measures: list[str] = Field(default_factory=list)
     details: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    stages: dict[str, Stage] = Field(default_factory=dict)
+    stages: dict[str, StageRecord] = Field(default_factory=dict)

@@ -22,7 +22,7 @@ from attribution_core.runs.curves import CURVES
 from attribution_core.runs.embeddings import write_embeddings
 from attribution_core.runs.files import LOCK_NAME, PARTIAL_SUFFIX, Lock, now, remove_partial_files, written_atomically
 from attribution_core.runs.matrices import write_matrix
-from attribution_core.runs.schema import RunManifest, Stage
+from attribution_core.runs.schema import RunManifest, StageRecord
 from attribution_core.runs.store import MANIFEST_NAME, SplitName, TableName, read_manifest, read_table, table_path
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.thumbnails import write_pack
@@ -94,7 +94,7 @@ class RunWriter:
     @contextmanager
     def stage(self, name: str, fingerprint: str = "") -> Iterator[None]:
         """Marks a stage as running, then as done with its seconds, or as failed with the exception's message."""
-        stage = Stage(status="running", started=now(), fingerprint=fingerprint)
+        stage = StageRecord(status="running", started=now(), fingerprint=fingerprint)
         self._set_stage(name, stage)
         start = time.perf_counter()
         try:
@@ -218,7 +218,7 @@ class RunWriter:
         """A temporary path for another file of the run, such as ``model/weights.safetensors``, renamed at the end."""
         return written_atomically(self.path / name)
 
-    def _set_stage(self, name: str, stage: Stage) -> None:
+    def _set_stage(self, name: str, stage: StageRecord) -> None:
         self.update(stages={**self.manifest.stages, name: stage})
 
 

@@ -47,11 +47,11 @@ from attribution_core.methods.linearized.sample_information import functional_sa
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.sensitivity.perturbation import PosteriorName, memory_sensitivity, posterior_of
 from attribution_core.methods.sensitivity.posteriors import DiagonalPosterior
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.thumbnails import encode_thumbnail
 from attribution_core.scoring.memory_needed import MemoryNeeded
 from attribution_core.scoring.recorded_training import kept_epochs
-from attribution_core.scoring.stages.base import InputsAndTargets
 from attribution_core.scoring.stages.linearised import CURVE_EXAMPLES
 from attribution_core.training import Trajectory, outputs_of, state_of, train
 

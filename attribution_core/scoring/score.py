@@ -16,6 +16,7 @@ from attribution_core.datasets import Dataset, Splits
 from attribution_core.datasets.features import TFIDF, described
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.encodings import write_vectors
 from attribution_core.preparation.prepare import Prepared, prepare, vectors_made_of
@@ -28,7 +29,6 @@ from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 from attribution_core.scoring.memory_needed import require_memory
 from attribution_core.scoring.predictions import predictions, quality
 from attribution_core.scoring.recorded_training import kept_steps, write_training
-from attribution_core.scoring.stages.base import InputsAndTargets
 from attribution_core.scoring.stages.classes import write_classes
 from attribution_core.scoring.stages.contributions import write_contributions
 from attribution_core.scoring.stages.detection import write_detection

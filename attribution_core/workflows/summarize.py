@@ -19,10 +19,11 @@ from attribution_core.evaluation.summarization import (
 )
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.prepare import Data, Prepared, prepare_run
 from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
-from attribution_core.scoring.stages.base import InputsAndTargets, points_of
+from attribution_core.scoring.stages.base import points_of
 from attribution_core.scoring.stages.linearised import linearised, schedule_of
 
 FILE_NAME = "summarization.parquet"

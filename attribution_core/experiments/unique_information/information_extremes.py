@@ -56,7 +56,7 @@ STEPS, RATE, NEIGHBOURS, SHOWN = 10_000, 0.003, 10, 5
 
 
 @dataclass(frozen=True)
-class Task:
+class StudyProblem:
     """What each seed draws its examples from.
 
     Attributes:
@@ -81,20 +81,20 @@ class Task:
         return self.inputs[rows], targets[:, None] if targets.is_floating_point() else targets
 
 
-def film_reviews(data_root: Path, encoder: str, train: int) -> Task:
+def film_reviews(data_root: Path, encoder: str, train: int) -> StudyProblem:
     """Sentences, half as many for validation as for training."""
     texts, labels = sentences(data_root / "text")
     words = torch.tensor([len(text.split()) for text in texts])
-    return Task(vectors(texts, encoder), labels, texts, words, train, train // 2)
+    return StudyProblem(vectors(texts, encoder), labels, texts, words, train, train // 2)
 
 
-def concrete(data_root: Path) -> Task:
+def concrete(data_root: Path) -> StudyProblem:
     """UCI Concrete, standardised."""
     sides = table(data_root / "uci" / "concrete.txt")
     inputs, targets = (torch.cat([side[part] for side in sides]) for part in (0, 1))
     rows = [" ".join(f"{value:.1f}" for value in row) for row in inputs.tolist()]
     names = [f"{row} -> {target:.1f}" for row, target in zip(rows, targets[:, 0].tolist(), strict=True)]
-    return Task(inputs, targets[:, 0], names, None, len(sides[0][0]), len(sides[1][0]))
+    return StudyProblem(inputs, targets[:, 0], names, None, len(sides[0][0]), len(sides[1][0]))
 
 
 def typicality(inputs: Tensor, targets: Tensor, classes: Tensor) -> dict[str, Tensor]:
@@ -135,7 +135,7 @@ class Scored:
     correlations: list[dict[str, float]]
 
 
-def scored(task: Task, units: int, seed: int) -> Scored:
+def scored(task: StudyProblem, units: int, seed: int) -> Scored:
     """Draws the examples and the network, and scores them."""
     order = torch.randperm(len(task.targets), generator=torch.Generator().manual_seed(seed))
     chosen, others = order[: task.train], order[task.train : task.train + task.validation]
@@ -155,7 +155,7 @@ def decide(rows: Sequence[dict[str, float]], examples: int) -> bool:
     return all(min(row["disagreement"], row["distance"]) > 3 / examples**0.5 for row in rows)
 
 
-def extremes(task: Task, found: Scored) -> list[dict[str, Any]]:
+def extremes(task: StudyProblem, found: Scored) -> list[dict[str, Any]]:
     """The least and then the most informative examples at ``LONGER`` t, the most extreme first."""
     scores = found.scores[1]
     order = scores.argsort()

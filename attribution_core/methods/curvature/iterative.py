@@ -20,7 +20,7 @@ from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import as_inputs
 from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.curvature.losses import Loss
-from attribution_core.methods.influence.pairs import Blocks
+from attribution_core.methods.types import Blocks
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import Progress
 from attribution_core.training import as_outputs, loss_values

@@ -41,19 +41,14 @@ from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.curvature.iterative import IterativeInverse, largest_eigenvalue
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.kronecker import KroneckerInverse, kronecker_values, trace_of
-from attribution_core.methods.influence.pairs import (
-    InputsAndTargets,
-    Inverse,
-    effects_on_pairs,
-    effects_on_themselves,
-    loss_gradients,
-)
+from attribution_core.methods.influence.pairs import Inverse, effects_on_pairs, effects_on_themselves, loss_gradients
 from attribution_core.methods.influence.spectrum import (
     DIMENSION,
     InfluenceSpectrum,
     hessian_spectrum,
     influence_spectrum,
 )
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.progress import Progress
 from attribution_core.training import as_pair
 from attribution_core.training.trainer import Data, state_of

@@ -18,7 +18,7 @@ from attribution_core.gradients.sketch import Coordinates
 from attribution_core.methods.curvature.columns import Curvature, curvature_columns
 from attribution_core.methods.curvature.kronecker import DRAWS, kronecker_bases
 from attribution_core.methods.curvature.losses import Loss
-from attribution_core.methods.influence.pairs import Blocks
+from attribution_core.methods.types import Blocks
 from attribution_core.progress import Progress
 from attribution_core.training import outputs_of
 

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from attribution_core.gradients import ParameterPlan
 from attribution_core.gradients.jacobian import block_batches
 from attribution_core.methods.curvature.losses import Loss, errors_of
+from attribution_core.methods.types import Blocks, InputsAndTargets
 from attribution_core.progress import Progress
-
-InputsAndTargets = tuple[Tensor, Tensor]
-Blocks = dict[str, Tensor]
 
 # What the solved gradients of one side may take at a time.
 HELD_BYTES = 2**30

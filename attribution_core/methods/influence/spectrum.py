@@ -37,7 +37,7 @@ from attribution_core.gradients import (
 from attribution_core.methods.curvature.columns import Curvature, curvature_columns, num_columns
 from attribution_core.methods.curvature.iterative import hessian_matrix
 from attribution_core.methods.curvature.losses import Loss, errors_of, prediction_errors
-from attribution_core.methods.influence.pairs import InputsAndTargets
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.progress import Progress
 from attribution_core.training import outputs_of
 

@@ -10,9 +10,6 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import RunWriter
 from attribution_core.runs.tables import curve_points
 
-# Inputs and labels of a split.
-InputsAndTargets = tuple[Tensor, Tensor]
-
 
 def points_of(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:
     """Columns series, x, y of one curve, from the values of each series at x."""

@@ -4,11 +4,12 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import hydra, refuse_for_hydra
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.recorded_training import read_training
-from attribution_core.scoring.stages.base import InputsAndTargets, skipped_by_choice, write_or_skip
+from attribution_core.scoring.stages.base import skipped_by_choice, write_or_skip
 from attribution_core.training import Trajectory
 
 

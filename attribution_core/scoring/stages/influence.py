@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from attribution_core.methods.influence.damping import SHARES, sweep_of
 from attribution_core.methods.influence.functions import default_damping
 from attribution_core.methods.influence.spectrum import InfluenceSpectrum, influence_spectrum
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
-from attribution_core.scoring.stages.base import InputsAndTargets, points_of, skipped_by_choice, write_or_skip
+from attribution_core.scoring.stages.base import points_of, skipped_by_choice, write_or_skip
 
 # Of a network whose influence functions are computed unasked: cnn4 (1.2 million) takes half a minute on one core for
 # 3,000 examples, of ResNet-18 (11 million) fitting the sketch alone took five minutes.

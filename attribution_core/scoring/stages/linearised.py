@@ -26,13 +26,14 @@ from attribution_core.methods.linearized.kernel_studies import (
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
-from attribution_core.scoring.stages.base import InputsAndTargets, points_of, write_or_skip
+from attribution_core.runs.names import LIVE_MODEL
+from attribution_core.scoring.stages.base import points_of, write_or_skip
 from attribution_core.training import outputs_of
-from attribution_core.workflows.live_information import FILE_NAME as LIVE_FILE_NAME
 
 # Up to this many rows (examples times outputs) or parameters the whole network is linearised without a sketch: its
 # eigendecomposition then takes seconds.
@@ -108,7 +109,7 @@ def write_live_model(writer: RunWriter, linear: LinearizedModel) -> None:
     """
 
     def write() -> None:
-        with writer.path_for(LIVE_FILE_NAME) as path:
+        with writer.path_for(LIVE_MODEL) as path:
             save_file(state, path)
 
     state = {name: values.contiguous().cpu() for name, values in linear.state().items()}

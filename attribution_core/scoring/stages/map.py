@@ -6,12 +6,13 @@ from torch import nn
 
 from attribution_core.methods.analysis.embedding_map import EPOCHS, MIN_DIST, MOST, NEIGHBOURS, embedding_map
 from attribution_core.methods.linearized.build import head_inputs
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress, reported
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
-from attribution_core.scoring.stages.base import InputsAndTargets, why_not_embedded, write_or_skip
+from attribution_core.scoring.stages.base import why_not_embedded, write_or_skip
 
 # Splits behind each file, in the order of its table.
 _PARTS = {"train": ("train",), "evaluation": ("validation", "test")}

@@ -8,11 +8,12 @@ from torch import nn
 from attribution_core.methods.sensitivity.evolution import MemoryEvolution, memory_evolution, regularisation_at
 from attribution_core.methods.sensitivity.groups import leave_one_class_out
 from attribution_core.methods.sensitivity.perturbation import PosteriorName
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
-from attribution_core.scoring.stages.base import InputsAndTargets, points_of, skipped_by_choice, write_or_skip
+from attribution_core.scoring.stages.base import points_of, skipped_by_choice, write_or_skip
 from attribution_core.training import Trajectory, loss_values
 
 # Of the curve of sensitivities in order, as in the paper's figure 6(a).
