@@ -1,37 +1,96 @@
-"""Telling a caller how far a loop has come, without slowing the loop down."""
+"""Progress: loops report how far they are, and whoever listens is called.
+
+    with progress.listening(lambda done, total, what: print(f"{what}: {done} of {total}")):
+        run = ac.score(config)
+
+The listener is a context variable, so no function passes it on; another thread or process has none. An exception that
+a listener raises stops the work at that step: :class:`Cancelled` is there for it.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 # Called with (done, total, what), for example (120, 4000, "checking images").
-Progress = Callable[[int, int, str], None]
+Listener = Callable[[int, int, str], None]
 
 _SECONDS_BETWEEN_CALLS = 0.05
+_listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
 
 
-def reported(items: Iterable[Item], total: int, what: str, progress: Progress | None) -> Iterator[Item]:
-    """Yields the items and tells ``progress`` how many are done, at most 20 times a second and once at the end.
+class Cancelled(Exception):  # noqa: N818 (a request, not an error)
+    """Stop the work that reports its progress: for listeners to raise."""
+
+
+@contextmanager
+def listening(listener: Listener | None) -> Iterator[None]:
+    """Call ``listener`` with the progress of the work inside the block, and no other one.
+
+    Args:
+        listener: Called with (done, total, what); whatever it raises stops the work. None listens to nothing.
+    """
+    before = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Report nothing of the work inside the block, which is a step of something that reports itself."""
+    with listening(None):
+        yield
+
+
+@contextmanager
+def retitled(title: Callable[[str], str]) -> Iterator[None]:
+    """Report the work inside the block under other titles.
+
+    Args:
+        title: Takes the title of an activity and returns the one to report.
+    """
+    outer = _listener.get()
+    if outer is None:
+        yield
+        return
+
+    def listener(done: int, total: int, what: str) -> None:
+        outer(done, total, title(what))
+
+    with listening(listener):
+        yield
+
+
+def report(done: int, total: int, what: str) -> None:
+    """Tell the listener, if there is one, that ``done`` of ``total`` steps of the activity ``what`` are done."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(done, total, what)
+
+
+def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """Yield the items and report how many are done, at most 20 times a second and once at the end.
 
     Args:
         items: What the caller loops over.
         total: How many items there will be.
         what: The activity in a few words, as a person reads it.
-        progress: Whom to tell; None is nobody.
 
     Yields:
         Each item, in order.
     """
-    told = time.monotonic()
+    reported = time.monotonic()
     done = 0
     for item in items:
         yield item
         done += 1
         now = time.monotonic()
-        if progress is not None and done < total and now - told >= _SECONDS_BETWEEN_CALLS:
-            progress(done, total, what)
-            told = now
-    if progress is not None:
-        progress(done, total, what)
+        if done < total and now - reported >= _SECONDS_BETWEEN_CALLS:
+            report(done, total, what)
+            reported = now
+    report(done, total, what)

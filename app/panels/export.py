@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from attribution_core.errors import InputError
+from attribution_core.progress import listening
 from attribution_core.runs import Run
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
@@ -70,9 +71,8 @@ def _export(run: Run, format_: str) -> Path | None:
     bar = st.progress(0.0, text="Exporting")
     try:
         out = run.path / "exports" / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}{suffix_of(run, format_)}"
-        summary = export_run(
-            run, format_, out, lambda done, total, what: bar.progress(done / max(1, total), text=what.capitalize())
-        )
+        with listening(lambda done, total, what: bar.progress(done / max(1, total), text=what.capitalize())):
+            summary = export_run(run, format_, out)
     except InputError as error:
         st.error(plain(error), icon=":material/error:")
         return None

@@ -67,8 +67,8 @@ def estimate(config: "ScoreConfig") -> None:
     """Say what `score` with the same options would take here, from a probe of a few batches; makes no run."""
     from attribution_core.scoring.estimate import estimate as estimate_
 
-    with Bars() as bars:
-        found = estimate_(config, bars)
+    with Bars():
+        found = estimate_(config)
     output.print_estimate(found)
     found.require_memory()
 
@@ -96,8 +96,8 @@ def verify(
     """Really train again without some examples, and say how well each score foretold it; goes on where it was."""
     from attribution_core.workflows.verify import verify as verify_
 
-    with Bars() as bars:
-        found = verify_(run, examples, halves, seeds, processes or usable_cores(), data, device, bars)
+    with Bars():
+        found = verify_(run, examples, halves, seeds, processes or usable_cores(), data, device)
     output.print_verification(found, examples)
 
 
@@ -111,8 +111,8 @@ def clean(
     """Retrain and score with your decisions applied, and compare on the test set; goes on where it was."""
     from attribution_core.workflows.clean import clean as clean_
 
-    with Bars() as bars:
-        after = clean_(run, out_, bars, data, device)
+    with Bars():
+        after = clean_(run, out_, data, device)
     output.print_cleaning(Run.open(run), after)
 
 
@@ -129,8 +129,8 @@ def summarize(
     """Remove examples by their information, train on what is left, and say what it costs; goes on where it was."""
     from attribution_core.workflows.summarize import summarize as summarize_
 
-    with Bars() as bars:
-        curve = summarize_(run, seeds, balanced, step, processes or usable_cores(), data, device, bars).retrained
+    with Bars():
+        curve = summarize_(run, seeds, balanced, step, processes or usable_cores(), data, device).retrained
     output.print_summarization(curve, Run.open(run).quality_name)
 
 
@@ -147,8 +147,8 @@ def export(
     """Write the dataset with your decisions applied; the source is never touched."""
     from attribution_core.export.export import export_run
 
-    with Bars() as bars:
-        summary = export_run(Run.open(run), format_, out_, progress=bars, data=data)
+    with Bars():
+        summary = export_run(Run.open(run), format_, out_, data=data)
     out.print(
         f"Kept {summary.kept:,} training examples ({summary.relabelled:,} relabelled), dropped {summary.dropped:,}: "
         f"{escape(str(summary.path))}",
@@ -208,8 +208,8 @@ def import_(
         out.print(f"Took {escape(remove)} out of {escape(str(run))}.", soft_wrap=True, highlight=False)
         return
     about = About(title, unit, definition, suspicious, positive)
-    with Bars() as bars:
-        found = import_file(run, scores, name, about, replace, bars)  # type: ignore[arg-type]  # not both are None
+    with Bars():
+        found = import_file(run, scores, name, about, replace)  # type: ignore[arg-type]  # not both are None
     for each, score in found.items():
         what = "effects" if score.measure.kind == "effect" else "scores"
         note = f", {score.note}" if score.note else ""
@@ -319,8 +319,8 @@ def _score(config: "ScoreConfig") -> Run:
         announced.append(sentence)
         out.print(escape(sentence), soft_wrap=True, highlight=False)
 
-    with Bars() as bars:
-        run = score_(config, bars, announce=announce)
+    with Bars():
+        run = score_(config, announce=announce)
     for note in run.manifest.dataset.notes if run.manifest.dataset else ():
         out.print(escape(note), soft_wrap=True, highlight=False)
     details = run.manifest.details["fsi"]

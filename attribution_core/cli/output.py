@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 from attribution_core.evaluation.comparison import paired_quality
+from attribution_core.progress import listening
 from attribution_core.runs import FORETOLD, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
@@ -22,23 +23,25 @@ out, err = Console(), Console(stderr=True)
 
 
 class Bars:
-    """Shows every activity that reports (done, total, what) as a line with a bar; a context manager."""
+    """Shows each activity that reports its progress inside the block as a line with a bar."""
 
     def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=err
         )
         self._tasks: dict[str, TaskID] = {}
+        self._listening = listening(self._show)
 
     def __enter__(self) -> Bars:
         self._progress.start()
+        self._listening.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listening.__exit__(None, None, None)
         self._progress.stop()
 
-    def __call__(self, done: int, total: int, what: str) -> None:
-        """Report that ``done`` of ``total`` steps of the activity ``what`` are done."""
+    def _show(self, done: int, total: int, what: str) -> None:
         name = what.partition(",")[0]  # "training, epoch 3 of 20" goes on in the line of "training"
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(escape(what), total=total)

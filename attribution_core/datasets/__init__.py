@@ -6,13 +6,11 @@ from attribution_core.datasets.formats.torch_objects import TorchData
 from attribution_core.datasets.listing import Unreadable
 from attribution_core.datasets.open import BUILTIN_DATASETS, FORMATS, form_of, open_dataset, opens_by_name
 from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
-from attribution_core.progress import Progress
 
 __all__ = [
     "BUILTIN_DATASETS",
     "FORMATS",
     "Dataset",
-    "Progress",
     "Splits",
     "Statistics",
     "TorchData",

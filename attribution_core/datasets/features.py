@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attribution_core.datasets.dataset import Dataset
 from attribution_core.errors import InputError
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 
 TFIDF = "tfidf"
 _DIMENSIONS = 256  # of the leading directions of TF-IDF
@@ -28,7 +28,9 @@ Encoder = Callable[[Sequence[str]], np.ndarray]
 
 
 def text_features(
-    splits: dict[str, Dataset], encoder: str = TFIDF, device: str = "cpu", progress: Progress | None = None
+    splits: dict[str, Dataset],
+    encoder: str = TFIDF,
+    device: str = "cpu",
 ) -> dict[str, Tensor]:
     """A vector of each text.
 
@@ -37,7 +39,6 @@ def text_features(
         encoder: ``"tfidf"``: the leading 256 directions of TF-IDF over words and pairs of words, of length one; or the
             folder of a sentence encoder (sentence-transformers), which is read from there and from nowhere else.
         device: Of the sentence encoder.
-        progress: Called with (done, total, what).
 
     Returns:
         Float32 ``[n, d]`` by split, each direction with the training split's mean taken off, all divided by one number
@@ -55,8 +56,7 @@ def text_features(
         for start in range(0, len(part), _BATCH):
             rows.append(np.asarray(encode(part[start : start + _BATCH]), dtype=np.float32))
             done += len(rows[-1])
-            if progress is not None:
-                progress(done, total, "reading texts")
+            report(done, total, "reading texts")
         found[name] = torch.from_numpy(np.concatenate(rows))
     mean = found["train"].mean(dim=0)
     scale = (found["train"] - mean).square().mean().sqrt().clamp_min(1e-12)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from attribution_core.datasets.images import ImageSource, decode, is_grey
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import track
 
 _CHUNK = 32  # images to a task: one alone would cost less than handing it to a thread
 
@@ -24,12 +24,13 @@ class Facts:
     digest: bytes
 
 
-def inspect(images: list[ImageSource], progress: Progress | None) -> list[Facts | str]:
+def inspect(
+    images: list[ImageSource],
+) -> list[Facts | str]:
     """Decodes each image once.
 
     Args:
         images: ``n`` images.
-        progress: Called with (done, total, what).
 
     Returns:
         For each image its facts, or the reason why it cannot be read.
@@ -41,7 +42,7 @@ def inspect(images: list[ImageSource], progress: Progress | None) -> list[Facts 
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         results = itertools.chain.from_iterable(pool.map(_inspect_chunk, chunks))
         try:
-            return list(reported(results, len(images), "checking images", progress))
+            return list(track(results, len(images), "checking images"))
         finally:
             pool.shutdown(cancel_futures=True)  # an interrupt must not first finish the dataset
 

@@ -30,7 +30,6 @@ from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadabl
 from attribution_core.datasets.partition import hold_out, stratified_subset
 from attribution_core.datasets.targets import Task, Values
 from attribution_core.errors import InputError
-from attribution_core.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,6 @@ def open_dataset(
     max_train: int | None = None,
     target: str | None = None,
     task: Task = "auto",
-    progress: Progress | None = None,
 ) -> Splits:
     """Opens a dataset, sets splits aside where it has none, and decodes every image once.
 
@@ -145,7 +143,6 @@ def open_dataset(
         target: The column to be told, where rows have several; by default the one called label, target, class or y.
         task: Whether labels are classes or the values of a regression; by default what they look like.
         max_train: Largest number of training examples; a stratified subset is drawn beyond it. None takes all.
-        progress: Called with (done, total, what), at most 20 times a second.
 
     Returns:
         The three splits. Images that cannot be read are left out and listed.
@@ -158,13 +155,13 @@ def open_dataset(
             "The validation and test fractions were expected to be above 0 and together below 1, and they are "
             f"{validation_fraction} and {test_fraction}."
         )
-    name, location, listing = _find(data, target, task, progress)
+    name, location, listing = _find(data, target, task)
     _check(listing)
     parts, notes = _set_aside(listing, {"test": test_fraction, "validation": validation_fraction}, seed)
     if max_train is not None and max_train < len(parts["train"].ids):
         notes.append(f"{max_train:,} of the {len(parts['train'].ids):,} training examples were drawn, seed {seed}.")
         parts["train"] = parts["train"].take(stratified_subset(parts["train"].labels, max_train, seed))
-    facts, parts, unreadable = _inspect(parts, listing.kind, progress)
+    facts, parts, unreadable = _inspect(parts, listing.kind)
     values, class_names = None, listing.class_names
     if np.issubdtype(parts["train"].labels.dtype, np.floating):
         values = Values.of(listing.target, parts["train"].labels)
@@ -204,13 +201,15 @@ def opens_by_name(data: str | Path) -> bool:
 
 
 def _find(
-    data: str | Path | TorchData, target: str | None, task: Task, progress: Progress | None
+    data: str | Path | TorchData,
+    target: str | None,
+    task: Task,
 ) -> tuple[str, str, Listing]:
     """The dataset's name, its location, and its examples."""
     if not isinstance(data, str | Path):
         name = torch_objects.name_of(data)
         options = _options(name, ("task",), target, task)
-        return name, "", torch_objects.read(data, progress=progress, **options)
+        return name, "", torch_objects.read(data, **options)
     if str(data).startswith(hugging_face.PREFIX):
         options = _options(str(data), ("task",), target, task)
         return str(data), "", hugging_face.read_named(str(data).removeprefix(hugging_face.PREFIX), **options)
@@ -298,11 +297,12 @@ def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> tupl
 
 
 def _inspect(
-    parts: dict[str, Examples], kind: Kind, progress: Progress | None
+    parts: dict[str, Examples],
+    kind: Kind,
 ) -> tuple[dict[str, list[Facts]], dict[str, Examples], list[Unreadable]]:
     """Decodes every image once: the facts of those that can be read, their examples, and the others."""
     images = [image for split in parts.values() for image in split.images]
-    results = iter(inspect(images, progress) if kind == "image" else map(undecoded, images))
+    results = iter(inspect(images) if kind == "image" else map(undecoded, images))
     facts, readable, unreadable = {}, {}, []
     for split, examples in parts.items():
         found = list(itertools.islice(results, len(examples.ids)))

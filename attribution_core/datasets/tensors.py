@@ -9,7 +9,7 @@ from PIL import Image
 
 from attribution_core.datasets.dataset import Dataset
 from attribution_core.errors import InputError
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import track
 
 _LARGEST_DEFAULT_SIDE = 64
 
@@ -38,7 +38,9 @@ def common_size(dataset: Dataset) -> tuple[int, int]:
 
 
 def pixel_statistics(
-    dataset: Dataset, *, size: tuple[int, int] | None = None, progress: Progress | None = None
+    dataset: Dataset,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> Statistics:
     """Mean and standard deviation of each channel over all pixels of a split.
 
@@ -46,14 +48,13 @@ def pixel_statistics(
         dataset: The training split.
         size: (height, width) that the images are resized to first; give what ``as_tensors`` will be given. None takes
             each image as it is.
-        progress: Called with (done, total, what).
 
     Returns:
         The statistics; a channel that is constant has standard deviation 1, so that dividing by it is harmless.
     """
     channels = len(dataset.mode)
     counts = np.zeros((channels, 256), dtype=np.int64)  # histograms lose nothing: pixels have 8 bits
-    for image, _ in reported(_resized(dataset, size), len(dataset), "measuring pixels", progress):
+    for image, _ in track(_resized(dataset, size), len(dataset), "measuring pixels"):
         counts += np.reshape(image.histogram(), (channels, 256))
     values = np.arange(256) / 255
     total = counts.sum(1)
@@ -68,7 +69,6 @@ def as_tensors(
     *,
     size: tuple[int, int] | None,
     statistics: Statistics | None,
-    progress: Progress | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Decodes a whole split.
 
@@ -76,7 +76,6 @@ def as_tensors(
         dataset: ``n`` images of ``c`` channels.
         size: (height, width); images of another size are resized (bilinear, antialiased). None: all must share one.
         statistics: Subtracted and divided by, channel by channel; None leaves the pixels in 0..1.
-        progress: Called with (done, total, what).
 
     Returns:
         Inputs, float32 ``[n, c, h, w]``, and targets: ``dataset.targets``.
@@ -87,7 +86,7 @@ def as_tensors(
     height, width = size or _only_size(dataset)
     pixels = torch.empty(len(dataset), len(dataset.mode), height, width, dtype=torch.uint8)
     images = _resized(dataset, (height, width))
-    for row, (image, _) in zip(pixels, reported(images, len(dataset), "reading images", progress), strict=True):
+    for row, (image, _) in zip(pixels, track(images, len(dataset), "reading images"), strict=True):
         row[:] = torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1)
     inputs = pixels.to(torch.float32).div_(255)
     if statistics is not None:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch import multiprocessing as mp
 
 from attribution_core.errors import InputError
-from attribution_core.progress import Progress
+from attribution_core.progress import Cancelled, listening, report, silenced
 from attribution_core.runs.retraining import Retraining, RetrainingTable
 from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, train
 from attribution_core.training.trainer import Data, state_of
@@ -82,7 +82,10 @@ class Trainer:
     recipe: Recipe
     start: State | None
 
-    def __call__(self, asked: Removal, progress: Progress | None = None) -> Retraining:
+    def __call__(
+        self,
+        asked: Removal,
+    ) -> Retraining:
         """Trains once."""
         began = time.perf_counter()
         inputs, targets = self.data
@@ -93,9 +96,9 @@ class Trainer:
             model.load_state_dict(self.start)
         recipe = self.recipe.model_copy(update={"seed": asked.seed})
         if asked.keeps_places:
-            train(model, self.data, recipe, sample_weights=(~gone).double(), progress=progress)
+            train(model, self.data, recipe, sample_weights=(~gone).double())
         else:
-            train(model, (inputs[~gone], targets[~gone]), recipe, progress=progress)
+            train(model, (inputs[~gone], targets[~gone]), recipe)
         outputs = outputs_of(model, self.evaluation[0]).cpu()
         losses = loss_values(outputs, self.evaluation[1].cpu(), recipe.loss)
         own = inputs[gone] if asked.removed else inputs
@@ -132,7 +135,6 @@ def retrain_without(
     keeps_places: bool = True,
     processes: int = 0,
     kept_in: Path | None = None,
-    progress: Progress | None = None,
 ) -> Retrained:
     """Train again without each group of examples, really.
 
@@ -151,7 +153,6 @@ def retrain_without(
         processes: How many others, of one thread each, train side by side; 0: this one trains, with its own threads.
         kept_in: A Parquet file that takes each training as it ends, so that a call that was stopped goes on where it
             was, also with more removals or seeds.
-        progress: Called with (trainings done, trainings, "retraining").
 
     Returns:
         Losses and outputs after each training.
@@ -165,7 +166,7 @@ def retrain_without(
     groups = [_checked(group, len(pair[0])) for group in removals]
     asked = [Removal(group, seed, keeps_places) for group in groups for seed in numbers]
     trainer = Trainer(build, pair, as_pair(evaluation), recipe, start)
-    done = retrainings(trainer, asked, processes, kept_in, progress)
+    done = retrainings(trainer, asked, processes, kept_in)
     rows = [[done[Removal(group, seed, keeps_places)] for seed in numbers] for group in groups]
     return Retrained(
         torch.from_numpy(np.array([[each.losses for each in row] for row in rows])),
@@ -181,7 +182,6 @@ def retrainings(
     asked: Sequence[Removal],
     processes: int = 0,
     kept_in: Path | None = None,
-    progress: Progress | None = None,
 ) -> dict[Removal, Retraining]:
     """The trainings asked for, of which those in the file ``kept_in`` are not done again.
 
@@ -195,8 +195,7 @@ def retrainings(
     for count, row in enumerate(finished, start=total - len(missing) + 1):
         table.add(row)
         done[Removal(row.removed, row.seed, row.keeps_places)] = row
-        if progress:
-            progress(count, total, "retraining")
+        report(count, total, "retraining")
     return done
 
 
@@ -239,7 +238,9 @@ def _checked(group: Sequence[int], examples: int) -> tuple[int, ...]:
 
 def _one_by_one(trainer: Trainer, asked: Sequence[Removal]) -> Iterator[Retraining]:
     for each in asked:
-        yield trainer(each)
+        with silenced():
+            trained = trainer(each)
+        yield trained
 
 
 # -- side by side ----------------------------------------------------------------------------------------------------
@@ -263,10 +264,6 @@ def _side_by_side(trainer: Trainer, asked: Sequence[Removal], processes: int) ->
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _StoppedError(Exception):
-    """Ends a training that nobody waits for any more."""
 
 
 class _Worker(NamedTuple):
@@ -297,6 +294,7 @@ def _work(asked: Removal) -> Retraining:
 
     def unless_stopped(*_: object) -> None:
         if stop.is_set():
-            raise _StoppedError
+            raise Cancelled
 
-    return trainer(asked, unless_stopped)
+    with listening(unless_stopped):
+        return trainer(asked)

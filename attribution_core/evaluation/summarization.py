@@ -19,7 +19,7 @@ from attribution_core.evaluation.retraining import Removal, Trainer, accuracy, r
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.progress import Progress
+from attribution_core.progress import report, silenced
 
 Strategy = Literal["bottom", "bottom iterative", "top", "random"]
 STRATEGIES: tuple[Strategy, ...] = ("bottom", "bottom iterative", "top", "random")
@@ -61,7 +61,12 @@ class SummarizationCurve:
 
 def scores_by_information(linear: LinearizedModel, schedule: GradientDescent) -> ScoresOf:
     """F-SI of the examples that are left, in the linearised model trained on them."""
-    return lambda kept: functional_sample_information(linear.trained_on(kept), schedule)
+
+    def scores_of(kept: Tensor) -> Tensor:
+        with silenced():
+            return functional_sample_information(linear.trained_on(kept), schedule)
+
+    return scores_of
 
 
 def removal_order(
@@ -71,7 +76,6 @@ def removal_order(
     balanced: bool = False,
     step: float = 0.05,
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> Tensor:
     """In which order to remove the training examples.
 
@@ -83,7 +87,6 @@ def removal_order(
         balanced: Keep the classes' shares: an example's place within its own class counts.
         step: Share of all examples removed at once.
         seed: Of ``"random"``.
-        progress: Called with (removed, examples, "scoring what is left"), for ``"bottom iterative"``.
 
     Returns:
         Indices ``[n]``, the first to be removed first.
@@ -109,8 +112,7 @@ def removal_order(
         order = _lowest_first(scores_of(left).cpu(), labels[left], sizes)
         gone.append(left[order[:at_once]])
         left = left[order[at_once:].sort().values]
-        if progress:
-            progress(n - len(left), n, "scoring what is left")
+        report(n - len(left), n, "scoring what is left")
     return torch.cat(gone)
 
 
@@ -141,20 +143,24 @@ def summarization_curve(
 
 
 def retrained_accuracies(
-    trainer: Trainer, processes: int = 0, kept_in: Path | None = None, progress: Progress | None = None
+    trainer: Trainer,
+    processes: int = 0,
+    kept_in: Path | None = None,
 ) -> AccuraciesOf:
     """Accuracies on the trainer's evaluation examples, by really training."""
 
     def accuracies(asked: Sequence[tuple[list[int], int]]) -> list[float]:
         removals = [Removal(tuple(removed), seed, False) for removed, seed in asked]
-        done = retrainings(trainer, removals, processes, kept_in, progress)
+        done = retrainings(trainer, removals, processes, kept_in)
         return [done[each].accuracy for each in removals]
 
     return accuracies
 
 
 def linear_accuracies(
-    models: Sequence[LinearizedModel], schedule: GradientDescent, labels: Tensor, progress: Progress | None = None
+    models: Sequence[LinearizedModel],
+    schedule: GradientDescent,
+    labels: Tensor,
 ) -> AccuraciesOf:
     """Accuracies of linearised models, one for each seed, trained in closed form on what is left.
 
@@ -162,7 +168,6 @@ def linear_accuracies(
         models: Linearised on all training examples, evaluated on the test examples.
         schedule: How they are trained.
         labels: Classes of the test examples, ``[m]``; with one output 0 and 1, told apart at 1/2.
-        progress: Called with (done, total, "linearised training").
     """
 
     def accuracies(asked: Sequence[tuple[list[int], int]]) -> list[float]:
@@ -172,8 +177,7 @@ def linear_accuracies(
             kept[removed] = False
             outputs = models[seed].trained_on(kept.nonzero()[:, 0]).predictions(schedule).cpu()
             found.append(accuracy(outputs, labels.cpu(), "mse"))
-            if progress:
-                progress(number + 1, len(asked), "linearised training")
+            report(number + 1, len(asked), "linearised training")
         return found
 
     return accuracies

@@ -24,7 +24,6 @@ from attribution_core.export.forms import write_idx, write_manifest, write_npz, 
 from attribution_core.export.images import write_folder, write_parquet
 from attribution_core.export.rows import write_rows, write_texts
 from attribution_core.export.torch_objects import write_positions
-from attribution_core.progress import Progress
 from attribution_core.runs.cleaned import APPLIED, cleaned_table
 from attribution_core.runs.files import now, written_atomically
 from attribution_core.runs.labels import label_texts
@@ -33,7 +32,7 @@ from attribution_core.runs.schema import DatasetSummary
 from attribution_core.runs.store import Run
 
 Format = Literal["csv", "parquet", "folder", "same"]
-Writer = Callable[[Splits, pd.DataFrame, Path, str, Progress | None], None]
+Writer = Callable[[Splits, pd.DataFrame, Path, str], None]
 
 _LIST, _TORCH, _MANIFEST, _ROWS = "csv", "torch", "manifest", "rows"
 # By the form that is written: what the file's name ends in, and what writes the examples into it.
@@ -67,7 +66,6 @@ def export_run(
     run: Run,
     format: Format,
     out: Path,
-    progress: Progress | None = None,
     data: str | TorchData | Splits | None = None,
 ) -> ExportSummary:
     """Writes the training set with the reviewer's decisions applied, and a provenance file.
@@ -83,7 +81,6 @@ def export_run(
             torch dataset a CSV of the positions that stay (for more see :func:`attribution_core.cleaned_dataset`).
             All but the lists need the dataset itself and bring validation and test along unchanged.
         out: The file to write; it must not exist.
-        progress: Called with (done, total, what).
         data: Where the dataset lies now, if it has moved since it was scored; or the torch dataset that was scored, or
             what ``open_dataset`` made of it.
 
@@ -116,9 +113,9 @@ def export_run(
         with written_atomically(out) as partial:
             _write_list(run, table, partial) if form == _LIST else write_positions(run, partial)
     else:
-        splits = _reopen(run, data, progress)
+        splits = _reopen(run, data)
         with written_atomically(out) as partial:
-            _WRITERS[form][1](splits, run.cleaned_labels(), partial, provenance, progress)
+            _WRITERS[form][1](splits, run.cleaned_labels(), partial, provenance)
     if suffix != ".zip":
         with written_atomically(out.with_name(f"{out.name}.provenance.json")) as partial:
             partial.write_text(provenance, encoding="utf-8")
@@ -223,7 +220,10 @@ def _dataset(run: Run) -> DatasetSummary:
     return run.manifest.dataset
 
 
-def _reopen(run: Run, data: str | TorchData | Splits | None, progress: Progress | None) -> Splits:
+def _reopen(
+    run: Run,
+    data: str | TorchData | Splits | None,
+) -> Splits:
     """The dataset that the run was scored on, or a refusal if it has changed."""
     dataset = _dataset(run)
     if data is None and _form(run, data) == _TORCH:
@@ -236,7 +236,7 @@ def _reopen(run: Run, data: str | TorchData | Splits | None, progress: Progress 
     else:
         options = {name: run.manifest.config[name] for name in _SPLIT_OPTIONS if name in run.manifest.config}
         place = data or dataset.location or dataset.name  # a dataset known by its name has no location
-        splits = open_dataset(place, progress=progress, **options)
+        splits = open_dataset(place, **options)
         where = splits.location or splits.name
     if (run.path / APPLIED).is_file():
         splits = with_decisions(splits, run.path / APPLIED)

@@ -25,7 +25,7 @@ from attribution_core.datasets.formats.row_files import DELIMITERS
 from attribution_core.datasets.listing import UNNAMED
 from attribution_core.datasets.targets import labels_of
 from attribution_core.export.images import arrow_tables, entry, huggingface_schema, rows_of, zipped
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 
 _SPLITS = ("train", "validation", "test")
 _IDX_PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
@@ -36,7 +36,6 @@ def write_manifest(
     table: pd.DataFrame,
     path: Path,
     provenance: str,  # noqa: ARG001 -- every writer takes the same
-    progress: Progress | None = None,
 ) -> None:
     """Writes the rows of the manifest again, in its columns and its form, with the decisions applied.
 
@@ -48,7 +47,6 @@ def write_manifest(
         table: From ``Run.cleaned_labels``.
         path: The file.
         provenance: Not used: it lies beside the file.
-        progress: Called with (done, total, what).
     """
     manifest = read_manifest(Path(splits.location))
     columns = [*manifest.columns, *([] if manifest.split_column else ["split"])]
@@ -62,8 +60,7 @@ def write_manifest(
             writer = csv.DictWriter(file, columns, delimiter=DELIMITERS[suffix])
             writer.writeheader()
             writer.writerows(rows)
-    if progress is not None:
-        progress(len(rows), len(rows), "export")
+    report(len(rows), len(rows), "export")
 
 
 def write_npz(
@@ -71,7 +68,6 @@ def write_npz(
     table: pd.DataFrame,
     path: Path,
     provenance: str,  # noqa: ARG001 -- every writer takes the same
-    progress: Progress | None = None,
 ) -> None:
     """Writes the arrays again under their names, with the pixels and the types that they had.
 
@@ -83,7 +79,6 @@ def write_npz(
         table: From ``Run.cleaned_labels``.
         path: The file.
         provenance: Not used: it lies beside the file.
-        progress: Called with (done, total, what).
     """
     archive = read_archive(Path(splits.location))
     rows = rows_of(splits, table)
@@ -103,12 +98,14 @@ def write_npz(
         arrays["class_names"] = archive.arrays["class_names"]
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes them for its own option
-    if progress is not None:
-        progress(len(rows), len(rows), "export")
+    report(len(rows), len(rows), "export")
 
 
 def write_idx(
-    splits: Splits, table: pd.DataFrame, path: Path, provenance: str, progress: Progress | None = None
+    splits: Splits,
+    table: pd.DataFrame,
+    path: Path,
+    provenance: str,
 ) -> None:
     """Writes a zip of IDX files: ``train-``, ``t10k-`` and, for what was set aside, ``validation-``.
 
@@ -117,7 +114,6 @@ def write_idx(
         table: From ``Run.cleaned_labels``.
         path: The file.
         provenance: Stored in the zip as provenance.json.
-        progress: Called with (done, total, what).
     """
     rows = rows_of(splits, table)
     numbers = np.array([int(name) for name in splits.train.class_names])
@@ -128,12 +124,14 @@ def write_idx(
             labels = numbers[chosen["label"].to_numpy()]
             archive.writestr(entry(f"{prefix}-images-idx3-ubyte"), _idx(images), zipfile.ZIP_DEFLATED)
             archive.writestr(entry(f"{prefix}-labels-idx1-ubyte"), _idx(labels), zipfile.ZIP_DEFLATED)
-            if progress is not None:
-                progress(done, len(_IDX_PREFIXES), "export")
+            report(done, len(_IDX_PREFIXES), "export")
 
 
 def write_saved(
-    splits: Splits, table: pd.DataFrame, path: Path, provenance: str, progress: Progress | None = None
+    splits: Splits,
+    table: pd.DataFrame,
+    path: Path,
+    provenance: str,
 ) -> None:
     """Writes a zip of the folder that ``DatasetDict.save_to_disk`` makes; unpacked, ``load_from_disk`` opens it.
 
@@ -144,7 +142,6 @@ def write_saved(
         table: From ``Run.cleaned_labels``.
         path: The file.
         provenance: Stored in the zip as provenance.json.
-        progress: Called with (done, total, what).
     """
     rows = rows_of(splits, table)
     schema = huggingface_schema(rows.drop(columns="split"), splits.train.class_names, provenance)
@@ -157,7 +154,7 @@ def write_saved(
                 archive.open(entry(f"{split}/{name}"), "w", force_zip64=True) as file,
                 pa.ipc.new_stream(file, schema) as writer,
             ):
-                for part in arrow_tables(splits, rows[rows["split"] == split], schema, progress):
+                for part in arrow_tables(splits, rows[rows["split"] == split], schema):
                     writer.write_table(part)
             state: dict[str, Any] = {
                 "_data_files": [{"filename": name}],

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from attribution_core.datasets import Dataset, Splits
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import track
 from attribution_core.runs.names import UniqueNames
 
 _ROWS_IN_GROUP = 500
@@ -36,7 +36,10 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first date: equal exports are
 
 
 def write_parquet(
-    splits: Splits, table: pd.DataFrame, path: Path, provenance: str, progress: Progress | None = None
+    splits: Splits,
+    table: pd.DataFrame,
+    path: Path,
+    provenance: str,
 ) -> None:
     """Writes every split into one file: image, label, id, split and the group columns.
 
@@ -45,17 +48,19 @@ def write_parquet(
         table: From ``Run.cleaned_labels``.
         path: The file.
         provenance: Goes into the file's metadata too, under ``samplescope``.
-        progress: Called with (done, total, what).
     """
     rows = rows_of(splits, table)
     schema = huggingface_schema(rows, splits.train.class_names, provenance)
     with pq.ParquetWriter(path, schema) as writer:
-        for part in arrow_tables(splits, rows, schema, progress):
+        for part in arrow_tables(splits, rows, schema):
             writer.write_table(part)
 
 
 def write_folder(
-    splits: Splits, table: pd.DataFrame, path: Path, provenance: str, progress: Progress | None = None
+    splits: Splits,
+    table: pd.DataFrame,
+    path: Path,
+    provenance: str,
 ) -> None:
     """Writes a zip of SPLIT/CLASS/FILE; the original files' bytes where the dataset has them, else PNG.
 
@@ -64,7 +69,6 @@ def write_folder(
         table: From ``Run.cleaned_labels``.
         path: The file.
         provenance: Stored in the zip as provenance.json.
-        progress: Called with (done, total, what).
     """
     rows = rows_of(splits, table)
     folders = UniqueNames()
@@ -72,7 +76,7 @@ def write_folder(
     names: dict[str, UniqueNames] = {}
     with zipped(path, provenance) as archive:
         entries = zip(rows["split"], rows["position"], rows["id"], rows["label"], strict=True)
-        for split, position, id_, label in reported(entries, len(rows), "export", progress):
+        for split, position, id_, label in track(entries, len(rows), "export"):
             data, suffix = _encoded(getattr(splits, split), position)
             folder = f"{split}/{class_folders[label]}"
             name = names.setdefault(folder, UniqueNames()).take(_stem(id_), suffix)
@@ -117,7 +121,9 @@ def rows_of(splits: Splits, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def arrow_tables(
-    splits: Splits, rows: pd.DataFrame, schema: pa.Schema, progress: Progress | None = None
+    splits: Splits,
+    rows: pd.DataFrame,
+    schema: pa.Schema,
 ) -> Iterator[pa.Table]:
     """The rows with their images, some hundreds at a time.
 
@@ -125,11 +131,10 @@ def arrow_tables(
         splits: The dataset.
         rows: From :func:`rows_of`, all or some.
         schema: The columns to write; from :func:`huggingface_schema`, all or some.
-        progress: Called with (done, total, what).
     """
     names = UniqueNames()
     entries = zip(rows["split"], rows["position"], rows["id"], strict=True)
-    reporting = reported(entries, len(rows), "export", progress)
+    reporting = track(entries, len(rows), "export")
     for start in range(0, len(rows), _ROWS_IN_GROUP):
         chunk = rows.iloc[start : start + _ROWS_IN_GROUP]
         images = []

@@ -11,7 +11,7 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 from attribution_core.datasets import Splits
 from attribution_core.datasets.formats.tables import read_table, suffix_of
 from attribution_core.export.images import entry, rows_of, zipped
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import report, track
 from attribution_core.runs.names import UniqueNames
 
 
@@ -20,7 +20,6 @@ def write_rows(
     table: pd.DataFrame,
     path: Path,
     provenance: str,  # noqa: ARG001 -- every writer takes the same
-    progress: Progress | None = None,
 ) -> None:
     """Writes the rows again, in one file of their form and with all their columns, decisions applied.
 
@@ -31,7 +30,6 @@ def write_rows(
         table: From ``Run.cleaned_labels``.
         path: The file.
         provenance: Not used: it lies beside the file.
-        progress: Called with (done, total, what).
     """
     location = Path(splits.location)
     source = read_table(location, splits.target)
@@ -46,12 +44,14 @@ def write_rows(
         frame.to_json(path, orient="records", lines=True, force_ascii=False)
     else:
         frame.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
-    if progress is not None:
-        progress(len(rows), len(rows), "export")
+    report(len(rows), len(rows), "export")
 
 
 def write_texts(
-    splits: Splits, table: pd.DataFrame, path: Path, provenance: str, progress: Progress | None = None
+    splits: Splits,
+    table: pd.DataFrame,
+    path: Path,
+    provenance: str,
 ) -> None:
     """Writes a zip of text files, ``SPLIT/CLASS/NAME.txt``; of files with a text a line, ``SPLIT/CLASS.txt``.
 
@@ -60,7 +60,6 @@ def write_texts(
         table: From ``Run.cleaned_labels``.
         path: The file.
         provenance: Stored in the zip as provenance.json.
-        progress: Called with (done, total, what).
     """
     rows, names = rows_of(splits, table), UniqueNames()
     classes = [names.take(name, "") for name in splits.train.class_names]
@@ -68,7 +67,7 @@ def write_texts(
     with zipped(path, provenance) as archive:
         files = UniqueNames()
         entries = zip(rows["id"], rows["split"], rows["position"], rows["label"], strict=True)
-        for id_, split, position, label in reported(entries, len(rows), "export", progress):
+        for id_, split, position, label in track(entries, len(rows), "export"):
             text, _ = getattr(splits, split)[position]
             folder = f"{split}/{classes[label]}"
             if _is_line(id_):

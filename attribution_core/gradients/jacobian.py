@@ -19,7 +19,7 @@ from attribution_core.gradients.per_example import Energy, energy_of, layer_fact
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.models import evaluation_mode
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 
 # What a batch may take; one that does not fit into memory all the same is halved.
 BATCH_BYTES = 256 * 2**20
@@ -39,7 +39,6 @@ def factor_batches(
     model: nn.Module,
     inputs: Tensor,
     plan: ParameterPlan,
-    progress: Progress | None = None,
     mixture: Tensor | None = None,
     what: str = "gradients",
     formed: int = 0,
@@ -50,7 +49,6 @@ def factor_batches(
         model: The model.
         inputs: ``[n, ...]``.
         plan: Whose layers are wanted.
-        progress: Called with (examples done, examples, what).
         mixture: ``[n, k]`` as in :func:`layer_factors`.
         what: For the progress.
         formed: Numbers that the caller forms of each example and output (or mixture) beside the factors; they and the
@@ -63,7 +61,7 @@ def factor_batches(
     def of_batch(part: Tensor, where: slice) -> tuple[Tensor, Tensor, list[LayerFactors]]:
         return part, *layer_factors(model, part, plan.layers, None if mixture is None else mixture[where])
 
-    yield from _bounded_batches(of_batch, model, inputs, plan, mixture is not None, formed, progress, what)
+    yield from _bounded_batches(of_batch, model, inputs, plan, mixture is not None, formed, what)
 
 
 def energies(
@@ -73,7 +71,6 @@ def energies(
     mixture: Mixture,
     energy: Callable[[list[LayerFactors]], Tensor],
     gradient: bool = True,
-    progress: Progress | None = None,
     what: str = "gradients",
 ) -> Iterator[tuple[Tensor, Energy]]:
     """As :func:`factor_batches`, with :func:`energy_of` each batch.
@@ -85,7 +82,6 @@ def energies(
         mixture: Outputs of a batch and its place among the inputs to u, ``[b, k]``.
         energy: As in :func:`energy_of`.
         gradient: As in :func:`energy_of`.
-        progress: Called with (examples done, examples, what).
         what: For the progress.
 
     Yields:
@@ -96,14 +92,13 @@ def energies(
     def of_batch(part: Tensor, where: slice) -> tuple[Tensor, Energy]:
         return part, energy_of(model, part, plan.layers, functools.partial(mixture, where=where), energy, gradient)
 
-    yield from _bounded_batches(of_batch, model, inputs, plan, True, formed, progress, what)
+    yield from _bounded_batches(of_batch, model, inputs, plan, True, formed, what)
 
 
 def jacobian(
     model: nn.Module,
     inputs: Tensor,
     plan: ParameterPlan,
-    progress: Progress | None = None,
     mixture: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Outputs and the Jacobian ``d f_c(x_b) / d w`` at the chosen coordinates.
@@ -112,7 +107,6 @@ def jacobian(
         model: Put in evaluation mode for the time being.
         inputs: ``[n, ...]``, ``n >= 1``.
         plan: From :func:`plan_parameters`.
-        progress: Called with (examples done, examples, "gradients").
         mixture: ``[n, k]``: the one row of each example is that of ``sum_c mixture_bc f_c(x_b)`` instead.
 
     Returns:
@@ -123,7 +117,7 @@ def jacobian(
     """
     whole: Tensor | None = None
     outputs: list[Tensor] = []
-    for where, values, blocks in block_batches(model, inputs, plan, progress, mixture):
+    for where, values, blocks in block_batches(model, inputs, plan, mixture):
         if whole is None:  # filled in place: parts and their concatenation would take twice the memory
             whole = values.new_empty(len(inputs), values.shape[1] if mixture is None else 1, plan.width)
         torch.cat(list(blocks.values()), dim=2, out=whole[where])
@@ -137,7 +131,6 @@ def block_batches(
     model: nn.Module,
     inputs: Tensor,
     plan: ParameterPlan,
-    progress: Progress | None = None,
     mixture: Tensor | None = None,
     what: str = "gradients",
 ) -> Iterator[tuple[slice, Tensor, dict[str, Tensor]]]:
@@ -158,7 +151,7 @@ def block_batches(
             blocks[name] = plan.coordinates[name].of_gradients(mixed)
         return where, outputs, {name: blocks[name] for name in plan.coordinates}
 
-    yield from _bounded_batches(of_batch, model, inputs, plan, mixture is not None, formed, progress, what)
+    yield from _bounded_batches(of_batch, model, inputs, plan, mixture is not None, formed, what)
 
 
 def function_gradients(model: nn.Module, inputs: Tensor, names: list[str]) -> dict[str, Tensor]:
@@ -201,7 +194,6 @@ def _bounded_batches(
     plan: ParameterPlan,
     mixed: bool,
     formed: int,
-    progress: Progress | None,
     what: str,
 ) -> Iterator[Result]:
     """What ``work`` gives for inputs on the model's device and their place, in evaluation mode.
@@ -217,8 +209,7 @@ def _bounded_batches(
         size = _batch_size(model, as_inputs(inputs[:1], example), plan, mixed, formed)
         for where, result in AdaptiveBatchSize(size).over(of_batch, len(inputs)):
             yield result
-            if progress:
-                progress(where.stop, len(inputs), what)
+            report(where.stop, len(inputs), what)
 
 
 def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, mixed: bool, formed: int) -> int:

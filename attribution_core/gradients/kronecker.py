@@ -28,7 +28,7 @@ from attribution_core.gradients.jacobian import factor_batches, function_gradien
 from attribution_core.gradients.layers import MapFactors, rotate
 from attribution_core.gradients.plan import ParameterPlan
 from attribution_core.gradients.sketch import Coordinates
-from attribution_core.progress import Progress
+from attribution_core.progress import silenced
 
 FIT_EXAMPLES = 1000  # from which the basis is taken
 LONGEST_SIDE = 8192  # a longer side of a matrix (a vocabulary) keeps its own basis: its second moment is never formed
@@ -43,7 +43,6 @@ def kronecker_plan(
     plan: ParameterPlan,
     dimension: int,
     seed: int = 0,
-    progress: Progress | None = None,
     mixture: Tensor | None = None,
 ) -> ParameterPlan:
     """Choose the sketch for a model and its training inputs.
@@ -55,7 +54,6 @@ def kronecker_plan(
         dimension: Coordinates kept of all parameters together. From ``plan.width`` on nothing is left out.
         seed: Of the draw, and of a sign for each example and output: the outputs' gradients enter as
             ``sum_c +-grad f_c``, whose second moments are on average those of all outputs, for one backward pass.
-        progress: Called with (done, total, what).
         mixture: ``[n, k]``: fit the sketch to the gradients of ``sum_c mixture_bc f_c(x_b)``, instead of with signs.
 
     Returns:
@@ -67,21 +65,22 @@ def kronecker_plan(
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(len(inputs), generator=generator)[:FIT_EXAMPLES]
     chosen = inputs[drawn.to(inputs.device)]
-    outputs = next(factor_batches(model, inputs[:1], plan))[1]
+    with silenced():
+        outputs = next(factor_batches(model, inputs[:1], plan))[1]
     signs = (torch.randint(2, (len(chosen), outputs.shape[1]), generator=generator) * 2 - 1).to(outputs)
     if mixture is not None:
         signs = mixture[drawn.to(mixture.device)].to(outputs)
 
     totals = outputs.new_zeros((), dtype=torch.float64)
     moments: dict[str, list[Tensor | None]] = {name: [None, None] for name in plan.coordinates}
-    for name, piece in mixed_pieces(model, chosen, plan, signs, "sketch: directions", progress):
+    for name, piece in mixed_pieces(model, chosen, plan, signs, "sketch: directions"):
         totals += squares_in_basis(piece, None, None).sum()
         for side, part in enumerate(_second_moments(piece)):
             before = moments[name][side]
             moments[name][side] = part if before is None or part is None else before + part
     bases = {name: (_leading(left, dimension), _leading(right, dimension)) for name, (left, right) in moments.items()}
     energies: dict[str, Tensor] = {}
-    for name, piece in mixed_pieces(model, chosen, plan, signs, "sketch: energies", progress):
+    for name, piece in mixed_pieces(model, chosen, plan, signs, "sketch: energies"):
         part = squares_in_basis(piece, *bases[name])
         energies[name] = energies[name] + part if name in energies else part
     kept = torch.cat([energies[name] for name in plan.coordinates]).topk(dimension)
@@ -96,12 +95,16 @@ def kronecker_plan(
 
 
 def mixed_pieces(
-    model: nn.Module, inputs: Tensor, plan: ParameterPlan, signs: Tensor, what: str, progress: Progress | None
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
+    signs: Tensor,
+    what: str,
 ) -> Iterator[tuple[str, Piece]]:
     """Gradients of ``sum_c signs_bc f_c(x_b)``, batch by batch and parameter by parameter."""
     done, largest = 0, max(chosen.numel for chosen in plan.coordinates.values())
     rows = {name: value.shape[0] if value.ndim else 1 for name, value in model.named_parameters()}
-    for part, outputs, factors in factor_batches(model, inputs, plan, progress, signs, what, largest):
+    for part, outputs, factors in factor_batches(model, inputs, plan, signs, what, largest):
         for layer in factors:
             for kind, name in layer.parameters():
                 if (

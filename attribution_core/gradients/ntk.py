@@ -27,7 +27,7 @@ from attribution_core.gradients.layers import Kind, LayerFactors, PositionFactor
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.models import evaluation_mode
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 
 # What the factors of all examples may take at a time. Past it layers take turns, each with its own forward and k
 # backward passes: with n examples those cost n, the products n^2.
@@ -46,7 +46,6 @@ def tangent_kernels(
     train: Tensor,
     evaluation: Tensor,
     plan: ParameterPlan,
-    progress: Progress | None = None,
     mixtures: tuple[Tensor, Tensor] | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -57,7 +56,6 @@ def tangent_kernels(
         train: Training inputs ``[n, ...]``.
         evaluation: Evaluation inputs ``[m, ...]``.
         plan: All of whose parameters pass :func:`layer_kernels_apply`.
-        progress: Called with (done, total, what).
         mixtures: Of the training and the evaluation outputs, ``[n, k]`` and ``[m, k]``: the kernels are those of the
             one output ``sum_c mixture_bc f_c(x_b)`` instead, ``[n, n]`` and ``[m, n]``.
         dtype: Of the kernels.
@@ -75,8 +73,8 @@ def tangent_kernels(
     own_mixture, other_mixture = mixtures or (None, None)
     done = 0
     for turn in _turns(model, train, len(train) + len(evaluation), plan):
-        train_outputs, own = _collect(model, train, turn, own_mixture, progress)
-        evaluation_outputs, other = _collect(model, evaluation, turn, other_mixture, progress)
+        train_outputs, own = _collect(model, train, turn, own_mixture)
+        evaluation_outputs, other = _collect(model, evaluation, turn, other_mixture)
         if done == 0:
             k = train_outputs.shape[1] if mixtures is None else 1
             kernel = train_outputs.new_zeros(2 * [len(train) * k], dtype=dtype)
@@ -87,8 +85,7 @@ def tangent_kernels(
             _add_layer(kernel, train_side, train_side, kinds)
             _add_layer(cross, evaluation_side, train_side, kinds)
             done += 1
-            if progress:
-                progress(done, len(plan.layers), "tangent kernel")
+            report(done, len(plan.layers), "tangent kernel")
     kernel.tril_()
     kernel += kernel.tril(-1).T
     return kernel, cross, train_outputs, evaluation_outputs
@@ -111,12 +108,15 @@ def _turns(model: nn.Module, inputs: Tensor, examples: int, plan: ParameterPlan)
 
 
 def _collect(
-    model: nn.Module, inputs: Tensor, plan: ParameterPlan, mixture: Tensor | None, progress: Progress | None
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
+    mixture: Tensor | None,
 ) -> tuple[Tensor, dict[str, LayerFactors]]:
     """Outputs and the factors of all examples: ``positions (in + k out)`` numbers an example and layer."""
     outputs: list[Tensor] = []
     parts: dict[str, list[LayerFactors]] = {name: [] for name in plan.layers}
-    for _, values, factors in factor_batches(model, inputs, plan, progress, mixture):
+    for _, values, factors in factor_batches(model, inputs, plan, mixture):
         outputs.append(values)
         for layer in factors:
             parts[layer.name].append(layer)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from attribution_core.errors import InputError, of_the_machine, sentence_of
 from attribution_core.jobs.jobs import ASKED, PID, PROGRESS, RESULT, usable_cores
 from attribution_core.jobs.requests import JobProgress, JobRequest, JobResult, Kind, no_code
-from attribution_core.progress import Progress
+from attribution_core.progress import listening
 from attribution_core.runs.files import Lock, written_atomically
 from attribution_core.runs.store import MANIFEST_NAME, read_manifest
 
@@ -62,7 +62,8 @@ def _done(path: Path) -> tuple[dict[str, Any], str]:
         asked = JobRequest.model_validate_json((path / ASKED).read_bytes())
         asked = JobRequest.checked(asked.kind, asked.target, asked.options, asked.started)
         _refuse_code(path.parent.parent, asked)
-        return _WORK[asked.kind](path.parent.parent, asked.target, asked.options, _Reporter(path / PROGRESS)), ""
+        with listening(_Reporter(path / PROGRESS)):
+            return _WORK[asked.kind](path.parent.parent, asked.target, asked.options), ""
     except InputError as error:
         return {}, str(error)
     except ValidationError as error:
@@ -110,18 +111,18 @@ def _write(path: Path, text: str) -> None:
 # -- the kinds; each loads what it needs -----------------------------------------------------------------------------
 
 
-def _check(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:  # noqa: ARG001
+def _check(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """What is in the data, and what scoring it with these options will take; or why these options can't be taken."""
     from attribution_core.preparation.config import ScoreConfig
     from attribution_core.preparation.prepare import prepare
     from attribution_core.scoring.estimate import estimate_prepared
 
     began = time.perf_counter()
-    prepared = prepare(ScoreConfig.model_validate(options), progress)
+    prepared = prepare(ScoreConfig.model_validate(options))
     seconds = time.perf_counter() - began
     found: dict[str, Any] = {"found": _facts(prepared), "estimate": None, "problem": ""}
     try:
-        found["estimate"] = asdict(estimate_prepared(prepared, seconds, progress))
+        found["estimate"] = asdict(estimate_prepared(prepared, seconds))
     except InputError as error:
         found["problem"] = str(error)
     return found
@@ -154,33 +155,33 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _score(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def _score(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from attribution_core.preparation.config import ScoreConfig
     from attribution_core.scoring.score import score
 
-    run = score(ScoreConfig.model_validate({**options, "out": folder / target}), progress)
+    run = score(ScoreConfig.model_validate({**options, "out": folder / target}))
     return {"run": run.id}
 
 
-def _verify(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def _verify(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from attribution_core.workflows.verify import verify
 
-    verify(folder / target, **_with_processes(options), progress=progress)
+    verify(folder / target, **_with_processes(options))
     return {"run": target}
 
 
-def _summarize(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def _summarize(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from attribution_core.workflows.summarize import summarize
 
-    summarize(folder / target, **_with_processes(options), progress=progress)
+    summarize(folder / target, **_with_processes(options))
     return {"run": target}
 
 
-def _clean(folder: Path, target: str, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def _clean(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from attribution_core.workflows.clean import clean
 
     where = {"data": options["data"], "device": options["device"]}
-    run = clean(folder / options["parent"], folder / target, progress, **where)
+    run = clean(folder / options["parent"], folder / target, **where)
     return {"run": run.id}
 
 
@@ -190,7 +191,7 @@ def _with_processes(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "processes": usable_cores() if asked is None else asked}
 
 
-_WORK: dict[Kind, Callable[[Path, str, Mapping[str, Any], Progress], dict[str, Any]]] = {
+_WORK: dict[Kind, Callable[[Path, str, Mapping[str, Any]], dict[str, Any]]] = {
     "check": _check,
     "score": _score,
     "verify": _verify,

@@ -10,7 +10,7 @@ from attribution_core.datasets import Dataset, as_tensors, pixel_statistics
 from attribution_core.datasets.tensors import Statistics, standardised
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models.preprocessing import Preprocessing
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import track
 
 # Images that go through a frozen network at once: its activations on more take long to allocate and are no faster.
 _CHUNK = 32
@@ -38,28 +38,33 @@ class ImageReader:
         shape: tuple[int, ...],
         preprocessing: Preprocessing | None,
         trunk: Callable[[Tensor], Tensor] | None = None,
-        progress: Progress | None = None,
     ) -> "ImageReader":
         """With the preprocessing's mean and standard deviation, or else those of the training images."""
         if preprocessing is not None and preprocessing.mean and preprocessing.std:
             return cls(shape, Statistics(preprocessing.mean, preprocessing.std), trunk)
-        return cls(shape, pixel_statistics(train, size=(shape[1], shape[2]), progress=progress), trunk)
+        return cls(shape, pixel_statistics(train, size=(shape[1], shape[2])), trunk)
 
-    def __call__(self, part: Dataset, progress: Progress | None = None) -> InputsAndTargets:
+    def __call__(
+        self,
+        part: Dataset,
+    ) -> InputsAndTargets:
         """Inputs ``[n, ...]``, float32, and targets ``[n]``."""
         if self.trunk is None:
-            return self._read(part, progress)
+            return self._read(part)
         starts = range(0, len(part), _CHUNK)
         found, targets = [], []
-        for start in reported(starts, len(starts), "passing images through the frozen layers", progress):
+        for start in track(starts, len(starts), "passing images through the frozen layers"):
             few = self._read(part.subset(range(start, min(start + _CHUNK, len(part)))))
             found.append(self.trunk(few[0]).cpu())
             targets.append(few[1])
         return torch.cat(found), torch.cat(targets)
 
-    def _read(self, part: Dataset, progress: Progress | None = None) -> InputsAndTargets:
+    def _read(
+        self,
+        part: Dataset,
+    ) -> InputsAndTargets:
         size, channels = (self.shape[1], self.shape[2]), self.shape[0]
         if channels == len(part.mode):
-            return as_tensors(part, size=size, statistics=self.statistics, progress=progress)
-        grey, targets = as_tensors(part, size=size, statistics=None, progress=progress)
+            return as_tensors(part, size=size, statistics=self.statistics)
+        grey, targets = as_tensors(part, size=size, statistics=None)
         return standardised(grey.repeat(1, channels, 1, 1), self.statistics), targets

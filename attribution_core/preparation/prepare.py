@@ -30,7 +30,6 @@ from attribution_core.preparation.encodings import read_vectors
 from attribution_core.preparation.frozen_trunk import FrozenTrunk, freeze_trunk
 from attribution_core.preparation.image_reader import ImageReader
 from attribution_core.preparation.model_source import ModelSource, ModelTask, model_source
-from attribution_core.progress import Progress
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import APPLIED
 
@@ -79,11 +78,13 @@ class Prepared:
         """Of trainings side by side: none beside this one on a GPU, which they would share badly."""
         return 0 if self.device.type == "cuda" else asked
 
-    def tensors_by_split(self, progress: Progress | None = None) -> dict[str, InputsAndTargets]:
+    def tensors_by_split(
+        self,
+    ) -> dict[str, InputsAndTargets]:
         """Inputs, standardised by the training split or as the model expects them, and labels of each split."""
         if self.vectors is None:
-            read = self._reader(self.splits.train, progress)
-            return {name: read(part, progress) for name, part in self.named_splits.items()}
+            read = self._reader(self.splits.train)
+            return {name: read(part) for name, part in self.named_splits.items()}
         trunk = self._trunk() or (lambda inputs: inputs)
         return {name: (trunk(self.vectors[name]).cpu(), part.targets) for name, part in self.named_splits.items()}
 
@@ -95,9 +96,12 @@ class Prepared:
         trunk = self._trunk() or (lambda inputs: inputs)
         return trunk(self.vectors["train"][torch.from_numpy(rows)]).cpu(), chosen.targets
 
-    def _reader(self, train: Dataset, progress: Progress | None = None) -> ImageReader:
+    def _reader(
+        self,
+        train: Dataset,
+    ) -> ImageReader:
         shape, preprocessing = self.source.input_shape, self.source.preprocessing
-        return ImageReader.for_training(train, shape, preprocessing, self._trunk(), progress)
+        return ImageReader.for_training(train, shape, preprocessing, self._trunk())
 
     def _trunk(self) -> Callable[[Tensor], Tensor] | None:
         """The frozen part of the network, with the weights that it has for the run's own seed."""
@@ -108,7 +112,6 @@ class Prepared:
 
 def prepare(
     config: ScoreConfig,
-    progress: Progress | None = None,
     model: nn.Module | None = None,
     splits: Splits | None = None,
     run: Path | None = None,
@@ -117,7 +120,6 @@ def prepare(
 
     Args:
         config: What to score, and how.
-        progress: Called with (done, total, what).
         model: A module to score, in place of one that the configuration names.
         splits: The dataset as it was opened, in place of the one that the configuration names.
         run: The run's directory, which may keep vectors that an encoder made.
@@ -128,11 +130,11 @@ def prepare(
     config = config.model_copy(update={"data": _absolute(config.data)})
     device = device_named(config.device)
     if splits is None:
-        splits = _opened(config, config.data, progress)
+        splits = _opened(config, config.data)
     else:  # as they were opened: what is asked for here does not apply
         config = config.model_copy(update={"target": splits.target, "task": splits.task})
     if splits.train.kind != "image":
-        return _prepare_vectors(config, splits, device, model, run, progress)
+        return _prepare_vectors(config, splits, device, model, run)
     prepared = _with_model(config, splits, (len(splits.train.mode), *common_size(splits.train)), device, model)
     if config.decisions is None:
         return prepared
@@ -142,7 +144,10 @@ def prepare(
     return replace(prepared, config=config, splits=with_decisions(splits, file))
 
 
-def _opened(config: ScoreConfig, data: str | TorchData, progress: Progress | None) -> Splits:
+def _opened(
+    config: ScoreConfig,
+    data: str | TorchData,
+) -> Splits:
     """A dataset, by a run's options."""
     return open_dataset(
         data,
@@ -152,13 +157,10 @@ def _opened(config: ScoreConfig, data: str | TorchData, progress: Progress | Non
         max_train=config.max_train,
         target=config.target,
         task=config.task,
-        progress=progress,
     )
 
 
-def prepare_run(
-    run: Run, data: Data, device: str, progress: Progress | None = None, model: nn.Module | None = None
-) -> Prepared:
+def prepare_run(run: Run, data: Data, device: str, model: nn.Module | None = None) -> Prepared:
     """What a run was made from, to do more with it.
 
     Args:
@@ -166,7 +168,6 @@ def prepare_run(
         data: Where the dataset lies now, if it was moved; or the torch dataset that was scored, or what
             ``open_dataset`` made of it.
         device: As in :class:`ScoreConfig`.
-        progress: Called with (done, total, what).
         model: The module that was scored, as it was before, where the run's model came from a Python program.
 
     Raises:
@@ -184,7 +185,7 @@ def prepare_run(
             f"The run {run.id} scored weights as they were given, and how they came about is not known, so nothing can "
             "be trained again in the same way: score with --training scratch or fine-tune first."
         )
-    prepared = prepare(config, progress, model, splits_of_program(run, data, progress), run.path)
+    prepared = prepare(config, model, splits_of_program(run, data), run.path)
     _require_same_model(run, prepared.source)
     found = prepared.splits.fingerprint()
     if before.fingerprint != found:
@@ -195,7 +196,10 @@ def prepare_run(
     return prepared
 
 
-def splits_of_program(run: Run, data: Data, progress: Progress | None = None) -> Splits | None:
+def splits_of_program(
+    run: Run,
+    data: Data,
+) -> Splits | None:
     """A run's dataset before any decision, where only a program has it; None where the run's configuration names it.
 
     Raises:
@@ -204,7 +208,7 @@ def splits_of_program(run: Run, data: Data, progress: Progress | None = None) ->
     if isinstance(data, Splits):
         return data
     if data is not None and not isinstance(data, str):
-        return _opened(ScoreConfig.model_validate(run.manifest.config), data, progress)
+        return _opened(ScoreConfig.model_validate(run.manifest.config), data)
     before = run.manifest.dataset
     if data is None and before is not None and not before.location and not opens_by_name(before.name):
         raise InputError(
@@ -230,7 +234,6 @@ def _prepare_vectors(
     device: torch.device,
     model: nn.Module | None,
     run: Path | None,
-    progress: Progress | None,
 ) -> Prepared:
     """Of texts or rows."""
     kind = splits.train.kind
@@ -246,7 +249,7 @@ def _prepare_vectors(
     if vectors is None:
         # Of all that was opened, before any decision: what is compared must see the same vectors.
         if kind == "text":
-            vectors = text_features(opened.by_name, config.encoder, str(device), progress)
+            vectors = text_features(opened.by_name, config.encoder, str(device))
         else:
             vectors = table_features(opened.by_name)
         kept = pd.Index(opened.train.ids).get_indexer(pd.Index(splits.train.ids))

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from attribution_core.errors import InputError
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import track
 from attribution_core.runs.files import written_atomically
 
 LONGEST_SIDE = 128
@@ -41,12 +41,11 @@ def write_pack(
     split: str,
     images: Iterable[Image.Image],
     total: int,
-    progress: Progress | None = None,
 ) -> None:
     """Writes the thumbnails of one split, ``total`` in all, in the order of its table."""
     offsets = [0]
     with written_atomically(directory / f"{split}.bin") as partial, partial.open("wb") as file:
-        for image in reported(images, total, f"thumbnails ({split})", progress):
+        for image in track(images, total, f"thumbnails ({split})"):
             offsets.append(offsets[-1] + file.write(encode_thumbnail(image)))
     with written_atomically(directory / f"{split}.npy") as partial, partial.open("wb") as file:
         np.save(file, np.asarray(offsets, dtype=np.int64), allow_pickle=False)

@@ -17,7 +17,6 @@ import pandas as pd
 from PIL import Image
 
 from attribution_core.errors import InputError
-from attribution_core.progress import Progress
 from attribution_core.runs.curves import CURVES
 from attribution_core.runs.embeddings import write_embeddings
 from attribution_core.runs.files import LOCK_NAME, PARTIAL_SUFFIX, Lock, now, remove_partial_files, written_atomically
@@ -152,11 +151,13 @@ class RunWriter:
         self.update(measures=list(listed), details={**self.manifest.details, name: details})
 
     def write_thumbnails(
-        self, split: SplitName, images: Iterable[Image.Image], progress: Progress | None = None
+        self,
+        split: SplitName,
+        images: Iterable[Image.Image],
     ) -> None:
         """Writes the thumbnails of a table's rows, in its order."""
         total = len(read_table(self.path, "examples" if split == "train" else "evaluation", columns=["id"]))
-        write_pack(self.path / "thumbnails", split, images, total, progress)
+        write_pack(self.path / "thumbnails", split, images, total)
 
     def write_effects(self, method: str, columns: int, blocks: Iterable[tuple[slice, np.ndarray]]) -> None:
         """Writes ``effects/METHOD.zarr`` from blocks of rows: training examples against the ``columns`` evaluated."""

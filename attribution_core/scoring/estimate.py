@@ -10,7 +10,7 @@ from attribution_core.errors import InputError
 from attribution_core.memory import free_bytes, held_bytes, peak_bytes
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared, prepare
-from attribution_core.progress import Progress
+from attribution_core.progress import report, silenced
 from attribution_core.scoring.memory_needed import MemoryNeeded, why_not_enough_memory
 from attribution_core.scoring.probes import Probe
 
@@ -52,22 +52,26 @@ class Estimate:
             raise InputError(self.refusal)
 
 
-def estimate(config: ScoreConfig, progress: Progress | None = None) -> Estimate:
+def estimate(
+    config: ScoreConfig,
+) -> Estimate:
     """What scoring a dataset will take on this machine, as busy as it is now.
 
     Args:
         config: What to score, and how.
-        progress: Called with (done, total, what).
 
     Raises:
         InputError: Bad data or options, as :func:`attribution_core.score` would say.
     """
     began = time.perf_counter()
-    prepared = prepare(config, progress)
-    return estimate_prepared(prepared, time.perf_counter() - began, progress)
+    prepared = prepare(config)
+    return estimate_prepared(prepared, time.perf_counter() - began)
 
 
-def estimate_prepared(prepared: Prepared, seconds_to_open: float, progress: Progress | None = None) -> Estimate:
+def estimate_prepared(
+    prepared: Prepared,
+    seconds_to_open: float,
+) -> Estimate:
     """The same for a dataset that is open, which took so many seconds."""
     device = prepared.device
     free, base = free_bytes(device), held_bytes(device)
@@ -85,12 +89,12 @@ def estimate_prepared(prepared: Prepared, seconds_to_open: float, progress: Prog
     }
     seconds, skipped = {}, {}
     for done, (name, measure) in enumerate(stages.items()):
-        if progress:
-            progress(done, len(stages), f"probing {name}")
+        report(done, len(stages), f"probing {name}")
         reason = sizes.why_skipped(name)
         try:
             if not reason:
-                seconds[name] = measure()
+                with silenced():
+                    seconds[name] = measure()
         except InputError as error:
             if name in ("dataset", "training", "linearised"):
                 raise

@@ -49,6 +49,7 @@ from attribution_core.methods.sensitivity.perturbation import PosteriorName, mem
 from attribution_core.methods.sensitivity.posteriors import DiagonalPosterior
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.prepare import Prepared
+from attribution_core.progress import Cancelled, listening
 from attribution_core.runs.thumbnails import encode_thumbnail
 from attribution_core.scoring.memory_needed import MemoryNeeded
 from attribution_core.scoring.recorded_training import kept_epochs
@@ -66,10 +67,6 @@ _MAP_SECONDS, _MAP_SECONDS_EACH, _FIRST_MAP_SECONDS = 5.0, 6e-4, 15.0
 _TIMES = 9  # training times at which F-SI is kept, and influencers are counted
 _DECAYS = 10  # weight decays, and one more, at which the classical estimate is compared
 _GROUPS = 10  # of training examples that are removed together
-
-
-class _EnoughError(Exception):
-    """Stops a replay that has been timed."""
 
 
 class Probe:
@@ -144,14 +141,14 @@ class Probe:
         few, loss = slice(max(1, len(inputs) // 8)), self.recipe.loss
         plan = plan_parameters(self.model, inputs, "all")
         before = time.perf_counter()
-        made = posterior_of(self.model, inputs[few], plan, 1.0, loss, name, None, None)
+        made = posterior_of(self.model, inputs[few], plan, 1.0, loss, name, None)
         constant = time.perf_counter() - before
 
         def error(outputs: Tensor, where: slice) -> Tensor:
             return prediction_errors(outputs, targets[where].to(outputs.device), loss)
 
         if isinstance(made, DiagonalPosterior):
-            each = _timed(lambda: made.deviations(self.model, inputs, error, False, None)) / len(inputs)
+            each = _timed(lambda: made.deviations(self.model, inputs, error, False)) / len(inputs)
             # The posterior's own part takes about two training steps for each example.
             each += 2 * self._seconds_for_step / min(self.recipe.batch_size, self.n)
         else:
@@ -170,10 +167,10 @@ class Probe:
         size, rows, fit = min(columns, width), columns, 0.0
         if size > DIMENSION:
             before = time.perf_counter()
-            plan = kronecker_plan(self.model, inputs, plan, DIMENSION, self.config.seed, None, mixture)
+            plan = kronecker_plan(self.model, inputs, plan, DIMENSION, self.config.seed, mixture)
             fit, size, rows = time.perf_counter() - before, DIMENSION, min(ROWS, columns)
         few = slice(64)
-        each = _timed(lambda: jacobian(self.model, inputs[few], plan, None, mixture[few])) / len(inputs[few])
+        each = _timed(lambda: jacobian(self.model, inputs[few], plan, mixture[few])) / len(inputs[few])
         products = 2 * rows * size**2 + 2 * (self.n + self.m) * size * (size + self.m)
         return fit + (rows + self.n + self.m) * each + products / self._flops + self._cubed * size**3
 
@@ -238,10 +235,10 @@ class Probe:
         def stop(done: int, _total: int, _what: str) -> None:
             moments.append(time.perf_counter())
             if done == min(_REPLAYED, steps):  # a replay that came to its end would ask for the weights of a training
-                raise _EnoughError
+                raise Cancelled
 
-        with suppress(_EnoughError):
-            hydra(trajectory, evaluation, progress=stop)
+        with suppress(Cancelled), listening(stop):
+            hydra(trajectory, evaluation)
         return moments[0] - began, (moments[-1] - moments[0]) / max(1, len(moments) - 1)
 
     @property

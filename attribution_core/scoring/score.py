@@ -2,9 +2,7 @@
 
 import functools
 import shutil
-import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,6 @@ from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.encodings import write_vectors
 from attribution_core.preparation.prepare import Prepared, prepare, vectors_made_of
-from attribution_core.progress import Progress
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
 from attribution_core.runs.cleaned import APPLIED
 from attribution_core.runs.labels import VALUE_RANGE, label_names
@@ -49,7 +46,6 @@ _NOT_FINGERPRINTED = {"out", "device"}
 
 def score(
     config: ScoreConfig,
-    progress: Progress | None = None,
     model: nn.Module | None = None,
     announce: Callable[[str], None] | None = None,
     splits: Splits | None = None,
@@ -58,7 +54,6 @@ def score(
 
     Args:
         config: What to score, and how.
-        progress: Called with (done, total, what).
         model: A module to score as it is (or to fine-tune, by the configuration), in place of one that this names.
         announce: Called with a sentence for each part that the run will not have, before anything is trained.
         splits: A dataset that was opened, such as one of torch objects, in place of the one at ``config.data``, which
@@ -71,7 +66,7 @@ def score(
         InputError: Bad data or options, in one sentence; a run that would not fit into the memory that is free; or a
             directory that holds another run.
     """
-    prepared = prepare(config, progress, model, splits, config.folder)
+    prepared = prepare(config, model, splits, config.folder)
     config, splits = prepared.config, prepared.splits
     plain, config_print = _identity(config, prepared.source.digests)
     data_print = splits.fingerprint()
@@ -85,9 +80,9 @@ def score(
         _check_same_data(writer, data_print)
         if not writer.is_done("dataset", data_print):
             with writer.stage("dataset", data_print):
-                _write_dataset(writer, prepared, data_print, progress)
-        tensors_by_split = functools.cache(lambda: prepared.tensors_by_split(progress))
-        stages = _stages(writer, prepared, tensors_by_split, progress)
+                _write_dataset(writer, prepared, data_print)
+        tensors_by_split = functools.cache(lambda: prepared.tensors_by_split())
+        stages = _stages(writer, prepared, tensors_by_split)
         missing = {name: write for name, write in stages.items() if not writer.is_done(name, data_print)}
         if missing:
             tensors_by_split()  # before the stages, so that their seconds are their own
@@ -128,7 +123,6 @@ def _stages(
     writer: RunWriter,
     prepared: Prepared,
     tensors_by_split: Callable[[], dict[str, InputsAndTargets]],
-    progress: Progress | None,
 ) -> dict[str, Callable[[], None]]:
     """What comes after the dataset, in this order."""
     config, splits = prepared.config, prepared.splits
@@ -137,30 +131,32 @@ def _stages(
     def build() -> nn.Module:
         return prepared.build(config.seed)
 
-    made = functools.cache(lambda: linearised(writer.path, config, build(), tensors_by_split(), progress))
+    made = functools.cache(lambda: linearised(writer.path, config, build(), tensors_by_split()))
 
     def keep_live_model() -> None:
         write_live_model(writer, made()[0])
         made.cache_clear()  # as large as the data
 
     return {
-        "training": lambda: _train(writer, prepared, build(), tensors_by_split(), progress),
-        "linearised": lambda: write_linearised_scores(writer, config, made(), tensors_by_split(), wrong, progress),
+        "training": lambda: _train(writer, prepared, build(), tensors_by_split()),
+        "linearised": lambda: write_linearised_scores(writer, config, made(), tensors_by_split(), wrong),
         "live": keep_live_model,
-        "contributions": lambda: write_contributions(writer, config, build(), tensors_by_split(), progress),
-        "sensitivity": lambda: write_sensitivities(
-            writer, config, build(), tensors_by_split(), splits.train.strata, progress
-        ),
-        "influence": lambda: write_influence(writer, config, build(), tensors_by_split(), progress),
-        "embeddings": lambda: write_embeddings(writer, build(), tensors_by_split(), progress),
-        "neighbours": lambda: write_near_duplicates(writer, tensors_by_split()["train"][1], prepared.device, progress),
-        "map": lambda: write_map(writer, config, prepared.device, progress),
-        "classes": lambda: write_classes(writer, strata, progress),
+        "contributions": lambda: write_contributions(writer, config, build(), tensors_by_split()),
+        "sensitivity": lambda: write_sensitivities(writer, config, build(), tensors_by_split(), splits.train.strata),
+        "influence": lambda: write_influence(writer, config, build(), tensors_by_split()),
+        "embeddings": lambda: write_embeddings(writer, build(), tensors_by_split()),
+        "neighbours": lambda: write_near_duplicates(writer, tensors_by_split()["train"][1], prepared.device),
+        "map": lambda: write_map(writer, config, prepared.device),
+        "classes": lambda: write_classes(writer, strata),
         "detection": lambda: write_detection(writer, wrong),
     }
 
 
-def _write_dataset(writer: RunWriter, prepared: Prepared, data_print: str, progress: Progress | None) -> None:
+def _write_dataset(
+    writer: RunWriter,
+    prepared: Prepared,
+    data_print: str,
+) -> None:
     splits, named = prepared.splits, prepared.named_splits
     if prepared.config.decisions is not None:
         with writer.path_for(APPLIED) as path:
@@ -188,7 +184,6 @@ def _write_dataset(writer: RunWriter, prepared: Prepared, data_print: str, progr
         writer.write_thumbnails(
             split,  # type: ignore[arg-type]
             (part[i][0] for part in parts for i in range(len(part))),
-            progress,
         )
 
 
@@ -204,19 +199,18 @@ def _train(
     prepared: Prepared,
     model: nn.Module,
     tensors_by_split: dict[str, InputsAndTargets],
-    progress: Progress | None,
 ) -> None:
     config = prepared.config
     recipe = config.recipe.model_copy(update={"seed": config.seed})
     steps = kept_steps(recipe, len(tensors_by_split["train"][0]))[:-1]
-    write_training(writer, train(model, tensors_by_split["train"], recipe, record=steps, progress=progress))
+    write_training(writer, train(model, tensors_by_split["train"], recipe, record=steps))
     tables = {
         split: pd.concat([_table(part), predictions(model, tensors_by_split[split], part)], axis=1)
         for split, part in prepared.named_splits.items()
     }
     _write_tables(writer, tables)
-    quality = "accuracy" if prepared.splits.train.values is None else "r2"
-    metrics = {f"{split}_{quality}": quality(table) for split, table in tables.items()}
+    metric = "accuracy" if prepared.splits.train.values is None else "r2"
+    metrics = {f"{split}_{metric}": quality(table) for split, table in tables.items()}
     metrics |= {f"{split}_loss": float(table["loss"].mean()) for split, table in tables.items()}
     parameters = sum(p.numel() for p in model.parameters())
     about = {
@@ -272,12 +266,3 @@ def _check_same_data(writer: RunWriter, data_print: str) -> None:
             f"The data of the run {writer.path} has changed since (fingerprint {before.fingerprint[:12]} then, "
             f"{data_print[:12]} now): give another --out, or delete that run."
         )
-
-
-class _CallableModule(ModuleType):
-    """Lets ``attribution_core.score`` be this module and the function alike, in whatever order they are imported."""
-
-    __call__ = staticmethod(score)
-
-
-sys.modules[__name__].__class__ = _CallableModule

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from attribution_core.errors import InputError
 from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.models import evaluation_mode
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 from attribution_core.training.iblr import IBLR
 from attribution_core.training.recipe import Recipe, loss_values, require_targets
 from attribution_core.training.trajectory import State, Trajectory, batches
@@ -48,7 +48,6 @@ def train(
     recipe: Recipe,
     record: Literal["checkpoints", "every_step", "none"] | Collection[int] = "none",
     sample_weights: Tensor | None = None,
-    progress: Progress | None = None,
     on_step: Callable[[Tensor, float], None] | None = None,
 ) -> Trajectory:
     """Train ``model`` in place, in its own dtype and on its own device.
@@ -65,7 +64,6 @@ def train(
             and the last.
         sample_weights: ``[n]``, multiplies each example's loss; ones by default. Zero removes an example's gradient but
             keeps its place in its batch.
-        progress: Called with (steps done, steps, what).
         on_step: Called with a step's batch ``[b]`` and learning rate, between its gradients and its update.
 
     Returns:
@@ -120,8 +118,7 @@ def train(
             total.zero_()
             if recipe.schedule == "plateau":
                 plateau.step(trajectory.epoch_losses[-1])
-        if progress:
-            progress(step + 1, steps, f"training, epoch {step // an_epoch + 1} of {recipe.epochs}")
+        report(step + 1, steps, f"training, epoch {step // an_epoch + 1} of {recipe.epochs}")
     model.eval()
     trajectory.final = state_of(model)
     trajectory.second_moments[steps] = second_moments_of(model, optimizer, recipe)

@@ -7,7 +7,6 @@ from torch import nn
 from attribution_core.errors import InputError
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Data, prepare_run, splits_of_program
-from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.cleaned import changes, cleaned_folder, write_decisions
 from attribution_core.scoring.score import score
@@ -16,7 +15,6 @@ from attribution_core.scoring.score import score
 def clean(
     run: Path,
     out: Path | None = None,
-    progress: Progress | None = None,
     data: Data = None,
     device: str = "auto",
     model: nn.Module | None = None,
@@ -31,7 +29,6 @@ def clean(
     Args:
         run: The directory of the run that was reviewed.
         out: The new run's directory; ``RUN-cleaned`` beside it by default, see :func:`cleaned_folder`.
-        progress: Called with (done, total, what).
         data: Where the dataset lies now, if it was moved; or the torch dataset that was scored.
         device: ``"auto"`` takes CUDA when there is one.
         model: The module that was fine-tuned, as it was before, where it came from a program.
@@ -46,13 +43,13 @@ def clean(
     parent = Run.open(run)
     out = Path(out) if out is not None else cleaned_folder(parent)
     file, counts = write_decisions(parent), changes(parent)
-    splits = splits_of_program(parent, data, progress)
+    splits = splits_of_program(parent, data)
     # Other data would be compared with themselves.
-    where = prepare_run(parent, splits or data, device, progress, model).config.data
+    where = prepare_run(parent, splits or data, device, model).config.data
     options = {**parent.manifest.config, "data": where, "out": out, "decisions": file, "device": device}
     if out.resolve() == parent.path:
         raise InputError(f"{out} is the run that was reviewed: give another --out.")
-    child = score(ScoreConfig.model_validate(options), progress, model, splits=splits)
+    child = score(ScoreConfig.model_validate(options), model, splits=splits)
     link = {
         "parent": parent.id,
         "parent_title": parent.title,

@@ -17,7 +17,6 @@ import torch
 
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
-from attribution_core.progress import Progress
 from attribution_core.runs import Measure, Run, RunWriter
 from attribution_core.runs.files import PARTIAL_SUFFIX, now, written_atomically
 from attribution_core.runs.imported import (
@@ -124,7 +123,7 @@ def import_scores(
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values if values.dtype == torch.float64 or not values.is_floating_point() else values.float()
-    _import(run, {name: np.asarray(values)}, about, "Python", replace, None)
+    _import(run, {name: np.asarray(values)}, about, "Python", replace)
     return Run.open(run.path)
 
 
@@ -134,7 +133,6 @@ def import_file(
     name: str | None = None,
     about: About | None = None,
     replace: bool = False,
-    progress: Progress | None = None,
 ) -> dict[str, ImportedScore]:
     """Take the scores of a file into a run; every column of a table becomes one.
 
@@ -144,7 +142,6 @@ def import_file(
         name: In place of the column's or the file's, where there is only one.
         about: What is known of them.
         replace: Whether earlier imports of those names go.
-        progress: Called with (done, total, what).
 
     Returns:
         What was imported, by name.
@@ -160,7 +157,7 @@ def import_file(
             "file for each."
         )
     named = {name: next(iter(found.values()))} if name else found
-    return _import(run, named, about, Path(file).name, replace, progress)
+    return _import(run, named, about, Path(file).name, replace)
 
 
 def remove_scores(path: str | os.PathLike[str], name: str) -> None:
@@ -272,7 +269,11 @@ def _measure(
 
 
 def _import(
-    run: Run, given: Mapping[str, np.ndarray], about: About, source: str, replace: bool, progress: Progress | None
+    run: Run,
+    given: Mapping[str, np.ndarray],
+    about: About,
+    source: str,
+    replace: bool,
 ) -> dict[str, ImportedScore]:
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
         run = Run.open(writer.path)
@@ -288,13 +289,17 @@ def _import(
                 _take_out(writer, old.measure.name)
             # First, for a column that nothing is known of looks like a group of the dataset; unseen until it is there.
             _record(writer, {**imported_scores(writer.manifest), **records})
-            _write(writer, incoming, run.strata_names, progress)
+            _write(writer, incoming, run.strata_names)
             _tell_detection(writer, [*before, *records.values()])
             writer.update()  # readers look at run.json for whether the run has changed
     return records
 
 
-def _write(writer: RunWriter, incoming: list[_Incoming], strata_names: list[str], progress: Progress | None) -> None:
+def _write(
+    writer: RunWriter,
+    incoming: list[_Incoming],
+    strata_names: list[str],
+) -> None:
     columns = {each.record.measure.name: each.values for each in incoming if not each.is_matrix}
     if columns:
         writer.add_columns("examples", columns)
@@ -302,7 +307,7 @@ def _write(writer: RunWriter, incoming: list[_Incoming], strata_names: list[str]
         if each.is_matrix:
             name = each.record.measure.name
             writer.write_effects(name, each.values.shape[1], each.blocks())
-            write_classes(writer, strata_names, progress, [name])
+            write_classes(writer, strata_names, [name])
 
 
 def _take_out(writer: RunWriter, name: str) -> None:

@@ -21,7 +21,6 @@ from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.prepare import Data, Prepared, prepare_run
-from attribution_core.progress import Progress
 from attribution_core.runs import Run, RunWriter
 from attribution_core.scoring.stages.base import points_of
 from attribution_core.scoring.stages.linearised import linearised, schedule_of
@@ -50,7 +49,6 @@ def summarize(
     processes: int = 0,
     data: Data = None,
     device: str = "auto",
-    progress: Progress | None = None,
     model: nn.Module | None = None,
 ) -> Summaries:
     """Remove a run's training examples in several orders, train on what is left, and see what that costs.
@@ -68,7 +66,6 @@ def summarize(
         processes: That train side by side, of one thread each; 0: this one, with its own threads. Not on a GPU.
         data: Where the dataset lies now, if it was moved; or the torch dataset that was scored.
         device: ``"auto"`` takes CUDA when there is one.
-        progress: Called with (done, total, what).
         model: The module that was fine-tuned, as it was before, where it came from a program.
 
     Raises:
@@ -76,14 +73,14 @@ def summarize(
     """
     run = Run.open(path)
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
-        prepared = prepare_run(run, data, device, progress, model)
-        tensors_by_split = prepared.tensors_by_split(progress)
-        linear, schedule = _linear(run, prepared, tensors_by_split, progress)
+        prepared = prepare_run(run, data, device, model)
+        tensors_by_split = prepared.tensors_by_split()
+        linear, schedule = _linear(run, prepared, tensors_by_split)
         validated = len(tensors_by_split["validation"][1])
         scored, tested = linear.evaluated_on(slice(validated)), linear.evaluated_on(slice(validated, None))
         strata = torch.from_numpy(prepared.splits.train.strata)
-        orders = _orders(scored, schedule, strata, seeds, balanced, step, progress)
-        at_once = linear_accuracies([tested] * seeds, schedule, tensors_by_split["test"][1], progress)
+        orders = _orders(scored, schedule, strata, seeds, balanced, step)
+        at_once = linear_accuracies([tested] * seeds, schedule, tensors_by_split["test"][1])
         trainer = Trainer(
             partial(_from_seed, prepared),
             tensors_by_split["train"],
@@ -91,20 +88,22 @@ def summarize(
             prepared.config.recipe,
             None,
         )
-        retrained = retrained_accuracies(trainer, prepared.processes(processes), run.path / FILE_NAME, progress)
+        retrained = retrained_accuracies(trainer, prepared.processes(processes), run.path / FILE_NAME)
         found = Summaries(summarization_curve(orders, at_once), summarization_curve(orders, retrained))
         _write(writer, found, orders, balanced)
     return found
 
 
 def _linear(
-    run: Run, prepared: Prepared, tensors_by_split: dict[str, InputsAndTargets], progress: Progress | None
+    run: Run,
+    prepared: Prepared,
+    tensors_by_split: dict[str, InputsAndTargets],
 ) -> tuple[LinearizedModel, GradientDescent]:
     """The run's linearised model, evaluated on its validation examples and then on its test examples."""
     config, parts = prepared.config, zip(tensors_by_split["validation"], tensors_by_split["test"], strict=True)
     inputs, labels = (torch.cat(part) for part in parts)
     tensors_by_split = {"train": tensors_by_split["train"], "validation": (inputs, labels)}
-    model = linearised(run.path, config, prepared.build(config.seed), tensors_by_split, progress)[0]
+    model = linearised(run.path, config, prepared.build(config.seed), tensors_by_split)[0]
     return model, schedule_of(model.eigenvalues, model.num_train, config)
 
 
@@ -115,14 +114,13 @@ def _orders(
     seeds: int,
     balanced: bool,
     step: float,
-    progress: Progress | None,
 ) -> dict[str, list[Tensor]]:
     """For each strategy an order for each seed; only the random one differs from seed to seed."""
     information = scores_by_information(model, schedule)
     orders: dict[str, list[Tensor]] = {}
     for name in STRATEGIES:
         by_seed = range(seeds if name == "random" else 1)
-        drawn = [removal_order(information, strata, name, balanced, step, seed, progress) for seed in by_seed]
+        drawn = [removal_order(information, strata, name, balanced, step, seed) for seed in by_seed]
         orders[name] = drawn if name == "random" else drawn * seeds
     return orders
 

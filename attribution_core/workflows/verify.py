@@ -19,7 +19,7 @@ from attribution_core.evaluation.fidelity import (
 from attribution_core.evaluation.retraining import Retrained, random_halves, retrain_without
 from attribution_core.methods.curvature.losses import means_of
 from attribution_core.preparation.prepare import Data, Prepared, prepare_run
-from attribution_core.progress import Progress
+from attribution_core.progress import retitled
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.retraining import FILE_NAME
 from attribution_core.runs.verification_points import COLUMNS
@@ -90,7 +90,6 @@ def verify(
     processes: int = 0,
     data: Data = None,
     device: str = "auto",
-    progress: Progress | None = None,
     model: nn.Module | None = None,
 ) -> Verification:
     """Train a run's model again without some of its examples, and compare its scores with what happens.
@@ -108,7 +107,6 @@ def verify(
         processes: That train side by side, of one thread each; 0: this one, with its own threads. Not on a GPU.
         data: Where the dataset lies now, if it was moved; or the torch dataset that was scored.
         device: ``"auto"`` takes CUDA when there is one.
-        progress: Called with (done, total, what).
         model: The module that was fine-tuned, as it was before, where it came from a program.
 
     Raises:
@@ -117,14 +115,12 @@ def verify(
     run = Run.open(path)
     _check(examples, halves, seeds)
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
-        prepared = prepare_run(run, data, device, progress, model)
+        prepared = prepare_run(run, data, device, model)
         config = prepared.config
         chosen = chosen_examples(run, min(examples, len(run.examples)))
         removed = ~random_halves(len(run.examples), halves)
-        tensors_by_split = prepared.tensors_by_split(progress)
-        trainings = _Trainings(
-            run, prepared, tensors_by_split, range(config.seed, config.seed + seeds), processes, progress
-        )
+        tensors_by_split = prepared.tensors_by_split()
+        trainings = _Trainings(run, prepared, tensors_by_split, range(config.seed, config.seed + seeds), processes)
         ones = trainings([[], *([i] for i in chosen)], True, "without one example")
         kept = trainings([row.nonzero()[:, 0].tolist() for row in removed], False, "on random halves")
         real = real_changes(ones, chosen, tensors_by_split["train"][1], config.recipe.loss)
@@ -201,29 +197,23 @@ class _Trainings:
         tensors_by_split: dict[str, tuple[Tensor, Tensor]],
         seeds: range,
         processes: int,
-        progress: Progress | None,
     ) -> None:
         self._run, self._prepared, self._tensors_by_split, self._seeds = run, prepared, tensors_by_split, seeds
         self._processes = prepared.processes(processes)
-        self._progress = progress
 
     def __call__(self, removals: list[list[int]], keeps_places: bool, what: str) -> Retrained:
-        def named(done: int, total: int, _: str) -> None:
-            if self._progress:
-                self._progress(done, total, f"retraining {what}")
-
-        return retrain_without(
-            self._prepared.build,
-            self._tensors_by_split["train"],
-            removals,
-            self._prepared.config.recipe,
-            self._tensors_by_split["validation"],
-            self._seeds,
-            keeps_places=keeps_places,
-            processes=self._processes,
-            kept_in=self._run.path / FILE_NAME,
-            progress=named,
-        )
+        with retitled(lambda _: f"retraining {what}"):
+            return retrain_without(
+                self._prepared.build,
+                self._tensors_by_split["train"],
+                removals,
+                self._prepared.config.recipe,
+                self._tensors_by_split["validation"],
+                self._seeds,
+                keeps_places=keeps_places,
+                processes=self._processes,
+                kept_in=self._run.path / FILE_NAME,
+            )
 
 
 def _predicted(run: Run, name: str) -> Tensor | None:

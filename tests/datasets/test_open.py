@@ -9,6 +9,7 @@ import pytest
 from attribution_core.datasets import BUILTIN_DATASETS, open_dataset
 from attribution_core.datasets.inspection import inspect
 from attribution_core.errors import InputError
+from attribution_core.progress import listening
 from tests.support.builders import write_folder
 
 
@@ -116,7 +117,8 @@ def test_subset():
 def test_progress_is_told_seldom_and_at_the_end(tmp_path):
     calls = []
     began = time.monotonic()
-    open_dataset(write_folder(tmp_path, {"a": 40, "b": 40}), progress=lambda *call: calls.append(call))
+    with listening(lambda *call: calls.append(call)):
+        open_dataset(write_folder(tmp_path, {"a": 40, "b": 40}))
     assert calls[-1] == (80, 80, "checking images")
     assert len(calls) <= 2 + 20 * (time.monotonic() - began)
 
@@ -135,6 +137,6 @@ def test_an_interrupt_does_not_first_decode_everything():
     def stop(done, total, what):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        inspect([Slow() for _ in range(3000)], stop)
+    with pytest.raises(KeyboardInterrupt), listening(stop):
+        inspect([Slow() for _ in range(3000)])
     assert len(looked_at) < 1500

@@ -7,6 +7,7 @@ from PIL import Image
 
 from attribution_core.datasets import Statistics, as_tensors, common_size, open_dataset, pixel_statistics
 from attribution_core.errors import InputError
+from attribution_core.progress import listening
 from tests.support.builders import encoded, write_folder
 
 
@@ -94,5 +95,6 @@ def test_one_large_size_is_kept(tmp_path):
 
 def test_progress(train):
     calls = []
-    as_tensors(train, size=None, statistics=None, progress=lambda *call: calls.append(call))
+    with listening(lambda *call: calls.append(call)):
+        as_tensors(train, size=None, statistics=None)
     assert calls[-1] == (14, 14, "reading images")

@@ -11,6 +11,7 @@ from attribution_core.evaluation import retraining
 from attribution_core.evaluation.retraining import random_halves, retrain_without
 from attribution_core.methods.influence.proximal_bregman import train_without
 from attribution_core.models import build_model
+from attribution_core.progress import listening
 from attribution_core.runs.retraining import RetrainingTable
 from attribution_core.training import Recipe, loss_values, outputs_of, train
 from attribution_core.training.trainer import state_of
@@ -73,9 +74,8 @@ def test_a_warm_start_goes_on_from_the_given_weights():
 def test_processes_do_not_change_the_result(tmp_path):
     alone = retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, seeds=2, processes=1)
     seen = []
-    together = retrain_without(
-        build, TRAIN, REMOVALS, RECIPE, EVALUATION, seeds=2, processes=2, progress=lambda *now: seen.append(now)
-    )
+    with listening(lambda *now: seen.append(now)):
+        together = retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, seeds=2, processes=2)
     assert torch.equal(together.losses, alone.losses)
     assert seen[-1] == (6, 6, "retraining")
 
@@ -84,9 +84,8 @@ def test_what_was_kept_is_not_trained_again(tmp_path, monkeypatch):
     kept = tmp_path / "folder" / "retraining.parquet"
     seen = []
     first = retrain_without(build, TRAIN, REMOVALS[:2], RECIPE, EVALUATION, kept_in=kept)
-    more = retrain_without(
-        build, TRAIN, REMOVALS, RECIPE, EVALUATION, 2, kept_in=kept, progress=lambda *now: seen.append(now)
-    )
+    with listening(lambda *now: seen.append(now)):
+        more = retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, 2, kept_in=kept)
     assert seen[0] == (3, 6, "retraining")
     assert torch.equal(more.losses[:2, 0], first.losses[:, 0])
     assert torch.equal(more.own_outputs[0][0], first.own_outputs[0][0])

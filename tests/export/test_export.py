@@ -15,6 +15,7 @@ from PIL import Image
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.export.export import export_run
+from attribution_core.progress import listening
 from attribution_core.runs import DatasetSummary, Run, RunWriter, fingerprint
 
 CLASSES = ["kätze 猫", "dog"]
@@ -113,7 +114,8 @@ def test_csv_cells_are_no_formulas(tmp_path):
 def test_images_are_read_back_with_the_decisions_applied(tmp_path, reviewed, format_, name):
     before = open_dataset(reviewed.manifest.dataset.location, **OPTIONS)
     seen = []
-    summary = export_run(reviewed, format_, tmp_path / name, lambda *args: seen.append(args))
+    with listening(lambda *args: seen.append(args)):
+        summary = export_run(reviewed, format_, tmp_path / name)
     where = summary.path
     if format_ == "folder":
         where = tmp_path / "unzipped"

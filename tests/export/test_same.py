@@ -16,6 +16,7 @@ from attribution_core.cli.main import main
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.export.export import export_run
+from attribution_core.progress import listening
 from attribution_core.runs import Run
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
@@ -119,7 +120,8 @@ def test_every_form_is_scored_and_exported_as_it_came(tmp_path, form):
     assert np.isfinite(run.examples["fsi"]).all()
     seen = []
     suffix = data.suffix if data.is_file() else ".zip"
-    summary = export_run(run, "same", tmp_path / "out" / f"clean{suffix}", lambda *call: seen.append(call))
+    with listening(lambda *call: seen.append(call)):
+        summary = export_run(run, "same", tmp_path / "out" / f"clean{suffix}")
     assert (summary.dropped, summary.relabelled) == (1, 2)
     assert seen[-1][0] == seen[-1][1]
     after = open_dataset(unpacked(summary.path))

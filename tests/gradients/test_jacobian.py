@@ -9,6 +9,7 @@ from attribution_core.gradients import jacobian, layer_kernels_apply, ntk, plan_
 from attribution_core.gradients.jacobian import BATCH_BYTES
 from attribution_core.gradients.sketch import Coordinates
 from attribution_core.models import build_model
+from attribution_core.progress import listening
 from tests.cases import model_cases
 from tests.support import reference
 
@@ -42,7 +43,8 @@ def test_the_batch_size_changes_nothing(case, monkeypatch):
     whole = jacobian(case.model, case.train[0], plan)
     monkeypatch.setattr(importlib.import_module("attribution_core.gradients.jacobian"), "BATCH_BYTES", 1)
     steps = []
-    split = jacobian(case.model, case.train[0], plan, lambda *step: steps.append(step))
+    with listening(lambda *step: steps.append(step)):
+        split = jacobian(case.model, case.train[0], plan)
     assert [step[0] for step in steps] == list(range(1, len(case.train[0]) + 1))
     for one, other in zip(whole, split, strict=True):
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from attribution_core.errors import InputError
+from attribution_core.progress import listening
 from attribution_core.runs import Run, RunWriter, fingerprint, list_runs
 from attribution_core.runs.files import Lock, written_atomically
 from tests.support.fixtures import make_run
@@ -181,7 +182,8 @@ def test_thumbnails_are_small_and_keep_tiny_images_exact(writer, mode, size, med
     image = Image.effect_noise(size, 80).convert(mode)
     writer.write_table("examples", small_table(1))
     seen = []
-    writer.write_thumbnails("train", [image], lambda *args: seen.append(args))
+    with listening(lambda *args: seen.append(args)):
+        writer.write_thumbnails("train", [image])
     data, found = Run.open(writer.path).thumbnail("train", 0)
     assert found == media_type
     path = writer.path / "image"

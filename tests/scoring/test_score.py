@@ -157,9 +157,10 @@ def test_scoring_is_repeatable_and_goes_on_without_repeating(tmp_path):
 def test_a_run_killed_at_any_moment_goes_on(tmp_path):
     whole = score(quick(tmp_path, out=tmp_path / "whole", map="umap"))
     script = (
-        "from attribution_core.scoring.score import ScoreConfig, score; from attribution_core.training import Recipe;"
-        f"score(ScoreConfig(data='digits', out={str(tmp_path / 'cut')!r}, hidden=(32,), recipe=Recipe(epochs=2)),"
-        "lambda done, total, what: print(what, flush=True))"
+        "from attribution_core.progress import listening; from attribution_core.training import Recipe\n"
+        "from attribution_core.scoring.score import ScoreConfig, score\n"
+        "with listening(lambda done, total, what: print(what, flush=True)):\n"
+        f"    score(ScoreConfig(data='digits', out={str(tmp_path / 'cut')!r}, hidden=(32,), recipe=Recipe(epochs=2)))"
     )
     for word in ("thumbnails", "training", "leave-one-out", "replaying", "curvature", "laying out"):
         process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

@@ -7,6 +7,7 @@ from torch.utils.data import TensorDataset
 
 from attribution_core.errors import InputError
 from attribution_core.models import build_model
+from attribution_core.progress import listening
 from attribution_core.training import Recipe, as_outputs, batches, loss_values, mean_loss, train
 from attribution_core.training.iblr import INITIAL_PRECISION
 
@@ -187,7 +188,8 @@ def test_every_epoch_sees_every_example_once_in_a_seeded_order():
 def test_the_trajectory_is_recorded_and_saved(record, steps, tmp_path):
     inputs, labels, model = problem()
     seen = []
-    trajectory = train(model, TensorDataset(inputs, labels), RECIPE, record, progress=lambda *step: seen.append(step))
+    with listening(lambda *step: seen.append(step)):
+        trajectory = train(model, TensorDataset(inputs, labels), RECIPE, record)
     assert list(trajectory.checkpoints) == list(steps)
     assert seen[-1] == (9, 9, "training, epoch 3 of 3")
     assert len(trajectory.epoch_losses) == 3

@@ -136,7 +136,10 @@ def test_cleaning_a_cleaned_run_and_its_export_hold_all_decisions(reviewed, tmp_
 
 
 def test_a_cleaning_that_was_killed_goes_on(reviewed):
-    script = f"from attribution_core.workflows.clean import clean; clean({str(reviewed.path)!r}, None, lambda d, t, w: print(w))"
+    script = (
+        "from attribution_core.progress import listening; from attribution_core.workflows.clean import clean\n"
+        f"with listening(lambda done, total, what: print(what)): clean({str(reviewed.path)!r}, None)"
+    )
     process = subprocess.Popen([sys.executable, "-uc", script], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if "leave-one-out" in line:

@@ -122,7 +122,7 @@ def test_effects_come_as_ours_are_kept(run, tmp_path):
     assert after.effect_methods == [*METHODS, "ekfac"]
     assert after.scores == run.scores
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
-        write_classes(writer, run.class_names, None)  # as scoring does it, for all methods
+        write_classes(writer, run.class_names)  # as scoring does it, for all methods
     for ours, again in ((after.class_effects, "class_effects"), (after.class_pairs, "class_pairs")):
         both = [each[each["method"] == "ekfac"] for each in (ours, getattr(Run.open(run.path), again))]
         assert len(both[0]) > 50

@@ -14,9 +14,10 @@ from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run
+from attribution_core.runs.names import LIVE_MODEL
 from attribution_core.scoring.score import score
 from attribution_core.scoring.stages import linearised
-from attribution_core.workflows.live_information import FILE_NAME, LiveInformation
+from attribution_core.workflows.live_information import LiveInformation
 from tests.cases import LINEAR_CASES, schedules
 from tests.support.fixtures import make_run
 from tests.support.scored import quick
@@ -112,10 +113,10 @@ def test_a_run_without_a_model_says_what_to_do(tmp_path):
     assert live.steps == 1000
     with pytest.raises(InputError, match="zero or more"):
         live.at(-1.0)
-    (run.path / FILE_NAME).write_bytes(b"nothing")
+    (run.path / LIVE_MODEL).write_bytes(b"nothing")
     with pytest.raises(InputError, match="is damaged"):
         LiveInformation.open(run)
-    (run.path / FILE_NAME).unlink()
+    (run.path / LIVE_MODEL).unlink()
     with pytest.raises(InputError, match="run the same score command again"):
         LiveInformation.open(run)
 

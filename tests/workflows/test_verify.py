@@ -14,6 +14,7 @@ import attribution_core as ac
 from attribution_core.cli.main import main
 from attribution_core.errors import InputError
 from attribution_core.evaluation.retraining import Retrained
+from attribution_core.progress import listening
 from attribution_core.runs.retraining import FILE_NAME
 from attribution_core.runs.verification_points import read_points, read_trainings
 from attribution_core.training import loss_values
@@ -122,9 +123,12 @@ def test_asking_again_trains_only_what_is_missing(run, monkeypatch):
     assert all(method.lds is None and method.ceiling is None for method in first.methods.values())
     asked = []
     real = verification.retrain_without
-    monkeypatch.setattr(
-        verification, "retrain_without", lambda *a, **k: real(*a, **{**k, "progress": lambda *now: asked.append(now)})
-    )
+
+    def recorded(*arguments, **options):
+        with listening(lambda *now: asked.append(now)):
+            return real(*arguments, **options)
+
+    monkeypatch.setattr(verification, "retrain_without", recorded)
     verify(run.path, examples=5, halves=0, seeds=1)
     assert asked == [(6, 6, "retraining")]
 

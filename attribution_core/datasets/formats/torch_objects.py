@@ -18,7 +18,7 @@ from attribution_core.datasets.images import ArrayImage, to_eight_bits
 from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
 from attribution_core.datasets.targets import Task, labels_of_numbers
 from attribution_core.errors import InputError
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import track
 
 _TARGET = "label"
 
@@ -30,7 +30,10 @@ TorchData: TypeAlias = (
 )
 
 
-def read(data: TorchData, task: Task = "auto", progress: Progress | None = None) -> Listing:
+def read(
+    data: TorchData,
+    task: Task = "auto",
+) -> Listing:
     """Lists the examples of datasets of (image, label); each is asked for once and kept as 8-bit pixels.
 
     So a random transform is drawn once, and nothing depends on the dataset being safe to read from several threads.
@@ -38,7 +41,6 @@ def read(data: TorchData, task: Task = "auto", progress: Progress | None = None)
     Args:
         data: What the program has.
         task: Whether the labels are classes or values; by default whole numbers are classes.
-        progress: Called with (done, total, what).
 
     Returns:
         The images by split; an id is the position, such as ``train/17``. Examples that raise are left out and listed.
@@ -53,7 +55,7 @@ def read(data: TorchData, task: Task = "auto", progress: Progress | None = None)
     for split, dataset in parts.items():
         images: list[ArrayImage] = []
         labels: dict[str, int | float] = {}
-        for index in reported(range(_length(dataset, split)), _length(dataset, split), f"reading {split}", progress):
+        for index in track(range(_length(dataset, split)), _length(dataset, split), f"reading {split}"):
             identity = f"{split}/{index}"
             try:
                 item = dataset[index]

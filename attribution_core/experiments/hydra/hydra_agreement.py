@@ -38,6 +38,7 @@ from attribution_core.experiments.reports import write_with_options
 from attribution_core.methods.hydra.contributions import hydra, mean_gradient, weight_responses
 from attribution_core.methods.hydra.replay import Replay
 from attribution_core.models import build_model
+from attribution_core.progress import listening
 from attribution_core.training import Recipe, Trajectory, train
 
 PAPER = Recipe(
@@ -88,9 +89,11 @@ def at_end(trajectory: Trajectory, test: Side, random: int) -> dict[str, Any]:
         for name, value in directions.items()
     }
     beginning = replay.snapshot()
-    free_parts, _ = weight_responses(replay, stacked, False, _progress("Hessian-free"))
+    with listening(_progress("Hessian-free")):
+        free_parts, _ = weight_responses(replay, stacked, False)
     replay.restore(beginning)
-    exact_parts, growth = weight_responses(replay, stacked, True, _progress("exact"))
+    with listening(_progress("exact")):
+        exact_parts, growth = weight_responses(replay, stacked, True)
     free_all, exact_all = free_parts[0].double(), exact_parts[0].double()
     free, exact = -free_all[0], -exact_all[0]
     labels = trajectory.data[1]
@@ -114,7 +117,8 @@ def epochs_study(data: Side, test: Side, epochs: int, ends: list[int], random: i
     """Trains once, then looks at each end."""
     model = build_model("lenet5", 10, data[0].shape[1:])
     recipe = PAPER.model_copy(update={"epochs": epochs})
-    trajectory = train(model, data, recipe, record="checkpoints", progress=_progress("training"))
+    with listening(_progress("training")):
+        trajectory = train(model, data, recipe, record="checkpoints")
     rows = []
     for end in sorted({min(end, epochs) for end in ends}):
         rows.append({"epochs": end, **at_end(trajectory.until(end), test, random)})
@@ -139,8 +143,10 @@ def with_factors(
     objectives: tuple[Literal["mean", "each"], ...] = ("mean", "each")
     columns = {}
     for objective in objectives:
-        free = hydra(trajectory, evaluation, objective=objective, progress=_progress("Hessian-free"))
-        exact = hydra(trajectory, evaluation, True, objective, energy=1.0, progress=_progress("exact"))
+        with listening(_progress("Hessian-free")):
+            free = hydra(trajectory, evaluation, objective=objective)
+        with listening(_progress("exact")):
+            exact = hydra(trajectory, evaluation, True, objective, energy=1.0)
         columns[objective] = {
             kind: each.effect.reshape(len(each.effect), -1) for kind, each in (("free", free), ("exact", exact))
         }
@@ -151,9 +157,8 @@ def with_factors(
         return row
     removed = ~random_halves(len(data[0]), subsets)
     groups = [row.nonzero()[:, 0].tolist() for row in removed]
-    found = retrain_without(
-        build, data, groups, recipe, evaluation, seeds, keeps_places=False, progress=_progress("retraining")
-    )
+    with listening(_progress("retraining")):
+        found = retrain_without(build, data, groups, recipe, evaluation, seeds, keeps_places=False)
     losses = found.losses.transpose(0, 1)  # [seeds, subsets, m]
     real = {"mean": losses.mean(dim=2, keepdim=True), "each": losses}
     for objective in objectives:

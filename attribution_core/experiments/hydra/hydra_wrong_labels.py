@@ -36,6 +36,7 @@ from attribution_core.methods.analysis.label_noise import jaccard_index, label_n
 from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.seeds import hydra_over_seeds
 from attribution_core.models import build_model
+from attribution_core.progress import listening
 from attribution_core.training import Recipe, outputs_of, train
 
 RECIPE = Recipe(learning_rate=0.01, momentum=0.9, weight_decay=2e-5, batch_size=64, epochs=20, schedule="constant")
@@ -66,8 +67,10 @@ def cleaning(data: Side, validation: Side, test: Side, wrong: Tensor, seeds: int
     }
     trajectory = train(lenet(0), data, recipe)
     for hessian, name in ((False, "Hessian-free"), (True, "exact")):
-        one = hydra(trajectory, validation, hessian, "mean", progress=print_progress).effect
-        many = hydra_over_seeds(lenet, data, recipe, validation, seeds, hessian, "mean", progress=print_progress).effect
+        with listening(print_progress):
+            one = hydra(trajectory, validation, hessian, "mean").effect
+        with listening(print_progress):
+            many = hydra_over_seeds(lenet, data, recipe, validation, seeds, hessian, "mean").effect
         for scores, of in ((one, "one training"), (many, f"{seeds} trainings")):
             gone = torch.zeros(n, dtype=torch.bool)
             gone[least_useful(scores, WRONG)] = True
@@ -91,8 +94,10 @@ def cleaning(data: Side, validation: Side, test: Side, wrong: Tensor, seeds: int
 
 def clustering(data: Side, validation: Side, wrong: Tensor, recipe: Recipe) -> dict:
     """Table 4: the mean Jaccard indices over labels, from Hessian-free contributions."""
-    trajectory = train(lenet(0), data, recipe, progress=print_progress)
-    effects = hydra(trajectory, validation, progress=print_progress).effect
+    with listening(print_progress):
+        trajectory = train(lenet(0), data, recipe)
+    with listening(print_progress):
+        effects = hydra(trajectory, validation).effect
     suspect = label_noise_clusters(effects, data[1]).suspect
     right, random = [], []
     for label in range(10):

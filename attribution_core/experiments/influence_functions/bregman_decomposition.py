@@ -59,6 +59,7 @@ from attribution_core.methods.influence.proximal_bregman import (
     two_stage_weights,
 )
 from attribution_core.models import build_model, device_named
+from attribution_core.progress import listening
 from attribution_core.training import Recipe, loss_values, outputs_of, train
 from attribution_core.training.trainer import state_of
 from attribution_core.training.trajectory import State
@@ -222,7 +223,8 @@ def _moved(model: nn.Module, start: State, moved: State, inputs: Tensor) -> Tens
 def decompose(given: Setting, examples: int, converged: bool, kept: Path, depth: int = 5000) -> dict[str, Any]:
     """The parts and the loss changes of each removed example, as far as they are not in the file ``kept``."""
     model = given.network()
-    train(model, given.data, given.recipe, progress=print_progress)
+    with listening(print_progress):
+        train(model, given.data, given.recipe)
     start = state_of(model)
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(given.data[0]), generator=generator)[:examples].tolist()

@@ -38,6 +38,7 @@ from attribution_core.methods.influence.damping import SHARES
 from attribution_core.methods.influence.functions import Influence, Solver, SolverOptions, influence_functions
 from attribution_core.methods.influence.pairs import effects_on_pairs
 from attribution_core.methods.influence.spectrum import influence_spectrum
+from attribution_core.progress import listening
 from attribution_core.training import train
 
 Method = Callable[[nn.Module], Tensor]
@@ -88,7 +89,7 @@ def methods_of(given: Problem, iterative: int, lissa: SolverOptions) -> dict[str
         "ekfac": (ours("ekfac"), len(inputs)),
         "kfac": (ours("kfac"), len(inputs)),
         "gradient products": (
-            lambda model: effects_on_pairs(model, data, every, "cross_entropy", Identity(model, data[0]), None)[0],
+            lambda model: effects_on_pairs(model, data, every, "cross_entropy", Identity(model, data[0]))[0],
             len(inputs),
         ),
         "kronfluence": (ekfac_of_kronfluence(1e-8), len(inputs)),
@@ -117,7 +118,8 @@ def trained(given: Problem, seeds: int) -> list[nn.Module]:
 
 def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """A row for each method, and for the sketch two more."""
-    removed, losses = given.retrained(options.subsets, options.seeds, options.out, print_progress)
+    with listening(print_progress):
+        removed, losses = given.retrained(options.subsets, options.seeds, options.out)
     real = losses.mean(dim=0)
     models = trained(given, options.models)
     results: dict[str, Any] = {"problem": given.name, "ceiling": ceiling_between_seeds(losses), "rows": {}}

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from attribution_core.evaluation.retraining import random_halves, retrain_without
 from attribution_core.experiments.data import Side, images_and_labels, two_classes
 from attribution_core.models import build_model, device_named
-from attribution_core.progress import Progress
 from attribution_core.training import Recipe
 
 EXAMPLES, EVALUATED = 1000, 500
@@ -43,7 +42,7 @@ class Problem:
         shape, device = self.data[0].shape[1:], self.data[0].device
         return lambda seed: build_model(self.architecture, self.outputs, shape, self.hidden, seed=seed).to(device)
 
-    def retrained(self, subsets: int, seeds: int, folder: Path, progress: Progress | None) -> tuple[Tensor, Tensor]:
+    def retrained(self, subsets: int, seeds: int, folder: Path) -> tuple[Tensor, Tensor]:
         """Which examples each training lacked ``[subsets, n]``, and the losses after it ``[seeds, subsets, m]``.
 
         Each training is kept in ``folder`` as it ends.
@@ -58,7 +57,6 @@ class Problem:
             seeds,
             keeps_places=False,
             kept_in=folder / f"retrained_{self.name}.parquet",
-            progress=progress,
         )
         return removed, found.losses.transpose(0, 1)
 

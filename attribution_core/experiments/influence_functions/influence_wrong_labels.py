@@ -32,6 +32,7 @@ from attribution_core.experiments.reports import print_progress, write_with_opti
 from attribution_core.methods.influence.functions import self_influence
 from attribution_core.methods.influence.proximal_bregman import proximal_bregman_response
 from attribution_core.models import build_model, device_named
+from attribution_core.progress import listening
 from attribution_core.training import Recipe, loss_values, outputs_of, train
 from attribution_core.training.trainer import state_of
 
@@ -49,13 +50,14 @@ def found_among_first(scores: Tensor, wrong: Tensor, share: float) -> float:
 def scores_of(model: nn.Module, data: Side) -> dict[str, Tensor]:
     """The scores that are compared, ``[n]`` each."""
     generator = torch.Generator().manual_seed(0)
-    scores = {
-        "self-influence": self_influence(model, data, progress=print_progress).effect,
-        "self-influence, damping 0.001": self_influence(model, data, damping=PAPER_DAMPING).effect,
-        "self-influence, ekfac": self_influence(model, data, solver="ekfac").effect,
-        "training loss": loss_values(outputs_of(model, data[0]), data[1], "cross_entropy"),
-        "random": torch.rand(len(data[1]), generator=generator),
-    }
+    with listening(print_progress):
+        scores = {
+            "self-influence": self_influence(model, data).effect,
+            "self-influence, damping 0.001": self_influence(model, data, damping=PAPER_DAMPING).effect,
+            "self-influence, ekfac": self_influence(model, data, solver="ekfac").effect,
+            "training loss": loss_values(outputs_of(model, data[0]), data[1], "cross_entropy"),
+            "random": torch.rand(len(data[1]), generator=generator),
+        }
     return {name: values.cpu() for name, values in scores.items()}
 
 
@@ -94,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = Recipe(
         learning_rate=0.1, momentum=0.0, weight_decay=0.0, batch_size=128, epochs=options.epochs, schedule="constant"
     )
-    trajectory = train(model, data, recipe, progress=print_progress)
+    with listening(print_progress):
+        trajectory = train(model, data, recipe)
     accuracy = float((outputs_of(model, test[0]).argmax(dim=1).cpu() == test[1]).double().mean())
     results: dict[str, Any] = {"final_loss": trajectory.epoch_losses[-1], "test_accuracy": accuracy, "rows": {}}
     scores = scores_of(model, data)

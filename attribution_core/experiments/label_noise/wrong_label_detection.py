@@ -32,6 +32,7 @@ from attribution_core.experiments.label_noise.cleanlab_reference import cleanlab
 from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.models import build_model, device_named, load_weights
 from attribution_core.preparation.prepare import prepare_run
+from attribution_core.progress import listening
 from attribution_core.runs import MEASURES, Run
 from attribution_core.training import Recipe, outputs_of, train
 
@@ -57,7 +58,8 @@ def training_side(run: Run) -> Side:
     Raises:
         InputError: The dataset is not what it was when the run was made.
     """
-    return prepare_run(run, None, "cpu").tensors_by_split(print_progress)["train"]
+    with listening(print_progress):
+        return prepare_run(run, None, "cpu").tensors_by_split()["train"]
 
 
 def network(run: Run, device: torch.device) -> nn.Module:

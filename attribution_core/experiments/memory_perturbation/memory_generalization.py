@@ -35,6 +35,7 @@ from attribution_core.experiments.reports import print_progress, write_results
 from attribution_core.methods.sensitivity.evolution import MemoryEvolution, memory_evolution
 from attribution_core.methods.sensitivity.groups import LooCurve, loo_curve
 from attribution_core.methods.sensitivity.perturbation import PosteriorName
+from attribution_core.progress import listening
 from attribution_core.training import Recipe, train
 
 # Recipe, and the smallest delta of an image.
@@ -57,7 +58,8 @@ EPOCHS = (1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 250, 300)
 def curve_study(data: Side, test: Side, name: str, recipe: Recipe, deltas: int) -> tuple[LooCurve, dict[str, Any]]:
     """Figure 4, and what its estimate picks."""
     values = [float(CURVES[name][1] * len(data[0]) * 10 ** (DECADES * i / (deltas - 1))) for i in range(deltas)]
-    curve = loo_curve(lambda: network(name), data, recipe, values, test, progress=print_progress)
+    with listening(print_progress):
+        curve = loo_curve(lambda: network(name), data, recipe, values, test)
     best, picked = float(curve.test_loss.min()), float(curve.test_loss[curve.deltas.index(curve.best)])
     return curve, {
         "picked_delta": round(curve.best, 4),
@@ -72,11 +74,13 @@ def curve_study(data: Side, test: Side, name: str, recipe: Recipe, deltas: int) 
 def training_study(data: Side, test: Side, posterior: PosteriorName, recipe: Recipe) -> MemoryEvolution:
     """One variant of figure 5: a training and its looks."""
     model = network("fashion-mnist")
-    trajectory = train(model, data, recipe, record="checkpoints", progress=print_progress)
+    with listening(print_progress):
+        trajectory = train(model, data, recipe, record="checkpoints")
     steps = [
         recipe.model_copy(update={"epochs": epoch}).steps(len(data[0])) for epoch in EPOCHS if epoch <= recipe.epochs
     ]
-    return memory_evolution(trajectory, posterior, steps, test, progress=print_progress)
+    with listening(print_progress):
+        return memory_evolution(trajectory, posterior, steps, test)
 
 
 def agreement(found: MemoryEvolution) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from attribution_core.errors import InputError
 from attribution_core.experiments.data import Side
 from attribution_core.experiments.reports import print_progress
 from attribution_core.models import build_model
+from attribution_core.progress import listening
 from attribution_core.training import Recipe, train
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -70,7 +71,8 @@ def pretrained(name: str, split: Dataset, task: tuple[str, ...], images: int, se
     inputs, labels = drawn(split, dict.fromkeys(others, images // len(others)), seed)
     positions = torch.tensor([others.index(each) if each in others else -1 for each in CLASSES])
     model = build_model(name, len(others), inputs.shape[1:], seed=seed)
-    train(model, (inputs, positions[labels]), RECIPE.model_copy(update={"seed": seed}), progress=print_progress)
+    with listening(print_progress):
+        train(model, (inputs, positions[labels]), RECIPE.model_copy(update={"seed": seed}))
     if not isinstance(model, nn.Sequential):
         raise InputError(
             f"{name} is not a sequence of layers, so its head cannot be exchanged: use mlp, lenet5 or cnn4."

@@ -47,6 +47,7 @@ from attribution_core.methods.linearized.build import linearize
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import build_model, device_named
+from attribution_core.progress import listening
 from attribution_core.training import Recipe
 
 TIME = GradientDescent(0.001, 2000, dynamics="discrete", loss="mean")
@@ -70,12 +71,11 @@ def orders_by_strategy(models: Sequence[LinearizedModel], labels: Tensor, step: 
     for balanced in (False, True):
         for strategy in STRATEGIES:
             name = f"{strategy}, balanced" if balanced else strategy
-            orders[name] = [
-                removal_order(
-                    scores_by_information(model, TIME), labels, strategy, balanced, step, seed, print_progress
-                )
-                for seed, model in enumerate(models)
-            ]
+            with listening(print_progress):
+                orders[name] = [
+                    removal_order(scores_by_information(model, TIME), labels, strategy, balanced, step, seed)
+                    for seed, model in enumerate(models)
+                ]
     return orders
 
 
@@ -131,10 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     kept_in = options.out / f"summarization_{'-'.join(map(str, hidden))}_{options.momentum:g}.parquet"
     given, asked = ((x.cpu(), y.cpu()) for x, y in (data, test))  # they may travel to other processes
     trainer = Trainer(partial(build, hidden, device), given, asked, recipe, None)
-    kinds = {
-        "linearised": linear_accuracies(tested, TIME, test[1], print_progress),
-        "retrained": retrained_accuracies(trainer, options.processes, kept_in, print_progress),
-    }
+    with listening(print_progress):
+        kinds = {
+            "linearised": linear_accuracies(tested, TIME, test[1]),
+            "retrained": retrained_accuracies(trainer, options.processes, kept_in),
+        }
     results, panels = {}, []
     for kind, accuracies_of in kinds.items():
         curve = summarization_curve(orders, accuracies_of)

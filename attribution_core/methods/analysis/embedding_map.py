@@ -15,7 +15,7 @@ from torch import Tensor
 
 from attribution_core.errors import InputError
 from attribution_core.methods.linalg.blocked import blocks
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import report, track
 
 if TYPE_CHECKING:
     from umap import UMAP
@@ -39,7 +39,11 @@ def is_compiled() -> bool:
     return any(kept.glob("**/distances.*.nbi"))
 
 
-def embedding_map(embeddings: Tensor, seed: int = 0, most: int = MOST, progress: Progress | None = None) -> np.ndarray:
+def embedding_map(
+    embeddings: Tensor,
+    seed: int = 0,
+    most: int = MOST,
+) -> np.ndarray:
     """Places of examples on a map, the same for the same seed.
 
     Neighbours are found exactly, by cosine, as near-duplicates are: on 4,000 embeddings of clothes the map then kept
@@ -54,7 +58,6 @@ def embedding_map(embeddings: Tensor, seed: int = 0, most: int = MOST, progress:
         embeddings: Such as the inputs of a trained network's last layer, ``[n, d]``, on any device.
         seed: Of the layout, and of the choice.
         most: How many to lay out together.
-        progress: Called with (done, total, what), for the search and for each epoch of the layout.
 
     Returns:
         ``[n, 2]``, float32, in no unit.
@@ -70,12 +73,12 @@ def embedding_map(embeddings: Tensor, seed: int = 0, most: int = MOST, progress:
         )
     unit = torch.nn.functional.normalize(embeddings.detach().float(), dim=1)
     if n <= most:
-        return _layout(unit, seed, progress)
+        return _layout(unit, seed)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     fitted, rest = (part.sort().values.to(unit.device) for part in (order[:most], order[most:]))
     places = np.empty((n, 2), dtype=np.float32)
-    places[fitted.cpu()] = _layout(unit[fitted], seed, progress)
-    indices, distances = _neighbours(unit[rest], unit[fitted], NEIGHBOURS, progress)
+    places[fitted.cpu()] = _layout(unit[fitted], seed)
+    indices, distances = _neighbours(unit[rest], unit[fitted], NEIGHBOURS)
     nearer = distances - distances[:, :1]
     weights = np.exp(-nearer / np.maximum(nearer.mean(axis=1, keepdims=True), np.finfo(np.float32).tiny))
     weights /= weights.sum(axis=1, keepdims=True)
@@ -83,14 +86,16 @@ def embedding_map(embeddings: Tensor, seed: int = 0, most: int = MOST, progress:
     return places
 
 
-def _layout(unit: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
+def _layout(
+    unit: Tensor,
+    seed: int,
+) -> np.ndarray:
     """UMAP of unit vectors ``[n, d]``: ``[n, 2]``."""
     n = len(unit)
     k = min(NEIGHBOURS, n - 1)
-    knn = _neighbours(unit, unit, k, progress, among_themselves=True)
+    knn = _neighbours(unit, unit, k, among_themselves=True)
     what = "laying out the map"
-    if progress:
-        progress(0, EPOCHS, what)  # the first use compiles for seconds
+    report(0, EPOCHS, what)  # the first use compiles for seconds
     umap = _umap(
         n_neighbors=k,
         min_dist=MIN_DIST,
@@ -101,7 +106,7 @@ def _layout(unit: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
         init="spectral" if n > NEIGHBOURS else "random",  # few examples have too few eigenvectors
         random_state=seed,
         n_jobs=1,  # what a seed forces anyway, with a warning
-        tqdm_kwds={"disable": progress is None, "file": _Epochs(what, progress), "bar_format": "{n_fmt}/{total_fmt}"},
+        tqdm_kwds={"disable": False, "file": _Epochs(what), "bar_format": "{n_fmt}/{total_fmt}"},
     )
     with warnings.catch_warnings():
         # Without a search index it can't place new examples, which is not asked of it.
@@ -109,16 +114,14 @@ def _layout(unit: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
         return umap.fit_transform(unit.cpu().numpy())
 
 
-def _neighbours(
-    unit: Tensor, others: Tensor, k: int, progress: Progress | None, among_themselves: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def _neighbours(unit: Tensor, others: Tensor, k: int, among_themselves: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest of ``others`` by cosine distance, nearest first: indices and distances, ``[n, k]`` each.
 
     Among themselves, each is its own first neighbour, which is how UMAP counts.
     """
     indices, distances = [], []
     parts = list(blocks(len(unit), 3 * unit.element_size() * len(others)))
-    for rows in reported(parts, len(parts), "looking for neighbours on the map", progress):
+    for rows in track(parts, len(parts), "looking for neighbours on the map"):
         similarity = unit[rows] @ others.T
         if among_themselves:
             similarity.diagonal(rows.start).fill_(2)
@@ -136,15 +139,18 @@ def _umap(**options: object) -> "UMAP":
 
 
 class _Epochs:
-    """A file that tqdm draws its bar of epochs to, as "12/200"; tells a progress callback."""
+    """A file that tqdm draws its bar of epochs to, as "12/200"; reports them as progress."""
 
-    def __init__(self, what: str, progress: Progress | None) -> None:
-        self._what, self._progress = what, progress
+    def __init__(
+        self,
+        what: str,
+    ) -> None:
+        self._what = what
 
     def write(self, text: str) -> None:
         done, _, total = text.strip().partition("/")
-        if self._progress and done.isdigit() and total.isdigit():
-            self._progress(int(done), int(total), self._what)
+        if done.isdigit() and total.isdigit():
+            report(int(done), int(total), self._what)
 
     def flush(self) -> None:
         """Nothing is held back."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attribution_core.errors import InputError
 from attribution_core.methods.linalg.blocked import blocks, inner
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import track
 
 # How far an example looks around: groups of up to so many near-duplicates are found.
 NEIGHBOURS = 10
@@ -51,7 +51,9 @@ class NearDuplicates:
 
 
 def near_duplicates(
-    embeddings: Tensor, threshold: float | None = None, most: int = 10_000, progress: Progress | None = None
+    embeddings: Tensor,
+    threshold: float | None = None,
+    most: int = 10_000,
 ) -> NearDuplicates:
     """Finds all pairs of near-duplicates, exactly: n^2 d multiplications, a block of rows against all at a time.
 
@@ -66,7 +68,6 @@ def near_duplicates(
             it holds as long as less than half of the examples have near-duplicates; beyond that, exact copies
             are found.
         most: How many pairs to list.
-        progress: Called with (done, total, what).
 
     Returns:
         The pairs and every example's nearest other one, on the embeddings' device.
@@ -84,17 +85,20 @@ def near_duplicates(
     if most < 1 or (threshold is not None and not -1 <= threshold <= 1):
         raise InputError(f"Expected a cosine from -1 to 1 as threshold and 1 pair or more, not {threshold} and {most}.")
     unit = torch.nn.functional.normalize(embeddings.detach().double(), dim=1)
-    similarity, nearest = _neighbours(unit, min(NEIGHBOURS, len(unit) - 1), progress)
+    similarity, nearest = _neighbours(unit, min(NEIGHBOURS, len(unit) - 1))
     least = _least(similarity) if threshold is None else torch.full_like(similarity[:, 0], threshold)
     pairs, of_pairs, count = _pairs(unit, least, similarity[:, 0], most)
     return NearDuplicates(pairs, of_pairs, count, nearest, similarity[:, 0], least)
 
 
-def _neighbours(unit: Tensor, k: int, progress: Progress | None) -> tuple[Tensor, Tensor]:
+def _neighbours(
+    unit: Tensor,
+    k: int,
+) -> tuple[Tensor, Tensor]:
     """The k highest similarities of each example with others, ``[n, k]``, and the nearest other one, ``[n]``."""
     highest, nearest = [], []
     parts = list(blocks(len(unit), 3 * unit.element_size() * len(unit)))
-    for rows in reported(parts, len(parts), "looking for near-duplicates", progress):
+    for rows in track(parts, len(parts), "looking for near-duplicates"):
         similarity = inner(unit[rows], unit).clamp_(-1, 1)
         similarity.diagonal(rows.start).fill_(-torch.inf)  # nobody is their own neighbour
         values, indices = similarity.topk(k, dim=1)

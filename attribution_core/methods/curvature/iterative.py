@@ -22,7 +22,7 @@ from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.types import Blocks
 from attribution_core.models import evaluation_mode
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 from attribution_core.training import as_outputs, loss_values
 
 # Vectors that meet the data together.
@@ -101,7 +101,10 @@ def curvature_operator(
 
 
 def hessian_matrix(
-    model: nn.Module, train: tuple[Tensor, Tensor], plan: ParameterPlan, loss: Loss, progress: Progress | None
+    model: nn.Module,
+    train: tuple[Tensor, Tensor],
+    plan: ParameterPlan,
+    loss: Loss,
 ) -> Tensor:
     """The Hessian of the mean loss, ``[p, p]``: p Hessian-vector products."""
     with evaluation_mode(model):
@@ -112,8 +115,7 @@ def hessian_matrix(
             block = torch.zeros(plan.width, min(VECTORS, plan.width - start), dtype=example.dtype)
             block[start : start + block.shape[1]].fill_diagonal_(1.0)
             columns.append((operator @ block.to(example.device)).detach())
-            if progress:
-                progress(min(start + VECTORS, plan.width), plan.width, "Hessian")
+            report(min(start + VECTORS, plan.width), plan.width, "Hessian")
     whole = torch.cat(columns, dim=1)
     return (whole + whole.T) / 2
 
@@ -136,7 +138,6 @@ class IterativeInverse:
         repeats: LiSSA's trials, which are averaged.
         batch_size: Examples in each of LiSSA's steps; None: all, which makes it a Neumann series.
         seed: Of the batches.
-        progress: Called with (done, total, what).
     """
 
     model: nn.Module
@@ -151,7 +152,6 @@ class IterativeInverse:
     repeats: int
     batch_size: int | None
     seed: int = 0
-    progress: Progress | None = None
 
     def solve(self, vectors: Blocks) -> tuple[Blocks, float | None]:
         """The solutions, and the largest relative residual ``|(C + damping I) s - v| / |v|`` of all vectors."""
@@ -166,8 +166,7 @@ class IterativeInverse:
                 relative = residual.norm(dim=0) / part.norm(dim=0).clamp(min=torch.finfo(part.dtype).tiny)
                 worst = max(worst, float(relative.nan_to_num(nan=math.inf).max()))
                 solved[:, start : start + VECTORS] = solution
-                if self.progress:
-                    self.progress(min(start + VECTORS, flat.shape[1]), flat.shape[1], f"{self.solver} solves")
+                report(min(start + VECTORS, flat.shape[1]), flat.shape[1], f"{self.solver} solves")
         sizes = [vectors[name].shape[1] for name in self.plan.coordinates]
         return {name: part.T for name, part in zip(self.plan.coordinates, solved.split(sizes), strict=True)}, worst
 

@@ -34,7 +34,7 @@ from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.methods.curvature.columns import Curvature, curvature_columns
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.models import evaluation_mode
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 
 EXAMPLES = 4000
 DRAWS = 4000
@@ -63,7 +63,6 @@ def kronecker_bases(
     loss: Loss,
     curvature: Curvature = "ggn",
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> dict[str, Basis]:
     """Of each of the plan's parameters in a layer whose weight is one matrix: Linear, and Conv2d without groups.
 
@@ -74,14 +73,13 @@ def kronecker_bases(
         loss: Whose curvature it is.
         curvature: As in :func:`attribution_core.methods.curvature.columns.curvature_columns`.
         seed: Likewise.
-        progress: Called with (done, total, what).
     """
     layers = {name for name, layer in plan.layers.items() if _is_one_matrix(layer)}
     names = [name for name in plan.coordinates if name.rpartition(".")[0] in layers]
     if not names:
         return {}
     bases = {}
-    for layer, factors in _factors(model, train, plan.part(names), loss, curvature, seed, progress).items():
+    for layer, factors in _factors(model, train, plan.part(names), loss, curvature, seed).items():
         (inner_values, right), (outer_values, left) = (torch.linalg.eigh(each.double()) for each in factors)
         products = (outer_values.clamp(min=0)[:, None] * inner_values.clamp(min=0)).flatten()
         weight, bias = (f"{layer}.{kind}".removeprefix(".") for kind in ("weight", "bias"))
@@ -104,12 +102,11 @@ def _factors(
     loss: Loss,
     curvature: Curvature,
     seed: int,
-    progress: Progress | None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """A ``[in, in]`` and G ``[out, out]`` of each of the plan's layers, by name."""
     inputs, targets = train
     chosen = _spaced(len(inputs))
-    outputs, inner = _forward(model, inputs[chosen.to(inputs.device)], plan, progress)
+    outputs, inner = _forward(model, inputs[chosen.to(inputs.device)], plan)
     of_chosen = None if targets is None else targets[chosen.to(targets.device)]
     which, mixtures = curvature_columns(outputs, of_chosen, loss, curvature, DRAWS, seed)
     which, mixtures = chosen[which], mixtures * (len(inputs) / len(chosen)) ** 0.5
@@ -125,8 +122,7 @@ def _factors(
                 channels = 1 if isinstance(plan.layers[name], nn.Conv2d) else -1
                 rows = gradient.movedim(channels, -1).flatten(0, -2)
                 outer[name] = outer.get(name, 0) + rows.T @ rows
-            if progress:
-                progress(batch.stop, len(which), "posterior")
+            report(batch.stop, len(which), "posterior")
     return {name: (inner[name], outer[name]) for name in outer}
 
 
@@ -137,7 +133,9 @@ def _spaced(n: int) -> Tensor:
 
 
 def _forward(
-    model: nn.Module, inputs: Tensor, plan: ParameterPlan, progress: Progress | None
+    model: nn.Module,
+    inputs: Tensor,
+    plan: ParameterPlan,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Outputs ``[n, k]``, and A of each layer."""
     example, n = next(model.parameters()), len(inputs)
@@ -158,8 +156,7 @@ def _forward(
                 rows = layer_inputs(layer, given)[:, 0].flatten(0, 1)
                 counts[name] += len(rows)
                 sums[name] = sums.get(name, 0) + rows.T @ rows
-            if progress:
-                progress(batch.stop, n, "inputs of layers")
+            report(batch.stop, n, "inputs of layers")
     return torch.cat(outputs), {name: total / counts[name] for name, total in sums.items()}
 
 

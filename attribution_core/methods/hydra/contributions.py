@@ -44,7 +44,7 @@ from attribution_core.methods.hydra.replay import (
     refuse_meeting_examples,
     refuse_other_optimizers,
 )
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 from attribution_core.training import Recipe, Trajectory, as_outputs, as_pair, loss_values
 from attribution_core.training.trainer import Data
 
@@ -88,7 +88,6 @@ def hydra(
     objective: Objective = "each",
     energy: float = 0.98,
     rank: int | None = None,
-    progress: Progress | None = None,
 ) -> Contributions:
     """Contributions of every training example over a recorded training.
 
@@ -100,7 +99,6 @@ def hydra(
         objective: ``"each"`` evaluation example, their ``"mean"``, or the mean of each ``"class"``.
         energy: For ``"each"`` with the Hessian: the share of the evaluation gradients' energy that a basis must hold.
         rank: Size of that basis instead.
-        progress: Called with (done, total, what).
 
     Returns:
         The contributions, in the model's precision and on its device.
@@ -120,10 +118,10 @@ def hydra(
     inputs = as_inputs(inputs, next(replay.model.parameters()))
     sides = inputs, targets.to(inputs.device)
     if objective == "each" and not hessian:
-        effect, by_epoch = every_pair(replay, *sides, (-step_factors(trajectory)).tolist(), progress)
+        effect, by_epoch = every_pair(replay, *sides, (-step_factors(trajectory)).tolist())
         return Contributions(effect, by_epoch=by_epoch)
     start, coefficients, kept = _objective_gradients(replay, *sides, objective, energy, rank)
-    parts, growth = weight_responses(replay, start, hessian, progress, by_epoch=objective == "mean")
+    parts, growth = weight_responses(replay, start, hessian, by_epoch=objective == "mean")
     total = -parts.sum(dim=0) * replay.weights  # [r, n]
     if not torch.isfinite(total).all():
         raise InputError(
@@ -145,7 +143,7 @@ def refuse_for_hydra(model: nn.Module, inputs: Tensor, recipe: Recipe) -> None:
 
 
 def weight_responses(
-    replay: Replay, directions: Vectors, hessian: bool, progress: Progress | None = None, by_epoch: bool = False
+    replay: Replay, directions: Vectors, hessian: bool, by_epoch: bool = False
 ) -> tuple[Tensor, float | None]:
     """How far each example's weight moves the final weights: ``<u, d w_T / d s_i>``.
 
@@ -153,7 +151,6 @@ def weight_responses(
         replay: Of the training.
         directions: u, ``[r, ...]`` for each parameter.
         hessian: Exactly, or without the Hessian.
-        progress: Called with (done, total, what).
         by_epoch: Whether the parts of each epoch are kept apart.
 
     Returns:
@@ -167,8 +164,8 @@ def weight_responses(
         epochs = replay.trajectory.recipe.epochs if by_epoch else 1
         parts = first.new_zeros(epochs, len(first), replay.trajectory.num_examples)
         if hessian:
-            return parts, _adjoint(replay, directions, parts, progress)
-        _along(replay, directions, parts, progress)
+            return parts, _adjoint(replay, directions, parts)
+        _along(replay, directions, parts)
         return parts, None
 
 
@@ -250,7 +247,11 @@ def _basis(gradients: Vectors, energy: float, rank: int | None) -> tuple[Vectors
     return basis, (vectors[:, :r] * scales).to(first), float(share[r - 1])
 
 
-def _along(replay: Replay, start: Vectors, parts: Tensor, progress: Progress | None) -> None:
+def _along(
+    replay: Replay,
+    start: Vectors,
+    parts: Tensor,
+) -> None:
     """Adds ``d loss / d s_i`` Hessian-free for each starting gradient to ``parts``."""
     kappas = step_factors(replay.trajectory)
     for moment in replay.moments():
@@ -258,21 +259,24 @@ def _along(replay: Replay, start: Vectors, parts: Tensor, progress: Progress | N
         slopes, _ = _slopes(replay, weights, start, moment.batch, curvature=False)
         part = _part(parts, replay, moment.step)
         part[:, moment.batch] += slopes * (float(kappas[moment.step]) / len(moment.batch))
-        if progress:
-            progress(moment.step + 1, len(replay.steps), "replaying training")
+        report(moment.step + 1, len(replay.steps), "replaying training")
 
 
 def _part(parts: Tensor, replay: Replay, step: int) -> Tensor:
     return parts[replay.epoch_of(step)] if len(parts) > 1 else parts[0]
 
 
-def _adjoint(replay: Replay, start: Vectors, parts: Tensor, progress: Progress | None) -> float:
+def _adjoint(
+    replay: Replay,
+    start: Vectors,
+    parts: Tensor,
+) -> float:
     """Adds ``d loss / d s_i`` exactly for each starting gradient to ``parts``; returns the growth."""
     recipe, rates = replay.trajectory.recipe, replay.trajectory.rates
     gamma = {name: value.clone() for name, value in start.items()}
     delta = {name: torch.zeros_like(value) for name, value in start.items()}
     largest = first = _norms(start)
-    for step, weights in _backwards(replay, progress):
+    for step, weights in _backwards(replay):
         u = {name: delta[name] - rates[step] * gamma[name] for name in gamma}
         batch = replay.steps[step]
         slopes, curved = _slopes(replay, weights, u, batch, curvature=True)
@@ -342,7 +346,9 @@ def _slopes_of_part(
     return slopes[None], {name: value[None] for name, value in zip(weights, curved, strict=curvature)}
 
 
-def _backwards(replay: Replay, progress: Progress | None) -> Iterator[tuple[int, Vectors]]:
+def _backwards(
+    replay: Replay,
+) -> Iterator[tuple[int, Vectors]]:
     """The weights before every step, from the last to the first, holding ``HELD_BYTES`` of them at most.
 
     A first replay checks the end and leaves a snapshot at the start of each stretch; the last stretch is kept from it.
@@ -363,8 +369,7 @@ def _backwards(replay: Replay, progress: Progress | None) -> Iterator[tuple[int,
         if moment.step % stretch == 0:
             snapshots.append(replay.snapshot())
         hold(moment.step)
-        if progress:
-            progress(moment.step + 1, 2 * steps, "replaying training")
+        report(moment.step + 1, 2 * steps, "replaying training")
     until = steps
     while snapshots:
         snapshot = snapshots.pop()
@@ -375,8 +380,7 @@ def _backwards(replay: Replay, progress: Progress | None) -> Iterator[tuple[int,
         for step in range(until - 1, snapshot.step - 1, -1):
             # Copies: a tangent of a view would be made for the whole block.
             yield step, {name: values[step % stretch].clone() for name, values in held.items()}
-            if progress:
-                progress(2 * steps - step, 2 * steps, "going backwards through training")
+            report(2 * steps - step, 2 * steps, "going backwards through training")
         until = snapshot.step
 
 

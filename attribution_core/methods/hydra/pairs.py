@@ -24,7 +24,7 @@ from attribution_core.gradients.per_example import loss_factors
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
 from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.methods.hydra.replay import Replay
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 from attribution_core.training import loss_values
 
 # What the evaluation side, and the sums of the training side, may take at a time. Past the first, training is replayed
@@ -42,7 +42,10 @@ class _Layer:
 
 
 def every_pair(
-    replay: Replay, inputs: Tensor, targets: Tensor, weights: Sequence[float], progress: Progress | None
+    replay: Replay,
+    inputs: Tensor,
+    targets: Tensor,
+    weights: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
     """``sum_t weights_t s_i / B_t <grad l_j(w_T), grad l_i(w_{t-1})>`` over the steps with i in their batch.
 
@@ -51,7 +54,6 @@ def every_pair(
         inputs: Of the evaluation examples, ``[m, ...]``, on the model's device.
         targets: Theirs.
         weights: A scalar for each step.
-        progress: Called with (done, total, what).
 
     Returns:
         These sums ``[n, m]``, in the model's precision, and the parts of each epoch in their mean over the evaluation
@@ -64,7 +66,7 @@ def every_pair(
     effects, means, beginning = [], [], replay.snapshot()
     for block in _evaluation_blocks(replay, inputs, targets, layers):
         replay.restore(beginning)
-        effect, mean = _pairs_of_block(replay, block, layers, weights, progress)
+        effect, mean = _pairs_of_block(replay, block, layers, weights)
         effects.append(effect)
         means.append(mean * effect.shape[1] / len(inputs))
     return torch.cat(effects, dim=1), torch.stack(means).sum(dim=0)
@@ -103,7 +105,6 @@ def _pairs_of_block(
     block: dict[str, Side],
     layers: dict[str, _Layer],
     weights: Sequence[float],
-    progress: Progress | None,
 ) -> tuple[Tensor, Tensor]:
     # The factors are those of the batch's weighted mean, so 1 / B_t and s_i are in them.
     n, example = replay.trajectory.num_examples, next(replay.model.parameters())
@@ -126,8 +127,7 @@ def _pairs_of_block(
                 effect.index_add_(0, examples, total, alpha=weights[moment.step])
                 mean += total.mean(dim=1)
             by_epoch[replay.epoch_of(moment.step), examples] += weights[moment.step] * mean
-        if progress:
-            progress(moment.step + 1, len(replay.steps), "replaying training")
+        report(moment.step + 1, len(replay.steps), "replaying training")
     for name, total in sums.items():
         effect += inner_products(Side(layers[name].kinds, total, None), block[name])
     return effect, by_epoch

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import Contributions, Objective, hydra
-from attribution_core.progress import Progress
+from attribution_core.progress import retitled
 from attribution_core.training import Recipe, train
 from attribution_core.training.trainer import Data
 
@@ -27,7 +27,6 @@ def hydra_over_seeds(
     objective: Objective = "each",
     energy: float = 0.98,
     rank: int | None = None,
-    progress: Progress | None = None,
 ) -> Contributions:
     """Trains from several seeds and averages the contributions of each training.
 
@@ -41,7 +40,6 @@ def hydra_over_seeds(
         objective: As in :func:`hydra`.
         energy: As in :func:`hydra`.
         rank: As in :func:`hydra`.
-        progress: Called with (done, total, what); what names the training.
 
     Returns:
         The mean effect (and its parts by epoch), and in ``spread`` the standard deviation over trainings, of the shape
@@ -55,9 +53,10 @@ def hydra_over_seeds(
         raise InputError(f"An average over seeds needs two or more, not {seeds}.")
 
     def one_training(number: int) -> Contributions:
-        seed, said = recipe.seed + number, _named(progress, f"training {number + 1} of {seeds}")
-        trajectory = train(build(seed), data, recipe.model_copy(update={"seed": seed}), progress=said)
-        return hydra(trajectory, evaluation, hessian, objective, energy, rank, said)
+        seed = recipe.seed + number
+        with retitled(lambda what: f"training {number + 1} of {seeds}: {what}"):
+            trajectory = train(build(seed), data, recipe.model_copy(update={"seed": seed}))
+            return hydra(trajectory, evaluation, hessian, objective, energy, rank)
 
     total = one_training(0)
     squares = torch.zeros_like(total.effect)
@@ -81,9 +80,3 @@ def _mean_of(mean: Tensor | None, new: Tensor | None, number: int) -> Tensor | N
 
 def _extreme(choose: Callable[..., float], one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else choose(one, other)
-
-
-def _named(progress: Progress | None, name: str) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, total, what: progress(done, total, f"{name}: {what}")

@@ -10,7 +10,6 @@ from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.functions import SolverOptions, default_damping
 from attribution_core.methods.influence.spectrum import InfluenceSpectrum, influence_spectrum
-from attribution_core.progress import Progress
 from attribution_core.training import as_pair
 from attribution_core.training.trainer import Data
 
@@ -49,14 +48,13 @@ def damping_sweep(
     shares: Sequence[float] = SHARES,
     parameters: str = "all",
     options: SolverOptions | None = None,
-    progress: Progress | None = None,
 ) -> DampingSweep:
     """Compare the effects of the solver ``sketch`` at several dampings; one eigendecomposition serves them all.
 
     Arguments and errors are those of :func:`attribution_core.methods.influence.functions.influence_functions`.
     """
     sides, options = (as_pair(train), as_pair(evaluation)), options or SolverOptions()
-    spectrum = influence_spectrum(model, *sides, loss, curvature, options.dimension, parameters, options.seed, progress)
+    spectrum = influence_spectrum(model, *sides, loss, curvature, options.dimension, parameters, options.seed)
     return sweep_of(spectrum, shares)
 
 

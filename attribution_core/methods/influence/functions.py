@@ -49,7 +49,6 @@ from attribution_core.methods.influence.spectrum import (
     influence_spectrum,
 )
 from attribution_core.methods.types import InputsAndTargets
-from attribution_core.progress import Progress
 from attribution_core.training import as_pair
 from attribution_core.training.trainer import Data, state_of
 from attribution_core.training.trajectory import State
@@ -130,7 +129,6 @@ def influence_functions(
     ensemble: Sequence[nn.Module] = (),
     parameters: str = "all",
     options: SolverOptions | None = None,
-    progress: Progress | None = None,
 ) -> Influence:
     """Influence of every training example on every evaluation example.
 
@@ -146,7 +144,6 @@ def influence_functions(
             retraining shows than those of any one.
         parameters: ``"all"``, ``"head"`` or a regular expression over parameter names.
         options: Of single solvers.
-        progress: Called with (done, total, what).
 
     Returns:
         The effects, on the model's device.
@@ -154,7 +151,7 @@ def influence_functions(
     Raises:
         InputError: Data, a combination or a damping that can't be used.
     """
-    given = _Given.of(train, loss, curvature, solver, parameters, options, progress)
+    given = _Given.of(train, loss, curvature, solver, parameters, options)
     return _mean_over([model, *ensemble], lambda each: given.influence(each, as_pair(evaluation), damping))
 
 
@@ -168,13 +165,12 @@ def self_influence(
     ensemble: Sequence[nn.Module] = (),
     parameters: str = "all",
     options: SolverOptions | None = None,
-    progress: Progress | None = None,
 ) -> Influence:
     """Influence of every training example on itself, ``[n]``: large where a label was learnt by heart.
 
     Arguments, result and errors are those of :func:`influence_functions`. With a positive curvature never negative.
     """
-    given = _Given.of(train, loss, curvature, solver, parameters, options, progress)
+    given = _Given.of(train, loss, curvature, solver, parameters, options)
     return _mean_over([model, *ensemble], lambda each: given.influence(each, None, damping))
 
 
@@ -187,7 +183,6 @@ def influence_weights(
     solver: Solver = "cg",
     damping: float | None = None,
     options: SolverOptions | None = None,
-    progress: Progress | None = None,
 ) -> tuple[list[State], float | None]:
     """Weights after the removal of groups of examples, ``w + (C + damping I)^{-1} (1/n) sum_S grad l_i`` (eq. 46).
 
@@ -200,7 +195,6 @@ def influence_weights(
         solver: ``"cg"`` or ``"lissa"``: the others never form a step in the weights.
         damping: As in :func:`influence_functions`.
         options: Of the solver.
-        progress: Called with (done, total, what).
 
     Returns:
         Parameters and buffers for each group, on the CPU, and the largest relative residual.
@@ -210,7 +204,7 @@ def influence_weights(
     """
     if solver not in ("cg", "lissa"):
         raise InputError(f'Steps in the weights need solver="cg" or "lissa", not {solver!r}.')
-    given = _Given.of(train, loss, curvature, solver, "all", options, progress)
+    given = _Given.of(train, loss, curvature, solver, "all", options)
     inputs, targets = given.train
     inverse, _ = given.inverse(model, damping)
     sums: dict[str, list[Tensor]] = {name: [] for name in inverse.plan.coordinates}
@@ -240,7 +234,6 @@ class _Given(NamedTuple):
     solver: Solver
     parameters: str
     options: SolverOptions
-    progress: Progress | None
 
     @staticmethod
     def of(
@@ -250,10 +243,9 @@ class _Given(NamedTuple):
         solver: Solver,
         parameters: str,
         options: SolverOptions | None,
-        progress: Progress | None,
     ) -> "_Given":
         curvature = _checked(solver, curvature)
-        return _Given(as_pair(train), loss, curvature, solver, parameters, options or SolverOptions(), progress)
+        return _Given(as_pair(train), loss, curvature, solver, parameters, options or SolverOptions())
 
     def influence(self, model: nn.Module, evaluation: InputsAndTargets | None, damping: float | None) -> Influence:
         """On the evaluation examples; where there are none, of the training examples on themselves."""
@@ -264,14 +256,14 @@ class _Given(NamedTuple):
             return Influence(effect, (used,), kept_energy=spectrum.kept_energy)
         inverse, used = self.inverse(model, damping)
         if evaluation is None:
-            effect, residual = effects_on_themselves(model, self.train, self.loss, inverse, self.progress)
+            effect, residual = effects_on_themselves(model, self.train, self.loss, inverse)
         else:
-            effect, residual = effects_on_pairs(model, self.train, evaluation, self.loss, inverse, self.progress)
+            effect, residual = effects_on_pairs(model, self.train, evaluation, self.loss, inverse)
         return Influence(effect, (used,), residual)
 
     def _spectrum(self, model: nn.Module, evaluation: InputsAndTargets | None) -> InfluenceSpectrum:
         if self.curvature == "hessian":
-            return hessian_spectrum(model, self.train, evaluation, self.loss, self.parameters, self.progress)
+            return hessian_spectrum(model, self.train, evaluation, self.loss, self.parameters)
         return influence_spectrum(
             model,
             self.train,
@@ -281,7 +273,6 @@ class _Given(NamedTuple):
             self.options.dimension if self.solver == "sketch" else None,
             self.parameters,
             self.options.seed,
-            self.progress,
         )
 
     def inverse(self, model: nn.Module, damping: float | None) -> tuple[Inverse, float]:
@@ -289,7 +280,7 @@ class _Given(NamedTuple):
         if self.solver in ("kfac", "ekfac"):
             corrected = self.solver == "ekfac"
             turned, values = kronecker_values(
-                model, self.train, plan, self.loss, self.curvature, corrected, options.seed, self.progress
+                model, self.train, plan, self.loss, self.curvature, corrected, options.seed
             )
             if damping is None:
                 damping = DAMPING_OF_FACTORS * max(float(each.max()) for each in values.values())
@@ -310,7 +301,6 @@ class _Given(NamedTuple):
             options.repeats,
             options.batch_size,
             options.seed,
-            self.progress,
         )
         return inverse, damping
 

@@ -19,7 +19,7 @@ from attribution_core.methods.curvature.columns import Curvature, curvature_colu
 from attribution_core.methods.curvature.kronecker import DRAWS, kronecker_bases
 from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.types import Blocks
-from attribution_core.progress import Progress
+from attribution_core.progress import silenced
 from attribution_core.training import outputs_of
 
 
@@ -50,7 +50,6 @@ def kronecker_values(
     curvature: Curvature,
     corrected: bool,
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> tuple[ParameterPlan, Blocks]:
     """The plan in the Kronecker-factored basis, and the diagonal of the curvature there.
 
@@ -63,22 +62,22 @@ def kronecker_values(
         corrected: Whether the diagonal is that of the gradients themselves (EKFAC), for a second pass, or the product
             of the factors' eigenvalues (KFAC).
         seed: Of the labels drawn for ``"fisher"``.
-        progress: Called with (done, total, what).
     """
-    bases = kronecker_bases(model, train, plan, loss, curvature, seed, progress)
+    bases = kronecker_bases(model, train, plan, loss, curvature, seed)
     coordinates, values = dict(plan.coordinates), {}
     for name, basis in bases.items():
         coordinates[name] = Coordinates.turned(len(basis.values), basis.left, basis.right)
         values[name] = basis.values / len(train[0])
     rest = plan if corrected else plan.part([name for name in plan.coordinates if name not in values])
     if rest.coordinates:
-        values |= _squares(model, train, rest, coordinates, loss, curvature, seed, progress)
+        values |= _squares(model, train, rest, coordinates, loss, curvature, seed)
     return replace(plan, coordinates=coordinates), values
 
 
 def trace_of(model: nn.Module, train: tuple[Tensor, Tensor], plan: ParameterPlan, loss: Loss) -> float:
     """Trace of the Gauss-Newton matrix of the mean loss: the mean of ``|J^T M|^2``."""
-    diagonal = _squares(model, train, plan, plan.coordinates, loss, "ggn", 0, None)
+    with silenced():
+        diagonal = _squares(model, train, plan, plan.coordinates, loss, "ggn", 0)
     return sum(float(each.sum()) for each in diagonal.values())
 
 
@@ -90,7 +89,6 @@ def _squares(
     loss: Loss,
     curvature: Curvature,
     seed: int,
-    progress: Progress | None,
 ) -> Blocks:
     """Diagonal of the curvature for the plan's parameters in the given coordinates."""
     inputs, targets = train
@@ -98,7 +96,7 @@ def _squares(
     which, mixtures = curvature_columns(outputs, targets, loss, curvature, DRAWS, seed)
     sums: Blocks = {}
     chosen = inputs[which.to(inputs.device)]
-    for name, piece in mixed_pieces(model, chosen, plan, mixtures, "eigenvalues", progress):
+    for name, piece in mixed_pieces(model, chosen, plan, mixtures, "eigenvalues"):
         part = squares_in_basis(piece, coordinates[name].left, coordinates[name].right)
         sums[name] = sums[name] + part if name in sums else part
     return {name: (total / len(inputs)).to(outputs.dtype) for name, total in sums.items()}

@@ -14,7 +14,7 @@ from attribution_core.gradients import ParameterPlan
 from attribution_core.gradients.jacobian import block_batches
 from attribution_core.methods.curvature.losses import Loss, errors_of
 from attribution_core.methods.types import Blocks, InputsAndTargets
-from attribution_core.progress import Progress
+from attribution_core.progress import silenced
 
 # What the solved gradients of one side may take at a time.
 HELD_BYTES = 2**30
@@ -43,7 +43,6 @@ def effects_on_pairs(
     evaluation: InputsAndTargets,
     loss: Loss,
     inverse: Inverse,
-    progress: Progress | None,
 ) -> tuple[Tensor, float | None]:
     """``effect[i, j]`` ``[n, m]``, and the largest residual of the solves."""
     turned = len(train[0]) < len(evaluation[0])
@@ -58,7 +57,7 @@ def effects_on_pairs(
         solved, residual = inverse.solve(vectors)
         residuals.append(residual)
         del vectors
-        for where, _, rows in block_batches(model, other[0], inverse.plan, progress, errors, "influence"):
+        for where, _, rows in block_batches(model, other[0], inverse.plan, errors, "influence"):
             for name, part in rows.items():
                 effect[where, block] += part[:, 0] @ solved[name].T
     effect /= len(train[0])
@@ -66,12 +65,15 @@ def effects_on_pairs(
 
 
 def effects_on_themselves(
-    model: nn.Module, train: InputsAndTargets, loss: Loss, inverse: Inverse, progress: Progress | None
+    model: nn.Module,
+    train: InputsAndTargets,
+    loss: Loss,
+    inverse: Inverse,
 ) -> tuple[Tensor, float | None]:
     """``effect[i, i]`` ``[n]``, and the largest residual of the solves."""
     errors = errors_of(model, train, loss)
     effect, residuals = errors.new_zeros(len(errors)), []
-    for where, _, rows in block_batches(model, train[0], inverse.plan, progress, errors, "self-influence"):
+    for where, _, rows in block_batches(model, train[0], inverse.plan, errors, "self-influence"):
         vectors = {name: part[:, 0] for name, part in rows.items()}
         solved, residual = inverse.solve(vectors)
         residuals.append(residual)
@@ -87,9 +89,10 @@ def loss_gradients(model: nn.Module, side: InputsAndTargets, loss: Loss, plan: P
 
 def _rows(model: nn.Module, inputs: Tensor, plan: ParameterPlan, errors: Tensor) -> Blocks:
     parts: dict[str, list[Tensor]] = {}
-    for _, _, rows in block_batches(model, inputs, plan, None, errors):
-        for name, part in rows.items():
-            parts.setdefault(name, []).append(part[:, 0])
+    with silenced():
+        for _, _, rows in block_batches(model, inputs, plan, errors):
+            for name, part in rows.items():
+                parts.setdefault(name, []).append(part[:, 0])
     return {name: torch.cat(each) for name, each in parts.items()}
 
 

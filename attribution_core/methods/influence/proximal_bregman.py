@@ -33,7 +33,7 @@ from torch.func import functional_call, jvp, vjp
 from attribution_core.errors import InputError
 from attribution_core.methods.curvature.losses import Loss, hessian_product, prediction_errors
 from attribution_core.models import evaluation_mode
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, train
 from attribution_core.training.trainer import Data, optimizer_of, state_of
 from attribution_core.training.trajectory import State, batches
@@ -68,7 +68,6 @@ def proximal_bregman_response(
     linearized: bool = False,
     recipe: Recipe | None = None,
     iterations: int = 200,
-    progress: Progress | None = None,
 ) -> Response:
     """Weights after the proximal Bregman response to the removal of examples (eqs. 28 and 30, linearised eq. 38).
 
@@ -82,13 +81,12 @@ def proximal_bregman_response(
         recipe: Minimise by its SGD, Adam or AdamW, with its rate, batches and epochs (its weight decay is not used);
             None is L-BFGS with strong Wolfe line searches on all examples.
         iterations: Of L-BFGS, at most.
-        progress: Called with (steps done, steps, what).
 
     Raises:
         InputError: No example to remove, one that does not exist, or a damping below zero.
     """
     kind: Kind = "linearized" if linearized else "bregman"
-    return _respond(kind, model, data, removed, damping, loss, recipe, iterations, progress)
+    return _respond(kind, model, data, removed, damping, loss, recipe, iterations)
 
 
 def proximal_response(
@@ -99,13 +97,12 @@ def proximal_response(
     loss: Loss = "cross_entropy",
     recipe: Recipe | None = None,
     iterations: int = 200,
-    progress: Progress | None = None,
 ) -> Response:
     """Weights after the proximal response (eq. 21); with a damping of 0, warm retraining in evaluation mode.
 
     Arguments and errors are those of :func:`proximal_bregman_response`.
     """
-    return _respond("proximal", model, data, removed, damping, loss, recipe, iterations, progress)
+    return _respond("proximal", model, data, removed, damping, loss, recipe, iterations)
 
 
 def train_without(
@@ -114,7 +111,6 @@ def train_without(
     removed: int | Sequence[int],
     recipe: Recipe,
     start: State,
-    progress: Progress | None = None,
 ) -> State:
     """Weights after training from ``start`` (fresh weights: cold; ``w_s``: warm) without some examples (eq. 11).
 
@@ -127,7 +123,6 @@ def train_without(
         removed: One example, a group of them, or none (``[]``).
         recipe: Of the training.
         start: Parameters and buffers.
-        progress: Called with (steps done, steps, what).
     """
     pair = as_pair(data)
     weights = torch.ones(len(pair[0]))
@@ -135,7 +130,7 @@ def train_without(
     before, training = state_of(model), model.training
     try:
         model.load_state_dict(start)
-        train(model, pair, recipe, sample_weights=weights, progress=progress)
+        train(model, pair, recipe, sample_weights=weights)
         return state_of(model)
     finally:
         model.load_state_dict(before)
@@ -143,15 +138,18 @@ def train_without(
 
 
 def two_stage_response(
-    model: nn.Module, data: Data, removed: int | Sequence[int], recipe: Recipe, progress: Progress | None = None
+    model: nn.Module,
+    data: Data,
+    removed: int | Sequence[int],
+    recipe: Recipe,
 ) -> State:
     """``w_s`` plus what warm retraining without the examples does more than warm retraining with them (D.2).
 
     Arguments are those of :func:`train_without`; the model is at ``w_s``.
     """
     start = state_of(model)
-    without = train_without(model, data, removed, recipe, start, progress)
-    return two_stage_weights(start, without, train_without(model, data, [], recipe, start, progress))
+    without = train_without(model, data, removed, recipe, start)
+    return two_stage_weights(start, without, train_without(model, data, [], recipe, start))
 
 
 def two_stage_weights(start: State, without: State, everything: State) -> State:
@@ -171,7 +169,6 @@ def _respond(
     loss: Loss,
     recipe: Recipe | None,
     iterations: int,
-    progress: Progress | None,
 ) -> Response:
     if damping < 0:
         raise InputError(f"The damping must be 0 or more; {damping:.3g} was given.")
@@ -184,10 +181,7 @@ def _respond(
         try:
             objective = _Objective(kind, model, inputs, targets.to(example.device), group, damping, loss)
             first = float(objective.evaluate(None)[1])
-            if recipe is None:
-                steps = _by_lbfgs(objective, iterations, progress)
-            else:
-                steps = _by_batches(objective, recipe, progress)
+            steps = _by_lbfgs(objective, iterations) if recipe is None else _by_batches(objective, recipe)
             value, last = objective.evaluate(None)
             if not torch.isfinite(value):
                 raise InputError(
@@ -281,7 +275,10 @@ class _Objective:
             parameter.grad = value if parameter.grad is None else parameter.grad + value
 
 
-def _by_lbfgs(objective: _Objective, iterations: int, progress: Progress | None) -> int:
+def _by_lbfgs(
+    objective: _Objective,
+    iterations: int,
+) -> int:
     """Until the gradient's largest entry has shrunk by the root of the precision; it is given that at the start."""
     calls = 0
     precision = torch.finfo(next(iter(objective.parameters.values())).dtype).eps
@@ -301,15 +298,17 @@ def _by_lbfgs(objective: _Objective, iterations: int, progress: Progress | None)
     def closure() -> Tensor:
         nonlocal calls
         calls += 1
-        if progress:
-            progress(min(calls, 2 * iterations), 2 * iterations, f"{objective.kind} response")
+        report(min(calls, 2 * iterations), 2 * iterations, f"{objective.kind} response")
         return objective.evaluate(None)[0]
 
     optimizer.step(closure)
     return calls
 
 
-def _by_batches(objective: _Objective, recipe: Recipe, progress: Progress | None) -> int:
+def _by_batches(
+    objective: _Objective,
+    recipe: Recipe,
+) -> int:
     n = len(objective.inputs)
     recipe, steps = recipe.model_copy(update={"weight_decay": 0.0}), recipe.steps(n)
     optimizer = optimizer_of(objective.model, recipe, n)
@@ -317,8 +316,7 @@ def _by_batches(objective: _Objective, recipe: Recipe, progress: Progress | None
         optimizer.param_groups[0]["lr"] = recipe.rate(step, steps)
         objective.evaluate(batch.to(objective.inputs.device))
         optimizer.step()
-        if progress:
-            progress(step + 1, steps, f"{objective.kind} response")
+        report(step + 1, steps, f"{objective.kind} response")
     return steps
 
 

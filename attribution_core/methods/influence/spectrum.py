@@ -38,7 +38,7 @@ from attribution_core.methods.curvature.columns import Curvature, curvature_colu
 from attribution_core.methods.curvature.iterative import hessian_matrix
 from attribution_core.methods.curvature.losses import Loss, errors_of, prediction_errors
 from attribution_core.methods.types import InputsAndTargets
-from attribution_core.progress import Progress
+from attribution_core.progress import report, silenced
 from attribution_core.training import outputs_of
 
 # The largest matrix to decompose where gradients may be sketched.
@@ -113,7 +113,6 @@ def influence_spectrum(
     dimension: int | None = DIMENSION,
     parameters: str = "all",
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> InfluenceSpectrum:
     """Decompose a curvature other than the Hessian.
 
@@ -126,7 +125,6 @@ def influence_spectrum(
         dimension: The largest matrix to decompose: beyond it gradients are sketched. None never sketches.
         parameters: ``"all"``, ``"head"`` or a regular expression over parameter names.
         seed: Of the sketch, and of the labels drawn for ``"fisher"``.
-        progress: Called with (done, total, what).
 
     Raises:
         InputError: Nothing may be sketched and both forms are too large.
@@ -144,14 +142,14 @@ def influence_spectrum(
     which, mixture = curvature_columns(outputs, train[1], loss, curvature, ROWS if sketched else columns, seed)
     rows = _Rows(train[0][which.to(train[0].device)], mixture)
     if sketched:
-        plan = kronecker_plan(model, rows.inputs, plan, dimension or 0, seed, progress, rows.mixture)
+        plan = kronecker_plan(model, rows.inputs, plan, dimension or 0, seed, rows.mixture)
     other = _Rows.of_losses(model, evaluation or _one_of(train), loss)
     if plan.width <= len(which):
-        return _primal(model, rows, own, other, plan, progress)
+        return _primal(model, rows, own, other, plan)
     dtype = torch.float64 if dimension is None else outputs.dtype
     if curvature == "fisher":
-        return _dual_outside(model, rows, own, other, plan, dtype, progress)
-    return _dual(model, rows, None if curvature == "empirical" else own, other, plan, dtype, progress)
+        return _dual_outside(model, rows, own, other, plan, dtype)
+    return _dual(model, rows, None if curvature == "empirical" else own, other, plan, dtype)
 
 
 def hessian_spectrum(
@@ -160,7 +158,6 @@ def hessian_spectrum(
     evaluation: InputsAndTargets | None,
     loss: Loss,
     parameters: str = "all",
-    progress: Progress | None = None,
 ) -> InfluenceSpectrum:
     """Decompose the Hessian of the mean loss, which may have negative eigenvalues; arguments as above.
 
@@ -173,9 +170,9 @@ def hessian_spectrum(
             f"The Hessian of {plan.width:,} parameters is too large to decompose (up to {EXACT_SIZE:,} are): use "
             'solver="cg", or curvature="ggn".'
         )
-    values, vectors = _decomposed(hessian_matrix(model, train, plan, loss, progress).double(), progress)
+    values, vectors = _decomposed(hessian_matrix(model, train, plan, loss).double())
     sides = (_Rows.of_losses(model, side, loss) for side in (train, evaluation or _one_of(train)))
-    own, other = (each.gradients(model, plan, progress) for each in sides)
+    own, other = (each.gradients(model, plan) for each in sides)
     basis = vectors.to(own.dtype)
     return InfluenceSpectrum(values, own @ basis, other @ basis)
 
@@ -201,27 +198,35 @@ class _Rows(NamedTuple):
         """The gradients of the examples' losses."""
         return _Rows(side[0], errors_of(model, side, loss))
 
-    def gradients(self, model: nn.Module, plan: ParameterPlan, progress: Progress | None) -> Tensor:
+    def gradients(
+        self,
+        model: nn.Module,
+        plan: ParameterPlan,
+    ) -> Tensor:
         """Their coordinates in the plan, ``[b, p]``."""
-        return jacobian(model, self.inputs, plan, progress, self.mixture)[1][:, 0]
+        return jacobian(model, self.inputs, plan, self.mixture)[1][:, 0]
 
     def with_others(self, others: "_Rows") -> "_Rows":
         return _Rows(torch.cat([self.inputs, others.inputs]), torch.cat([self.mixture, others.mixture]))
 
 
 def _primal(
-    model: nn.Module, rows: _Rows, own: _Rows, other: _Rows, plan: ParameterPlan, progress: Progress | None
+    model: nn.Module,
+    rows: _Rows,
+    own: _Rows,
+    other: _Rows,
+    plan: ParameterPlan,
 ) -> InfluenceSpectrum:
     total = rows.mixture.new_zeros(plan.width, plan.width, dtype=torch.float64)
     for start in range(0, len(rows.inputs), _BLOCK):
         where = slice(start, start + _BLOCK)
-        half = _Rows(rows.inputs[where], rows.mixture[where]).gradients(model, plan, None)
+        with silenced():
+            half = _Rows(rows.inputs[where], rows.mixture[where]).gradients(model, plan)
         total += half.T @ half
-        if progress:
-            progress(min(start + _BLOCK, len(rows.inputs)), len(rows.inputs), "curvature")
-    values, vectors = _decomposed(total / len(own.inputs), progress)
+        report(min(start + _BLOCK, len(rows.inputs)), len(rows.inputs), "curvature")
+    values, vectors = _decomposed(total / len(own.inputs))
     basis = vectors.to(own.mixture.dtype)
-    train, evaluation = (each.gradients(model, plan, progress) for each in (own, other))
+    train, evaluation = (each.gradients(model, plan) for each in (own, other))
     return InfluenceSpectrum(values.clamp(min=0), train @ basis, evaluation @ basis, kept_energy=plan.kept_energy)
 
 
@@ -232,16 +237,15 @@ def _dual(
     other: _Rows,
     plan: ParameterPlan,
     dtype: torch.dtype,
-    progress: Progress | None,
 ) -> InfluenceSpectrum:
     """Where the training gradients lie in the span of the rows, or are the rows (``own`` is None)."""
     if own is None:
-        kernel, cross = _kernels(model, rows, other, plan, dtype, progress)
-        values, vectors = _directions(kernel, len(kernel), progress)
+        kernel, cross = _kernels(model, rows, other, plan, dtype)
+        values, vectors = _directions(kernel, len(kernel))
         return InfluenceSpectrum(values, kernel @ vectors, cross @ vectors)
     n = len(own.inputs)
-    kernel, cross = _kernels(model, rows, own.with_others(other), plan, dtype, progress)
-    values, vectors = _directions(kernel, n, progress)
+    kernel, cross = _kernels(model, rows, own.with_others(other), plan, dtype)
+    values, vectors = _directions(kernel, n)
     coordinates = cross @ vectors
     return InfluenceSpectrum(values, coordinates[:n], coordinates[n:])
 
@@ -253,12 +257,11 @@ def _dual_outside(
     other: _Rows,
     plan: ParameterPlan,
     dtype: torch.dtype,
-    progress: Progress | None,
 ) -> InfluenceSpectrum:
     """Where they do not: what lies outside is known from the inner products of the gradients themselves."""
     n, count = len(own.inputs), len(rows.inputs)
-    kernel, cross = _kernels(model, rows.with_others(own), other, plan, dtype, progress)
-    values, vectors = _directions(kernel[:count, :count], n, progress)
+    kernel, cross = _kernels(model, rows.with_others(own), other, plan, dtype)
+    values, vectors = _directions(kernel[:count, :count], n)
     coordinates, others = kernel[count:, :count] @ vectors, cross[:, :count] @ vectors
     outside = cross[:, count:].T - coordinates @ others.T
     outside_self = (kernel[count:, count:].diagonal() - coordinates.square().sum(dim=1)).clamp(min=0)
@@ -266,29 +269,36 @@ def _dual_outside(
 
 
 def _kernels(
-    model: nn.Module, left: _Rows, right: _Rows, plan: ParameterPlan, dtype: torch.dtype, progress: Progress | None
+    model: nn.Module,
+    left: _Rows,
+    right: _Rows,
+    plan: ParameterPlan,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Inner products of the left rows with themselves and of the right ones with them."""
     if layer_kernels_apply(plan):
         mixtures = left.mixture, right.mixture
-        return tangent_kernels(model, left.inputs, right.inputs, plan, progress, mixtures, dtype)[:2]
-    own, others = (each.gradients(model, plan, progress).to(dtype) for each in (left, right))
+        return tangent_kernels(model, left.inputs, right.inputs, plan, mixtures, dtype)[:2]
+    own, others = (each.gradients(model, plan).to(dtype) for each in (left, right))
     return own @ own.T, others @ own.T
 
 
-def _directions(kernel: Tensor, n: int, progress: Progress | None) -> tuple[Tensor, Tensor]:
+def _directions(
+    kernel: Tensor,
+    n: int,
+) -> tuple[Tensor, Tensor]:
     """Eigenvalues of C, and what turns inner products with its rows into coordinates in its eigenvectors."""
-    values, vectors = _decomposed(kernel.double() / n, progress)
+    values, vectors = _decomposed(kernel.double() / n)
     kept = values > (_ROUNDING if kernel.dtype == torch.float64 else _ROUNDING**0.5) * values[-1]
     return values[kept], (vectors[:, kept] / (n * values[kept]).sqrt()).to(kernel.dtype)
 
 
-def _decomposed(matrix: Tensor, progress: Progress | None) -> tuple[Tensor, Tensor]:
+def _decomposed(
+    matrix: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Eigenvalues, ascending, and eigenvectors."""
     what = f"decomposing a {len(matrix):,} x {len(matrix):,} matrix"
-    if progress:
-        progress(0, 1, what)
+    report(0, 1, what)
     values, vectors = torch.linalg.eigh(matrix)
-    if progress:
-        progress(1, 1, what)
+    report(1, 1, what)
     return values, vectors

@@ -17,7 +17,7 @@ from attribution_core.gradients import (
     tangent_kernels,
 )
 from attribution_core.methods.linearized.model import LinearizedModel
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 from attribution_core.training import as_outputs, as_pair, outputs_of
 from attribution_core.training.trainer import Data
 
@@ -35,7 +35,6 @@ def linearize(
     parameters: str = "all",
     seed: int = 0,
     dtype: torch.dtype | None = None,
-    progress: Progress | None = None,
 ) -> LinearizedModel:
     """Linearise a model at its present weights ``w_0``: ``f(x) = f_0(x) + grad f_0(x)^T (w - w_0)``.
 
@@ -53,7 +52,6 @@ def linearize(
             k^2) or a regular expression over parameter names.
         seed: Of the sketch.
         dtype: Precision of what is computed for each example; by default float64, for large problems float32.
-        progress: Called with (done, total, what).
 
     Returns:
         The linearised model, on the model's device. With every parameter kept the route is the smaller of the Jacobian
@@ -69,7 +67,7 @@ def linearize(
     (train_inputs, train_targets), (evaluation_inputs, evaluation_targets) = as_pair(train), as_pair(evaluation)
     plan = plan_parameters(model, train_inputs, parameters, dimension if sketch == "coordinates" else None, seed)
     if sketch == "kronecker":
-        plan = kronecker_plan(model, train_inputs, plan, dimension, seed, progress)
+        plan = kronecker_plan(model, train_inputs, plan, dimension, seed)
     head = _output_layer(model, plan, train_inputs) if sketch is None else None
     build: Callable[..., LinearizedModel] = LinearizedModel.from_jacobians
     if head is not None:
@@ -78,26 +76,25 @@ def linearize(
     elif layer_kernels_apply(plan) and plan.width > len(train_inputs) * _num_outputs(model, train_inputs):
         build = LinearizedModel.from_kernels
         train_matrix, evaluation_matrix, f_train, f_evaluation = tangent_kernels(
-            model, train_inputs, evaluation_inputs, plan, progress
+            model, train_inputs, evaluation_inputs, plan
         )
     else:
-        f_train, train_matrix = jacobian(model, train_inputs, plan, progress)
-        f_evaluation, evaluation_matrix = jacobian(model, evaluation_inputs, plan, progress)
+        f_train, train_matrix = jacobian(model, train_inputs, plan)
+        f_evaluation, evaluation_matrix = jacobian(model, evaluation_inputs, plan)
     targets = [as_outputs(t.to(f_train.device), f_train.shape[1]) for t in (train_targets, evaluation_targets)]
-    with _announced(progress, min(train_matrix.shape[:-1].numel(), train_matrix.shape[-1])):
+    with _announced(min(train_matrix.shape[:-1].numel(), train_matrix.shape[-1])):
         linear = build(train_matrix, evaluation_matrix, f_train, f_evaluation, *targets, dtype=dtype)
     linear.kept_energy = plan.kept_energy
     return linear
 
 
 @contextmanager
-def _announced(progress: Progress | None, size: int) -> Iterator[None]:
+def _announced(size: int) -> Iterator[None]:
     """Name the eigendecomposition, which has no steps of its own, before it starts."""
-    tell = progress or (lambda *_: None)
     what = f"decomposing a {size:,} x {size:,} matrix"
-    tell(0, 1, what)
+    report(0, 1, what)
     yield
-    tell(1, 1, what)
+    report(1, 1, what)
 
 
 def _num_outputs(model: nn.Module, inputs: Tensor) -> int:

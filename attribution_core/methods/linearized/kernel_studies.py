@@ -18,7 +18,7 @@ from attribution_core.methods.linearized.kernel_influence import (
 )
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import silenced, track
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class EstimateError:
 
 
 def estimate_error(
-    linear: LinearizedModel, weight_decays: Sequence[float], progress: Progress | None = None
+    linear: LinearizedModel,
+    weight_decays: Sequence[float],
 ) -> EstimateError:
     """Error rate of the inverse-Hessian-vector-product estimate against its lower bound (theorem 3, figure 2).
 
     Args:
         linear: The linearised model.
         weight_decays: Each ``> 0``, beside the sum of losses.
-        progress: Called with (done, total, what).
 
     Raises:
         InputError: A weight decay that is not positive, or no shared features, for which the theorem is.
@@ -51,7 +51,7 @@ def estimate_error(
     _check_one_row(linear, "Theorem 3 is")
     least = float(linear.eigenvalues[0]) if len(linear.eigenvalues) == linear.num_train else 0.0
     rates, bounds = [], []
-    for decay in reported(weight_decays, len(weight_decays), "error of influence functions", progress):
+    for decay in track(weight_decays, len(weight_decays), "error of influence functions"):
         influence = ihvp_effects_in_kernel_regime(linear, decay)
         rates.append(float((influence.exact - influence.effects).abs().sum() / influence.exact.abs().sum()))
         bounds.append(least / (least + decay))
@@ -134,7 +134,6 @@ def marked_share_over_time(
     times: Sequence[float],
     marked: Tensor,
     top: int = 1,
-    progress: Progress | None = None,
 ) -> Tensor:
     """Share of marked examples among the most influential of each evaluation example, over training (eq. 20, figure 7).
 
@@ -147,16 +146,15 @@ def marked_share_over_time(
         times: Training times, in steps.
         marked: bool, ``[n]``.
         top: How many influencers of each evaluation example count.
-        progress: Called with (done, total, what).
 
     Returns:
         ``[times]``, from 0 to 1.
     """
     moments = [replace(schedule, steps=time) for time in times]
-    shares = [
-        share_among_influencers(linear.removal_effects(moment), marked, top)
-        for moment in reported(moments, len(moments), "influencers over training time", progress)
-    ]
+    shares = []
+    for moment in track(moments, len(moments), "influencers over training time"):
+        with silenced():
+            shares.append(share_among_influencers(linear.removal_effects(moment), marked, top))
     return torch.stack(shares)
 
 

@@ -38,7 +38,7 @@ from attribution_core.methods.linearized.inputs import (
     positive_eigenpairs,
 )
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.progress import Progress
+from attribution_core.progress import report
 
 # From this many feature numbers on (half a gigabyte of float64) each example is worked on in float32.
 SINGLE_PRECISION_FROM = 2**26
@@ -262,7 +262,10 @@ class LinearizedModel:
 
     # -- training without one example, or without a group -------------------------------------------------------------
 
-    def weight_changes(self, schedule: GradientDescent, progress: Progress | None = None) -> Tensor:
+    def weight_changes(
+        self,
+        schedule: GradientDescent,
+    ) -> Tensor:
         """``w - w_{-i}`` for every training example.
 
         Returns:
@@ -270,29 +273,35 @@ class LinearizedModel:
             a model made from kernels). When outputs share their features, p counts every output's copy, output-major.
         """
         blocks = (
-            (self._to_weights(d) if self._to_weights else d).flatten(1)
-            for _, d in self.iterate_changes(schedule, progress)
+            (self._to_weights(d) if self._to_weights else d).flatten(1) for _, d in self.iterate_changes(schedule)
         )
         return torch.cat(list(blocks))
 
-    def prediction_changes(self, schedule: GradientDescent, progress: Progress | None = None) -> Tensor:
+    def prediction_changes(
+        self,
+        schedule: GradientDescent,
+    ) -> Tensor:
         """``f(x_j) - f_{-i}(x_j)`` for every training example i and evaluation example j: ``[n, m, k]``, float64."""
-        return torch.cat([self.evaluate(d) for _, d in self.iterate_changes(schedule, progress)])
+        return torch.cat([self.evaluate(d) for _, d in self.iterate_changes(schedule)])
 
-    def removal_effects(self, schedule: GradientDescent, progress: Progress | None = None) -> Tensor:
+    def removal_effects(
+        self,
+        schedule: GradientDescent,
+    ) -> Tensor:
         """``effect[i, j]``: half squared error on j after removing i minus before, ``[n, m]``.
 
         Positive: i is helpful to j. NTK influence, eq. 8, at any training time: with ``u = f(x_j) - y_j`` and the
         change ``c = f(x_j) - f_{-i}(x_j)`` it is ``|u - c|^2 / 2 - |u|^2 / 2 = c.c / 2 - u.c``.
         """
-        return torch.cat([effects for _, effects in self.iterate_effects(schedule, progress)])
+        return torch.cat([effects for _, effects in self.iterate_effects(schedule)])
 
     def iterate_effects(
-        self, schedule: GradientDescent, progress: Progress | None = None
+        self,
+        schedule: GradientDescent,
     ) -> Iterator[tuple[slice, Tensor]]:
         """:meth:`removal_effects` a block of training examples at a time: ``(examples, [block, m])``."""
         error = self.predictions(schedule) - self.evaluation_targets
-        for rows, d in self.iterate_changes(schedule, progress):
+        for rows, d in self.iterate_changes(schedule):
             change = self.evaluate(d)
             yield rows, (change * (0.5 * change - error)).sum(dim=-1)
 
@@ -333,7 +342,8 @@ class LinearizedModel:
         return EvaluationEnergy(self.evaluation_features)
 
     def iterate_changes(
-        self, schedule: GradientDescent, progress: Progress | None = None
+        self,
+        schedule: GradientDescent,
     ) -> Iterator[tuple[slice, Tensor]]:
         """``w - w_{-i}`` in the eigenbasis, a block of examples at a time: ``(examples, [block, c, p])``."""
         _, a, p = self.features.shape
@@ -341,8 +351,7 @@ class LinearizedModel:
         changes = self._leaving_out(schedule, 1, self.features.dtype)
         for rows in blocks(self.num_train, bytes_each, cached=self.features.device.type == "cpu"):
             yield rows, changes(self.features[rows], self._residuals[rows])
-            if progress:
-                progress(rows.stop, self.num_train, "leave-one-out")
+            report(rows.stop, self.num_train, "leave-one-out")
 
     def evaluate(self, changes: Tensor) -> Tensor:
         """Output changes ``[block, m, k]``, float64, of weight changes ``[block, c, p]``."""

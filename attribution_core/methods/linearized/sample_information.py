@@ -12,11 +12,12 @@ from torch import Tensor
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.progress import Progress
 
 
 def functional_sample_information(
-    linear: LinearizedModel, schedule: GradientDescent, sigma: float = 1.0, progress: Progress | None = None
+    linear: LinearizedModel,
+    schedule: GradientDescent,
+    sigma: float = 1.0,
 ) -> Tensor:
     r"""F-SI: the information that the predictions hold about each training example, and about no other.
 
@@ -32,7 +33,6 @@ def functional_sample_information(
         linear: The linearised model.
         schedule: How it is trained.
         sigma: Smoothing noise on the outputs, ``> 0``; a mere factor.
-        progress: Called with (examples done, examples, "leave-one-out").
 
     Returns:
         ``[n]``, nats, ``>= 0``, float64.
@@ -44,7 +44,7 @@ def functional_sample_information(
         raise InputError(f"sigma must be positive, not {sigma}.")
     scores = [
         linear.evaluation_energy(changes).clamp(min=0).double() / (2 * sigma**2)
-        for _, changes in linear.iterate_changes(schedule, progress)
+        for _, changes in linear.iterate_changes(schedule)
     ]
     return torch.cat(scores)
 
@@ -57,7 +57,6 @@ def sample_information(
     learning_rate: float = 0.01,
     batch_size: int = 1,
     floor: float = 1e-9,
-    progress: Progress | None = None,
 ) -> Tensor:
     r"""SI: the information that the smoothed weights hold about each training example, and about no other.
 
@@ -92,7 +91,6 @@ def sample_information(
         learning_rate: ``eta`` of the noisy training, ``> 0``; it need not be the schedule's.
         batch_size: ``b``.
         floor: Least variance as a share of the largest, for ``"sgd"``.
-        progress: Called with (examples done, examples, "leave-one-out").
 
     Returns:
         ``[n]``, nats, ``>= 0``, float64.
@@ -115,7 +113,7 @@ def sample_information(
         langevin = 2 * batch_size * curvature / (learning_rate * sigma**2)
         precision = langevin if covariance == "langevin" else torch.full_like(curvature, 1 / sigma**2)
     scores = []
-    for _, changes in linear.iterate_changes(schedule, progress):
+    for _, changes in linear.iterate_changes(schedule):
         rotated = changes.double() if rotation is None else changes.flatten(1).double() @ rotation
         scores.append((rotated.square() * precision).flatten(1).sum(dim=1) / 2)
     return torch.cat(scores)

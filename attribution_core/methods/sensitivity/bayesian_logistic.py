@@ -19,7 +19,7 @@ from torch import Tensor
 from attribution_core.errors import InputError
 from attribution_core.methods.linalg.solving import solve
 from attribution_core.methods.sensitivity.perturbation import MemorySensitivity, sensitivity_from
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import track
 from attribution_core.training import as_outputs, as_pair
 from attribution_core.training.trainer import Data
 
@@ -66,7 +66,6 @@ def bayesian_logistic_regression(
     samples: int = 3,
     record: Collection[int] = (),
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> dict[int, LogisticPosterior]:
     """Learns the posterior; the defaults are the paper's.
 
@@ -82,7 +81,6 @@ def bayesian_logistic_regression(
         samples: Drawn weights a step; 0 takes the mean instead (the delta method: Newton's method at rates of one).
         record: Steps after which the posterior is kept, besides the last.
         seed: Of batches and draws.
-        progress: Called with (done, total, what).
 
     Returns:
         By step, in order: the posterior.
@@ -104,7 +102,7 @@ def bayesian_logistic_regression(
     identity = torch.eye(p, dtype=x.dtype, device=x.device)
     precision = (delta if initial_precision is None else initial_precision) * identity.repeat(len(mean), 1, 1)
     kept = {}
-    for step in reported(range(steps), steps, "Bayesian logistic regression", progress):
+    for step in track(range(steps), steps, "Bayesian logistic regression"):
         batch = torch.randperm(n, generator=generator)[:batch_size].to(x.device)
         error, curvature = _expectations(x[batch], y[batch], mean, precision, samples, generator)
         scale = n / len(batch)

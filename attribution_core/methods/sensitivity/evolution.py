@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attribution_core.errors import InputError
 from attribution_core.methods.sensitivity.perturbation import MemorySensitivity, PosteriorName, memory_sensitivity
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import silenced, track
 from attribution_core.training import as_pair, loss_values, mean_loss, state_of
 from attribution_core.training.trainer import Data
 from attribution_core.training.trajectory import Trajectory
@@ -61,7 +61,6 @@ def memory_evolution(
     parameters: str = "all",
     early_stopping: bool = False,
     along_error: bool = False,
-    progress: Progress | None = None,
 ) -> MemoryEvolution:
     """Sensitivities at checkpoints of a training, with the covariance kept.
 
@@ -78,7 +77,6 @@ def memory_evolution(
         early_stopping: Count the time trained as regularisation, by :func:`regularisation_at`, since a network that
             was trained for a short time cannot depend on an example as much as one at the minimum.
         along_error: As in :func:`memory_sensitivity`: about half the time for a close estimate.
-        progress: Called with (done, total, what).
 
     Raises:
         InputError: A step without a checkpoint, a recipe without weight decay, or what :func:`memory_sensitivity`
@@ -96,14 +94,15 @@ def memory_evolution(
     held_out = None if test is None else as_pair(test)
     before, sensitivities, losses = state_of(model), [], []
     try:
-        for step in reported(chosen, len(chosen), f"sensitivity over training, {posterior}", progress):
+        for step in track(chosen, len(chosen), f"sensitivity over training, {posterior}"):
             model.load_state_dict(states[step])
             decay = regularisation_at(trajectory, step) if early_stopping else recipe.weight_decay
             delta = decay * trajectory.num_examples
-            found = memory_sensitivity(
-                model, data, delta, recipe.loss, posterior, "kept", parameters,
-                trajectory.second_moments.get(step), variance="none", along_error=along_error,
-            )  # fmt: skip
+            with silenced():
+                found = memory_sensitivity(
+                    model, data, delta, recipe.loss, posterior, "kept", parameters,
+                    trajectory.second_moments.get(step), variance="none", along_error=along_error,
+                )  # fmt: skip
             sensitivities.append(found.sensitivity)
             own = loss_values(found.outputs, data[1], recipe.loss)
             held_out_loss = torch.nan if held_out is None else mean_loss(model, held_out, recipe.loss)

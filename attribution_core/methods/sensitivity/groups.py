@@ -23,7 +23,7 @@ from attribution_core.methods.sensitivity.perturbation import (
     require_covariance,
 )
 from attribution_core.models import evaluation_mode
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import silenced, track
 from attribution_core.training import Recipe, as_pair, loss_values, mean_loss, outputs_of, train
 from attribution_core.training.trainer import Data
 
@@ -53,7 +53,6 @@ def group_deviation(
     posterior: PosteriorName = "kfac",
     covariance: Covariance = "kept",
     parameters: str = "all",
-    progress: Progress | None = None,
 ) -> GroupDeviation:
     """The first form of eq. 17, with the covariances between the group's examples.
 
@@ -68,7 +67,6 @@ def group_deviation(
         posterior: As in :func:`memory_sensitivity`.
         covariance: As in :func:`memory_sensitivity`; downdated by the whole group.
         parameters: As in :func:`memory_sensitivity`.
-        progress: Called with (done, total, what).
 
     Raises:
         InputError: An empty group, one whose covariance would have more than ``GROUP_ROWS`` rows, or bad options.
@@ -79,7 +77,7 @@ def group_deviation(
     require_covariance(covariance)
     if len(members) == 0:
         raise InputError("The group is empty: give the index of at least one training example.")
-    made = posterior_of(model, inputs, plan, delta, loss, posterior, None, progress)
+    made = posterior_of(model, inputs, plan, delta, loss, posterior, None)
     own = as_inputs(inputs[members], next(model.parameters()))
     with evaluation_mode(model):
         k = outputs_of(model, own[:1]).shape[1]
@@ -136,7 +134,6 @@ def loo_curve(
     test: Data | None = None,
     posterior: PosteriorName = "kfac",
     covariance: Covariance = "kept",
-    progress: Progress | None = None,
 ) -> LooCurve:
     """Trains once for each delta and estimates the leave-one-out loss from the training examples alone (figure 4).
 
@@ -148,7 +145,6 @@ def loo_curve(
         test: Examples to compare with.
         posterior: As in :func:`memory_sensitivity`.
         covariance: As in :func:`memory_sensitivity`.
-        progress: Called with (done, total, what).
 
     Raises:
         InputError: No delta, or what :func:`memory_sensitivity` refuses.
@@ -157,13 +153,15 @@ def loo_curve(
         raise InputError("Give at least one delta.")
     inputs, targets = as_pair(data)
     losses = []
-    for delta in reported(deltas, len(deltas), "leave-one-out curve", progress):
+    for delta in track(deltas, len(deltas), "leave-one-out curve"):
         model = build()
-        trajectory = train(model, (inputs, targets), recipe.model_copy(update={"weight_decay": delta / len(inputs)}))
-        moments = trajectory.second_moments.get(trajectory.steps)
-        found = memory_sensitivity(
-            model, (inputs, targets), delta, recipe.loss, posterior, covariance, second_moments=moments
-        )
+        decayed = recipe.model_copy(update={"weight_decay": delta / len(inputs)})
+        with silenced():
+            trajectory = train(model, (inputs, targets), decayed)
+            moments = trajectory.second_moments.get(trajectory.steps)
+            found = memory_sensitivity(
+                model, (inputs, targets), delta, recipe.loss, posterior, covariance, second_moments=moments
+            )
         held_out = mean_loss(model, as_pair(test), recipe.loss) if test is not None else torch.nan
         own = loss_values(found.outputs, targets.to(found.outputs.device), recipe.loss)
         losses.append([float(own.mean()), float(found.loo_loss.mean()), held_out])

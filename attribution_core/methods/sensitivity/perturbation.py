@@ -46,7 +46,6 @@ from attribution_core.methods.sensitivity.posteriors import (
     magnitude,
     optimizer_posterior,
 )
-from attribution_core.progress import Progress
 from attribution_core.training import as_pair, loss_values
 from attribution_core.training.trainer import Data
 
@@ -93,7 +92,6 @@ def memory_sensitivity(
     variance: Literal["whole", "diagonal", "none"] = "whole",
     samples: int = 0,
     along_error: bool = False,
-    progress: Progress | None = None,
 ) -> MemorySensitivity:
     """Sensitivity of a model to each of its training examples.
 
@@ -118,7 +116,6 @@ def memory_sensitivity(
         samples: The error is that at the weights, or with samples the mean over so many draws of the outputs from
             ``N(f_i, v_i)``, as eq. 13 has it before the delta method (G.4: 150). It needs the variances.
         along_error: Take only the part of a deviation along the error; for ``variance="none"`` and the covariance kept.
-        progress: Called with (done, total, what).
 
     Returns:
         The sensitivities.
@@ -138,18 +135,18 @@ def memory_sensitivity(
         )
     inputs, targets = as_pair(train)
     plan = plan_parameters(model, inputs, parameters)
-    made = posterior_of(model, inputs, plan, delta, loss, posterior, second_moments, progress)
+    made = posterior_of(model, inputs, plan, delta, loss, posterior, second_moments)
     if isinstance(made, DiagonalPosterior) and quick:
 
         def error(outputs: Tensor, where: slice) -> Tensor:
             return prediction_errors(outputs, targets[where].to(outputs.device), loss)
 
-        values, errors, deviation = made.deviations(model, inputs, error, along_error, progress)
+        values, errors, deviation = made.deviations(model, inputs, error, along_error)
         return _sensitivity(values, targets.to(values.device), loss, errors, deviation, None)
     parts: list[MemorySensitivity] = []
     done = 0
     largest = max(chosen.numel for chosen in plan.coordinates.values())
-    for part, values, factors in factor_batches(model, inputs, plan, progress, what="sensitivity", formed=largest):
+    for part, values, factors in factor_batches(model, inputs, plan, what="sensitivity", formed=largest):
         v = made.variances(model, part, factors)
         found = sensitivity_from(values, v, targets[done : done + len(part)], loss, covariance, samples)
         kept = {"whole": v, "diagonal": v.diagonal(dim1=1, dim2=2), "none": None}[variance]
@@ -199,7 +196,6 @@ def posterior_of(
     loss: Loss,
     posterior: PosteriorName,
     second_moments: Mapping[str, Tensor] | None,
-    progress: Progress | None,
 ) -> Posterior:
     """The posterior by its name; arguments and errors as in :func:`memory_sensitivity`."""
     if not delta > 0:
@@ -210,7 +206,7 @@ def posterior_of(
         "full": full_posterior,
     }
     if posterior in makers:
-        return makers[posterior](model, inputs, plan, loss, delta, progress)
+        return makers[posterior](model, inputs, plan, loss, delta)
     if posterior not in ("adam", "iblr"):
         raise InputError(f"The posterior must be one of {', '.join(makers)}, adam or iblr, not {posterior!r}.")
     device = next(model.parameters()).device

@@ -39,7 +39,7 @@ from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, ro
 from attribution_core.gradients.plan import ParameterPlan
 from attribution_core.methods.curvature.kronecker import kronecker_bases
 from attribution_core.methods.curvature.losses import Loss, hessian_root
-from attribution_core.progress import Progress
+from attribution_core.progress import report, silenced
 
 FULL_PARAMETERS = 8192
 
@@ -99,7 +99,11 @@ class DiagonalPosterior:
         return functools.reduce(Tensor.add, [*parts, *self._of_rest(model, inputs)])
 
     def deviations(
-        self, model: nn.Module, inputs: Tensor, error: Mixture, along: bool, progress: Progress | None
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        error: Mixture,
+        along: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``v e`` of each example without its v: the gradient of ``|S^{-1/2} J^T e|^2 / 2`` in e.
 
@@ -109,7 +113,6 @@ class DiagonalPosterior:
             error: Outputs of a batch and its place among the inputs to e, ``[b, k]``.
             along: Only the part of ``v e`` along e, from ``e . v e``, which needs no gradient; of parameters without
                 factors, whose v is formed anyway, the whole.
-            progress: Called with (done, total, what).
 
         Returns:
             Outputs, e and ``v e``, all ``[n, k]``.
@@ -119,7 +122,7 @@ class DiagonalPosterior:
             found = error(outputs, where)
             return found / magnitude(found)
 
-        steps = energies(model, inputs, self.plan, unit_sized, self._energy, not along, progress, "sensitivity")
+        steps = energies(model, inputs, self.plan, unit_sized, self._energy, not along, "sensitivity")
         outputs, errors, products = [], [], []
         start = 0
         for part, found in steps:
@@ -182,7 +185,8 @@ class FullPosterior:
         return half @ half.T
 
     def _half(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        _, rows = jacobian(model, inputs, self.plan)
+        with silenced():
+            _, rows = jacobian(model, inputs, self.plan)
         return torch.linalg.solve_triangular(self.root, rows.flatten(0, 1).T, upper=False).T.reshape(rows.shape)
 
 
@@ -192,7 +196,6 @@ def full_posterior(
     plan: ParameterPlan,
     loss: Loss,
     delta: float,
-    progress: Progress | None = None,
 ) -> FullPosterior:
     """With the whole Gauss-Newton matrix: ``n k p^2 + p^3 / 3`` multiplications.
 
@@ -208,11 +211,11 @@ def full_posterior(
     precision = delta * torch.eye(plan.width, dtype=example.dtype, device=example.device)
     size = max(1, 2**25 // (plan.width * 16))
     for done in range(0, len(inputs), size):
-        outputs, rows = jacobian(model, inputs[done : done + size], plan)
+        with silenced():
+            outputs, rows = jacobian(model, inputs[done : done + size], plan)
         half = (hessian_root(outputs, loss).transpose(1, 2) @ rows).flatten(0, 1)
         precision += half.T @ half
-        if progress:
-            progress(min(done + size, len(inputs)), len(inputs), "posterior")
+        report(min(done + size, len(inputs)), len(inputs), "posterior")
     return FullPosterior(plan, torch.linalg.cholesky(precision))
 
 
@@ -222,12 +225,11 @@ def diagonal_posterior(
     plan: ParameterPlan,
     loss: Loss,
     delta: float,
-    progress: Progress | None = None,
 ) -> DiagonalPosterior:
     """With the diagonal of the Gauss-Newton matrix: a forward and k backward passes, and the squares of gradients."""
     sums: dict[str, Tensor] = {}
     largest = max(chosen.numel for chosen in plan.coordinates.values())
-    for part, outputs, factors in factor_batches(model, inputs, plan, progress, what="posterior", formed=largest):
+    for part, outputs, factors in factor_batches(model, inputs, plan, what="posterior", formed=largest):
         root = hessian_root(outputs, loss)
         squares = {
             name: _squares(layer, kind, root)
@@ -248,14 +250,13 @@ def kfac_posterior(
     plan: ParameterPlan,
     loss: Loss,
     delta: float,
-    progress: Progress | None = None,
 ) -> DiagonalPosterior:
     """With Kronecker factors, see :mod:`attribution_core.methods.curvature.kronecker`."""
-    bases = kronecker_bases(model, (inputs, None), plan, loss, progress=progress)
+    bases = kronecker_bases(model, (inputs, None), plan, loss)
     blocks = {name: Block(basis.values + delta, basis.left, basis.right) for name, basis in bases.items()}
     others = plan.part(set(plan.coordinates) - set(bases))
     if others.coordinates:
-        blocks |= diagonal_posterior(model, inputs, others, loss, delta, progress).blocks
+        blocks |= diagonal_posterior(model, inputs, others, loss, delta).blocks
     return DiagonalPosterior(plan, blocks)
 
 

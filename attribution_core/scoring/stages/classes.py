@@ -7,30 +7,25 @@ import pandas as pd
 import zarr
 
 from attribution_core.methods.analysis.class_effects import ClassEffects, class_effects
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import track
 from attribution_core.runs import Run, RunWriter
 
 _ROWS = 4096  # of the effects, read at once: 16 MiB for a thousand evaluation examples
 
 
-def write_classes(
-    writer: RunWriter, strata_names: list[str], progress: Progress | None, methods: Iterable[str] | None = None
-) -> None:
+def write_classes(writer: RunWriter, strata_names: list[str], methods: Iterable[str] | None = None) -> None:
     """Writes class_effects.parquet and class_pairs.parquet for the run's matrices of effects.
 
     Args:
         writer: The run, with all its effects.
         strata_names: Of the classes, in the order of the labels; or of the ranges of values.
-        progress: Called with (done, total, what).
         methods: Whose effects; by default all that the run has.
     """
     run, names = Run.open(writer.path), np.array(strata_names, dtype=object)
     labels, others = (run.strata(table) for table in (run.examples, run.evaluation))
     for method in run.effect_methods if methods is None else methods:
         effects = run.effects(method)
-        found = class_effects(
-            _blocks(effects, f"classes by {method}", progress), labels, others[: effects.shape[1]], len(names)
-        )
+        found = class_effects(_blocks(effects, f"classes by {method}"), labels, others[: effects.shape[1]], len(names))
         writer.write_class_effects(method, _means(found, names))
         pairs = {
             "train_class": names[labels[found.train_rows]],
@@ -55,8 +50,11 @@ def _means(found: ClassEffects, names: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _blocks(effects: zarr.Array, what: str, progress: Progress | None) -> Iterator[tuple[slice, np.ndarray]]:
+def _blocks(
+    effects: zarr.Array,
+    what: str,
+) -> Iterator[tuple[slice, np.ndarray]]:
     starts = range(0, effects.shape[0], _ROWS)
-    for start in reported(starts, len(starts), what, progress):
+    for start in track(starts, len(starts), what):
         rows = slice(start, start + _ROWS)
         yield rows, np.asarray(effects[rows])

@@ -6,7 +6,6 @@ from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import hydra, refuse_for_hydra
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.config import ScoreConfig
-from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.recorded_training import read_training
 from attribution_core.scoring.stages.base import skipped_by_choice, write_or_skip
@@ -18,7 +17,6 @@ def write_contributions(
     config: ScoreConfig,
     model: nn.Module,
     tensors_by_split: dict[str, InputsAndTargets],
-    progress: Progress | None,
 ) -> None:
     """Writes column contribution, effects/hydra.zarr and evolution/contribution.zarr.
 
@@ -29,7 +27,6 @@ def write_contributions(
         config: What to score, and how.
         model: Of the run's kind, whatever its weights.
         tensors_by_split: Inputs and labels of ``"train"`` and ``"validation"``.
-        progress: Called with (done, total, what).
 
     Raises:
         InputError: Contributions were asked for and the model does not allow them, or training again does not end at
@@ -38,9 +35,7 @@ def write_contributions(
     reason = why_skipped(config, model, tensors_by_split["train"][0])
 
     def write() -> None:
-        _write(
-            writer, config, read_training(writer, config, model, tensors_by_split["train"]), tensors_by_split, progress
-        )
+        _write(writer, config, read_training(writer, config, model, tensors_by_split["train"]), tensors_by_split)
 
     write_or_skip(writer, "contribution", reason, config.contributions != "auto", write)
 
@@ -50,13 +45,12 @@ def _write(
     config: ScoreConfig,
     trajectory: Trajectory,
     tensors_by_split: dict[str, InputsAndTargets],
-    progress: Progress | None,
 ) -> None:
-    pairs = hydra(trajectory, tensors_by_split["validation"], progress=progress)
+    pairs = hydra(trajectory, tensors_by_split["validation"])
     mean, by_epoch, growth = pairs.effect.mean(dim=1), pairs.by_epoch, {}
     route = "Hessian-free (the paper's approximation), from every pair"
     if config.contributions == "exact":
-        exact = hydra(trajectory, tensors_by_split["validation"], hessian=True, objective="mean", progress=progress)
+        exact = hydra(trajectory, tensors_by_split["validation"], hessian=True, objective="mean")
         mean, by_epoch, growth = exact.effect, exact.by_epoch, {"growth": exact.growth}
         route = "exact (with the Hessian); effects on single examples are Hessian-free"
     effects = pairs.effect.cpu().numpy()

@@ -11,7 +11,6 @@ from attribution_core.methods.influence.spectrum import InfluenceSpectrum, influ
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
-from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.stages.base import points_of, skipped_by_choice, write_or_skip
 
@@ -26,7 +25,6 @@ def write_influence(
     config: ScoreConfig,
     model: nn.Module,
     tensors_by_split: dict[str, InputsAndTargets],
-    progress: Progress | None,
 ) -> None:
     """Writes column self_influence, effects/influence.zarr and the curve over the damping.
 
@@ -37,7 +35,6 @@ def write_influence(
         config: What to score, and how.
         model: Of the run's kind, whatever its weights.
         tensors_by_split: Inputs and labels of ``"train"`` and ``"validation"``.
-        progress: Called with (done, total, what).
 
     Raises:
         InputError: Influence functions were asked for and the model does not allow them.
@@ -49,7 +46,7 @@ def write_influence(
         _write(
             writer,
             config,
-            influence_spectrum(model, train, evaluation, config.recipe.loss, seed=config.seed, progress=progress),
+            influence_spectrum(model, train, evaluation, config.recipe.loss, seed=config.seed),
         )
 
     write_or_skip(writer, "self_influence", why_influence_skipped(config, model), config.influence == "on", write)

@@ -29,7 +29,7 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import silenced, track
 from attribution_core.runs import RunWriter
 from attribution_core.runs.names import LIVE_MODEL
 from attribution_core.scoring.stages.base import points_of, write_or_skip
@@ -52,7 +52,6 @@ def write_linearised_scores(
     made: tuple[LinearizedModel, nn.Module, str],
     tensors_by_split: dict[str, InputsAndTargets],
     changed: Tensor | None,
-    progress: Progress | None,
 ) -> None:
     """Writes columns fsi and si, effects/ntk.zarr, evolution/fsi.zarr, curves and details.
 
@@ -62,18 +61,17 @@ def write_linearised_scores(
         made: What :func:`linearised` gives.
         tensors_by_split: Inputs and labels of ``"train"`` and ``"validation"``.
         changed: Which training labels are known to be wrong, bool ``[n]``; None where nothing is known.
-        progress: Called with (done, total, what).
     """
     linear, trained, route = made
     schedule = schedule_of(linear.eigenvalues, linear.num_train, config)
     scores = {
-        "fsi": functional_sample_information(linear, schedule, progress=progress),
-        "si": sample_information(linear, schedule, progress=progress),
+        "fsi": functional_sample_information(linear, schedule),
+        "si": sample_information(linear, schedule),
     }
     writer.add_columns("examples", {name: values.cpu().numpy() for name, values in scores.items()})
-    influence = _write_effects(writer, linear, schedule, progress)
+    influence = _write_effects(writer, linear, schedule)
     times = _times(schedule)
-    writer.write_evolution("fsi", times, _evolution(linear, schedule, times, scores["fsi"], progress))
+    writer.write_evolution("fsi", times, _evolution(linear, schedule, times, scores["fsi"]))
     outputs, targets = linear.predictions(schedule).cpu(), tensors_by_split["validation"][1].cpu()
     theirs = outputs_of(trained, tensors_by_split["validation"][0]).cpu()
     details = {
@@ -88,7 +86,7 @@ def write_linearised_scores(
         **_how_good(outputs, theirs, targets),
     }
     if linear.features.shape[1] == 1:
-        _write_curves(writer, linear.evaluated_on(slice(CURVE_EXAMPLES)), schedule, influence, changed, progress)
+        _write_curves(writer, linear.evaluated_on(slice(CURVE_EXAMPLES)), schedule, influence, changed)
     writer.describe("fsi", details, scores)
 
 
@@ -120,13 +118,15 @@ def write_live_model(writer: RunWriter, linear: LinearizedModel) -> None:
 
 
 def _write_effects(
-    writer: RunWriter, linear: LinearizedModel, schedule: GradientDescent, progress: Progress | None
+    writer: RunWriter,
+    linear: LinearizedModel,
+    schedule: GradientDescent,
 ) -> Tensor:
     """Writes effects/ntk.zarr; returns each training example's mean effect, ``[n]``."""
     means = []
 
     def blocks() -> Iterator[tuple[slice, np.ndarray]]:
-        for rows, effects in linear.iterate_effects(schedule, progress):
+        for rows, effects in linear.iterate_effects(schedule):
             means.append(effects.mean(dim=1))
             yield rows, effects.cpu().numpy()
 
@@ -140,12 +140,11 @@ def _write_curves(
     schedule: GradientDescent,
     influence: Tensor,
     changed: Tensor | None,
-    progress: Progress | None,
 ) -> None:
     """The kernel regime's studies on this run, for one feature row an example (NTK influence, figures 2, 3, 5, 7)."""
     unit = _mean_squared_norm(linear.eigenvalues, linear.num_train)
     decays = [2.0**power for power in range(-4, 5)]
-    error = estimate_error(linear, [unit * decay for decay in decays], progress)
+    error = estimate_error(linear, [unit * decay for decay in decays])
     writer.write_curve("ihvp_error", points_of(decays, {"error rate": error.rate, "lower bound": error.lower_bound}))
     groups = min(10, linear.num_train)
     if linear.num_train <= DENSITY_EXAMPLES:
@@ -158,7 +157,7 @@ def _write_curves(
     writer.write_curve("complexity_by_influence", points_of(range(1, groups + 1), {"added norm": complexity}))
     if changed is not None:
         times = _times(schedule)
-        share = marked_share_over_time(linear, schedule, times, changed, progress=progress)
+        share = marked_share_over_time(linear, schedule, times, changed)
         level = torch.full_like(share, float(changed.double().mean()))
         series = {"among the most influential": share, "among all": level}
         writer.write_curve("changed_among_influencers", points_of(times, series))
@@ -169,7 +168,6 @@ def linearised(
     config: ScoreConfig,
     model: nn.Module,
     tensors_by_split: dict[str, InputsAndTargets],
-    progress: Progress | None,
 ) -> tuple[LinearizedModel, nn.Module, str]:
     """A trained run's linearised model, evaluated on its validation split.
 
@@ -178,7 +176,6 @@ def linearised(
         config: What it was scored with.
         model: At its initial weights.
         tensors_by_split: Inputs and labels of ``"train"`` and ``"validation"``.
-        progress: Called with (done, total, what).
 
     Returns:
         The linearised model, the trained one it stands for, and the route in words.
@@ -209,7 +206,6 @@ def linearised(
         parameters=config.parameters,
         seed=config.seed,
         dtype=torch.float64 if math.isinf(config.steps) and config.weight_decay == 0 else None,
-        progress=progress,
     )
     return linear, trained, route
 
@@ -234,12 +230,17 @@ def _times(schedule: GradientDescent) -> list[float]:
 
 
 def _evolution(
-    linear: LinearizedModel, schedule: GradientDescent, times: list[float], now: Tensor, progress: Progress | None
+    linear: LinearizedModel,
+    schedule: GradientDescent,
+    times: list[float],
+    now: Tensor,
 ) -> np.ndarray:
     """F-SI at the given times, ``[times, n]``; ``now`` is that at the schedule's own."""
     scores = []
-    for time in reported(times, len(times), "F-SI over training time", progress):
-        moment = now if time == schedule.steps else functional_sample_information(linear, replace(schedule, steps=time))
+    for time in track(times, len(times), "F-SI over training time"):
+        with silenced():
+            same = time == schedule.steps
+            moment = now if same else functional_sample_information(linear, replace(schedule, steps=time))
         scores.append(moment.cpu().numpy())
     return np.stack(scores)
 

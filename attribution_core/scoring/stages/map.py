@@ -9,7 +9,7 @@ from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
-from attribution_core.progress import Progress, reported
+from attribution_core.progress import track
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.scoring.stages.base import why_not_embedded, write_or_skip
@@ -19,7 +19,9 @@ _PARTS = {"train": ("train",), "evaluation": ("validation", "test")}
 
 
 def write_embeddings(
-    writer: RunWriter, model: nn.Module, tensors_by_split: dict[str, InputsAndTargets], progress: Progress | None
+    writer: RunWriter,
+    model: nn.Module,
+    tensors_by_split: dict[str, InputsAndTargets],
 ) -> None:
     """Writes embeddings/train.npy and evaluation.npy, or says in the run's details why it has none.
 
@@ -27,32 +29,34 @@ def write_embeddings(
         writer: The run, trained.
         model: Of the run's kind, whatever its weights.
         tensors_by_split: Inputs and labels of every split.
-        progress: Called with (done, total, what).
     """
 
     def write() -> None:
         load_weights(model, writer.path / "model" / "final.safetensors")
-        for split, parts in reported(_PARTS.items(), len(_PARTS), "embedding the examples", progress):
+        for split, parts in track(_PARTS.items(), len(_PARTS), "embedding the examples"):
             values = torch.cat([head_inputs(model, tensors_by_split[part][0]) for part in parts])
             writer.write_embeddings(split, values.cpu().numpy())  # type: ignore[arg-type]
 
     write_or_skip(writer, "embeddings", "", False, write)
 
 
-def write_map(writer: RunWriter, config: ScoreConfig, device: torch.device, progress: Progress | None) -> None:
+def write_map(
+    writer: RunWriter,
+    config: ScoreConfig,
+    device: torch.device,
+) -> None:
     """Writes columns umap_x and umap_y of both tables, or says in the run's details why it has no map.
 
     Args:
         writer: The run, embedded.
         config: What to score, and how.
         device: What to look for neighbours on.
-        progress: Called with (done, total, what).
     """
 
     def write() -> None:
         train, evaluation = (np.asarray(read_embeddings(writer.path, split)) for split in _PARTS)
         together = torch.from_numpy(np.concatenate([train, evaluation])).to(device)
-        places = embedding_map(together, config.seed, progress=progress)
+        places = embedding_map(together, config.seed)
         for table, rows in (("examples", places[: len(train)]), ("evaluation", places[len(train) :])):
             writer.add_columns(table, {"umap_x": rows[:, 0], "umap_y": rows[:, 1]})  # type: ignore[arg-type]
         details = {

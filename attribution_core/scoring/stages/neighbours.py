@@ -5,14 +5,17 @@ import torch
 from torch import Tensor
 
 from attribution_core.methods.analysis.near_duplicates import NearDuplicates, near_duplicates
-from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.store import read_table
 from attribution_core.scoring.stages.base import why_not_embedded, write_or_skip
 
 
-def write_near_duplicates(writer: RunWriter, labels: Tensor, device: torch.device, progress: Progress | None) -> None:
+def write_near_duplicates(
+    writer: RunWriter,
+    labels: Tensor,
+    device: torch.device,
+) -> None:
     """Writes column nearest_similarity, and near_duplicates.parquet with the pairs.
 
     Where there are no embeddings, or too few examples, the run says so instead.
@@ -21,12 +24,11 @@ def write_near_duplicates(writer: RunWriter, labels: Tensor, device: torch.devic
         writer: The run, embedded.
         labels: Of the training examples, ``[n]``.
         device: What to compute on.
-        progress: Called with (done, total, what).
     """
 
     def write() -> None:
         embeddings = torch.tensor(read_embeddings(writer.path, "train"), device=device)
-        _write(writer, near_duplicates(embeddings, progress=progress), labels)
+        _write(writer, near_duplicates(embeddings), labels)
 
     write_or_skip(writer, "nearest_similarity", why_not_embedded(writer), False, write)
 

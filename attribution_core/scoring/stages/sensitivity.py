@@ -10,7 +10,6 @@ from attribution_core.methods.sensitivity.groups import leave_one_class_out
 from attribution_core.methods.sensitivity.perturbation import PosteriorName
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.config import ScoreConfig
-from attribution_core.progress import Progress
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.scoring.stages.base import points_of, skipped_by_choice, write_or_skip
@@ -33,7 +32,6 @@ def write_sensitivities(
     model: nn.Module,
     tensors_by_split: dict[str, InputsAndTargets],
     strata: np.ndarray,
-    progress: Progress | None,
 ) -> None:
     """Writes columns variance, error, sensitivity and loo_loss, evolution/sensitivity.zarr and the curves.
 
@@ -45,7 +43,6 @@ def write_sensitivities(
         model: Of the run's kind, whatever its weights.
         tensors_by_split: Inputs and labels of ``"train"`` and ``"test"``.
         strata: The class, or the range of the value, of each training example, int64 ``[n]``.
-        progress: Called with (done, total, what).
 
     Raises:
         InputError: A posterior was asked for that the model or its training does not allow.
@@ -54,7 +51,7 @@ def write_sensitivities(
     def write() -> None:
         trajectory = read_training(writer, config, model, tensors_by_split["train"])
         add_kept_states(writer, trajectory)
-        _write(writer, config, trajectory, tensors_by_split["test"], strata, progress)
+        _write(writer, config, trajectory, tensors_by_split["test"], strata)
 
     reason = skipped_by_choice(config, config.sensitivity, "sensitivities")
     write_or_skip(writer, "sensitivity", reason, config.sensitivity != "auto", write)
@@ -66,15 +63,12 @@ def _write(
     trajectory: Trajectory,
     test: InputsAndTargets,
     strata: np.ndarray,
-    progress: Progress | None,
 ) -> None:
     n, labels, posterior = trajectory.num_examples, trajectory.data[1], _posterior_of(config)
     members, classes = torch.from_numpy(strata).to(labels.device), int(strata.max()) + 1
     given = config.training == "none"  # one moment, and nothing known of the time trained
     steps, epochs = kept_steps(trajectory.recipe, n), kept_epochs(trajectory.recipe.epochs)
-    found = memory_evolution(
-        trajectory, posterior, [0] if given else steps, test, early_stopping=not given, progress=progress
-    )
+    found = memory_evolution(trajectory, posterior, [0] if given else steps, test, early_stopping=not given)
     last = found.last
     columns = {
         "variance": last.error_variance,

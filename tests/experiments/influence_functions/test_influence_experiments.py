@@ -101,7 +101,7 @@ def test_kronfluence_has_our_sign_and_scale_and_nearly_our_ekfac():
     train(model, data, RECIPE)
     products = kronfluence_effects(model, data, evaluation, strategy="identity")
     identity = influence_fidelity.Identity(model, data[0])
-    ours, _ = effects_on_pairs(model, data, evaluation, "cross_entropy", identity, None)
+    ours, _ = effects_on_pairs(model, data, evaluation, "cross_entropy", identity)
     assert torch.allclose(products, ours, rtol=1e-3, atol=1e-6)
     found = influence_functions(model, data, evaluation, solver="ekfac", damping=0.01).effect
     torch.manual_seed(0)  # of the labels it draws

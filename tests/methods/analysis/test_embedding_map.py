@@ -11,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from attribution_core.errors import InputError
 from attribution_core.methods.analysis.embedding_map import EPOCHS, embedding_map, is_compiled
 from attribution_core.methods.linalg import blocked
+from attribution_core.progress import listening
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ def test_the_block_size_changes_nothing(digits, monkeypatch):
     whole = embedding_map(digits[0])
     monkeypatch.setattr(blocked, "BLOCK_BYTES", 50_000)
     seen = []
-    split = embedding_map(digits[0], progress=lambda *told: seen.append(told))
+    with listening(lambda *told: seen.append(told)):
+        split = embedding_map(digits[0])
     assert trustworthiness(whole, split, n_neighbors=15) > 0.99  # blocks may round otherwise
     searched = [done for done, _, what in seen if "neighbours" in what]
     assert len(searched) >= 1

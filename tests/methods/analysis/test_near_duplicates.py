@@ -7,6 +7,7 @@ from attribution_core.methods.analysis.near_duplicates import near_duplicates
 from attribution_core.methods.linalg import blocked
 from attribution_core.methods.linearized.build import linearize
 from attribution_core.models import build_model
+from attribution_core.progress import listening
 from attribution_core.training import Recipe, train
 from tests.support.scored import digits_as_scored
 
@@ -26,7 +27,8 @@ def test_pairs_and_nearest_are_those_of_every_pair_looked_at(monkeypatch, bytes_
     monkeypatch.setattr(blocked, "BLOCK_BYTES", bytes_each)  # of several blocks, or one
     embeddings = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     told = []
-    found = near_duplicates(embeddings, 0.9, progress=lambda *args: told.append(args))
+    with listening(lambda *args: told.append(args)):
+        found = near_duplicates(embeddings, 0.9)
     expected, similarity = brute_force(embeddings, 0.9)
     assert [tuple(pair) for pair in found.pairs.tolist()] == list(expected)
     assert found.similarity.tolist() == pytest.approx(list(expected.values()), abs=1e-12)

@@ -6,10 +6,11 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from attribution_core.errors import InputError
+from attribution_core.methods.hydra import contributions as module
 from attribution_core.methods.hydra import pairs as hydra_pairs
-from attribution_core.methods.hydra.contributions import contributions as module
 from attribution_core.methods.hydra.contributions import hydra, step_factors
 from attribution_core.models import build_model
+from attribution_core.progress import listening
 from attribution_core.training import Recipe, batches, loss_values, train
 
 N, M = 22, 9
@@ -142,7 +143,8 @@ def test_blocks_and_stretches_change_nothing(hessian, monkeypatch):
     monkeypatch.setattr(hydra_pairs, "HELD_BYTES", 3000)
     monkeypatch.setattr(hydra_pairs, "EVALUATION_BATCH", 2)
     seen = []
-    split = hydra(trajectory, evaluation, hessian=hessian, energy=1.0, progress=lambda *step: seen.append(step))
+    with listening(lambda *step: seen.append(step)):
+        split = hydra(trajectory, evaluation, hessian=hessian, energy=1.0)
     assert torch.allclose(split.effect, whole.effect, rtol=1e-10, atol=1e-14)
     if not hessian:
         assert torch.allclose(split.by_epoch, whole.by_epoch, rtol=1e-10, atol=1e-14)

@@ -5,6 +5,7 @@ from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.seeds import hydra_over_seeds
 from attribution_core.models import build_model
+from attribution_core.progress import listening
 from attribution_core.training import train
 from tests.methods.hydra.test_contributions import RECIPE, data
 
@@ -17,9 +18,8 @@ def build(seed):
 def test_mean_and_spread_over_trainings(objective, hessian):
     side, evaluation = data()
     told = []
-    found = hydra_over_seeds(
-        build, side, RECIPE, evaluation, 3, hessian, objective, progress=lambda *step: told.append(step[2])
-    )
+    with listening(lambda *step: told.append(step[2])):
+        found = hydra_over_seeds(build, side, RECIPE, evaluation, 3, hessian, objective)
     singles = []
     for seed in range(3):
         trajectory = train(build(seed), side, RECIPE.model_copy(update={"seed": seed}))

@@ -8,6 +8,7 @@ from attribution_core.methods.linalg import blocked
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
+from attribution_core.progress import listening
 from tests.cases import LINEAR_CASES, LinearCase, linear_case, schedules
 from tests.support import reference
 
@@ -120,7 +121,8 @@ def test_the_block_size_changes_nothing(monkeypatch):
     whole = functional_sample_information(from_jacobians(case), schedule)
     monkeypatch.setattr(blocked, "CACHED_BYTES", 1)
     seen = []
-    split = functional_sample_information(from_jacobians(case), schedule, progress=lambda *step: seen.append(step))
+    with listening(lambda *step: seen.append(step)):
+        split = functional_sample_information(from_jacobians(case), schedule)
     assert torch.allclose(split, whole, rtol=1e-12, atol=0)
     assert seen[-1] == (11, 11, "leave-one-out")
     assert len(seen) == 11

@@ -7,8 +7,9 @@ import torch
 from sklearn.datasets import load_digits
 
 from attribution_core.errors import InputError
+from attribution_core.methods.linearized import model as linearized
 from attribution_core.methods.linearized.kernel_influence import ihvp_effects_in_kernel_regime, relu_ntk
-from attribution_core.methods.linearized.model import LinearizedModel, model
+from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from tests.cases import LINEAR_CASES, schedules

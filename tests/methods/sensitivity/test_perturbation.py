@@ -7,7 +7,7 @@ from torch.func import functional_call, hessian, jacrev
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.plan import plan_parameters
-from attribution_core.methods.curvature.columns import kronecker
+from attribution_core.methods.curvature import kronecker
 from attribution_core.methods.curvature.losses import hessian_product, hessian_root, means_of, prediction_errors
 from attribution_core.methods.sensitivity.perturbation import memory_sensitivity, sensitivity_from
 from attribution_core.methods.sensitivity.posteriors import FULL_PARAMETERS

@@ -8,6 +8,7 @@ from sklearn.manifold import trustworthiness
 import attribution_core as ac
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.build import head_inputs
+from attribution_core.progress import listening
 from attribution_core.scoring.score import score
 from tests.support.scored import digits_as_scored, quick
 
@@ -16,7 +17,8 @@ WITHOUT = {"contributions": "off", "sensitivity": "off", "influence": "off"}
 
 def test_a_run_maps_what_the_trained_network_sees(tmp_path):
     seen = []
-    run = score(quick(tmp_path, map="umap", **WITHOUT), lambda *told: seen.append(told))
+    with listening(lambda *told: seen.append(told)):
+        run = score(quick(tmp_path, map="umap", **WITHOUT))
     model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,))
     model.load_state_dict(load_file(run.path / "model" / "final.safetensors"))
     train, validation, test = (
