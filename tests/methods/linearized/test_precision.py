@@ -66,7 +66,7 @@ def test_the_kernel_regime_estimate_in_float32_is_near():
 
 def test_large_problems_take_float32_by_themselves(monkeypatch):
     assert digits(1).features.dtype == torch.float64
-    monkeypatch.setattr(model, "SINGLE_PRECISION_FROM", 1000)
+    monkeypatch.setattr(linearized, "SINGLE_PRECISION_FROM", 1000)
     assert digits(1).features.dtype == torch.float32
     with pytest.raises(InputError, match="needs float64"):
         functional_sample_information(digits(1), GradientDescent(1.0, math.inf))
