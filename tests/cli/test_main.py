@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from attribution_core import open_dataset
-from attribution_core.cli.main import main
+from attribution_core.cli import main as cli
 from attribution_core.models import ARCHITECTURES
 from attribution_core.runs import Run
 
@@ -32,13 +32,13 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert main.main(["score", str(folder), "--model", "mlp", "--out", str(out), *QUICK]) == 0
+    assert cli.main(["score", str(folder), "--model", "mlp", "--out", str(out), *QUICK]) == 0
     return Run.open(out)
 
 
 def test_what_is_left_out_is_told(tmp_path, capsys):
     arguments = ["score", "digits", "--out", str(tmp_path / "run"), "--influence", "off", "--damping", "0.1", *QUICK]
-    assert main.main(arguments) == 0
+    assert cli.main(arguments) == 0
     assert "Without influence functions: influence functions were turned off" in capsys.readouterr().out
     assert Run.open(tmp_path / "run").manifest.config["damping"] == 0.1
 
@@ -56,7 +56,7 @@ def test_export_writes_a_set_that_opens_again(run, tmp_path, form, capsys):
     run.decisions.record([first], "drop")
     run.decisions.record([second], "relabel", 2)
     path = tmp_path / {"parquet": "clean.parquet", "folder": "clean.zip"}[form]
-    assert main.main(["export", str(run.path), "--format", form, "--out", str(path)]) == 0
+    assert cli.main(["export", str(run.path), "--format", form, "--out", str(path)]) == 0
     assert f"Kept {len(run.examples) - 1} training examples (1 relabelled), dropped 1" in capsys.readouterr().out
     if form == "folder":
         subprocess.run([sys.executable, "-m", "zipfile", "-e", str(path), str(tmp_path / "clean")], check=True)
@@ -68,7 +68,7 @@ def test_export_writes_a_set_that_opens_again(run, tmp_path, form, capsys):
 
 def test_export_writes_a_list_that_is_safe_in_a_spreadsheet(run, tmp_path):
     path = tmp_path / "clean.csv"
-    assert main.main(["export", str(run.path), "--format", "csv", "--out", str(path)]) == 0
+    assert cli.main(["export", str(run.path), "--format", "csv", "--out", str(path)]) == 0
     rows = pd.read_csv(path)
     assert len(rows) == len(run.examples)
     texts = [cell for column in ("id", "original_label", "label_name") if column in rows for cell in rows[column]]
@@ -95,7 +95,7 @@ def test_export_writes_a_list_that_is_safe_in_a_spreadsheet(run, tmp_path):
 )
 def test_bad_input_is_one_sentence_and_code_2(arguments, sentence, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main.main(arguments) == 2
+    assert cli.main(arguments) == 2
     told = capfd.readouterr().err
     assert sentence in told.replace("\n", " ")
     assert "Traceback" not in told
@@ -106,34 +106,34 @@ def test_a_traceback_comes_with_debug_only(capsys, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr(main, "Run", type("Broken", (), {"open": broken}))
+    monkeypatch.setattr(cli, "Run", type("Broken", (), {"open": broken}))
     arguments = ["export", "run", "--format", "csv", "--out", "x.csv"]
-    assert main.main(arguments) == 1
+    assert cli.main(arguments) == 1
     assert "a fault of ours" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
-        main.main(["--debug", *arguments])
+        cli.main(["--debug", *arguments])
 
 
 def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "_score", interrupted)
-    assert main.main(["score", "digits"]) == 130
+    monkeypatch.setattr(cli, "_score", interrupted)
+    assert cli.main(["score", "digits"]) == 130
     assert "goes on where it was" in capsys.readouterr().err
 
 
 def test_methods_and_datasets_are_listed(capsys):
-    assert main.main(["methods"]) == 0
+    assert cli.main(["methods"]) == 0
     told = capsys.readouterr().out
     assert "Functional sample information (nats)" in told
     assert "Harutyunyan" in told
-    assert main.main(["datasets"]) == 0
+    assert cli.main(["datasets"]) == 0
     assert "fashion-demo" in capsys.readouterr().out
 
 
 def test_every_classifier_is_offered(capsys):
-    assert main.main(["score", "--help"]) == 0
+    assert cli.main(["score", "--help"]) == 0
     told = re.sub(r"[^\w,]+", " ", capsys.readouterr().out)  # without the frame
     assert ", ".join(name for name, each in ARCHITECTURES.items() if each.classifies) + " or auto" in told
 
@@ -146,7 +146,7 @@ def test_the_command_is_installed():
 
 
 def test_provenance_stands_beside_an_export(run, tmp_path):
-    main.main(["export", str(run.path), "--format", "csv", "--out", str(tmp_path / "clean.csv")])
+    cli.main(["export", str(run.path), "--format", "csv", "--out", str(tmp_path / "clean.csv")])
     beside = [path for path in tmp_path.iterdir() if path.suffix == ".json"]
     assert len(beside) == 1
     assert json.loads(beside[0].read_text())

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from attribution_core.cli.main import main
+from attribution_core.cli import main as cli
 from attribution_core.experiments import registry
 from attribution_core.experiments.registry import EXPERIMENTS, experiment_named, run_experiment
 
 
 @pytest.fixture
 def wide(monkeypatch):
-    monkeypatch.setattr(main.out, "_width", 250)
+    monkeypatch.setattr(cli.out, "_width", 250)
 
 
 def test_every_entry_has_a_main_that_takes_its_arguments():
@@ -52,7 +52,7 @@ def test_which_need_data_is_what_their_options_say(monkeypatch):
 
 
 def test_the_list_shows_name_source_and_state(wide, capsys):
-    assert main.main(["reproduce", "--list"]) == 0
+    assert cli.main(["reproduce", "--list"]) == 0
     shown = capsys.readouterr().out
     for each in EXPERIMENTS:
         assert each.name in shown
@@ -62,7 +62,7 @@ def test_the_list_shows_name_source_and_state(wide, capsys):
 
 def test_options_of_the_experiment_are_handed_on(tmp_path, capsys):
     options = "--draws", "3", "--runs", "4", "--seeds", "1", "--out", str(tmp_path)
-    assert main.main(["reproduce", "toy_unique_information", *options]) == 0
+    assert cli.main(["reproduce", "toy_unique_information", *options]) == 0
     assert "divergence" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"toy_unique_information.json", "toy_unique_information.png"}
 
@@ -78,34 +78,34 @@ def test_data_root_and_out_reach_the_experiment(monkeypatch, tmp_path):
     monkeypatch.setattr(
         registry.importlib, "import_module", lambda _: argparse.Namespace(main=lambda a: given.append(a) or 0)
     )
-    assert main.main(["reproduce", "memory_removal_classes", "--data-root", "D", "--removed", "5", "--out", "O"]) == 0
+    assert cli.main(["reproduce", "memory_removal_classes", "--data-root", "D", "--removed", "5", "--out", "O"]) == 0
     assert given == [["classes", "--data-root", "D", "--out", "O", "--removed", "5"]]
 
 
 def test_an_unknown_name_lists_those_that_are_near(capsys):
-    assert main.main(["reproduce", "memory_removals"]) == 2
+    assert cli.main(["reproduce", "memory_removals"]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "no experiment 'memory_removals'" in told
     assert "memory_removal_classes" in told
-    assert main.main(["reproduce", "zzzzzz"]) == 2
+    assert cli.main(["reproduce", "zzzzzz"]) == 2
     assert experiment_named("hydra_agreement_epochs").arguments == ("epochs",)
 
 
 def test_what_is_missing_is_told_in_a_sentence(capsys):
-    assert main.main(["reproduce", "information_of_sources"]) == 2
+    assert cli.main(["reproduce", "information_of_sources"]) == 2
     assert "--data-root" in capsys.readouterr().err
-    assert main.main(["reproduce"]) == 2
+    assert cli.main(["reproduce"]) == 2
     assert "reproduce --list" in capsys.readouterr().err
 
 
 def test_wrong_options_of_the_experiment_end_with_2(capsys):
-    assert main.main(["reproduce", "toy_unique_information", "--draw-nothing"]) == 2
+    assert cli.main(["reproduce", "toy_unique_information", "--draw-nothing"]) == 2
     assert "unrecognized arguments: --draw-nothing" in capsys.readouterr().err
     assert run_experiment("toy_unique_information", ["--draws", "many"]) == 2
-    assert main.main(["reproduce", "memory_removal_classes", "--", "--help"]) == 0
+    assert cli.main(["reproduce", "memory_removal_classes", "--", "--help"]) == 0
     assert "--epochs-on" in capsys.readouterr().out
 
 
 def test_a_folder_without_the_data_is_told_in_a_sentence(tmp_path, capsys):
-    assert main.main(["reproduce", "information_extremes_text", "--data-root", str(tmp_path)]) == 2
+    assert cli.main(["reproduce", "information_extremes_text", "--data-root", str(tmp_path)]) == 2
     assert "rt-polarity-negative.txt" in " ".join(capsys.readouterr().err.split())

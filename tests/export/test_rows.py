@@ -76,7 +76,7 @@ def test_scored_and_exported_as_it_came(tmp_path, form):
     run.decisions.record([relabelled], "relabel", 1 - int(old))
     suffix = ".zip" if data.is_dir() and form != "a file a split" else ".csv" if data.is_dir() else data.suffix
     out = tmp_path / f"clean{suffix}"
-    assert main.main(["export", str(run.path), "--format", "same", "--out", str(out)]) == 0
+    assert main(["export", str(run.path), "--format", "same", "--out", str(out)]) == 0
     if suffix == ".zip":
         with zipfile.ZipFile(out) as archive:
             archive.extractall(tmp_path / "clean")
@@ -97,7 +97,7 @@ def test_scored_and_exported_as_it_came(tmp_path, form):
 def test_images_are_not_made_of_texts(tmp_path, capfd):
     run = scored(write(texts(), tmp_path / "d.csv"), tmp_path / "run", sensitivity="off", influence="off")
     for form in ("parquet", "folder"):
-        assert main.main(["export", str(run.path), "--format", form, "--out", str(tmp_path / "x.zip")]) == 2
+        assert main(["export", str(run.path), "--format", form, "--out", str(tmp_path / "x.zip")]) == 2
         assert "are no images" in capfd.readouterr().err
 
 
@@ -108,7 +108,7 @@ def test_a_sentence_encoder_of_ones_own_and_another_target(tmp_path):
     again = scored(write(table(), tmp_path / "t.csv"), tmp_path / "other", target="city")
     assert again.class_names == ["Bonn", "Köln", "Ulm"]
     out = tmp_path / "clean.csv"
-    assert main.main(["export", str(again.path), "--format", "same", "--out", str(out)]) == 0
+    assert main(["export", str(again.path), "--format", "same", "--out", str(out)]) == 0
     assert pd.read_csv(out)["city"].value_counts().to_dict() == table()["city"].value_counts().to_dict()
 
 
@@ -118,7 +118,7 @@ def test_a_run_of_an_opened_table_remembers_its_column(tmp_path):
     run = score(config, splits=splits)
     assert (run.manifest.config["target"], run.manifest.config["task"]) == ("rooms", "regression")
     out = tmp_path / "clean.csv"
-    assert main.main(["export", str(run.path), "--format", "same", "--out", str(out)]) == 0
+    assert main(["export", str(run.path), "--format", "same", "--out", str(out)]) == 0
     assert sorted(pd.read_csv(out)["rooms"]) == sorted(table()["rooms"])
 
 
@@ -145,5 +145,5 @@ def test_an_encoder_runs_once_for_a_run(tmp_path, monkeypatch):
 def test_a_cleaned_table_is_trained_again(tmp_path):
     run = scored(write(table(), tmp_path / "d.csv"), tmp_path / "run")
     run.decisions.record(run.examples["id"].iloc[:3].tolist(), "drop")
-    assert main.main(["clean", str(run.path), "--out", str(tmp_path / "after")]) == 0
+    assert main(["clean", str(run.path), "--out", str(tmp_path / "after")]) == 0
     assert len(Run.open(tmp_path / "after").examples) == len(run.examples) - 3

@@ -268,7 +268,7 @@ def test_a_known_dataset_is_exported_as_parquet_from_the_command_line(tmp_path, 
     run = write_run(tmp_path / "run", "digits")
     run.decisions.undo()  # a relabelling between two classes
     path = tmp_path / "clean.parquet"
-    assert main.main(["export", str(run.path), "--format", "same", "--out", str(path)]) == 0
+    assert main(["export", str(run.path), "--format", "same", "--out", str(path)]) == 0
     kept = len(run.examples) - 1
     assert f"Kept {kept:,} training examples" in capsys.readouterr().out
     assert len(open_dataset(path).train) == kept

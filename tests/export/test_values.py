@@ -160,7 +160,7 @@ def test_an_archive_keeps_its_type_where_that_holds_the_values(tmp_path, labels,
 def test_parquet_and_saved_datasets_have_a_plain_value_for_a_feature(tmp_path):
     run = scored(tmp_path, FORMS["csv"][1](tmp_path))
     path = tmp_path / "clean.parquet"
-    assert main.main(["export", str(run.path), "--format", "parquet", "--out", str(path)]) == 0
+    assert main(["export", str(run.path), "--format", "parquet", "--out", str(path)]) == 0
     metadata = json.loads(pq.read_schema(path).metadata[b"huggingface"])
     assert metadata["info"]["features"]["label"] == {"dtype": "float64", "_type": "Value"}
     with pytest.raises(InputError, match="are values, not classes"):

@@ -30,7 +30,7 @@ def test_hostile_input(case: Case, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(work)
     arguments = case.make(given)
     before = contents(given)
-    code = main.main(arguments)
+    code = main(arguments)
     said = told(capfd.readouterr().err)
     assert code == 2, said
     sentence = said[said.index("Error:") :]

@@ -64,13 +64,13 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(tmp_path, ca
     run = tmp_path / "run"
     arguments = score("digits", "--max-train", "200", "--out", str(run))
     with largest_file(size):
-        code = main.main(arguments)
+        code = main(arguments)
     said = told(capfd.readouterr().err)
     assert code == 2, said
     assert "no room" in said, said
     assert "Traceback" not in said
     assert not list(run.rglob("*.partial")), "half-written files stay"
-    assert main.main(arguments) == 0
+    assert main(arguments) == 0
     assert np.isfinite(Run.open(run).examples["fsi"]).all()
 
 
@@ -80,7 +80,7 @@ def test_images_without_permission(shared, capfd, lost):
     for path in [data] if lost == "." else data.glob(lost):
         path.chmod(0)
     with as_nobody():
-        code = main.main(score(data))
+        code = main(score(data))
     said = told(capfd.readouterr().err)
     assert code == 2
     assert "Permission denied" in said
@@ -92,7 +92,7 @@ def test_a_table_without_permission(shared, capfd):
     open_dataset("d.csv")  # nobody may not import what this does for the first time
     (shared / "d.csv").chmod(0)
     with as_nobody():
-        code = main.main(score("d.csv"))
+        code = main(score("d.csv"))
     said = told(capfd.readouterr().err)
     assert code == 2, said
     assert "Permission denied" in said
@@ -102,7 +102,7 @@ def test_a_table_without_permission(shared, capfd):
 def test_a_place_for_runs_without_permission(shared, capfd):
     (shared / "mine").mkdir(mode=0o500)
     with as_nobody():
-        code = main.main(score("digits", "--max-train", "100", "--out", str(shared / "mine" / "run")))
+        code = main(score("digits", "--max-train", "100", "--out", str(shared / "mine" / "run")))
     said = told(capfd.readouterr().err)
     assert code == 2
     assert "Permission denied" in said
@@ -126,10 +126,10 @@ NAMES = {
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
 def test_names_come_through_to_the_run_and_the_export(tmp_path, capfd, names):
     data, run = write_folder(tmp_path / "d", dict.fromkeys(names, 8)), tmp_path / "run"
-    assert main.main(score(data, "--out", str(run))) == 0, capfd.readouterr().err
+    assert main(score(data, "--out", str(run))) == 0, capfd.readouterr().err
     assert len(Run.open(run).class_names) == 2
     out = tmp_path / "clean.parquet"
-    assert main.main(["export", str(run), "--format", "parquet", "--out", str(out)]) == 0, capfd.readouterr().err
+    assert main(["export", str(run), "--format", "parquet", "--out", str(out)]) == 0, capfd.readouterr().err
     assert len(pd.read_parquet(out)) == 16
 
 
@@ -139,7 +139,7 @@ def test_many_classes_of_two_images(tmp_path, capfd):
     splits = open_dataset(data)
     assert len(splits.train.class_names) == len(np.unique(splits.train.labels)) == 1000
     few = write_folder(tmp_path / "few", {f"class{number:04d}": 2 for number in range(100)})
-    assert main.main(score(few, "--out", str(tmp_path / "run"))) == 0, told(capfd.readouterr().err)
+    assert main(score(few, "--out", str(tmp_path / "run"))) == 0, told(capfd.readouterr().err)
     run = Run.open(tmp_path / "run")
     assert len(run.class_names) == 100
     assert np.isfinite(run.examples["fsi"]).all()

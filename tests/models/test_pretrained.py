@@ -116,7 +116,7 @@ def test_the_last_layers_of_a_pretrained_network_are_scored(tmp_path, trainable)
     arguments = ["score", "digits", "--model", "torchvision/resnet18", "--weights", str(weights), "--train", trainable]
     quick = ["--image-size", "32", "--max-train", "60", "--epochs", "1", "--map", "off", "--influence", "off"]
     quick += ["--sensitivity", "kfac" if trainable == "head" else "off"]
-    assert main.main([*arguments, *quick, "--out", str(tmp_path / "run")]) == 0
+    assert main([*arguments, *quick, "--out", str(tmp_path / "run")]) == 0
     run = ac.Run.open(tmp_path / "run")
     measures = {"fsi", "si"} | ({"contribution", "sensitivity"} if trainable == "head" else set())
     assert measures <= set(run.manifest.measures)

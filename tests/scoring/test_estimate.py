@@ -13,7 +13,7 @@ STAGES = ("dataset", "training", "linearised", "contributions", "sensitivity", "
 
 def test_the_command_prints_every_stage_and_makes_no_run(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main.main(["estimate", "digits", "--max-train", "200", "--epochs", "1", "--map", "off"]) == 0
+    assert main(["estimate", "digits", "--max-train", "200", "--epochs", "1", "--map", "off"]) == 0
     said = capsys.readouterr().out
     assert all(stage in said for stage in STAGES)
     assert "the map was turned off" in said
@@ -22,7 +22,7 @@ def test_the_command_prints_every_stage_and_makes_no_run(tmp_path, capsys, monke
 
 
 def test_it_takes_the_options_of_score(capsys):
-    assert main.main(["estimate", "digits", "--hidden", "5", "--model", "linear"]) == 2
+    assert main(["estimate", "digits", "--hidden", "5", "--model", "linear"]) == 2
     assert "linear has no hidden sizes" in capsys.readouterr().err.replace("\n", " ")
 
 
@@ -36,7 +36,7 @@ def test_texts_and_tables_have_a_cost(tmp_path, frame):
 
 def test_the_command_refuses_a_plan_that_does_not_fit(capsys, monkeypatch):
     monkeypatch.setattr(estimate_module, "free_bytes", lambda _device: 1_000_000)
-    assert main.main(["estimate", "digits", "--max-train", "200", "--epochs", "1", "--map", "off"]) == 2
+    assert main(["estimate", "digits", "--max-train", "200", "--epochs", "1", "--map", "off"]) == 2
     said = capsys.readouterr()
     assert "GB of memory at the peak" in said.out
     assert "and 0.0 GB are free on this machine" in said.err

@@ -28,7 +28,7 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would(tmp_path, monkeypatc
     free(monkeypatch, 900_000_000)
     out = tmp_path / "run"
     options = ["--parameters", "all", "--hidden", "64", "--out", str(out)]
-    assert main.main(["score", "digits", *options]) == 2
+    assert main(["score", "digits", *options]) == 2
     said = capsys.readouterr().err.replace("\n", " ")
     assert "and 0.9 GB are free on this machine: score" in said
     assert not out.exists()

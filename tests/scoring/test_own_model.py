@@ -33,7 +33,7 @@ def as_given(project):
     """The checkpoint as it is, from the command line."""
     out = project / "runs" / "given"
     arguments = ["score", str(project / "data"), "--model", f"{project / 'net.py'}:network", "--weights"]
-    assert main.main([*arguments, str(project / "net.safetensors"), "--map", "off", "--out", str(out)]) == 0
+    assert main([*arguments, str(project / "net.safetensors"), "--map", "off", "--out", str(out)]) == 0
     return Run.open(out)
 
 
@@ -115,7 +115,7 @@ def test_a_module_that_was_fine_tuned_is_trained_again(project, tmp_path):
 
 @pytest.mark.parametrize("command", ["verify", "summarize"])
 def test_weights_that_were_given_cannot_be_trained_again_in_the_same_way(as_given, command, capsys):
-    assert main.main([command, str(as_given.path)]) == 2
+    assert main([command, str(as_given.path)]) == 2
     assert "how they came about is not known" in capsys.readouterr().err
 
 
@@ -135,7 +135,7 @@ def test_training_from_scratch_and_cleaning(project, tmp_path):
     assert set(run.manifest.measures) == EVERY_SCORE | {"contribution"}
     dropped = run.examples["id"][0]
     run.decisions.record([dropped], "drop")
-    assert main.main(["clean", str(run.path)]) == 0
+    assert main(["clean", str(run.path)]) == 0
     assert dropped not in set(Run.open(tmp_path / "run-cleaned").examples["id"])
 
 
@@ -144,7 +144,7 @@ def test_a_run_of_a_model_file_exports(as_given, tmp_path):
     as_given.decisions.record([dropped], "drop")
     as_given.decisions.record([relabelled], "relabel", 2)
     path = tmp_path / "clean.zip"
-    assert main.main(["export", str(as_given.path), "--format", "folder", "--out", str(path)]) == 0
+    assert main(["export", str(as_given.path), "--format", "folder", "--out", str(path)]) == 0
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(path), str(tmp_path / "clean")], check=True)
     assert len(ac.open_dataset(tmp_path / "clean").train) == len(as_given.examples) - 1
 
@@ -197,13 +197,13 @@ def test_what_will_be_left_out_is_told_before_anything_runs(tmp_path, capsys, mo
         "--out",
         str(tmp_path / "run"),
     ]
-    assert main.main(arguments) == 1  # where training would begin
+    assert main(arguments) == 1  # where training would begin
     told = capsys.readouterr().out
     assert "Without contributions to training: Layer '1' (BatchNorm2d) lets the examples of a batch meet" in told
     assert "Without sensitivities: No per-example gradients for layer 4" in told
     assert "Without influence functions: No per-example gradients for layer 4" in told
     assert "F-SI" not in told
-    assert main.main([*arguments, "--sensitivity", "kfac"]) == 2
+    assert main([*arguments, "--sensitivity", "kfac"]) == 2
     assert "layer 4" in capsys.readouterr().err
 
 
@@ -214,14 +214,14 @@ def test_a_model_without_a_head_says_what_works_on_it(tmp_path, capsys):
         "    return nn.Sequential(nn.Conv2d(1, num_outputs, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
     )
     arguments = ["score", "digits", "--model", f"{tmp_path / 'net.py'}:build", "--out", str(tmp_path / "run")]
-    assert main.main(arguments) == 2
+    assert main(arguments) == 2
     told = capsys.readouterr().err
     assert "does not end in a linear layer" in told
     assert "its last layer with parameters is '0', Conv2d" in told
     assert "what works on it then: F-SI, SI and NTK influence, contributions to training, sensitivities" in told
     assert not (tmp_path / "run").exists()
     quick = ["--parameters", "all", "--epochs", "1", "--max-train", "60", "--map", "off"]
-    assert main.main([*arguments, *quick]) == 0
+    assert main([*arguments, *quick]) == 0
     assert "has no head" in Run.open(tmp_path / "run").manifest.details["embeddings"]["skipped"]
 
 
@@ -239,7 +239,7 @@ def test_outputs_in_another_order_are_noticed(project, tmp_path, capsys):
         "--map",
         "off",
     ]
-    assert main.main([*arguments, "--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "run")]) == 0
+    assert main([*arguments, "--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "run")]) == 0
     assert "another order than the dataset's classes" in capsys.readouterr().out
     notes = json.loads((tmp_path / "run" / "run.json").read_text())["dataset"]["notes"]
     assert "where digit 0 means digit 1, digit 1 means digit 0." in notes[-1]

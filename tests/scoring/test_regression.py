@@ -127,7 +127,7 @@ def test_decisions_drop_and_set_values_and_the_scale_stays(run, tmp_path, capsys
     run.decisions.record([ids[7]], "relabel", 200)
     try:
         child = clean(run.path, tmp_path / "cleaned")
-        assert main.main(["clean", str(run.path), "--out", str(child.path)]) == 0
+        assert main(["clean", str(run.path), "--out", str(child.path)]) == 0
         told = capsys.readouterr().out
     finally:
         for _ in range(3):
@@ -152,7 +152,7 @@ def test_rows_are_exported_as_they_came_but_for_what_was_decided(tmp_path, suffi
     run.decisions.record([ids[3]], "drop")
     run.decisions.record([ids[5]], "relabel", 123.456)
     out = tmp_path / f"out.{suffix}"
-    assert main.main(["export", str(run.path), "--format", "same", "--out", str(out)]) == 0
+    assert main(["export", str(run.path), "--format", "same", "--out", str(out)]) == 0
     frame = prices()
     rows = {name: int(name.removeprefix("row-")) for name in ids}
     frame.loc[rows[ids[5]], "target"] = 123.456
@@ -166,7 +166,7 @@ def test_whole_numbers_stay_whole_in_an_export(tmp_path):
     data = write(prices(60).assign(target=range(60)).drop(columns="original_label"), tmp_path / "d.csv")
     run = scored(data, tmp_path / "run", contributions="off", sensitivity="off", influence="off")
     assert "60 different whole numbers, which are taken as values" in " ".join(run.manifest.dataset.notes)
-    assert main.main(["export", str(run.path), "--format", "same", "--out", str(tmp_path / "out.csv")]) == 0
+    assert main(["export", str(run.path), "--format", "same", "--out", str(tmp_path / "out.csv")]) == 0
     assert pd.read_csv(tmp_path / "out.csv")["target"].dtype == "int64"
 
 
@@ -177,7 +177,7 @@ def test_a_run_is_verified_and_summarized(run, capsys):
     curve = summarize(run.path, seeds=1, step=0.5, balanced=True).retrained
     whole = float(curve.accuracy["bottom"][0, 0])
     assert whole == pytest.approx(run.quality["test"], abs=1e-6)
-    assert main.main(["summarize", str(run.path), "--seeds", "1", "--step", "0.5", "--processes", "1"]) == 0
+    assert main(["summarize", str(run.path), "--seeds", "1", "--step", "0.5", "--processes", "1"]) == 0
     assert "Test R² of training on what is left" in capsys.readouterr().out
 
 

@@ -159,7 +159,7 @@ def test_a_cleaning_that_was_killed_goes_on(reviewed):
 
 
 def test_the_command_tells_both_accuracies(reviewed, capsys):
-    assert main.main(["clean", str(reviewed.path), "--out", str(reviewed.path.with_name("mine"))]) == 0
+    assert main(["clean", str(reviewed.path), "--out", str(reviewed.path.with_name("mine"))]) == 0
     told = " ".join(capsys.readouterr().out.split())
     child = Run.open(reviewed.path.with_name("mine"))
     was, is_ = (run.manifest.metrics["test_accuracy"] for run in (reviewed, child))

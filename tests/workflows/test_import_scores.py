@@ -44,7 +44,7 @@ def digest(run: Run) -> dict[str, str]:
 
 
 def imported(run: Run, *arguments: object) -> Run:
-    assert main.main(["import", str(run.path), *map(str, arguments)]) == 0
+    assert main(["import", str(run.path), *map(str, arguments)]) == 0
     return Run.open(run.path)
 
 
@@ -89,7 +89,7 @@ def test_columns_come_by_their_ids(run, tmp_path, form):
 def test_ids_may_come_from_a_list_that_the_run_exported(tmp_path):
     ids = [f"{'=-x'[i % 3]}{i}" for i in range(N)]
     run = Run.open(make_run(tmp_path / "formulas", n=N, ids=ids))
-    assert main.main(["export", str(run.path), "--format", "csv", "--out", str(tmp_path / "list.csv")]) == 0
+    assert main(["export", str(run.path), "--format", "csv", "--out", str(tmp_path / "list.csv")]) == 0
     listed = pd.read_csv(tmp_path / "list.csv")[["id"]]
     assert listed["id"][0] == "'=0"
     listed.assign(quality=SCORES).to_csv(tmp_path / "given.csv", index=False)
@@ -377,7 +377,7 @@ def test_what_does_not_fit_is_told_in_a_sentence_and_changes_nothing(run, tmp_pa
     (tmp_path / "given").mkdir()
     arguments = make(run, tmp_path / "given")
     before = digest(run)
-    assert main.main(["import", str(run.path), "--scores", *map(str, arguments)]) == 2
+    assert main(["import", str(run.path), "--scores", *map(str, arguments)]) == 2
     told = capsys.readouterr().err.strip()
     assert "\n" not in told
     assert "Traceback" not in told
@@ -394,9 +394,9 @@ def test_an_unfinished_run_is_refused(tmp_path, capsys):
 
 def test_only_imports_are_removed(run, capsys):
     before = digest(run)
-    assert main.main(["import", str(run.path), "--remove", "fsi"]) == 2
+    assert main(["import", str(run.path), "--remove", "fsi"]) == 2
     assert "Nothing called 'fsi' was imported into digits: nothing was imported at all." in capsys.readouterr().err
-    assert main.main(["import", str(run.path)]) == 2
+    assert main(["import", str(run.path)]) == 2
     assert digest(run) == before
 
 
