@@ -1,37 +1,55 @@
-# make install | demo | test | check | bench     (each makes what it needs; the second time is quick)
+# make demo | install | test | docs | check | bench     (each installs what it needs; the second time is quick)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+RUNTIME := $(VENV)/.runtime
+DEVELOPMENT := $(VENV)/.development
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Options for the installation of PyTorch alone, such as TORCH="--index-url https://download.pytorch.org/whl/cpu".
+TORCH ?=
 ARGS ?=
 
-.PHONY: install demo test check bench chromium clean
+.PHONY: demo install test docs check bench chromium clean
 
-install: $(INSTALLED)
-
-# Torch first and alone: on a machine without a GPU, point PIP_INDEX_URL at a CPU build if you want a smaller one.
-$(INSTALLED): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "SampleScope needs Python 3.11 or newer; $$($(PYTHON) --version) was found. Try: make PYTHON=python3.12"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
-	  { echo "Could not make $(VENV): install venv, on Debian with apt-get install python3-venv."; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	@touch $@
-
-demo: install
+demo: $(RUNTIME)
 	$(BIN)/samplescope demo $(ARGS)
 
+install: $(RUNTIME)
+
+$(RUNTIME): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "SampleScope needs Python 3.11 or newer; $$($(PYTHON) --version) was found. Try: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || { echo "Creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); } || \
+	  { echo "Could not create $(VENV): install venv, on Debian with apt-get install python3-venv."; exit 1; }
+	@echo "Installing PyTorch (with its GPU libraries, about 5 GB on disk; the longest step)"
+	@$(PIP) $(TORCH) $$($(BIN)/python -c 'import tomllib; \
+	  wanted = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
+	  print(*(each for each in wanted if each.startswith("torch")))')
+	@echo "Installing SampleScope and the rest of what it needs"
+	@$(PIP) --editable .
+	@touch $@
+
+# What tests, checks and documentation need beside the runtime.
+$(DEVELOPMENT): $(RUNTIME)
+	@echo "Installing what the tests, the checks and the documentation need"
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
 # The whole suite, with the browser; ARGS="tests/methods -k fsi" runs a part.
-test: install chromium
+test: $(DEVELOPMENT) chromium
 	$(BIN)/python -m pytest $(ARGS)
 
-check: install
+# The documentation, built into site/ without a network; a broken link or name is an error.
+docs: $(DEVELOPMENT)
+	$(BIN)/mkdocs build --strict $(ARGS)
+
+check: $(DEVELOPMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install
+bench: $(DEVELOPMENT)
 	$(BIN)/python -m tests.benchmarks.fsi $(ARGS)
 	$(BIN)/python -m tests.benchmarks.fsi_scaling
 	$(BIN)/python -m tests.benchmarks.hydra
@@ -42,8 +60,8 @@ bench: install
 	$(BIN)/python -m tests.benchmarks.estimate
 
 # A browser for the tests: the system's, else Debian's package, else Playwright's own.
-chromium: install
+chromium: $(DEVELOPMENT)
 	@sh tests/install_chromium.sh $(BIN)/python
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
