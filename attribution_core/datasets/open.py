@@ -133,10 +133,10 @@ def open_dataset(
     """Opens a dataset, sets splits aside where it has none, and decodes every image once.
 
     Args:
-        data: A name in ``BUILTIN_DATASETS``, ``hf:NAME`` for a dataset of the Hugging Face hub, or the path of a dataset in one of
-            the ``FORMATS``. A name comes first: write ``./digits`` for a folder of that name. Or a torch ``Dataset`` of
-            images with numbers as labels, or a dict of them by train, validation and test, or these three in a
-            tuple; without random transforms, since a run goes on only with the same images.
+        data: A name in ``BUILTIN_DATASETS``, ``hf:NAME`` for a dataset of the Hugging Face hub, or the path of a
+            dataset in one of the ``FORMATS``. A name comes first: write ``./digits`` for a folder of that name. It
+            may also be a torch ``Dataset`` of images with numbers as labels, a dict of them by train, validation and
+            test, or these three in a tuple; without random transforms, since a run resumes only with the same images.
         seed: Of the splits and of the subset.
         validation_fraction: Share of the training examples to set aside where there is no validation split.
         test_fraction: The same for the test split.

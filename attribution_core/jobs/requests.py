@@ -69,7 +69,7 @@ class _Options(BaseModel):
 
 
 class ScoreOptions(BaseModel):
-    """Fields of :class:`attribution_core.preparation.config.ScoreConfig`, which the job holds them to before it does anything.
+    """Hold fields of :class:`attribution_core.preparation.config.ScoreConfig`; the job checks them before it starts.
 
     The directory, ``out``, is not among them: it is the job's target.
     """
@@ -83,7 +83,7 @@ class ScoreOptions(BaseModel):
 
 
 class VerifyOptions(_Options):
-    """Those of :func:`attribution_core.workflows.verify.verify`; as many processes as cores where none are given."""
+    """Options of :func:`attribution_core.workflows.verify.verify`; by default, one process for each core."""
 
     examples: int = Field(40, ge=3)
     halves: int = Field(50, ge=0)
@@ -94,7 +94,7 @@ class VerifyOptions(_Options):
 
 
 class SummarizeOptions(_Options):
-    """Those of :func:`attribution_core.workflows.summarize.summarize`; as many processes as cores where none are given."""
+    """Options of :func:`attribution_core.workflows.summarize.summarize`; by default, one process for each core."""
 
     seeds: int = Field(3, ge=1)
     balanced: bool = False

@@ -35,8 +35,9 @@ class ScoreConfig(BaseModel):
         training: From ``"scratch"``, a ``"fine-tune"`` of the weights that are given, or ``"none"``: these are scored
             as they are. ``"auto"`` takes given weights as they are, fine-tunes published ones, and else trains from
             scratch.
-        trainable: What is trained and measured: ``"all"``, the ``"last-block"`` or the ``"head"``; what comes before
-            stays as it was given, and the images pass through it once (:mod:`attribution_core.preparation.frozen_trunk`).
+        trainable: The part that is trained and measured: ``"all"``, the ``"last-block"`` or the ``"head"``. Earlier
+            layers keep the weights they were given, and images pass through them once
+            (:mod:`attribution_core.preparation.frozen_trunk`).
         preprocessing: What the model expects of images, in place of what its file or library says, or of the size and
             the pixel statistics of the training images.
         hidden: Hidden sizes of ``mlp``.

@@ -1,4 +1,4 @@
-"""Time and memory of a run before it is made: :mod:`attribution_core.scoring.probes` says what is measured, and what for."""
+"""Estimate a run's time and memory before it starts, from what :mod:`attribution_core.scoring.probes` measures."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Memory that a run needs, from its sizes alone, and the refusal of one that would not fit.
 
-Each stage has a formula for what the arrays that it holds together take, with n training and m validation examples,
-k outputs, |w| parameters, and a linearised model of p features in a rows for each example (see
-:mod:`attribution_core.scoring.probes`, which measures the time). All a run holds besides are its inputs and what opening the
-data took. Tried against real runs in ``tests/benchmarks/estimate.py``.
+Each stage has a formula for the size of the arrays that it holds at one time, with n training and m validation
+examples, k outputs, |w| parameters, and a linearized model of p features in a rows for each example
+(:mod:`attribution_core.scoring.probes` measures the time). Besides these, a run holds only its inputs and what opening
+the data took. ``tests/benchmarks/estimate.py`` compares the formulas with real runs.
 """
 
 import copy

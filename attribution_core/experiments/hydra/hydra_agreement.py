@@ -1,7 +1,7 @@
 """HYDRA, figures 3 to 5: how well the Hessian-free contributions agree with the exact ones, and with retraining.
 
-    python -m attribution_core.experiments.hydra.hydra_agreement epochs --data-root DIR [--examples 10000] [--epochs 200]
-    python -m attribution_core.experiments.hydra.hydra_agreement factors --data-root DIR
+    samplescope reproduce hydra_agreement_epochs --data-root DIR [--examples 10000] [--epochs 200] [--out FOLDER]
+    samplescope reproduce hydra_agreement_factors --data-root DIR [--out FOLDER]
 
 ``epochs`` is the paper's setting: LeNet-5 on Fashion-MNIST, 200 epochs of batches of 64, rate 0.01 halved on plateaus
 of 2 epochs, momentum 0.9, decay 2e-5. At each end in ``--ends``, as if training had stopped there, it compares the

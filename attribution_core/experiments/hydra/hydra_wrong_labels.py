@@ -1,7 +1,7 @@
 """HYDRA, tables 3 and 4: cleaning a dataset most of whose labels are wrong, and finding them without supervision.
 
-    python -m attribution_core.experiments.hydra.hydra_wrong_labels 3 --data-root DIR --data mnist [--out FOLDER]
-    python -m attribution_core.experiments.hydra.hydra_wrong_labels 4 --data-root DIR --data mnist [--out FOLDER]
+    samplescope reproduce hydra_wrong_labels_table_3 --data-root DIR [--data mnist] [--out FOLDER]
+    samplescope reproduce hydra_wrong_labels_table_4 --data-root DIR [--data mnist] [--out FOLDER]
 
 LeNet-5, batches of 64, rate 0.01, momentum 0.9, decay 2e-5, as in the paper, on ``--examples`` training images.
 

@@ -1,6 +1,6 @@
 """If influence functions are the answer, then what is the question? Tables 5, 6 and 8 (Bae et al. 2022).
 
-    python -m attribution_core.experiments.influence_functions.bregman_decomposition --data-root DIR --data concrete [--out FOLDER]
+    samplescope reproduce bregman_decomposition --data-root DIR [--data concrete] [--out FOLDER]
 
 A multilayer perceptron is trained for K epochs by SGD with a constant rate and batches of 128 (appendix C.3): on UCI
 Concrete and Energy two hidden layers of 128 and 1,000 epochs, as in the paper; on 6,000 images of MNIST or

@@ -1,6 +1,6 @@
 """Which solver of influence functions foretells retraining, and at what price?
 
-    python -m attribution_core.experiments.influence_functions.influence_fidelity --data-root DIR --problem mnist [--out FOLDER]
+    samplescope reproduce influence_fidelity --data-root DIR [--problem mnist] [--out FOLDER]
 
 1,000 training and 500 evaluation examples of MNIST (``mnist``, MLP of 256), of CIFAR-10's cats against dogs
 (``cats-dogs``, cnn4) or of Fashion-MNIST (``fashion-mnist``, LeNet-5), trained for 20 epochs. The network is retrained

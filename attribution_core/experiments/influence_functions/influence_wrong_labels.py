@@ -1,6 +1,6 @@
 """Finding wrong labels by self-influence and by the proximal Bregman response: figure 6 of Bae et al. 2022.
 
-    python -m attribution_core.experiments.influence_functions.influence_wrong_labels --data-root DIR [--data mnist] [--out FOLDER]
+    samplescope reproduce influence_wrong_labels --data-root DIR [--data mnist] [--out FOLDER]
 
 10% of MNIST (6,000 images), of whose labels 10% are changed to another class at random; a multilayer perceptron of
 two hidden layers is trained by SGD, batches of 128 (the paper: 1,024 units; here ``--hidden 256`` by default), for

@@ -1,6 +1,6 @@
 """Finding wrong labels: every score of a run beside cleanlab's confident learning, on the same model.
 
-    python -m attribution_core.experiments.label_noise.wrong_label_detection --run PATH [--folds 5] [--out FOLDER]
+    samplescope reproduce wrong_label_detection --run PATH [--folds 5] [--out FOLDER]
 
 ``PATH`` is a run on data whose wrong labels are known, that is with a column ``original_label``, such as
 ``samplescope demo --no-open --out PATH`` makes. Examples are inspected in the order of each score, most suspicious

@@ -1,7 +1,7 @@
 """Memory-perturbation equation, figures 4 to 6: the test loss estimated from the training images alone.
 
-    python -m attribution_core.experiments.memory_perturbation.memory_generalization curve --data-root DIR --data mnist [--out FOLDER]
-    python -m attribution_core.experiments.memory_perturbation.memory_generalization training --data-root DIR [--out FOLDER]
+    samplescope reproduce memory_generalization_curve --data-root DIR [--data mnist] [--out FOLDER]
+    samplescope reproduce memory_generalization_training --data-root DIR [--out FOLDER]
 
 ``curve`` (figure 4): a network (MNIST: MLP 500-300 by SGD with momentum; Fashion-MNIST: LeNet-5 by Adam; as in G.3) is
 trained from scratch for each of ``--deltas`` strengths of regularisation, three decades that scale with the number of

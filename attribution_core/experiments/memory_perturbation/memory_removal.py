@@ -1,7 +1,7 @@
 """Memory-perturbation equation, figures 1(c), 2 and 3(c): estimates against networks really trained without the data.
 
-    python -m attribution_core.experiments.memory_perturbation.memory_removal examples --data-root DIR --data mnist [--out FOLDER]
-    python -m attribution_core.experiments.memory_perturbation.memory_removal classes --data-root DIR --data fashion-mnist [--out FOLDER]
+    samplescope reproduce memory_removal_examples --data-root DIR [--data mnist] [--out FOLDER]
+    samplescope reproduce memory_removal_classes --data-root DIR [--data fashion-mnist] [--out FOLDER]
 
 A network (MNIST: MLP 500-300; Fashion-MNIST: LeNet-5) is trained by SGD with momentum 0.9, batches of 256 and a cosine
 schedule, as in appendix G.1 and G.2, on ``--examples`` images, with delta in proportion to their number. Removal is

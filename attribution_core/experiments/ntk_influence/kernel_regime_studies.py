@@ -1,6 +1,6 @@
 """NTK influence, figures 2, 3, 5 and 7: the error of influence functions, its causes, and what influence costs.
 
-    python -m attribution_core.experiments.ntk_influence.kernel_regime_studies --data-root DIR --data mnist [--out FOLDER]
+    samplescope reproduce kernel_regime_studies --data-root DIR [--data mnist] [--out FOLDER]
 
 Two classes, 1,000 training and 1,000 evaluation images of norm 1, targets -1 and 1, the two-layer ReLU network of
 infinite width. One JSON line for each figure:

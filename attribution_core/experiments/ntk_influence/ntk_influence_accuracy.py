@@ -1,7 +1,6 @@
 r"""NTK influence, table 1 and figure 1: predicted influence against that of really retrained wide networks.
 
-    python -m attribution_core.experiments.ntk_influence.ntk_influence_accuracy --data-root DIR --data mnist [--widths 2500 10000]
-        [--out FOLDER]
+    samplescope reproduce ntk_influence_accuracy --data-root DIR [--data mnist] [--widths 2500 10000] [--out FOLDER]
 
 Two classes, images of norm 1, targets -1 and 1, the two-layer ReLU network of eq. 1 (only the first layer trained, its
 weights drawn with standard deviation ``KAPPA``), the objective of eq. 2 with weight decay 1 towards those weights.

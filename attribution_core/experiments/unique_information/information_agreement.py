@@ -1,6 +1,6 @@
 """Unique information, appendix A.4 and figure 5: does F-SI hang on the network, its initial weights and the time?
 
-    python -m attribution_core.experiments.unique_information.information_agreement --data-root DIR [--seeds 5] [--out FOLDER]
+    samplescope reproduce information_agreement --data-root DIR [--seeds 5] [--out FOLDER]
 
 Cats against dogs, 1,000 training examples, eta = 0.001. Pearson's correlation between F-SI scores of the same examples
 

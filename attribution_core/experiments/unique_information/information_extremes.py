@@ -1,7 +1,7 @@
 """Unique information, section 7 and appendix A.7: typical examples inform least, of a text task and of a table.
 
-    python -m attribution_core.experiments.unique_information.information_extremes text --data-root DIR [--encoder FILE.npy] [--seeds 3]
-    python -m attribution_core.experiments.unique_information.information_extremes table --data-root DIR [--seeds 3] [--out FOLDER]
+    samplescope reproduce information_extremes_text --data-root DIR [--encoder FILE.npy] [--seeds 3] [--out FOLDER]
+    samplescope reproduce information_extremes_table --data-root DIR [--seeds 3] [--out FOLDER]
 
 The paper, on sentiment analysis: the least informative examples are typical and easy, the most informative ones nuanced
 and hard; with the length of a review F-SI correlates at -0.16. It looks at the examples themselves; so ``text`` prints

@@ -1,6 +1,6 @@
 """Unique information, figure 10: adversarial examples are more informative than the others.
 
-    python -m attribution_core.experiments.unique_information.information_of_adversarial --data-root DIR [--seeds 5] [--out FOLDER]
+    samplescope reproduce information_of_adversarial --data-root DIR [--seeds 5] [--out FOLDER]
 
 Cats against dogs, 1,000 training images. A pretrained network is fine-tuned on them; for 10% of them an adversarial
 example is made that it gets wrong, by the fast gradient sign method with epsilon 0.01, and takes the original's place.

@@ -1,6 +1,6 @@
 """Unique information, figure 2a: which of two sources of digits is more informative in one task.
 
-    python -m attribution_core.experiments.unique_information.information_of_sources --data-root DIR [--seeds 3] [--out FOLDER]
+    samplescope reproduce information_of_sources --data-root DIR [--seeds 3] [--out FOLDER]
 
 Ten digits, 1,000 training and 1,000 validation images, 500 of each from MNIST and 500 from another source; t = 20,000
 and eta = 0.0001 (appendix A.8). The paper takes street numbers (SVHN) as the other source and a pretrained ResNet-18:

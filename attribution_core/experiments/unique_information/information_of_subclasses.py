@@ -1,6 +1,6 @@
 """Unique information, figure 9: an under-sampled sub-class is more informative than the rest of its class.
 
-    python -m attribution_core.experiments.unique_information.information_of_subclasses --data-root DIR [--seeds 3] [--out FOLDER]
+    samplescope reproduce information_of_subclasses --data-root DIR [--seeds 3] [--out FOLDER]
 
 CIFAR-10, pets against deer: the class of pets is 4,000 dogs and 200 cats, whose labels do not tell them apart, and
 there are 4,000 deer; t = 10,000 and eta = 0.0001 (appendix A.6). The paper: cats have more unique information than dogs

@@ -1,7 +1,6 @@
 """Unique information, table 1 (MNIST MLP): linearised changes against those of really retrained networks.
 
-    python -m attribution_core.experiments.unique_information.linearization_accuracy --data-root DIR [--examples 40] [--weight-decay 1]
-        [--out FOLDER]
+    samplescope reproduce linearization_accuracy --data-root DIR [--examples 40] [--weight-decay 1] [--out FOLDER]
 
 MNIST 4 against 9, 1,000 + 1,000 images, one output, one hidden layer of 1,024 ReLU units, 2,000 full-batch steps of
 rate 0.001 on the mean of half squared errors plus ``l2 / 2 |w - w_0|^2`` (the paper's lambda = 10^3 is l2 = 1 at

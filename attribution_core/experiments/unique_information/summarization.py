@@ -1,6 +1,6 @@
 """How much of MNIST can go? Figures 2c and 7b of unique information (Harutyunyan et al. 2021).
 
-    python -m attribution_core.experiments.unique_information.summarization --data-root DIR [--out FOLDER]
+    samplescope reproduce summarization --data-root DIR [--out FOLDER]
 
 1,000 images of the digits 4 and 9; a network of one hidden layer of 1,024 units with one output, trained by full-batch
 gradient descent on half the squared error for the time of 2,000 steps at a rate of 0.001 (appendix A.8). Examples are

@@ -1,6 +1,6 @@
 r"""Unique information, appendix A.1: what one example adds to the weights, and the divergence that bounds it.
 
-    python -m attribution_core.experiments.unique_information.toy_unique_information [--seeds 5] [--out FOLDER]
+    samplescope reproduce toy_unique_information [--seeds 5] [--out FOLDER]
 
 Two classes of 40 points in the plane, linear regression on targets -1 and 1 by stochastic gradient descent: 200 epochs,
 batches of 5, learning rate 0.1, half squared error, weights from zero. The randomness of training is the order of the

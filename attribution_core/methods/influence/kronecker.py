@@ -1,8 +1,9 @@
 """Curvature that is diagonal in a Kronecker-factored basis: the solvers ``kfac`` and ``ekfac``.
 
-In the eigenvectors of its Kronecker factors (:mod:`attribution_core.methods.curvature.kronecker`) a layer's curvature is
-taken as diagonal, so an inverse product is a division. Gradients are turned into that basis as they are formed, through
-their factors where that is less, and are never turned back: an effect is the same in any basis.
+A layer's curvature is treated as diagonal in the eigenvectors of its Kronecker factors
+(:mod:`attribution_core.methods.curvature.kronecker`), so an inverse product is a division. Gradients are rotated into
+that basis as they are formed, through their factors where that is cheaper, and are never rotated back: an effect is the
+same in any basis.
 
 Parameters without Kronecker factors (scales, grouped convolutions, embeddings) keep their own coordinates, with the
 diagonal of the curvature.

@@ -1,7 +1,8 @@
 r"""Influence at every damping from one eigendecomposition: the solvers ``exact`` and ``sketch``.
 
-With the curvature ``C = (1/n) sum_i J_i^T M_i M_i^T J_i = (1/n) R^T R`` (:mod:`attribution_core.methods.curvature.columns`), R
-``[n q, p]``, and ``C = U diag(values) U^T``, an effect needs only gradients' coordinates in the eigenvectors:
+Write the curvature (:mod:`attribution_core.methods.curvature.columns`) as
+``C = (1/n) sum_i J_i^T M_i M_i^T J_i = (1/n) R^T R`` with R ``[n q, p]``, and ``C = U diag(values) U^T``. Then an
+effect needs only the gradients' coordinates in the eigenvectors:
 
     effect[i, j] = (1/n) g_j^T (C + damping I)^{-1} g_i = (1/n) sum_r (g_j . u_r)(g_i . u_r) / (values_r + damping)
 

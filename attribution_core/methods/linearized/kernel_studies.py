@@ -106,8 +106,9 @@ def complexity_by_influence(
     r"""What groups of training examples, from the most harmful to the most helpful, add to the model's norm (figure 5).
 
     ``C(G) = |w - w_0| - |w_{-G} - w_0|``, the increment of the function's norm in the space of the kernel. For a
-    positive definite kernel, outputs that start from zero and endless training without decay it is eq. 19
-    (:func:`attribution_core.methods.linearized.kernel_influence.sample_complexity`); here for any schedule and any features.
+    positive definite kernel, outputs that start from zero and endless training without weight decay, it is eq. 19
+    (:func:`attribution_core.methods.linearized.kernel_influence.sample_complexity`); this function takes any schedule
+    and any features.
 
     Args:
         linear: The linearised model.

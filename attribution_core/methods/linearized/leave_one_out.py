@@ -1,8 +1,8 @@
 r"""The formulas behind every leave-one-out of a linear model, in the eigenbasis of its Gram matrix.
 
-Notation as in :mod:`attribution_core.methods.linearized.model`, where they are derived. All take examples, or groups of them,
-a block at a time: feature rows ``[block, a, p]``, residuals ``[block, a, c]``. What is computed in the features' own
-precision, float64 or float32, is everything per example; the spectrum and its resolvents are float64 always.
+The notation is that of :mod:`attribution_core.methods.linearized.model`, which derives them. All take examples, or
+groups of them, a block at a time: feature rows ``[block, a, p]``, residuals ``[block, a, c]``. Everything per example
+is computed in the features' precision, float64 or float32; the spectrum and its resolvents are always float64.
 """
 
 import torch

@@ -2,9 +2,9 @@ r"""The linearised model and all its leave-one-outs, from one eigendecomposition
 
 ``f(x) = f_0(x) + Phi(x) (w - w_0)``, trained by gradient descent on half squared errors (unique information,
 section 5). With the feature rows ``Phi_i`` of example i, ``r_i = y_i - f_0(x_i)``, ``b = sum_i Phi_i^T r_i`` and
-``A = sum_i Phi_i^T Phi_i = U Lambda U^T``, training gives ``w - w_0 = g(A + lambda) b`` and, with ``g`` as a sum of
-resolvents ``Re sum_q c_q (s_q + rho (A + lambda))^-1`` (:mod:`attribution_core.methods.linalg.contour`), removing i is a
-low-rank change inside each. Write ``D_q = (s_q + rho (Lambda + lambda))^-1``, ``Psi_i = Phi_i U`` and
+``A = sum_i Phi_i^T Phi_i = U Lambda U^T``, training gives ``w - w_0 = g(A + lambda) b``. With ``g`` written as a sum of
+resolvents ``Re sum_q c_q (s_q + rho (A + lambda))^-1`` (:mod:`attribution_core.methods.linalg.contour`), removing i is
+a low-rank change inside each. Write ``D_q = (s_q + rho (Lambda + lambda))^-1``, ``Psi_i = Phi_i U`` and
 ``beta = U^T b``; Woodbury on ``A - Phi_i^T Phi_i`` with ``b - Phi_i^T r_i`` gives
 
     w - w_{-i} = U Re sum_q c_q D_q Psi_i^T (I - rho Psi_i D_q Psi_i^T)^-1 (r_i - rho Psi_i D_q beta).
