@@ -1,4 +1,4 @@
-"""New run: look at data, see what scoring it takes, start, and watch."""
+"""New run: check a dataset, estimate the cost of scoring it, start the run and follow it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from samplescope_app.panels import data_check, jobs
 from samplescope_app.wording.text import plain, score_help
 
 _OWN, _TFIDF = "own", "tfidf"
-_SOURCES = {**{name: name for name in DATASETS}, _OWN: "a path"}
+_SOURCES = {**{name: name for name in DATASETS}, _OWN: "your own data"}
 _CHOSEN = "new "  # the keys of the widgets: the options' names behind this
-# Option -> its name, what it is set to, and the measure that tells what it computes.
+# Option -> its label, the value that turns it on, and the measure whose definition is its help.
 _MEASURES = {
-    "contributions": ("Contributions to training", "auto", "contribution"),
-    "sensitivity": ("Sensitivities", "auto", "sensitivity"),
-    "influence": ("Influence functions", "auto", "self_influence"),
+    "contributions": ("Contribution (HYDRA)", "auto", "contribution"),
+    "sensitivity": ("Sensitivity (MPE)", "auto", "sensitivity"),
+    "influence": ("Influence function", "auto", "self_influence"),
     "map": ("Map", "umap", None),
 }
-_MAP_HELP = "Places all examples in the plane, alike ones side by side, by UMAP of the trained network's embeddings."
-_STARTED = "new started"  # a job that the last click started
+_MAP_HELP = "Places similar examples next to each other in the plane, by UMAP of the trained network's embeddings."
+_STARTED = "new started"  # session key of the job that the last click started
 _DEVICES = ["auto", "cpu", "cuda"]
-_TASKS = {"auto": "as it looks", "classification": "classes", "regression": "values (regression)"}
+_TASKS = {"auto": "automatic", "classification": "classification", "regression": "regression"}
 _RECIPE = ("epochs", "learning_rate", "batch_size")
 _DEFAULTS: dict[str, Any] = {
     "source": next(iter(DATASETS)),
@@ -51,7 +51,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     st.subheader("New run", anchor=False)
     if _STARTED in st.session_state:
         st.query_params["job"] = st.session_state[_STARTED]
@@ -61,8 +61,8 @@ def main() -> None:
         _follow(job)
         return
     st.caption(
-        "Choose a labelled dataset, see what is in it and what scoring it takes on this machine, and start. "
-        "A run goes on when this page, the browser or the app is closed."
+        "Choose a labeled dataset, check what is in it and what scoring it takes on this machine, and start the run. "
+        "The run continues when you close this page, the browser or the app."
     )
     _others_running()
     _fill_in(job)
@@ -73,11 +73,11 @@ def main() -> None:
         _result(options, job)
 
 
-# -- what is chosen --------------------------------------------------------------------------------------------------
+# -- The form --------------------------------------------------------------------------------------------------------
 
 
 def _fill_in(job: Job | None) -> None:
-    """The widgets' first values: those of the check in the address where the page was loaded anew, or the defaults."""
+    """Give the widgets their first values: those of the check in the address, or else the defaults."""
     values = dict(_DEFAULTS)
     if job is not None:
         given = {**job.options, **job.options.get("recipe", {})}
@@ -99,7 +99,7 @@ def _chosen(name: str) -> Any:
 
 
 def _form(job: Job | None) -> dict[str, Any]:
-    """The widgets; what they say, as options of a run. ``job`` is the check in the address."""
+    """Draw the form and return the options of a run that it holds. ``job`` is the check in the address."""
     st.markdown("**Data**")
     st.segmented_control(
         "Data",
@@ -114,27 +114,30 @@ def _form(job: Job | None) -> dict[str, Any]:
         st.caption(
             "Images: a folder with one subfolder for each class, a CSV or JSONL of paths and labels, Parquet, .npz, "
             "IDX files or a saved Hugging Face dataset. Texts: CSV, JSONL or Parquet with text and label, or a "
-            "folder of text files for each class. Tables: CSV, JSONL or Parquet with a column to tell and others "
-            "to tell it from."
+            "folder of text files for each class. Tables: CSV, JSONL or Parquet with a target column and the columns "
+            "to predict it from."
         )
         target, task, encoder = st.columns(3)
         target.text_input(
-            "Column to tell", placeholder="label, target, class or y", help="Of a table.", **_widget("target")
+            "Target column",
+            placeholder="label, target, class or y",
+            help="The column of a table to predict.",
+            **_widget("target"),
         )
         task.selectbox(
-            "It holds", list(_TASKS), format_func=_TASKS.get,
-            help="Classes, or numbers to predict. As it looks: texts, and whole numbers where they are few, are taken "
-            "for classes.",
+            "Task", list(_TASKS), format_func=_TASKS.get,
+            help="Whether the model predicts classes or numbers. Automatic: a target of texts, or of few distinct whole "
+            "numbers, is a classification.",
             **_widget("task"),
         )  # fmt: skip
         encoder.text_input(
             "Sentence encoder", placeholder="tfidf",
-            help="Of texts: the folder of a model of sentence-transformers on this machine, else TF-IDF.",
+            help="For texts: the folder of a sentence-transformers model on this machine. Empty: TF-IDF.",
             **_widget("encoder"),
         )  # fmt: skip
     else:
         st.caption(plain(DATASETS[_chosen("source")]))
-    check = st.container()  # its button stands here, and knows what is chosen below
+    check = st.container()  # the button is drawn here, but needs the choices below
     st.markdown("**Model and training**")
     st.selectbox("Model", list(MODELS), **_widget("model"))
     st.caption(plain(MODELS[_chosen("model")]))
@@ -142,26 +145,27 @@ def _form(job: Job | None) -> dict[str, Any]:
     with first:
         st.number_input("Epochs", min_value=0, max_value=10_000, **_widget("epochs"))
         st.number_input(
-            "Image size", min_value=4, max_value=1024, placeholder="as they are",
-            help="Side in pixels that images are resized to. Where sizes differ, their median, up to 64.",
+            "Image size", min_value=4, max_value=1024, placeholder="original",
+            help="Side in pixels to resize images to. Empty: the original size, or, where sizes differ, their median, "
+            "64 at most.",
             **_widget("image_size"),
         )  # fmt: skip
     with second:
         st.number_input(
             "Learning rate", min_value=1e-6, max_value=10.0, step=0.01, format="%g",
             placeholder="0.05", **_widget("learning_rate"),
-            help="The peak of a cosine schedule, of SGD with momentum 0.9. Left empty: 0.05, or 0.01 for values.",
+            help="Peak of the cosine schedule for SGD with momentum 0.9. Empty: 0.05, or 0.01 for regression.",
         )  # fmt: skip
         st.number_input(
-            "Most training images", min_value=2, placeholder="all",
-            help="A stratified subset of so many is drawn.", **_widget("max_train"),
+            "Training examples", min_value=2, placeholder="all",
+            help="Draws a stratified subset of this size.", **_widget("max_train"),
         )  # fmt: skip
     with third:
         st.number_input("Batch size", min_value=1, max_value=100_000, **_widget("batch_size"))
         st.number_input("Seed", min_value=0, max_value=2**31 - 1, **_widget("seed"))
-    st.selectbox("Compute on", _DEVICES, help="auto takes a GPU where there is one.", **_widget("device"))
+    st.selectbox("Device", _DEVICES, help="auto uses a GPU if there is one.", **_widget("device"))
     st.markdown("**Measures**")
-    st.caption("Sample information and leave-one-out influence come with every run; these where the model allows them.")
+    st.caption("Every run computes F-SI, SI and NTK influence. These are computed where the model allows it.")
     for option, (label, _, measure) in _MEASURES.items():
         st.checkbox(label, help=_MAP_HELP if measure is None else score_help(MEASURES[measure]), **_widget(option))
     options = _options()
@@ -187,7 +191,7 @@ def _check_button(options: dict[str, Any], addressed: Job | None) -> None:
     job = find_job(run_library.folder(), "check", options_target(options)) or addressed
     known = job is not None and job.status in ("running", "done") and _same_data(job, options)
     pressed = st.button(
-        "Check the data and estimate",
+        "Check data and estimate",
         icon=":material/search:",
         type="secondary" if known else "primary",
         disabled=not options["data"],
@@ -197,7 +201,7 @@ def _check_button(options: dict[str, Any], addressed: Job | None) -> None:
 
 
 def _same_data(check: Job, options: dict[str, Any]) -> bool:
-    """Whether what a check found is what these options would find; those of an earlier version had no task."""
+    """Return whether a check describes the data of these options; checks of earlier versions have no task."""
     found = {"task": "auto", **check.options}
     return all(found.get(name) == options[name] for name in ("data", "target", "task"))
 
@@ -209,11 +213,11 @@ def _check(options: dict[str, Any]) -> None:
         st.rerun()
 
 
-# -- what came of it ------------------------------------------------------------------------------------------------
+# -- The check -------------------------------------------------------------------------------------------------------
 
 
 def _result(options: dict[str, Any], addressed: Job | None) -> None:
-    """What the data hold and what a run takes, for what is chosen or else for what was chosen before; and the start."""
+    """Show what a check found and what a run costs, for these options or the previous ones, and offer the start."""
     job = find_job(run_library.folder(), "check", options_target(options))
     if job is not None and job.status == "running":
         with st.container(border=True):
@@ -225,7 +229,7 @@ def _result(options: dict[str, Any], addressed: Job | None) -> None:
     shown = job if job is not None else addressed
     if shown is None or shown.status != "done" or not _same_data(shown, options):
         st.info(
-            "Check the data first: it takes some seconds, reads every image once, and changes nothing.",
+            "Check the data first. The check takes a few seconds, reads every example once and changes nothing.",
             icon=":material/search:",
         )
         return
@@ -238,7 +242,7 @@ def _result(options: dict[str, Any], addressed: Job | None) -> None:
 
 def _start(options: dict[str, Any]) -> None:
     proposed = _proposed(options["data"])
-    name = st.text_input("Name of the run", value=proposed, key=f"new name {proposed}", max_chars=100).strip()
+    name = st.text_input("Run name", value=proposed, key=f"new name {proposed}", max_chars=100).strip()
     problem = _problem(name)
     if problem:
         st.error(problem, icon=":material/error:")
@@ -250,11 +254,11 @@ def _start(options: dict[str, Any]) -> None:
         on_click=_start_run,
         args=(options, name),
     )
-    st.caption(f"The run goes to {plain(run_library.folder() / name)}")
+    st.caption(f"Saved in {plain(run_library.folder() / name)}")
 
 
 def _start_run(options: dict[str, Any], name: str) -> None:
-    """In a callback, with what stood on the page: the second of two quick clicks then means the same run."""
+    """Start the run, in a callback with the values on the page, so that a double click starts one run only."""
     try:
         st.session_state[_STARTED] = start_job(run_library.folder(), "score", options, name).id
     except InputError as error:
@@ -262,7 +266,7 @@ def _start_run(options: dict[str, Any], name: str) -> None:
 
 
 def _proposed(data: str) -> str:
-    """A name that is free, after the data."""
+    """Return an unused name derived from the data's."""
     stem = safe_name(re.sub(r"\s+", "-", Path(data).name.split(".")[0]) or "run")[:80]
     names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
     return next((name for name in names if not _is_taken(name)), stem)
@@ -273,37 +277,37 @@ def _is_taken(name: str) -> bool:
 
 
 def _problem(name: str) -> str:
-    """Why a run can't be called so, in a sentence; empty where it can."""
+    """Return why a run cannot have this name, as a sentence; empty if it can."""
     try:
         if safe_name(run_name(name)) != name:
             raise ValueError
     except ValueError:
-        return "A run's name is that of a folder: letters, digits, spaces, dots and hyphens, and no dot in front."
+        return "A run name may hold letters, digits, spaces, dots and hyphens, and must not start with a dot."
     if _is_taken(name):
-        return f"There is a run called {plain(name)} already: choose another name."
+        return f"A run named {plain(name)} already exists: choose another name."
     return ""
 
 
-# -- while it runs, and afterwards -----------------------------------------------------------------------------------
+# -- Progress and outcome --------------------------------------------------------------------------------------------
 
 
 def _others_running() -> None:
     for job in jobs_in(run_library.folder()):
         if job.kind in ("score", "clean") and job.status == "running":
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.caption(f":material/progress_activity: **{plain(job.target)}** is being made", width="content")
+                st.caption(f":material/progress_activity: **{plain(job.target)}** is running", width="content")
                 st.page_link(session.PAGES["new"], label="Watch", query_params={"job": job.id})
 
 
 def _follow(job: Job) -> None:
-    """A run that is being made, or how that ended."""
+    """Show the progress of a run, or how it ended."""
     st.markdown(f"**{plain(job.target)}**")
     if "data" in job.options:
         st.caption(f"From {plain(job.options['data'])}, in {plain(run_library.folder() / job.target)}")
     if job.status == "running":
         with st.container(border=True):
             jobs.watch(job, key="run", above=data_check.stages)
-        st.caption("This goes on when you leave the page; the page Runs leads back to it.")
+        st.caption("The run continues when you leave this page. Find it again on the Runs page.")
         return
     data_check.stages(job)
     if job.status == "done":
@@ -314,11 +318,11 @@ def _follow(job: Job) -> None:
     done = job.status == "done"
     with st.container(horizontal=True):
         if done:
-            onward = st.button("Look at it", icon=":material/insights:", type="primary")
+            onward = st.button("Open", icon=":material/insights:", type="primary")
         else:
-            help_text = "What is finished is not done again."
-            onward = st.button("Go on", icon=":material/play_arrow:", type="primary", help=help_text)
-        another = st.button("Another run", icon=":material/add:")
+            help_text = "Continues after the last finished stage."
+            onward = st.button("Resume", icon=":material/play_arrow:", type="primary", help=help_text)
+        another = st.button("New run", icon=":material/add:")
     if another:
         st.query_params.pop("job", None)
         st.rerun()

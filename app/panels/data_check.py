@@ -1,4 +1,4 @@
-"""What a check found in a dataset, what scoring it will take, and how far that is: sections of the page New run."""
+"""Sections of the New run page: what a check found in the data, what a run costs, and its stages so far."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from samplescope_app.panels import jobs
 from samplescope_app.wording.text import NOUNS, plain
 
 _STAGES = {
-    "dataset": "Images and labels",
+    "dataset": "Dataset",
     "training": "Training",
-    "linearised": "Linearised model: information, influence",
-    "live": "Model for live questions",
-    "contributions": "Contributions to training",
-    "sensitivity": "Sensitivities",
-    "influence": "Influence functions",
+    "linearised": "Linearized model: F-SI, SI and NTK influence",
+    "live": "Live F-SI",
+    "contributions": "Contribution (HYDRA)",
+    "sensitivity": "Sensitivity (MPE)",
+    "influence": "Influence function",
     "embeddings": "Embeddings",
     "neighbours": "Near-duplicates",
     "map": "Map",
-    "classes": "Classes",
-    "detection": "Detection of wrong labels",
+    "classes": "Class effects",
+    "detection": "Wrong-label detection",
 }
 _SIGNS = {"done": ":material/check:", "running": ":material/progress_activity:", "failed": ":material/error:"}
 _GIB = 2**30
 
 
 def found(job: Job) -> None:
-    """What is in the data."""
+    """Show what is in the data: sizes, classes or values, notes and unreadable files."""
     facts = job.result["found"]
     counts = pd.DataFrame(facts["counts"], index=facts["class_names"])
     sizes = counts.sum()
-    st.markdown(f"**What is in {plain(facts['name'])}**")
+    st.markdown(f"**Contents of {plain(facts['name'])}**")
     noun = NOUNS[facts.get("kind", "image")]
     if noun == "image":
-        about = f"{_sides(facts)}, {'in colour' if facts['colour'] else 'grey'}"
+        about = f"{_sides(facts)}, {'color' if facts['colour'] else 'grayscale'}"
     else:
         about = f"as vectors of {facts['input_shape'][0]:,} numbers"
-    values = facts.get("values")  # the name of their column; checks of an earlier version do not say
-    told = f"in {len(counts)} classes" if values is None else f"with values of {plain(values)}"
+    values = facts.get("values")  # the name of the target column; missing from checks of earlier versions
+    target = f"in {len(counts)} classes" if values is None else f"with values of {plain(values)}"
     st.markdown(
-        f"{sizes.sum():,} {noun}s {told}, {about}: "
+        f"{sizes.sum():,} {noun}s {target}, {about}: "
         + " · ".join(f"{size:,} {plain(split)}" for split, size in sizes.items())
     )
     if facts["notes"]:
@@ -60,7 +60,7 @@ def found(job: Job) -> None:
     if values is not None:
         st.markdown(f"Training {noun}s by range of {plain(values)}")
     strata = "classes" if values is None else f"ranges of {values}"
-    chart.chart(figure, key="classes found", alt=f"Training {noun}s of each of {len(counts)} {strata}")
+    chart.chart(figure, key="classes found", alt=f"Number of training {noun}s in each of {len(counts)} {strata}")
 
 
 def _sides(facts: dict[str, Any]) -> str:
@@ -68,22 +68,27 @@ def _sides(facts: dict[str, Any]) -> str:
     _, height, width = facts["input_shape"]
     if low == high and narrow == wide and (low, narrow) == (height, width):
         return f"{low} x {narrow} pixels"
-    return f"{low} x {narrow} to {high} x {wide} pixels, taken at {height} x {width}"
+    return f"{low} x {narrow} to {high} x {wide} pixels, resized to {height} x {width}"
 
 
 def _unreadable(facts: dict[str, Any], noun: str) -> None:
     count = facts["num_unreadable"]
     if not count:
         return
-    with st.expander(f"{count:,} unreadable {noun if count == 1 else f'{noun}s'}, left out", expanded=count > 0):
+    with st.expander(f"{count:,} unreadable {noun if count == 1 else f'{noun}s'}, skipped", expanded=count > 0):
         st.dataframe(pd.DataFrame(facts["unreadable"]), hide_index=True)
         if count > len(facts["unreadable"]):
             st.caption(f"The first {len(facts['unreadable']):,}.")
 
 
 def estimate(job: Job, stale: bool) -> bool:
-    """What a run will take, by stage; whether that should be estimated again, since it is for other options."""
-    st.markdown("**What a run takes**")
+    """Show the time and memory a run takes, by stage, and return ``stale``: whether to offer a new estimate.
+
+    Args:
+        job: A finished check.
+        stale: Whether the estimate is for options other than the chosen ones.
+    """
+    st.markdown("**Estimated cost**")
     if job.result.get("problem"):
         st.error(plain(job.result["problem"]), icon=":material/error:")
         return stale
@@ -93,9 +98,9 @@ def estimate(job: Job, stale: bool) -> bool:
     before = ":gray-badge[other options] " if stale else ""
     total.metric(f"{before}Time", f"about {jobs.duration(sum(seconds.values()))}")
     free = taken["free"]
-    peak = f"{before}Memory at the peak" + (f", of {free / _GIB:.1f} GiB free" if free else "")
+    peak = f"{before}Peak memory" + (f", of {free / _GIB:.1f} GiB free" if free else "")
     memory.metric(peak, f"{taken['memory'] / _GIB:.1f} GiB")
-    refusal = taken.get("refusal")  # which an earlier version did not give
+    refusal = taken.get("refusal")  # missing from estimates of earlier versions
     if refusal and not stale:
         st.warning(plain(refusal), icon=":material/warning:")
     rows = [(_STAGES.get(name, name.capitalize()), jobs.duration(value)) for name, value in seconds.items()]
@@ -104,27 +109,27 @@ def estimate(job: Job, stale: bool) -> bool:
     for name, reason in taken["skipped"].items():
         st.caption(f"Without {plain(_STAGES.get(name, name).lower())}: {plain(reason)}")
     if stale:
-        st.caption(":material/history: These numbers are for other options than those chosen now.")
+        st.caption(":material/history: These numbers are for other options than the current ones.")
     else:
         st.caption(
-            "Measured on a few images on this machine, as busy as it is now. On three datasets the total was within a "
-            "tenth, a stage of some seconds within a factor of 1.4; a machine with other work takes longer."
+            "Measured on a few examples on this machine under its current load. On three datasets the total was "
+            "within 10%, and stages of a few seconds within a factor of 1.4. A busier machine takes longer."
         )
     return stale
 
 
 def stages(job: Job) -> None:
-    """The stages of a run that is being made: which are done, after how long, and what was expected."""
+    """Show the stages of a run with their status, and their actual and estimated times."""
     check = find_job(run_library.folder(), "check", options_target(job.options))
     expected = (check.result.get("estimate") or {}).get("seconds", {}) if check is not None else {}
     try:
         done = Run.open(run_library.folder() / job.target).manifest.stages
-    except InputError:  # it has not come that far
+    except InputError:  # there is no manifest yet
         done = {}
     names = list(dict.fromkeys([*(name for name in _STAGES if name in expected or name in done), *done]))
     if not names:
         return
-    lines = ["| | Stage | Took | Estimated |", "|---|---|---|---|"]
+    lines = ["| | Stage | Time | Estimated |", "|---|---|---|---|"]
     for name in names:
         stage = done.get(name)
         sign = _SIGNS.get(stage.status, "") if stage is not None else ""

@@ -16,10 +16,10 @@ from samplescope_app.wording.text import plain
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _DOES = {
-    "check": "Looking at the data",
+    "check": "Checking the data",
     "score": "Scoring",
-    "verify": "Training again to verify the scores",
-    "summarize": "Training on less and less data",
+    "verify": "Retraining to verify the scores",
+    "summarize": "Training on subsets of the data",
     "clean": "Training on the cleaned set",
 }
 

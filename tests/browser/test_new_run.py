@@ -1,4 +1,4 @@
-"""A run made in the app: checked, estimated, started, watched, stopped, taken up again."""
+"""A run made in the app: checked, estimated, started, watched, stopped and resumed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NewRun(App):
 
     def choose_quick(self, epochs: int = 1) -> None:
         """The linear model without further measures."""
-        for measure in ("Contributions to training", "Sensitivities", "Influence functions", "Map"):
+        for measure in ("Contribution (HYDRA)", "Sensitivity (MPE)", "Influence function", "Map"):
             self.page.get_by_test_id("stCheckbox").get_by_text(measure, exact=True).click()
             self.settle()
         self.page.get_by_label("Model", exact=True).click()
@@ -46,13 +46,13 @@ class NewRun(App):
         self.fill("Epochs", str(epochs))
 
     def choose_path(self, path: Path) -> None:
-        self.page.get_by_text("a path", exact=True).click()
+        self.page.get_by_text("your own data", exact=True).click()
         self.settle()
         self.fill("Path on this machine", str(path))
 
     def check(self) -> None:
-        self.button("Check the data and estimate").click()
-        expect(self.page.get_by_text("Looking at the data")).to_be_visible()
+        self.button("Check data and estimate").click()
+        expect(self.page.get_by_text("Checking the data")).to_be_visible()
 
     def text(self, text: str):
         return self.page.get_by_text(text)
@@ -78,7 +78,7 @@ def test_from_data_to_overview(new_run: NewRun, page: Page, tmp_path: Path):
     expect(new_run.text("180 images in 10 classes")).to_be_visible(timeout=60_000)
     expect(page.get_by_label("Epochs", exact=True)).to_have_value("1")
     expect(page.get_by_label("Path on this machine")).to_have_value(str(data))
-    expect(new_run.text("Memory at the peak")).to_be_visible()
+    expect(new_run.text("Peak memory")).to_be_visible()
 
     new_run.fill("Epochs", "2")
     expect(new_run.text("These numbers are for other options")).to_be_visible()
@@ -86,20 +86,20 @@ def test_from_data_to_overview(new_run: NewRun, page: Page, tmp_path: Path):
     expect(new_run.text("These numbers are for other options")).to_have_count(0)
     expect(new_run.text("about")).to_be_visible(timeout=60_000)
 
-    expect(page.get_by_label("Name of the run")).to_have_value("written-digits")
+    expect(page.get_by_label("Run name")).to_have_value("written-digits")
     new_run.button("Start").dblclick()
     expect(new_run.text("Scoring ·")).to_be_visible()
     page.wait_for_url("**/new?job=score-written-digits")
     page.reload()
     expect(new_run.text("The run is finished")).to_be_visible(timeout=60_000)
-    new_run.button("Look at it").click()
+    page.get_by_role("button", name="Open", exact=True).click()
     new_run.wait_for_path("/overview")
     expect(new_run.tiles("Most informative").first).to_be_visible()
     assert [job.target for job in jobs_in(new_run.folder) if job.kind == "score"] == ["written-digits"]
     assert Run.open(new_run.folder / "written-digits").manifest.config["recipe"]["epochs"] == 2
 
 
-def test_cancel_and_go_on(new_run: NewRun, page: Page):
+def test_cancel_and_resume(new_run: NewRun, page: Page):
     off = dict.fromkeys(("contributions", "sensitivity", "influence", "map"), "off")
     start_job(new_run.folder, "score", {"data": "digits", "model": "linear", "recipe": {"epochs": 1500}, **off}, "long")
     page.goto(new_run.address)
@@ -108,7 +108,7 @@ def test_cancel_and_go_on(new_run: NewRun, page: Page):
     new_run.button("Cancel").click()
     expect(new_run.badge("cut off")).to_be_visible()
     assert find_job(new_run.folder, "score", "long").status == "cancelled"
-    new_run.button("Go on").click()
+    new_run.button("Resume").click()
     expect(new_run.text("Scoring ·")).to_be_visible()
     page.get_by_role("link", name="Watch").click()
     new_run.wait_for_path("/new")
@@ -117,7 +117,7 @@ def test_cancel_and_go_on(new_run: NewRun, page: Page):
     expect(new_run.badge("complete")).to_be_visible()
 
 
-def test_wrong_paths_names_and_models_are_told(new_run: NewRun, page: Page, tmp_path: Path):
+def test_wrong_paths_names_and_models_are_reported(new_run: NewRun, page: Page, tmp_path: Path):
     (new_run.folder / "digits").mkdir()
     new_run.begin()
     expect(new_run.text("Check the data first")).to_be_visible()
@@ -139,9 +139,9 @@ def test_wrong_paths_names_and_models_are_told(new_run: NewRun, page: Page, tmp_
     page.get_by_label("Model", exact=True).click()
     page.get_by_role("option", name="linear", exact=True).click()
     new_run.settle()
-    name = page.get_by_label("Name of the run")
-    expect(name).to_have_value("digits-2")  # there is something of that name
-    for wrong, why in (("digits", "There is a run called digits already"), ("../digits", "is that of a folder")):
+    name = page.get_by_label("Run name")
+    expect(name).to_have_value("digits-2")  # "digits" is taken
+    for wrong, why in (("digits", "A run named digits already exists"), ("../digits", "must not start with a dot")):
         name.fill(wrong)
         name.press("Tab")
         expect(new_run.text(why)).to_be_visible()
