@@ -126,8 +126,8 @@ def _form(job: Job | None) -> dict[str, Any]:
         )
         task.selectbox(
             "Task", list(_TASKS), format_func=_TASKS.get,
-            help="Whether the model predicts classes or numbers. Automatic: a target of texts, or of few distinct whole "
-            "numbers, is a classification.",
+            help="Whether the model predicts classes or numbers. Automatic: a target of texts, or of a few distinct "
+            "whole numbers, makes a classification.",
             **_widget("task"),
         )  # fmt: skip
         encoder.text_input(
