@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run, RunSummary, list_runs
+from attribution_core.runs.names import MANIFEST_FILE
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def serve(path: Path) -> None:
     """
     global _served  # one process serves one folder, to all its sessions and routes
     path = Path(path).resolve()
-    if (path / "run.json").exists():
+    if (path / MANIFEST_FILE).exists():
         Run.open(path)
         _served = _Served(path.parent, path.name)
     else:
@@ -63,7 +64,7 @@ def open_run(run_id: str) -> Run:
     """
     path = folder() / run_id
     # A run's id is one directory name: anything else would reach out of the folder.
-    if run_id in ("", ".", "..") or Path(run_id).name != run_id or not (path / "run.json").is_file():
+    if run_id in ("", ".", "..") or Path(run_id).name != run_id or not (path / MANIFEST_FILE).is_file():
         raise InputError(f"There is no run {run_id!r} in {folder()}: choose one on the page Runs.")
     return _opened(path, _changed(path))
 
@@ -85,7 +86,7 @@ def _opened(path: Path, changed: int) -> Run:  # noqa: ARG001 (part of the cache
 
 def _changed(path: Path) -> int:
     """Every stage of a writer ends with run.json."""
-    return (path / "run.json").stat().st_mtime_ns
+    return (path / MANIFEST_FILE).stat().st_mtime_ns
 
 
 def _current() -> _Served:

@@ -11,6 +11,7 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.progress import listening
 from attribution_core.runs import Run
+from attribution_core.runs.names import EXPORTS_FOLDER
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -70,7 +71,7 @@ def _export(run: Run, format_: str) -> Path | None:
     stem = re.sub(r"[^\w-]+", "-", run.id)
     bar = st.progress(0.0, text="Exporting")
     try:
-        out = run.path / "exports" / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}{suffix_of(run, format_)}"
+        out = run.path / EXPORTS_FOLDER / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}{suffix_of(run, format_)}"
         with listening(lambda done, total, what: bar.progress(done / max(1, total), text=what.capitalize())):
             summary = export_run(run, format_, out)
     except InputError as error:

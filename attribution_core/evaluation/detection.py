@@ -13,6 +13,7 @@ from attribution_core.errors import InputError
 from attribution_core.methods.analysis.label_noise import label_noise_clusters
 from attribution_core.runs import Run
 from attribution_core.runs.labels import changed_labels
+from attribution_core.runs.names import effects_file
 
 SHARES = (0.05, 0.1, 0.2)
 # At most so many evaluation examples' effects are clustered, as in HYDRA's table 4.
@@ -136,7 +137,7 @@ def suspicious_scores(run: Run) -> dict[str, Tensor]:
         if (sign := signs.get(run.measure(name).suspicious or "")) is not None
         and not (name in run.imported and run.examples[name].hasnans)
     }
-    if run.values is None and (run.path / "effects" / "hydra.zarr").is_dir():
+    if run.values is None and (run.path / effects_file("hydra")).is_dir():
         scores["clusters"] = _clusters(run)
     return scores
 

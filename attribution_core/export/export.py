@@ -24,10 +24,10 @@ from attribution_core.export.forms import write_idx, write_manifest, write_npz, 
 from attribution_core.export.images import write_folder, write_parquet
 from attribution_core.export.rows import write_rows, write_texts
 from attribution_core.export.torch_objects import write_positions
-from attribution_core.runs.cleaned import APPLIED, cleaned_table
+from attribution_core.runs.cleaned import cleaned_table
 from attribution_core.runs.files import now, written_atomically
 from attribution_core.runs.labels import label_texts
-from attribution_core.runs.names import safe_cells
+from attribution_core.runs.names import APPLIED_DECISIONS_FILE
 from attribution_core.runs.schema import DatasetSummary
 from attribution_core.runs.store import Run
 
@@ -47,6 +47,7 @@ _WRITERS: dict[str, tuple[str, Writer]] = {
     "text": (".zip", write_texts),
 }
 _SPLIT_OPTIONS = ("seed", "validation_fraction", "test_fraction", "max_train", "target", "task")
+_FORMULA = r"^[=+\-@\t\r]"  # a spreadsheet runs a cell that begins with one of these
 _CSV_NOTE = (
     "A text that began with = + - @, a tab or a return has an apostrophe before it: spreadsheets run it otherwise."
 )
@@ -154,6 +155,16 @@ def _write_list(run: Run, table: pd.DataFrame, path: Path) -> None:
     _csv_frame(run, table).to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
 
+def _safe_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Puts an apostrophe before each text that a spreadsheet would run as a formula; numbers stay as they are."""
+    safe = frame.copy()
+    for column in safe.columns:
+        if not pd.api.types.is_numeric_dtype(safe[column]):
+            text = safe[column].astype("str")
+            safe[column] = text.where(~text.str.match(_FORMULA, na=False), "'" + text)
+    return safe
+
+
 def _summarize(table: pd.DataFrame, out: Path) -> ExportSummary:
     dropped = int((table["action"] == "drop").sum())
     return ExportSummary(
@@ -174,7 +185,7 @@ def _csv_frame(run: Run, table: pd.DataFrame) -> pd.DataFrame:
             "decided": table["time"],
         }
     )
-    return safe_cells(pd.concat([frame, run.examples[run.scores]], axis=1))
+    return _safe_cells(pd.concat([frame, run.examples[run.scores]], axis=1))
 
 
 def _as_listed(run: Run, labels: pd.Series) -> np.ndarray:
@@ -238,8 +249,8 @@ def _reopen(
         place = data or dataset.location or dataset.name  # a dataset known by its name has no location
         splits = open_dataset(place, **options)
         where = splits.location or splits.name
-    if (run.path / APPLIED).is_file():
-        splits = with_decisions(splits, run.path / APPLIED)
+    if (run.path / APPLIED_DECISIONS_FILE).is_file():
+        splits = with_decisions(splits, run.path / APPLIED_DECISIONS_FILE)
     found = splits.fingerprint()
     if found != dataset.fingerprint:
         raise InputError(

@@ -22,7 +22,8 @@ from attribution_core.jobs.jobs import ASKED, PID, PROGRESS, RESULT, usable_core
 from attribution_core.jobs.requests import JobProgress, JobRequest, JobResult, Kind, no_code
 from attribution_core.progress import listening
 from attribution_core.runs.files import Lock, written_atomically
-from attribution_core.runs.store import MANIFEST_NAME, read_manifest
+from attribution_core.runs.names import MANIFEST_FILE
+from attribution_core.runs.store import read_manifest
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from attribution_core.preparation.prepare import Prepared
@@ -78,7 +79,7 @@ def _done(path: Path) -> tuple[dict[str, Any], str]:
 def _refuse_code(folder: Path, asked: JobRequest) -> None:
     """No file of Python is run for a page, even where the run that it asks about was made with one."""
     name = asked.options.get("parent") if asked.kind == "clean" else asked.target
-    if asked.kind in ("verify", "summarize", "clean") and (folder / str(name) / MANIFEST_NAME).is_file():
+    if asked.kind in ("verify", "summarize", "clean") and (folder / str(name) / MANIFEST_FILE).is_file():
         try:
             no_code(str(read_manifest(folder / str(name)).config.get("model", "")))
         except ValueError as error:

@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from attribution_core.runs import RunWriter
+from attribution_core.runs.names import ENCODINGS_FILE
 
-_FILE = "vectors.safetensors"
 _OF = "made_of"
 
 
@@ -20,13 +20,13 @@ def write_vectors(writer: RunWriter, vectors: dict[str, Tensor], made_of: str) -
         vectors: By split, ``[n, d]``.
         made_of: The data's fingerprint and the encoder.
     """
-    with writer.path_for(_FILE) as path:
+    with writer.path_for(ENCODINGS_FILE) as path:
         save_file({name: values.contiguous() for name, values in vectors.items()}, path, {_OF: made_of})
 
 
 def read_vectors(run: Path | None, made_of: str) -> dict[str, Tensor] | None:
     """What :func:`write_vectors` wrote; None where there is none, or one that was made of something else."""
-    file = run / _FILE if run is not None else None
+    file = run / ENCODINGS_FILE if run is not None else None
     if file is None or not file.is_file():
         return None
     try:

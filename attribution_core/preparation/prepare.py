@@ -31,7 +31,7 @@ from attribution_core.preparation.frozen_trunk import FrozenTrunk, freeze_trunk
 from attribution_core.preparation.image_reader import ImageReader
 from attribution_core.preparation.model_source import ModelSource, ModelTask, model_source
 from attribution_core.runs import Run
-from attribution_core.runs.cleaned import APPLIED
+from attribution_core.runs.names import APPLIED_DECISIONS_FILE
 
 # Where a dataset lies; or one that only a program has.
 Data = str | TorchData | Splits | None
@@ -177,8 +177,10 @@ def prepare_run(run: Run, data: Data, device: str, model: nn.Module | None = Non
     if not run.manifest.measures or before is None:
         raise InputError(f"The run {run.id} is not finished: run the same score command again first.")
     moved: dict[str, Any] = {"data": data} if isinstance(data, str) and data else {}
-    if (run.path / APPLIED).is_file():
-        moved["decisions"] = run.path / APPLIED  # its own copy, whatever became of the run that was reviewed
+    if (run.path / APPLIED_DECISIONS_FILE).is_file():
+        moved["decisions"] = (
+            run.path / APPLIED_DECISIONS_FILE
+        )  # its own copy, whatever became of the run that was reviewed
     config = ScoreConfig.model_validate({**run.manifest.config, "device": device, **moved})
     if config.training == "none":
         raise InputError(

@@ -13,10 +13,9 @@ import pandas as pd
 from attribution_core.errors import InputError
 from attribution_core.runs.files import written_atomically
 from attribution_core.runs.labels import label_texts, labels_of_texts
-from attribution_core.runs.store import MANIFEST_NAME, Run, read_manifest
+from attribution_core.runs.names import APPLIED_DECISIONS_FILE, DECISIONS_FOLDER, MANIFEST_FILE
+from attribution_core.runs.store import Run, read_manifest
 
-APPLIED = "decisions.csv"  # in a cleaned run: all that its training set differs by from the dataset itself
-_FOLDER = "decisions"  # in the run that was reviewed: one file for each set of decisions that was retrained on
 _COLUMNS = ["id", "action", "label", "label_in_data"]
 
 
@@ -26,7 +25,7 @@ def applied_decisions(run: Run) -> pd.DataFrame:
     Raises:
         InputError: If the file is damaged.
     """
-    file = run.path / APPLIED
+    file = run.path / APPLIED_DECISIONS_FILE
     if not file.is_file():
         return pd.DataFrame({name: pd.Series(dtype="str") for name in _COLUMNS})
     try:
@@ -123,12 +122,12 @@ def _text(run: Run) -> str:
 
 
 def _file(run: Run, text: str) -> Path:
-    return run.path / _FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"
+    return run.path / DECISIONS_FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"
 
 
 def _made_with(path: Path) -> str | None:
     """The decisions that the run at a path was begun with; None where it is no run, or was begun without."""
     try:
-        return read_manifest(path).config.get("decisions") if (path / MANIFEST_NAME).is_file() else None
+        return read_manifest(path).config.get("decisions") if (path / MANIFEST_FILE).is_file() else None
     except InputError:
         return None

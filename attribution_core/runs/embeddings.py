@@ -8,11 +8,12 @@ import numpy as np
 
 from attribution_core.errors import InputError
 from attribution_core.runs.files import written_atomically
+from attribution_core.runs.names import embeddings_file
 
 
 def write_embeddings(run: Path, split: str, values: np.ndarray) -> None:
     """Writes ``embeddings/SPLIT.npy``, ``[rows, d]``."""
-    with written_atomically(_file(run, split)) as partial, partial.open("wb") as file:
+    with written_atomically(run / embeddings_file(split)) as partial, partial.open("wb") as file:
         np.save(file, np.ascontiguousarray(values, dtype=np.float32), allow_pickle=False)
 
 
@@ -22,14 +23,10 @@ def read_embeddings(run: Path, split: str) -> np.ndarray:
     Raises:
         InputError: If the run has none, or it is damaged.
     """
-    file = _file(run, split)
+    file = run / embeddings_file(split)
     if not file.is_file():
         raise InputError(f"The run {run.name} has no embeddings: run the same score command again to add them.")
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{file} is damaged ({error}): score the data again.") from error
-
-
-def _file(run: Path, split: str) -> Path:
-    return run / "embeddings" / f"{split}.npy"

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution_core.errors import InputError
-
-LOCK_NAME = "lock"
-PARTIAL_SUFFIX = ".partial"
+from attribution_core.runs.names import LOCK_FILE, PARTIAL_SUFFIX
 
 
 def fingerprint(obj: Any) -> str:
@@ -111,7 +109,7 @@ class Lock:
         connection = None
         try:
             connection = sqlite3.connect(
-                directory / LOCK_NAME, timeout=seconds, isolation_level=None, check_same_thread=False
+                directory / LOCK_FILE, timeout=seconds, isolation_level=None, check_same_thread=False
             )
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
@@ -133,7 +131,7 @@ class Lock:
 
 def is_locked(directory: Path) -> bool:
     """Whether some process is writing the run now."""
-    if not (directory / LOCK_NAME).exists():
+    if not (directory / LOCK_FILE).exists():
         return False
     try:
         Lock(directory).release()

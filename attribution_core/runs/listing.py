@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attribution_core.errors import InputError
-from attribution_core.runs.store import MANIFEST_NAME, Run
+from attribution_core.runs.names import MANIFEST_FILE
+from attribution_core.runs.store import Run
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def list_runs(folder: str | os.PathLike[str]) -> list[RunSummary]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give a run, or a folder that holds runs.")
     summaries = []
-    for manifest in sorted(folder.glob(f"*/{MANIFEST_NAME}")):
+    for manifest in sorted(folder.glob(f"*/{MANIFEST_FILE}")):
         try:
             summaries.append(RunSummary(manifest.parent, Run.open(manifest.parent), ""))
         except InputError as error:

@@ -1,25 +1,74 @@
-"""Names from a dataset, made safe as names of files, and cells made safe for spreadsheets."""
+"""Names of files: those of a run, and safe ones made from a dataset's texts."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-import pandas as pd
+# The files of a run, as paths inside its directory.
+MANIFEST_FILE = "run.json"
+LOCK_FILE = "lock"
+DECISIONS_FILE = "decisions.sqlite"
+APPLIED_DECISIONS_FILE = "decisions.csv"  # in a cleaned run: how its training set differs from the dataset
+CURVES_FILE = "curves.parquet"
+CLASS_EFFECTS_FILE = "class_effects.parquet"
+CLASS_PAIRS_FILE = "class_pairs.parquet"
+NEAR_DUPLICATES_FILE = "near_duplicates.parquet"
+RETRAINING_FILE = "retraining.parquet"
+VERIFICATION_FILE = "verification.parquet"
+SUMMARIZATION_FILE = "summarization.parquet"
+INITIAL_WEIGHTS_FILE = "model/initial.safetensors"
+FINAL_WEIGHTS_FILE = "model/final.safetensors"
+TRAINING_STEPS_FILE = "trajectory/steps.safetensors"
+LIVE_MODEL_FILE = "linearised/model.safetensors"
+ENCODINGS_FILE = "vectors.safetensors"
 
-# Files of a run, by their path in its directory.
-LIVE_MODEL = "linearised/model.safetensors"
+# Its folders.
+EFFECTS_FOLDER = "effects"
+EVOLUTION_FOLDER = "evolution"
+DECISIONS_FOLDER = "decisions"  # in a reviewed run: one file for each set of decisions that it was retrained on
+EXPORTS_FOLDER = "exports"
+
+PARTIAL_SUFFIX = ".partial"
+MATRIX_SUFFIX = ".zarr"
 
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST = 150  # bytes; file systems allow 255, and a suffix follows
 
-# A spreadsheet runs a cell that begins with one of these as a formula.
-_FORMULA = r"^[=+\-@\t\r]"
+
+def table_file(name: str) -> str:
+    """Return the file of a table: ``"examples"``, ``"evaluation"`` or ``"near_duplicates"``."""
+    return f"{name}.parquet"
+
+
+def effects_file(method: str) -> str:
+    """Return the Zarr array that holds the effects of a method."""
+    return f"{EFFECTS_FOLDER}/{method}{MATRIX_SUFFIX}"
+
+
+def evolution_file(measure: str) -> str:
+    """Return the Zarr array that holds a measure over training."""
+    return f"{EVOLUTION_FOLDER}/{measure}{MATRIX_SUFFIX}"
+
+
+def embeddings_file(split: str) -> str:
+    """Return the file of the embeddings of ``"train"`` or ``"evaluation"``."""
+    return f"embeddings/{split}.npy"
+
+
+def thumbnail_files(split: str) -> tuple[str, str]:
+    """Return the files of the thumbnails of ``"train"`` or ``"evaluation"``: the images, and their offsets."""
+    return f"thumbnails/{split}.bin", f"thumbnails/{split}.npy"
+
+
+def checkpoint_file(step: int) -> str:
+    """Return the file of the training state after ``step`` steps."""
+    return f"trajectory/step-{step:07d}.safetensors"
 
 
 def safe_name(text: str) -> str:
-    """One path component that no system reads as a path, a drive, a device or a hidden file; other letters are kept."""
+    """Return ``text`` as one path component that no system reads as a path, drive, device or hidden file."""
     text = unicodedata.normalize("NFC", text)
     text = "".join("_" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in text)
     text = _FORBIDDEN.sub("_", text)
@@ -30,14 +79,14 @@ def safe_name(text: str) -> str:
 
 
 class UniqueNames:
-    """Hands out safe names that stay apart on a file system that ignores case."""
+    """Safe names that stay distinct on a file system that ignores case."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
         self._next: dict[str, int] = {}
 
     def take(self, text: str, suffix: str = "") -> str:
-        """A safe name for ``text``, numbered when it is taken, with ``suffix`` at its end."""
+        """Return a safe name for ``text`` that ends with ``suffix``, numbered when it is already taken."""
         stem = safe_name(text)
         name = stem + suffix
         while name.casefold() in self._taken:
@@ -46,13 +95,3 @@ class UniqueNames:
             name = f"{stem}-{number}{suffix}"
         self._taken.add(name.casefold())
         return name
-
-
-def safe_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Puts an apostrophe before each text that a spreadsheet would run as a formula; numbers stay as they are."""
-    safe = frame.copy()
-    for column in safe.columns:
-        if not pd.api.types.is_numeric_dtype(safe[column]):
-            text = safe[column].astype("str")
-            safe[column] = text.where(~text.str.match(_FORMULA, na=False), "'" + text)
-    return safe

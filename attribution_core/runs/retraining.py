@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from attribution_core.errors import InputError
 from attribution_core.runs.files import written_atomically
+from attribution_core.runs.names import RETRAINING_FILE
 
-FILE_NAME = "retraining.parquet"
 # What a score may foretell about a removal, and retraining shows: names for people.
 FORETOLD = {
     "loss_change": "loss on each other",
@@ -109,7 +109,7 @@ def read_retraining(run: Path) -> pd.DataFrame:
     Raises:
         InputError: If the table is damaged.
     """
-    file = run / FILE_NAME
+    file = run / RETRAINING_FILE
     if not file.is_file():
         return pd.DataFrame({field.name: [] for field in fields(Retraining)})
     return pd.DataFrame([vars(_from_record(record)) for record in _read(file).to_pylist()])

@@ -21,6 +21,16 @@ from attribution_core.runs.imported import ImportedScore, imported_scores
 from attribution_core.runs.labels import VALUE_RANGE
 from attribution_core.runs.matrices import open_matrix
 from attribution_core.runs.measures import MEASURES, Measure
+from attribution_core.runs.names import (
+    DECISIONS_FILE,
+    EFFECTS_FOLDER,
+    EVOLUTION_FOLDER,
+    MANIFEST_FILE,
+    MATRIX_SUFFIX,
+    effects_file,
+    evolution_file,
+    table_file,
+)
 from attribution_core.runs.of_values import curve_of_values, measure_of_values
 from attribution_core.runs.retraining import read_retraining
 from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, RunManifest, SchemaVersion, ValuesSummary
@@ -31,8 +41,6 @@ TableName = Literal["examples", "evaluation", "near_duplicates"]
 SplitName = Literal["train", "evaluation"]
 Status = Literal["complete", "running", "failed", "incomplete"]
 
-MANIFEST_NAME = "run.json"
-
 
 class Run:
     """A run, opened for reading. Nothing is read before it is asked for."""
@@ -41,8 +49,8 @@ class Run:
         self.path = path
         self.manifest = manifest
         self._imported = imported_scores(manifest)
-        self.decisions = DecisionLog(path / "decisions.sqlite")
-        self._packs = {split: Pack(path / "thumbnails", split) for split in ("train", "evaluation")}
+        self.decisions = DecisionLog(path / DECISIONS_FILE)
+        self._packs = {split: Pack(path, split) for split in ("train", "evaluation")}
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
@@ -52,8 +60,8 @@ class Run:
             InputError: If there is no run, or it is damaged or was written by a newer SampleScope.
         """
         path = Path(path).resolve()
-        if not (path / MANIFEST_NAME).is_file():
-            raise InputError(f"{path} is not a run (it has no {MANIFEST_NAME}): give a directory that score wrote.")
+        if not (path / MANIFEST_FILE).is_file():
+            raise InputError(f"{path} is not a run (it has no {MANIFEST_FILE}): give a directory that score wrote.")
         return cls(path, read_manifest(path))
 
     @property
@@ -79,7 +87,7 @@ class Run:
     @property
     def version(self) -> str:
         """Changes whenever the run is written: a key for what was computed from it."""
-        files = [self.path / MANIFEST_NAME, *(table_path(self.path, name) for name in ("examples", "evaluation"))]
+        files = [self.path / MANIFEST_FILE, *(table_path(self.path, name) for name in ("examples", "evaluation"))]
         return ":".join([str(self.path), *(str(file.stat().st_mtime_ns) for file in files if file.exists())])
 
     @property
@@ -211,7 +219,7 @@ class Run:
         Raises:
             InputError: If the run has no effects by this method.
         """
-        return open_matrix(self.path / "effects" / f"{method}.zarr")
+        return open_matrix(self.path / effects_file(method))
 
     def evolution(self, measure: str) -> tuple[np.ndarray, zarr.Array]:
         """A measure over training: times ``[times]`` and values ``[times, train]``.
@@ -219,7 +227,7 @@ class Run:
         Raises:
             InputError: If the run has no evolution of this measure.
         """
-        matrix = open_matrix(self.path / "evolution" / f"{measure}.zarr")
+        matrix = open_matrix(self.path / evolution_file(measure))
         return np.asarray(matrix.attrs["times"], dtype=np.float64), matrix
 
     @cached_property
@@ -248,14 +256,14 @@ class Run:
     @property
     def effect_methods(self) -> list[str]:
         """The methods that the run has effects by: in the registry's order, those imported, then others by name."""
-        found = {entry.stem for entry in (self.path / "effects").glob("*.zarr")}
+        found = {entry.stem for entry in (self.path / EFFECTS_FOLDER).glob(f"*{MATRIX_SUFFIX}")}
         known = self.known_measures
         return [*(name for name in known if name in found), *sorted(found - known.keys())]
 
     @property
     def evolutions(self) -> list[str]:
         """The measures that the run has over training, in the registry's order."""
-        found = {entry.stem for entry in (self.path / "evolution").glob("*.zarr")}
+        found = {entry.stem for entry in (self.path / EVOLUTION_FOLDER).glob(f"*{MATRIX_SUFFIX}")}
         return [name for name in MEASURES if name in found]
 
     @property
@@ -319,7 +327,7 @@ def read_manifest(path: Path) -> RunManifest:
     Raises:
         InputError: If it is damaged, can't be read, or was written by a newer SampleScope.
     """
-    file = path / MANIFEST_NAME
+    file = path / MANIFEST_FILE
     try:
         text = file.read_text(encoding="utf-8")
         version = SchemaVersion.model_validate_json(text).schema_version
@@ -338,7 +346,7 @@ def read_manifest(path: Path) -> RunManifest:
 
 def table_path(path: Path, name: TableName) -> Path:
     """Where a run keeps a table."""
-    return path / f"{name}.parquet"
+    return path / table_file(name)
 
 
 def read_table(path: Path, name: TableName, columns: list[str] | None = None) -> pd.DataFrame:

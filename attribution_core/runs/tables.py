@@ -11,6 +11,7 @@ import pandas as pd
 
 from attribution_core.errors import InputError
 from attribution_core.runs.files import written_atomically
+from attribution_core.runs.names import CLASS_EFFECTS_FILE, CLASS_PAIRS_FILE, CURVES_FILE
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ def curve_points(x: Sequence[float], series: Mapping[str, np.ndarray]) -> pd.Dat
     return pd.concat(frames, ignore_index=True)
 
 
-CURVE_POINTS = KeyedTable("curves.parquet", "curve", {"series": "str", "x": "float64", "y": "float64"})
+CURVE_POINTS = KeyedTable(CURVES_FILE, "curve", {"series": "str", "x": "float64", "y": "float64"})
 CLASS_PAIRS = KeyedTable(
-    "class_pairs.parquet",
+    CLASS_PAIRS_FILE,
     "method",
     {
         "train_class": "str",
@@ -70,7 +71,7 @@ CLASS_PAIRS = KeyedTable(
     },
 )
 CLASS_EFFECTS = KeyedTable(
-    "class_effects.parquet",
+    CLASS_EFFECTS_FILE,
     "method",
     {"train_class": "str", "evaluation_class": "str", "effect": "float64", "normalised": "float64"},
 )

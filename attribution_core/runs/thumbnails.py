@@ -16,6 +16,7 @@ from PIL import Image
 from attribution_core.errors import InputError
 from attribution_core.progress import track
 from attribution_core.runs.files import written_atomically
+from attribution_core.runs.names import thumbnail_files
 
 LONGEST_SIDE = 128
 LOSSLESS_SIDE = 64  # up to here every pixel counts, and a PNG is small
@@ -37,26 +38,26 @@ def encode_thumbnail(image: Image.Image) -> bytes:
 
 
 def write_pack(
-    directory: Path,
+    run: Path,
     split: str,
     images: Iterable[Image.Image],
     total: int,
 ) -> None:
     """Writes the thumbnails of one split, ``total`` in all, in the order of its table."""
+    data, index = (run / name for name in thumbnail_files(split))
     offsets = [0]
-    with written_atomically(directory / f"{split}.bin") as partial, partial.open("wb") as file:
+    with written_atomically(data) as partial, partial.open("wb") as file:
         for image in track(images, total, f"thumbnails ({split})"):
             offsets.append(offsets[-1] + file.write(encode_thumbnail(image)))
-    with written_atomically(directory / f"{split}.npy") as partial, partial.open("wb") as file:
+    with written_atomically(index) as partial, partial.open("wb") as file:
         np.save(file, np.asarray(offsets, dtype=np.int64), allow_pickle=False)
 
 
 class Pack:
     """Reads the thumbnails of one split; safe to share between threads."""
 
-    def __init__(self, directory: Path, split: str) -> None:
-        self._data = directory / f"{split}.bin"
-        self._index = directory / f"{split}.npy"
+    def __init__(self, run: Path, split: str) -> None:
+        self._data, self._index = (run / name for name in thumbnail_files(split))
 
     @cached_property
     def _offsets(self) -> np.ndarray:

@@ -8,9 +8,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from attribution_core.errors import InputError
-from attribution_core.runs.retraining import FILE_NAME as RETRAINING
+from attribution_core.runs.names import RETRAINING_FILE, VERIFICATION_FILE
 
-FILE_NAME = "verification.parquet"
 COLUMNS = {"method": "str", "row": "int64", "estimate": "float64", "truth": "float64", "spread": "float64"}
 
 
@@ -25,7 +24,7 @@ def read_points(run: Path) -> pd.DataFrame:
     Raises:
         InputError: If the table is damaged.
     """
-    file = run / FILE_NAME
+    file = run / VERIFICATION_FILE
     if not file.is_file():
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
     try:
@@ -44,7 +43,7 @@ def read_trainings(run: Path) -> pd.DataFrame:
     Raises:
         InputError: If the table is damaged.
     """
-    file = run / RETRAINING
+    file = run / RETRAINING_FILE
     names = ["removed", "seed", "keeps_places", "accuracy", "seconds"]
     if not file.is_file():
         return pd.DataFrame({name: pd.Series(dtype="float64") for name in names})

@@ -19,10 +19,11 @@ from PIL import Image
 from attribution_core.errors import InputError
 from attribution_core.runs.curves import CURVES
 from attribution_core.runs.embeddings import write_embeddings
-from attribution_core.runs.files import LOCK_NAME, PARTIAL_SUFFIX, Lock, now, remove_partial_files, written_atomically
+from attribution_core.runs.files import Lock, now, remove_partial_files, written_atomically
 from attribution_core.runs.matrices import write_matrix
+from attribution_core.runs.names import LOCK_FILE, MANIFEST_FILE, PARTIAL_SUFFIX, effects_file, evolution_file
 from attribution_core.runs.schema import RunManifest, StageRecord
-from attribution_core.runs.store import MANIFEST_NAME, SplitName, TableName, read_manifest, read_table, table_path
+from attribution_core.runs.store import SplitName, TableName, read_manifest, read_table, table_path
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.thumbnails import write_pack
 
@@ -62,13 +63,13 @@ class RunWriter:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise InputError(f"A run is a directory, but {path} is a file: give another --out.")
-        if path.exists() and not (path / MANIFEST_NAME).exists() and _foreign_content(path):
+        if path.exists() and not (path / MANIFEST_FILE).exists() and _foreign_content(path):
             raise InputError(f"{path} is not empty and is not a run: give an empty or new directory as --out.")
         path.mkdir(parents=True, exist_ok=True)
         lock = Lock(path, _SECONDS_FOR_READERS)
         try:
             remove_partial_files(path)
-            if (path / MANIFEST_NAME).exists():
+            if (path / MANIFEST_FILE).exists():
                 manifest = read_manifest(path)
                 _require_same_configuration(path, manifest, config, fingerprint)
                 return cls(path, manifest, lock)
@@ -115,7 +116,7 @@ class RunWriter:
         current = {name: getattr(self.manifest, name) for name in RunManifest.model_fields}
         self.manifest = RunManifest.model_validate(current | fields)
         text = self.manifest.model_dump_json(indent=2)
-        with written_atomically(self.path / MANIFEST_NAME) as partial:
+        with written_atomically(self.path / MANIFEST_FILE) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
 
     def write_table(self, name: TableName, frame: pd.DataFrame) -> None:
@@ -157,16 +158,16 @@ class RunWriter:
     ) -> None:
         """Writes the thumbnails of a table's rows, in its order."""
         total = len(read_table(self.path, "examples" if split == "train" else "evaluation", columns=["id"]))
-        write_pack(self.path / "thumbnails", split, images, total)
+        write_pack(self.path, split, images, total)
 
     def write_effects(self, method: str, columns: int, blocks: Iterable[tuple[slice, np.ndarray]]) -> None:
         """Writes ``effects/METHOD.zarr`` from blocks of rows: training examples against the ``columns`` evaluated."""
         rows = len(read_table(self.path, "examples", columns=["id"]))
-        write_matrix(self.path / "effects" / f"{method}.zarr", (rows, columns), blocks, {})
+        write_matrix(self.path / effects_file(method), (rows, columns), blocks, {})
 
     def remove_effects(self, method: str) -> None:
         """Takes ``effects/METHOD.zarr`` out with the means and pairs by classes; nothing where there are none."""
-        path = self.path / "effects" / f"{method}.zarr"
+        path = self.path / effects_file(method)
         if path.is_dir():
             partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
             path.rename(partial)  # gone at once: a kill on the way leaves what the next writer removes
@@ -178,7 +179,7 @@ class RunWriter:
 
     def write_evolution(self, measure: str, times: Sequence[float], values: np.ndarray) -> None:
         """Writes ``evolution/MEASURE.zarr``: the measure at some training times, ``[times, train]``."""
-        path = self.path / "evolution" / f"{measure}.zarr"
+        path = self.path / evolution_file(measure)
         write_matrix(path, values.shape, [(slice(0, len(values)), values)], {"times": [float(t) for t in times]})
 
     def write_curve(self, name: str, points: pd.DataFrame) -> None:
@@ -225,7 +226,7 @@ class RunWriter:
 
 def _foreign_content(path: Path) -> bool:
     """Whether a directory holds anything but what a run leaves that was killed before its first run.json."""
-    left = (LOCK_NAME, f"{LOCK_NAME}-journal")
+    left = (LOCK_FILE, f"{LOCK_FILE}-journal")
     return any(entry.name not in left and not entry.name.endswith(PARTIAL_SUFFIX) for entry in path.iterdir())
 
 

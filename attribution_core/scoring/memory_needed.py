@@ -23,7 +23,8 @@ from attribution_core.methods.influence.spectrum import DIMENSION
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.preparation.prepare import Prepared
-from attribution_core.runs.store import MANIFEST_NAME, read_manifest
+from attribution_core.runs.names import MANIFEST_FILE
+from attribution_core.runs.store import read_manifest
 from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.stages.base import skipped_by_choice
 from attribution_core.scoring.stages.contributions import why_skipped
@@ -225,6 +226,6 @@ def why_not_enough_memory(needed: MemoryNeeded, stages: Collection[str], free: i
 
 def _stages_done(folder: Path) -> set[str]:
     """Of the run in a folder, if there is one."""
-    if not (folder / MANIFEST_NAME).is_file():
+    if not (folder / MANIFEST_FILE).is_file():
         return set()
     return {name for name, stage in read_manifest(folder).stages.items() if stage.status == "done"}

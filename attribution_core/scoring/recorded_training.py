@@ -7,9 +7,14 @@ from torch import Tensor, nn
 from attribution_core.gradients.plan import as_inputs
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import RunWriter
+from attribution_core.runs.names import (
+    FINAL_WEIGHTS_FILE,
+    INITIAL_WEIGHTS_FILE,
+    TRAINING_STEPS_FILE,
+    checkpoint_file,
+)
 from attribution_core.training import Recipe, Trajectory
 
-_RATES = "trajectory/steps.safetensors"
 _STATE, _SECOND_MOMENT = "state/", "second_moment/"
 
 
@@ -26,10 +31,10 @@ def kept_steps(recipe: Recipe, examples: int) -> list[int]:
 
 def write_training(writer: RunWriter, trajectory: Trajectory) -> None:
     """Writes model/initial and final.safetensors, and trajectory/."""
-    for moment in ("initial", "final"):
-        with writer.path_for(f"model/{moment}.safetensors") as path:
-            save_file(getattr(trajectory, moment), path)
-    with writer.path_for(_RATES) as path:
+    for name, weights in ((INITIAL_WEIGHTS_FILE, trajectory.initial), (FINAL_WEIGHTS_FILE, trajectory.final)):
+        with writer.path_for(name) as path:
+            save_file(weights, path)
+    with writer.path_for(TRAINING_STEPS_FILE) as path:
         sizes = torch.tensor(trajectory.part_sizes, dtype=torch.int64)
         save_file({"rates": torch.tensor(trajectory.rates, dtype=torch.float64), "part_sizes": sizes}, path)
     for step in kept_steps(trajectory.recipe, trajectory.num_examples):
@@ -37,7 +42,7 @@ def write_training(writer: RunWriter, trajectory: Trajectory) -> None:
         state = {} if step == trajectory.steps else trajectory.checkpoints[step]
         named = {_STATE + name: value for name, value in state.items()}
         named |= {_SECOND_MOMENT + name: value for name, value in trajectory.second_moments[step].items()}
-        with writer.path_for(_file_of(step)) as path:
+        with writer.path_for(checkpoint_file(step)) as path:
             save_file(named, path)
 
 
@@ -50,13 +55,13 @@ def read_training(writer: RunWriter, config: ScoreConfig, model: nn.Module, side
         model: Of the run's kind, whatever its weights.
         side: Inputs and labels of the training split.
     """
-    initial, final = (load_file(writer.path / "model" / f"{end}.safetensors") for end in ("initial", "final"))
+    initial, final = (load_file(writer.path / name) for name in (INITIAL_WEIGHTS_FILE, FINAL_WEIGHTS_FILE))
     model.load_state_dict(final)
     example = next(model.parameters())
     data = as_inputs(side[0], example), side[1].to(example.device)
     recipe = config.recipe.model_copy(update={"seed": config.seed})
     trajectory = Trajectory(recipe, len(side[0]), torch.ones(len(side[0])), model, data, initial, final)
-    steps = load_file(writer.path / _RATES)
+    steps = load_file(writer.path / TRAINING_STEPS_FILE)
     trajectory.rates = steps["rates"].tolist()
     trajectory.part_sizes = steps["part_sizes"].tolist() if "part_sizes" in steps else []  # of an earlier version
     return trajectory
@@ -65,14 +70,10 @@ def read_training(writer: RunWriter, config: ScoreConfig, model: nn.Module, side
 def add_kept_states(writer: RunWriter, trajectory: Trajectory) -> None:
     """Reads the states and second moments that were kept on the way, into the trajectory."""
     for step in kept_steps(trajectory.recipe, trajectory.num_examples):
-        named = load_file(writer.path / _file_of(step))
+        named = load_file(writer.path / checkpoint_file(step))
         if step != trajectory.steps:
             trajectory.checkpoints[step] = _with_prefix(named, _STATE)
         trajectory.second_moments[step] = _with_prefix(named, _SECOND_MOMENT)
-
-
-def _file_of(step: int) -> str:
-    return f"trajectory/step-{step:07d}.safetensors"
 
 
 def _with_prefix(named: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -19,10 +19,10 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.encodings import write_vectors
 from attribution_core.preparation.prepare import Prepared, prepare, vectors_made_of
 from attribution_core.runs import MEASURES, Run, RunWriter, fingerprint
-from attribution_core.runs.cleaned import APPLIED
 from attribution_core.runs.labels import VALUE_RANGE, label_names
+from attribution_core.runs.names import APPLIED_DECISIONS_FILE, MANIFEST_FILE
 from attribution_core.runs.schema import BASE_COLUMNS, DatasetSummary, Unreadable, ValuesSummary
-from attribution_core.runs.store import MANIFEST_NAME, read_manifest
+from attribution_core.runs.store import read_manifest
 from attribution_core.scoring.memory_needed import require_memory
 from attribution_core.scoring.predictions import predictions, quality
 from attribution_core.scoring.recorded_training import kept_steps, write_training
@@ -101,7 +101,7 @@ def _identity(config: ScoreConfig, digests: dict[str, str]) -> tuple[dict[str, A
     plain = _plain(config)
     if digests:
         return plain, fingerprint({**plain, "digests": digests})
-    if (config.folder / MANIFEST_NAME).is_file():
+    if (config.folder / MANIFEST_FILE).is_file():
         before = read_manifest(config.folder)
         try:
             filled = _plain(ScoreConfig.model_validate(before.config))
@@ -159,7 +159,7 @@ def _write_dataset(
 ) -> None:
     splits, named = prepared.splits, prepared.named_splits
     if prepared.config.decisions is not None:
-        with writer.path_for(APPLIED) as path:
+        with writer.path_for(APPLIED_DECISIONS_FILE) as path:
             shutil.copyfile(prepared.config.decisions, path)
     writer.update(
         dataset=DatasetSummary(

@@ -18,7 +18,7 @@ import torch
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
 from attribution_core.runs import Measure, Run, RunWriter
-from attribution_core.runs.files import PARTIAL_SUFFIX, now, written_atomically
+from attribution_core.runs.files import now, written_atomically
 from attribution_core.runs.imported import (
     DETAILS,
     ImportedScore,
@@ -28,6 +28,7 @@ from attribution_core.runs.imported import (
     checked_text,
     imported_scores,
 )
+from attribution_core.runs.names import MANIFEST_FILE, PARTIAL_SUFFIX, effects_file, table_file
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.scoring.stages.classes import write_classes
 from attribution_core.scoring.stages.detection import write_detection
@@ -37,7 +38,11 @@ Suspicious = Literal["high", "low", "none"]
 Positive = Literal["helpful", "harmful"]
 
 _ROWS = 4096  # of effects, looked at and written at once
-_FILES = ("examples.parquet", *(table.file_name for table in (CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS)), "run.json")
+_FILES = (
+    table_file("examples"),
+    *(table.file_name for table in (CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS)),
+    MANIFEST_FILE,
+)
 
 
 @dataclass(frozen=True)
@@ -336,7 +341,7 @@ def _as_it_was_on_failure(writer: RunWriter, names: list[str]) -> Iterator[None]
     """
     files = [writer.path / name for name in _FILES]
     before = {file: file.read_bytes() if file.is_file() else None for file in files}
-    manifest, effects = writer.manifest, [writer.path / "effects" / f"{name}.zarr" for name in names]
+    manifest, effects = writer.manifest, [writer.path / effects_file(name) for name in names]
     aside = {path: path.with_name(f".{path.name}.aside{PARTIAL_SUFFIX}") for path in effects if path.is_dir()}
     for path, place in aside.items():
         path.rename(place)

@@ -15,7 +15,7 @@ from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run
-from attribution_core.runs.names import LIVE_MODEL
+from attribution_core.runs.names import LIVE_MODEL_FILE
 
 # In the run's directory.
 # Up to so many multiplications (n c p^2) an answer in float64 takes a quarter of a second on two cores.
@@ -51,7 +51,7 @@ class LiveInformation:
             InputError: The run keeps nothing for this, and why; or the file is damaged.
         """
         facts = run.manifest.details.get("fsi", {})
-        file = run.path / LIVE_MODEL
+        file = run.path / LIVE_MODEL_FILE
         if not file.is_file() or "learning_rate" not in facts:
             raise InputError(_why_not(run))
         rate, steps, decay = (float(facts[name]) for name in ("learning_rate", "steps", "weight_decay"))

@@ -22,10 +22,9 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.prepare import Data, Prepared, prepare_run
 from attribution_core.runs import Run, RunWriter
+from attribution_core.runs.names import SUMMARIZATION_FILE
 from attribution_core.scoring.stages.base import points_of
 from attribution_core.scoring.stages.linearised import linearised, schedule_of
-
-FILE_NAME = "summarization.parquet"
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def summarize(
             prepared.config.recipe,
             None,
         )
-        retrained = retrained_accuracies(trainer, prepared.processes(processes), run.path / FILE_NAME)
+        retrained = retrained_accuracies(trainer, prepared.processes(processes), run.path / SUMMARIZATION_FILE)
         found = Summaries(summarization_curve(orders, at_once), summarization_curve(orders, retrained))
         _write(writer, found, orders, balanced)
     return found

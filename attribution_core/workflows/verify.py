@@ -21,9 +21,8 @@ from attribution_core.methods.curvature.losses import means_of
 from attribution_core.preparation.prepare import Data, Prepared, prepare_run
 from attribution_core.progress import retitled
 from attribution_core.runs import Run, RunWriter
-from attribution_core.runs.retraining import FILE_NAME
+from attribution_core.runs.names import RETRAINING_FILE, VERIFICATION_FILE
 from attribution_core.runs.verification_points import COLUMNS
-from attribution_core.runs.verification_points import FILE_NAME as POINTS
 from attribution_core.training import loss_values
 
 # What each score of a run foretells about a removal; the others foretell nothing that a retraining shows.
@@ -136,7 +135,7 @@ def verify(
             float(ones.seconds.mean()),
         )
         points = [_points(name, effects[chosen], chosen, real[TRUTHS[name]]) for name, effects in predicted.items()]
-        with writer.path_for(POINTS) as file:
+        with writer.path_for(VERIFICATION_FILE) as file:
             pd.concat(points, ignore_index=True).to_parquet(file, index=False)
         writer.describe("verification", {**asdict(found), "chosen": chosen})
     return found
@@ -212,7 +211,7 @@ class _Trainings:
                 self._seeds,
                 keeps_places=keeps_places,
                 processes=self._processes,
-                kept_in=self._run.path / FILE_NAME,
+                kept_in=self._run.path / RETRAINING_FILE,
             )
 
 

@@ -14,7 +14,7 @@ from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run
-from attribution_core.runs.names import LIVE_MODEL
+from attribution_core.runs.names import LIVE_MODEL_FILE
 from attribution_core.scoring.score import score
 from attribution_core.scoring.stages import linearised
 from attribution_core.workflows.live_information import LiveInformation
@@ -113,10 +113,10 @@ def test_a_run_without_a_model_says_what_to_do(tmp_path):
     assert live.steps == 1000
     with pytest.raises(InputError, match="zero or more"):
         live.at(-1.0)
-    (run.path / LIVE_MODEL).write_bytes(b"nothing")
+    (run.path / LIVE_MODEL_FILE).write_bytes(b"nothing")
     with pytest.raises(InputError, match="is damaged"):
         LiveInformation.open(run)
-    (run.path / LIVE_MODEL).unlink()
+    (run.path / LIVE_MODEL_FILE).unlink()
     with pytest.raises(InputError, match="run the same score command again"):
         LiveInformation.open(run)
 

@@ -5,7 +5,8 @@ import numpy as np
 import attribution_core as ac
 from attribution_core.cli.main import main
 from attribution_core.evaluation.summarization import STRATEGIES
-from attribution_core.workflows.summarize import FILE_NAME, summarize
+from attribution_core.runs.names import SUMMARIZATION_FILE
+from attribution_core.workflows.summarize import summarize
 from tests.support.scored import quick
 
 
@@ -28,7 +29,7 @@ def test_a_run_learns_how_much_of_its_data_can_go(tmp_path, capsys):
     means = found.retrained.accuracy["top"].mean(dim=1).numpy()
     assert np.allclose(curves[curves["series"] == "top"]["y"], means)
     assert run.manifest.details["summarization"]["seeds"] == 2
-    before = (run.path / FILE_NAME).stat().st_mtime_ns
+    before = (run.path / SUMMARIZATION_FILE).stat().st_mtime_ns
     assert main(["summarize", str(run.path), "--seeds", "2"]) == 0
-    assert (run.path / FILE_NAME).stat().st_mtime_ns == before  # nothing was trained again
+    assert (run.path / SUMMARIZATION_FILE).stat().st_mtime_ns == before  # nothing was trained again
     assert "bottom" in capsys.readouterr().out

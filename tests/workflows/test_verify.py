@@ -15,7 +15,7 @@ from attribution_core.cli.main import main
 from attribution_core.errors import InputError
 from attribution_core.evaluation.retraining import Retrained
 from attribution_core.progress import listening
-from attribution_core.runs.retraining import FILE_NAME
+from attribution_core.runs.names import RETRAINING_FILE
 from attribution_core.runs.verification_points import read_points, read_trainings
 from attribution_core.training import loss_values
 from attribution_core.workflows import verify as verification
@@ -137,7 +137,7 @@ def test_a_verification_that_was_killed_goes_on(run, capsys):
     arguments = ["verify", str(run.path), "--examples", "40", "--halves", "0", "--processes", "2"]
     command = [sys.executable, "-m", "attribution_core.cli.main", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    file, deadline = run.path / FILE_NAME, time.monotonic() + 120
+    file, deadline = run.path / RETRAINING_FILE, time.monotonic() + 120
     while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -162,4 +162,4 @@ def test_what_cannot_be_verified_is_refused(run, tmp_path):
         verify(tmp_path / "nowhere")
     with pytest.raises(InputError, match="--data"):
         verify(run.path, examples=3, halves=0, data="fashion-demo")
-    assert not (run.path / FILE_NAME).exists()
+    assert not (run.path / RETRAINING_FILE).exists()

@@ -34,6 +34,7 @@ from attribution_core.models import build_model, device_named, load_weights
 from attribution_core.preparation.prepare import prepare_run
 from attribution_core.progress import listening
 from attribution_core.runs import MEASURES, Run
+from attribution_core.runs.names import FINAL_WEIGHTS_FILE
 from attribution_core.training import Recipe, outputs_of, train
 
 
@@ -93,7 +94,7 @@ def all_scores(run: Run, folds: int, device: torch.device) -> dict[str, Tensor]:
     """The run's own scores and cleanlab's, ``[n]`` each, higher being more suspicious."""
     data = training_side(run)
     model = network(run, device)
-    load_weights(model, run.path / "model" / "final.safetensors")
+    load_weights(model, run.path / FINAL_WEIGHTS_FILE)
     given = {"": probabilities(model, data[0])}
     if folds:
         given[", held out"] = held_out_probabilities(run, data, folds, device)

@@ -12,6 +12,7 @@ from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import RunWriter
+from attribution_core.runs.names import FINAL_WEIGHTS_FILE
 from attribution_core.scoring.stages.base import points_of, skipped_by_choice, write_or_skip
 
 # Of a network whose influence functions are computed unasked: cnn4 (1.2 million) takes half a minute on one core for
@@ -41,7 +42,7 @@ def write_influence(
     """
 
     def write() -> None:
-        load_weights(model, writer.path / "model" / "final.safetensors")
+        load_weights(model, writer.path / FINAL_WEIGHTS_FILE)
         train, evaluation = tensors_by_split["train"], tensors_by_split["validation"]
         _write(
             writer,

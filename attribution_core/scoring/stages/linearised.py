@@ -31,7 +31,7 @@ from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import silenced, track
 from attribution_core.runs import RunWriter
-from attribution_core.runs.names import LIVE_MODEL
+from attribution_core.runs.names import FINAL_WEIGHTS_FILE, LIVE_MODEL_FILE
 from attribution_core.scoring.stages.base import points_of, write_or_skip
 from attribution_core.training import outputs_of
 
@@ -107,7 +107,7 @@ def write_live_model(writer: RunWriter, linear: LinearizedModel) -> None:
     """
 
     def write() -> None:
-        with writer.path_for(LIVE_MODEL) as path:
+        with writer.path_for(LIVE_MODEL_FILE) as path:
             save_file(state, path)
 
     state = {name: values.contiguous().cpu() for name, values in linear.state().items()}
@@ -182,13 +182,13 @@ def linearised(
     """
     sketch: Literal["kronecker", "coordinates"] | None = None
     if config.parameters == "head":
-        load_weights(model, run / "model" / "final.safetensors")
+        load_weights(model, run / FINAL_WEIGHTS_FILE)
         trained = model
         model = _with_zero_head(model, tensors_by_split["train"][0])
         route = "the head, retrained from zero on the trained network's features (exact)"
     else:
         trained = copy.deepcopy(model)
-        load_weights(trained, run / "model" / "final.safetensors")
+        load_weights(trained, run / FINAL_WEIGHTS_FILE)
         rows = len(tensors_by_split["train"][0]) * outputs_of(model, tensors_by_split["train"][0][:1]).shape[1]
         shapes = dict(model.named_parameters())
         width = sum(shapes[name].numel() for name in select_parameters(model, config.parameters))

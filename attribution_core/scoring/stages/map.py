@@ -12,6 +12,7 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.progress import track
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
+from attribution_core.runs.names import FINAL_WEIGHTS_FILE
 from attribution_core.scoring.stages.base import why_not_embedded, write_or_skip
 
 # Splits behind each file, in the order of its table.
@@ -32,7 +33,7 @@ def write_embeddings(
     """
 
     def write() -> None:
-        load_weights(model, writer.path / "model" / "final.safetensors")
+        load_weights(model, writer.path / FINAL_WEIGHTS_FILE)
         for split, parts in track(_PARTS.items(), len(_PARTS), "embedding the examples"):
             values = torch.cat([head_inputs(model, tensors_by_split[part][0]) for part in parts])
             writer.write_embeddings(split, values.cpu().numpy())  # type: ignore[arg-type]

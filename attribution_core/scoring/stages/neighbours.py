@@ -7,6 +7,7 @@ from torch import Tensor
 from attribution_core.methods.analysis.near_duplicates import NearDuplicates, near_duplicates
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
+from attribution_core.runs.names import NEAR_DUPLICATES_FILE
 from attribution_core.runs.store import read_table
 from attribution_core.scoring.stages.base import why_not_embedded, write_or_skip
 
@@ -44,7 +45,7 @@ def _write(writer: RunWriter, found: NearDuplicates, labels: Tensor) -> None:
             "same_label": (labels[pairs[:, 0]] == labels[pairs[:, 1]]).numpy(),
         }
     )
-    with writer.path_for("near_duplicates.parquet") as path:
+    with writer.path_for(NEAR_DUPLICATES_FILE) as path:
         table.to_parquet(path, index=False)
     writer.add_column("examples", "nearest_similarity", found.nearest_similarity.cpu().numpy())
     details = {"route": "cosines of what the trained network's last layer is given", "near_duplicates": found.count}
