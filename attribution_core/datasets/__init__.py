@@ -1,11 +1,28 @@
-"""Labelled datasets, opened from wherever they lie."""
+"""Labelled datasets, opened from many formats. Names load on first use: what labels can be needs no torch."""
 
-from attribution_core.datasets.dataset import Dataset, Splits
-from attribution_core.datasets.decisions import with_decisions
-from attribution_core.datasets.formats.torch_objects import TorchData
-from attribution_core.datasets.listing import Unreadable
-from attribution_core.datasets.open import BUILTIN_DATASETS, FORMATS, form_of, open_dataset, opens_by_name
-from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
+from typing import TYPE_CHECKING
+
+from attribution_core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from attribution_core.datasets.dataset import Dataset, Splits
+    from attribution_core.datasets.decisions import with_decisions
+    from attribution_core.datasets.formats.torch_objects import TorchData
+    from attribution_core.datasets.listing import Unreadable
+    from attribution_core.datasets.open import BUILTIN_DATASETS, FORMATS, form_of, open_dataset, opens_by_name
+    from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "dataset": ("Dataset", "Splits"),
+            "decisions": ("with_decisions",),
+            "formats.torch_objects": ("TorchData",),
+            "listing": ("Unreadable",),
+            "open": ("BUILTIN_DATASETS", "FORMATS", "form_of", "open_dataset", "opens_by_name"),
+            "tensors": ("Statistics", "as_tensors", "common_size", "pixel_statistics"),
+        },
+    )
 
 __all__ = [
     "BUILTIN_DATASETS",

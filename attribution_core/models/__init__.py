@@ -1,8 +1,23 @@
-"""Models that SampleScope can build by name."""
+"""Models that SampleScope can build by name. Names load on first use: what a model expects of images needs no torch."""
 
-from attribution_core.models.networks import TwoLayerReLU
-from attribution_core.models.runtime import device_named, evaluation_mode
-from attribution_core.models.weights import load_weights
-from attribution_core.models.zoo import ARCHITECTURES, build_model
+from typing import TYPE_CHECKING
+
+from attribution_core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from attribution_core.models.networks import TwoLayerReLU
+    from attribution_core.models.runtime import device_named, evaluation_mode
+    from attribution_core.models.weights import load_weights
+    from attribution_core.models.zoo import ARCHITECTURES, build_model
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "networks": ("TwoLayerReLU",),
+            "runtime": ("device_named", "evaluation_mode"),
+            "weights": ("load_weights",),
+            "zoo": ("ARCHITECTURES", "build_model"),
+        },
+    )
 
 __all__ = ["ARCHITECTURES", "TwoLayerReLU", "build_model", "device_named", "evaluation_mode", "load_weights"]

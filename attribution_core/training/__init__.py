@@ -1,8 +1,32 @@
-"""Training with a recorded trajectory."""
+"""Training with a recorded trajectory. Names load on first use: a recipe alone does not need torch."""
 
-from attribution_core.training.recipe import Recipe, as_outputs, loss_values
-from attribution_core.training.trainer import as_pair, mean_loss, optimizer_of, outputs_of, repeatable, state_of, train
-from attribution_core.training.trajectory import Trajectory, batches
+from typing import TYPE_CHECKING
+
+from attribution_core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from attribution_core.training.losses import as_outputs, loss_values
+    from attribution_core.training.recipe import Recipe
+    from attribution_core.training.trainer import (
+        as_pair,
+        mean_loss,
+        optimizer_of,
+        outputs_of,
+        repeatable,
+        state_of,
+        train,
+    )
+    from attribution_core.training.trajectory import Trajectory, batches
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "losses": ("as_outputs", "loss_values"),
+            "recipe": ("Recipe",),
+            "trainer": ("as_pair", "mean_loss", "optimizer_of", "outputs_of", "repeatable", "state_of", "train"),
+            "trajectory": ("Trajectory", "batches"),
+        },
+    )
 
 __all__ = [
     "Recipe",

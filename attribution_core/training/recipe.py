@@ -1,14 +1,9 @@
-"""How a model is trained: a recipe, its losses and its learning-rate schedule."""
+"""How a model is trained: the recipe and its learning-rate schedule. Loads without torch."""
 
 import math
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
-from torch.nn import functional as F
-
-from attribution_core.errors import InputError
 
 
 class Recipe(BaseModel):
@@ -58,49 +53,3 @@ class Recipe(BaseModel):
         if self.schedule != "cosine" or steps == 0:
             return self.learning_rate
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def loss_values(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:
-    """Loss of each example: outputs ``[b, k]``, targets ``[b]`` or ``[b, k]`` -> ``[b]``.
-
-    ``"cross_entropy"`` in nats (of the sigmoid when there is one output), ``"binary_cross_entropy"`` in nats, summed
-    over outputs, else half the squared error.
-    """
-    if loss == "cross_entropy":
-        if outputs.shape[1] == 1:
-            return F.binary_cross_entropy_with_logits(outputs[:, 0], targets.to(outputs.dtype), reduction="none")
-        return F.cross_entropy(outputs, targets, reduction="none")
-    values = as_outputs(targets, outputs.shape[1]).to(outputs.dtype)
-    if loss == "binary_cross_entropy":
-        return F.binary_cross_entropy_with_logits(outputs, values, reduction="none").sum(dim=1)
-    return 0.5 * (outputs - values).square().sum(dim=1)
-
-
-def require_targets(targets: Tensor, loss: str) -> None:
-    """Raises InputError where values do not lie in 0..1 and the loss, binary cross-entropy, has no minimum then."""
-    values = targets.is_floating_point() or targets.ndim > 1
-    if loss == "binary_cross_entropy" and values and not bool(((targets >= 0) & (targets <= 1)).all()):
-        raise InputError(
-            f"binary_cross_entropy takes targets in 0..1, not {float(targets.min()):g}..{float(targets.max()):g}: "
-            "rescale them, or use mse."
-        )
-
-
-def as_outputs(targets: Tensor, num_outputs: int) -> Tensor:
-    """Targets in the form of outputs: classes ``[b]`` to one-hot ``[b, k]`` (0/1 for one output), values as they are.
-
-    Raises:
-        InputError: A class that has no output, or values of another width.
-    """
-    if targets.ndim == 2 and targets.shape[1] == num_outputs:
-        return targets
-    if targets.is_floating_point() and num_outputs == 1 and targets.ndim == 1:
-        return targets[:, None]
-    if targets.is_floating_point() or targets.ndim != 1:
-        raise InputError(f"Targets for {num_outputs} outputs must be classes [n] or values [n, {num_outputs}].")
-    classes = max(num_outputs, 2)
-    if len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= classes):
-        raise InputError(f"Labels must lie in 0..{classes - 1} for {num_outputs} outputs, not {int(targets.max())}.")
-    if num_outputs == 1:
-        return targets[:, None].to(torch.get_default_dtype())
-    return F.one_hot(targets, num_outputs).to(torch.get_default_dtype())

@@ -15,7 +15,8 @@ from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import report
 from attribution_core.training.iblr import IBLR
-from attribution_core.training.recipe import Recipe, loss_values, require_targets
+from attribution_core.training.losses import loss_values, require_targets
+from attribution_core.training.recipe import Recipe
 from attribution_core.training.trajectory import State, Trajectory, batches
 
 Data = TorchDataset | tuple[Tensor, Tensor]
