@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.evaluation.comparison import rank_correlations
-from attribution_core.runs import FORETOLD, Run
+from attribution_core.runs import RETRAINING_OUTCOMES, Run
 from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
@@ -47,7 +47,9 @@ def trust_in_short(run: Run) -> None:
     for name, method in methods.items():
         most = "" if method["ceiling"] is None else f"{method['ceiling']:.2f}"
         found = interval(method["single"]["spearman"])
-        lines.append(f"| {plain(title(run, name))} | {plain(FORETOLD[method['truth']])} | {plain(found)} | {most} |")
+        lines.append(
+            f"| {plain(title(run, name))} | {plain(RETRAINING_OUTCOMES[method['truth']])} | {plain(found)} | {most} |"
+        )
     st.markdown("\n".join(lines))
     st.caption("With 95% intervals; *at most* is what the noise of retraining leaves possible.")
 

@@ -10,8 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.jobs.jobs import usable_cores
-from attribution_core.runs import FORETOLD, Run
-from attribution_core.runs.verification_points import read_points, read_trainings
+from attribution_core.runs import RETRAINING_OUTCOMES, Run
+from attribution_core.runs.retraining import read_retraining_summary
+from attribution_core.runs.verification import read_verification
 from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.data import session
@@ -34,7 +35,7 @@ def summary(run: Run, details: dict[str, Any]) -> None:
     rows = [
         {
             "Score": title(run, name),
-            "Foretells": FORETOLD[method["truth"]].capitalize(),
+            "Foretells": RETRAINING_OUTCOMES[method["truth"]].capitalize(),
             "Pearson": interval(method["single"]["pearson"]),
             "Spearman": interval(method["single"]["spearman"]),
             "At most": method["ceiling"],
@@ -65,7 +66,7 @@ def summary(run: Run, details: dict[str, Any]) -> None:
 
 def scatter(run: Run, details: dict[str, Any]) -> None:
     """What one score foretold of each removed example, and what happened."""
-    points = read_points(run.path)
+    points = read_verification(run.path)
     if points.empty:
         st.info(
             "This run was verified before the single removals were kept for drawing. Verify it again, below: the "
@@ -93,7 +94,7 @@ def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
     figure = figures.truth_scatter(
         *(members[column].to_numpy() for column in ("estimate", "truth", "spread")),
         f"foretold: {score_title(known) if known else name}{averaged}",
-        f"happened: {FORETOLD[truth]} ({unit}){averaged}",
+        f"happened: {RETRAINING_OUTCOMES[truth]} ({unit}){averaged}",
         same_unit=known is not None and known.unit == unit,
     )
     alt = (
@@ -108,8 +109,9 @@ def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
 def _say(run: Run, name: str, method: dict[str, Any], members: pd.DataFrame) -> None:
     drawn = method.get("by_example", method["single"])
     ceiling = method.get("by_example_ceiling", method["ceiling"])
+    outcome = RETRAINING_OUTCOMES[method["truth"]]
     st.markdown(
-        f"**{plain(title(run, name))}** against {plain(FORETOLD[method['truth']])}, {len(members):,} examples  \n"
+        f"**{plain(title(run, name))}** against {plain(outcome)}, {len(members):,} examples  \n"
         f"Pearson **{interval(drawn['pearson'])}**  \nSpearman **{interval(drawn['spearman'])}**"
     )
     if ceiling is None:
@@ -136,7 +138,7 @@ def _say(run: Run, name: str, method: dict[str, Any], members: pd.DataFrame) -> 
 
 def seeds(run: Run, details: dict[str, Any]) -> None:
     """How much the truth itself differs between seeds."""
-    points, trainings = read_points(run.path), read_trainings(run.path)
+    points, trainings = read_verification(run.path), read_retraining_summary(run.path)
     if details["seeds"] < 2 or points.empty:
         st.caption("With two seeds or more, how much the truth itself differs from seed to seed is shown here.")
         return
@@ -147,7 +149,7 @@ def seeds(run: Run, details: dict[str, Any]) -> None:
         noise, over = float(np.sqrt(np.mean(np.square(one["spread"])))), float(one["truth"].std())
         rows.append(
             {
-                "What happened": FORETOLD[truth].capitalize(),
+                "What happened": RETRAINING_OUTCOMES[truth].capitalize(),
                 "Between seeds": noise,
                 "Between examples": over,
                 "Ratio": noise / over if over else np.nan,
@@ -194,7 +196,7 @@ def missing_trainings(trainings: pd.DataFrame, first_seed: int, examples: int, h
     """How many trainings a verification has still to do; those with larger numbers begin with the same ones.
 
     Args:
-        trainings: From :func:`read_trainings`.
+        trainings: From :func:`read_retraining_summary`.
         first_seed: The run's.
         examples: Examples to remove one by one.
         halves: Random halves.
@@ -218,7 +220,7 @@ def _number(run: Run, label: str, value: int, least: int, most: int) -> int:
 
 def _cost(run: Run, examples: int, halves: int, seeds: int) -> str:
     """Trainings still missing, and the time they take side by side."""
-    trainings = read_trainings(run.path)
+    trainings = read_retraining_summary(run.path)
     missing = missing_trainings(trainings, int(run.manifest.config.get("seed", 0)), examples, halves, seeds)
     if not missing:
         return "all of these trainings are done: it takes moments"

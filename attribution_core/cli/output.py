@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from attribution_core.evaluation.comparison import paired_quality
 from attribution_core.progress import listening
-from attribution_core.runs import FORETOLD, Run
+from attribution_core.runs import RETRAINING_OUTCOMES, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from attribution_core.evaluation.fidelity import ValueWithInterval
@@ -67,7 +67,7 @@ def print_verification(found: Verification, examples: int) -> None:
     for name, method in found.methods.items():
         single, ceiling = method.single, "" if method.ceiling is None else f"{method.ceiling:.2f}"
         correlations = [_with_interval(each) for each in (single.pearson, single.spearman)]
-        table.add_row(name, FORETOLD[method.truth], *correlations, ceiling, _with_interval(method.lds))
+        table.add_row(name, RETRAINING_OUTCOMES[method.truth], *correlations, ceiling, _with_interval(method.lds))
     out.print(table)
     noise = "" if found.lds_ceiling is None else f" Retraining noise leaves at most an LDS of {found.lds_ceiling:.2f}."
     out.print(

@@ -5,15 +5,15 @@ from attribution_core.runs.decisions import Decision, DecisionLog
 from attribution_core.runs.files import fingerprint
 from attribution_core.runs.listing import RunSummary, list_runs
 from attribution_core.runs.measures import MEASURES, Measure
-from attribution_core.runs.retraining import FORETOLD
+from attribution_core.runs.retraining import RETRAINING_OUTCOMES
 from attribution_core.runs.schema import SCHEMA_VERSION, DatasetSummary, RunManifest, StageRecord, Unreadable
 from attribution_core.runs.store import Run
 from attribution_core.runs.writer import RunWriter
 
 __all__ = [
     "CURVES",
-    "FORETOLD",
     "MEASURES",
+    "RETRAINING_OUTCOMES",
     "SCHEMA_VERSION",
     "Curve",
     "DatasetSummary",

@@ -1,4 +1,4 @@
-"""Finished retrainings on disk: retraining.parquet, which takes each of them as it ends."""
+"""The finished retrainings of a run, in a Parquet file that grows with each of them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from attribution_core.errors import InputError
 from attribution_core.runs.files import written_atomically
 from attribution_core.runs.names import RETRAINING_FILE
 
-# What a score may foretell about a removal, and retraining shows: names for people.
-FORETOLD = {
-    "loss_change": "loss on each other",
-    "mean_loss_change": "mean loss on others",
-    "output_change": "outputs for others",
-    "own_probability_change": "own prediction",
-    "own_loss_change": "rise of own loss",
-    "own_loss": "own loss",
+# What a score estimates of a removal, and retraining measures, with a label for each: changes in the losses and outputs
+# on the evaluation examples, or what becomes of the removed example itself.
+RETRAINING_OUTCOMES = {
+    "loss_change": "change in each evaluation loss",
+    "mean_loss_change": "change in mean evaluation loss",
+    "output_change": "change in evaluation outputs",
+    "own_probability_change": "change in its own prediction",
+    "own_loss_change": "increase in its own loss",
+    "own_loss": "its own loss after removal",
 }
 _FINGERPRINT = b"fingerprint"
+_SUMMARY = ["removed", "seed", "keeps_places", "accuracy", "seconds"]
 _SCHEMA = pa.schema(
     {
         "removed": pa.list_(pa.int64()),
@@ -43,15 +45,16 @@ class Retraining:
     """One training without some examples.
 
     Attributes:
-        removed: The examples that it lacked, ascending; none for training on everything.
-        seed: Of the initial weights and the order of batches.
-        keeps_places: Whether the removed examples kept their places in the batches.
-        losses: On every evaluation example, ``[m]``.
-        accuracy: On them; R² where targets are single values, NaN where they are several.
-        outputs: On the first of them, ``[m', k]``.
-        own_outputs: On the removed examples, ``[removed, k]``, or where none was on all the training examples; none
-            where places were not kept.
-        seconds: It took.
+        removed: Positions of the removed examples, ascending; empty for training on everything.
+        seed: Seed of the initial weights and of the order of the batches.
+        keeps_places: Whether the batches kept the places of the removed examples empty.
+        losses: Loss on each evaluation example, ``[m]``.
+        accuracy: Accuracy on the evaluation examples; R² where targets are single values, NaN where they have several
+            components.
+        outputs: Outputs on the first evaluation examples, ``[m', k]``.
+        own_outputs: Outputs on the removed examples, ``[removed, k]``, or on all training examples where none was
+            removed; empty where places were not kept.
+        seconds: Duration of the training.
     """
 
     removed: tuple[int, ...]
@@ -65,35 +68,35 @@ class Retraining:
 
 
 class RetrainingTable:
-    """The retrainings of one problem; without a file, in memory only.
+    """The retrainings of one problem, kept in a file or in memory only.
 
     Args:
-        file: The Parquet file, or None.
-        fingerprint: Of the problem.
+        file: Parquet file to read and extend; None keeps the retrainings in memory.
+        fingerprint: Fingerprint of the problem.
 
     Raises:
-        InputError: The file is damaged, or holds retrainings of another problem.
+        InputError: If the file is damaged or holds retrainings of another problem.
     """
 
     def __init__(self, file: Path | None, fingerprint: str) -> None:
         self._file = file
         self._fingerprint = fingerprint
         self.rows: list[Retraining] = []
-        self._written: list[pa.Table] = []  # the same, as they are written
+        self._written: list[pa.Table] = []  # the same rows in the form of the file
         if file is None or not file.is_file():
             return
         table = _read(file)
         found = (table.schema.metadata or {}).get(_FINGERPRINT, b"").decode()
         if found != fingerprint:
             raise InputError(
-                f"{file} holds retrainings of another problem (fingerprint {found[:12]} there, {fingerprint[:12]} "
-                "here): delete it, or give another place."
+                f"{file} holds retrainings of another problem (its fingerprint is {found[:12]}, this problem's is "
+                f"{fingerprint[:12]}): delete it, or choose another file."
             )
         self.rows = [_from_record(record) for record in table.to_pylist()]
         self._written = [table]
 
     def add(self, row: Retraining) -> None:
-        """Takes a finished training, and writes the file."""
+        """Add a finished training and write the file."""
         self.rows.append(row)
         if self._file is None:
             return
@@ -104,7 +107,7 @@ class RetrainingTable:
 
 
 def read_retraining(run: Path) -> pd.DataFrame:
-    """A run's retrainings, a row for each, with the columns of :class:`Retraining`; no rows without any.
+    """Read a run's retrainings, a row for each, with the columns of :class:`Retraining`.
 
     Raises:
         InputError: If the table is damaged.
@@ -115,11 +118,28 @@ def read_retraining(run: Path) -> pd.DataFrame:
     return pd.DataFrame([vars(_from_record(record)) for record in _read(file).to_pylist()])
 
 
-def _read(file: Path) -> pa.Table:
+def read_retraining_summary(run: Path) -> pd.DataFrame:
+    """Read a run's retrainings without their losses and outputs, which are large.
+
+    Returns:
+        Columns removed (number of removed examples), seed, keeps_places, accuracy (on validation) and seconds; no rows
+        where nothing was retrained.
+
+    Raises:
+        InputError: If the table is damaged.
+    """
+    file = run / RETRAINING_FILE
+    if not file.is_file():
+        return pd.DataFrame({name: pd.Series(dtype="float64") for name in _SUMMARY})
+    frame = _read(file, _SUMMARY).to_pandas()
+    return frame.assign(removed=frame["removed"].map(len))
+
+
+def _read(file: Path, columns: list[str] | None = None) -> pa.Table:
     try:
-        return pq.read_table(file)
+        return pq.read_table(file, columns=columns)
     except (OSError, ValueError) as error:
-        raise InputError(f"{file} is damaged ({error}): delete it, and verify again.") from error
+        raise InputError(f"{file} is damaged ({error}): delete it and verify the run again.") from error
 
 
 def _to_record(row: Retraining) -> dict[str, object]:

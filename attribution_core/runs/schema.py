@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION = 1
 
@@ -108,3 +108,18 @@ class RunManifest(_Record):
     measures: list[str] = Field(default_factory=list)
     details: dict[str, dict[str, Any]] = Field(default_factory=dict)
     stages: dict[str, StageRecord] = Field(default_factory=dict)
+
+    @field_validator("details", mode="before")
+    @classmethod
+    def _rename_left_out(cls, details: Any) -> Any:
+        """Read ``left_out``, as earlier versions called the reason why a part was skipped, as ``skipped``."""
+        if not isinstance(details, dict):
+            return details
+        return {name: _with_skipped(facts) if isinstance(facts, dict) else facts for name, facts in details.items()}
+
+
+def _with_skipped(facts: dict[str, Any]) -> dict[str, Any]:
+    # A reason is a text; an imported score may be called left_out, too, and is a dict.
+    if not isinstance(facts.get("left_out"), str):
+        return facts
+    return {"skipped" if name == "left_out" else name: value for name, value in facts.items()}

@@ -22,7 +22,7 @@ from attribution_core.preparation.prepare import Data, Prepared, prepare_run
 from attribution_core.progress import retitled
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.names import RETRAINING_FILE, VERIFICATION_FILE
-from attribution_core.runs.verification_points import COLUMNS
+from attribution_core.runs.verification import VERIFICATION_COLUMNS
 from attribution_core.training import loss_values
 
 # What each score of a run foretells about a removal; the others foretell nothing that a retraining shows.
@@ -45,7 +45,7 @@ class MethodFidelity:
     """How one score of a run agrees with retraining.
 
     Attributes:
-        truth: What it foretells, a key of :data:`attribution_core.runs.FORETOLD`.
+        truth: What it foretells, a key of :data:`attribution_core.runs.RETRAINING_OUTCOMES`.
         single: Over the examples removed one by one.
         ceiling: The rank correlation that retraining noise leaves possible there; None for a single seed.
         lds: Linear datamodelling score over random halves; None where there are too few halves, or it has none.
@@ -157,7 +157,7 @@ def chosen_examples(run: Run, count: int) -> list[int]:
 
 
 def real_changes(ones: Retrained, chosen: list[int], labels: Tensor, loss: str) -> dict[str, Tensor]:
-    """What really happened, by the keys of :data:`attribution_core.runs.FORETOLD`.
+    """What really happened, by the keys of :data:`attribution_core.runs.RETRAINING_OUTCOMES`.
 
     Args:
         ones: Training on everything, then without each chosen example.
@@ -251,7 +251,7 @@ def _points(name: str, effects: Tensor, chosen: list[int], real: Tensor) -> pd.D
         "truth": truths.double().mean(dim=0).cpu().numpy(),
         "spread": truths.double().std(dim=0).cpu().numpy() if len(truths) > 1 else np.nan,
     }
-    return pd.DataFrame(values).astype(COLUMNS)
+    return pd.DataFrame(values).astype(VERIFICATION_COLUMNS)
 
 
 def _means(values: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from attribution_core.errors import InputError
 from attribution_core.progress import listening
 from attribution_core.runs import Run, RunWriter, fingerprint, list_runs
 from attribution_core.runs.files import Lock, written_atomically
+from attribution_core.runs.store import read_manifest
 from tests.support.fixtures import make_run
 
 CONFIG = {"data": "digits", "seed": 1}
@@ -123,6 +124,15 @@ def test_damaged_and_newer_runs_are_refused_in_one_sentence(tmp_path, writer):
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="is not a run"):
         Run.open(tmp_path)
+
+
+def test_a_run_of_an_earlier_version_says_what_it_skipped(writer):
+    file = writer.path / "run.json"
+    whole = json.loads(file.read_text())
+    imported = {"left_out": {"measure": "a score by this name"}}
+    details = {"map": {"left_out": "the map was turned off"}, "fsi": {"route": "exact"}, "imported": imported}
+    file.write_text(json.dumps({**whole, "details": details}))
+    assert read_manifest(writer.path).details == {**details, "map": {"skipped": "the map was turned off"}}
 
 
 def test_the_list_shows_damaged_runs_with_the_reason(tmp_path):

@@ -16,7 +16,8 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.retraining import Retrained
 from attribution_core.progress import listening
 from attribution_core.runs.names import RETRAINING_FILE
-from attribution_core.runs.verification_points import read_points, read_trainings
+from attribution_core.runs.retraining import read_retraining_summary
+from attribution_core.runs.verification import read_verification
 from attribution_core.training import loss_values
 from attribution_core.workflows import verify as verification
 from attribution_core.workflows.verify import TRUTHS, chosen_examples, real_changes, verify
@@ -48,16 +49,16 @@ def test_a_run_learns_how_far_each_score_can_be_trusted(run):
     assert len(details["chosen"]) == 6
     table = run.retraining
     assert len(table) == 2 * (1 + 6 + 4)
-    trainings = read_trainings(run.path)
+    trainings = read_retraining_summary(run.path)
     assert trainings["removed"].value_counts().to_dict() == {0: 2, 1: 12, 60: 8}
     assert trainings["seconds"].tolist() == table["seconds"].tolist()
     assert ac.Run.open(run.path).status == "complete"
 
 
 def test_the_points_are_what_was_foretold_and_what_happened(run):
-    assert read_points(run.path).empty
+    assert read_verification(run.path).empty
     found = verify(run.path, examples=6, halves=0, seeds=2)
-    points = read_points(run.path)
+    points = read_verification(run.path)
     chosen = ac.Run.open(run.path).manifest.details["verification"]["chosen"]
     assert set(points["method"]) == set(found.methods)
     for name, of in points.groupby("method"):
@@ -78,7 +79,7 @@ def test_the_points_are_what_was_foretold_and_what_happened(run):
     assert np.allclose(influence["truth"], np.mean(by_seed, axis=0), atol=1e-6)
     assert np.allclose(influence["spread"], np.std(by_seed, axis=0, ddof=1), atol=1e-6)
     verify(run.path, examples=4, halves=0, seeds=1)
-    points = read_points(run.path)
+    points = read_verification(run.path)
     assert len(points) == 4 * len(found.methods)
     assert points["spread"].isna().all()
 
