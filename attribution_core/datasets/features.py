@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from attribution_core.datasets.dataset import Dataset
+from attribution_core.datasets.defaults import TFIDF
 from attribution_core.errors import InputError
 from attribution_core.progress import report
 
-TFIDF = "tfidf"
 _DIMENSIONS = 256  # of the leading directions of TF-IDF
 _MOST_CATEGORIES = 50  # of a column of words; rarer ones share a column
 _BATCH = 256  # texts between two calls of progress

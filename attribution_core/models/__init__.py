@@ -5,18 +5,20 @@ from typing import TYPE_CHECKING
 from attribution_core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from attribution_core.models.catalog import ARCHITECTURES
     from attribution_core.models.networks import TwoLayerReLU
     from attribution_core.models.runtime import device_named, evaluation_mode
     from attribution_core.models.weights import load_weights
-    from attribution_core.models.zoo import ARCHITECTURES, build_model
+    from attribution_core.models.zoo import build_model
 else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "catalog": ("ARCHITECTURES",),
             "networks": ("TwoLayerReLU",),
             "runtime": ("device_named", "evaluation_mode"),
             "weights": ("load_weights",),
-            "zoo": ("ARCHITECTURES", "build_model"),
+            "zoo": ("build_model",),
         },
     )
 

@@ -2,34 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from attribution_core.errors import InputError
+from attribution_core.models.catalog import ARCHITECTURES
 from attribution_core.models.networks import TwoLayerReLU, alexnet, autoencoder, resnet20, transformer_lm, vgg13
 from attribution_core.models.weights import load_weights
 
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """One entry of the zoo.
-
-    Attributes:
-        build: ``(num_outputs, input_shape, hidden) -> module``.
-        description: One line for the command line and the app.
-        min_side: Smallest image side it takes, in pixels; 0 for any input.
-        classifies: Whether it takes images and has an output for each class, so that a run can train it.
-    """
-
-    build: Callable[[int, Shape, Sequence[int]], nn.Module]
-    description: str
-    min_side: int = 0
-    classifies: bool = True
 
 
 def _linear(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Module:
@@ -99,30 +82,18 @@ def _fixed(name: str, build: Callable[[int, Shape], nn.Module]) -> Callable[[int
     return built
 
 
-ARCHITECTURES = {
-    "linear": Architecture(_linear, "one linear layer: multinomial logistic or linear regression"),
-    "mlp": Architecture(_mlp, "fully connected ReLU network; hidden sizes to choose, 1024 by default"),
-    "two_layer": Architecture(
-        _two_layer, "wide two-layer ReLU network whose first layer alone is trained; 10,000 units by default"
-    ),
-    "lenet5": Architecture(_lenet5, "LeNet-5 with ReLU and max pooling, 28 pixels and up", min_side=12),
-    "cnn4": Architecture(_cnn4, "four convolutions and two linear layers, 28 pixels and up", min_side=20),
-    "alexnet": Architecture(
-        _fixed("alexnet", alexnet),
-        "AlexNet for small images, 28 pixels and up; wide at the end, so 20 million parameters and more",
-        min_side=15,
-    ),
-    "vgg13": Architecture(_fixed("vgg13", vgg13), "VGG-13 for small images, 28 pixels and up", min_side=17),
-    "resnet18": Architecture(_resnet18, "ResNet-18 for small images, 32 pixels and up", min_side=8),
-    "resnet20": Architecture(
-        _fixed("resnet20", resnet20), "ResNet-20, the narrow one for small images, 28 pixels and up", min_side=4
-    ),
-    "autoencoder": Architecture(
-        autoencoder, "deep sigmoid autoencoder; the encoder's sizes to choose, 1000 to a code of 30", classifies=False
-    ),
-    "transformer_lm": Architecture(
-        transformer_lm, "two-layer Transformer that predicts the next token; 256 wide by default", classifies=False
-    ),
+_BUILDERS: dict[str, Callable[[int, Shape, Sequence[int]], nn.Module]] = {
+    "linear": _linear,
+    "mlp": _mlp,
+    "two_layer": _two_layer,
+    "lenet5": _lenet5,
+    "cnn4": _cnn4,
+    "alexnet": _fixed("alexnet", alexnet),
+    "vgg13": _fixed("vgg13", vgg13),
+    "resnet18": _resnet18,
+    "resnet20": _fixed("resnet20", resnet20),
+    "autoencoder": autoencoder,
+    "transformer_lm": transformer_lm,
 }
 
 
@@ -164,7 +135,7 @@ def build_model(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = architecture.build(num_outputs, shape, hidden)
+        model = _BUILDERS[name](num_outputs, shape, hidden)
     if weights is not None:
         load_weights(model, weights)
     return model

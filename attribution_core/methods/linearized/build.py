@@ -16,14 +16,11 @@ from attribution_core.gradients import (
     plan_parameters,
     tangent_kernels,
 )
+from attribution_core.methods.linearized.defaults import DIMENSION
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.progress import report
 from attribution_core.training import as_outputs, as_pair, outputs_of
 from attribution_core.training.trainer import Data
-
-# Coordinates of each parameter tensor, as in unique information, section 5; of all together in the Kronecker sketch,
-# whose F-SI at t = 2000 then ranks examples as the exact kernel does (tests/benchmarks/sketches.py).
-DIMENSION = 2000
 
 
 def linearize(
