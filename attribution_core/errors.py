@@ -36,7 +36,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
-def of_the_machine(error: Exception) -> InputError | None:
+def resource_error(error: Exception) -> InputError | None:
     """What the machine refused, memory, a full disk or a missing permission, in a sentence; None for other errors."""
     if is_out_of_memory(error):
         return InputError(
@@ -61,13 +61,13 @@ def of_the_machine(error: Exception) -> InputError | None:
     return None
 
 
-def first_fault(error: ValidationError) -> tuple[str, str]:
+def first_problem(error: ValidationError) -> tuple[str, str]:
     """Where the first thing lies that was wrong in a record, and why it is; the record itself is ``""``."""
     first = error.errors()[0]
     return ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
 
 
-def sentence_of(error: ValidationError) -> str:
+def validation_message(error: ValidationError) -> str:
     """The same as a sentence that says what was given."""
-    where, why = first_fault(error)
+    where, why = first_problem(error)
     return f"{where}: {why}, but {str(error.errors()[0]['input'])[:200]!r} was given."

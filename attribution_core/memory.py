@@ -42,7 +42,7 @@ def _named_number(file: Path, name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
-def held_bytes(device: torch.device) -> int:
+def used_bytes(device: torch.device) -> int:
     """What this process holds of a device's memory now; at its peak so far where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
@@ -70,14 +70,14 @@ class AdaptiveBatchSize:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def fitting(self, work: Callable[[int], Result], count: int) -> Result:
+    def run(self, work: Callable[[int], Result], count: int) -> Result:
         """What ``work`` on ``count`` examples gives, told how many of them to take together so that it fits.
 
         Raises:
             InputError: Not even one fits.
         """
         size = min(self.size, count)
-        while (found := attempt(functools.partial(work, size))) is None:
+        while (found := try_within_memory(functools.partial(work, size))) is None:
             if size == 1:
                 raise InputError(
                     "There is not enough memory for even one example at a time: take smaller images, a smaller model, "
@@ -86,7 +86,7 @@ class AdaptiveBatchSize:
             size = self.size = size // 2
         return found
 
-    def over(self, work: Callable[[slice], Result], count: int) -> Iterator[tuple[slice, Result]]:
+    def map_slices(self, work: Callable[[slice], Result], count: int) -> Iterator[tuple[slice, Result]]:
         """Each part of ``range(count)``, in order, and what ``work`` on it gives.
 
         Raises:
@@ -94,12 +94,12 @@ class AdaptiveBatchSize:
         """
         start = 0
         while start < count:
-            where, result = self.fitting(functools.partial(_on_part, work, start), count - start)
+            where, result = self.run(functools.partial(_on_part, work, start), count - start)
             yield where, result
             start = where.stop
 
 
-def attempt(work: Callable[[], Result]) -> Result | None:
+def try_within_memory(work: Callable[[], Result]) -> Result | None:
     """What ``work`` gives, which is never None; None where memory ran out, with what it had taken given back."""
     try:
         return work()

@@ -1,4 +1,4 @@
-"""The demo dataset that ships: counts, planted noise, licence, and that it is what its script builds."""
+"""The demo dataset that ships: counts, planted noise, license, and that it is what its script builds."""
 
 import importlib.util
 import json

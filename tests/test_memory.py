@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from attribution_core.errors import InputError, is_out_of_memory, of_the_machine
+from attribution_core.errors import InputError, is_out_of_memory, resource_error
 from attribution_core.gradients import jacobian, plan_parameters
-from attribution_core.memory import AdaptiveBatchSize, attempt
+from attribution_core.memory import AdaptiveBatchSize, try_within_memory
 from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.online import HydraAccumulator
 from attribution_core.scoring.score import score
@@ -75,7 +75,7 @@ def test_the_size_is_halved_until_it_fits_and_stays_so():
         return where
 
     parts = AdaptiveBatchSize(16)
-    assert [(where.start, where.stop) for where, _ in parts.over(work, 8)] == [(0, 2), (2, 4), (4, 6), (6, 8)]
+    assert [(where.start, where.stop) for where, _ in parts.map_slices(work, 8)] == [(0, 2), (2, 4), (4, 6), (6, 8)]
     assert asked == [8, 4, 2, 2, 2, 2]
     assert parts.size == 2
 
@@ -91,7 +91,7 @@ def test_nothing_of_what_failed_is_held_while_it_is_done_again():
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return batch.sum()
 
-    assert AdaptiveBatchSize(4).fitting(work, 4) == 1
+    assert AdaptiveBatchSize(4).run(work, 4) == 1
     assert len(made) == 3
 
 
@@ -101,10 +101,10 @@ def test_every_way_of_saying_so_is_understood(words):
         torch.empty(10**15)  # four petabytes, which no machine has
     for error in (refused.value, MemoryError(), torch.OutOfMemoryError("any words"), RuntimeError(words)):
         assert is_out_of_memory(error)
-        assert "not enough memory" in str(of_the_machine(error))
+        assert "not enough memory" in str(resource_error(error))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        attempt(lambda: torch.ones(2, 3) @ torch.ones(2, 3))
+        try_within_memory(lambda: torch.ones(2, 3) @ torch.ones(2, 3))
 
 
 # -- the work -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from rich.table import Table
 from attribution_core.cli import output
 from attribution_core.cli.output import Bars, err, out
 from attribution_core.cli.score_options import Out, takes_configuration
-from attribution_core.errors import InputError, of_the_machine, sentence_of
+from attribution_core.errors import InputError, resource_error, validation_message
 from attribution_core.jobs.jobs import usable_cores
 from attribution_core.runs import MEASURES, Run
 
@@ -234,7 +234,7 @@ def datasets() -> None:
 
     table = Table("name", "what", "licence", "source")
     for known in BUILTIN_DATASETS:
-        table.add_row(known.name, known.description, known.licence, known.source)
+        table.add_row(known.name, known.description, known.license, known.source)
     out.print(table)
     forms = "; ".join(form.description for form in FORMATS)
     out.print(f"Or hf:NAME of the Hugging Face hub; by path: {escape(forms)}.", soft_wrap=True, highlight=False)
@@ -295,12 +295,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception) -> int:
-    error = of_the_machine(error) or error
+    error = resource_error(error) or error
     if isinstance(error, InputError):
         err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         return 2
     if isinstance(error, ValidationError):
-        err.print(f"[red]Error:[/red] {escape(sentence_of(error))}", soft_wrap=True, highlight=False)
+        err.print(f"[red]Error:[/red] {escape(validation_message(error))}", soft_wrap=True, highlight=False)
         return 2
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the option parser
         err.print(f"[red]Error:[/red] {escape(error.format_message())} Try --help.", soft_wrap=True, highlight=False)

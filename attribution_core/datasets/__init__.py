@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from attribution_core.datasets.decisions import with_decisions
     from attribution_core.datasets.formats.torch_objects import TorchData
     from attribution_core.datasets.listing import Unreadable
-    from attribution_core.datasets.open import BUILTIN_DATASETS, FORMATS, form_of, open_dataset, opens_by_name
+    from attribution_core.datasets.open import BUILTIN_DATASETS, FORMATS, format_of, open_dataset, opens_by_name
     from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
 else:
     __getattr__ = lazy_names(
@@ -19,7 +19,7 @@ else:
             "decisions": ("with_decisions",),
             "formats.torch_objects": ("TorchData",),
             "listing": ("Unreadable",),
-            "open": ("BUILTIN_DATASETS", "FORMATS", "form_of", "open_dataset", "opens_by_name"),
+            "open": ("BUILTIN_DATASETS", "FORMATS", "format_of", "open_dataset", "opens_by_name"),
             "tensors": ("Statistics", "as_tensors", "common_size", "pixel_statistics"),
         },
     )
@@ -34,7 +34,7 @@ __all__ = [
     "Unreadable",
     "as_tensors",
     "common_size",
-    "form_of",
+    "format_of",
     "open_dataset",
     "opens_by_name",
     "pixel_statistics",

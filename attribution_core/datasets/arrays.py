@@ -7,13 +7,13 @@ from attribution_core.errors import InputError
 _CHANNELS = (1, 3)
 
 
-def eight_bits(images: np.ndarray, what: str, *, largest: float, channels_first: bool = False) -> np.ndarray:
+def as_pixels(images: np.ndarray, what: str, *, largest: float, channels_first: bool = False) -> np.ndarray:
     """Images as pixels.
 
     Args:
         images: uint8, other integers or floats, ``[n, h, w]``, or with 1 or 3 channels behind that or before it.
         what: How a message calls them.
-        largest: What stands for white in floats: 1 or 255; see :func:`white`.
+        largest: What stands for white in floats: 1 or 255; see :func:`white_level`.
         channels_first: Where both the first and the last axis of an image could be channels, take the first.
 
     Returns:
@@ -39,7 +39,7 @@ def eight_bits(images: np.ndarray, what: str, *, largest: float, channels_first:
     return np.rint(images * (255 / largest)).astype(np.uint8)
 
 
-def white(*arrays: np.ndarray) -> float:
+def white_level(*arrays: np.ndarray) -> float:
     """What stands for white in all of them: 1 where no number is above it, else 255."""
     tops = [float(np.nanmax(each)) for each in arrays if each.size and each.dtype.kind in "iuf"]
     return 1.0 if max(tops, default=0.0) <= 1 else 255.0

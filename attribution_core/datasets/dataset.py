@@ -13,9 +13,9 @@ import numpy as np
 import torch.utils.data
 from PIL import Image
 
-from attribution_core.datasets.inspection import Facts
+from attribution_core.datasets.inspection import ImageFacts
 from attribution_core.datasets.listing import Examples, Kind, Unreadable
-from attribution_core.datasets.targets import Task, Values
+from attribution_core.datasets.targets import Task, ValueScale
 
 
 class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
@@ -37,10 +37,10 @@ class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
     def __init__(
         self,
         examples: Examples,
-        facts: Sequence[Facts],
+        facts: Sequence[ImageFacts],
         class_names: list[str],
         mode: str,
-        values: Values | None = None,
+        values: ValueScale | None = None,
     ) -> None:
         self.ids = examples.ids
         self.labels = examples.labels
@@ -65,7 +65,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
         """What a model learns: classes, int64 ``[n]``, or values in standard deviations, float32 ``[n]``."""
         if self.values is None:
             return torch.from_numpy(self.labels.copy())
-        return torch.from_numpy(self.values.standardised(self.labels)).float()
+        return torch.from_numpy(self.values.standardize(self.labels)).float()
 
     @property
     def strata(self) -> np.ndarray:
@@ -87,7 +87,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
         facts = [self._facts[i] for i in positions]
         return Dataset(self._examples.take(positions), facts, self.class_names, self.mode, self.values)
 
-    def relabelled(self, labels: np.ndarray) -> Dataset:
+    def relabeled(self, labels: np.ndarray) -> Dataset:
         """The same examples with other labels, of the same kind, ``[n]``."""
         return Dataset(replace(self._examples, labels=labels), self._facts, self.class_names, self.mode, self.values)
 

@@ -40,7 +40,7 @@ def with_decisions(splits: Splits, file: Path) -> Splits:
     _check_classes(train, decided[kept], file)
     relabelled = int((decided[kept] != train.labels[kept]).sum())
     note = f"{int(drops.sum()):,} training examples were dropped and {relabelled:,} relabelled by earlier decisions."
-    return dataclasses.replace(splits, train=train.relabelled(decided).subset(kept), notes=[*splits.notes, note])
+    return dataclasses.replace(splits, train=train.relabeled(decided).subset(kept), notes=[*splits.notes, note])
 
 
 def _read(file: Path) -> pd.DataFrame:

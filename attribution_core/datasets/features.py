@@ -104,7 +104,7 @@ def table_features(splits: dict[str, Dataset]) -> dict[str, Tensor]:
     }
 
 
-def described(source: Any) -> str:
+def describe(source: Any) -> str:
     """A text, or a row of a table in words, as a person reads it in place of an image."""
     if isinstance(source, str):
         return source

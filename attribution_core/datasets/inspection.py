@@ -15,7 +15,7 @@ _CHUNK = 32  # images to a task: one alone would cost less than handing it to a 
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ImageFacts:
     """What stays known of an image once its pixels are dropped: size, colour and SHA-256 of its contents."""
 
     height: int
@@ -26,7 +26,7 @@ class Facts:
 
 def inspect(
     images: list[ImageSource],
-) -> list[Facts | str]:
+) -> list[ImageFacts | str]:
     """Decodes each image once.
 
     Args:
@@ -47,20 +47,20 @@ def inspect(
             pool.shutdown(cancel_futures=True)  # an interrupt must not first finish the dataset
 
 
-def undecoded(source: ImageSource) -> Facts:
+def facts_of_row(source: ImageSource) -> ImageFacts:
     """The facts of a text or a row: its contents' digest."""
-    return Facts(0, 0, grey=True, digest=hashlib.sha256(source.encoded() or b"").digest())
+    return ImageFacts(0, 0, grey=True, digest=hashlib.sha256(source.encoded() or b"").digest())
 
 
-def _inspect_chunk(images: list[ImageSource]) -> list[Facts | str]:
+def _inspect_chunk(images: list[ImageSource]) -> list[ImageFacts | str]:
     return [_facts_or_reason(image) for image in images]
 
 
-def _facts_or_reason(source: ImageSource) -> Facts | str:
+def _facts_or_reason(source: ImageSource) -> ImageFacts | str:
     try:
         data = source.encoded()
         image = source.decoded() if data is None else decode(data)
     except Exception as error:  # noqa: BLE001 -- Pillow meets malformed files with nearly any type; the reason is kept
         return str(error) or type(error).__name__
     digest = hashlib.sha256(data if data is not None else repr(image.size).encode() + image.tobytes()).digest()
-    return Facts(image.height, image.width, is_grey(image), digest)
+    return ImageFacts(image.height, image.width, is_grey(image), digest)

@@ -25,7 +25,7 @@ SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validatio
 SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])")
 
 
-def normal(text: str) -> str:
+def normalize_name(text: str) -> str:
     """As names and ids are compared: one form of each letter, whatever a file or a system makes of it."""
     return str(unicodedata.normalize("NFC", text))  # and not NumPy's own kind of text
 

@@ -13,7 +13,6 @@ import pandas as pd
 
 from attribution_core.datasets.dataset import Dataset, Splits
 from attribution_core.datasets.formats import (
-    digits,
     folder,
     hugging_face,
     idx,
@@ -25,10 +24,11 @@ from attribution_core.datasets.formats import (
     torch_objects,
 )
 from attribution_core.datasets.formats.torch_objects import TorchData
-from attribution_core.datasets.inspection import Facts, inspect, undecoded
+from attribution_core.datasets.images import ArrayImage
+from attribution_core.datasets.inspection import ImageFacts, facts_of_row, inspect
 from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadable
 from attribution_core.datasets.partition import hold_out, stratified_subset
-from attribution_core.datasets.targets import Task, Values
+from attribution_core.datasets.targets import Task, ValueScale
 from attribution_core.errors import InputError
 
 
@@ -39,7 +39,7 @@ class BuiltinDataset:
     Attributes:
         name: What to ask for.
         description: What it holds, in a sentence.
-        licence: Its licence and holder.
+        license: Its license and holder.
         source: Where it comes from.
         read: Lists its examples.
         notes: Sentences that a person should see before trusting a score.
@@ -47,7 +47,7 @@ class BuiltinDataset:
 
     name: str
     description: str
-    licence: str
+    license: str
     source: str
     read: Callable[[], Listing]
     notes: tuple[str, ...] = ()
@@ -55,14 +55,14 @@ class BuiltinDataset:
 
 @dataclass(frozen=True)
 class Format:
-    """A form that datasets take on disk: the first one in ``FORMATS`` that recognises a path reads it.
+    """A form that datasets take on disk: the first one in ``FORMATS`` that recognizes a path reads it.
 
     ``name`` is what an export knows it by; ``options`` are those of ``open_dataset`` that ``read`` takes too.
     """
 
     name: str
     description: str
-    recognises: Callable[[Path], bool]
+    recognizes: Callable[[Path], bool]
     read: Callable[..., Listing]
     options: tuple[str, ...] = ()
 
@@ -73,6 +73,17 @@ def _read_demo() -> Listing:
         return parquet.read(path)
 
 
+def _read_digits() -> Listing:
+    from sklearn.datasets import load_digits  # importing scikit-learn takes a second, and few runs need it
+
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / _LARGEST_DIGIT_VALUE)).astype(np.uint8)
+    ids = [f"digits-{row:04d}" for row in range(len(pixels))]
+    examples = Examples.without_groups(ids, [ArrayImage(image) for image in pixels], digits.target)
+    return Listing({"train": examples}, [str(digit) for digit in range(10)])
+
+
+_LARGEST_DIGIT_VALUE = 16
 _LONGEST_SHOWN = 200  # letters of a path in an error
 
 BUILTIN_DATASETS = (
@@ -92,31 +103,31 @@ BUILTIN_DATASETS = (
         "1,797 handwritten digits, 8 x 8",
         "CC BY 4.0, Alpaydin and Kaynak (UCI)",
         "https://archive.ics.uci.edu/dataset/80",
-        digits.read,
+        _read_digits,
     ),
 )
 
 FORMATS = (
-    Format("idx", "IDX files (train-images-idx3-ubyte, ...)", idx.recognises, idx.read),
+    Format("idx", "IDX files (train-images-idx3-ubyte, ...)", idx.recognizes, idx.read),
     Format(
         "manifest",
         "a CSV, TSV or JSON Lines file of images' paths and labels",
-        manifest.recognises,
+        manifest.recognizes,
         manifest.read,
         ("task",),
     ),
-    Format("npz", "an .npz file of images and labels", npz.recognises, npz.read, ("task",)),
+    Format("npz", "an .npz file of images and labels", npz.recognizes, npz.read, ("task",)),
     Format(
         "rows",
         "CSV, TSV, JSON Lines or Parquet files of texts or rows",
-        tables.recognises,
+        tables.recognizes,
         tables.read,
         ("target", "task"),
     ),
-    Format("hugging_face", "a folder made by save_to_disk", hugging_face.recognises, hugging_face.read, ("task",)),
-    Format("parquet", "Parquet files with the columns image and label", parquet.recognises, parquet.read, ("task",)),
-    Format("text", "a folder of text files, one folder or file for each class", texts.recognises, texts.read),
-    Format("folder", "a folder with one subfolder of images for each class", folder.recognises, folder.read),
+    Format("hugging_face", "a folder made by save_to_disk", hugging_face.recognizes, hugging_face.read, ("task",)),
+    Format("parquet", "Parquet files with the columns image and label", parquet.recognizes, parquet.read, ("task",)),
+    Format("text", "a folder of text files, one folder or file for each class", texts.recognizes, texts.read),
+    Format("folder", "a folder with one subfolder of images for each class", folder.recognizes, folder.read),
 )
 
 
@@ -164,7 +175,7 @@ def open_dataset(
     facts, parts, unreadable = _inspect(parts, listing.kind)
     values, class_names = None, listing.class_names
     if np.issubdtype(parts["train"].labels.dtype, np.floating):
-        values = Values.of(listing.target, parts["train"].labels)
+        values = ValueScale.of(listing.target, parts["train"].labels)
     else:
         class_names, parts, empty = _without_empty_classes(class_names, parts)
         notes += empty
@@ -182,7 +193,7 @@ def open_dataset(
     )
 
 
-def form_of(data: str | Path | TorchData) -> str:
+def format_of(data: str | Path | TorchData) -> str:
     """The form that a dataset comes in: the name of one of ``FORMATS``, or "torch"; "parquet" for those known by name.
 
     Raises:
@@ -207,7 +218,7 @@ def _find(
 ) -> tuple[str, str, Listing]:
     """The dataset's name, its location, and its examples."""
     if not isinstance(data, str | Path):
-        name = torch_objects.name_of(data)
+        name = torch_objects.dataset_name(data)
         options = _options(name, ("task",), target, task)
         return name, "", torch_objects.read(data, **options)
     if str(data).startswith(hugging_face.PREFIX):
@@ -244,7 +255,7 @@ def _recognised(data: str | Path) -> tuple[Path, Format]:
         if not (path.is_file() or path.is_dir()):
             raise InputError(f"A dataset was expected at {path}, and that is neither a file nor a folder.")
         for form in FORMATS:
-            if form.recognises(path):
+            if form.recognizes(path):
                 return path, form
     except InputError:
         raise
@@ -299,19 +310,19 @@ def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> tupl
 def _inspect(
     parts: dict[str, Examples],
     kind: Kind,
-) -> tuple[dict[str, list[Facts]], dict[str, Examples], list[Unreadable]]:
+) -> tuple[dict[str, list[ImageFacts]], dict[str, Examples], list[Unreadable]]:
     """Decodes every image once: the facts of those that can be read, their examples, and the others."""
     images = [image for split in parts.values() for image in split.images]
-    results = iter(inspect(images) if kind == "image" else map(undecoded, images))
+    results = iter(inspect(images) if kind == "image" else map(facts_of_row, images))
     facts, readable, unreadable = {}, {}, []
     for split, examples in parts.items():
         found = list(itertools.islice(results, len(examples.ids)))
-        facts[split] = [fact for fact in found if isinstance(fact, Facts)]
+        facts[split] = [fact for fact in found if isinstance(fact, ImageFacts)]
         lost = [Unreadable(where, why) for where, why in zip(examples.ids, found, strict=True) if isinstance(why, str)]
         if not facts[split]:
             first = f"; the first, {lost[0].where}: {lost[0].why}" if lost else ""
             raise InputError(f"The {split} split was expected to have images, and none can be read{first}.")
-        readable[split] = examples.take(np.flatnonzero([isinstance(fact, Facts) for fact in found]))
+        readable[split] = examples.take(np.flatnonzero([isinstance(fact, ImageFacts) for fact in found]))
         unreadable += lost
     return facts, readable, unreadable
 

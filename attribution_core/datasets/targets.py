@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype, is_numeric_dtype
 
-from attribution_core.datasets.listing import normal
+from attribution_core.datasets.listing import normalize_name
 from attribution_core.errors import InputError
 
 Task = Literal["auto", "classification", "regression"]
@@ -22,7 +22,7 @@ _FEW_CLASSES, _MANY_ROWS = 20, 10
 
 
 @dataclass(frozen=True)
-class Values:
+class ValueScale:
     """The values of a regression: how a model is given them, and the ranges that people speak of.
 
     A model learns ``(value - mean) / scale``, so that losses, rates and effects mean the same whatever the unit: half
@@ -42,7 +42,7 @@ class Values:
     edges: tuple[float, ...]
 
     @classmethod
-    def of(cls, name: str, train: np.ndarray) -> Values:
+    def of(cls, name: str, train: np.ndarray) -> ValueScale:
         """From the training values, float64 ``[n]``.
 
         Raises:
@@ -64,7 +64,7 @@ class Values:
         edges = np.unique(fifths[(fifths > train.min())])
         return cls(name, float(train.mean()), scale, tuple(edges.tolist()))
 
-    def standardised(self, values: np.ndarray) -> np.ndarray:
+    def standardize(self, values: np.ndarray) -> np.ndarray:
         """What a model learns, in the training values' standard deviations: float64 ``[n]``."""
         return (values - self.mean) / self.scale
 
@@ -85,7 +85,7 @@ class Values:
         return [f"{number}: {span}" for number, span in enumerate(spans, start=1)]
 
 
-def labels_of(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.ndarray, list[str], list[str]]:
+def parse_labels(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.ndarray, list[str], list[str]]:
     """What a column says of each row.
 
     Args:
@@ -121,34 +121,34 @@ def labels_of(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.nda
             f"Classes were expected in the column {name}, and it holds numbers such as {column.iloc[0]:g}: choose "
             "another column, put the numbers into a few classes, or use --task regression."
         )
-    found = column.astype("int64") if whole else column.astype("str").map(normal)
+    found = column.astype("int64") if whole else column.astype("str").map(normalize_name)
     distinct, labels = np.unique(found.to_numpy(), return_inverse=True)
     return labels.astype(np.int64), [str(value) for value in distinct], []
 
 
-def task_of_images(labels: pd.Series, task: Task) -> Task:
+def image_task(labels: pd.Series, task: Task) -> Task:
     """Whole numbers beside images number their classes, however many there are, unless asked otherwise."""
     return "classification" if task == "auto" and is_integer_dtype(labels) else task
 
 
-def labels_of_numbers(
+def parse_numeric_labels(
     numbers: pd.Series, name: str, class_names: list[str] | None, task: Task = "auto"
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """As :func:`labels_of`, of numbers beside images, which may be positions in class names that are known.
+    """As :func:`parse_labels`, of numbers beside images, which may be positions in class names that are known.
 
     Args:
         numbers: Its index names the rows in messages.
         name: What they are called.
         class_names: What whole numbers stand for: the classes, or in a regression the values. None where that is not
             known; then numbers are called what they are.
-        task: As in :func:`labels_of`.
+        task: As in :func:`parse_labels`.
 
     Raises:
-        InputError: As :func:`labels_of`; or classes are numbered below zero or beyond their names.
+        InputError: As :func:`parse_labels`; or classes are numbered below zero or beyond their names.
     """
-    task = task_of_images(numbers, task)
+    task = image_task(numbers, task)
     if class_names is None or is_float_dtype(numbers):
-        labels, found, notes = labels_of(numbers, name, task)
+        labels, found, notes = parse_labels(numbers, name, task)
         if found:
             _refuse_beyond(numbers, "0 or more", math.inf)
         if class_names is None or not found:
@@ -157,7 +157,7 @@ def labels_of_numbers(
     positions = numbers.to_numpy(dtype=np.int64)
     if task != "regression":
         return positions, class_names, []
-    return labels_of(pd.Series(np.array(class_names, dtype=object)[positions], index=numbers.index), name, task)
+    return parse_labels(pd.Series(np.array(class_names, dtype=object)[positions], index=numbers.index), name, task)
 
 
 def original_values(column: pd.Series) -> pd.Series:

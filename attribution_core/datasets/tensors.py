@@ -90,11 +90,11 @@ def as_tensors(
         row[:] = torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1)
     inputs = pixels.to(torch.float32).div_(255)
     if statistics is not None:
-        inputs = standardised(inputs, statistics)
+        inputs = standardize(inputs, statistics)
     return inputs, dataset.targets
 
 
-def standardised(pixels: torch.Tensor, statistics: Statistics) -> torch.Tensor:
+def standardize(pixels: torch.Tensor, statistics: Statistics) -> torch.Tensor:
     """Pixels in 0..1 ``[n, c, h, w]``, less the mean and over the standard deviation of each channel, in place."""
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (statistics.mean, statistics.std))
     return pixels.sub_(mean).div_(std)

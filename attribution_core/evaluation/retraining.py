@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from torch import multiprocessing as mp
 
 from attribution_core.errors import InputError
+from attribution_core.models.weights import StateDict
 from attribution_core.progress import Cancelled, listening, report, silenced
 from attribution_core.runs.retraining import Retraining, RetrainingTable
 from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, train
-from attribution_core.training.trainer import Data, state_of
-from attribution_core.training.trajectory import State
+from attribution_core.training.trainer import LabeledData, state_of
 
 # Outputs are kept on so many evaluation examples; losses on all.
 KEPT_OUTPUTS = 200
@@ -80,7 +80,7 @@ class Trainer:
     data: tuple[Tensor, Tensor]
     evaluation: tuple[Tensor, Tensor]
     recipe: Recipe
-    start: State | None
+    start: StateDict | None
 
     def __call__(
         self,
@@ -126,12 +126,12 @@ class Trainer:
 
 def retrain_without(
     build: Callable[[int], nn.Module],
-    data: Data,
+    data: LabeledData,
     removals: Sequence[Sequence[int]],
     recipe: Recipe,
-    evaluation: Data,
+    evaluation: LabeledData,
     seeds: int | Sequence[int] = 1,
-    start: State | None = None,
+    start: StateDict | None = None,
     keeps_places: bool = True,
     processes: int = 0,
     kept_in: Path | None = None,

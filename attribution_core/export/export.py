@@ -17,8 +17,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets import Splits, TorchData, form_of, open_dataset, opens_by_name, with_decisions
-from attribution_core.datasets.formats.tables import suffix_of as rows_suffix
+from attribution_core.datasets import Splits, TorchData, format_of, open_dataset, opens_by_name, with_decisions
+from attribution_core.datasets.formats.tables import rows_suffix
 from attribution_core.errors import InputError
 from attribution_core.export.forms import write_idx, write_manifest, write_npz, write_saved
 from attribution_core.export.images import write_folder, write_parquet
@@ -143,11 +143,11 @@ def suffix_of(run: Run, format: Format, data: str | TorchData | Splits | None = 
 def _form(run: Run, data: str | TorchData | Splits | None) -> str:
     """The form that the run's data came in, or come in now."""
     if data is not None and not isinstance(data, Splits):
-        return form_of(data)
+        return format_of(data)
     source = data or _dataset(run)
     if not source.location and not opens_by_name(source.name):
         return _TORCH
-    return form_of(source.location or source.name)
+    return format_of(source.location or source.name)
 
 
 def _write_list(run: Run, table: pd.DataFrame, path: Path) -> None:

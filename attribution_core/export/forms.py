@@ -23,7 +23,7 @@ from attribution_core.datasets.formats.manifest import ImageManifest, read_manif
 from attribution_core.datasets.formats.npz import Archive, declared_names, label_texts, labels_by_split, read_archive
 from attribution_core.datasets.formats.row_files import DELIMITERS
 from attribution_core.datasets.listing import UNNAMED
-from attribution_core.datasets.targets import labels_of
+from attribution_core.datasets.targets import parse_labels
 from attribution_core.export.images import arrow_tables, entry, huggingface_schema, rows_of, zipped
 from attribution_core.progress import report
 
@@ -196,7 +196,7 @@ def _manifest_labels(manifest: ImageManifest, splits: Splits) -> list[str] | lis
     """The class name, or the value, of each row of the manifest."""
     if splits.train.values is None:
         return [manifest.label(row) for row in range(len(manifest.rows))]
-    return labels_of(manifest.labels, manifest.label_column, "regression")[0].tolist()
+    return parse_labels(manifest.labels, manifest.label_column, "regression")[0].tolist()
 
 
 def _npz_part(

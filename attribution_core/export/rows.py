@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from attribution_core.datasets import Splits
-from attribution_core.datasets.formats.tables import read_table, suffix_of
+from attribution_core.datasets.formats.tables import read_table, rows_suffix
 from attribution_core.export.images import entry, rows_of, zipped
 from attribution_core.progress import report, track
 from attribution_core.runs.names import UniqueNames
@@ -37,7 +37,7 @@ def write_rows(
     frame = source.frame.iloc[pd.Index(source.ids).get_indexer(pd.Index(rows["id"]))].reset_index(drop=True)
     frame[source.label] = _labels(splits.train.class_names, rows["label"], frame[source.label])
     frame["split"] = rows["split"].to_numpy()
-    suffix = suffix_of(location)
+    suffix = rows_suffix(location)
     if suffix == ".parquet":
         frame.to_parquet(path, index=False)
     elif suffix == ".jsonl":

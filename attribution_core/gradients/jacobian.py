@@ -207,7 +207,7 @@ def _bounded_batches(
 
     with evaluation_mode(model):
         size = _batch_size(model, as_inputs(inputs[:1], example), plan, mixed, formed)
-        for where, result in AdaptiveBatchSize(size).over(of_batch, len(inputs)):
+        for where, result in AdaptiveBatchSize(size).map_slices(of_batch, len(inputs)):
             yield result
             report(where.stop, len(inputs), what)
 
@@ -215,7 +215,7 @@ def _bounded_batches(
 def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, mixed: bool, formed: int) -> int:
     """Examples a batch so that what one batch holds stays near ``BATCH_BYTES``, measured on one example."""
     ones = torch.ones(1, 1).to(next(model.parameters())) if mixed else None
-    outputs, factors = AdaptiveBatchSize(1).fitting(lambda _: layer_factors(model, one, plan.layers, ones), 1)
+    outputs, factors = AdaptiveBatchSize(1).run(lambda _: layer_factors(model, one, plan.layers, ones), 1)
     numbers = sum(layer.numel for layer in factors) + formed * (1 if mixed else outputs.shape[1])
     numbers += outputs.numel() * sum(plan.coordinates[name].numel for name in plan.rest)
     return max(1, BATCH_BYTES // (3 * max(numbers, 1) * outputs.element_size()))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from attribution_core.errors import InputError, sentence_of
+from attribution_core.errors import InputError, validation_message
 
 _LONGEST_NAME = 150  # bytes; file systems allow 255, and the kind of a job stands before it
 
@@ -144,7 +144,7 @@ class JobRequest(BaseModel):
             asked = cls.model_validate({"kind": kind, "target": target, "options": dict(options), "started": started})
             known = KINDS[asked.kind].model_validate(asked.options)
         except ValidationError as error:
-            raise InputError(sentence_of(error)) from error
+            raise InputError(validation_message(error)) from error
         return asked.model_copy(update={"options": known.model_dump(mode="json")})
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from attribution_core.errors import InputError, of_the_machine, sentence_of
+from attribution_core.errors import InputError, resource_error, validation_message
 from attribution_core.jobs.jobs import ASKED, PID, PROGRESS, RESULT, usable_cores
 from attribution_core.jobs.requests import JobProgress, JobRequest, JobResult, Kind, no_code
 from attribution_core.progress import listening
@@ -68,9 +68,9 @@ def _done(path: Path) -> tuple[dict[str, Any], str]:
     except InputError as error:
         return {}, str(error)
     except ValidationError as error:
-        return {}, sentence_of(error)
+        return {}, validation_message(error)
     except Exception as error:  # noqa: BLE001 (the last resort: one sentence for a person, the traceback in the log)
-        if refused := of_the_machine(error):
+        if refused := resource_error(error):
             return {}, str(refused)
         traceback.print_exc()
         return {}, f"Something went wrong that should not ({type(error).__name__}: {error}); its log shows where."

@@ -13,7 +13,7 @@ from torch import nn
 
 from attribution_core.errors import InputError
 from attribution_core.models.preprocessing import Preprocessing
-from attribution_core.models.weights import State, load_state, read_weights
+from attribution_core.models.weights import StateDict, load_state, read_weights
 
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "densenet121")
 _HEADS = {"resnet18": "fc", "resnet34": "fc", "resnet50": "fc", "densenet121": "classifier"}
@@ -135,12 +135,12 @@ def _make_plain(model: nn.Module, head: str) -> None:
         setattr(model.get_submodule(above), name, plain)
 
 
-def _fits(model: nn.Module, state: State, head: str) -> bool:
+def _fits(model: nn.Module, state: StateDict, head: str) -> bool:
     own = model.state_dict()
     return all(name in state and state[name].shape == own[name].shape for name in own if name.startswith(f"{head}."))
 
 
-def _renamed(state: State) -> State:
+def _renamed(state: StateDict) -> StateDict:
     return {_OLD_NAME.sub(r"\1\2", name): value for name, value in state.items()}
 
 

@@ -25,7 +25,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from attribution_core.errors import InputError, first_fault
+from attribution_core.errors import InputError, first_problem
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.models.weights import digest_of_file, load_weights
 
@@ -33,7 +33,7 @@ _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)")
 
 
 @dataclass(frozen=True)
-class OwnModel:
+class UserModel:
     """Builds a module from a seed by calling a function of a file; can be sent to other processes.
 
     Attributes:
@@ -65,7 +65,7 @@ class OwnModel:
             "class_names": list(self.class_names),
             "seed": seed,
         }
-        where, function = f"{self.file}:{self.function}", function_of(self.file, self.function)
+        where, function = f"{self.file}:{self.function}", load_function(self.file, self.function)
         with torch.random.fork_rng(devices=[]), _beside(self.file), _told_of(where):
             torch.manual_seed(seed)
             model = function(**_asked_for(function, offered, where))
@@ -76,12 +76,12 @@ class OwnModel:
         return model
 
 
-def is_own(model: str) -> bool:
+def is_user_model(model: str) -> bool:
     """Whether a model's name means a file of one's own."""
     return ".py" in model and (model.endswith(".py") or _REFERENCE.fullmatch(model) is not None)
 
 
-def own_model(reference: str) -> tuple[Path, str]:
+def parse_user_model(reference: str) -> tuple[Path, str]:
     """The absolute file and the function that ``FILE.py:FUNCTION`` names.
 
     Raises:
@@ -96,7 +96,7 @@ def own_model(reference: str) -> tuple[Path, str]:
     return file.resolve(), found["function"]
 
 
-def function_of(file: Path, name: str) -> Callable[..., Any]:
+def load_function(file: Path, name: str) -> Callable[..., Any]:
     """A function of a file by its name.
 
     Raises:
@@ -108,7 +108,7 @@ def function_of(file: Path, name: str) -> Callable[..., Any]:
     return function
 
 
-def preprocessing_of(file: Path) -> Preprocessing | None:
+def load_preprocessing(file: Path) -> Preprocessing | None:
     """What a file says of its model's images, where it does.
 
     Raises:
@@ -120,7 +120,7 @@ def preprocessing_of(file: Path) -> Preprocessing | None:
     try:
         return Preprocessing.model_validate(given)
     except ValidationError as error:
-        where, why = first_fault(error)
+        where, why = first_problem(error)
         raise InputError(
             f"{'.'.join(filter(None, ['PREPROCESSING', where]))} in {file} should be like "
             f'{{"mean": [0.5], "std": [0.25], "size": 28}}, and is not: {why}.'

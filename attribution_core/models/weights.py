@@ -17,10 +17,10 @@ _PICKLED = (".pt", ".pth", ".bin")
 # A counter of batches that old checkpoints lack, and that nothing here reads.
 _COUNTER = "num_batches_tracked"
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
-def read_weights(path: str | Path) -> State:
+def read_weights(path: str | Path) -> StateDict:
     """The tensors of a safetensors file, or of a state dict that ``torch.save`` wrote, by name, on the CPU.
 
     Raises:
@@ -83,7 +83,7 @@ def digest_of_state(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read_pickled(path: Path) -> State:
+def _read_pickled(path: Path) -> StateDict:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.datasets import Dataset, as_tensors, pixel_statistics
-from attribution_core.datasets.tensors import Statistics, standardised
+from attribution_core.datasets.tensors import Statistics, standardize
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.progress import track
@@ -67,4 +67,4 @@ class ImageReader:
         if channels == len(part.mode):
             return as_tensors(part, size=size, statistics=self.statistics)
         grey, targets = as_tensors(part, size=size, statistics=None)
-        return standardised(grey.repeat(1, channels, 1, 1), self.statistics), targets
+        return standardize(grey.repeat(1, channels, 1, 1), self.statistics), targets

@@ -14,7 +14,13 @@ from attribution_core.errors import InputError
 from attribution_core.models import ARCHITECTURES, build_model, evaluation_mode
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.models.pretrained import Backbone, backbone_preprocessing, find_weights, is_backbone
-from attribution_core.models.user_file import OwnModel, is_own, own_model, preprocessing_of, require_class_names
+from attribution_core.models.user_file import (
+    UserModel,
+    is_user_model,
+    load_preprocessing,
+    parse_user_model,
+    require_class_names,
+)
 from attribution_core.models.weights import digest_of_file, digest_of_state
 from attribution_core.preparation.config import ScoreConfig
 
@@ -68,7 +74,7 @@ class ModelSource:
     @property
     def title(self) -> str:
         """The name without folders."""
-        return Path(self.name).name if is_own(self.name) else self.name
+        return Path(self.name).name if is_user_model(self.name) else self.name
 
 
 def model_source(config: ScoreConfig, task: ModelTask, module: nn.Module | None = None) -> ModelSource:
@@ -89,7 +95,7 @@ def model_source(config: ScoreConfig, task: ModelTask, module: nn.Module | None 
             f"The model of this run, {config.model.removeprefix(FROM_PYTHON)}, came from a Python program, which alone "
             "can go on with it: put the model into a file and score with --model FILE.py:FUNCTION --weights FILE."
         )
-    if is_own(config.model):
+    if is_user_model(config.model):
         return _of_file(config, task)
     if is_backbone(config.model):
         return _of_library(config, task)
@@ -136,14 +142,14 @@ def _of_zoo(config: ScoreConfig, task: ModelTask) -> ModelSource:
 
 
 def _of_file(config: ScoreConfig, task: ModelTask) -> ModelSource:
-    file, function = own_model(config.model)
+    file, function = parse_user_model(config.model)
     _refuse_hidden(config)
     require_class_names(file, task.class_names)
-    preprocessing = config.preprocessing or preprocessing_of(file)
+    preprocessing = config.preprocessing or load_preprocessing(file)
     weights, reference = _weights(config), f"{file}:{function}"
 
-    def made(shape: tuple[int, ...]) -> OwnModel:
-        return OwnModel(file, function, task.outputs, shape, tuple(task.class_names), weights)
+    def made(shape: tuple[int, ...]) -> UserModel:
+        return UserModel(file, function, task.outputs, shape, tuple(task.class_names), weights)
 
     shape = _shape(config, preprocessing, task, lambda shape: made(shape)(config.seed), reference)
     digests = _digests(file=file, weights=weights)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from attribution_core.errors import InputError, first_fault
+from attribution_core.errors import InputError, first_problem
 from attribution_core.runs.measures import MEASURES, Measure
 from attribution_core.runs.names import safe_name
 from attribution_core.runs.schema import BASE_COLUMNS, RunManifest
@@ -49,7 +49,7 @@ def imported_scores(manifest: RunManifest) -> dict[str, ImportedScore]:
     try:
         found = _RECORDS.validate_python(manifest.details.get(DETAILS, {}))
     except ValidationError as error:
-        where, why = first_fault(error)
+        where, why = first_problem(error)
         raise InputError(
             f"What run.json says of the imported scores is damaged ({where}: {why}): import them again into "
             "a copy of the run that is whole."

@@ -12,7 +12,7 @@ import pandas as pd
 import zarr
 from pydantic import ValidationError
 
-from attribution_core.errors import InputError, first_fault
+from attribution_core.errors import InputError, first_problem
 from attribution_core.runs.curves import CURVES, Curve
 from attribution_core.runs.decisions import DecisionLog
 from attribution_core.runs.embeddings import read_embeddings
@@ -338,7 +338,7 @@ def read_manifest(path: Path) -> RunManifest:
             )
         return RunManifest.model_validate_json(text)
     except ValidationError as error:
-        where, why = first_fault(error)
+        where, why = first_problem(error)
         raise InputError(f"{file} is damaged ({where or 'the file'}: {why}): score the data again.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} can't be read ({error}): score the data again.") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from attribution_core.errors import InputError
-from attribution_core.memory import free_bytes, held_bytes, peak_bytes
+from attribution_core.memory import free_bytes, peak_bytes, used_bytes
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared, prepare
 from attribution_core.progress import report, silenced
@@ -74,7 +74,7 @@ def estimate_prepared(
 ) -> Estimate:
     """The same for a dataset that is open, which took so many seconds."""
     device = prepared.device
-    free, base = free_bytes(device), held_bytes(device)
+    free, base = free_bytes(device), used_bytes(device)
     sizes = MemoryNeeded(prepared)
     probe = Probe(prepared, sizes)
     stages: dict[str, Callable[[], float]] = {

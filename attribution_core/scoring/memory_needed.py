@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
-from attribution_core.memory import free_bytes, held_bytes
+from attribution_core.memory import free_bytes, used_bytes
 from attribution_core.methods.analysis.embedding_map import MOST
 from attribution_core.methods.influence.spectrum import DIMENSION
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
@@ -199,7 +199,7 @@ def require_memory(prepared: Prepared) -> None:
     """
     needed = MemoryNeeded(prepared)
     stages = needed.stages_left(_stages_done(prepared.config.folder))
-    refusal = why_not_enough_memory(needed, stages, free_bytes(prepared.device), held_bytes(prepared.device))
+    refusal = why_not_enough_memory(needed, stages, free_bytes(prepared.device), used_bytes(prepared.device))
     if refusal:
         raise InputError(refusal)
 

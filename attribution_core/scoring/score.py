@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from attribution_core.datasets import Dataset, Splits
-from attribution_core.datasets.features import TFIDF, described
+from attribution_core.datasets.features import TFIDF, describe
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
 from attribution_core.methods.types import InputsAndTargets
@@ -255,7 +255,7 @@ def _table(dataset: Dataset) -> pd.DataFrame:
     if dataset.values is not None:
         own[VALUE_RANGE] = np.array(dataset.strata_names, dtype=object)[dataset.strata]
     if dataset.kind != "image":
-        own["text"] = [described(dataset[i][0]) for i in range(len(dataset))]
+        own["text"] = [describe(dataset[i][0]) for i in range(len(dataset))]
     return pd.concat([own, groups], axis=1)
 
 

@@ -13,16 +13,17 @@ from torch.utils.data import Dataset as TorchDataset
 from attribution_core.errors import InputError
 from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.models import evaluation_mode
+from attribution_core.models.weights import StateDict
 from attribution_core.progress import report
 from attribution_core.training.iblr import IBLR
 from attribution_core.training.losses import loss_values, require_targets
 from attribution_core.training.recipe import Recipe
-from attribution_core.training.trajectory import State, Trajectory, batches
+from attribution_core.training.trajectory import Trajectory, batches
 
-Data = TorchDataset | tuple[Tensor, Tensor]
+LabeledData = TorchDataset | tuple[Tensor, Tensor]
 
 
-def as_pair(data: Data) -> tuple[Tensor, Tensor]:
+def as_pair(data: LabeledData) -> tuple[Tensor, Tensor]:
     """Inputs ``[n, ...]`` and targets ``[n]`` or ``[n, k]`` of any torch dataset of (input, target), or of such a pair.
 
     Raises:
@@ -45,7 +46,7 @@ def as_pair(data: Data) -> tuple[Tensor, Tensor]:
 
 def train(
     model: nn.Module,
-    data: Data,
+    data: LabeledData,
     recipe: Recipe,
     record: Literal["checkpoints", "every_step", "none"] | Collection[int] = "none",
     sample_weights: Tensor | None = None,
@@ -98,7 +99,7 @@ def train(
         if isinstance(optimizer, IBLR):
             optimizer.draw()
         gradients = functools.partial(_gradients, model, (inputs, targets, weights), batch, recipe.loss)
-        losses = parts.fitting(gradients, len(batch))
+        losses = parts.run(gradients, len(batch))
         trajectory.part_sizes.append(parts.size)
         if on_step:
             on_step(batch, trajectory.rates[-1])
@@ -183,7 +184,7 @@ def optimizer_of(model: nn.Module, recipe: Recipe, examples: int) -> torch.optim
     return kind(parameters, lr=rate, betas=betas, weight_decay=decay)
 
 
-def second_moments_of(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> State:
+def second_moments_of(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> StateDict:
     """What the optimiser knows of each weight's curvature, by name, on the CPU; nothing for SGD or before any step.
 
     Of Adam the average of squared gradients, debiased (eq. 48 of the memory-perturbation equation); of iBLR s (eq. 52).
@@ -212,7 +213,7 @@ def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tenso
         return model(part.to(device=example.device, dtype=example.dtype if part.is_floating_point() else None))
 
     with evaluation_mode(model), torch.no_grad():
-        parts = [outputs for _, outputs in AdaptiveBatchSize(batch_size).over(of_part, len(inputs))]
+        parts = [outputs for _, outputs in AdaptiveBatchSize(batch_size).map_slices(of_part, len(inputs))]
         return torch.cat(parts) if parts else of_part(slice(0))  # of no example, [0, k]
 
 
@@ -222,6 +223,6 @@ def mean_loss(model: nn.Module, pair: tuple[Tensor, Tensor], loss: str) -> float
     return float(loss_values(outputs, pair[1].to(outputs.device), loss).mean())
 
 
-def state_of(model: nn.Module) -> State:
+def state_of(model: nn.Module) -> StateDict:
     """A copy of the model's parameters and buffers, on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}

@@ -9,9 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
+from attribution_core.models.weights import StateDict
 from attribution_core.training.recipe import Recipe
-
-State = dict[str, Tensor]
 
 
 @dataclass
@@ -40,10 +39,10 @@ class Trajectory:
     sample_weights: Tensor
     model: nn.Module
     data: tuple[Tensor, Tensor]
-    initial: State
-    final: State = field(default_factory=dict)
-    checkpoints: dict[int, State] = field(default_factory=dict)
-    second_moments: dict[int, State] = field(default_factory=dict)
+    initial: StateDict
+    final: StateDict = field(default_factory=dict)
+    checkpoints: dict[int, StateDict] = field(default_factory=dict)
+    second_moments: dict[int, StateDict] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
     part_sizes: list[int] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)

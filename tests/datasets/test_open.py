@@ -98,7 +98,7 @@ def test_a_path_wins_over_a_name_when_it_is_written_as_a_path(tmp_path, monkeypa
 def test_known_datasets_are_described():
     assert [known.name for known in BUILTIN_DATASETS] == ["fashion-demo", "digits"]
     assert all(
-        known.description and known.licence and known.source.startswith("https://") for known in BUILTIN_DATASETS
+        known.description and known.license and known.source.startswith("https://") for known in BUILTIN_DATASETS
     )
 
 

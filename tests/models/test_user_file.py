@@ -7,11 +7,11 @@ from torch import nn
 
 from attribution_core.errors import InputError
 from attribution_core.models.user_file import (
-    OwnModel,
-    function_of,
-    is_own,
-    own_model,
-    preprocessing_of,
+    UserModel,
+    is_user_model,
+    load_function,
+    load_preprocessing,
+    parse_user_model,
     require_class_names,
 )
 from attribution_core.models.weights import load_weights, read_weights
@@ -26,7 +26,7 @@ def written(folder, text, name="net.py"):
 
 
 def built(path, weights=None, seed=0, function="build"):
-    return OwnModel(path, function, 3, (1, 2, 2), ("a", "b", "c"), weights)(seed)
+    return UserModel(path, function, 3, (1, 2, 2), ("a", "b", "c"), weights)(seed)
 
 
 def test_a_function_gets_what_it_asks_for(tmp_path):
@@ -73,22 +73,22 @@ def test_a_file_that_fails_is_told_in_a_sentence(tmp_path, text, message):
 def test_a_reference_names_a_file_and_a_function(tmp_path, monkeypatch):
     path = written(tmp_path, "")
     monkeypatch.chdir(tmp_path)
-    assert own_model("net.py:build") == (path, "build")
-    assert is_own("C:/x/net.py:build")
-    assert not is_own("mlp")
+    assert parse_user_model("net.py:build") == (path, "build")
+    assert is_user_model("C:/x/net.py:build")
+    assert not is_user_model("mlp")
     with pytest.raises(InputError, match=r"Give it as net.py:FUNCTION"):
-        own_model("net.py")
+        parse_user_model("net.py")
     with pytest.raises(InputError, match=r"There is no file other\.py"):
-        own_model("other.py:build")
+        parse_user_model("other.py:build")
     with pytest.raises(InputError, match="has no function 'build'"):
-        function_of(path, "build")
+        load_function(path, "build")
 
 
 def test_preprocessing_is_read_and_held_to_its_form(tmp_path):
-    given = preprocessing_of(written(tmp_path, "PREPROCESSING = {'mean': [0.5], 'std': [0.2], 'size': 32}\n"))
+    given = load_preprocessing(written(tmp_path, "PREPROCESSING = {'mean': [0.5], 'std': [0.2], 'size': 32}\n"))
     assert (given.mean, given.std, given.size, given.channels) == ((0.5,), (0.2,), (32, 32), 1)
-    assert preprocessing_of(written(tmp_path, "PREPROCESSING = {'size': [8, 12]}\n")).size == (8, 12)
-    assert preprocessing_of(written(tmp_path, "\n")) is None
+    assert load_preprocessing(written(tmp_path, "PREPROCESSING = {'size': [8, 12]}\n")).size == (8, 12)
+    assert load_preprocessing(written(tmp_path, "\n")) is None
     for text, message in (
         ("{'mean': [0.5]}", "mean and std go together"),
         ("{'mean': [0.5], 'std': [0.0]}", r"PREPROCESSING.std.0 in .* greater than 0"),
@@ -96,7 +96,7 @@ def test_preprocessing_is_read_and_held_to_its_form(tmp_path):
         ("[1, 2]", "should be like"),
     ):
         with pytest.raises(InputError, match=message):
-            preprocessing_of(written(tmp_path, f"PREPROCESSING = {text}\n"))
+            load_preprocessing(written(tmp_path, f"PREPROCESSING = {text}\n"))
 
 
 def test_classes_in_another_order_are_refused_with_the_order_to_take(tmp_path):

@@ -92,12 +92,12 @@ def test_what_is_done_of_a_run_needs_no_memory(tmp_path, monkeypatch):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems tell only the peak")
 def test_what_is_free_and_held_on_this_machine():
     cpu = torch.device("cpu")
-    before = memory.held_bytes(cpu)
+    before = memory.used_bytes(cpu)
     assert 2**20 < memory.free_bytes(cpu) < 2**50
     block = torch.ones(2**28, dtype=torch.uint8)
-    assert memory.held_bytes(cpu) >= before + 2**27
+    assert memory.used_bytes(cpu) >= before + 2**27
     del block
-    assert memory.held_bytes(cpu) < before + 2**27 <= memory.peak_bytes(cpu)
+    assert memory.used_bytes(cpu) < before + 2**27 <= memory.peak_bytes(cpu)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -106,7 +106,7 @@ def test_on_a_gpu_its_own_memory_counts(tmp_path, monkeypatch):
     before = memory.free_bytes(gpu)
     block = torch.empty(2**28, dtype=torch.uint8, device=gpu)
     assert memory.free_bytes(gpu) <= before - 2**27
-    assert memory.held_bytes(gpu) >= 2**28
+    assert memory.used_bytes(gpu) >= 2**28
     del block
     assert memory.free_bytes(gpu) >= before - 2**27  # what PyTorch keeps for later is free
     free(monkeypatch, 0)

@@ -12,7 +12,7 @@ from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Un
 from attribution_core.errors import InputError
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether this is a folder with subfolders."""
     return path.is_dir() and bool(_subfolders(path))
 

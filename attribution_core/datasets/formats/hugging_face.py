@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from attribution_core.datasets.formats.image_table import listing_of
+from attribution_core.datasets.formats.image_table import list_table
 from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED, Listing
 from attribution_core.datasets.targets import Task
 from attribution_core.errors import InputError
@@ -19,7 +19,7 @@ PREFIX = "hf:"
 _SPLITS, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether this is a folder that ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` made."""
     return path.is_dir() and ((path / _SPLITS).is_file() or ((path / _STATE).is_file() and (path / _INFO).is_file()))
 
@@ -112,7 +112,7 @@ def _listing(tables: dict[str, pa.Table], task: Task) -> Listing:
         whole = pa.concat_tables(tables.values(), promote_options="permissive")
     except pa.ArrowException as error:
         raise InputError(f"The splits were expected to have the same columns: {error}.") from error
-    return listing_of(whole, np.concatenate(splits), task)
+    return list_table(whole, np.concatenate(splits), task)
 
 
 def _saved_table(folder: Path) -> pa.Table:

@@ -16,7 +16,7 @@ _PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
 _UNSIGNED_BYTE = 8
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether this is a folder with training images in IDX form."""
     return path.is_dir() and _find(path, "train", "images", 3) is not None
 

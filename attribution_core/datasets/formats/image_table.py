@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from attribution_core.datasets.images import EncodedImage
-from attribution_core.datasets.listing import Examples, Listing, normal, numbered_ids
-from attribution_core.datasets.targets import Task, labels_of, labels_of_numbers, original_values
+from attribution_core.datasets.listing import Examples, Listing, normalize_name, numbered_ids
+from attribution_core.datasets.targets import Task, original_values, parse_labels, parse_numeric_labels
 from attribution_core.errors import InputError
 
 
-def listing_of(table: pa.Table, splits: np.ndarray, task: Task = "auto") -> Listing:
+def list_table(table: pa.Table, splits: np.ndarray, task: Task = "auto") -> Listing:
     """Lists the rows of a table.
 
     Args:
@@ -80,7 +80,7 @@ def _kind(features: dict[str, Any], column: str) -> str | None:
 def _class_label_names(features: dict[str, Any], column: str) -> list[str] | None:
     if _kind(features, column) != "ClassLabel" or "names" not in features[column]:
         return None
-    return [normal(name) for name in features[column]["names"]]
+    return [normalize_name(name) for name in features[column]["names"]]
 
 
 def _image_bytes(column: pa.ChunkedArray, name: str) -> tuple[list[bytes | None], list[str | None]]:
@@ -97,21 +97,21 @@ def _image_bytes(column: pa.ChunkedArray, name: str) -> tuple[list[bytes | None]
 def _labels(
     column: pa.ChunkedArray, name: str, names: list[str] | None, task: Task
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """What :func:`labels_of` and :func:`labels_of_numbers` make of them; ``names`` are those of the classes."""
+    """What :func:`parse_labels` and :func:`parse_numeric_labels` make of them; ``names`` are those of the classes."""
     cells = _without_nulls(_decoded(column), name)
     is_text = pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
     if not (is_text or pa.types.is_integer(cells.type) or (pa.types.is_floating(cells.type) and names is None)):
         kinds = "numbers" if names is None else "integers"
         raise InputError(f"The column {name} was expected to hold {kinds} or strings, and it holds {cells.type}.")
     found = cells.to_pandas()
-    return labels_of(found, name, task) if is_text else labels_of_numbers(found, name, names, task)
+    return parse_labels(found, name, task) if is_text else parse_numeric_labels(found, name, names, task)
 
 
 def _ids(table: pa.Table, splits: np.ndarray, paths: list[str | None]) -> list[str]:
     """The ``id`` column, else the images' file names where these are unique, else split and row number."""
     if "id" in table.column_names:
-        return [normal(str(value)) for value in _without_nulls(_decoded(table["id"]), "id").to_pylist()]
-    named = [normal(path) for path in paths if path]
+        return [normalize_name(str(value)) for value in _without_nulls(_decoded(table["id"]), "id").to_pylist()]
+    named = [normalize_name(path) for path in paths if path]
     if len(named) == len(paths) and len(set(named)) == len(named):
         return named
     return numbered_ids(splits)

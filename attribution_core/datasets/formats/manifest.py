@@ -16,10 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets.formats.row_files import DELIMITERS, JSON_LINES, first_columns, named, read_json_lines
+from attribution_core.datasets.formats.row_files import (
+    DELIMITERS,
+    JSON_LINES,
+    find_column,
+    read_column_names,
+    read_json_lines,
+)
 from attribution_core.datasets.images import FileImage
-from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable, normal
-from attribution_core.datasets.targets import Task, labels_of, original_values, task_of_images
+from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable, normalize_name
+from attribution_core.datasets.targets import Task, image_task, original_values, parse_labels
 from attribution_core.errors import InputError
 
 PATHS = ("path", "file", "file_name", "filename", "image", "img")
@@ -52,17 +58,17 @@ class ImageManifest:
     @property
     def id_column(self) -> str:
         """What names the examples: the column ``id``, else the paths."""
-        return named(self.columns, ("id",)) or self.path_column
+        return find_column(self.columns, ("id",)) or self.path_column
 
     @property
     def split_column(self) -> str | None:
         """What holds the splits, if anything does."""
-        return named(self.columns, ("split",))
+        return find_column(self.columns, ("split",))
 
     @property
     def ids(self) -> list[str]:
         """Of the rows."""
-        return [normal(str(row[self.id_column])) for row in self.rows]
+        return [normalize_name(str(row[self.id_column])) for row in self.rows]
 
     @property
     def labels(self) -> pd.Series:
@@ -77,16 +83,18 @@ class ImageManifest:
         """The class name of a row, or its value as a text."""
         cell = self.rows[row][self.label_column]
         is_whole = isinstance(cell, float) and cell.is_integer()  # JSON's 1.0 is the class 1
-        return normal(str(int(cell) if is_whole else cell).strip())
+        return normalize_name(str(int(cell) if is_whole else cell).strip())
 
     def image(self, row: int) -> Path:
         """Where the image of a row lies."""
         return self.file.parent / str(self.rows[row][self.path_column])
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether this is a file of rows that has a column for the images' places."""
-    return path.is_file() and path.suffix.lower() in SUFFIXES and named(first_columns(path), PATHS) is not None
+    return (
+        path.is_file() and path.suffix.lower() in SUFFIXES and find_column(read_column_names(path), PATHS) is not None
+    )
 
 
 def read(path: Path, task: Task = "auto") -> Listing:
@@ -131,7 +139,7 @@ def read_manifest(path: Path) -> ImageManifest:
         raise InputError(f"UTF-8 was expected in {path}, and byte {error.start:,} is not: save it as UTF-8.") from error
     except (OSError, csv.Error) as error:
         raise InputError(f"A manifest was expected, and {path} cannot be read: {error}.") from error
-    found = {kind: named(columns, names) for kind, names in (("path", PATHS), ("label", LABELS))}
+    found = {kind: find_column(columns, names) for kind, names in (("path", PATHS), ("label", LABELS))}
     for kind, names in (("path", PATHS), ("label", LABELS)):
         if found[kind] is None:
             raise InputError(
@@ -189,10 +197,10 @@ def _check_places(manifest: ImageManifest) -> None:
 
 
 def _labels(manifest: ImageManifest, task: Task) -> tuple[np.ndarray, list[str], list[str]]:
-    """As :func:`labels_of`, but for the names of classes, which are the cells: numbers by size, others by letters."""
+    """As :func:`parse_labels`, except that class names are the cells: numbers by size, others by spelling."""
     _check_labels(manifest, _is_label, "number")
     column = manifest.labels
-    labels, names, notes = labels_of(column, manifest.label_column, task_of_images(column, task))
+    labels, names, notes = parse_labels(column, manifest.label_column, image_task(column, task))
     if not names:
         return labels, names, notes
     _check_labels(manifest, _is_class, "whole number")
@@ -257,7 +265,7 @@ def _typed(values: list[Any], name: str) -> pd.Series:
         numbers = pd.to_numeric(pd.Series(values, dtype="object"), errors="coerce")
         if there and numbers.notna().sum() == len(there):
             return numbers.astype("float64") if numbers.dtype == object else numbers
-    return pd.Series([None if value is None else normal(str(value)) for value in values], dtype="str")
+    return pd.Series([None if value is None else normalize_name(str(value)) for value in values], dtype="str")
 
 
 def _refusal(place: Path) -> str | None:

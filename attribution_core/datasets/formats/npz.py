@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets.arrays import eight_bits, white
+from attribution_core.datasets.arrays import as_pixels, white_level
 from attribution_core.datasets.images import ArrayImage
-from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED, Examples, Listing, normal, numbered_ids
-from attribution_core.datasets.targets import Task, labels_of
+from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED, Examples, Listing, normalize_name, numbered_ids
+from attribution_core.datasets.targets import Task, parse_labels
 from attribution_core.errors import InputError
 
 _TARGET = "label"
@@ -54,7 +54,7 @@ class Archive:
         return Keys(*(part.format({"validation": "val"}.get(split, split)) for part in form))
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether this is a file called ``.npz``."""
     return path.is_file() and path.suffix.lower() == ".npz"
 
@@ -74,11 +74,11 @@ def read(path: Path, task: Task = "auto") -> Listing:
     """
     archive = read_archive(path)
     labels, class_names, notes = labels_by_split(archive, task)
-    largest = white(*(archive.arrays[keys.images] for keys in archive.keys.values()))
+    largest = white_level(*(archive.arrays[keys.images] for keys in archive.keys.values()))
     rounded = any(archive.arrays[keys.images].dtype.kind == "f" for keys in archive.keys.values())
     parts = {}
     for split, keys in archive.keys.items():
-        pixels = eight_bits(archive.arrays.pop(keys.images), f"{keys.images} of {path}", largest=largest)
+        pixels = as_pixels(archive.arrays.pop(keys.images), f"{keys.images} of {path}", largest=largest)
         ids = numbered_ids(np.full(len(pixels), split))
         parts[split] = Examples.without_groups(ids, [ArrayImage(image) for image in pixels], labels[split])
     notes += [f"The pixels were numbers from 0 to {largest:g}; they were rounded to 8 bits."] if rounded else []
@@ -129,7 +129,7 @@ def splits_of_rows(archive: Archive) -> np.ndarray | None:
 
 
 def labels_by_split(archive: Archive, task: Task) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-    """What the labels of each split say: as :func:`labels_of`, of all together.
+    """What the labels of each split say: as :func:`parse_labels`, of all together.
 
     Args:
         archive: Numbers are positions in its ``class_names``, where it has any: of classes, or of what is a value.
@@ -147,7 +147,7 @@ def labels_by_split(archive: Archive, task: Task) -> tuple[dict[str, np.ndarray]
             for split, column in columns.items()
         }
     rows = [pd.Series(column, index=numbered_ids(np.full(len(column), split))) for split, column in columns.items()]
-    labels, class_names, notes = labels_of(pd.concat(rows), _TARGET, task)
+    labels, class_names, notes = parse_labels(pd.concat(rows), _TARGET, task)
     if class_names:
         return *_classes(archive), notes
     ends = np.cumsum([len(column) for column in columns.values()])
@@ -162,7 +162,7 @@ def label_texts(archive: Archive, key: str) -> np.ndarray:
     """
     labels = _label_array(archive, key)
     if labels.dtype.kind == "U":
-        return np.array([normal(text) for text in labels], dtype=object)
+        return np.array([normalize_name(text) for text in labels], dtype=object)
     names = declared_names(archive)
     beyond = (labels < 0) | (labels >= (len(names) if names is not None else np.inf))
     wrong = np.flatnonzero(beyond | (labels != np.floor(labels)))
@@ -184,13 +184,15 @@ def declared_names(archive: Archive) -> list[str] | None:
     names = archive.arrays.get("class_names")
     if names is None:
         return None
-    texts = [normal(str(name)) for name in names.reshape(-1)]
+    texts = [normalize_name(str(name)) for name in names.reshape(-1)]
     if names.dtype.kind != "U" or len(set(texts)) < len(texts):
         raise InputError(
             f"Different texts were expected in class_names of {archive.path}, and it holds others: correct it."
         )
     labels = [archive.arrays[keys.labels] for keys in archive.keys.values()]
-    unknown = {normal(text) for each in labels if each.dtype.kind == "U" for text in each.reshape(-1)} - set(texts)
+    unknown = {normalize_name(text) for each in labels if each.dtype.kind == "U" for text in each.reshape(-1)} - set(
+        texts
+    )
     if unknown:
         raise InputError(
             f"A label is {str(min(unknown))!r}, which class_names of {archive.path} does not have: add it."

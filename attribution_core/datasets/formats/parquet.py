@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attribution_core.datasets.formats.image_table import listing_of
+from attribution_core.datasets.formats.image_table import list_table
 from attribution_core.datasets.listing import SPLIT_FILE, SPLIT_NAMES, UNNAMED, Listing
 from attribution_core.datasets.targets import Task
 from attribution_core.errors import InputError
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether this is a Parquet file, or a folder with some in it, in ``data`` or in folders named after splits."""
     return bool(_files(path))
 
@@ -32,7 +32,7 @@ def read(path: Path, task: Task = "auto") -> Listing:
     Raises:
         InputError: If a file is damaged, a column is missing, or a label, split or id cannot be understood.
     """
-    return listing_of(*_read_files(path), task)
+    return list_table(*_read_files(path), task)
 
 
 def _files(path: Path) -> list[Path]:

@@ -11,13 +11,13 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = ".jsonl"
 
 
-def named(columns: list[str], names: tuple[str, ...]) -> str | None:
+def find_column(columns: list[str], names: tuple[str, ...]) -> str | None:
     """The column with the first of these names that any has, whatever its case."""
     by_name = {column.strip().lower(): column for column in reversed(columns)}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def first_columns(path: Path) -> list[str]:
+def read_column_names(path: Path) -> list[str]:
     """Those of a delimited or JSON Lines file's first line; none where it can't be read, which a reader tells."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:

@@ -21,7 +21,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from attribution_core.datasets.formats.image_table import is_bytes
 from attribution_core.datasets.formats.manifest import PATHS
-from attribution_core.datasets.formats.row_files import JSON_LINES, first_columns, named, read_json_lines
+from attribution_core.datasets.formats.row_files import JSON_LINES, find_column, read_column_names, read_json_lines
 from attribution_core.datasets.listing import (
     SPLIT_FILE,
     SPLIT_NAMES,
@@ -29,10 +29,10 @@ from attribution_core.datasets.listing import (
     Examples,
     Kind,
     Listing,
-    normal,
+    normalize_name,
     numbered_ids,
 )
-from attribution_core.datasets.targets import Task, labels_of, original_values, refuse_empty
+from attribution_core.datasets.targets import Task, original_values, parse_labels, refuse_empty
 from attribution_core.errors import InputError
 
 TARGETS = ("label", "target", "class", "y")
@@ -89,10 +89,10 @@ class Table:
     ids: list[str]
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether this is a file of rows, or a folder of them, and none of its columns holds images or their places."""
     files = _files(path)
-    return bool(files) and named(_columns(files[0]), PATHS) is None
+    return bool(files) and find_column(_columns(files[0]), PATHS) is None
 
 
 def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
@@ -114,7 +114,7 @@ def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
     text = next((name for name in TEXTS if name in frame and name != label), None)
     others = [name for name in frame.columns if name not in (label, text, *_RESERVED)]
     refuse_empty(frame[label].isna(), "value", label)
-    labels, class_names, notes = labels_of(frame[label], label, task)
+    labels, class_names, notes = parse_labels(frame[label], label, task)
     if not class_names and "original_label" in frame:
         frame["original_label"] = original_values(frame["original_label"])
     if text is not None:
@@ -140,7 +140,7 @@ def read_table(path: Path, target: str | None = None) -> Table:
     return Table(frame, _target(frame, target), splits, _ids(frame, splits))
 
 
-def suffix_of(path: Path) -> str:
+def rows_suffix(path: Path) -> str:
     """Of the file, or of the files in the folder; in lower case."""
     return _files(path)[0].suffix.lower()
 
@@ -160,7 +160,7 @@ def _files(path: Path) -> list[Path]:
 def _columns(file: Path) -> list[str]:
     """Of a file's head; none where it can't be read, which its reader then tells."""
     if file.suffix.lower() != _PARQUET:
-        return first_columns(file)
+        return read_column_names(file)
     try:
         schema = pq.read_schema(file)
     except (OSError, pa.ArrowException):
@@ -191,7 +191,7 @@ def _read_file(file: Path) -> pd.DataFrame:
         raise
     except (OSError, ValueError, pa.ArrowException) as error:  # pandas' errors of parsing are ValueErrors
         raise InputError(f"Rows were expected in {file}, and it cannot be read: {_one_line(error)}.") from error
-    frame.columns = [normal(str(name)).strip() for name in frame.columns]
+    frame.columns = [normalize_name(str(name)).strip() for name in frame.columns]
     if frame.columns.duplicated().any():
         twice = frame.columns[frame.columns.duplicated()][0]
         raise InputError(f"Every column of {file} was expected to have its own name, and two are called {twice!r}.")
@@ -284,14 +284,14 @@ def _features(frame: pd.DataFrame) -> pd.DataFrame:
                 )
             columns[name] = numbers
         else:
-            words = column.astype("object").map(lambda value: normal(str(value)), na_action="ignore")
+            words = column.astype("object").map(lambda value: normalize_name(str(value)), na_action="ignore")
             columns[name] = words.where(column.notna(), None)
     return pd.DataFrame(columns)
 
 
 def _ids(frame: pd.DataFrame, splits: np.ndarray) -> list[str]:
     if "id" in frame and frame["id"].notna().all():
-        return [normal(str(value)) for value in frame["id"]]
+        return [normalize_name(str(value)) for value in frame["id"]]
     return numbered_ids(splits)
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from attribution_core.datasets.formats.tables import Text
 from attribution_core.datasets.images import SUFFIXES
-from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable, normal
+from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable, normalize_name
 
 _SUFFIX = ".txt"
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether this is a folder that holds text files where a dataset has its classes, and no images there."""
     if not path.is_dir():
         return False
@@ -83,7 +83,7 @@ def _files_of(root: Path) -> Iterator[tuple[str, Path, bool]]:
 def _texts(path: Path, root: Path, listing: Listing) -> Iterator[tuple[str, str, str]]:
     """Id, class and text."""
     for name, file, by_line in _files_of(root):
-        where = normal(file.relative_to(path).as_posix())
+        where = normalize_name(file.relative_to(path).as_posix())
         try:
             if not file.resolve().is_relative_to(path):
                 raise ValueError("it is a link out of the dataset")
@@ -96,7 +96,7 @@ def _texts(path: Path, root: Path, listing: Listing) -> Iterator[tuple[str, str,
         if not found:
             listing.unreadable.append(Unreadable(where, "it has no text"))
         for identity, piece in found:
-            yield identity, normal(name), piece
+            yield identity, normalize_name(name), piece
 
 
 def _why(error: Exception) -> str:

@@ -13,10 +13,10 @@ import torch
 import torch.utils.data
 from PIL import Image
 
-from attribution_core.datasets.arrays import eight_bits
+from attribution_core.datasets.arrays import as_pixels
 from attribution_core.datasets.images import ArrayImage, to_eight_bits
 from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
-from attribution_core.datasets.targets import Task, labels_of_numbers
+from attribution_core.datasets.targets import Task, parse_numeric_labels
 from attribution_core.errors import InputError
 from attribution_core.progress import track
 
@@ -67,7 +67,7 @@ def read(
             labels[identity] = _label(label, identity)
         found[split] = (images, pd.Series(labels, dtype=None if labels else "int64"))
     numbers = pd.concat([labels for _, labels in found.values()])
-    whole, names, notes = labels_of_numbers(numbers, _TARGET, declared, task)
+    whole, names, notes = parse_numeric_labels(numbers, _TARGET, declared, task)
     ends = np.cumsum([len(labels) for _, labels in found.values()])
     examples = {
         split: Examples.without_groups(own.index.tolist(), images, labels)
@@ -95,7 +95,7 @@ def split_datasets(data: TorchData) -> dict[str, torch.utils.data.Dataset[Any]]:
     return {SPLIT_NAMES[str(name).lower()]: dataset for name, dataset in data.items()}
 
 
-def name_of(data: TorchData) -> str:
+def dataset_name(data: TorchData) -> str:
     """The class of the training dataset, such as ``FashionMNIST``."""
     parts = split_datasets(data)
     return type(_innermost(parts.get("train", next(iter(parts.values()))))).__name__
@@ -154,9 +154,9 @@ def _pixels(image: Any, identity: str) -> np.ndarray:
             raise InputError(f"The image {identity} cannot be used: {error}.") from error
     if isinstance(image, torch.Tensor):
         array = (image.float() if image.is_floating_point() else image).detach().cpu().numpy()
-        return eight_bits(array[None], identity, largest=1, channels_first=True)[0].copy()
+        return as_pixels(array[None], identity, largest=1, channels_first=True)[0].copy()
     if isinstance(image, np.ndarray):
-        return eight_bits(image[None], identity, largest=1)[0].copy()
+        return as_pixels(image[None], identity, largest=1)[0].copy()
     raise InputError(f"An image (PIL, tensor or NumPy array) was expected at {identity}, and it is {_told(image)}.")
 
 

@@ -59,10 +59,10 @@ from attribution_core.methods.influence.proximal_bregman import (
     two_stage_weights,
 )
 from attribution_core.models import build_model, device_named
+from attribution_core.models.weights import StateDict
 from attribution_core.progress import listening
 from attribution_core.training import Recipe, loss_values, outputs_of, train
 from attribution_core.training.trainer import state_of
-from attribution_core.training.trajectory import State
 
 PARTS = ("warm-start", "proximity", "non-convergence", "linearization", "solver")
 STAGES = ("cold", "warm", "proximal", "bregman", "linearized", "influence")
@@ -141,7 +141,7 @@ def setting(name: str, data_root: Path, hidden: int | None, epochs: int | None, 
     return Setting(data, (test[0][:TESTED], test[1][:TESTED]), "cross_entropy", 2 * (hidden or 256,), 10, recipe)
 
 
-def optima(given: Setting, model: nn.Module, start: State, example: int, converged: bool) -> dict[str, State]:
+def optima(given: Setting, model: nn.Module, start: StateDict, example: int, converged: bool) -> dict[str, StateDict]:
     """Weights of the stages 1 to 5, for a model at ``w_s``."""
     recipe, initial = given.recipe, state_of(given.network())
     half = recipe.epochs // 2
@@ -149,7 +149,7 @@ def optima(given: Setting, model: nn.Module, start: State, example: int, converg
 
     slow = None if converged else on.model_copy(update={"learning_rate": recipe.learning_rate / 10})
 
-    def bregman(linearized: bool) -> State:
+    def bregman(linearized: bool) -> StateDict:
         return proximal_bregman_response(
             model, given.data, example, given.damping, given.loss, linearized, slow
         ).weights
@@ -163,7 +163,7 @@ def optima(given: Setting, model: nn.Module, start: State, example: int, converg
     }
 
 
-def outputs_at(model: nn.Module, weights: State, inputs: Tensor) -> Tensor:
+def outputs_at(model: nn.Module, weights: StateDict, inputs: Tensor) -> Tensor:
     """Outputs at some weights; the model is left there."""
     model.load_state_dict(weights)
     return outputs_of(model, inputs)
@@ -179,7 +179,7 @@ def depth_of_lissa(given: Setting, model: nn.Module, batch_size: int) -> int:
 
 def influences(
     given: Setting, model: nn.Module, chosen: list[int], converged: bool, depth: int
-) -> tuple[dict[str, list[State]], dict[str, float]]:
+) -> tuple[dict[str, list[StateDict]], dict[str, float]]:
     """Weights after each removal by each kind of influence function, and its largest relative residual."""
     batch_size = given.recipe.batch_size
     kinds: dict[str, tuple[Solver, int]] = {}
@@ -199,7 +199,9 @@ def influences(
     return weights, residuals
 
 
-def predicted_changes(given: Setting, model: nn.Module, example: int, weights: dict[str, State]) -> dict[str, Tensor]:
+def predicted_changes(
+    given: Setting, model: nn.Module, example: int, weights: dict[str, StateDict]
+) -> dict[str, Tensor]:
     """``grad l_j . (w - w_s)`` of each test example (eq. 20) by each influence function; the model is at ``w_s``."""
     start, (inputs, targets) = state_of(model), given.test
     errors = prediction_errors(outputs_of(model, inputs), targets, given.loss)
@@ -212,7 +214,7 @@ def predicted_changes(given: Setting, model: nn.Module, example: int, weights: d
     return found
 
 
-def _moved(model: nn.Module, start: State, moved: State, inputs: Tensor) -> Tensor:
+def _moved(model: nn.Module, start: StateDict, moved: StateDict, inputs: Tensor) -> Tensor:
     """The outputs' change to first order in the weights', ``[n, k]``."""
     here = dict(model.named_parameters())
     change = {name: (moved[name] - start[name]).to(value.device) for name, value in here.items()}

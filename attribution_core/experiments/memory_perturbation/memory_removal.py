@@ -37,8 +37,8 @@ from attribution_core.experiments.memory_perturbation.memory_problems import CLA
 from attribution_core.experiments.reports import print_progress, write_results
 from attribution_core.methods.sensitivity.groups import leave_one_class_out
 from attribution_core.methods.sensitivity.perturbation import MemorySensitivity, memory_sensitivity
+from attribution_core.models.weights import StateDict
 from attribution_core.training import Recipe, loss_values, mean_loss, outputs_of, train
-from attribution_core.training.trajectory import State
 
 # By what is removed and the dataset: images, epochs, rate, epochs of training on, their rate. About the most images
 # with which ``examples`` takes ten minutes on two cores.
@@ -55,7 +55,7 @@ ESTIMATES: dict[str, dict[str, Any]] = {
 }
 
 
-def trained_on(model: nn.Module, start: State, data: Side, recipe: Recipe, kept: Tensor) -> nn.Module:
+def trained_on(model: nn.Module, start: StateDict, data: Side, recipe: Recipe, kept: Tensor) -> nn.Module:
     """The model, trained on from ``start`` with the examples that are kept, bool ``[n]``; the batches stay as they are.
 
     The batch mean stays a sum over ``batch_size``, so the sum of losses loses what is removed and delta stays.

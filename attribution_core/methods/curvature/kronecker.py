@@ -117,7 +117,7 @@ def _factors(
 
     outer: dict[str, Tensor] = {}
     with evaluation_mode(model):
-        for batch, gradients in AdaptiveBatchSize(_BATCH).over(gradients_of, len(which)):
+        for batch, gradients in AdaptiveBatchSize(_BATCH).map_slices(gradients_of, len(which)):
             for name, gradient in gradients.items():
                 channels = 1 if isinstance(plan.layers[name], nn.Conv2d) else -1
                 rows = gradient.movedim(channels, -1).flatten(0, -2)
@@ -148,7 +148,7 @@ def _forward(
             return model(as_inputs(inputs[batch], example)), seen
 
     with evaluation_mode(model), torch.no_grad():
-        for batch, (outputs_of_batch, seen) in AdaptiveBatchSize(_BATCH).over(pass_through, n):
+        for batch, (outputs_of_batch, seen) in AdaptiveBatchSize(_BATCH).map_slices(pass_through, n):
             outputs.append(outputs_of_batch)
             for name, given in seen.items():
                 layer = plan.layers[name]

@@ -46,7 +46,7 @@ from attribution_core.methods.hydra.replay import (
 )
 from attribution_core.progress import report
 from attribution_core.training import Recipe, Trajectory, as_outputs, as_pair, loss_values
-from attribution_core.training.trainer import Data
+from attribution_core.training.trainer import LabeledData
 
 # What the weights of a stretch of training may take at a time; past it each stretch is replayed again on the way back.
 HELD_BYTES = 2 * 2**30
@@ -83,7 +83,7 @@ class Contributions:
 
 def hydra(
     trajectory: Trajectory,
-    evaluation: Data,
+    evaluation: LabeledData,
     hessian: bool = False,
     objective: Objective = "each",
     energy: float = 0.98,
@@ -200,7 +200,7 @@ def _objective_gradients(
         def gradients(part_size: int) -> Vectors:
             return vmap(grad(one_loss), in_dims=(None, 0, 0), chunk_size=part_size)(parameters, inputs, targets)
 
-        return _basis(AdaptiveBatchSize(EVALUATION_BATCH).fitting(gradients, len(inputs)), energy, rank)
+        return _basis(AdaptiveBatchSize(EVALUATION_BATCH).run(gradients, len(inputs)), energy, rank)
     members: list[Tensor | slice] = [slice(None)]
     if objective == "class":
         if targets.is_floating_point():
@@ -219,7 +219,7 @@ def mean_gradient(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) 
 
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
     gradient_of = functools.partial(grad(total_loss), parameters)
-    for _, gradient in AdaptiveBatchSize(EVALUATION_BATCH).over(gradient_of, len(inputs)):
+    for _, gradient in AdaptiveBatchSize(EVALUATION_BATCH).map_slices(gradient_of, len(inputs)):
         for name, value in gradient.items():
             total[name] += value / len(inputs)
     return total
@@ -301,7 +301,7 @@ def _slopes(
     def of_part(where: slice) -> tuple[Tensor, Vectors]:
         return _slopes_of_part(replay, weights, directions, batch[where], len(batch), curvature)
 
-    slopes, curved = zip(*(found for _, found in replay.part_size.over(of_part, len(batch))), strict=True)
+    slopes, curved = zip(*(found for _, found in replay.part_size.map_slices(of_part, len(batch))), strict=True)
     if len(slopes) == 1:
         return slopes[0], curved[0]
     return torch.cat(slopes, dim=1), {name: sum(part[name] for part in curved) for name in curved[0]}

@@ -35,7 +35,7 @@ from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, evaluation_fa
 from attribution_core.methods.hydra.replay import refuse_meeting_examples, refuse_other_optimizers
 from attribution_core.models import evaluation_mode
 from attribution_core.training import Recipe, as_pair
-from attribution_core.training.trainer import Data
+from attribution_core.training.trainer import LabeledData
 
 # Coordinates kept; and training examples followed without a sketch, while their vectors fit into CHECKED_BYTES.
 DIMENSION = 4000
@@ -121,7 +121,7 @@ class HydraAccumulator:
         self._sketch.step(batch, factors, rate, momentum, decay)
         self._whole.step(places[inside], [layer.take(inside) for layer in factors], rate, momentum, decay)
 
-    def contributions(self, evaluation: Data) -> tuple[Contributions, SketchError]:
+    def contributions(self, evaluation: LabeledData) -> tuple[Contributions, SketchError]:
         """Effects ``[n, m]`` by the model's present weights, and their error."""
         inputs, targets = as_pair(evaluation)
         inputs = as_inputs(inputs, next(self.model.parameters()))
@@ -132,7 +132,7 @@ class HydraAccumulator:
             return -self._sketch.responses(factors), -self._whole.responses(factors)
 
         with evaluation_mode(self.model):
-            parts = [found for _, found in AdaptiveBatchSize(EVALUATION_BATCH).over(of_part, len(inputs))]
+            parts = [found for _, found in AdaptiveBatchSize(EVALUATION_BATCH).map_slices(of_part, len(inputs))]
         effect, right = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
         return Contributions(effect), _error(effect[self._checked], right)
 

@@ -84,7 +84,7 @@ def _evaluation_blocks(
         return [side_of(each, layers[each.name].kinds, layers[each.name].adds_up) for each in factors]
 
     held: list[list[Side]] = []
-    for part, sides in AdaptiveBatchSize(EVALUATION_BATCH).over(sides_of, len(inputs)):
+    for part, sides in AdaptiveBatchSize(EVALUATION_BATCH).map_slices(sides_of, len(inputs)):
         held.append(sides)
         if part.stop >= len(inputs) or sum(side.nbytes for batch in held for side in batch) >= HELD_BYTES:
             block = {name: Side.join([batch[at] for batch in held]) for at, name in enumerate(layers)}

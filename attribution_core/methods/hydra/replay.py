@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.layers import LayerFactors, refuse_unfit
 from attribution_core.gradients.per_example import loss_factors
-from attribution_core.memory import AdaptiveBatchSize, attempt
+from attribution_core.memory import AdaptiveBatchSize, try_within_memory
 from attribution_core.training import Recipe, Trajectory, batches, loss_values, optimizer_of, repeatable, state_of
 
 
@@ -125,13 +125,13 @@ class Replay:
         batch = self.steps[step]
         trained = self.trajectory.part_sizes[step] if self.trajectory.part_sizes else len(batch)
         if len(batch) <= min(trained, self.part_size.size):
-            whole = attempt(functools.partial(self._of_part, batch, len(batch), layers, True))
+            whole = try_within_memory(functools.partial(self._of_part, batch, len(batch), layers, True))
             if whole is not None:
                 factors, gradients = whole
                 return Moment(step, batch, [(batch, factors)]), gradients
             self.part_size.size = max(1, len(batch) // 2)
         # In the parts of the training, so that they are the same to the bit, and without factors, as there.
-        summed = attempt(functools.partial(self._summed, batch, trained))
+        summed = try_within_memory(functools.partial(self._summed, batch, trained))
         if summed is None:
             raise InputError(
                 f"Training again in batches of {len(batch):,} does not fit into memory beside the evaluation examples: "
@@ -143,7 +143,7 @@ class Replay:
         def of_part(where: slice) -> list[LayerFactors]:
             return self._of_part(batch[where], len(batch), layers, False)[0]
 
-        for where, factors in self.part_size.over(of_part, len(batch)):
+        for where, factors in self.part_size.map_slices(of_part, len(batch)):
             yield batch[where], factors
 
     def _summed(self, batch: Tensor, part_size: int) -> list[Tensor]:

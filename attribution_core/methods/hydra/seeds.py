@@ -14,14 +14,14 @@ from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import Contributions, Objective, hydra
 from attribution_core.progress import retitled
 from attribution_core.training import Recipe, train
-from attribution_core.training.trainer import Data
+from attribution_core.training.trainer import LabeledData
 
 
 def hydra_over_seeds(
     build: Callable[[int], nn.Module],
-    data: Data,
+    data: LabeledData,
     recipe: Recipe,
-    evaluation: Data,
+    evaluation: LabeledData,
     seeds: int = 5,
     hessian: bool = False,
     objective: Objective = "each",

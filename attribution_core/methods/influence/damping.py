@@ -11,7 +11,7 @@ from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.functions import SolverOptions, default_damping
 from attribution_core.methods.influence.spectrum import InfluenceSpectrum, influence_spectrum
 from attribution_core.training import as_pair
-from attribution_core.training.trainer import Data
+from attribution_core.training.trainer import LabeledData
 
 # Shares of the curvature's largest eigenvalue.
 SHARES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -41,8 +41,8 @@ class DampingSweep:
 
 def damping_sweep(
     model: nn.Module,
-    train: Data,
-    evaluation: Data,
+    train: LabeledData,
+    evaluation: LabeledData,
     loss: Loss = "cross_entropy",
     curvature: Curvature = "ggn",
     shares: Sequence[float] = SHARES,

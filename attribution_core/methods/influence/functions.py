@@ -49,9 +49,9 @@ from attribution_core.methods.influence.spectrum import (
     influence_spectrum,
 )
 from attribution_core.methods.types import InputsAndTargets
+from attribution_core.models.weights import StateDict
 from attribution_core.training import as_pair
-from attribution_core.training.trainer import Data, state_of
-from attribution_core.training.trajectory import State
+from attribution_core.training.trainer import LabeledData, state_of
 
 Solver = Literal["sketch", "exact", "kfac", "ekfac", "cg", "lissa"]
 
@@ -120,8 +120,8 @@ class SolverOptions:
 
 def influence_functions(
     model: nn.Module,
-    train: Data,
-    evaluation: Data,
+    train: LabeledData,
+    evaluation: LabeledData,
     loss: Loss = "cross_entropy",
     curvature: Curvature = "ggn",
     solver: Solver = "sketch",
@@ -157,7 +157,7 @@ def influence_functions(
 
 def self_influence(
     model: nn.Module,
-    train: Data,
+    train: LabeledData,
     loss: Loss = "cross_entropy",
     curvature: Curvature = "ggn",
     solver: Solver = "sketch",
@@ -176,14 +176,14 @@ def self_influence(
 
 def influence_weights(
     model: nn.Module,
-    train: Data,
+    train: LabeledData,
     groups: Sequence[Sequence[int]],
     loss: Loss = "cross_entropy",
     curvature: Curvature = "ggn",
     solver: Solver = "cg",
     damping: float | None = None,
     options: SolverOptions | None = None,
-) -> tuple[list[State], float | None]:
+) -> tuple[list[StateDict], float | None]:
     """Weights after the removal of groups of examples, ``w + (C + damping I)^{-1} (1/n) sum_S grad l_i`` (eq. 46).
 
     Args:
@@ -237,7 +237,7 @@ class _Given(NamedTuple):
 
     @staticmethod
     def of(
-        train: Data,
+        train: LabeledData,
         loss: Loss,
         curvature: Curvature,
         solver: Solver,

@@ -33,10 +33,11 @@ from torch.func import functional_call, jvp, vjp
 from attribution_core.errors import InputError
 from attribution_core.methods.curvature.losses import Loss, hessian_product, prediction_errors
 from attribution_core.models import evaluation_mode
+from attribution_core.models.weights import StateDict
 from attribution_core.progress import report
 from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, train
-from attribution_core.training.trainer import Data, optimizer_of, state_of
-from attribution_core.training.trajectory import State, batches
+from attribution_core.training.trainer import LabeledData, optimizer_of, state_of
+from attribution_core.training.trajectory import batches
 
 Kind = Literal["proximal", "bregman", "linearized"]
 _BATCH = 1024
@@ -53,7 +54,7 @@ class Response:
         steps: Of the optimiser, or evaluations of L-BFGS.
     """
 
-    weights: State
+    weights: StateDict
     objective: float
     gradient_norm: float
     steps: int
@@ -61,7 +62,7 @@ class Response:
 
 def proximal_bregman_response(
     model: nn.Module,
-    data: Data,
+    data: LabeledData,
     removed: int | Sequence[int],
     damping: float,
     loss: Loss = "cross_entropy",
@@ -91,7 +92,7 @@ def proximal_bregman_response(
 
 def proximal_response(
     model: nn.Module,
-    data: Data,
+    data: LabeledData,
     removed: int | Sequence[int],
     damping: float,
     loss: Loss = "cross_entropy",
@@ -107,11 +108,11 @@ def proximal_response(
 
 def train_without(
     model: nn.Module,
-    data: Data,
+    data: LabeledData,
     removed: int | Sequence[int],
     recipe: Recipe,
-    start: State,
-) -> State:
+    start: StateDict,
+) -> StateDict:
     """Weights after training from ``start`` (fresh weights: cold; ``w_s``: warm) without some examples (eq. 11).
 
     Removed examples keep their places in the batches, whose means stay divided by the batch size, so that the order of
@@ -139,10 +140,10 @@ def train_without(
 
 def two_stage_response(
     model: nn.Module,
-    data: Data,
+    data: LabeledData,
     removed: int | Sequence[int],
     recipe: Recipe,
-) -> State:
+) -> StateDict:
     """``w_s`` plus what warm retraining without the examples does more than warm retraining with them (D.2).
 
     Arguments are those of :func:`train_without`; the model is at ``w_s``.
@@ -152,7 +153,7 @@ def two_stage_response(
     return two_stage_weights(start, without, train_without(model, data, [], recipe, start))
 
 
-def two_stage_weights(start: State, without: State, everything: State) -> State:
+def two_stage_weights(start: StateDict, without: StateDict, everything: StateDict) -> StateDict:
     """``w_s`` plus the difference of warm retraining without the examples and with them, where both are there."""
     return {
         name: value + without[name] - everything[name] if value.is_floating_point() else value
@@ -163,7 +164,7 @@ def two_stage_weights(start: State, without: State, everything: State) -> State:
 def _respond(
     kind: Kind,
     model: nn.Module,
-    data: Data,
+    data: LabeledData,
     removed: int | Sequence[int],
     damping: float,
     loss: Loss,

@@ -20,13 +20,13 @@ from attribution_core.methods.linearized.defaults import DIMENSION
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.progress import report
 from attribution_core.training import as_outputs, as_pair, outputs_of
-from attribution_core.training.trainer import Data
+from attribution_core.training.trainer import LabeledData
 
 
 def linearize(
     model: nn.Module,
-    train: Data,
-    evaluation: Data,
+    train: LabeledData,
+    evaluation: LabeledData,
     sketch: Literal["coordinates", "kronecker"] | None = None,
     dimension: int = DIMENSION,
     parameters: str = "all",

@@ -21,7 +21,7 @@ from attribution_core.methods.linalg.solving import solve
 from attribution_core.methods.sensitivity.perturbation import MemorySensitivity, sensitivity_from
 from attribution_core.progress import track
 from attribution_core.training import as_outputs, as_pair
-from attribution_core.training.trainer import Data
+from attribution_core.training.trainer import LabeledData
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LogisticPosterior:
         halves = (torch.linalg.solve_triangular(root, x.T, upper=False) for root in roots)
         return torch.stack([half.square().sum(dim=0) for half in halves], dim=1)
 
-    def sensitivity(self, train: Data, samples: int = 150) -> MemorySensitivity:
+    def sensitivity(self, train: LabeledData, samples: int = 150) -> MemorySensitivity:
         """Of each training example (G.4): errors are expectations over ``samples`` draws of the outputs."""
         inputs, targets = as_pair(train)
         variance = self.variances(inputs).diag_embed()
@@ -55,7 +55,7 @@ class LogisticPosterior:
 
 
 def bayesian_logistic_regression(
-    train: Data,
+    train: LabeledData,
     classes: int,
     delta: float,
     steps: int = 125,

@@ -14,7 +14,7 @@ from attribution_core.errors import InputError
 from attribution_core.methods.sensitivity.perturbation import MemorySensitivity, PosteriorName, memory_sensitivity
 from attribution_core.progress import silenced, track
 from attribution_core.training import as_pair, loss_values, mean_loss, state_of
-from attribution_core.training.trainer import Data
+from attribution_core.training.trainer import LabeledData
 from attribution_core.training.trajectory import Trajectory
 
 
@@ -57,7 +57,7 @@ def memory_evolution(
     trajectory: Trajectory,
     posterior: PosteriorName = "diagonal",
     steps: Sequence[int] | None = None,
-    test: Data | None = None,
+    test: LabeledData | None = None,
     parameters: str = "all",
     early_stopping: bool = False,
     along_error: bool = False,

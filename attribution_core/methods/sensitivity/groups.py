@@ -25,7 +25,7 @@ from attribution_core.methods.sensitivity.perturbation import (
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import silenced, track
 from attribution_core.training import Recipe, as_pair, loss_values, mean_loss, outputs_of, train
-from attribution_core.training.trainer import Data
+from attribution_core.training.trainer import LabeledData
 
 # Rows of a group's covariance, examples times outputs: with more, its gradients would take gigabytes.
 GROUP_ROWS = 4096
@@ -46,7 +46,7 @@ class GroupDeviation:
 
 def group_deviation(
     model: nn.Module,
-    train: Data,
+    train: LabeledData,
     group: Sequence[int] | Tensor,
     delta: float,
     loss: Loss = "cross_entropy",
@@ -128,10 +128,10 @@ class LooCurve:
 
 def loo_curve(
     build: Callable[[], nn.Module],
-    data: Data,
+    data: LabeledData,
     recipe: Recipe,
     deltas: Sequence[float],
-    test: Data | None = None,
+    test: LabeledData | None = None,
     posterior: PosteriorName = "kfac",
     covariance: Covariance = "kept",
 ) -> LooCurve:

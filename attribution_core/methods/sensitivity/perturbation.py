@@ -47,7 +47,7 @@ from attribution_core.methods.sensitivity.posteriors import (
     optimizer_posterior,
 )
 from attribution_core.training import as_pair, loss_values
-from attribution_core.training.trainer import Data
+from attribution_core.training.trainer import LabeledData
 
 PosteriorName = Literal["diagonal", "kfac", "full", "adam", "iblr"]
 Covariance = Literal["kept", "downdated"]
@@ -82,7 +82,7 @@ class MemorySensitivity:
 
 def memory_sensitivity(
     model: nn.Module,
-    train: Data,
+    train: LabeledData,
     delta: float,
     loss: Loss = "cross_entropy",
     posterior: PosteriorName = "kfac",

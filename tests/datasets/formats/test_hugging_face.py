@@ -155,7 +155,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
 
 def test_other_folders_are_not_taken_for_saved_ones(tmp_path):
     (tmp_path / "state.json").write_text("{}")
-    assert not hugging_face.recognises(tmp_path)
+    assert not hugging_face.recognizes(tmp_path)
 
 
 def test_the_default_folder_of_a_named_dataset_is_one_everywhere():

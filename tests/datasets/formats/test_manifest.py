@@ -207,5 +207,5 @@ def test_texts_and_tables_are_no_manifest(tmp_path):
         ("f.txt", "path,label\n"),
     ]:
         (tmp_path / name).write_text(text)
-        assert not manifest.recognises(tmp_path / name)
-    assert not manifest.recognises(tmp_path)
+        assert not manifest.recognizes(tmp_path / name)
+    assert not manifest.recognizes(tmp_path)

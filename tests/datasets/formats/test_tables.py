@@ -9,7 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from attribution_core.datasets import open_dataset
-from attribution_core.datasets.features import described, table_features, text_features
+from attribution_core.datasets.features import describe, table_features, text_features
 from attribution_core.errors import InputError
 from tests.support.encoders import make_sentence_encoder
 
@@ -131,7 +131,7 @@ def test_empty_cells_and_words_never_seen(tmp_path):
     filled = frame["age"][:24].fillna(median)
     expected = (median - filled.mean()) / filled.std(ddof=0)
     assert float(vectors["train"][0, 0]) == pytest.approx(expected, abs=1e-5)
-    assert described(splits.train[0][0]).startswith("age: –\n")
+    assert describe(splits.train[0][0]).startswith("age: –\n")
 
 
 def test_vectors_of_texts_are_fitted_to_the_training_texts_alone(tmp_path):
