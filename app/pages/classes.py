@@ -65,7 +65,7 @@ def _without_effects(run: Run) -> None:
     )
     for name, facts in run.manifest.details.items():
         if "skipped" in facts and name in run.known_measures:
-            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['skipped'])}.")
+            st.caption(f"Without {plain(run.measure(name).title_in_sentence)}: {plain(facts['skipped'])}.")
     influencers.finish(run, "effects")
 
 

@@ -238,7 +238,7 @@ def _far(run: Run) -> None:
     if run.values is not None:
         if (worst := labels.doubtful(run)) is not None:
             ranked = session.ranked(session.examples(run), worst.score, worst.descending).head(_FAR)
-            what = f"Highest {run.measure(worst.score).title.lower()} first: wrong values and odd examples"
+            what = f"Highest {run.measure(worst.score).title_in_sentence} first: wrong values and odd examples"
             _summary(run, ranked["row"].to_numpy(), worst.title, what, "far")
         return
     rows = _farthest(run, run.version)

@@ -56,7 +56,7 @@ def main() -> None:
 def _extremes(run: Run, score: str) -> None:
     """Three strips of tiles; opening one makes Browse follow its order."""
     measure = run.measure(score)
-    word = "informative" if measure.kind == "informativeness" else f"by {measure.title.lower()}"
+    word = "informative" if measure.kind == "informativeness" else f"by {measure.title_in_sentence}"
     _strip(run, f"Most {word}" if word == "informative" else f"Highest {word}", score, True)
     _strip(run, f"Least {word}" if word == "informative" else f"Lowest {word}", score, False)
     doubtful = labels.doubtful(run)
@@ -83,7 +83,7 @@ def _histogram(run: Run, score: str) -> None:
     if frame.empty:
         st.info("This score has no values to draw.")
         return
-    st.markdown(f"**Distribution of {plain(run.measure(score).title.lower())}** — click a bar to see its examples")
+    st.markdown(f"**Distribution of {plain(run.measure(score).title_in_sentence)}** — click a bar to see its examples")
     plot, options = st.columns([6, 1], gap="medium")
     with options:
         categories = _colouring(run, frame)
@@ -157,7 +157,7 @@ def _dataset_facts(run: Run) -> None:
         st.markdown(f"{run.quality_name.capitalize()}: {shares}")
     for name, facts in manifest.details.items():
         if "skipped" in facts and name in run.known_measures:
-            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['skipped'])}")
+            st.caption(f"Without {plain(run.measure(name).title_in_sentence)}: {plain(facts['skipped'])}")
     if manifest.dataset.unreadable:
         count = len(manifest.dataset.unreadable)
         what = parts.noun(run)
@@ -183,7 +183,7 @@ def _labels_in_short(run: Run) -> str:
 
 def _meaning(run: Run, score: str) -> None:
     """What the score means, and how this run came by it."""
-    st.markdown(f"**What {plain(run.measure(score).title.lower())} means**")
+    st.markdown(f"**What {plain(run.measure(score).title_in_sentence)} means**")
     st.markdown(score_help(run.measure(score)))
     details = run.facts(score)
     if details:

@@ -136,7 +136,7 @@ def over_training(run: Run, row: dict[str, Any]) -> None:
     """A training example's scores as training went on, one small chart a measure; nothing where the run has none."""
     if not run.evolutions:
         return
-    names = ", ".join(run.measure(measure).title.lower() for measure in run.evolutions)
+    names = ", ".join(run.measure(measure).title_in_sentence for measure in run.evolutions)
     folded = st.expander(f"Over training: {plain(names)}", key="over training folded", on_change="rerun")
     if not folded.open:  # three charts take the browser longer than the influencers, and opened once they stay open
         return
@@ -259,7 +259,7 @@ def _without_effects(run: Run) -> None:
     for name in ("contribution", "self_influence"):
         reason = run.manifest.details.get(name, {}).get("skipped")
         if reason:
-            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(reason)}.")
+            st.caption(f"Without {plain(run.measure(name).title_in_sentence)}: {plain(reason)}.")
     finish(run, "effects")
 
 

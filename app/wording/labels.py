@@ -72,7 +72,7 @@ def in_words(run: Run, row: dict[str, Any]) -> str:
 
 def describe(run: Run, row: dict[str, Any], measure: Measure) -> str:
     """Alt text of a training example's tile, with one of its scores."""
-    parts = [f"#{row['row']}", in_words(run, row), f"{measure.title.lower()} {format_score(row[measure.name])}"]
+    parts = [f"#{row['row']}", in_words(run, row), f"{measure.title_in_sentence} {format_score(row[measure.name])}"]
     if row["action"]:
         parts.append({"keep": "kept", "drop": "dropped"}.get(row["action"], f"relabelled {row['new_label_name']}"))
     return ", ".join(parts)

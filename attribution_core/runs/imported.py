@@ -59,7 +59,10 @@ def imported_scores(manifest: RunManifest) -> dict[str, ImportedScore]:
 
 def as_details(scores: dict[str, ImportedScore]) -> dict[str, Any]:
     """The same as plain data, for the manifest."""
-    return {name: asdict(score) for name, score in scores.items()}
+    records = {name: asdict(score) for name, score in scores.items()}
+    for record in records.values():
+        del record["measure"]["regression"]  # an imported score has one wording
+    return records
 
 
 def check_name(name: str) -> None:

@@ -1,12 +1,11 @@
-"""The registry of measures: what each score means, in which unit, from which paper.
+"""The registry of measures: what each score means, in which unit, and from which paper.
 
-The app's help, the command line's listing and the documentation all print these entries, so that a score is explained
-in one place only.
+The app's help, ``samplescope methods`` and the documentation print these entries, so each score is explained only here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Kind = Literal["informativeness", "effect", "sensitivity", "contribution", "diagnostic", "imported"]
@@ -14,18 +13,21 @@ Kind = Literal["informativeness", "effect", "sensitivity", "contribution", "diag
 
 @dataclass(frozen=True)
 class Measure:
-    """One score of a training example.
+    """A score of a training example, or the effects of training examples on evaluation examples.
 
     Attributes:
-        name: Name of the score's column.
-        title: Name for people.
-        kind: The family it belongs to; a diagnostic comes with every run, and an imported one was made elsewhere.
-        unit: Its unit; empty for a pure number.
-        definition: One or two sentences for someone who has not read the paper.
-        equation: The formula, in LaTeX; empty where a run brings the measure itself.
-        paper: Where the formula is from; empty for a diagnostic, and where a run brings the measure itself.
-        suspicious: Which end of the scale hints at a wrong label, or None when neither does.
-        signed: Whether it takes both signs; it is then drawn on a scale centred on zero.
+        name: Name of the score's column, or of the method of the effects.
+        title: Name shown to people.
+        kind: Family that the measure belongs to. Every run has the diagnostics; an imported score was computed
+            elsewhere.
+        unit: Unit of the values; empty for a pure number.
+        definition: One or a few sentences for someone who has not read the paper.
+        equation: Formula in LaTeX; empty for an imported measure.
+        paper: Source of the formula; empty for a diagnostic and for an imported measure.
+        suspicious: End of the scale that hints at a wrong label, or None when neither does.
+        signed: Whether the values take both signs; they are then drawn on a scale centered on zero.
+        regression: Fields that read differently for a regression run, by name. Regression models learn values in
+            standard deviations (SD) of the training values, so errors are in SD and losses in half squared SD.
     """
 
     name: str
@@ -37,199 +39,256 @@ class Measure:
     paper: str
     suspicious: Literal["high", "low"] | None
     signed: bool
+    regression: dict[str, str] = field(default_factory=dict, hash=False)
 
+    @property
+    def title_in_sentence(self) -> str:
+        """The title as it reads within a sentence: "label quality", but "NTK influence"."""
+        first = self.title.split(" ", 1)[0]
+        return self.title if first.isupper() else self.title[:1].lower() + self.title[1:]
+
+    def for_regression(self) -> Measure:
+        """Return the measure as it reads for a regression run."""
+        return replace(self, **self.regression)  # type: ignore[arg-type]
+
+
+_SQUARED_ERROR = "half squared error"
 
 _HARUTYUNYAN = (
-    "Harutyunyan et al. 2021, Estimating informativeness of samples with smooth unique information, ICLR 2021, "
-    "eqs. 8 and 16"
+    "Harutyunyan et al. 2021, Estimating informativeness of samples with smooth unique information, ICLR 2021"
 )
-
 _CHEN = (
-    "Chen et al. 2021, HyDRA: Hypergradient data relevance analysis for interpreting deep neural networks, AAAI 2021, "
-    "eq. 7 and algorithm 1"
+    "Chen et al. 2021, HyDRA: Hypergradient data relevance analysis for interpreting deep neural networks, AAAI 2021"
 )
-
-_NICKL = (
-    "Nickl et al. 2023, The memory perturbation equation: understanding model's sensitivity to data, NeurIPS 2023, "
-)
-
-_BAE = (
-    "Bae et al. 2022, If influence functions are the answer, then what is the question?, NeurIPS 2022, eqs. 20 and 46"
-)
+_NICKL = "Nickl et al. 2023, The memory perturbation equation: understanding model's sensitivity to data, NeurIPS 2023"
+_BAE = "Bae et al. 2022, If influence functions are the answer, then what is the question?, NeurIPS 2022"
+_ZHANG = "Zhang and Zhang 2022, Rethinking influence functions of neural networks in the over-parameterized regime"
 
 _ALL = (
     Measure(
         name="fsi",
-        title="Functional sample information",
+        title="Functional sample information (F-SI)",
         kind="informativeness",
         unit="nats",
         definition=(
             "How much the trained model's predictions on unseen (validation) examples change when this example is "
-            "removed and the linearised model is trained again. Near zero: the others already say it; large: nothing "
-            "else does, so it is rare, hard or wrongly labelled."
+            "removed and the linearized model is trained again. Near zero: other examples carry the same information. "
+            "Large: no other example does, so this one is rare, hard or mislabeled."
         ),
         equation=r"\mathrm{F\text{-}SI}_i = \frac{1}{2\sigma^2}\,\mathbb{E}_x\,\lVert f(x) - f_{-i}(x) \rVert^2",
-        paper=_HARUTYUNYAN,
+        paper=f"{_HARUTYUNYAN}, eqs. 8 and 16",
         suspicious="high",
         signed=False,
+        regression={
+            "definition": (
+                "How much the trained model's predictions for unseen (validation) examples change when this example is "
+                "removed and the linearized model is trained again. Near zero: other examples carry the same "
+                "information. Large: no other example does, so this one is rare or hard, or its value is wrong."
+            ),
+        },
     ),
     Measure(
         name="si",
-        title="Sample information",
+        title="Sample information (SI)",
         kind="informativeness",
         unit="nats",
         definition=(
-            "How far the trained weights move when this example is removed and the linearised model is trained again, "
-            "smoothed by unit noise on every weight. Unlike F-SI it also counts changes that no prediction shows."
+            "How far the trained weights move when this example is removed and the linearized model is trained again, "
+            "smoothed by unit noise on every weight. Unlike F-SI, it also counts changes that no prediction shows."
         ),
         equation=r"\mathrm{SI}_i = \frac{1}{2}\,(w - w_{-i})^\top \Sigma^{-1} (w - w_{-i}), \quad \Sigma = I",
-        paper=_HARUTYUNYAN.replace("eqs. 8 and 16", "eq. 5"),
+        paper=f"{_HARUTYUNYAN}, eq. 5",
         suspicious="high",
         signed=False,
     ),
     Measure(
         name="ntk",
-        title="Kernel-regime influence",
+        title="NTK influence",
         kind="effect",
-        unit="half squared error",
+        unit=_SQUARED_ERROR,
         definition=(
-            "The loss on an evaluation example after removing a training example and training the linearised model "
-            "again, minus before. Positive: the training example is helpful to it; negative: harmful."
+            "The change of the loss on an evaluation example when a training example is removed and the linearized "
+            "model is trained again. Positive: the training example is helpful to the evaluation example. Negative: it "
+            "is harmful."
         ),
         equation=r"\tfrac12\lVert f_{-i}(x_j) - y_j\rVert^2 - \tfrac12\lVert f(x_j) - y_j\rVert^2",
-        paper=(
-            "Zhang and Zhang 2022, Rethinking influence functions of neural networks in the over-parameterized regime, "
-            "AAAI 2022, eqs. 8 and 20"
-        ),
+        paper=f"{_ZHANG}, AAAI 2022, eqs. 8 and 20",
         suspicious=None,
         signed=True,
     ),
     Measure(
         name="contribution",
-        title="Contribution to training",
+        title="Contribution (HYDRA)",
         kind="contribution",
         unit="nats",
         definition=(
-            "How much higher the mean loss on the validation examples would be, to first order, had this example been "
-            "left out of the whole training, in the same order of batches. Negative: training would have gone better "
-            "without it. Without the Hessian (the default) it adds up how well each of the example's steps agreed with "
-            "what the validation examples need; with it, the derivative along this one training is exact."
+            "How much higher the mean loss on the validation examples would be, to first order, if this example had "
+            "been left out of the whole training, with the batches in the same order. Negative: training would have "
+            "gone better without it. Without the Hessian (the default), the measure adds up how well each training "
+            "step on this example agreed with what the validation examples need; with the Hessian, it is the exact "
+            "derivative along this training."
         ),
         equation=r"C(i) = -s_i\,\frac{\mathrm{d}}{\mathrm{d} s_i}\,\frac{1}{m}\sum_j \ell_j(w_T)",
-        paper=_CHEN,
+        paper=f"{_CHEN}, eq. 7 and algorithm 1",
         suspicious="low",
         signed=True,
+        regression={"unit": _SQUARED_ERROR},
     ),
     Measure(
         name="hydra",
-        title="Contribution to an example",
+        title="Contribution to an example (HYDRA)",
         kind="effect",
         unit="nats",
         definition=(
-            "The loss on an evaluation example had a training example been left out of the whole training, minus the "
-            "loss with it, to first order and without the Hessian. Positive: the training example is helpful to it."
+            "How much higher the loss on an evaluation example would be, to first order and without the Hessian, if a "
+            "training example had been left out of the whole training. Positive: the training example is helpful to "
+            "the evaluation example."
         ),
         equation=r"C(i, j) = -\frac{1}{N}\,\nabla \ell_j(w_T)^\top \tilde\nabla_{T,i}",
-        paper=_CHEN.replace("eq. 7", "eq. 8"),
+        paper=f"{_CHEN}, eq. 8 and algorithm 1",
         suspicious=None,
         signed=True,
+        regression={"unit": _SQUARED_ERROR},
     ),
     Measure(
         name="sensitivity",
-        title="Sensitivity",
+        title="Sensitivity (MPE)",
         kind="sensitivity",
         unit="probability",
         definition=(
             "How far the predicted probabilities for this example would move if it were removed, estimated from the "
             "variance and the error of its prediction and summed over the classes. Large: the model holds its "
-            "prediction only because it saw this example. An estimate to first order: large ones may exceed 2, the "
-            "most that probabilities can move, and mean no more than that."
+            "prediction only because it saw this example. The estimate is to first order: it may exceed 2, the most "
+            "that probabilities can move, and such a value means only that the sensitivity is large."
         ),
         equation=r"\lVert \Lambda_i v_i e_i \rVert_1, \quad v_i = J_i \Sigma J_i^\top, \quad e_i = \sigma(f_i) - y_i",
-        paper=f"{_NICKL}eq. 16",
+        paper=f"{_NICKL}, eq. 16",
         suspicious="high",
         signed=False,
+        regression={
+            "unit": "SD",
+            "definition": (
+                "How far the prediction for this example would move if it were removed, in standard deviations of the "
+                "values, estimated from the variance and the error of its prediction. Large: the model holds its "
+                "prediction only because it saw this example."
+            ),
+            "equation": r"\lvert v_i e_i \rvert, \quad v_i = J_i \Sigma J_i^\top, \quad e_i = f_i - y_i",
+        },
     ),
     Measure(
         name="variance",
-        title="Prediction variance",
+        title="Prediction variance (MPE)",
         kind="sensitivity",
         unit="",
         definition=(
-            "How uncertain the model is about its outputs (logits) for this example, in the direction of its error: "
+            "How uncertain the model is about its outputs (logits) for this example, in the direction of the error: "
             "their variance under a Gaussian posterior of the weights. Large: few examples are like it."
         ),
         equation=r"e_i^\top v_i e_i / \lVert e_i \rVert^2",
-        paper=f"{_NICKL}eq. 15",
+        paper=f"{_NICKL}, eq. 15",
         suspicious="high",
         signed=False,
+        regression={
+            "definition": (
+                "How uncertain the model is about its prediction for this example: the variance of the prediction, in "
+                "squared standard deviations of the values, under a Gaussian posterior of the weights. Large: few "
+                "examples are like it."
+            ),
+            "equation": r"v_i = J_i \Sigma J_i^\top",
+        },
     ),
     Measure(
         name="error",
-        title="Prediction error",
+        title="Prediction error (MPE)",
         kind="sensitivity",
         unit="probability",
         definition=(
             "How far the predicted probabilities for this example are from its label: the length of their difference. "
-            "Variance times error is what removing the example would change."
+            "Variance times error estimates what removing the example changes."
         ),
         equation=r"\lVert \sigma(f_i) - y_i \rVert",
-        paper=f"{_NICKL}eq. 15",
+        paper=f"{_NICKL}, eq. 15",
         suspicious="high",
         signed=False,
+        regression={
+            "unit": "SD",
+            "definition": (
+                "How far the prediction for this example is from its value, in standard deviations of the values. "
+                "Variance times error estimates what removing the example changes."
+            ),
+            "equation": r"\lvert f_i - y_i \rvert",
+        },
     ),
     Measure(
         name="loo_loss",
-        title="Leave-one-out loss",
+        title="Leave-one-out loss (MPE)",
         kind="sensitivity",
         unit="nats",
         definition=(
-            "Estimated loss on this example of the model trained without it. Unlike the training loss, it is large "
-            "also where the model has learnt a label by heart."
+            "Estimated loss on this example of a model trained without it. Unlike the training loss, it is large even "
+            "where the model has memorized the label."
         ),
         equation=r"\ell(y_i,\, f_i + v_i e_i)",
-        paper=f"{_NICKL}eq. 19",
+        paper=f"{_NICKL}, eq. 19",
         suspicious="high",
         signed=False,
+        regression={
+            "unit": _SQUARED_ERROR,
+            "definition": (
+                "Estimated loss on this example of a model trained without it. Unlike the training loss, it is large "
+                "even where the model has memorized the value."
+            ),
+            "equation": r"\tfrac12 (f_i + v_i e_i - y_i)^2",
+        },
     ),
     Measure(
         name="self_influence",
-        title="Self-influence",
+        title="Self-influence (influence function)",
         kind="sensitivity",
         unit="nats",
         definition=(
-            "By how much the loss on this example would rise, to first order, had it been removed. Large where a label "
-            "was learnt by heart. By influence functions: what they foretell is not retraining but the response of the "
-            "trained weights while everything else is held where it is."
+            "How much the loss on this example would rise, to first order, if it were removed. Large: the model has "
+            "memorized the label. Influence functions estimate the response of the trained weights while everything "
+            "else is held fixed, not the result of retraining."
         ),
         equation=r"\frac{1}{n}\,\nabla\ell_i^\top (C + \lambda I)^{-1}\,\nabla\ell_i",
-        paper=_BAE,
+        paper=f"{_BAE}, eqs. 20 and 46",
         suspicious="high",
         signed=False,
+        regression={
+            "unit": _SQUARED_ERROR,
+            "definition": (
+                "How much the loss on this example would rise, to first order, if it were removed. Large: the model "
+                "has memorized the value. Influence functions estimate the response of the trained weights while "
+                "everything else is held fixed, not the result of retraining."
+            ),
+        },
     ),
     Measure(
         name="influence",
-        title="Influence on an example",
+        title="Influence function",
         kind="effect",
         unit="nats",
         definition=(
-            "The loss on an evaluation example had a training example been removed, minus the loss with it, to first "
-            "order about the trained weights, while everything else is held where it is. Positive: the training "
-            "example is helpful to it."
+            "How much higher the loss on an evaluation example would be if a training example were removed, to first "
+            "order around the trained weights and with everything else held fixed. Positive: the training example is "
+            "helpful to the evaluation example."
         ),
         equation=r"\frac{1}{n}\,\nabla\ell_j^\top (C + \lambda I)^{-1}\,\nabla\ell_i",
-        paper=_BAE,
+        paper=f"{_BAE}, eqs. 20 and 46",
         suspicious=None,
         signed=True,
+        regression={"unit": _SQUARED_ERROR},
     ),
     Measure(
         name="nearest_similarity",
-        title="Similarity to the nearest",
+        title="Nearest-neighbor similarity",
         kind="diagnostic",
         unit="cosine",
         definition=(
-            "How alike this training example and the one nearest to it look to the trained network. Near one: it is "
-            "there twice, or nearly. Low information alone does not tell a duplicate from a typical example; this does."
+            "How similar this training example and its nearest neighbor look to the trained network. Near one: the "
+            "example has a duplicate or near-duplicate. Low information alone does not tell a duplicate from a typical "
+            "example; this measure does."
         ),
         equation=r"\max_{j \neq i} \cos(\phi_i, \phi_j)",
         paper="",
@@ -238,16 +297,16 @@ _ALL = (
     ),
     Measure(
         name="summary_rank",
-        title="Place in the order of removal",
+        title="Removal rank",
         kind="informativeness",
         unit="",
         definition=(
-            "When this training example goes if the least informative are removed one part after another and what is "
-            "left is scored again each time: 0 goes first. Unlike the information itself, it keeps one of two "
-            "examples that say the same."
+            "The rank at which this training example is removed when the least informative examples are removed in "
+            "parts and the rest is scored again after each part; rank 0 is removed first. Unlike the information "
+            "itself, the rank keeps one of two examples that carry the same information."
         ),
         equation=r"\mathrm{rank}_i",
-        paper=_HARUTYUNYAN.replace("eqs. 8 and 16", "figure 2c"),
+        paper=f"{_HARUTYUNYAN}, figure 2c",
         suspicious=None,
         signed=False,
     ),
@@ -258,12 +317,21 @@ _ALL = (
         unit="nats",
         definition=(
             "Cross-entropy of the trained model on this training example's own label. Large: even after training on "
-            "it, the model does not believe the label."
+            "the example, the model contradicts its label."
         ),
         equation=r"-\log p(y_i \mid x_i)",
         paper="",
         suspicious="high",
         signed=False,
+        regression={
+            "unit": _SQUARED_ERROR,
+            "definition": (
+                "Half the squared error of the trained model on this training example, in standard deviations of the "
+                "values; always predicting the mean value would give 1/2 on average. Large: even after training on the "
+                "example, the model contradicts its value."
+            ),
+            "equation": r"\tfrac12 (f_i - y_i)^2",
+        },
     ),
     Measure(
         name="margin",
@@ -285,9 +353,8 @@ _ALL = (
         kind="diagnostic",
         unit="",
         definition=(
-            "What the trained model predicts for this training example minus its value, in the unit of the data; only "
-            "where values are predicted, not classes. Far from zero on either side: the model does not believe the "
-            "value."
+            "The trained model's prediction for this training example minus its value, in the unit of the data; for "
+            "regression only. Far from zero on either side: the model contradicts the value."
         ),
         equation=r"f(x_i) - y_i",
         paper="",
@@ -299,7 +366,7 @@ _ALL = (
         title="Confidence",
         kind="diagnostic",
         unit="",
-        definition="Probability that the trained model gives to the class it predicts, whatever the label says.",
+        definition="Probability that the trained model gives to the class that it predicts, whatever the label is.",
         equation=r"\max_c p(c \mid x_i)",
         paper="",
         suspicious=None,

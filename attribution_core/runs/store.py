@@ -31,7 +31,6 @@ from attribution_core.runs.names import (
     evolution_file,
     table_file,
 )
-from attribution_core.runs.of_values import curve_of_values, measure_of_values
 from attribution_core.runs.retraining import read_retraining
 from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, RunManifest, SchemaVersion, ValuesSummary
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
@@ -121,7 +120,7 @@ class Run:
     @cached_property
     def known_measures(self) -> dict[str, Measure]:
         """The registry, as it is to be read of this run, and what the run brings itself."""
-        known = MEASURES if self.values is None else {name: measure_of_values(each) for name, each in MEASURES.items()}
+        known = MEASURES if self.values is None else {name: each.for_regression() for name, each in MEASURES.items()}
         return {**known, **{name: score.measure for name, score in self.imported.items()}}
 
     @property
@@ -138,7 +137,7 @@ class Run:
 
     def curve(self, name: str) -> Curve:
         """What a curve of the run shows."""
-        return CURVES[name] if self.values is None else curve_of_values(CURVES[name])
+        return CURVES[name] if self.values is None else CURVES[name].for_regression()
 
     def measure(self, name: str) -> Measure:
         """What a score of the run means: from the registry, else what came with it when it was imported.

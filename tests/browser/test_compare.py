@@ -80,8 +80,8 @@ def test_two_runs_side_by_side(other: Run, app: App, page: Page, run: Run):
     expect(page.get_by_text("Do both rank the examples alike?")).to_be_visible()
     expect(page.get_by_test_id("stDataFrame")).to_have_count(2)  # and no settings differ
     page.get_by_role("combobox", name="Score").click()
-    page.get_by_role("option", name="Sensitivity").click()
-    expect(page.get_by_text("Sensitivity, before and after")).to_be_visible()
+    page.get_by_role("option", name="Sensitivity (MPE)").click()
+    expect(page.get_by_text("Sensitivity (MPE), before and after")).to_be_visible()
     page.get_by_text("Label", exact=True).click()
     expect(plot.locator(".legendtext", has_text="same label")).to_be_visible()
     before, after = comparison.in_order(run, other)

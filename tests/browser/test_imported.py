@@ -70,7 +70,7 @@ def test_its_suspicious_end_is_reviewed_and_judged(app: App, page: Page, given: 
     expect(page.locator(".js-plotly-plot .legendtext", has_text="Quality")).to_have_text(TITLE)  # among the best
     app.open("runs")
     expect(
-        page.get_by_text("Scores: Functional sample information", exact=False).filter(has_text=TITLE)
+        page.get_by_text("Scores: Functional sample information (F-SI)", exact=False).filter(has_text=TITLE)
     ).to_be_visible()
 
 

@@ -29,7 +29,7 @@ def test_what_was_foretold_is_drawn_beside_what_happened(app: App, page: Page):
     expect(plot.locator(".legendtext", has_text="least squares")).to_be_visible()
     expect(plot.locator(".legendtext", has_text="as foretold")).to_have_count(0)  # other units
     expect(page.get_by_text("Noise ceiling of Spearman 0.96")).to_be_visible()
-    _choose(page, "Score", "Influence on an example")
+    _choose(page, "Score", "Influence function")
     app.settle()
     expect(plot.locator(".legendtext", has_text="as foretold")).to_be_visible()
     expect(page.get_by_text("Drawn are means over the evaluation examples")).to_be_visible()
@@ -55,8 +55,8 @@ def test_noise_wrong_labels_and_studies_are_shown(app: App, page: Page):
     for text in ("How much the truth differs between seeds", "Wrong labels", "Studies of this run", "Another seed"):
         expect(page.get_by_text(text, exact=True)).to_be_visible()
     expect(page.locator(".js-plotly-plot .legendtext", has_text="Random order")).to_be_visible()
-    expect(page.locator(".js-plotly-plot .legendtext", has_text="Functional sample information")).to_be_visible()
-    expect(page.get_by_text("How wrong influence functions would be")).to_be_visible()
+    expect(page.locator(".js-plotly-plot .legendtext", has_text="Functional sample information (F-SI)")).to_be_visible()
+    expect(page.get_by_text("Error of influence functions", exact=True)).to_be_visible()
     expect(page.get_by_text("This run has no influence functions, so no damping to choose.")).to_be_visible()
 
 

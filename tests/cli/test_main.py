@@ -126,7 +126,7 @@ def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
 def test_methods_and_datasets_are_listed(capsys):
     assert cli.main(["methods"]) == 0
     told = capsys.readouterr().out
-    assert "Functional sample information (nats)" in told
+    assert "Functional sample information (F-SI) (nats)" in told
     assert "Harutyunyan" in told
     assert cli.main(["datasets"]) == 0
     assert "fashion-demo" in capsys.readouterr().out

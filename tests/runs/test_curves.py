@@ -42,3 +42,4 @@ def test_every_curve_explains_itself(name):
     assert curve.name == name
     assert curve.definition.endswith(".")
     assert all([curve.title, curve.x, curve.y, curve.paper])
+    assert curve.for_regression().definition.endswith(".")

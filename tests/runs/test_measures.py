@@ -13,3 +13,15 @@ def test_every_measure_explains_itself(name):
     assert measure.definition.endswith(".")
     assert measure.equation
     assert measure.paper or measure.kind == "diagnostic"
+    assert measure.for_regression().definition.endswith(".")
+
+
+def test_a_measure_reads_otherwise_for_a_regression():
+    assert MEASURES["sensitivity"].unit == "probability"
+    assert MEASURES["sensitivity"].for_regression().unit == "SD"
+    assert MEASURES["margin"].for_regression() == MEASURES["margin"]
+
+
+def test_a_title_keeps_its_abbreviations_in_a_sentence():
+    assert MEASURES["ntk"].title_in_sentence == "NTK influence"
+    assert MEASURES["fsi"].title_in_sentence == "functional sample information (F-SI)"

@@ -170,7 +170,7 @@ def bare(tmp_path):
 @pytest.mark.usefixtures("bare")
 def test_what_a_run_lacks_is_said_with_what_adds_it():
     training = _words(_page("training"))
-    for title in ("Functional sample information", "Sensitivity", "Contribution to training"):
+    for title in ("Functional sample information (F-SI)", "Sensitivity (MPE)", "Contribution (HYDRA)"):
         assert f"{title} is not stored over training in this run" in training
     assert "known only where the data say which labels were changed" in training
     classes = _words(_page("classes"))
