@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.models import build_model
 
@@ -27,8 +28,12 @@ class LinearCase:
         return self.train_targets - self.train_outputs
 
     @property
-    def sides(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def outputs_and_targets(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.train_outputs, self.evaluation_outputs, self.train_targets, self.evaluation_targets
+
+    def linear_model(self) -> LinearizedModel:
+        """The linear model of these Jacobians."""
+        return LinearizedModel.from_jacobians(self.train_jacobian, self.evaluation_jacobian, *self.outputs_and_targets)
 
     @property
     def largest(self) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from attribution_core.runs import Run
 from samplescope_app.data import run_library
-from tests.support.fixtures import make_run
+from tests.support.sample_run import make_run
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,8 @@ from pathlib import Path
 from playwright.sync_api import expect, sync_playwright
 
 from tests.benchmarks.large_run import make_large_run
-from tests.browser.conftest import launched, served
-from tests.browser.driver import App
+from tests.support.app_driver import App
+from tests.support.app_server import launched, served
 
 REPEATS = 5
 LIMITS = {

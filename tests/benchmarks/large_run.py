@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tests.support.fixtures import write_run
+from tests.support.sample_run import write_run
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CHANGED_SHARE = 0.02

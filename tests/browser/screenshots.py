@@ -12,8 +12,8 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from attribution_core.runs import Run
-from tests.browser.conftest import launched, served
-from tests.browser.driver import App
+from tests.support.app_driver import App
+from tests.support.app_server import launched, served
 
 _WIDTH, _HEIGHT = 1280, 860
 _COLOURS = 256  # enough for grey images and charts, at a third of the size

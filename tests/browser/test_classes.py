@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import Run
-from tests.browser.driver import App
+from tests.support.app_driver import App
 
 THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 _CLASSES = 10

@@ -15,8 +15,8 @@ from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from samplescope_app.data import comparison
-from tests.browser.driver import App
-from tests.support.fixtures import make_data
+from tests.support.app_driver import App
+from tests.support.sample_run import make_data
 
 THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 Serve = Callable[[Path], str]

@@ -9,27 +9,7 @@ import numpy as np
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import MEASURES, Run
-from tests.browser.driver import App
-from tests.browser.test_pages import THEMES
-
-SHOWN = 12
-
-
-def strongest(effects: np.ndarray, sign: int) -> list[int]:
-    """The rows that the strip of one sign is to show, in order."""
-    order = np.argsort(-sign * effects, kind="stable")
-    return [int(row) for row in order if sign * effects[row] > 0][:SHOWN]
-
-
-def shown_rows(app: App, name: str) -> list[int]:
-    """The rows of the tiles of a strip, from what they are called."""
-    expect(app.tiles(name).first).to_be_visible()
-    names = [image.get_attribute("alt") for image in app.tiles(name).get_by_role("img").all()]
-    return [int(re.match(r"#(\d+)", name or "").group(1)) for name in names]
-
-
-def shows_evaluation(app: App, row: int) -> None:
-    expect(app.picture()).to_have_attribute("alt", re.compile(rf"^#{row} of (validation|test),"))
+from tests.support.app_driver import SHOWN, THEMES, App, strongest
 
 
 def evaluation_row(app: App) -> int:
@@ -41,28 +21,28 @@ def test_from_training_to_evaluation_and_back(app: App, run: Run):
     effects = run.effects("ntk")[:]
     start = 17
     app.open("example", id=run.examples["id"].iloc[start])
-    assert shown_rows(app, "Helps most") == strongest(effects[start], 1)
-    assert shown_rows(app, "Harms most") == strongest(effects[start], -1)
+    assert app.shown_rows("Helps most") == strongest(effects[start], 1)
+    assert app.shown_rows("Harms most") == strongest(effects[start], -1)
 
     app.tiles("Harms most").nth(2).click()
     target = strongest(effects[start], -1)[2]
     expect(app.page.get_by_role("heading", name=run.evaluation["id"].iloc[target])).to_be_visible()
-    shows_evaluation(app, target)
+    app.shows_evaluation(target)
     assert evaluation_row(app) == target
     expect(app.page.get_by_text("validation example", exact=True)).to_be_visible()
-    assert shown_rows(app, "Most helpful") == strongest(effects[:, target], 1)
-    assert shown_rows(app, "Most harmful") == strongest(effects[:, target], -1)
+    assert app.shown_rows("Most helpful") == strongest(effects[:, target], 1)
+    assert app.shown_rows("Most harmful") == strongest(effects[:, target], -1)
 
     app.page.reload()
     app.settle()
-    shows_evaluation(app, target)  # a link to it can be kept
+    app.shows_evaluation(target)  # a link to it can be kept
     app.tiles("Most helpful").first.click()
     best = strongest(effects[:, target], 1)[0]
     app.shows(best)
     expect(app.page.get_by_role("heading", name=run.examples["id"].iloc[best])).to_be_visible()
     assert app.example_id == run.examples["id"].iloc[best]
     app.page.go_back()
-    shows_evaluation(app, target)
+    app.shows_evaluation(target)
 
 
 def test_effects_say_their_sign_in_more_than_colour(app: App, run: Run):
@@ -77,18 +57,18 @@ def test_effects_say_their_sign_in_more_than_colour(app: App, run: Run):
 def test_another_method_ranks_as_its_own_matrix(app: App, run: Run):
     start = 40
     app.open("example", id=run.examples["id"].iloc[start])
-    assert shown_rows(app, "Helps most") == strongest(run.effects("ntk")[start], 1)
+    assert app.shown_rows("Helps most") == strongest(run.effects("ntk")[start], 1)
     app.page.get_by_role("combobox", name="Effects by").click()
     app.page.get_by_role("option", name=MEASURES["influence"].title).click()
     own = strongest(run.effects("influence")[start], 1)
     assert own != strongest(run.effects("ntk")[start], 1)
     expect(app.tiles("Helps most").first).to_have_accessible_name(re.compile(f"^#{own[0]} of validation"))
     app.settle()
-    assert shown_rows(app, "Helps most") == own
+    assert app.shown_rows("Helps most") == own
     expect(app.page.get_by_text("to first order about the trained weights")).to_be_visible()
     app.tiles("Helps most").first.click()  # and stays chosen
-    shows_evaluation(app, own[0])
-    assert shown_rows(app, "Most helpful") == strongest(run.effects("influence")[:, own[0]], 1)
+    app.shows_evaluation(own[0])
+    assert app.shown_rows("Most helpful") == strongest(run.effects("influence")[:, own[0]], 1)
 
 
 def test_neighbours_are_the_most_alike_and_other_labels_are_marked(app: App, run: Run):
@@ -98,7 +78,7 @@ def test_neighbours_are_the_most_alike_and_other_labels_are_marked(app: App, run
     cosines[row] = -np.inf
     nearest = np.argsort(-cosines)[:SHOWN]
     app.open("example", id=run.examples["id"].iloc[row])
-    assert shown_rows(app, "Nearest training examples") == nearest.tolist()
+    assert app.shown_rows("Nearest training examples") == nearest.tolist()
     differing = run.examples["label"].to_numpy()[nearest] != run.examples["label"].iloc[row]
     expect(app.page.get_by_text("other label", exact=True)).to_have_count(int(differing.sum()))
     app.tiles("Nearest training examples").nth(1).click()
@@ -112,7 +92,7 @@ def test_a_test_example_has_neighbours_but_no_effects(app: App, run: Run):
     expect(app.tiles("Nearest training examples")).to_have_count(SHOWN)
     app.press("d")  # decides nothing: decisions are about training examples
     app.press("ArrowRight")
-    shows_evaluation(app, row + 1)
+    app.shows_evaluation(row + 1)
     assert evaluation_row(app) == row + 1
     assert run.decisions.current().empty
 
@@ -133,9 +113,9 @@ def test_influencers_with_the_keyboard_alone(app: App, run: Run):
     expect(app.tiles("Helps most").nth(1)).to_be_focused()
     app.press("Enter")
     target = strongest(effects[start], 1)[1]
-    shows_evaluation(app, target)
+    app.shows_evaluation(target)
     app.press("ArrowRight")
-    shows_evaluation(app, target + 1)
+    app.shows_evaluation(target + 1)
     app.press("b")
     app.shows(start)
     assert app.example_id == first

@@ -12,9 +12,7 @@ from playwright.sync_api import Page, expect
 
 import attribution_core as ac
 from attribution_core.runs import Run
-from tests.browser.driver import App
-from tests.browser.test_example import SHOWN, shown_rows, shows_evaluation, strongest
-from tests.browser.test_pages import THEMES
+from tests.support.app_driver import SHOWN, THEMES, App, strongest
 
 TITLE = "<b>Quality</b> *of labels*"  # whoever sent the run may have called it so
 METHOD = "EKFAC & others"
@@ -48,8 +46,8 @@ def test_a_score_ranks_and_explains_itself(app: App, page: Page, given: Run):
     order = np.argsort(-given.examples["quality"].to_numpy(), kind="stable")
     app.open("overview")
     choose(app, "Score", TITLE)
-    assert shown_rows(app, f"Highest by {TITLE.lower()}")[:TILES] == order[:TILES].tolist()
-    assert shown_rows(app, f"Lowest by {TITLE.lower()}")[:TILES] == order[::-1][:TILES].tolist()
+    assert app.shown_rows(f"Highest by {TITLE.lower()}")[:TILES] == order[:TILES].tolist()
+    assert app.shown_rows(f"Lowest by {TITLE.lower()}")[:TILES] == order[::-1][:TILES].tolist()
     expect(page.get_by_text("Imported from Python on").first).to_be_visible()
     expect(page.get_by_text("imported from: Python")).to_be_visible()
     drawn = page.locator(".js-plotly-plot").first
@@ -59,7 +57,7 @@ def test_a_score_ranks_and_explains_itself(app: App, page: Page, given: Run):
     expect(agreement.locator(".ytick", has_text=TITLE)).to_be_visible()
     page.get_by_role("button", name="See all").first.click()
     app.wait_for_path("/browse")
-    assert shown_rows(app, "Training examples")[:TILES] == order[:TILES].tolist()
+    assert app.shown_rows("Training examples")[:TILES] == order[:TILES].tolist()
 
 
 def test_its_suspicious_end_is_reviewed_and_judged(app: App, page: Page, given: Run):
@@ -87,15 +85,15 @@ def test_effects_rank_as_their_own_matrix(app: App, page: Page, given: Run):
     start, effects = 17, given.effects("ekfac")[:]
     app.open("example", id=given.examples["id"].iloc[start])
     choose(app, "Effects by", METHOD)
-    assert shown_rows(app, "Helps most") == strongest(effects[start], 1)
-    assert shown_rows(app, "Harms most") == strongest(effects[start], -1)
+    assert app.shown_rows("Helps most") == strongest(effects[start], 1)
+    assert app.shown_rows("Harms most") == strongest(effects[start], -1)
     expect(page.get_by_text(f"What #{start} does to each of {effects.shape[1]} validation examples")).to_be_visible()
     expect(app.tiles("Helps most").first).to_have_accessible_name(re.compile("its own unit, helpful$"))
     app.tiles("Harms most").first.click()
     target = strongest(effects[start], -1)[0]
-    shows_evaluation(app, target)
-    assert shown_rows(app, "Most helpful") == strongest(effects[:, target], 1)
-    assert len(shown_rows(app, "Most harmful")) == SHOWN
+    app.shows_evaluation(target)
+    assert app.shown_rows("Most helpful") == strongest(effects[:, target], 1)
+    assert len(app.shown_rows("Most harmful")) == SHOWN
     app.open("classes")
     choose(app, "Effects by", METHOD)
     expect(page.get_by_text("Blue, positive: they help. Orange")).to_be_visible()

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from attribution_core.datasets import open_dataset
 from attribution_core.runs import Run
-from tests.browser.driver import App
+from tests.support.app_driver import App
 
 
 def actions(run: Run) -> dict[str, str]:

@@ -10,8 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from attribution_core.runs import Run
-from tests.browser.driver import App
-from tests.browser.test_pages import THEMES
+from tests.support.app_driver import THEMES, App
 
 _PLACE = """(plot, [x, y]) => {
   const {xaxis, yaxis} = plot._fullLayout, box = plot.getBoundingClientRect();

@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from attribution_core.jobs.jobs import cancel_job, find_job, jobs_in, start_job
 from attribution_core.runs import Run
-from tests.browser.driver import App
-from tests.support.fixtures import make_data
+from tests.support.app_driver import App
+from tests.support.sample_run import make_data
 
 Serve = Callable[[Path], str]
 

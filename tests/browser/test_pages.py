@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.driver import App
-from tests.support.fixtures import make_run
+from tests.support.app_driver import THEMES, App
+from tests.support.sample_run import make_run
 
 Serve = Callable[[Path], str]
-THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 
 
 @THEMES

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.driver import App
-from tests.support.fixtures import make_run
+from tests.support.app_driver import App
+from tests.support.sample_run import make_run
 
 
 def status(address: str, path: str, host: str | None = None) -> int:

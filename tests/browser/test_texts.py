@@ -11,9 +11,8 @@ from playwright.sync_api import Page, expect
 from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
-from tests.browser.driver import App
-from tests.browser.test_pages import THEMES
-from tests.datasets.formats.test_tables import table, texts, write
+from tests.support.app_driver import THEMES, App
+from tests.support.tables import make_table, make_texts, write_table
 
 _MARKUP = "<b>bold</b> <img src=x onerror=alert(1)> a warm and clever film"
 
@@ -22,11 +21,11 @@ _MARKUP = "<b>bold</b> <img src=x onerror=alert(1)> a warm and clever film"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs: texts, one of them hostile, and rows of a table."""
     root = tmp_path_factory.mktemp("others")
-    frame = texts(60)
+    frame = make_texts(60)
     frame.loc[0, "text"] = _MARKUP
     quick = {"model": "linear", "recipe": Recipe(epochs=3)}
-    score(ScoreConfig(data=str(write(frame, root / "texts.csv")), out=root / "runs" / "texts", **quick))
-    score(ScoreConfig(data=str(write(table(60), root / "table.csv")), out=root / "runs" / "table", **quick))
+    score(ScoreConfig(data=str(write_table(frame, root / "texts.csv")), out=root / "runs" / "texts", **quick))
+    score(ScoreConfig(data=str(write_table(make_table(60), root / "table.csv")), out=root / "runs" / "table", **quick))
     return root / "runs"
 
 

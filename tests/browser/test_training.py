@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from attribution_core.runs import Run
 from attribution_core.workflows.live_information import LiveInformation
 from samplescope_app.wording.text import format_score
-from tests.browser.driver import App
+from tests.support.app_driver import App
 
 THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 

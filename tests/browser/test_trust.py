@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
-from tests.browser.driver import App
+from tests.support.app_driver import App
 
 THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 

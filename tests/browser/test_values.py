@@ -11,9 +11,8 @@ from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from samplescope_app.wording import labels
-from tests.app.pages.test_values import TARGET, priced, write
-from tests.browser.driver import App
-from tests.browser.test_pages import THEMES
+from tests.support.app_driver import THEMES, App
+from tests.support.tables import TARGET, make_prices, write_table
 
 _HOSTILE = f"*{TARGET}* <b>"  # what a column may be called, and pages must show as it is
 _PAGES = ("overview", "browse", "map", "classes", "training", "summarize", "review", "trust", "compare", "runs")
@@ -23,7 +22,7 @@ _PAGES = ("overview", "browse", "map", "classes", "training", "summarize", "revi
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs that differ by the seed, of rows with prices, some of them wrong."""
     root = tmp_path_factory.mktemp("values")
-    data = str(write(priced().rename(columns={TARGET: _HOSTILE}), root / "prices.csv"))
+    data = str(write_table(make_prices().rename(columns={TARGET: _HOSTILE}), root / "prices.csv"))
     quick = {"data": data, "target": _HOSTILE, "model": "linear"}
     for seed in (0, 1):
         out = root / "runs" / f"seed-{seed}"

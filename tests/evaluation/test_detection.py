@@ -12,7 +12,7 @@ from attribution_core.evaluation import detection
 from attribution_core.evaluation.detection import detection_curve, suspicious_scores
 from attribution_core.methods.analysis.label_noise import label_noise_clusters
 from attribution_core.runs import Run, RunWriter
-from tests.support.fixtures import make_run
+from tests.support.sample_run import make_run
 
 
 def problem(n=300, seed=0):

@@ -82,7 +82,7 @@ def test_bad_strategies_and_steps_are_refused():
 
 @pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
 def test_a_model_trained_on_a_part_is_that_made_from_the_part(case):
-    linear = LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides)
+    linear = case.linear_model()
     kept = torch.tensor([0, 2, 3, 6])
     part = LinearizedModel.from_jacobians(
         case.train_jacobian[kept],
@@ -101,7 +101,7 @@ def test_a_model_trained_on_a_part_is_that_made_from_the_part(case):
 
 def test_linear_accuracies_are_those_of_the_predictions():
     case = linear_case("one output", 12, 9, 1, 30)
-    linear = LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides)
+    linear = case.linear_model()
     schedule = GradientDescent(0.5 / case.largest, 200)
     labels = (case.evaluation_targets[:, 0] > 0.5).long()
     found = linear_accuracies([linear], schedule, labels)([([1, 5], 0)])

@@ -16,10 +16,10 @@ from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.export.export import export_run
 from attribution_core.progress import listening
-from attribution_core.runs import DatasetSummary, Run, RunWriter, fingerprint
+from attribution_core.runs import DatasetSummary, Run, RunWriter
+from tests.support.exports import SPLIT_OPTIONS, write_reviewed_run
 
 CLASSES = ["kätze 猫", "dog"]
-OPTIONS = {"seed": 0, "validation_fraction": 0.2, "test_fraction": 0.2, "max_train": None}
 
 
 @pytest.fixture
@@ -32,42 +32,7 @@ def reviewed(tmp_path) -> Run:
         for i in range(20):
             pixels = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / name / f"=image {i}.{'jpg' if i % 2 else 'png'}")
-    return write_run(tmp_path / "run", folder)
-
-
-def write_run(path: Path, data: Path) -> Run:
-    splits = open_dataset(data, **OPTIONS)
-    config = {"data": str(data), **OPTIONS}
-    names = splits.train.class_names
-    with RunWriter.start(path, config, fingerprint(config), "folder") as writer:
-        writer.write_table(
-            "examples",
-            pd.DataFrame(
-                {
-                    "id": splits.train.ids,
-                    "label": splits.train.labels,
-                    "label_name": np.array(names, dtype=object)[splits.train.labels],
-                    "fsi": np.linspace(-1, 1, len(splits.train)),
-                }
-            ),
-        )
-        writer.update(
-            measures=["fsi"],
-            dataset=DatasetSummary(
-                name=splits.name,
-                location=splits.location,
-                class_names=names,
-                sizes={"train": len(splits.train)},
-                mode=splits.train.mode,
-                fingerprint=splits.fingerprint(),
-            ),
-        )
-    run = Run.open(path)
-    ids = splits.train.ids
-    run.decisions.record([ids[0]], "drop")
-    run.decisions.record([ids[1]], "keep")
-    run.decisions.record([ids[2]], "relabel", int(1 - splits.train.labels[2]))
-    return run
+    return write_reviewed_run(tmp_path / "run", folder)
 
 
 def labels_by_name(split) -> dict[str, str]:
@@ -112,7 +77,7 @@ def test_csv_cells_are_no_formulas(tmp_path):
 
 @pytest.mark.parametrize(("format_", "name"), [("parquet", "clean.parquet"), ("folder", "clean.zip")])
 def test_images_are_read_back_with_the_decisions_applied(tmp_path, reviewed, format_, name):
-    before = open_dataset(reviewed.manifest.dataset.location, **OPTIONS)
+    before = open_dataset(reviewed.manifest.dataset.location, **SPLIT_OPTIONS)
     seen = []
     with listening(lambda *args: seen.append(args)):
         summary = export_run(reviewed, format_, tmp_path / name)
@@ -167,7 +132,7 @@ def test_names_cannot_leave_the_zip(tmp_path):
     features = {"image": {"_type": "Image"}, "label": {"names": hostile, "_type": "ClassLabel"}}
     arrow = arrow.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     pq.write_table(arrow, tmp_path / "hostile.parquet")
-    run = write_run(tmp_path / "run", tmp_path / "hostile.parquet")
+    run = write_reviewed_run(tmp_path / "run", tmp_path / "hostile.parquet")
     out = export_run(run, "folder", tmp_path / "clean.zip").path
     members = zipfile.ZipFile(out).namelist()
     assert len({name.casefold() for name in members}) == len(members)

@@ -13,12 +13,12 @@ from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from attribution_core.workflows.verify import verify
-from tests.datasets.formats.test_tables import WORDS, table, texts, write
 from tests.support.encoders import make_sentence_encoder
+from tests.support.tables import SENTENCES, make_table, make_texts, write_table
 
 
 def folders(path):
-    for name, text in WORDS.items():
+    for name, text in SENTENCES.items():
         (path / "d" / name).mkdir(parents=True)
         for i in range(20):
             (path / "d" / name / f"{i}.txt").write_text(f"{text} {i}")
@@ -27,7 +27,7 @@ def folders(path):
 
 def lines(path):
     (path / "d").mkdir()
-    for name, text in WORDS.items():
+    for name, text in SENTENCES.items():
         (path / "d" / f"{name}.txt").write_text("\n".join(f"{text} {i}" for i in range(20)))
     return path / "d"
 
@@ -35,14 +35,20 @@ def lines(path):
 def split_files(path):
     (path / "d").mkdir()
     for name, rows in (("train", slice(0, 24)), ("validation", slice(24, 32)), ("test", slice(32, 40))):
-        write(table().iloc[rows], path / "d" / f"{name}.csv")
+        write_table(make_table().iloc[rows], path / "d" / f"{name}.csv")
     return path / "d"
 
 
 FORMS = {
-    **{f"table.{suffix}": lambda p, s=suffix: write(table(), p / f"d.{s}") for suffix in ("csv", "tsv", "jsonl")},
-    "table.parquet": lambda p: write(table(), p / "d.parquet"),
-    **{f"texts.{suffix}": lambda p, s=suffix: write(texts(), p / f"d.{s}") for suffix in ("csv", "jsonl", "parquet")},
+    **{
+        f"table.{suffix}": lambda p, s=suffix: write_table(make_table(), p / f"d.{s}")
+        for suffix in ("csv", "tsv", "jsonl")
+    },
+    "table.parquet": lambda p: write_table(make_table(), p / "d.parquet"),
+    **{
+        f"texts.{suffix}": lambda p, s=suffix: write_table(make_texts(), p / f"d.{s}")
+        for suffix in ("csv", "jsonl", "parquet")
+    },
     "text folders": folders,
     "text lines": lines,
     "a file a split": split_files,
@@ -95,7 +101,7 @@ def test_scored_and_exported_as_it_came(tmp_path, form):
 
 
 def test_images_are_not_made_of_texts(tmp_path, capfd):
-    run = scored(write(texts(), tmp_path / "d.csv"), tmp_path / "run", sensitivity="off", influence="off")
+    run = scored(write_table(make_texts(), tmp_path / "d.csv"), tmp_path / "run", sensitivity="off", influence="off")
     for form in ("parquet", "folder"):
         assert main(["export", str(run.path), "--format", form, "--out", str(tmp_path / "x.zip")]) == 2
         assert "are no images" in capfd.readouterr().err
@@ -103,28 +109,28 @@ def test_images_are_not_made_of_texts(tmp_path, capfd):
 
 def test_a_sentence_encoder_of_ones_own_and_another_target(tmp_path):
     encoder = make_sentence_encoder(tmp_path / "encoder")
-    run = scored(write(texts(), tmp_path / "d.csv"), tmp_path / "run", encoder=str(encoder))
+    run = scored(write_table(make_texts(), tmp_path / "d.csv"), tmp_path / "run", encoder=str(encoder))
     assert run.manifest.model["input_shape"] == [16]
-    again = scored(write(table(), tmp_path / "t.csv"), tmp_path / "other", target="city")
+    again = scored(write_table(make_table(), tmp_path / "t.csv"), tmp_path / "other", target="city")
     assert again.class_names == ["Bonn", "Köln", "Ulm"]
     out = tmp_path / "clean.csv"
     assert main(["export", str(again.path), "--format", "same", "--out", str(out)]) == 0
-    assert pd.read_csv(out)["city"].value_counts().to_dict() == table()["city"].value_counts().to_dict()
+    assert pd.read_csv(out)["city"].value_counts().to_dict() == make_table()["city"].value_counts().to_dict()
 
 
 def test_a_run_of_an_opened_table_remembers_its_column(tmp_path):
-    splits = open_dataset(write(table(), tmp_path / "t.csv"), target="rooms", task="regression")
+    splits = open_dataset(write_table(make_table(), tmp_path / "t.csv"), target="rooms", task="regression")
     config = ScoreConfig(data="rooms", out=tmp_path / "run", model="linear", map="off")
     run = score(config, splits=splits)
     assert (run.manifest.config["target"], run.manifest.config["task"]) == ("rooms", "regression")
     out = tmp_path / "clean.csv"
     assert main(["export", str(run.path), "--format", "same", "--out", str(out)]) == 0
-    assert sorted(pd.read_csv(out)["rooms"]) == sorted(table()["rooms"])
+    assert sorted(pd.read_csv(out)["rooms"]) == sorted(make_table()["rooms"])
 
 
 def test_an_encoder_runs_once_for_a_run(tmp_path, monkeypatch):
     encoder = str(make_sentence_encoder(tmp_path / "encoder"))
-    data = write(texts(), tmp_path / "d.csv")
+    data = write_table(make_texts(), tmp_path / "d.csv")
     run = scored(data, tmp_path / "run", encoder=encoder)
 
     def refuse(folder: str, _device: str):
@@ -132,10 +138,10 @@ def test_an_encoder_runs_once_for_a_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(features, "_sentence_encoder", refuse)
     assert verify(run.path, examples=3, halves=0, seeds=1).methods["fsi"].single.examples == 3
-    write(texts().assign(text="other words"), tmp_path / "d.csv")
+    write_table(make_texts().assign(text="other words"), tmp_path / "d.csv")
     with pytest.raises(InputError, match="was loaded again"):  # what was made of other texts does not count
         scored(data, tmp_path / "run", encoder=encoder)
-    write(texts(), tmp_path / "d.csv")
+    write_table(make_texts(), tmp_path / "d.csv")
     kept = tmp_path / "run" / "vectors.safetensors"
     kept.write_bytes(kept.read_bytes()[:40])
     with pytest.raises(InputError, match="was loaded again"):
@@ -143,7 +149,7 @@ def test_an_encoder_runs_once_for_a_run(tmp_path, monkeypatch):
 
 
 def test_a_cleaned_table_is_trained_again(tmp_path):
-    run = scored(write(table(), tmp_path / "d.csv"), tmp_path / "run")
+    run = scored(write_table(make_table(), tmp_path / "d.csv"), tmp_path / "run")
     run.decisions.record(run.examples["id"].iloc[:3].tolist(), "drop")
     assert main(["clean", str(run.path), "--out", str(tmp_path / "after")]) == 0
     assert len(Run.open(tmp_path / "after").examples) == len(run.examples) - 3

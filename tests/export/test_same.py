@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,31 +19,22 @@ from attribution_core.progress import listening
 from attribution_core.runs import Run
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
-from tests.datasets.formats.test_hugging_face import in_cache, save_splits
-from tests.datasets.formats.test_manifest import write as write_manifest
-from tests.export.test_export import OPTIONS, write_run
-from tests.support.builders import encoded, write_folder, write_idx, write_parquet
+from tests.support.builders import write_folder, write_idx, write_parquet
+from tests.support.exports import (
+    PIXELS,
+    SPLIT_OPTIONS,
+    SPLITS,
+    N,
+    make_manifest,
+    unzipped,
+    write_npz,
+    write_reviewed_run,
+)
+from tests.support.hugging_face import fill_cache, save_splits
 
-N = 48
 LABELS = (np.arange(N) % 3).tolist()
-PIXELS = np.random.default_rng(0).integers(0, 256, (N, 8, 8), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (N, 8, 8, 3), dtype=np.uint8)
 NAMES = np.array(["ant", "bee", "cat"])
-SPLITS = ["train"] * 32 + ["val"] * 8 + ["test"] * 8
-
-
-def manifest(folder, suffix, labels, **columns):
-    (folder / "pictures").mkdir()
-    for i in range(N):
-        (folder / "pictures" / f"{i}.png").write_bytes(encoded(i))
-    rows = [{"File": f"pictures/{i}.png", "label": labels[i], "camera": "a,b" if i % 2 else ""} for i in range(N)]
-    rows = [{**row, **{name: cells[i] for name, cells in columns.items()}} for i, row in enumerate(rows)]
-    return write_manifest(folder / f"list{suffix}", rows)
-
-
-def npz(folder, **arrays):
-    np.savez(folder / "d.npz", **arrays)
-    return folder / "d.npz"
 
 
 def keras(images, labels):
@@ -61,11 +51,11 @@ def idx(folder):
 FORMS = {
     "folder": lambda folder: write_folder(folder / "data", {"ant": 24, "bee": 24}),
     "parquet": lambda folder: write_parquet(folder / "d.parquet", LABELS, split=SPLITS),
-    "csv": lambda folder: manifest(folder, ".csv", NAMES[LABELS].tolist()),
-    "tsv": lambda folder: manifest(folder, ".tsv", LABELS, id=[f"x{i}" for i in range(N)]),
-    "jsonl": lambda folder: manifest(folder, ".jsonl", LABELS, split=SPLITS, box=[[1, 2]] * N),
-    "npz": lambda folder: npz(folder, **keras(COLOUR / 255, NAMES[LABELS])),
-    "npz unsplit": lambda folder: npz(
+    "csv": lambda folder: make_manifest(folder, ".csv", NAMES[LABELS].tolist()),
+    "tsv": lambda folder: make_manifest(folder, ".tsv", LABELS, id=[f"x{i}" for i in range(N)]),
+    "jsonl": lambda folder: make_manifest(folder, ".jsonl", LABELS, split=SPLITS, box=[[1, 2]] * N),
+    "npz": lambda folder: write_npz(folder, **keras(COLOUR / 255, NAMES[LABELS])),
+    "npz unsplit": lambda folder: write_npz(
         folder, images=np.moveaxis(COLOUR, 3, 1), labels=np.array(LABELS)[:, None], class_names=NAMES
     ),
     "idx": idx,
@@ -102,14 +92,6 @@ def decided(run, train) -> dict[bytes, str]:
     return {train[i][0].tobytes(): run.class_names[table["label"][i]] for i in kept}
 
 
-def unpacked(path: Path) -> Path:
-    if path.suffix != ".zip":
-        return path
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(path.with_suffix(""))
-    return path.with_suffix("")
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_scored_and_exported_as_it_came(tmp_path, form):
     data = FORMS[form](tmp_path)
@@ -124,7 +106,7 @@ def test_every_form_is_scored_and_exported_as_it_came(tmp_path, form):
         summary = export_run(run, "same", tmp_path / "out" / f"clean{suffix}")
     assert (summary.dropped, summary.relabelled) == (1, 2)
     assert seen[-1][0] == seen[-1][1]
-    after = open_dataset(unpacked(summary.path))
+    after = open_dataset(unzipped(summary.path))
     assert contents(after.train) == decided(run, before.train)
     assert len(after.train) == len(before.train) - 1
     assert contents(after.validation) == contents(before.validation)
@@ -132,12 +114,12 @@ def test_every_form_is_scored_and_exported_as_it_came(tmp_path, form):
     assert after.train.class_names == before.train.class_names
 
 
-TWO = [label % 2 for label in range(N)]  # what write_run, which scores nothing, can relabel
+TWO = [label % 2 for label in range(N)]  # what write_reviewed_run, which scores nothing, can relabel
 
 
 def test_a_manifest_keeps_its_columns_cells_and_images(tmp_path):
-    data = manifest(tmp_path, ".jsonl", TWO, split=SPLITS, box=[[1, 2]] * N)
-    run = write_run(tmp_path / "run", data)
+    data = make_manifest(tmp_path, ".jsonl", TWO, split=SPLITS, box=[[1, 2]] * N)
+    run = write_reviewed_run(tmp_path / "run", data)
     inside = export_run(run, "same", tmp_path / "clean.jsonl").path
     outside = export_run(run, "same", tmp_path / "far" / "clean.jsonl").path
     source = {row["File"]: row for row in map(json.loads, data.read_text().split("\n\n")[:-1])}
@@ -158,8 +140,8 @@ def test_a_manifest_keeps_its_columns_cells_and_images(tmp_path):
 
 
 def test_an_archive_keeps_its_names_types_and_values(tmp_path):
-    data = npz(tmp_path, x_train=COLOUR / 255, y_train=np.array(TWO, dtype=np.uint8)[:, None], class_names=NAMES)
-    run = write_run(tmp_path / "run", data)
+    data = write_npz(tmp_path, x_train=COLOUR / 255, y_train=np.array(TWO, dtype=np.uint8)[:, None], class_names=NAMES)
+    run = write_reviewed_run(tmp_path / "run", data)
     with np.load(export_run(run, "same", tmp_path / "clean.npz").path) as after:
         splits = [f"{axis}_{split}" for split in ("train", "val", "test") for axis in "xy"]
         assert after.files == [*splits, "class_names"]
@@ -170,7 +152,7 @@ def test_an_archive_keeps_its_names_types_and_values(tmp_path):
 
 
 def test_the_exports_of_a_cleaned_run_hold_both_reviews(tmp_path):
-    data = npz(tmp_path, images=PIXELS, labels=np.array(LABELS))
+    data = write_npz(tmp_path, images=PIXELS, labels=np.array(LABELS))
     run = scored(tmp_path, data)
     review(run)
     from attribution_core.workflows.clean import clean
@@ -185,8 +167,8 @@ def test_the_exports_of_a_cleaned_run_hold_both_reviews(tmp_path):
 
 def test_what_the_library_opens_again(tmp_path):
     datasets = pytest.importorskip("datasets")
-    run = write_run(tmp_path / "run", save_splits(tmp_path / "saved", train=40, test=8))
-    found = datasets.load_from_disk(unpacked(export_run(run, "same", tmp_path / "clean.zip").path))
+    run = write_reviewed_run(tmp_path / "run", save_splits(tmp_path / "saved", train=40, test=8))
+    found = datasets.load_from_disk(unzipped(export_run(run, "same", tmp_path / "clean.zip").path))
     assert set(found) == {"train", "validation", "test"}
     assert found["train"].features["label"].names == ["cat", "dog"]
     labels = dict(zip(found["train"]["id"], found["train"]["label"], strict=True))
@@ -200,10 +182,10 @@ def test_a_dataset_by_name_is_exported_as_a_saved_one(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    in_cache(tmp_path / "cache", "me/animals")
-    run = write_run(tmp_path / "run", "hf:me/animals")
-    after = open_dataset(unpacked(export_run(run, "same", tmp_path / "clean.zip").path))
-    assert contents(after.train) == decided(run, open_dataset("hf:me/animals", **OPTIONS).train)
+    fill_cache(tmp_path / "cache", "me/animals")
+    run = write_reviewed_run(tmp_path / "run", "hf:me/animals")
+    after = open_dataset(unzipped(export_run(run, "same", tmp_path / "clean.zip").path))
+    assert contents(after.train) == decided(run, open_dataset("hf:me/animals", **SPLIT_OPTIONS).train)
 
 
 def torch_data(classes=None):
@@ -265,7 +247,7 @@ def test_a_torch_dataset_is_trained_on_again(tmp_path, opened):
 
 
 def test_a_known_dataset_is_exported_as_parquet_from_the_command_line(tmp_path, capsys):
-    run = write_run(tmp_path / "run", "digits")
+    run = write_reviewed_run(tmp_path / "run", "digits")
     run.decisions.undo()  # a relabelling between two classes
     path = tmp_path / "clean.parquet"
     assert main(["export", str(run.path), "--format", "same", "--out", str(path)]) == 0
@@ -278,8 +260,8 @@ def test_a_known_dataset_is_exported_as_parquet_from_the_command_line(tmp_path, 
 
 
 def test_data_that_are_gone_are_asked_for(tmp_path):
-    data = manifest(tmp_path, ".csv", TWO)
-    run = write_run(tmp_path / "run", data)
+    data = make_manifest(tmp_path, ".csv", TWO)
+    run = write_reviewed_run(tmp_path / "run", data)
     shutil.move(data, tmp_path / "moved.csv")
     with pytest.raises(InputError, match="nothing is there"):
         export_run(run, "same", tmp_path / "clean.csv")

@@ -18,9 +18,9 @@ from attribution_core.errors import InputError
 from attribution_core.export.export import export_run
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
-from tests.datasets.formats.test_hugging_face import save_splits
-from tests.export.test_same import PIXELS, SPLITS, N, manifest, npz, unpacked
 from tests.support.builders import encoded, write_parquet
+from tests.support.exports import PIXELS, SPLITS, N, make_manifest, unzipped, write_npz
+from tests.support.hugging_face import save_splits
 
 AGES = (20 + 0.25 * np.random.default_rng(0).permutation(N)).tolist()  # exact in float32
 YEARS = np.arange(N) % 7
@@ -42,18 +42,24 @@ def saved(folder):
 
 
 FORMS = {
-    "csv": ("auto", lambda folder: manifest(folder, ".csv", [f"{age:.2f}" for age in AGES], original_label=AGES)),
-    "tsv": ("regression", lambda folder: manifest(folder, ".tsv", YEARS.tolist(), split=SPLITS)),
-    "jsonl": ("auto", lambda folder: manifest(folder, ".jsonl", AGES, split=SPLITS, box=[[1, 2]] * N)),
+    "csv": ("auto", lambda folder: make_manifest(folder, ".csv", [f"{age:.2f}" for age in AGES], original_label=AGES)),
+    "tsv": ("regression", lambda folder: make_manifest(folder, ".tsv", YEARS.tolist(), split=SPLITS)),
+    "jsonl": ("auto", lambda folder: make_manifest(folder, ".jsonl", AGES, split=SPLITS, box=[[1, 2]] * N)),
     "parquet": ("auto", lambda folder: write_parquet(folder / "d.parquet", AGES, split=SPLITS, original_label=AGES)),
     "parquet of names": (
         "regression",
         lambda folder: write_parquet(folder / "d.parquet", YEARS.tolist(), names=NAMES.tolist()),
     ),
-    "npz": ("auto", lambda folder: npz(folder, x_train=PIXELS, y_train=np.array(AGES, dtype=np.float32)[:, None])),
-    "npz of whole numbers": ("regression", lambda folder: npz(folder, images=PIXELS, labels=YEARS.astype(np.uint8))),
-    "npz of names": ("regression", lambda folder: npz(folder, images=PIXELS, labels=YEARS, class_names=NAMES)),
-    "npz of texts": ("regression", lambda folder: npz(folder, x=PIXELS, y=NAMES[YEARS])),
+    "npz": (
+        "auto",
+        lambda folder: write_npz(folder, x_train=PIXELS, y_train=np.array(AGES, dtype=np.float32)[:, None]),
+    ),
+    "npz of whole numbers": (
+        "regression",
+        lambda folder: write_npz(folder, images=PIXELS, labels=YEARS.astype(np.uint8)),
+    ),
+    "npz of names": ("regression", lambda folder: write_npz(folder, images=PIXELS, labels=YEARS, class_names=NAMES)),
+    "npz of texts": ("regression", lambda folder: write_npz(folder, x=PIXELS, y=NAMES[YEARS])),
     "saved": ("auto", saved),
 }
 
@@ -99,7 +105,7 @@ def test_every_form_is_scored_and_exported_as_it_came(tmp_path, form):
     suffix = data.suffix if data.is_file() else ".zip"
     summary = export_run(run, "same", tmp_path / "out" / f"clean{suffix}")
     assert (summary.dropped, summary.relabelled) == (1, 2)
-    after = open_dataset(unpacked(summary.path), task="regression")
+    after = open_dataset(unzipped(summary.path), task="regression")
     assert contents(after.train) == pytest.approx(decided(run, before.train), rel=1e-6)
     assert contents(after.validation) == contents(before.validation)
     assert contents(after.test) == contents(before.test)
@@ -108,7 +114,7 @@ def test_every_form_is_scored_and_exported_as_it_came(tmp_path, form):
 def test_every_measure_is_there_and_a_cleaned_run_is_exported_too(tmp_path):
     brightness = np.linspace(0, 1, N)
     images = np.clip(PIXELS / 4 + 190 * brightness[:, None, None], 0, 255).astype(np.uint8)
-    data = npz(tmp_path, images=images, labels=brightness * 3 - 1)
+    data = write_npz(tmp_path, images=images, labels=brightness * 3 - 1)
     everything = {"contributions": "auto", "sensitivity": "auto", "influence": "on"}
     recipe = Recipe(epochs=60, loss="mse", learning_rate=0.01)
     run = scored(tmp_path, data, model="mlp", hidden=(8,), recipe=recipe, **everything)
@@ -130,7 +136,7 @@ def test_cells_that_are_not_decided_about_stay_as_they_were(tmp_path, suffix):
     written = [f"{age:.3f}" if i % 2 else f"{age:.1e}" for i, age in enumerate(AGES)]
     written[:30] = [str(i) for i in range(30)]
     cells = written if suffix == ".csv" else [json.loads(text) for text in written]
-    data = manifest(tmp_path, suffix, cells)
+    data = make_manifest(tmp_path, suffix, cells)
     run = scored(tmp_path, data)
     chosen = run.examples[run.examples["id"].isin([f"pictures/{i}.png" for i in range(30)])]["id"].tolist()[:2]
     run.decisions.record(chosen[:1], "relabel", 77.0)
@@ -150,7 +156,7 @@ def test_cells_that_are_not_decided_about_stay_as_they_were(tmp_path, suffix):
     [(np.array(AGES, dtype=np.float32), "float32"), (YEARS.astype(np.uint8), "float64"), (NAMES[YEARS], "<U4")],
 )
 def test_an_archive_keeps_its_type_where_that_holds_the_values(tmp_path, labels, dtype):
-    run = scored(tmp_path, npz(tmp_path, x_train=PIXELS, y_train=labels), task="regression")
+    run = scored(tmp_path, write_npz(tmp_path, x_train=PIXELS, y_train=labels), task="regression")
     review(run)
     with np.load(export_run(run, "same", tmp_path / "clean.npz").path) as after:
         assert after["y_train"].dtype == dtype
@@ -169,7 +175,7 @@ def test_parquet_and_saved_datasets_have_a_plain_value_for_a_feature(tmp_path):
     (tmp_path / "hf").mkdir()
     run = scored(tmp_path / "hf", saved(tmp_path / "hf"))
     review(run)
-    found = datasets.load_from_disk(unpacked(export_run(run, "same", tmp_path / "clean.zip").path))["train"]
+    found = datasets.load_from_disk(unzipped(export_run(run, "same", tmp_path / "clean.zip").path))["train"]
     assert found.features["label"].dtype == "float64"
     assert dict(zip(found["id"], found["label"], strict=True))[run.examples["id"][2]] == 33.7
 

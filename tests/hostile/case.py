@@ -1,11 +1,11 @@
-"""One hostile input: how it is made, and what is said about it."""
+"""One hostile input: how to make it, and what the error must say."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-# Quick settings, for those that come through further than they should.
+# Quick settings, in case an input gets further than it should.
 _QUICK = ["--epochs", "1", "--model", "linear", "--map", "off", "--contributions", "off", "--influence", "off"]
 
 
@@ -15,8 +15,8 @@ class Case:
 
     Attributes:
         name: What is wrong.
-        make: Writes it into a folder, and returns the command line that is given it.
-        sentence: Part of what must be said.
+        make: Writes the input into a folder and returns the command line that reads it.
+        sentence: Part of the error that must follow.
     """
 
     Make: ClassVar = Callable[[Path], list[str]]
@@ -27,5 +27,10 @@ class Case:
 
 
 def score(data: str | Path, *options: str) -> list[str]:
-    """The command line that scores it."""
+    """Return the command line that scores ``data``."""
     return ["score", str(data), *_QUICK, *options]
+
+
+def as_one_line(captured: str) -> str:
+    """Join the lines of an error as a terminal wrapped it."""
+    return " ".join(captured.split())

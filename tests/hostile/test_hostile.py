@@ -6,7 +6,7 @@ import pytest
 
 from attribution_core.cli.main import main
 from tests.hostile import images, runs, tables
-from tests.hostile.case import Case
+from tests.hostile.case import Case, as_one_line
 
 CASES = [*images.CASES, *tables.CASES, *runs.CASES]
 
@@ -14,11 +14,6 @@ CASES = [*images.CASES, *tables.CASES, *runs.CASES]
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below, but for pipes, which have no contents."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def told(captured: str) -> str:
-    """The error as one line."""
-    return " ".join(captured.split())
 
 
 @pytest.mark.timeout(60)
@@ -31,7 +26,7 @@ def test_hostile_input(case: Case, tmp_path, capfd, monkeypatch):
     arguments = case.make(given)
     before = contents(given)
     code = main(arguments)
-    said = told(capfd.readouterr().err)
+    said = as_one_line(capfd.readouterr().err)
     assert code == 2, said
     sentence = said[said.index("Error:") :]
     assert case.sentence in sentence, sentence

@@ -15,8 +15,7 @@ import pytest
 from attribution_core.cli.main import main
 from attribution_core.datasets import open_dataset
 from attribution_core.runs import Run
-from tests.hostile.case import score
-from tests.hostile.test_hostile import told
+from tests.hostile.case import as_one_line, score
 from tests.support.builders import write_folder
 
 _NOBODY = 65534
@@ -65,7 +64,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(tmp_path, ca
     arguments = score("digits", "--max-train", "200", "--out", str(run))
     with largest_file(size):
         code = main(arguments)
-    said = told(capfd.readouterr().err)
+    said = as_one_line(capfd.readouterr().err)
     assert code == 2, said
     assert "no room" in said, said
     assert "Traceback" not in said
@@ -81,7 +80,7 @@ def test_images_without_permission(shared, capfd, lost):
         path.chmod(0)
     with as_nobody():
         code = main(score(data))
-    said = told(capfd.readouterr().err)
+    said = as_one_line(capfd.readouterr().err)
     assert code == 2
     assert "Permission denied" in said
     assert not (shared / "runs").exists()
@@ -93,7 +92,7 @@ def test_a_table_without_permission(shared, capfd):
     (shared / "d.csv").chmod(0)
     with as_nobody():
         code = main(score("d.csv"))
-    said = told(capfd.readouterr().err)
+    said = as_one_line(capfd.readouterr().err)
     assert code == 2, said
     assert "Permission denied" in said
     assert not (shared / "runs").exists()
@@ -103,7 +102,7 @@ def test_a_place_for_runs_without_permission(shared, capfd):
     (shared / "mine").mkdir(mode=0o500)
     with as_nobody():
         code = main(score("digits", "--max-train", "100", "--out", str(shared / "mine" / "run")))
-    said = told(capfd.readouterr().err)
+    said = as_one_line(capfd.readouterr().err)
     assert code == 2
     assert "Permission denied" in said
     assert list((shared / "mine").iterdir()) == []
@@ -139,7 +138,7 @@ def test_many_classes_of_two_images(tmp_path, capfd):
     splits = open_dataset(data)
     assert len(splits.train.class_names) == len(np.unique(splits.train.labels)) == 1000
     few = write_folder(tmp_path / "few", {f"class{number:04d}": 2 for number in range(100)})
-    assert main(score(few, "--out", str(tmp_path / "run"))) == 0, told(capfd.readouterr().err)
+    assert main(score(few, "--out", str(tmp_path / "run"))) == 0, as_one_line(capfd.readouterr().err)
     run = Run.open(tmp_path / "run")
     assert len(run.class_names) == 100
     assert np.isfinite(run.examples["fsi"]).all()

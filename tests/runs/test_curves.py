@@ -3,7 +3,7 @@ import pytest
 
 from attribution_core.errors import InputError
 from attribution_core.runs import CURVES, Run, RunWriter
-from tests.support.fixtures import make_run
+from tests.support.sample_run import make_run
 
 
 def points(*values):

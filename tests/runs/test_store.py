@@ -20,7 +20,7 @@ from attribution_core.progress import listening
 from attribution_core.runs import Run, RunWriter, fingerprint, list_runs
 from attribution_core.runs.files import Lock, written_atomically
 from attribution_core.runs.store import read_manifest
-from tests.support.fixtures import make_run
+from tests.support.sample_run import make_run
 
 CONFIG = {"data": "digits", "seed": 1}
 

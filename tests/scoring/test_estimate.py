@@ -5,8 +5,8 @@ import pytest
 from attribution_core.cli.main import main
 from attribution_core.scoring import estimate as estimate_module
 from attribution_core.scoring.estimate import estimate
-from tests.datasets.formats.test_tables import table, texts, write
 from tests.support.scored import quick
+from tests.support.tables import make_table, make_texts, write_table
 
 STAGES = ("dataset", "training", "linearised", "contributions", "sensitivity", "influence", "neighbours")
 
@@ -26,9 +26,9 @@ def test_it_takes_the_options_of_score(capsys):
     assert "linear has no hidden sizes" in capsys.readouterr().err.replace("\n", " ")
 
 
-@pytest.mark.parametrize("frame", [table(), texts()], ids=["table", "texts"])
+@pytest.mark.parametrize("frame", [make_table(), make_texts()], ids=["table", "texts"])
 def test_texts_and_tables_have_a_cost(tmp_path, frame):
-    found = estimate(quick(tmp_path, data=str(write(frame, tmp_path / "d.csv"))))
+    found = estimate(quick(tmp_path, data=str(write_table(frame, tmp_path / "d.csv"))))
     assert set(STAGES) <= set(found.seconds)
     assert found.examples == 28
     assert 0 < found.base < found.memory

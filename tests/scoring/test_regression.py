@@ -20,7 +20,7 @@ from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
 from attribution_core.workflows.summarize import summarize
 from attribution_core.workflows.verify import verify
-from tests.datasets.formats.test_tables import texts, write
+from tests.support.tables import make_texts, write_table
 
 WRONG = 15
 
@@ -44,7 +44,7 @@ def scored(data, out, **options) -> Run:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
     path = tmp_path_factory.mktemp("prices")
-    return scored(write(prices(), path / "prices.csv"), path / "run", model="mlp", hidden=(16,))
+    return scored(write_table(prices(), path / "prices.csv"), path / "run", model="mlp", hidden=(16,))
 
 
 def test_values_stay_in_their_unit_and_losses_are_in_standard_deviations(run):
@@ -97,7 +97,7 @@ def test_wrong_values_are_found(run):
 
 def test_information_and_influence_are_those_of_least_squares(tmp_path):
     """The linear model at the end of training: leave-one-out by fitting without each example."""
-    data = write(prices(90), tmp_path / "d.csv")
+    data = write_table(prices(90), tmp_path / "d.csv")
     run = scored(data, tmp_path / "run", steps=float("inf"), contributions="off", sensitivity="off", influence="off")
     splits = open_dataset(data)
     vectors = ac.table_features(splits.by_name)
@@ -113,7 +113,8 @@ def test_information_and_influence_are_those_of_least_squares(tmp_path):
 
 def test_the_unit_of_the_target_changes_nothing_but_the_values(tmp_path):
     one, thousand = (
-        scored(write(prices(80, unit), tmp_path / f"{unit}.csv"), tmp_path / f"run{unit}") for unit in (1.0, 1000.0)
+        scored(write_table(prices(80, unit), tmp_path / f"{unit}.csv"), tmp_path / f"run{unit}")
+        for unit in (1.0, 1000.0)
     )
     for name in ("fsi", "si", "contribution", "sensitivity", "loo_loss", "self_influence", "loss"):
         assert np.allclose(one.examples[name], thousand.examples[name], rtol=2e-3, atol=1e-7), name
@@ -146,7 +147,7 @@ def test_decisions_drop_and_set_values_and_the_scale_stays(run, tmp_path, capsys
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_rows_are_exported_as_they_came_but_for_what_was_decided(tmp_path, suffix):
-    source = write(prices(), tmp_path / f"d.{suffix}")
+    source = write_table(prices(), tmp_path / f"d.{suffix}")
     run = scored(source, tmp_path / "run", contributions="off", sensitivity="off", influence="off")
     ids = run.examples["id"]
     run.decisions.record([ids[3]], "drop")
@@ -163,7 +164,7 @@ def test_rows_are_exported_as_they_came_but_for_what_was_decided(tmp_path, suffi
 
 
 def test_whole_numbers_stay_whole_in_an_export(tmp_path):
-    data = write(prices(60).assign(target=range(60)).drop(columns="original_label"), tmp_path / "d.csv")
+    data = write_table(prices(60).assign(target=range(60)).drop(columns="original_label"), tmp_path / "d.csv")
     run = scored(data, tmp_path / "run", contributions="off", sensitivity="off", influence="off")
     assert "60 different whole numbers, which are taken as values" in " ".join(run.manifest.dataset.notes)
     assert main(["export", str(run.path), "--format", "same", "--out", str(tmp_path / "out.csv")]) == 0
@@ -182,8 +183,8 @@ def test_a_run_is_verified_and_summarized(run, capsys):
 
 
 def test_texts_have_values_too(tmp_path):
-    frame = texts().assign(label=lambda each: (each["label"] == "good") + np.linspace(0, 0.5, len(each)))
-    run = scored(write(frame, tmp_path / "d.csv"), tmp_path / "run", recipe=Recipe(epochs=40, loss="mse"))
+    frame = make_texts().assign(label=lambda each: (each["label"] == "good") + np.linspace(0, 0.5, len(each)))
+    run = scored(write_table(frame, tmp_path / "d.csv"), tmp_path / "run", recipe=Recipe(epochs=40, loss="mse"))
     assert run.quality["train"] > 0.5
     assert run.examples["text"].str.contains("film").all()
 
@@ -196,7 +197,7 @@ class Flat(nn.Linear):
 
 
 def test_a_model_of_ones_own(tmp_path):
-    data = write(prices(80), tmp_path / "d.csv")
+    data = write_table(prices(80), tmp_path / "d.csv")
     splits = open_dataset(data)
     x, y = ac.table_features(splits.by_name)["train"], splits.train.targets
     module = nn.Linear(4, 1)
@@ -233,14 +234,14 @@ def test_a_model_of_ones_own(tmp_path):
 def test_what_a_column_holds(tmp_path, column, task, classes):
     frame = prices(40).drop(columns="original_label").assign(target=list(column))
     frame = pd.concat([frame.assign(split=split) for split in ("train", "validation", "test")])
-    splits = open_dataset(write(frame, tmp_path / "d.csv"), task=task)
+    splits = open_dataset(write_table(frame, tmp_path / "d.csv"), task=task)
     assert sorted(splits.train.class_names) == sorted(classes)
     assert (splits.train.values is None) == bool(classes)
     assert splits.train.labels.dtype == (np.int64 if classes else np.float64)
 
 
 def test_splits_and_subsets_are_stratified_by_value(tmp_path):
-    data = write(prices(400, wrong=0), tmp_path / "d.csv")
+    data = write_table(prices(400, wrong=0), tmp_path / "d.csv")
     splits = open_dataset(data, max_train=100)
     everything = prices(400, wrong=0)["target"]
     for part in splits:
@@ -249,7 +250,7 @@ def test_splits_and_subsets_are_stratified_by_value(tmp_path):
 
 
 def test_a_loss_that_does_not_fit_is_refused(tmp_path):
-    config = ScoreConfig(data=str(write(prices(40), tmp_path / "d.csv")), recipe=Recipe(loss="cross_entropy"))
+    config = ScoreConfig(data=str(write_table(prices(40), tmp_path / "d.csv")), recipe=Recipe(loss="cross_entropy"))
     with pytest.raises(InputError, match="values by their squared errors, which cross_entropy does not give"):
         score(config)
 

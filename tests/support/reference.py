@@ -1,15 +1,17 @@
-"""Slow and obviously right: what the fast methods are compared with."""
+"""Slow and obviously right computations that the fast methods are compared with."""
 
 import math
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, hessian, jacrev
 
 from attribution_core.methods.linearized.schedule import GradientDescent
+from attribution_core.training import loss_values
 
 
 def trained_weights(jacobian: Tensor, residuals: Tensor, schedule: GradientDescent, examples: int) -> Tensor:
-    """``w_t - w_0`` by a fresh eigendecomposition: ``[n, k, p]`` Jacobian, ``[n, k]`` residuals -> ``[p]``."""
+    """Return ``w_t - w_0``, ``[p]``, from ``[n, k, p]`` and residuals ``[n, k]``, by a fresh eigendecomposition."""
     rows, targets = jacobian.flatten(0, 1), residuals.flatten()
     if schedule.is_interpolation:
         return torch.linalg.pinv(rows, rtol=1e-10) @ targets
@@ -29,7 +31,7 @@ def trained_weights(jacobian: Tensor, residuals: Tensor, schedule: GradientDesce
 
 
 def weight_changes(jacobian: Tensor, residuals: Tensor, schedule: GradientDescent) -> Tensor:
-    """``w - w_{-i}`` by training again without each example: ``[n, p]``."""
+    """Return ``w - w_{-i}``, ``[n, p]``, by training again without each example."""
     n = len(jacobian)
     full = trained_weights(jacobian, residuals, schedule, n)
     changes = [full - trained_without(jacobian, residuals, schedule, [i]) for i in range(n)]
@@ -37,13 +39,13 @@ def weight_changes(jacobian: Tensor, residuals: Tensor, schedule: GradientDescen
 
 
 def trained_without(jacobian: Tensor, residuals: Tensor, schedule: GradientDescent, removed: list[int]) -> Tensor:
-    """``w_{-G} - w_0``: ``[p]``."""
+    """Return ``w_{-G} - w_0``, ``[p]``, of a group G of removed examples."""
     kept = [i for i in range(len(jacobian)) if i not in removed]
     return trained_weights(jacobian[kept], residuals[kept], schedule, len(kept))
 
 
 def full_jacobian(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """``d f_c(x_b) / d w``, one backward pass for each example and output: parameter name -> ``[n, k, numel]``."""
+    """Return ``d f_c(x_b) / d w``, ``[n, k, numel]`` by parameter, from one backward pass per example and output."""
     names = [name for name, _ in model.named_parameters()]
     rows: dict[str, list[Tensor]] = {name: [] for name in names}
     outputs = model(inputs)
@@ -58,9 +60,23 @@ def full_jacobian(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
 def kernel_predictions(
     kernel: Tensor, cross: Tensor, residuals: Tensor, schedule: GradientDescent, kept: list[int]
 ) -> Tensor:
-    """``f_t - f_0`` of continuous training on the kept examples, from the kernels (eq. 11, one output): ``[m]``."""
+    """Return ``f_t - f_0``, ``[m]``, of continuous training on the kept examples, from kernels (eq. 11, one output)."""
     values, vectors = torch.linalg.eigh(kernel[kept][:, kept])
     x = values.clamp(min=0) + schedule.weight_decay
     eta = schedule.learning_rate / len(kept) if schedule.loss == "mean" else schedule.learning_rate
     g = torch.where(x > 0, -torch.expm1(-eta * schedule.steps * x) / torch.where(x > 0, x, 1.0), eta * schedule.steps)
     return cross[:, kept] @ (vectors @ (g * (vectors.T @ residuals[kept, 0])))
+
+
+def jacobians_and_curvatures(model: nn.Module, inputs: Tensor, loss: str) -> tuple[list[Tensor], list[Tensor]]:
+    """Return, for each example, the whole Jacobian ``[k, p]`` and autograd's Hessian of the loss in the outputs."""
+    model(inputs)  # so that lazy layers know their sizes
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    targets, rows, curvatures = torch.zeros(1, dtype=torch.long), [], []
+    for x in inputs:
+        each = jacrev(lambda weights, x=x: functional_call(model, weights, (x[None],))[0])(parameters)
+        rows.append(torch.cat([value.flatten(1) for value in each.values()], dim=1))
+        with torch.no_grad():
+            outputs = model(x[None])[0]
+        curvatures.append(hessian(lambda f: loss_values(f[None], targets, loss)[0])(outputs))
+    return rows, curvatures

@@ -24,7 +24,7 @@ from attribution_core.scoring.score import score
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
 from attribution_core.workflows.verify import verify
-from tests.support.fixtures import make_data
+from tests.support.sample_run import make_data
 from tests.support.scored import quick
 
 LEAN = {

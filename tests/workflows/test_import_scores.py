@@ -18,7 +18,7 @@ from attribution_core.errors import InputError
 from attribution_core.runs import MEASURES, Run, RunWriter
 from attribution_core.scoring.stages.classes import write_classes
 from attribution_core.workflows import import_scores
-from tests.support.fixtures import make_run
+from tests.support.sample_run import make_run
 
 N, VALIDATION, TEST = 60, 15, 15
 METHODS = ["ntk", "hydra", "influence"]

@@ -19,7 +19,7 @@ from attribution_core.scoring.score import score
 from attribution_core.scoring.stages import linearised
 from attribution_core.workflows.live_information import LiveInformation
 from tests.cases import LINEAR_CASES, schedules
-from tests.support.fixtures import make_run
+from tests.support.sample_run import make_run
 from tests.support.scored import quick
 
 

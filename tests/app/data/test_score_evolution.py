@@ -13,7 +13,7 @@ from attribution_core.evaluation.comparison import rank_correlation
 from samplescope_app.data import live_scores, run_library, score_evolution
 from samplescope_app.data.live_scores import LiveScores
 from samplescope_app.data.score_evolution import ScoreEvolution
-from tests.support.fixtures import make_run
+from tests.support.sample_run import make_run
 
 _MAIN = Path(__file__).parents[3] / "app" / "main.py"
 _RNG = np.random.default_rng(0)

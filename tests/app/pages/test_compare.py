@@ -8,15 +8,15 @@ import pandas as pd
 from attribution_core.runs import Run
 from samplescope_app.data import comparison, run_library
 from samplescope_app.figures import Cloud, score_scatter
-from tests.app.pages.test_empty_states import page, words
-from tests.support.fixtures import make_run
+from tests.support.app_pages import open_page, page_text
+from tests.support.sample_run import make_run
 
 
 def test_fifty_thousand_examples_are_compared_within_a_second(tmp_path):
     for seed, name in enumerate(("first", "second")):
         _grow(make_run(tmp_path / name, n=40, evidence=False), 50_000, seed)
     run_library.serve(tmp_path)
-    app = page("compare", run="first")
+    app = open_page("compare", run="first")
     assert any("**50,000** training examples in both" in each.value for each in app.markdown)
     began = time.process_time()
     app.run()
@@ -28,11 +28,11 @@ def test_fifty_thousand_examples_are_compared_within_a_second(tmp_path):
 def test_runs_of_other_data_and_a_single_run_say_so(tmp_path):
     make_run(tmp_path / "mine", n=40)
     run_library.serve(tmp_path)
-    assert "This is the only run in its folder." in words(page("compare", run="mine"))
+    assert "This is the only run in its folder." in page_text(open_page("compare", run="mine"))
     make_run(tmp_path / "other", n=40, ids=[f"else-{i}" for i in range(40)])
-    assert "The other run in this folder is of other data" in words(page("compare", run="mine"))
+    assert "The other run in this folder is of other data" in page_text(open_page("compare", run="mine"))
     make_run(tmp_path / "third", n=40, ids=[f"more-{i}" for i in range(40)])
-    told = words(page("compare", run="mine"))
+    told = page_text(open_page("compare", run="mine"))
     assert "The other 2 runs in this folder are of other data" in told
     assert "Drop or relabel examples on Review and retrain there" in told
 

@@ -7,26 +7,26 @@ import pytest
 from samplescope_app.data import run_library
 from samplescope_app.figures import truth_scatter
 from samplescope_app.panels.verification import missing_trainings
-from tests.app.pages.test_empty_states import page, words
-from tests.support.fixtures import make_run
+from tests.support.app_pages import open_page, page_text
+from tests.support.sample_run import make_run
 
 
 @pytest.mark.parametrize("name", ["compare", "trust"])
 def test_without_scores_the_pages_say_what_to_do(tmp_path, name):
     run_library.serve(tmp_path)
-    assert "No run is open" in words(page(name))
+    assert "No run is open" in page_text(open_page(name))
     make_run(tmp_path / "cut", n=40, scored=False)
     (tmp_path / "cut" / "examples.parquet").unlink()
-    assert "run the same score command again" in words(page(name, run="cut"))
+    assert "run the same score command again" in page_text(open_page(name, run="cut"))
 
 
 def test_what_was_not_verified_is_said(tmp_path):
     make_run(tmp_path / "plain", n=40, evidence=False)
     run_library.serve(tmp_path)
-    assert "Not verified: nobody has trained again" in words(page("overview", run="plain"))
-    trust = page("trust", run="plain")
-    assert "Not verified yet" in words(trust)
-    assert "182 trainings still to do" in words(trust)  # 2 (1 + 40 + 50)
+    assert "Not verified: nobody has trained again" in page_text(open_page("overview", run="plain"))
+    trust = open_page("trust", run="plain")
+    assert "Not verified yet" in page_text(trust)
+    assert "182 trainings still to do" in page_text(trust)  # 2 (1 + 40 + 50)
 
 
 def test_trainings_that_are_done_are_not_counted_again():

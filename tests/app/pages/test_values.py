@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import streamlit as st
 
@@ -17,32 +16,17 @@ from samplescope_app.data import comparison, run_library, session
 from samplescope_app.panels import parts
 from samplescope_app.panels.verification import truth_unit
 from samplescope_app.wording import labels
-from tests.app.pages.test_empty_states import page, words
+from tests.support.app_pages import open_page, page_text
+from tests.support.tables import TARGET, make_prices, write_table
 
-TARGET = "price"
 OFF = dict.fromkeys(("contributions", "sensitivity", "influence", "map"), "off")
-
-
-def priced(n: int = 60, wrong: int = 4) -> pd.DataFrame:
-    """Rows of a table with a price, of which the first ``wrong`` are three times what they should be."""
-    rng = np.random.default_rng(0)
-    size, age = rng.uniform(20, 120, n), rng.integers(0, 60, n)
-    true = np.round(2.5 * size - age + rng.normal(0, 4, n) + 80, 2)
-    given = np.where(np.arange(n) < wrong, 3 * true, true)
-    return pd.DataFrame({"size": size.round(1), "age": age, TARGET: given, "original_label": true})
-
-
-def write(frame: pd.DataFrame, path: Path) -> Path:
-    """As CSV."""
-    frame.to_csv(path, index=False)
-    return path
 
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("values")
     quick = {"model": "linear", "recipe": Recipe(epochs=30, loss="mse"), **OFF}
-    data = str(write(priced(), root / "prices.csv"))
+    data = str(write_table(make_prices(), root / "prices.csv"))
     score(ScoreConfig(data=data, target=TARGET, out=root / "runs" / "prices", **quick))
     score(ScoreConfig(data=data, target="age", task="regression", out=root / "runs" / "ages", **quick))
     return root / "runs"
@@ -151,7 +135,7 @@ def test_the_units_of_what_happened_are_those_of_values(prices, run):
 
 def test_the_overview_speaks_of_values(prices):
     low, high = (labels.value_text(prices, value) for value in prices.examples["label"].agg(["min", "max"]))
-    told = words(page("overview", run="prices")).replace("\\", "")
+    told = page_text(open_page("overview", run="prices")).replace("\\", "")
     assert f"training rows, {TARGET} from {low} to {high}" in told
     assert f"test R² {prices.quality['test']:.1%}" in told
     assert "classes" not in told

@@ -1,11 +1,9 @@
 """Folders made by save_to_disk, and datasets by name."""
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from attribution_core.datasets import open_dataset
@@ -13,44 +11,11 @@ from attribution_core.datasets.formats import hugging_face
 from attribution_core.errors import InputError
 from attribution_core.preparation.config import ScoreConfig
 from tests.support.builders import encoded
-
-NAMES = ["cat", "dog"]
-FEATURES = {
-    "img": {"_type": "Image"},
-    "animal": {"_type": "ClassLabel", "names": NAMES},
-    "source": {"_type": "Value", "dtype": "string"},
-}
-
-
-def table(count, first=0):
-    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    images = pa.array([{"bytes": encoded(first + row), "path": None} for row in range(count)], kind)
-    columns = {"img": images, "animal": [0, 1] * (count // 2), "source": ["web", "book"] * (count // 2)}
-    return pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": FEATURES}})})
-
-
-def save(folder, count, first=0, shards=1):
-    """As the library's ``Dataset.save_to_disk`` does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    whole, size, files = table(count, first), count // shards, []
-    for shard in range(shards):
-        files.append({"filename": f"data-{shard:05d}-of-{shards:05d}.arrow"})
-        with pa.ipc.new_stream(folder / files[-1]["filename"], whole.schema) as writer:
-            writer.write_table(whole.slice(shard * size, size))
-    (folder / "state.json").write_text(json.dumps({"_data_files": files, "_split": None}))
-    (folder / "dataset_info.json").write_text(json.dumps({"features": FEATURES}))
-    return folder
-
-
-def save_splits(folder, **counts):
-    for number, (name, count) in enumerate(counts.items()):
-        save(folder / name, count, first=1000 * number)
-    (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(counts)}))
-    return folder
+from tests.support.hugging_face import FEATURES, NAMES, arrow_table, fill_cache, save_dataset, save_splits
 
 
 def test_one_dataset_in_several_files(tmp_path):
-    splits = open_dataset(save(tmp_path / "saved", 20, shards=2))
+    splits = open_dataset(save_dataset(tmp_path / "saved", 20, shards=2))
     assert [len(split) for split in splits] == [14, 3, 3]
     assert splits.train.class_names == NAMES
     assert list(splits.train.groups) == ["source"]
@@ -84,15 +49,17 @@ def test_what_the_library_itself_writes_is_read(tmp_path):
 
 def test_the_task_reaches_saved_datasets_and_those_by_name(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="and row 0 holds 'cat'"):
-        open_dataset(save(tmp_path / "saved", 20), task="regression")
+        open_dataset(save_dataset(tmp_path / "saved", 20), task="regression")
     datasets = pytest.importorskip("datasets")
-    made = datasets.Dataset.from_dict({"image": table(20)["img"].to_pylist(), "label": [0.1 * i for i in range(20)]})
+    made = datasets.Dataset.from_dict(
+        {"image": arrow_table(20)["img"].to_pylist(), "label": [0.1 * i for i in range(20)]}
+    )
     made.cast_column("image", datasets.Image()).save_to_disk(tmp_path / "values")
     train = open_dataset(tmp_path / "values").train
     assert train.labels.tolist() == [0.1 * int(id_.removeprefix("row-")) for id_ in train.ids]
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    in_cache(tmp_path / "cache", "me/animals")
+    fill_cache(tmp_path / "cache", "me/animals")
     with pytest.raises(InputError, match="and row 0 holds 'cat'"):
         open_dataset("hf:me/animals", task="regression")
 
@@ -117,28 +84,11 @@ def test_damaged_folders_are_one_clear_sentence(tmp_path, file, content, message
         open_dataset(tmp_path)
 
 
-def in_cache(cache, name):
-    """What the library keeps of a dataset that it fetched once."""
-    folder = cache / name.replace("/", "___") / "default" / "0.0.0" / "abc"
-    folder.mkdir(parents=True)
-    splits = {}
-    for split, count in (("train", 20), ("test", 4)):
-        with pa.ipc.new_stream(folder / f"{name.split('/')[1]}-{split}.arrow", table(count).schema) as writer:
-            writer.write_table(table(count))
-        splits[split] = {"name": split, "num_examples": count, "num_bytes": 1, "dataset_name": name.split("/")[1]}
-    about = {"features": FEATURES, "splits": splits, "config_name": "default", "builder_name": "parquet"}
-    about |= {
-        "dataset_name": name.split("/")[1],
-        "version": {"version_str": "0.0.0", "major": 0, "minor": 0, "patch": 0},
-    }
-    (folder / "dataset_info.json").write_text(json.dumps(about))
-
-
 def test_by_name_from_the_cache_of_the_library(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    in_cache(tmp_path, "me/animals")
+    fill_cache(tmp_path, "me/animals")
     splits = open_dataset("hf:me/animals")
     assert (splits.name, splits.location) == ("hf:me/animals", "")
     assert [len(split) for split in splits] == [17, 3, 4]

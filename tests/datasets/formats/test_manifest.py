@@ -1,7 +1,5 @@
 """Manifests as users write them, whole and faulty."""
 
-import csv
-import json
 import os
 
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from attribution_core.datasets import open_dataset
 from attribution_core.datasets.formats import manifest
 from attribution_core.errors import InputError
-from tests.support.builders import encoded
+from tests.support.builders import encoded, write_manifest
 
 N = 20
 
@@ -23,23 +21,11 @@ def rows(folder, **columns):
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def write(path, table):
-    """In the form that the file's name says."""
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n\n" for row in table), encoding="utf-8")
-        return path
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]), delimiter=manifest.DELIMITERS[path.suffix])
-        writer.writeheader()
-        writer.writerows(table)
-    return path
-
-
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
 def test_images_labels_splits_and_groups(tmp_path, suffix):
     split = ["train"] * 12 + ["val"] * 4 + ["TEST"] * 4
     table = rows(tmp_path, split=split, camera=["Nikon, é", ""] * 10, weight=[0.5, 2] * 10, code=["007", "8"] * 10)
-    splits = open_dataset(write(tmp_path / f"list{suffix}", table))
+    splits = open_dataset(write_manifest(tmp_path / f"list{suffix}", table))
     assert [len(part) for part in splits] == [12, 4, 4]
     assert splits.train.class_names == ["cat", "dog"]
     assert splits.train.ids[3] == "pictures/3.png"
@@ -57,7 +43,7 @@ def test_images_labels_splits_and_groups(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_whole_numbers_are_classes_in_the_order_of_their_size(tmp_path, suffix):
     table = rows(tmp_path, label=[2, 10] * 10, original_label=[2, 2] * 10)
-    train = open_dataset(write(tmp_path / f"list{suffix}", table)).train
+    train = open_dataset(write_manifest(tmp_path / f"list{suffix}", table)).train
     assert train.class_names == ["2", "10"]
     assert set(train.groups["original_label"]) == {"2"}
 
@@ -75,7 +61,7 @@ def test_whole_numbers_are_classes_in_the_order_of_their_size(tmp_path, suffix):
 )
 def test_numbers_are_values_and_few_whole_ones_classes(tmp_path, suffix, labels, task, names):
     table = rows(tmp_path, label=labels, original_label=labels)
-    train = open_dataset(write(tmp_path / f"list{suffix}", table), task=task).train
+    train = open_dataset(write_manifest(tmp_path / f"list{suffix}", table), task=task).train
     assert train.class_names == (names[suffix] if isinstance(names, dict) else names)
     if not names:
         found = dict(zip(train.ids, train.labels, strict=True))
@@ -87,7 +73,7 @@ def test_numbers_are_values_and_few_whole_ones_classes(tmp_path, suffix, labels,
 def test_many_whole_numbers_are_classes_unless_asked_otherwise(tmp_path):
     table = [{**row, "path": f"{path}/{row['path']}"} for path in "ab" for row in rows(tmp_path / path)]
     table = [{"path": row["path"], "Target": number} for number, row in enumerate(table)]
-    path = write(tmp_path / "list.csv", table)
+    path = write_manifest(tmp_path / "list.csv", table)
     assert open_dataset(path, task="regression").train.values.name == "Target"
     with pytest.raises(InputError, match="enough examples to set one aside, and there are 40 in 40 classes"):
         open_dataset(path)
@@ -105,7 +91,7 @@ def test_many_whole_numbers_are_classes_unless_asked_otherwise(tmp_path):
 )
 def test_faulty_values_are_one_clear_sentence(tmp_path, label, task, message):
     labels = [0.5 * i for i in range(N)]
-    path = write(tmp_path / "list.csv", rows(tmp_path, label=[*labels[:4], label, *labels[5:]]))
+    path = write_manifest(tmp_path / "list.csv", rows(tmp_path, label=[*labels[:4], label, *labels[5:]]))
     with pytest.raises(InputError, match=message) as caught:
         open_dataset(path, task=task)
     assert "\n" not in str(caught.value)
@@ -117,12 +103,12 @@ def test_names_of_columns_and_ids_and_absolute_paths(tmp_path):
         {"File_Name": str(tmp_path / "far" / row.pop("path")), "Class": row.pop("label"), **row} for row in table
     ]
     (tmp_path / "list").mkdir()
-    train = open_dataset(write(tmp_path / "list" / "all.jsonl", absolute)).train
+    train = open_dataset(write_manifest(tmp_path / "list" / "all.jsonl", absolute)).train
     assert set(train.ids) < {f"x{i}" for i in range(N)}
     assert list(train.groups) == ["good"]
     assert train.groups["good"].dtype == bool
     relative = [{**row, "File_Name": "../far/" + row["File_Name"].split("/far/")[1]} for row in absolute]
-    assert open_dataset(write(tmp_path / "list" / "up.jsonl", relative)).train[0][0].size == (8, 8)
+    assert open_dataset(write_manifest(tmp_path / "list" / "up.jsonl", relative)).train[0][0].size == (8, 8)
 
 
 def test_files_that_are_not_there_are_listed(tmp_path):
@@ -133,7 +119,7 @@ def test_files_that_are_not_there_are_listed(tmp_path):
     places = ["nowhere.png", "loop.png", "pipe.png", "broken.png", "pictures", "nul\0l.png", "x" * 300]
     for row, place in zip(table, places, strict=False):
         row["path"] = place
-    splits = open_dataset(write(tmp_path / "list.jsonl", table))
+    splits = open_dataset(write_manifest(tmp_path / "list.jsonl", table))
     why = {item.where: item.why for item in splits.unreadable}
     assert set(why) == set(places)
     assert "No such file" in why["nowhere.png"]
@@ -161,14 +147,14 @@ def _columns_without_labels(table):
     ],
 )  # fmt: skip
 def test_faulty_rows_are_one_clear_sentence(tmp_path, change, message):
-    path = write(tmp_path / "list.csv", change(rows(tmp_path)))
+    path = write_manifest(tmp_path / "list.csv", change(rows(tmp_path)))
     with pytest.raises(InputError, match=message) as caught:
         open_dataset(path)
     assert "\n" not in str(caught.value)
 
 
 def test_faulty_json_is_named_by_its_line(tmp_path):
-    path = write(tmp_path / "list.jsonl", rows(tmp_path))
+    path = write_manifest(tmp_path / "list.jsonl", rows(tmp_path))
     whole = path.read_text()
     for extra, message in [
         ("{bad", "JSON was expected in line 41"),

@@ -12,52 +12,21 @@ from attribution_core.datasets import open_dataset
 from attribution_core.datasets.features import describe, table_features, text_features
 from attribution_core.errors import InputError
 from tests.support.encoders import make_sentence_encoder
-
-WORDS = {"good": "a warm and clever film", "bad": "a dull and tired film"}
-
-
-def table(n: int = 40) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    label = np.arange(n) % 2
-    return pd.DataFrame(
-        {
-            "age": rng.normal(40, 10, n) + 20 * label,
-            "rooms": rng.integers(1, 9, n),
-            "city": np.array(["Ulm", "Köln", "Bonn"])[rng.integers(0, 3, n)],
-            "label": np.array(["low", "high"])[label],
-        }
-    )
-
-
-def texts(n: int = 40) -> pd.DataFrame:
-    label = np.array(["good", "bad"])[np.arange(n) % 2]
-    return pd.DataFrame(
-        {"text": [f"{WORDS[each]} {i}" for i, each in enumerate(label)], "label": label, "source": "web"}
-    )
+from tests.support.tables import SENTENCES, make_table, make_texts, write_table
 
 
 def named(splits):
     return {"train": splits.train, "validation": splits.validation, "test": splits.test}
 
 
-def write(frame: pd.DataFrame, path):
-    if path.suffix == ".parquet":
-        frame.to_parquet(path, index=False)
-    elif path.suffix == ".jsonl":
-        frame.to_json(path, orient="records", lines=True, force_ascii=False)
-    else:
-        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
-    return path
-
-
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_a_table_is_the_same_in_every_form(tmp_path, suffix):
-    splits = open_dataset(write(table(), tmp_path / f"t.{suffix}"))
+    splits = open_dataset(write_table(make_table(), tmp_path / f"t.{suffix}"))
     assert splits.train.kind == "table"
     assert splits.train.class_names == ["high", "low"]
     assert [len(split) for split in splits] == [28, 6, 6]
     row, label = splits.train[0]
-    original = table().iloc[int(splits.train.ids[0].removeprefix("row-"))]
+    original = make_table().iloc[int(splits.train.ids[0].removeprefix("row-"))]
     assert row["age"] == pytest.approx(original["age"])
     assert (row["rooms"], row["city"], splits.train.class_names[label]) == tuple(original[["rooms", "city", "label"]])
     assert splits.train.groups["city"].tolist() == [splits.train[i][0]["city"] for i in range(28)]
@@ -65,31 +34,31 @@ def test_a_table_is_the_same_in_every_form(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_texts_are_the_same_in_every_form(tmp_path, suffix):
-    splits = open_dataset(write(texts(), tmp_path / f"t.{suffix}"))
+    splits = open_dataset(write_table(make_texts(), tmp_path / f"t.{suffix}"))
     assert splits.train.kind == "text"
     text, label = splits.train[0]
-    assert text == f"{WORDS[splits.train.class_names[label]]} {int(splits.train.ids[0].removeprefix('row-'))}"
+    assert text == f"{SENTENCES[splits.train.class_names[label]]} {int(splits.train.ids[0].removeprefix('row-'))}"
     assert splits.train.groups.columns.tolist() == ["source"]
 
 
 def test_the_digest_changes_with_a_cell(tmp_path):
-    before = open_dataset(write(table(), tmp_path / "a.csv")).fingerprint()
-    assert open_dataset(write(table(), tmp_path / "b.csv")).fingerprint() == before
-    changed = table()
+    before = open_dataset(write_table(make_table(), tmp_path / "a.csv")).fingerprint()
+    assert open_dataset(write_table(make_table(), tmp_path / "b.csv")).fingerprint() == before
+    changed = make_table()
     changed.loc[3, "city"] = "Trier"
-    assert open_dataset(write(changed, tmp_path / "c.csv")).fingerprint() != before
+    assert open_dataset(write_table(changed, tmp_path / "c.csv")).fingerprint() != before
 
 
 def test_files_named_after_splits_and_a_split_column(tmp_path):
-    frame = table()
+    frame = make_table()
     folder = tmp_path / "d"
     folder.mkdir()
     for name, rows in (("train", slice(0, 24)), ("val", slice(24, 32)), ("test", slice(32, 40))):
-        write(frame.iloc[rows], folder / f"{name}.csv")
+        write_table(frame.iloc[rows], folder / f"{name}.csv")
     by_file = open_dataset(folder)
     assert [len(split) for split in by_file] == [24, 8, 8]
     by_column = open_dataset(
-        write(frame.assign(split=["train"] * 24 + ["val"] * 8 + ["test"] * 8), tmp_path / "one.csv")
+        write_table(frame.assign(split=["train"] * 24 + ["val"] * 8 + ["test"] * 8), tmp_path / "one.csv")
     )
     assert [len(split) for split in by_column] == [24, 8, 8]
     assert "split" not in by_column.train[0][0]
@@ -97,21 +66,21 @@ def test_files_named_after_splits_and_a_split_column(tmp_path):
 
 
 def test_ids_and_original_labels_are_no_features(tmp_path):
-    frame = table().assign(id=[f"x{i}" for i in range(40)], original_label=table()["label"])
-    splits = open_dataset(write(frame, tmp_path / "t.csv"))
+    frame = make_table().assign(id=[f"x{i}" for i in range(40)], original_label=make_table()["label"])
+    splits = open_dataset(write_table(frame, tmp_path / "t.csv"))
     assert set(splits.train[0][0]) == {"age", "rooms", "city"}
     assert splits.train.ids[0].startswith("x")
     assert "original_label" in splits.train.groups
 
 
 def test_another_column_can_be_told(tmp_path):
-    splits = open_dataset(write(table(), tmp_path / "t.csv"), target="city")
+    splits = open_dataset(write_table(make_table(), tmp_path / "t.csv"), target="city")
     assert splits.train.class_names == ["Bonn", "Köln", "Ulm"]
     assert set(splits.train[0][0]) == {"age", "rooms", "label"}
 
 
 def test_numbers_are_standardised_and_words_are_columns(tmp_path):
-    splits = open_dataset(write(table(), tmp_path / "t.csv"))
+    splits = open_dataset(write_table(make_table(), tmp_path / "t.csv"))
     vectors = table_features(named(splits))
     assert vectors["train"].shape == (28, 2 + 3)
     assert torch.allclose(vectors["train"][:, :2].mean(0), torch.zeros(2), atol=1e-6)
@@ -120,11 +89,11 @@ def test_numbers_are_standardised_and_words_are_columns(tmp_path):
 
 
 def test_empty_cells_and_words_never_seen(tmp_path):
-    frame = table().assign(split=["train"] * 24 + ["val"] * 8 + ["test"] * 8)
+    frame = make_table().assign(split=["train"] * 24 + ["val"] * 8 + ["test"] * 8)
     frame.loc[[0, 25], "age"] = None
     frame.loc[[1, 33], "city"] = None
     frame.loc[34, "city"] = "Trier"
-    splits = open_dataset(write(frame, tmp_path / "t.csv"))
+    splits = open_dataset(write_table(frame, tmp_path / "t.csv"))
     vectors = table_features(named(splits))
     assert all(bool(torch.isfinite(each).all()) for each in vectors.values())
     median = float(np.median(frame["age"][:24].dropna()))
@@ -135,7 +104,7 @@ def test_empty_cells_and_words_never_seen(tmp_path):
 
 
 def test_vectors_of_texts_are_fitted_to_the_training_texts_alone(tmp_path):
-    splits = open_dataset(write(texts(), tmp_path / "t.csv"))
+    splits = open_dataset(write_table(make_texts(), tmp_path / "t.csv"))
     vectors = text_features(named(splits))
     assert float(vectors["train"].square().mean()) == pytest.approx(1, abs=1e-5)
     again = text_features({"train": splits.train, "test": splits.validation})
@@ -146,7 +115,7 @@ def test_vectors_of_texts_are_fitted_to_the_training_texts_alone(tmp_path):
 
 
 def test_text_files_by_folder_and_by_line(tmp_path):
-    for name, text in WORDS.items():
+    for name, text in SENTENCES.items():
         (tmp_path / "folders" / name).mkdir(parents=True)
         for i in range(10):
             (tmp_path / "folders" / name / f"{i}.txt").write_text(f"{text} {i}\n")
@@ -161,7 +130,7 @@ def test_text_files_by_folder_and_by_line(tmp_path):
     ]
     lines = tmp_path / "lines"
     lines.mkdir()
-    for name, text in WORDS.items():
+    for name, text in SENTENCES.items():
         (lines / f"{name}.txt").write_text("\n".join(f"{text} {i}" for i in range(10)))
     splits = open_dataset(lines)
     assert splits.train.class_names == ["bad", "good"]
@@ -170,7 +139,7 @@ def test_text_files_by_folder_and_by_line(tmp_path):
 
 def test_a_link_out_of_the_dataset_is_left_out(tmp_path):
     (tmp_path / "secret.txt").write_text("secret")
-    for name, text in WORDS.items():
+    for name, text in SENTENCES.items():
         (tmp_path / "d" / name).mkdir(parents=True)
         for i in range(10):
             (tmp_path / "d" / name / f"{i}.txt").write_text(f"{text} {i}")
@@ -183,22 +152,26 @@ def test_a_link_out_of_the_dataset_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("frame", "target", "sentence"),
     [
-        (table().drop(columns="label"), None, "A column called label, target, class or y was expected"),
-        (table(), "price", "A column called price was expected, and the columns are age, rooms, city, label"),
-        (table().assign(label=[None] + ["a", "b", "c"] * 13), None, "column label, and row 0 has none"),
-        (table()[["label"]], None, "Columns beside label were expected"),
-        (table().assign(age=np.inf), None, "Finite numbers were expected in the column age, and row 0 is not"),
-        (table().assign(age=None), None, "The column age was expected to have values"),
-        (table().assign(label="one"), None, "there is only one class: one"),
-        (table().assign(split="dev"), None, "and row 0 holds 'dev'"),
-        (table().assign(id=["a"] * 40), None, "two of the train examples are called a"),
-        (texts().assign(text=[" "] + ["words here"] * 39), None, "have a text in the column text, and row 0 has none"),
-        (table().head(0), None, "Rows were expected in"),
+        (make_table().drop(columns="label"), None, "A column called label, target, class or y was expected"),
+        (make_table(), "price", "A column called price was expected, and the columns are age, rooms, city, label"),
+        (make_table().assign(label=[None] + ["a", "b", "c"] * 13), None, "column label, and row 0 has none"),
+        (make_table()[["label"]], None, "Columns beside label were expected"),
+        (make_table().assign(age=np.inf), None, "Finite numbers were expected in the column age, and row 0 is not"),
+        (make_table().assign(age=None), None, "The column age was expected to have values"),
+        (make_table().assign(label="one"), None, "there is only one class: one"),
+        (make_table().assign(split="dev"), None, "and row 0 holds 'dev'"),
+        (make_table().assign(id=["a"] * 40), None, "two of the train examples are called a"),
+        (
+            make_texts().assign(text=[" "] + ["words here"] * 39),
+            None,
+            "have a text in the column text, and row 0 has none",
+        ),
+        (make_table().head(0), None, "Rows were expected in"),
     ],
 )
 def test_what_can_not_be_understood_is_told_in_a_sentence(tmp_path, frame, target, sentence):
     with pytest.raises(InputError) as error:
-        open_dataset(write(frame, tmp_path / "t.csv"), target=target)
+        open_dataset(write_table(frame, tmp_path / "t.csv"), target=target)
     assert sentence in str(error.value)
 
 
@@ -221,11 +194,11 @@ def write_pairs(path):
 def test_texts_without_a_word_in_common(tmp_path):
     frame = pd.DataFrame({"text": [f"w{i}" for i in range(20)], "label": ["a", "b"] * 10})
     with pytest.raises(InputError, match="no word occurs in two of the training texts"):
-        text_features(named(open_dataset(write(frame, tmp_path / "t.csv"))))
+        text_features(named(open_dataset(write_table(frame, tmp_path / "t.csv"))))
 
 
 def test_a_sentence_encoder_from_a_folder(tmp_path):
-    splits = open_dataset(write(texts(), tmp_path / "t.csv"))
+    splits = open_dataset(write_table(make_texts(), tmp_path / "t.csv"))
     folder = make_sentence_encoder(tmp_path / "encoder")
     vectors = text_features(named(splits), str(folder))
     assert vectors["train"].shape == (28, 16)
@@ -236,6 +209,6 @@ def test_a_sentence_encoder_from_a_folder(tmp_path):
 
 
 def test_an_encoder_that_is_not_there(tmp_path):
-    splits = open_dataset(write(texts(), tmp_path / "t.csv"))
+    splits = open_dataset(write_table(make_texts(), tmp_path / "t.csv"))
     with pytest.raises(InputError, match=r"A sentence encoder was expected at .*nowhere"):
         text_features(named(splits), str(tmp_path / "nowhere"))

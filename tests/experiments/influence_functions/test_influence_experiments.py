@@ -25,7 +25,7 @@ from attribution_core.methods.influence.proximal_bregman import proximal_bregman
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, outputs_of, train
 from attribution_core.training.trainer import state_of
-from tests.experiments.memory_perturbation.test_memory_experiments import digits
+from tests.support.stripes import striped_images
 
 RECIPE = Recipe(learning_rate=0.3, momentum=0.0, batch_size=32, epochs=6, weight_decay=0.0, schedule="constant")
 
@@ -111,7 +111,7 @@ def test_kronfluence_has_our_sign_and_scale_and_nearly_our_ekfac():
 
 
 def test_wrong_labels_come_first():
-    clean = digits(300)
+    clean = striped_images(300)
     labels, wrong = with_wrong_labels(clean[1], 0.1, 10, seed=0)
     model = build_model("mlp", 10, (1, 28, 28), (32,))
     train(model, (clean[0], labels), RECIPE.model_copy(update={"epochs": 20}))

@@ -11,7 +11,7 @@ from attribution_core.errors import InputError
 from attribution_core.experiments.label_noise import wrong_label_detection
 from attribution_core.experiments.label_noise.cleanlab_reference import cleanlab_scores
 from attribution_core.scoring.score import score
-from tests.support.fixtures import make_data
+from tests.support.sample_run import make_data
 from tests.support.scored import quick
 
 OFF = {"contributions": "off", "sensitivity": "off", "influence": "off"}

@@ -11,24 +11,14 @@ from attribution_core.experiments.memory_perturbation import memory_generalizati
 from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, train
-
-
-def digits(n, seed=0):
-    """Ten kinds of stripes with noise, an eighth of them with a label drawn anew."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(10, (n,), generator=generator)
-    patterns = torch.stack([torch.sin(torch.arange(28) * (0.3 + 0.25 * label)).expand(28, 28) for label in range(10)])
-    inputs = 0.1 * (patterns[labels][:, None] + torch.randn(n, 1, 28, 28, generator=generator))
-    labels[::8] = torch.randint(10, (len(labels[::8]),), generator=generator)
-    return inputs, labels
-
+from tests.support.stripes import striped_images
 
 RECIPE = Recipe(learning_rate=0.5, batch_size=64, epochs=40, weight_decay=0.02)
 
 
 @pytest.fixture(scope="module")
 def trained():
-    data = digits(200)
+    data = striped_images(200)
     model = build_model("linear", 10, (1, 28, 28))
     train(model, data, RECIPE)
     estimates = memory_removal.ESTIMATES.items()
@@ -51,7 +41,7 @@ def test_removing_examples_from_a_convex_problem_is_foretold(trained, tmp_path):
 
 def test_a_removed_class_raises_the_test_loss(trained, tmp_path):
     model, data, found = trained
-    test = digits(100, 1)
+    test = striped_images(100, 1)
     columns = memory_removal.class_removals(model, data, test, RECIPE, found)
     assert set(columns) == {"real", "own", "kfac", "kfac, downdated", "diagonal", "loss alone"}
     assert (columns["own"] > columns["loss alone"]).all()
@@ -62,7 +52,7 @@ def test_a_removed_class_raises_the_test_loss(trained, tmp_path):
 def test_the_curve_says_what_it_picks_and_what_that_costs(monkeypatch):
     monkeypatch.setitem(memory_problems.NETWORKS, "mnist", ("linear", ()))
     monkeypatch.setitem(memory_generalization.CURVES, "mnist", (RECIPE, 0.001))
-    curve, summary = memory_generalization.curve_study(digits(120), digits(100, 1), "mnist", RECIPE, 4)
+    curve, summary = memory_generalization.curve_study(striped_images(120), striped_images(100, 1), "mnist", RECIPE, 4)
     assert curve.deltas == pytest.approx([0.12, 1.2, 12.0, 120.0])
     best = float(curve.test_loss.min())
     picked = float(curve.test_loss[int(curve.loo_loss.argmin())])
@@ -71,7 +61,7 @@ def test_the_curve_says_what_it_picks_and_what_that_costs(monkeypatch):
 
 def test_a_training_is_looked_at_after_the_papers_epochs(tmp_path):
     recipe = memory_generalization.VARIANTS["adam"].model_copy(update={"epochs": 5, "weight_decay": 0.005})
-    found = memory_generalization.training_study(digits(96), digits(50, 1), "adam", recipe)
+    found = memory_generalization.training_study(striped_images(96), striped_images(50, 1), "adam", recipe)
     assert found.sensitivity.shape == (3, 96)
     agreement = memory_generalization.agreement(found)
     gap = (found.loo_loss - found.test_loss).abs().mean()

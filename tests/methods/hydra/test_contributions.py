@@ -12,37 +12,7 @@ from attribution_core.methods.hydra.contributions import hydra, step_factors
 from attribution_core.models import build_model
 from attribution_core.progress import listening
 from attribution_core.training import Recipe, batches, loss_values, train
-
-N, M = 22, 9
-RECIPE = Recipe(learning_rate=0.1, momentum=0.9, weight_decay=0.05, batch_size=8, epochs=3, schedule="cosine")
-RECIPES = {
-    "momentum, decay, cosine": RECIPE,
-    "plain": RECIPE.model_copy(update={"momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}),
-    "plateau": RECIPE.model_copy(update={"schedule": "plateau", "patience": 0, "learning_rate": 0.8}),
-    "mse": RECIPE.model_copy(update={"loss": "mse"}),
-    "binary_cross_entropy": RECIPE.model_copy(update={"loss": "binary_cross_entropy"}),
-}
-
-
-def mlp():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(16, 7), nn.Tanh(), nn.LayerNorm(7), nn.Linear(7, 3)).double()
-
-
-def cnn():
-    torch.manual_seed(0)
-    layers = [nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2)]
-    return nn.Sequential(*layers, nn.Conv2d(4, 4, 2, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(4, 3)).double()
-
-
-MODELS = {"mlp": mlp, "cnn": cnn}
-
-
-def data():
-    generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(N + M, 16, generator=generator, dtype=torch.float64)
-    labels = torch.randint(3, (N + M,), generator=generator)
-    return (inputs[:N], labels[:N]), (inputs[N:], labels[N:])
+from tests.support.trainings import MODELS, RECIPE, RECIPES, N, cnn, mlp, train_and_evaluation
 
 
 def gradient(model, inputs, targets, loss):
@@ -53,7 +23,7 @@ def gradient(model, inputs, targets, loss):
 
 def algorithm_1(build, recipe, rates):
     """The paper's forward recursion, written out: d w_T / d epsilon_i of every example, ``[n, |w|]``, and the model."""
-    (inputs, labels), _ = data()
+    (inputs, labels), _ = train_and_evaluation()
     model, p, decay = build(), recipe.momentum, recipe.weight_decay
     velocity = torch.zeros_like(parameters_to_vector(model.parameters()).detach())
     moved, speed = (
@@ -74,7 +44,7 @@ def algorithm_1(build, recipe, rates):
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
 def test_hessian_free_equals_algorithm_1(build, recipe):
-    train_side, (inputs, labels) = data()
+    train_side, (inputs, labels) = train_and_evaluation()
     trajectory = train(build(), train_side, recipe)
     moved, model = algorithm_1(build, recipe, trajectory.rates)
     final = torch.stack([gradient(model, x, y, recipe.loss) for x, y in zip(inputs, labels, strict=True)])
@@ -94,7 +64,7 @@ def test_hessian_free_equals_algorithm_1(build, recipe):
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
 def test_hessian_aware_equals_finite_differences(build, recipe):
-    train_side, (inputs, labels) = data()
+    train_side, (inputs, labels) = train_and_evaluation()
     trajectory = train(build(), train_side, recipe)
     recipe = recipe.model_copy(update={"schedule": "constant"}) if len(set(trajectory.rates)) == 1 else recipe
 
@@ -122,7 +92,7 @@ def test_hessian_aware_equals_finite_differences(build, recipe):
 
 
 def test_a_smaller_basis_says_what_it_keeps():
-    train_side, evaluation = data()
+    train_side, evaluation = train_and_evaluation()
     trajectory = train(mlp(), train_side, RECIPE)
     exact = hydra(trajectory, evaluation, hessian=True, energy=1.0).effect
     errors = []
@@ -136,7 +106,7 @@ def test_a_smaller_basis_says_what_it_keeps():
 
 @pytest.mark.parametrize("hessian", [False, True])
 def test_blocks_and_stretches_change_nothing(hessian, monkeypatch):
-    train_side, evaluation = data()
+    train_side, evaluation = train_and_evaluation()
     trajectory = train(cnn(), train_side, RECIPE)
     whole = hydra(trajectory, evaluation, hessian=hessian, energy=1.0)
     monkeypatch.setattr(module, "HELD_BYTES", 3000)
@@ -154,7 +124,7 @@ def test_blocks_and_stretches_change_nothing(hessian, monkeypatch):
 @pytest.mark.parametrize("by_adding", [True, False])
 def test_both_ways_of_a_layer_give_the_same(by_adding, monkeypatch):
     """Adding gradients up first, and meeting the evaluation side at every step."""
-    train_side, evaluation = data()
+    train_side, evaluation = train_and_evaluation()
     monkeypatch.setattr(hydra_pairs, "_is_better_added_up", lambda *_: by_adding)
     for build in MODELS.values():
         trajectory = train(build(), train_side, RECIPE)
@@ -165,7 +135,7 @@ def test_both_ways_of_a_layer_give_the_same(by_adding, monkeypatch):
 
 
 def test_a_training_cut_short_ends_at_its_checkpoint():
-    train_side, evaluation = data()
+    train_side, evaluation = train_and_evaluation()
     constant = RECIPES["plain"]
     trajectory = train(mlp(), train_side, constant, record="checkpoints")
     short = train(mlp(), train_side, constant.model_copy(update={"epochs": 2}))
@@ -178,7 +148,7 @@ def test_a_training_cut_short_ends_at_its_checkpoint():
 
 
 def test_sample_weights_count_and_removed_examples_have_no_effect():
-    train_side, evaluation = data()
+    train_side, evaluation = train_and_evaluation()
     weights = torch.linspace(0, 2, N, dtype=torch.float64)
     trajectory = train(mlp(), train_side, RECIPE, sample_weights=weights)
     pairs = hydra(trajectory, evaluation).effect
@@ -188,7 +158,7 @@ def test_sample_weights_count_and_removed_examples_have_no_effect():
 
 
 def test_the_factors_of_steps_without_momentum_and_decay_are_the_rates():
-    train_side, _ = data()
+    train_side, _ = train_and_evaluation()
     trajectory = train(mlp(), train_side, RECIPES["plain"])
     assert torch.allclose(step_factors(trajectory), -torch.tensor(trajectory.rates, dtype=torch.float64))
 
@@ -206,7 +176,7 @@ def test_models_of_the_zoo_work_in_float32_and_are_left_as_they_were():
 
 
 def test_growth_tells_calm_training_from_chaos():
-    train_side, evaluation = data()
+    train_side, evaluation = train_and_evaluation()
     calm = train(mlp(), train_side, RECIPES["plain"].model_copy(update={"learning_rate": 1e-4}))
     assert hydra(calm, evaluation, hessian=True, objective="mean").growth < 1.1
     assert hydra(calm, evaluation, objective="mean").growth is None
@@ -233,7 +203,7 @@ def test_a_derivative_beyond_the_precision_is_refused():
 
 
 def test_what_cannot_be_replayed_is_refused_by_name():
-    train_side, evaluation = data()
+    train_side, evaluation = train_and_evaluation()
     normalised = nn.Sequential(nn.Linear(16, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).double()
     with pytest.raises(InputError, match=r"Layer '1' \(BatchNorm1d\)"):
         hydra(train(normalised, train_side, RECIPE), evaluation)

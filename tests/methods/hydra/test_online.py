@@ -7,11 +7,11 @@ from attribution_core.methods.hydra import online as module
 from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.online import HydraAccumulator
 from attribution_core.training import batches, loss_values, train
-from tests.methods.hydra.test_contributions import MODELS, RECIPE, RECIPES, N, data, mlp
+from tests.support.trainings import MODELS, RECIPE, RECIPES, N, mlp, train_and_evaluation
 
 
 def followed(model, recipe, **options):
-    side, evaluation = data()
+    side, evaluation = train_and_evaluation()
     accumulator = HydraAccumulator(model, side[0], recipe, **options)
     with accumulator:
         trajectory = train(model, side, recipe, on_step=accumulator.step)
@@ -22,9 +22,9 @@ def followed(model, recipe, **options):
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
 def test_all_coordinates_are_exact_and_training_is_not_changed(build, recipe):
     trajectory, found, error = followed(build(), recipe, dimension=10_000)
-    alone = train(build(), data()[0], recipe)
+    alone = train(build(), train_and_evaluation()[0], recipe)
     assert all(torch.equal(alone.final[name], value) for name, value in trajectory.final.items())
-    expected = hydra(alone, data()[1]).effect
+    expected = hydra(alone, train_and_evaluation()[1]).effect
     assert float((found.effect - expected).norm() / expected.norm()) < 1e-9
     assert error.relative < 1e-9
     assert error.rank_correlation > 1 - 1e-9
@@ -36,7 +36,7 @@ def test_the_sketch_knows_its_error(build, monkeypatch):
     errors = []
     for dimension in (20, 40, 80):
         trajectory, found, error = followed(build(), RECIPE, dimension=dimension)
-        exact = hydra(trajectory, data()[1]).effect
+        exact = hydra(trajectory, train_and_evaluation()[1]).effect
         assert error.examples == N
         assert error.relative == pytest.approx(float((found.effect - exact).norm() / exact.norm()), rel=1e-6)
         errors.append(error.relative)
@@ -57,7 +57,7 @@ def one_gradient(model, x, y):
 
 def test_a_loop_of_ones_own_can_be_followed_and_chance_does_not_matter():
     """Algorithm 1 written out, with the masks that training drew."""
-    (inputs, labels), (evaluation_inputs, evaluation_labels) = data()
+    (inputs, labels), (evaluation_inputs, evaluation_labels) = train_and_evaluation()
     model, double = with_dropout(), with_dropout()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.05)
     moved = torch.zeros(N, sum(p.numel() for p in model.parameters()), dtype=torch.float64)
@@ -86,7 +86,7 @@ def test_a_loop_of_ones_own_can_be_followed_and_chance_does_not_matter():
 
 
 def test_what_cannot_be_followed_is_refused():
-    inputs, _ = data()[0]
+    inputs, _ = train_and_evaluation()[0]
     with pytest.raises(InputError, match=r"Layer '1' \(BatchNorm1d\)"):
         HydraAccumulator(nn.Sequential(nn.Linear(16, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).double(), inputs, RECIPE)
     with pytest.raises(InputError, match="by factors"):

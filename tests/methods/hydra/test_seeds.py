@@ -7,7 +7,7 @@ from attribution_core.methods.hydra.seeds import hydra_over_seeds
 from attribution_core.models import build_model
 from attribution_core.progress import listening
 from attribution_core.training import train
-from tests.methods.hydra.test_contributions import RECIPE, data
+from tests.support.trainings import RECIPE, train_and_evaluation
 
 
 def build(seed):
@@ -16,7 +16,7 @@ def build(seed):
 
 @pytest.mark.parametrize(("objective", "hessian"), [("each", False), ("mean", True), ("class", False), ("each", True)])
 def test_mean_and_spread_over_trainings(objective, hessian):
-    side, evaluation = data()
+    side, evaluation = train_and_evaluation()
     told = []
     with listening(lambda *step: told.append(step[2])):
         found = hydra_over_seeds(build, side, RECIPE, evaluation, 3, hessian, objective)
@@ -35,6 +35,6 @@ def test_mean_and_spread_over_trainings(objective, hessian):
 
 
 def test_one_training_is_no_average():
-    side, evaluation = data()
+    side, evaluation = train_and_evaluation()
     with pytest.raises(InputError, match="two or more"):
         hydra_over_seeds(build, side, RECIPE, evaluation, seeds=1)

@@ -10,43 +10,24 @@ from attribution_core.methods.linearized.kernel_influence import (
     sample_complexity,
     share_among_influencers,
 )
-from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from tests.cases import LINEAR_CASES, linear_case
-
-
-def inputs(n, d=6, seed=0):
-    draw = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return draw / draw.norm(dim=1, keepdim=True)
-
-
-def kernel_model(n=15, m=6, k=1):
-    x, z = inputs(n), inputs(m, seed=1)
-    generator = torch.Generator().manual_seed(2)
-    y, t = (torch.randn(each, k, generator=generator, dtype=torch.float64) for each in (n, m))
-    zeros = torch.zeros(n, k), torch.zeros(m, k)
-    return (
-        relu_ntk(x, x),
-        relu_ntk(z, x),
-        y,
-        t,
-        LinearizedModel.from_kernels(relu_ntk(x, x), relu_ntk(z, x), *zeros, y, t),
-    )
+from tests.support.kernel_models import kernel_model, unit_vectors
 
 
 def test_the_kernel_is_the_mean_over_random_neurons():
-    x, y = inputs(4), 2 * inputs(3, seed=1)
+    x, y = unit_vectors(4), 2 * unit_vectors(3, seed=1)
     weights = torch.randn(400_000, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     active = ((x @ weights.T) >= 0).double() @ ((y @ weights.T) >= 0).double().T / len(weights)
     assert torch.allclose(relu_ntk(x, y), (x @ y.T) * active, atol=5e-3)
 
 
 def test_the_kernel_is_exact_at_equal_opposite_and_zero_inputs():
-    x = inputs(5)
+    x = unit_vectors(5)
     assert torch.allclose(relu_ntk(x, x).diagonal(), torch.full((5,), 0.5, dtype=torch.float64), rtol=1e-14)
     assert torch.allclose(relu_ntk(x, -x).diagonal(), torch.zeros(5, dtype=torch.float64), atol=1e-7)
     assert torch.equal(relu_ntk(torch.zeros(1, 6), x), torch.zeros(1, 5, dtype=torch.float64))
-    nearly = x + 1e-9 * inputs(5, seed=4)
+    nearly = x + 1e-9 * unit_vectors(5, seed=4)
     cosine = (x * nearly).sum(dim=1).clamp(max=1)
     assert torch.allclose(relu_ntk(x, nearly).diagonal(), cosine * 0.5, atol=1e-9)
 
@@ -84,7 +65,7 @@ def test_the_classical_estimate_and_theorem_3(k):
 def test_the_classical_estimate_for_outputs_with_their_own_features():
     """Eq. 12 with the Hessian of the linear model written out."""
     case, decay = LINEAR_CASES[3], 0.5
-    linear = LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides)
+    linear = case.linear_model()
     rows = case.train_jacobian.flatten(0, 1)
     hessian = rows.T @ rows + decay * torch.eye(rows.shape[1], dtype=torch.float64)
     weights = torch.linalg.solve(hessian, rows.T @ case.residuals.flatten())
@@ -99,7 +80,7 @@ def test_the_classical_estimate_for_outputs_with_their_own_features():
 
 def test_a_singular_kernel_bounds_nothing():
     case = linear_case("fewer features", 30, 5, 1, 8)
-    linear = LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides)
+    linear = case.linear_model()
     assert (ihvp_effects_in_kernel_regime(linear, 0.1).lower_bound <= 0).all()
 
 

@@ -15,8 +15,7 @@ from attribution_core.methods.linearized.kernel_studies import (
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from tests.cases import LINEAR_CASES
-from tests.methods.linearized.test_kernel_influence import inputs, kernel_model
-from tests.methods.linearized.test_model import from_jacobians
+from tests.support.kernel_models import kernel_model, unit_vectors
 
 
 def test_the_error_rate_is_that_of_formulas_13_and_14_and_above_its_bound():
@@ -41,8 +40,8 @@ def test_the_error_rate_is_that_of_formulas_13_and_14_and_above_its_bound():
 
 
 def test_a_crowd_is_denser_than_a_loner():
-    crowd = torch.nn.functional.normalize(inputs(1) + 0.05 * inputs(59, seed=1), dim=1)
-    x = torch.cat([crowd, -inputs(1)])
+    crowd = torch.nn.functional.normalize(unit_vectors(1) + 0.05 * unit_vectors(59, seed=1), dim=1)
+    x = torch.cat([crowd, -unit_vectors(1)])
     zeros = torch.zeros(60, 1)
     linear = LinearizedModel.from_kernels(relu_ntk(x, x), relu_ntk(x, x), zeros, zeros, zeros, zeros)
     density = feature_density(linear, components=3)
@@ -51,7 +50,7 @@ def test_a_crowd_is_denser_than_a_loner():
 
 
 def test_equal_examples_are_equally_dense():
-    x, zeros = inputs(1).expand(9, -1), torch.zeros(9, 1)
+    x, zeros = unit_vectors(1).expand(9, -1), torch.zeros(9, 1)
     linear = LinearizedModel.from_kernels(relu_ntk(x, x), relu_ntk(x, x), zeros, zeros, zeros, zeros)
     assert torch.equal(feature_density(linear), torch.ones(9, dtype=torch.float64))
 
@@ -80,7 +79,7 @@ def test_the_share_is_one_where_only_the_marked_have_an_effect():
 
 
 def test_outputs_with_features_of_their_own_are_refused():
-    linear = from_jacobians(LINEAR_CASES[2])
+    linear = LINEAR_CASES[2].linear_model()
     with pytest.raises(InputError, match="one feature row"):
         estimate_error(linear, [1.0])
     with pytest.raises(InputError, match="one feature row"):

@@ -23,11 +23,7 @@ def error(value, expected):
 
 def from_kernels(case: LinearCase) -> LinearizedModel:
     train, evaluation = case.train_jacobian.flatten(0, 1), case.evaluation_jacobian.flatten(0, 1)
-    return LinearizedModel.from_kernels(train @ train.T, evaluation @ train.T, *case.sides)
-
-
-def from_jacobians(case: LinearCase) -> LinearizedModel:
-    return LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides)
+    return LinearizedModel.from_kernels(train @ train.T, evaluation @ train.T, *case.outputs_and_targets)
 
 
 def shared(case: LinearCase) -> tuple[LinearizedModel, LinearizedModel, LinearCase]:
@@ -44,7 +40,7 @@ def shared(case: LinearCase) -> tuple[LinearizedModel, LinearizedModel, LinearCa
 
 @pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
 def test_leave_one_out_equals_training_again(case):
-    kernels, jacobians = from_kernels(case), from_jacobians(case)
+    kernels, jacobians = from_kernels(case), case.linear_model()
     worst = {}
     for schedule in schedules(case.largest):
         weights = reference.weight_changes(case.train_jacobian, case.residuals, schedule)
@@ -75,7 +71,7 @@ def test_shared_features_equal_the_full_kronecker_form(case):
 @pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
 @pytest.mark.parametrize("group", [[3], [0, 2, 5], list(range(1, 8))], ids=len)
 def test_removing_a_group_equals_training_without_it(case, group):
-    linear = from_jacobians(case)
+    linear = case.linear_model()
     for schedule in schedules(case.largest):
         before = reference.trained_weights(case.train_jacobian, case.residuals, schedule, len(case.residuals))
         change = before - reference.trained_without(case.train_jacobian, case.residuals, schedule, group)
@@ -85,14 +81,14 @@ def test_removing_a_group_equals_training_without_it(case, group):
 
 def test_a_large_group_goes_node_by_node(monkeypatch):
     case, schedule = LINEAR_CASES[3], GradientDescent(0.01, 300)
-    expected = from_jacobians(case).group_prediction_change(range(9), schedule)
+    expected = case.linear_model().group_prediction_change(range(9), schedule)
     monkeypatch.setattr(blocked, "BLOCK_BYTES", 1)
-    assert error(from_jacobians(case).group_prediction_change(range(9), schedule)[None], expected[None]) < 1e-12
+    assert error(case.linear_model().group_prediction_change(range(9), schedule)[None], expected[None]) < 1e-12
 
 
 @pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
 def test_removal_effects_are_differences_of_losses(case):
-    linear, schedule = from_jacobians(case), GradientDescent(0.5 / case.largest, 300, 0.1)
+    linear, schedule = case.linear_model(), GradientDescent(0.5 / case.largest, 300, 0.1)
 
     def losses(weights):
         outputs = case.evaluation_outputs + torch.einsum("mkp,p->mk", case.evaluation_jacobian, weights)
@@ -112,24 +108,24 @@ def test_predictions_equal_gradient_descent_step_by_step():
         w = w - rate * (rows.T @ (rows @ w - case.residuals.flatten()) + decay * w)
     expected = case.evaluation_outputs + torch.einsum("mkp,p->mk", case.evaluation_jacobian, w)
     schedule = GradientDescent(rate, 50, decay, "discrete")
-    for linear in (from_jacobians(case), from_kernels(case)):
+    for linear in (case.linear_model(), from_kernels(case)):
         assert error(linear.predictions(schedule)[None], expected[None]) < 1e-12
 
 
 def test_the_block_size_changes_nothing(monkeypatch):
     case, schedule = LINEAR_CASES[2], GradientDescent(0.01, 100)
-    whole = functional_sample_information(from_jacobians(case), schedule)
+    whole = functional_sample_information(case.linear_model(), schedule)
     monkeypatch.setattr(blocked, "CACHED_BYTES", 1)
     seen = []
     with listening(lambda *step: seen.append(step)):
-        split = functional_sample_information(from_jacobians(case), schedule)
+        split = functional_sample_information(case.linear_model(), schedule)
     assert torch.allclose(split, whole, rtol=1e-12, atol=0)
     assert seen[-1] == (11, 11, "leave-one-out")
     assert len(seen) == 11
 
 
 def test_sigma_is_a_factor_and_must_be_positive():
-    linear, schedule = from_jacobians(LINEAR_CASES[0]), GradientDescent(0.01, 100)
+    linear, schedule = LINEAR_CASES[0].linear_model(), GradientDescent(0.01, 100)
     one, two = (functional_sample_information(linear, schedule, sigma) for sigma in (1.0, 2.0))
     assert torch.allclose(two * 4, one)
     with pytest.raises(InputError, match="sigma must be positive"):
@@ -138,7 +134,7 @@ def test_sigma_is_a_factor_and_must_be_positive():
 
 def test_bad_input_is_refused_in_a_sentence():
     case = LINEAR_CASES[0]
-    linear, rows = from_jacobians(case), case.train_jacobian.flatten(0, 1)
+    linear, rows = case.linear_model(), case.train_jacobian.flatten(0, 1)
     with pytest.raises(InputError, match="stability limit"):
         linear.predictions(GradientDescent(2.1 / case.largest, 10, dynamics="discrete"))
     with pytest.raises(InputError, match="stability limit"):
@@ -148,16 +144,24 @@ def test_bad_input_is_refused_in_a_sentence():
     with pytest.raises(InputError, match="learning rate must be a positive number"):
         GradientDescent(math.nan, 2)
     with pytest.raises(InputError, match=r"Kernels of 23 training and 7 evaluation examples"):
-        LinearizedModel.from_kernels(rows @ rows.T, rows @ rows.T, *case.sides)
+        LinearizedModel.from_kernels(rows @ rows.T, rows @ rows.T, *case.outputs_and_targets)
     with pytest.raises(InputError, match="Jacobians of 23 training"):
-        LinearizedModel.from_jacobians(case.train_jacobian[:5], case.evaluation_jacobian, *case.sides)
+        LinearizedModel.from_jacobians(case.train_jacobian[:5], case.evaluation_jacobian, *case.outputs_and_targets)
     with pytest.raises(InputError, match="not finite"):
-        LinearizedModel.from_jacobians(case.train_jacobian * math.nan, case.evaluation_jacobian, *case.sides)
+        LinearizedModel.from_jacobians(
+            case.train_jacobian * math.nan, case.evaluation_jacobian, *case.outputs_and_targets
+        )
     with pytest.raises(InputError, match="negative eigenvalues"):
-        LinearizedModel.from_kernels(-rows @ rows.T, case.evaluation_jacobian.flatten(0, 1) @ rows.T, *case.sides)
+        LinearizedModel.from_kernels(
+            -rows @ rows.T, case.evaluation_jacobian.flatten(0, 1) @ rows.T, *case.outputs_and_targets
+        )
     with pytest.raises(InputError, match="one-hot"):
         LinearizedModel.from_jacobians(
-            case.train_jacobian, case.evaluation_jacobian, *case.sides[:2], torch.zeros(23), case.sides[3]
+            case.train_jacobian,
+            case.evaluation_jacobian,
+            *case.outputs_and_targets[:2],
+            torch.zeros(23),
+            case.outputs_and_targets[3],
         )
     for group in ([], [1, 1], [23], [-1]):
         with pytest.raises(InputError, match="group"):
@@ -168,7 +172,9 @@ def test_bad_input_is_refused_in_a_sentence():
 
 def test_float32_kernels_are_taken_with_their_rounding():
     case = linear_case("float32", 30, 9, 2, 40, seed=9)
-    exact, schedule = from_jacobians(case), GradientDescent(0.5 / case.largest, 200)
-    rounded = LinearizedModel.from_jacobians(case.train_jacobian.float(), case.evaluation_jacobian.float(), *case.sides)
+    exact, schedule = case.linear_model(), GradientDescent(0.5 / case.largest, 200)
+    rounded = LinearizedModel.from_jacobians(
+        case.train_jacobian.float(), case.evaluation_jacobian.float(), *case.outputs_and_targets
+    )
     scores = [functional_sample_information(linear, schedule) for linear in (exact, rounded)]
     assert torch.allclose(scores[1], scores[0], rtol=1e-4)

@@ -41,7 +41,7 @@ def test_scores_in_float32_are_those_of_float64(outputs, steps, middle, worst, m
 
 @pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
 def test_every_result_in_float32_is_near(case):
-    arguments = case.train_jacobian, case.evaluation_jacobian, *case.sides
+    arguments = case.train_jacobian, case.evaluation_jacobian, *case.outputs_and_targets
     exact, single = (LinearizedModel.from_jacobians(*arguments, dtype=each) for each in (None, torch.float32))
     for schedule in schedules(case.largest):
         if schedule.is_interpolation:

@@ -42,7 +42,7 @@ def test_sample_information_equals_every_matrix_written_out(case, covariance, st
     schedule = GradientDescent(0.9 / case.largest, steps, 0.02 * case.largest)
     options = {"sigma": 0.7, "learning_rate": 0.03, "batch_size": 4}
     expected = explicit(case, schedule, covariance, 0.7, 0.03, 4, 1e-3)
-    linear = LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides)
+    linear = case.linear_model()
     scores = sample_information(linear, schedule, covariance, **options, floor=1e-3)
     assert torch.allclose(scores, expected, rtol=1e-8, atol=1e-10 * float(expected.max()))
 
@@ -64,7 +64,7 @@ def test_shared_features_equal_the_full_kronecker_form(covariance):
 
 def test_more_features_than_data_stay_finite():
     case = LINEAR_CASES[0]
-    linear = LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides)
+    linear = case.linear_model()
     for covariance in ("isotropic", "langevin", "sgd"):
         scores = sample_information(linear, GradientDescent(0.01, math.inf, 0.1), covariance)
         assert torch.isfinite(scores).all()
@@ -73,7 +73,7 @@ def test_more_features_than_data_stay_finite():
 
 def test_bad_input_is_refused_in_a_sentence():
     case = LINEAR_CASES[0]
-    linear = LinearizedModel.from_jacobians(case.train_jacobian, case.evaluation_jacobian, *case.sides)
+    linear = case.linear_model()
     with pytest.raises(InputError, match="no gradient noise"):
         sample_information(linear, GradientDescent(0.01, math.inf), "sgd")
     with pytest.raises(InputError, match="covariance must be"):

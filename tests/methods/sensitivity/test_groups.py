@@ -10,7 +10,7 @@ from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, loss_values
 from tests.cases import model_cases
-from tests.methods.sensitivity.test_perturbation import rows_and_curvatures
+from tests.support.reference import jacobians_and_curvatures
 
 
 @pytest.mark.parametrize("covariance", ["kept", "downdated"])
@@ -19,7 +19,7 @@ from tests.methods.sensitivity.test_perturbation import rows_and_curvatures
 def test_groups_equal_the_explicit_step(name, posterior, covariance):
     case = next(case for case in model_cases() if case.name == name)
     inputs, labels = case.train
-    rows, curvatures = rows_and_curvatures(case.model, inputs, "cross_entropy")
+    rows, curvatures = jacobians_and_curvatures(case.model, inputs, "cross_entropy")
     precision = 0.3 * torch.eye(rows[0].shape[1]).double()
     precision += sum(j.T @ c @ j for j, c in zip(rows, curvatures, strict=True))
     if posterior == "diagonal":

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, hessian, jacrev
+from torch.func import hessian
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.plan import plan_parameters
@@ -13,20 +13,7 @@ from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.methods.sensitivity.posteriors import FULL_PARAMETERS
 from attribution_core.training import Recipe, loss_values, train
 from tests.cases import model_case, model_cases
-
-
-def rows_and_curvatures(model, inputs, loss):
-    """Whole Jacobians ``[k, p]`` and autograd's Hessians of the loss in the outputs, example by example."""
-    model(inputs)  # so that lazy layers know their sizes
-    parameters = {name: value.detach() for name, value in model.named_parameters()}
-    targets, rows, curvatures = torch.zeros(1, dtype=torch.long), [], []
-    for x in inputs:
-        each = jacrev(lambda weights, x=x: functional_call(model, weights, (x[None],))[0])(parameters)
-        rows.append(torch.cat([value.flatten(1) for value in each.values()], dim=1))
-        with torch.no_grad():
-            outputs = model(x[None])[0]
-        curvatures.append(hessian(lambda f: loss_values(f[None], targets, loss)[0])(outputs))
-    return rows, curvatures
+from tests.support.reference import jacobians_and_curvatures
 
 
 def small(case):
@@ -36,7 +23,7 @@ def small(case):
 
 @pytest.mark.parametrize("case", model_cases(), ids=str)
 def test_variances_of_a_diagonal_posterior_equal_those_of_the_explicit_diagonal(case):
-    rows, curvatures = rows_and_curvatures(case.model, case.train[0], "cross_entropy")
+    rows, curvatures = jacobians_and_curvatures(case.model, case.train[0], "cross_entropy")
     precision = 0.3 + sum(((c @ j) * j).sum(dim=0) for j, c in zip(rows, curvatures, strict=True))
     expected = torch.stack([(j / precision) @ j.T for j in rows])
     found = memory_sensitivity(case.model, case.train, 0.3, posterior="diagonal")
@@ -45,7 +32,7 @@ def test_variances_of_a_diagonal_posterior_equal_those_of_the_explicit_diagonal(
 
 @pytest.mark.parametrize("case", [case for case in model_cases() if small(case)], ids=str)
 def test_variances_of_a_full_posterior_equal_those_of_the_explicit_inverse(case):
-    rows, curvatures = rows_and_curvatures(case.model, case.train[0], "cross_entropy")
+    rows, curvatures = jacobians_and_curvatures(case.model, case.train[0], "cross_entropy")
     precision = 0.3 * torch.eye(rows[0].shape[1]).double()
     precision += sum(j.T @ c @ j for j, c in zip(rows, curvatures, strict=True))
     inverse = torch.linalg.inv(precision)
@@ -106,7 +93,7 @@ def test_variances_of_kronecker_factors_equal_the_explicit_inverse(name, loss):
     convolution = nn.Sequential(nn.Conv2d(2, 3, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(12, 3))
     cases = [*model_cases(), model_case("a convolution", convolution, (2, 6, 6), 3)]
     case = next(case for case in cases if case.name == name)
-    rows, _ = rows_and_curvatures(case.model, case.train[0], loss)
+    rows, _ = jacobians_and_curvatures(case.model, case.train[0], loss)
     covariance = kronecker_covariance(case.model, case.train[0], loss, 0.3)
     found = memory_sensitivity(case.model, case.train, 0.3, loss=loss, posterior="kfac")
     assert torch.allclose(found.variance, torch.stack([j @ covariance @ j.T for j in rows]), rtol=1e-7, atol=1e-12)
@@ -127,7 +114,7 @@ def test_an_optimisers_own_curvature_is_a_posterior(optimizer):
     found = memory_sensitivity(case.model, case.train, 0.3, posterior=optimizer, second_moments=moments)
     n = len(case.train[0])
     precision = n * torch.cat([value.flatten() for value in moments.values()]) + (0.3 if optimizer == "adam" else 0.0)
-    rows, _ = rows_and_curvatures(case.model, case.train[0], "cross_entropy")
+    rows, _ = jacobians_and_curvatures(case.model, case.train[0], "cross_entropy")
     assert torch.allclose(found.variance, torch.stack([(j / precision) @ j.T for j in rows]), rtol=1e-8)
     with pytest.raises(InputError, match="no second moment"):
         memory_sensitivity(case.model, case.train, 0.3, posterior=optimizer)
@@ -173,7 +160,7 @@ def test_deviations_equal_the_explicit_step(covariance):
     case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
     inputs, labels = case.train
     found = memory_sensitivity(case.model, case.train, 0.3, posterior="full", covariance=covariance)
-    rows, curvatures = rows_and_curvatures(case.model, inputs, "cross_entropy")
+    rows, curvatures = jacobians_and_curvatures(case.model, inputs, "cross_entropy")
     precision = 0.3 * torch.eye(rows[0].shape[1]).double()
     precision += sum(j.T @ c @ j for j, c in zip(rows, curvatures, strict=True))
     for i, (j, c) in enumerate(zip(rows, curvatures, strict=True)):

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from attribution_core.runs import Run, RunWriter
 from attribution_core.scoring.stages.detection import write_detection
-from tests.support.fixtures import make_run
+from tests.support.sample_run import make_run
 
 
 def detected(path, changed):

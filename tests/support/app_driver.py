@@ -1,11 +1,16 @@
-"""What a user does in the app, in words."""
+"""What a user does in the app and sees there, as methods."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import numpy as np
+import pytest
 from playwright.sync_api import Locator, Page, expect
+
+THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+SHOWN = 12  # tiles in a strip
 
 
 class App:
@@ -21,7 +26,7 @@ class App:
         self.wait_for_path(f"/{path}")
 
     def settle(self) -> None:
-        """Waits until the script has run and the page is drawn."""
+        """Wait until the script has run and the page is drawn."""
         self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=20_000)
         expect(self.page.get_by_test_id("stSkeleton")).to_have_count(0)
         expect(self.page.get_by_test_id("stException")).to_have_count(0)
@@ -34,12 +39,22 @@ class App:
         return self.page.get_by_role("listbox", name=name).get_by_role("option")
 
     def picture(self) -> Locator:
-        """The large image of Example and Review."""
+        """Return the large image of Example and Review."""
         return self.page.locator(".gallery.picture img")
 
     def shows(self, row: int) -> None:
-        """Waits until the large image is that of a row; a key is about the image that one sees."""
+        """Wait until the large image is that of a row, since a key acts on the image shown."""
         expect(self.picture()).to_have_attribute("alt", re.compile(f"^#{row},"))
+
+    def shows_evaluation(self, row: int) -> None:
+        """Wait until the large image is that of an evaluation row."""
+        expect(self.picture()).to_have_attribute("alt", re.compile(rf"^#{row} of (validation|test),"))
+
+    def shown_rows(self, name: str) -> list[int]:
+        """Return the rows of a strip's tiles, read from their descriptions."""
+        expect(self.tiles(name).first).to_be_visible()
+        descriptions = [image.get_attribute("alt") for image in self.tiles(name).get_by_role("img").all()]
+        return [int(re.match(r"#(\d+)", each or "").group(1)) for each in descriptions]
 
     def badge(self, text: str) -> Locator:
         return self.page.locator(".stMarkdownBadge", has_text=text)
@@ -63,3 +78,9 @@ class App:
         self.settle()
         if path in ("/example", "/review"):
             expect(self.picture()).to_be_visible()  # keys are answered from here on
+
+
+def strongest(effects: np.ndarray, sign: int) -> list[int]:
+    """Return the rows that the strip of one sign should show, in order."""
+    order = np.argsort(-sign * effects, kind="stable")
+    return [int(row) for row in order if sign * effects[row] > 0][:SHOWN]
