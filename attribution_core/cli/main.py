@@ -312,6 +312,7 @@ def _explain(error: Exception) -> int:
 
 def _score(config: "ScoreConfig") -> Run:
     from attribution_core.scoring.score import score as score_
+    from attribution_core.scoring.stages import STAGES
 
     announced: list[str] = []
 
@@ -330,16 +331,10 @@ def _score(config: "ScoreConfig") -> Run:
         soft_wrap=True,
         highlight=False,
     )
-    parts = {
-        "contribution": "contributions to training",
-        "sensitivity": "sensitivities",
-        "self_influence": "influence functions",
-        "map": "a map",
-    }
-    for name, what in parts.items():
-        skipped = run.manifest.details.get(name, {}).get("skipped")
-        sentence = f"Without {what}: {skipped}"
-        if skipped and sentence not in announced:
+    for stage in STAGES:
+        reason = run.manifest.details.get(stage.details_name or stage.name, {}).get("skipped")
+        sentence = f"Without {stage.title}: {reason}"
+        if reason and stage.option is not None and sentence not in announced:
             out.print(escape(sentence), soft_wrap=True, highlight=False)
     output.print_detection(run)
     return run

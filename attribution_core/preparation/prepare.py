@@ -69,6 +69,16 @@ class Prepared:
         """Makes what is trained from a seed, on the device, in evaluation mode; can be pickled where the source can."""
         return functools.partial(_built, self.source.make, self.frozen_trunk, self.device)
 
+    @functools.cached_property
+    def initial_model(self) -> nn.Module:
+        """The model at its initial weights, built once; not to be changed."""
+        return self.build(self.config.seed)
+
+    @property
+    def two_inputs(self) -> Tensor:
+        """Two examples of zeros, on which a model is tried."""
+        return torch.zeros(2, *self.input_shape, device=self.device)
+
     @property
     def named_splits(self) -> dict[str, Dataset]:
         """``"train"``, ``"validation"`` and ``"test"``."""

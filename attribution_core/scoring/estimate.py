@@ -1,18 +1,19 @@
-"""Estimate a run's time and memory before it starts, from what :mod:`attribution_core.scoring.probes` measures."""
+"""Time and memory of a run before it is made; :mod:`attribution_core.scoring.probe` says what is measured, and why."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from attribution_core.errors import InputError
-from attribution_core.memory import free_bytes, peak_bytes, used_bytes
+from attribution_core.memory import free_bytes, used_bytes, peak_bytes
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared, prepare
 from attribution_core.progress import report, silenced
-from attribution_core.scoring.memory_needed import MemoryNeeded, why_not_enough_memory
-from attribution_core.scoring.probes import Probe
+from attribution_core.scoring.memory_check import peak_of, why_not_enough_memory
+from attribution_core.scoring.probe import Probe
+from attribution_core.scoring.sizes import RunSizes
+from attribution_core.scoring.stages import STAGES
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,12 @@ class Estimate:
     """What a run will take.
 
     Attributes:
-        seconds: Of each stage, in order; without those that this run will not have.
+        seconds: Seconds of each stage by its name, in order; without stages that this run skips or that take next to
+            nothing.
         memory: Bytes at the peak, of the GPU where the model computes on one.
-        base: Bytes of these that are there however many examples there are, and that this process holds already.
-        examples: Training examples.
-        skipped: Stages that this run will not have, and why.
+        base: Bytes among these that are there however many examples there are, and that this process holds already.
+        examples: Number of training examples.
+        skipped: Why this run skips a stage, by the stage's name.
         free: Bytes that this process could have besides; None where that is not known.
         refusal: Why the run does not fit into these, and what would; empty where it fits.
     """
@@ -43,19 +45,17 @@ class Estimate:
         return sum(self.seconds.values())
 
     def require_memory(self) -> None:
-        """Refuses a plan that does not fit into the memory that was free.
+        """Refuse a plan that does not fit into the memory that was free.
 
         Raises:
-            InputError: It does not; with the number of training examples that would.
+            InputError: It does not fit; the sentence names the number of training examples that would.
         """
         if self.refusal:
             raise InputError(self.refusal)
 
 
-def estimate(
-    config: ScoreConfig,
-) -> Estimate:
-    """What scoring a dataset will take on this machine, as busy as it is now.
+def estimate(config: ScoreConfig) -> Estimate:
+    """Estimate what scoring a dataset will take on this machine, as busy as it is now.
 
     Args:
         config: What to score, and how.
@@ -68,39 +68,28 @@ def estimate(
     return estimate_prepared(prepared, time.perf_counter() - began)
 
 
-def estimate_prepared(
-    prepared: Prepared,
-    seconds_to_open: float,
-) -> Estimate:
-    """The same for a dataset that is open, which took so many seconds."""
+def estimate_prepared(prepared: Prepared, seconds_to_open: float) -> Estimate:
+    """Estimate the same for a dataset that is open, which took ``seconds_to_open``."""
     device = prepared.device
     free, base = free_bytes(device), used_bytes(device)
-    sizes = MemoryNeeded(prepared)
-    probe = Probe(prepared, sizes)
-    stages: dict[str, Callable[[], float]] = {
-        "dataset": lambda: probe.dataset(seconds_to_open),
-        "training": probe.training,
-        "linearised": probe.linearised,
-        "contributions": probe.contributions,
-        "sensitivity": probe.sensitivity,
-        "influence": probe.influence,
-        "neighbours": probe.neighbours,
-        "map": probe.map,
-    }
-    seconds, skipped = {}, {}
-    for done, (name, measure) in enumerate(stages.items()):
-        report(done, len(stages), f"probing {name}")
-        reason = sizes.why_skipped(name)
+    sizes = RunSizes(prepared)
+    probe = Probe(prepared, sizes, seconds_to_open)
+    planned, seconds, skipped = [], {}, {}
+    for done, stage in enumerate(STAGES):
+        report(done, len(STAGES), f"probing {stage.title}")
+        reason = skipped.get(stage.needs) or stage.why_skipped(prepared)
         try:
             if not reason:
                 with silenced():
-                    seconds[name] = measure()
+                    seconds[stage.name] = stage.seconds_probe(probe)
+                planned.append(stage)
         except InputError as error:
-            if name in ("dataset", "training", "linearised"):
+            if stage.is_required(prepared.config):
                 raise
             reason = str(error)
         if reason:
-            skipped[name] = reason
-    memory = max(base + sizes.peak(seconds), peak_bytes(device))  # the probes' own peak included
-    refusal = why_not_enough_memory(sizes, seconds, free, base)
-    return Estimate(seconds, memory, base, sizes.n, skipped, free, refusal)
+            skipped[stage.name] = reason
+    memory = max(base + peak_of(sizes, planned), peak_bytes(device))  # the probes' own peak included
+    refusal = why_not_enough_memory(sizes, planned, free, base)
+    taking_time = {name: value for name, value in seconds.items() if value}
+    return Estimate(taking_time, memory, base, sizes.n, skipped, free, refusal)

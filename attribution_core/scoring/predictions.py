@@ -1,27 +1,31 @@
-"""What a trained model says of examples: a class and how surely, or a value and how far off; and how good that is."""
+"""Tables of examples: labels and groups, the model's predictions, and how good these are."""
 
 import math
 
+import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
 from attribution_core.datasets import Dataset
+from attribution_core.datasets.features import describe
 from attribution_core.evaluation.comparison import r_squared
-from attribution_core.runs.labels import label_names
+from attribution_core.runs import MEASURES, RunWriter
+from attribution_core.runs.labels import VALUE_RANGE, label_names
+from attribution_core.runs.schema import BASE_COLUMNS
 from attribution_core.training import loss_values, outputs_of
 
 
 def predictions(model: nn.Module, pair: tuple[Tensor, Tensor], dataset: Dataset) -> pd.DataFrame:
-    """What a model says of each example, and its loss.
+    """Predict each example of a split, and return its loss.
 
     Args:
-        model: Trained on examples like these.
-        pair: Inputs and targets of a split.
+        model: A trained model.
+        pair: Inputs and targets of the split.
         dataset: The split.
 
     Returns:
-        Of classes the columns predicted, predicted_name, confidence, margin, loss (nats) and correct. Of values
-        predicted and residual (predicted minus value), in the unit of the data, predicted_name, and loss (half the
+        For classes the columns predicted, predicted_name, confidence, margin, loss (nats) and correct. For values
+        predicted and residual (predicted minus actual), in the unit of the data, predicted_name, and loss (half the
         squared error in the training values' standard deviations).
     """
     outputs = outputs_of(model, pair[0]).double().cpu()
@@ -54,5 +58,25 @@ def predictions(model: nn.Module, pair: tuple[Tensor, Tensor], dataset: Dataset)
 
 
 def quality(table: pd.DataFrame) -> float:
-    """The share of the classes that are right; of values R²."""
+    """Return the share of the predicted classes that are right; for values R²."""
     return float(table["correct"].mean()) if "correct" in table else r_squared(table)
+
+
+def example_table(dataset: Dataset) -> pd.DataFrame:
+    """Return ids, labels and group columns; a group with the name of a run's own column gets ``_in_data`` behind it."""
+    taken = {*BASE_COLUMNS, *MEASURES, VALUE_RANGE, "umap_x", "umap_y"}
+    groups = dataset.groups.reset_index(drop=True).rename(columns=lambda c: f"{c}_in_data" if c in taken else c)
+    names = label_names(dataset.labels, dataset.class_names)
+    own = pd.DataFrame({"id": dataset.ids, "label": dataset.labels, "label_name": names})
+    if dataset.values is not None:
+        own[VALUE_RANGE] = np.array(dataset.strata_names, dtype=object)[dataset.strata]
+    if dataset.kind != "image":
+        own["text"] = [describe(dataset[i][0]) for i in range(len(dataset))]
+    return pd.concat([own, groups], axis=1)
+
+
+def write_tables(writer: RunWriter, tables: dict[str, pd.DataFrame]) -> None:
+    """Write the training split as one table; validation and test, in this order, as the other."""
+    writer.write_table("examples", tables["train"])
+    held_out = [tables[split].assign(split=split) for split in ("validation", "test")]
+    writer.write_table("evaluation", pd.concat(held_out, ignore_index=True))

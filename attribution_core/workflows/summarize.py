@@ -1,5 +1,6 @@
 """How much of a run's dataset can go: orders of removal by its F-SI, and the accuracy that is left."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,8 @@ from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.prepare import Data, Prepared, prepare_run
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.names import SUMMARIZATION_FILE
-from attribution_core.scoring.stages.base import points_of
-from attribution_core.scoring.stages.linearised import linearised, schedule_of
+from attribution_core.scoring.linearization import linearize_run, schedule_of
+from attribution_core.scoring.stages.base import curve_rows
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def summarize(
         orders = _orders(scored, schedule, strata, seeds, balanced, step)
         at_once = linear_accuracies([tested] * seeds, schedule, tensors_by_split["test"][1])
         trainer = Trainer(
-            partial(_from_seed, prepared),
+            partial(_from_seed, prepared.build, prepared.config.seed),
             tensors_by_split["train"],
             tensors_by_split["test"],
             prepared.config.recipe,
@@ -102,7 +103,7 @@ def _linear(
     config, parts = prepared.config, zip(tensors_by_split["validation"], tensors_by_split["test"], strict=True)
     inputs, labels = (torch.cat(part) for part in parts)
     tensors_by_split = {"train": tensors_by_split["train"], "validation": (inputs, labels)}
-    model = linearised(run.path, config, prepared.build(config.seed), tensors_by_split)[0]
+    model = linearize_run(run.path, config, prepared.build(config.seed), tensors_by_split)[0]
     return model, schedule_of(model.eigenvalues, model.num_train, config)
 
 
@@ -124,15 +125,15 @@ def _orders(
     return orders
 
 
-def _from_seed(prepared: Prepared, seed: int) -> torch.nn.Module:
-    """The run's own initial weights for seed 0, then others."""
-    return prepared.build(prepared.config.seed + seed)
+def _from_seed(build: Callable[[int], torch.nn.Module], first: int, seed: int) -> torch.nn.Module:
+    """Return the model at the run's own initial weights for seed 0, then at others."""
+    return build(first + seed)
 
 
 def _write(writer: RunWriter, found: Summaries, orders: dict[str, list[Tensor]], balanced: bool) -> None:
     for name, curve in (("summarization", found.retrained), ("summarization_linear", found.linear)):
         means = {strategy: curve.interval(strategy)[0] for strategy in curve.accuracy}
-        writer.write_curve(name, points_of([100 * fraction for fraction in curve.fractions], means))
+        writer.write_curve(name, curve_rows([100 * fraction for fraction in curve.fractions], means))
     order = orders["bottom iterative"][0]
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))

@@ -30,7 +30,7 @@ import pandas as pd  # noqa: E402
 
 from attribution_core.methods.linearized.model import LinearizedModel  # noqa: E402
 from attribution_core.runs import Run, RunWriter  # noqa: E402
-from attribution_core.scoring.stages.linearised import write_live_model  # noqa: E402
+from attribution_core.scoring.stages.live import write_live_model  # noqa: E402
 from attribution_core.workflows.live_information import LiveInformation  # noqa: E402
 
 ASKED = 25

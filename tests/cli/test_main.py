@@ -39,7 +39,7 @@ def run(folder, tmp_path_factory):
 def test_what_is_left_out_is_told(tmp_path, capsys):
     arguments = ["score", "digits", "--out", str(tmp_path / "run"), "--influence", "off", "--damping", "0.1", *QUICK]
     assert cli.main(arguments) == 0
-    assert "Without influence functions: influence functions were turned off" in capsys.readouterr().out
+    assert "Without influence functions: turned off (influence=off)" in capsys.readouterr().out
     assert Run.open(tmp_path / "run").manifest.config["damping"] == 0.1
 
 

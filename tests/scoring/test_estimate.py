@@ -16,7 +16,7 @@ def test_the_command_prints_every_stage_and_makes_no_run(tmp_path, capsys, monke
     assert main(["estimate", "digits", "--max-train", "200", "--epochs", "1", "--map", "off"]) == 0
     said = capsys.readouterr().out
     assert all(stage in said for stage in STAGES)
-    assert "the map was turned off" in said
+    assert "turned off (map=off)" in said
     assert "GB of memory at the peak" in said
     assert list(tmp_path.iterdir()) == []
 

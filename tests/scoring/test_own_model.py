@@ -188,7 +188,7 @@ def test_what_will_be_left_out_is_told_before_anything_runs(tmp_path, capsys, mo
         "    pool, head = nn.AdaptiveAvgPool2d(1), nn.Linear(8, num_outputs)\n"
         "    return nn.Sequential(conv, norm, pool, nn.Flatten(), Rounded(), head)\n"
     )
-    monkeypatch.setattr("attribution_core.scoring.score.train", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("attribution_core.scoring.stages.training.train", lambda *_, **__: 1 / 0)
     arguments = [
         "score",
         str(tmp_path / "data"),
@@ -199,8 +199,8 @@ def test_what_will_be_left_out_is_told_before_anything_runs(tmp_path, capsys, mo
     ]
     assert main(arguments) == 1  # where training would begin
     told = capsys.readouterr().out
-    assert "Without contributions to training: Layer '1' (BatchNorm2d) lets the examples of a batch meet" in told
-    assert "Without sensitivities: No per-example gradients for layer 4" in told
+    assert "Without contributions (HYDRA): Layer '1' (BatchNorm2d) lets the examples of a batch meet" in told
+    assert "Without sensitivities (MPE): No per-example gradients for layer 4" in told
     assert "Without influence functions: No per-example gradients for layer 4" in told
     assert "F-SI" not in told
     assert main([*arguments, "--sensitivity", "kfac"]) == 2
@@ -218,7 +218,7 @@ def test_a_model_without_a_head_says_what_works_on_it(tmp_path, capsys):
     told = capsys.readouterr().err
     assert "does not end in a linear layer" in told
     assert "its last layer with parameters is '0', Conv2d" in told
-    assert "what works on it then: F-SI, SI and NTK influence, contributions to training, sensitivities" in told
+    assert "what works on it then: F-SI, SI and NTK influence, contributions (HYDRA), sensitivities (MPE)" in told
     assert not (tmp_path / "run").exists()
     quick = ["--parameters", "all", "--epochs", "1", "--max-train", "60", "--map", "off"]
     assert main([*arguments, *quick]) == 0

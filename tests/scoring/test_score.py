@@ -21,8 +21,8 @@ import attribution_core as ac
 from attribution_core.errors import InputError
 from attribution_core.preparation.prepare import prepare
 from attribution_core.runs import CURVES, Run, fingerprint
+from attribution_core.scoring import linearization
 from attribution_core.scoring.score import score
-from attribution_core.scoring.stages import linearised
 from attribution_core.training import Recipe
 from tests.support.scored import quick
 
@@ -137,7 +137,7 @@ def test_fsi_of_the_head_equals_training_the_head_again(tmp_path):
     ],
 )
 def test_each_route_is_said_in_the_run(tmp_path, parameters, sketch, route, monkeypatch):
-    monkeypatch.setattr(linearised, "EXACT_SIZE", 1000)
+    monkeypatch.setattr(linearization, "EXACT_SIZE", 1000)
     run = score(quick(tmp_path, parameters=parameters, sketch=sketch, dimension=50, max_train=150))
     details = run.manifest.details["fsi"]
     assert route in details["route"]

@@ -3,7 +3,12 @@ import torch
 from torch import nn
 
 import attribution_core as ac
-from attribution_core.scoring.support import CONTRIBUTIONS, EMBEDDINGS, INFLUENCE, INFORMATION, SENSITIVITIES, WORKS
+from attribution_core.scoring.stages import STAGES
+from attribution_core.scoring.support import WORKS
+
+TITLES = {stage.name: stage.title for stage in STAGES}
+CONTRIBUTIONS, SENSITIVITIES, INFLUENCE = (TITLES[name] for name in ("contributions", "sensitivity", "influence"))
+INFORMATION, EMBEDDINGS = TITLES["linearised"], TITLES["embeddings"]
 
 
 def test_all_works_on_a_plain_network():

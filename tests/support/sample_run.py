@@ -21,7 +21,7 @@ from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.store import read_table
 from attribution_core.runs.tables import curve_points
 from attribution_core.scoring.stages.detection import write_detection
-from attribution_core.scoring.stages.linearised import write_live_model
+from attribution_core.scoring.stages.live import write_live_model
 
 NAMES = [f"digit {digit}" for digit in range(10)]
 CHANGED_SHARE = 0.05

@@ -16,7 +16,7 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run
 from attribution_core.runs.names import LIVE_MODEL_FILE
 from attribution_core.scoring.score import score
-from attribution_core.scoring.stages import linearised
+from attribution_core.scoring.stages import live as live_stage
 from attribution_core.workflows.live_information import LiveInformation
 from tests.cases import LINEAR_CASES, schedules
 from tests.support.sample_run import make_run
@@ -122,8 +122,8 @@ def test_a_run_without_a_model_says_what_to_do(tmp_path):
 
 
 def test_a_model_too_large_to_keep_is_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(linearised, "LARGEST_SHARED", 1000)
-    monkeypatch.setattr(linearised, "LARGEST_SEPARATE", 10**9)
+    monkeypatch.setattr(live_stage, "LARGEST_SHARED", 1000)
+    monkeypatch.setattr(live_stage, "LARGEST_SEPARATE", 10**9)
     shared = score(quick(tmp_path, max_train=100, sensitivity="off", influence="off"))
     with pytest.raises(InputError, match=r"keeps no linearised model .* the limit is"):
         LiveInformation.open(shared)

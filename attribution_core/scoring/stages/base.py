@@ -1,57 +1,205 @@
-"""What the stages of a run share."""
+"""A stage of a scoring run: what it is called, when it is skipped, what it costs and what it writes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
 from attribution_core.errors import InputError
+from attribution_core.evaluation.detection import known_wrong
+from attribution_core.gradients import plan_parameters
+from attribution_core.gradients.jacobian import function_gradients
+from attribution_core.gradients.plan import as_inputs
+from attribution_core.methods.types import InputsAndTargets
+from attribution_core.models import evaluation_mode
 from attribution_core.preparation.config import ScoreConfig
+from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs import RunWriter
 from attribution_core.runs.tables import curve_points
+from attribution_core.scoring.predictions import example_table
+from attribution_core.scoring.probe import Probe
+from attribution_core.scoring.sizes import RunSizes
+from attribution_core.training import Recipe
+
+Result = TypeVar("Result")
 
 
-def points_of(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:
-    """Columns series, x, y of one curve, from the values of each series at x."""
-    return curve_points(x, {name: values.cpu().numpy() for name, values in series.items()})
+class ScoringRun:
+    """A run while it is scored: what its stages share.
 
-
-def skipped_by_choice(config: ScoreConfig, choice: str, what: str) -> str:
-    """Why a run has none of something, known from its configuration alone; empty where it may have them.
-
-    Args:
+    Attributes:
+        writer: The run's directory, open for writing.
+        prepared: The dataset and the model.
         config: What to score, and how.
-        choice: What was chosen about it there.
-        what: Its name for people, in the plural.
     """
-    if choice == "off":
-        return f"{what} were turned off"
-    if config.recipe.epochs == 0 and config.training != "none":
-        return "the model was not trained"
-    return ""
+
+    def __init__(self, writer: RunWriter, prepared: Prepared) -> None:
+        self.writer, self.prepared = writer, prepared
+        self.config = prepared.config
+        self._shared: dict[str, Any] = {}
+
+    @cached_property
+    def tensors_by_split(self) -> dict[str, InputsAndTargets]:
+        """Inputs and targets of ``"train"``, ``"validation"`` and ``"test"``, read once."""
+        return self.prepared.tensors_by_split()
+
+    @cached_property
+    def known_wrong(self) -> Tensor | None:
+        """Which training labels are known to be wrong, bool ``[n]``; None where nothing is known."""
+        return known_wrong(example_table(self.prepared.splits.train))
+
+    def initial_model(self) -> nn.Module:
+        """Return a new copy of the model at its initial weights, on the run's device."""
+        return self.prepared.build(self.config.seed)
+
+    def shared(self, name: str, make: Callable[[], Result]) -> Result:
+        """Return what ``make`` makes, which the first stage that asks for it has made."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]
+
+    def release(self, name: str) -> None:
+        """Free what stages shared under this name; a later stage would make it again."""
+        self._shared.pop(name, None)
 
 
-def write_or_skip(writer: RunWriter, name: str, reason: str, asked_for: bool, write: Callable[[], None]) -> None:
-    """Writes what not every model allows, or says in the run's details why it was left out.
+class Stage(ABC):
+    """One part of a scoring run, such as a family of measures.
+
+    A file in this package that defines a subclass adds a stage: scoring runs it, the estimate and the memory check
+    sum over it, the command line and the page New run list it.
+
+    Attributes:
+        name: Key of the stage in run.json.
+        title: What people call it, as it reads within a sentence.
+        order: Stages run in ascending order.
+        option: The field of :class:`ScoreConfig` that chooses it: ``"off"`` skips it, ``"auto"`` skips it where the
+            model does not allow it, and any other choice makes that an error. None: it is always tried.
+        needs: Name of the stage without whose results it is skipped; may be empty.
+        details_name: Key of its details in run.json, which say why it was skipped; its name by default.
+        essential: Whether there is no run without it, so that a refusal is an error.
+        reads_tensors: Whether the examples are read as tensors before it is run.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    order: ClassVar[int]
+    option: ClassVar[str | None] = None
+    needs: ClassVar[str] = ""
+    details_name: ClassVar[str] = ""
+    essential: ClassVar[bool] = False
+    reads_tensors: ClassVar[bool] = True
+
+    @abstractmethod
+    def write(self, scoring: ScoringRun) -> None:
+        """Write the stage's results into the run.
+
+        Raises:
+            InputError: The model or the data does not allow them. The run then says why the stage was skipped, unless
+                it is essential or was asked for by name.
+        """
+
+    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:  # noqa: B027
+        """Check that a model allows this stage.
+
+        Args:
+            model: At any weights.
+            inputs: Two examples.
+            recipe: How it is trained.
+            parameters: What F-SI linearizes, as in :class:`ScoreConfig`.
+
+        Raises:
+            InputError: It does not; the sentence names the layer.
+        """
+
+    def reason_to_skip(self, config: ScoreConfig) -> str:  # noqa: ARG002
+        """Return why the configuration alone rules the stage out; empty where it does not."""
+        return ""
+
+    def bytes_needed(self, sizes: RunSizes) -> int:  # noqa: ARG002
+        """Return the bytes that the stage holds at its peak, besides the inputs; 0 for next to nothing."""
+        return 0
+
+    def seconds_probe(self, probe: Probe) -> float:  # noqa: ARG002
+        """Return the seconds that the stage will take, measured on a few rows; 0 for next to nothing."""
+        return 0.0
+
+    def is_required(self, config: ScoreConfig) -> bool:
+        """Return whether the stage was asked for by name, so that it must not be skipped for its model's sake."""
+        return self.essential or (self.option is not None and getattr(config, self.option) not in ("auto", "off"))
+
+    def why_skipped(self, prepared: Prepared) -> str:
+        """Return why a run will not have this stage, as far as that is known beforehand; empty where it will.
+
+        Raises:
+            InputError: The model does not allow a stage that is required.
+        """
+        config = prepared.config
+        if self.option is not None and getattr(config, self.option) == "off":
+            return f"turned off ({self.option}=off)"
+        if reason := self.reason_to_skip(config):
+            return reason
+        try:
+            self.require_model(prepared.initial_model, prepared.two_inputs, config.recipe, config.parameters)
+        except InputError as error:
+            if self.is_required(config):
+                raise
+            return str(error)
+        return ""
+
+    def run(self, scoring: ScoringRun) -> None:
+        """Write the stage's results, or say in the run's details why it has none.
+
+        Raises:
+            InputError: A required stage cannot be written.
+        """
+        reason = self.why_skipped(scoring.prepared) or self._why_needed_is_missing(scoring.writer)
+        name = self.details_name or self.name
+        if reason:
+            scoring.writer.describe(name, {"skipped": reason})
+        else:
+            write_or_skip(scoring.writer, name, lambda: self.write(scoring), self.is_required(scoring.config))
+
+    def _why_needed_is_missing(self, writer: RunWriter) -> str:
+        return str(writer.manifest.details.get(self.needs, {}).get("skipped", ""))
+
+
+def write_or_skip(writer: RunWriter, name: str, write: Callable[[], None], required: bool = False) -> None:
+    """Write a part of a run, or say in its details why it was skipped.
 
     Args:
         writer: The run.
-        name: Under which its details stand.
-        reason: Why it is left out, where that is known beforehand; else empty.
-        asked_for: Whether a person asked for it, so that an error is one.
-        write: Writes it, or raises InputError with the reason.
+        name: Key of the details.
+        write: Writes the part, or raises InputError with the reason.
+        required: Whether the part was asked for, so that the reason is an error.
     """
-    if not reason:
-        try:
-            write()
-        except InputError as error:
-            if asked_for:
-                raise
-            reason = str(error)
-    if reason:
-        writer.describe(name, {"skipped": reason})
+    try:
+        write()
+    except InputError as error:
+        if required:
+            raise
+        writer.describe(name, {"skipped": str(error)})
 
 
-def why_not_embedded(writer: RunWriter) -> str:
-    """Why the run has no embeddings; empty where it has."""
-    return str(writer.manifest.details.get("embeddings", {}).get("skipped", ""))
+def reason_untrained(config: ScoreConfig) -> str:
+    """Return that the model was not trained, for stages that need a training or given weights; else empty."""
+    return "the model was not trained" if config.recipe.epochs == 0 and config.training != "none" else ""
+
+
+def require_gradients(model: nn.Module, inputs: Tensor, parameters: str) -> None:
+    """Check that each example has a gradient of its own in these parameters.
+
+    Raises:
+        InputError: It has not; the sentence names the layer.
+    """
+    plan = plan_parameters(model, inputs, parameters)
+    with evaluation_mode(model):
+        function_gradients(model, as_inputs(inputs[:1], next(model.parameters())), plan.rest)
+
+
+def curve_rows(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:
+    """Return columns series, x and y of one curve, from the values of each series at x."""
+    return curve_points(x, {name: values.cpu().numpy() for name, values in series.items()})

@@ -1,4 +1,4 @@
-"""The stage of classes: what the examples of a class do to those of another, by every method that has effects."""
+"""The stage of classes: what the examples of a class do to those of another, by each method that has effects."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,17 +9,30 @@ import zarr
 from attribution_core.methods.analysis.class_effects import ClassEffects, class_effects
 from attribution_core.progress import track
 from attribution_core.runs import Run, RunWriter
+from attribution_core.scoring.stages.base import ScoringRun, Stage
 
 _ROWS = 4096  # of the effects, read at once: 16 MiB for a thousand evaluation examples
 
 
+class ClassesStage(Stage):
+    """Write class_effects.parquet and class_pairs.parquet."""
+
+    name = "classes"
+    title = "effects between classes"
+    order = 100
+
+    def write(self, scoring: ScoringRun) -> None:
+        """As :class:`Stage` says."""
+        write_classes(scoring.writer, scoring.prepared.splits.train.strata_names)
+
+
 def write_classes(writer: RunWriter, strata_names: list[str], methods: Iterable[str] | None = None) -> None:
-    """Writes class_effects.parquet and class_pairs.parquet for the run's matrices of effects.
+    """Write class_effects.parquet and class_pairs.parquet for the run's matrices of effects.
 
     Args:
         writer: The run, with all its effects.
-        strata_names: Of the classes, in the order of the labels; or of the ranges of values.
-        methods: Whose effects; by default all that the run has.
+        strata_names: Names of the classes, in the order of the labels; or of the ranges of values.
+        methods: Methods whose effects are taken; by default all that the run has.
     """
     run, names = Run.open(writer.path), np.array(strata_names, dtype=object)
     labels, others = (run.strata(table) for table in (run.examples, run.evaluation))
@@ -38,7 +51,7 @@ def write_classes(writer: RunWriter, strata_names: list[str], methods: Iterable[
 
 
 def _means(found: ClassEffects, names: np.ndarray) -> pd.DataFrame:
-    """A row for each pair of classes."""
+    """Return a row for each pair of classes."""
     k = len(names)
     return pd.DataFrame(
         {

@@ -1,87 +1,117 @@
 """The stage that replays training: what each example contributed over the whole of it (HYDRA)."""
 
+import time
+from contextlib import suppress
+
+import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import hydra, refuse_for_hydra
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.config import ScoreConfig
-from attribution_core.runs import RunWriter
+from attribution_core.preparation.prepare import Prepared
+from attribution_core.progress import Cancelled, listening
+from attribution_core.scoring.probe import Probe
 from attribution_core.scoring.recorded_training import read_training
-from attribution_core.scoring.stages.base import skipped_by_choice, write_or_skip
-from attribution_core.training import Trajectory
+from attribution_core.scoring.sizes import RunSizes
+from attribution_core.scoring.stages.base import ScoringRun, Stage, reason_untrained
+from attribution_core.training import Recipe, Trajectory, state_of
+
+_REPLAYED = 6  # steps that are timed
+_EVALUATED = 1024  # evaluation examples that a replay is timed with
 
 
-def write_contributions(
-    writer: RunWriter,
-    config: ScoreConfig,
-    model: nn.Module,
-    tensors_by_split: dict[str, InputsAndTargets],
-) -> None:
-    """Writes column contribution, effects/hydra.zarr and evolution/contribution.zarr.
+class ContributionsStage(Stage):
+    """Write column contribution, effects/hydra.zarr and evolution/contribution.zarr."""
 
-    Where training can't be followed or repeated, the run says so instead, unless contributions were asked for.
+    name = "contributions"
+    title = "contributions (HYDRA)"
+    order = 40
+    option = "contributions"
+    details_name = "contribution"
 
-    Args:
-        writer: The run, trained.
-        config: What to score, and how.
-        model: Of the run's kind, whatever its weights.
-        tensors_by_split: Inputs and labels of ``"train"`` and ``"validation"``.
+    def reason_to_skip(self, config: ScoreConfig) -> str:
+        """As :class:`Stage` says."""
+        return reason_untrained(config)
 
-    Raises:
-        InputError: Contributions were asked for and the model does not allow them, or training again does not end at
-            the recorded weights.
+    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:  # noqa: ARG002
+        """As :class:`Stage` says."""
+        refuse_for_hydra(model, inputs, recipe)
+
+    def why_skipped(self, prepared: Prepared) -> str:
+        """As :class:`Stage` says; given weights have no training to follow."""
+        config = prepared.config
+        if config.training == "none" and config.contributions != "off":
+            reason = "the weights were given as they are, so there is no training to follow"
+            if self.is_required(config):
+                raise InputError(reason)
+            return reason
+        return super().why_skipped(prepared)
+
+    def bytes_needed(self, sizes: RunSizes) -> int:
+        """As :class:`Stage` says: effects, contributions by epoch, and the evaluation examples' factors."""
+        effects = 3 * sizes.n * sizes.m + sizes.config.recipe.epochs * sizes.n
+        return 4 * effects + sizes.m * sizes.activation_bytes
+
+    def seconds_probe(self, probe: Probe) -> float:
+        """As :class:`Stage` says: a replay, whose steps meet some evaluation examples here and all in the run."""
+        m = probe.sizes.m
+        evaluated = min(m, _EVALUATED)
+        setup, each_step = _timed_replay(probe, probe.rows(evaluated))
+        meeting = max(0.0, each_step - probe.seconds_for_step) * m / evaluated
+        steps = probe.recipe.steps(probe.sizes.n)
+        seconds = steps * (min(each_step, probe.seconds_for_step) + meeting) + setup * m / evaluated
+        if probe.config.contributions == "exact":
+            seconds += 4 * steps * probe.seconds_for_step
+        return seconds
+
+    def write(self, scoring: ScoringRun) -> None:
+        """As :class:`Stage` says.
+
+        Raises:
+            InputError: Training again does not end at the recorded weights.
+        """
+        writer, config, tensors = scoring.writer, scoring.config, scoring.tensors_by_split
+        trajectory = read_training(writer, config, scoring.initial_model(), tensors["train"])
+        pairs = hydra(trajectory, tensors["validation"])
+        mean, by_epoch, growth = pairs.effect.mean(dim=1), pairs.by_epoch, {}
+        route = "Hessian-free (the paper's approximation), from every pair"
+        if config.contributions == "exact":
+            exact = hydra(trajectory, tensors["validation"], hessian=True, objective="mean")
+            mean, by_epoch, growth = exact.effect, exact.by_epoch, {"growth": exact.growth}
+            route = "exact (with the Hessian); effects on single examples are Hessian-free"
+        effects = pairs.effect.cpu().numpy()
+        writer.write_effects("hydra", effects.shape[1], [(slice(0, len(effects)), effects)])
+        writer.add_column("examples", "contribution", mean.cpu().double().numpy())
+        if by_epoch is not None:
+            writer.write_evolution("contribution", range(1, len(by_epoch) + 1), by_epoch.cpu().numpy())
+        details = {
+            "route": route,
+            "replayed_steps": trajectory.steps,
+            "evaluated_on": f"{effects.shape[1]:,} validation examples",
+            **growth,
+        }
+        writer.describe("contribution", details, ["contribution"])
+
+
+def _timed_replay(probe: Probe, evaluation: InputsAndTargets) -> tuple[float, float]:
+    """Return the seconds until the first step of a replay is done, and for each that follows.
+
+    It is the run's own replay, stopped after some steps, since how layers are treated depends on its whole size.
     """
-    reason = why_skipped(config, model, tensors_by_split["train"][0])
+    n, recipe = probe.sizes.n, probe.recipe
+    state, steps = state_of(probe.model), recipe.steps(n)
+    inputs, targets = probe.rows(n)
+    data = inputs, targets.to(probe.device)  # as a training keeps them
+    trajectory = Trajectory(recipe, n, torch.ones(n), probe.model, data, state, state, rates=[1e-6] * steps)
+    began, moments = time.perf_counter(), []
 
-    def write() -> None:
-        _write(writer, config, read_training(writer, config, model, tensors_by_split["train"]), tensors_by_split)
+    def stop(done: int, _total: int, _what: str) -> None:
+        moments.append(time.perf_counter())
+        if done == min(_REPLAYED, steps):  # a replay that came to its end would ask for the weights of a training
+            raise Cancelled
 
-    write_or_skip(writer, "contribution", reason, config.contributions != "auto", write)
-
-
-def _write(
-    writer: RunWriter,
-    config: ScoreConfig,
-    trajectory: Trajectory,
-    tensors_by_split: dict[str, InputsAndTargets],
-) -> None:
-    pairs = hydra(trajectory, tensors_by_split["validation"])
-    mean, by_epoch, growth = pairs.effect.mean(dim=1), pairs.by_epoch, {}
-    route = "Hessian-free (the paper's approximation), from every pair"
-    if config.contributions == "exact":
-        exact = hydra(trajectory, tensors_by_split["validation"], hessian=True, objective="mean")
-        mean, by_epoch, growth = exact.effect, exact.by_epoch, {"growth": exact.growth}
-        route = "exact (with the Hessian); effects on single examples are Hessian-free"
-    effects = pairs.effect.cpu().numpy()
-    writer.write_effects("hydra", effects.shape[1], [(slice(0, len(effects)), effects)])
-    writer.add_column("examples", "contribution", mean.cpu().double().numpy())
-    if by_epoch is not None:
-        writer.write_evolution("contribution", range(1, len(by_epoch) + 1), by_epoch.cpu().numpy())
-    details = {
-        "route": route,
-        "replayed_steps": trajectory.steps,
-        "evaluated_on": f"{effects.shape[1]:,} validation examples",
-        **growth,
-    }
-    writer.describe("contribution", details, ["contribution"])
-
-
-def why_skipped(config: ScoreConfig, model: nn.Module, inputs: Tensor) -> str:
-    """Why the model's training can't be followed, in a sentence; empty where it can.
-
-    Raises:
-        InputError: That sentence, where contributions were asked for.
-    """
-    reason = skipped_by_choice(config, config.contributions, "contributions")
-    if reason:
-        return reason
-    try:
-        if config.training == "none":
-            raise InputError("the weights were given as they are, so there is no training to follow")
-        refuse_for_hydra(model, inputs, config.recipe)
-    except InputError as error:
-        if config.contributions != "auto":
-            raise
-        return str(error)
-    return ""
+    with suppress(Cancelled), listening(stop):
+        hydra(trajectory, evaluation)
+    return moments[0] - began, (moments[-1] - moments[0]) / max(1, len(moments) - 1)

@@ -1,68 +1,63 @@
-"""The stages of embeddings and of the map: what the trained network's last layer is given, and where that lies."""
+"""The stage of the map: where each example is placed by the trained network's embeddings."""
 
 import numpy as np
 import torch
-from torch import nn
 
-from attribution_core.methods.analysis.embedding_map import EPOCHS, MIN_DIST, MOST, NEIGHBOURS, embedding_map
-from attribution_core.methods.linearized.build import head_inputs
-from attribution_core.methods.types import InputsAndTargets
-from attribution_core.models import load_weights
-from attribution_core.preparation.config import ScoreConfig
-from attribution_core.progress import track
-from attribution_core.runs import RunWriter
+from attribution_core.methods.analysis.embedding_map import (
+    EPOCHS,
+    MIN_DIST,
+    MOST,
+    NEIGHBOURS,
+    embedding_map,
+    is_compiled,
+)
+from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.runs.embeddings import read_embeddings
-from attribution_core.runs.names import FINAL_WEIGHTS_FILE
-from attribution_core.scoring.stages.base import why_not_embedded, write_or_skip
+from attribution_core.scoring.probe import Probe
+from attribution_core.scoring.sizes import RunSizes
+from attribution_core.scoring.stages.base import ScoringRun, Stage
+from attribution_core.scoring.stages.embeddings import SPLITS_BY_TABLE
 
-# Splits behind each file, in the order of its table.
-_PARTS = {"train": ("train",), "evaluation": ("validation", "test")}
-
-
-def write_embeddings(
-    writer: RunWriter,
-    model: nn.Module,
-    tensors_by_split: dict[str, InputsAndTargets],
-) -> None:
-    """Writes embeddings/train.npy and evaluation.npy, or says in the run's details why it has none.
-
-    Args:
-        writer: The run, trained.
-        model: Of the run's kind, whatever its weights.
-        tensors_by_split: Inputs and labels of every split.
-    """
-
-    def write() -> None:
-        load_weights(model, writer.path / FINAL_WEIGHTS_FILE)
-        for split, parts in track(_PARTS.items(), len(_PARTS), "embedding the examples"):
-            values = torch.cat([head_inputs(model, tensors_by_split[part][0]) for part in parts])
-            writer.write_embeddings(split, values.cpu().numpy())  # type: ignore[arg-type]
-
-    write_or_skip(writer, "embeddings", "", False, write)
+# The map alone is not probed, since UMAP compiles for seconds, and the first time on a machine for more: these were
+# measured where this was written.
+_SECONDS, _SECONDS_EACH, _FIRST_SECONDS = 5.0, 6e-4, 15.0
 
 
-def write_map(
-    writer: RunWriter,
-    config: ScoreConfig,
-    device: torch.device,
-) -> None:
-    """Writes columns umap_x and umap_y of both tables, or says in the run's details why it has no map.
+class MapStage(Stage):
+    """Write columns umap_x and umap_y of both tables."""
 
-    Args:
-        writer: The run, embedded.
-        config: What to score, and how.
-        device: What to look for neighbours on.
-    """
+    name = "map"
+    title = "map"
+    order = 90
+    option = "map"
+    needs = "embeddings"
 
-    def write() -> None:
-        train, evaluation = (np.asarray(read_embeddings(writer.path, split)) for split in _PARTS)
-        together = torch.from_numpy(np.concatenate([train, evaluation])).to(device)
-        places = embedding_map(together, config.seed)
+    def is_required(self, config: object) -> bool:  # noqa: ARG002
+        """Return False: the map is on by default, and is skipped where there are no embeddings."""
+        return False
+
+    def bytes_needed(self, sizes: RunSizes) -> int:
+        """As :class:`Stage` says: embeddings, blocks of similarities, and UMAP's graph."""
+        return 4 * sizes.total * sizes.head_width + 2 * BLOCK_BYTES + 8 * 100 * min(sizes.total, MOST)
+
+    def seconds_probe(self, probe: Probe) -> float:
+        """As :class:`Stage` says: neighbors among all pairs, and the layout."""
+        placed = min(probe.sizes.total, MOST)
+        products = 2 * probe.sizes.total * placed * probe.sizes.head_width
+        compiling = _SECONDS + (0.0 if is_compiled() else _FIRST_SECONDS)
+        return compiling + _SECONDS_EACH * placed + products / probe.flops
+
+    def write(self, scoring: ScoringRun) -> None:
+        """As :class:`Stage` says."""
+        writer = scoring.writer
+        train, evaluation = (np.asarray(read_embeddings(writer.path, table)) for table in SPLITS_BY_TABLE)
+        together = torch.from_numpy(np.concatenate([train, evaluation])).to(scoring.prepared.device)
+        places = embedding_map(together, scoring.config.seed)
         for table, rows in (("examples", places[: len(train)]), ("evaluation", places[len(train) :])):
             writer.add_columns(table, {"umap_x": rows[:, 0], "umap_y": rows[:, 1]})  # type: ignore[arg-type]
         details = {
-            "route": "UMAP by cosine of what the trained network's last layer is given, training and evaluation "
-            "examples together",
+            "route": "UMAP by cosine similarity of the inputs of the trained network's last layer, training and "
+            "evaluation examples together",
             "neighbours": NEIGHBOURS,
             "min_dist": MIN_DIST,
             "epochs": EPOCHS,
@@ -70,6 +65,3 @@ def write_map(
             "examples": len(together),
         }
         writer.describe("map", details)
-
-    reason = "the map was turned off" if config.map == "off" else why_not_embedded(writer)
-    write_or_skip(writer, "map", reason, False, write)

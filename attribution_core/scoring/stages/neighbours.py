@@ -5,33 +5,40 @@ import torch
 from torch import Tensor
 
 from attribution_core.methods.analysis.near_duplicates import NearDuplicates, near_duplicates
+from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.names import NEAR_DUPLICATES_FILE
 from attribution_core.runs.store import read_table
-from attribution_core.scoring.stages.base import why_not_embedded, write_or_skip
+from attribution_core.scoring.probe import Probe, timed
+from attribution_core.scoring.sizes import RunSizes
+from attribution_core.scoring.stages.base import ScoringRun, Stage
 
 
-def write_near_duplicates(
-    writer: RunWriter,
-    labels: Tensor,
-    device: torch.device,
-) -> None:
-    """Writes column nearest_similarity, and near_duplicates.parquet with the pairs.
+class NeighboursStage(Stage):
+    """Write column nearest_similarity, and near_duplicates.parquet with the pairs."""
 
-    Where there are no embeddings, or too few examples, the run says so instead.
+    name = "neighbours"
+    title = "near-duplicates"
+    order = 80
+    needs = "embeddings"
+    details_name = "nearest_similarity"
 
-    Args:
-        writer: The run, embedded.
-        labels: Of the training examples, ``[n]``.
-        device: What to compute on.
-    """
+    def bytes_needed(self, sizes: RunSizes) -> int:
+        """As :class:`Stage` says: embeddings, twice, and blocks of similarities."""
+        return 8 * sizes.n * sizes.head_width + 2 * BLOCK_BYTES
 
-    def write() -> None:
-        embeddings = torch.tensor(read_embeddings(writer.path, "train"), device=device)
-        _write(writer, near_duplicates(embeddings), labels)
+    def seconds_probe(self, probe: Probe) -> float:
+        """As :class:`Stage` says: the similarities of all pairs."""
+        count = min(probe.sizes.n, 1024)
+        embeddings = torch.randn(count, probe.sizes.head_width, device=probe.device)
+        seconds = timed(lambda: near_duplicates(embeddings), 2) * (probe.sizes.n / count) ** 2
+        return seconds + probe.sizes.n * probe.seconds_for_outputs
 
-    write_or_skip(writer, "nearest_similarity", why_not_embedded(writer), False, write)
+    def write(self, scoring: ScoringRun) -> None:
+        """As :class:`Stage` says."""
+        embeddings = torch.tensor(read_embeddings(scoring.writer.path, "train"), device=scoring.prepared.device)
+        _write(scoring.writer, near_duplicates(embeddings), scoring.tensors_by_split["train"][1])
 
 
 def _write(writer: RunWriter, found: NearDuplicates, labels: Tensor) -> None:
@@ -48,5 +55,8 @@ def _write(writer: RunWriter, found: NearDuplicates, labels: Tensor) -> None:
     with writer.path_for(NEAR_DUPLICATES_FILE) as path:
         table.to_parquet(path, index=False)
     writer.add_column("examples", "nearest_similarity", found.nearest_similarity.cpu().numpy())
-    details = {"route": "cosines of what the trained network's last layer is given", "near_duplicates": found.count}
+    details = {
+        "route": "cosine similarity of the inputs of the trained network's last layer",
+        "near_duplicates": found.count,
+    }
     writer.describe("nearest_similarity", details, ["nearest_similarity"])

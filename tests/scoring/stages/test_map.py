@@ -42,14 +42,14 @@ def test_a_run_maps_what_the_trained_network_sees(tmp_path):
 
 def test_where_there_is_no_map_the_run_says_why(tmp_path, monkeypatch):
     off = score(quick(tmp_path, out=tmp_path / "off", **WITHOUT))
-    assert off.manifest.details["map"] == {"skipped": "the map was turned off"}
+    assert off.manifest.details["map"] == {"skipped": "turned off (map=off)"}
     assert not off.has_map
     assert len(off.embeddings("train")) == len(off.examples)
 
     def headless(*_):
         raise InputError("there is no head")
 
-    monkeypatch.setattr("attribution_core.scoring.stages.map.head_inputs", headless)
+    monkeypatch.setattr("attribution_core.scoring.stages.embeddings.head_inputs", headless)
     run = score(quick(tmp_path, map="umap", parameters="all", max_train=50, **WITHOUT))
     assert run.status == "complete"
     for name in ("embeddings", "map", "nearest_similarity"):

@@ -11,16 +11,17 @@ from attribution_core import memory
 from attribution_core.cli.main import main
 from attribution_core.errors import InputError
 from attribution_core.preparation.prepare import prepare
-from attribution_core.scoring import estimate, memory_needed
-from attribution_core.scoring.memory_needed import MemoryNeeded, require_memory
+from attribution_core.scoring import estimate, memory_check
+from attribution_core.scoring.memory_check import peak_of, require_memory, stages_left
 from attribution_core.scoring.score import score
+from attribution_core.scoring.sizes import RunSizes
 from tests.support.scored import quick
 
 LARGE = {"parameters": "all", "hidden": (64,)}  # 1.1 GB with all examples
 
 
 def free(monkeypatch, count: int | None) -> None:
-    for module in (memory_needed, estimate):
+    for module in (memory_check, estimate):
         monkeypatch.setattr(module, "free_bytes", lambda _device: count)
 
 
@@ -42,8 +43,8 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would(tmp_path, monkeypatc
 
 def test_the_estimate_refuses_what_the_run_refuses(tmp_path, monkeypatch):
     config = quick(tmp_path, max_train=400)
-    needed = MemoryNeeded(prepare(config))
-    peak = needed.peak(needed.stages_left(()))
+    prepared = prepare(config)
+    peak = peak_of(RunSizes(prepared), stages_left(prepared))
     for count, fits in ((peak, True), (peak - 1, False), (None, True)):
         free(monkeypatch, count)
         found = estimate.estimate(config)
@@ -52,16 +53,16 @@ def test_the_estimate_refuses_what_the_run_refuses(tmp_path, monkeypatch):
             found.require_memory()
             require_memory(prepare(config))
             continue
-        with pytest.raises(InputError, match="take smaller images, or leave measures out"):
+        with pytest.raises(InputError, match="use smaller images, or turn measures off"):
             found.require_memory()
-        with pytest.raises(InputError, match="take smaller images, or leave measures out"):
+        with pytest.raises(InputError, match="use smaller images, or turn measures off"):
             require_memory(prepare(config))
     assert found.memory >= found.base + peak
 
 
 def test_no_number_of_examples_is_proposed_that_is_not_worth_scoring(tmp_path, monkeypatch):
     free(monkeypatch, 1_000_000)
-    with pytest.raises(InputError, match=r"and 0\.0 GB are free on this machine: take smaller images"):
+    with pytest.raises(InputError, match=r"and 0\.0 GB are free on this machine: use smaller images"):
         score(quick(tmp_path))
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,68 @@
+"""The stage that writes the dataset: tables of examples, thumbnails, and what is known of the data."""
+
+import shutil
+
+from attribution_core.datasets import Dataset
+from attribution_core.datasets.features import TFIDF
+from attribution_core.preparation.encodings import write_vectors
+from attribution_core.preparation.prepare import vectors_made_of
+from attribution_core.runs.names import APPLIED_DECISIONS_FILE
+from attribution_core.runs.schema import DatasetSummary, Unreadable, ValuesSummary
+from attribution_core.scoring.predictions import example_table, write_tables
+from attribution_core.scoring.probe import Probe
+from attribution_core.scoring.stages.base import ScoringRun, Stage
+
+
+class DatasetStage(Stage):
+    """Write the examples as they were opened."""
+
+    name = "dataset"
+    title = "dataset"
+    order = 0
+    essential = True
+    reads_tensors = False
+
+    def seconds_probe(self, probe: Probe) -> float:
+        """As :class:`Stage` says: opening, reading and thumbnails."""
+        return probe.seconds_to_open + probe.sizes.total * (probe.seconds_to_read + probe.seconds_for_thumbnail)
+
+    def write(self, scoring: ScoringRun) -> None:
+        """As :class:`Stage` says."""
+        writer, prepared = scoring.writer, scoring.prepared
+        splits, named = prepared.splits, prepared.named_splits
+        if scoring.config.decisions is not None:
+            with writer.path_for(APPLIED_DECISIONS_FILE) as path:
+                shutil.copyfile(scoring.config.decisions, path)
+        writer.update(
+            dataset=DatasetSummary(
+                name=splits.name,
+                location=splits.location,
+                class_names=splits.train.class_names,
+                sizes={name: len(split) for name, split in named.items()},
+                mode=splits.train.mode,
+                values=_values(splits.train),
+                unreadable=[Unreadable(where=each.where, why=each.why) for each in splits.unreadable],
+                notes=splits.notes,
+                fingerprint=splits.fingerprint(),
+            )
+        )
+        write_tables(writer, {name: example_table(split) for name, split in named.items()})
+        if prepared.vectors is None:
+            _write_thumbnails(scoring)
+        elif splits.train.kind == "text" and scoring.config.encoder != TFIDF:  # the table holds the texts themselves
+            write_vectors(writer, prepared.vectors, vectors_made_of(scoring.config, splits))
+
+
+def _write_thumbnails(scoring: ScoringRun) -> None:
+    splits = scoring.prepared.splits
+    images = {"train": [splits.train], "evaluation": [splits.validation, splits.test]}
+    for split, parts in images.items():
+        pictures = (part[i][0] for part in parts for i in range(len(part)))
+        scoring.writer.write_thumbnails(split, pictures)  # type: ignore[arg-type]
+
+
+def _values(dataset: Dataset) -> ValuesSummary | None:
+    known = dataset.values
+    if known is None:
+        return None
+    return ValuesSummary(name=known.name, mean=known.mean, scale=known.scale, ranges=known.range_names)

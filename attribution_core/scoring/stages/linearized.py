@@ -1,0 +1,238 @@
+"""The stage that linearizes the model: F-SI, SI, NTK influence, and their curves."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attribution_core.evaluation.retraining import accuracy
+from attribution_core.gradients import jacobian, plan_parameters
+from attribution_core.methods.linalg.blocked import BLOCK_BYTES
+from attribution_core.methods.linearized.build import head_of
+from attribution_core.methods.linearized.kernel_studies import (
+    complexity_by_influence,
+    estimate_error,
+    estimate_error_by_example,
+    feature_density,
+    marked_share_over_time,
+)
+from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
+from attribution_core.methods.linearized.schedule import GradientDescent
+from attribution_core.progress import silenced, track
+from attribution_core.runs import RunWriter
+from attribution_core.scoring.linearization import feature_rows, linearize_run, mean_squared_norm, schedule_of
+from attribution_core.scoring.probe import Probe, timed
+from attribution_core.scoring.sizes import RunSizes
+from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows, require_gradients
+from attribution_core.training import Recipe, outputs_of
+
+# Curves are drawn over at most this many evaluation examples.
+CURVE_EXAMPLES = 200
+# Up to this many training examples the curve over density is drawn, whose cost is their square.
+DENSITY_EXAMPLES = 10_000
+_SHARED = "linearized"
+_PASSED = 64  # rows of a linearized model that the probe passes over
+_TIMES = 9  # training times at which F-SI is kept, and influencers are counted
+_DECAYS = [2.0**power for power in range(-4, 5)]  # weight decays at which the classical estimate is compared
+_GROUPS = 10  # of training examples that are removed together
+
+
+class LinearizedStage(Stage):
+    """Write columns fsi and si, effects/ntk.zarr, evolution/fsi.zarr, and the kernel regime's curves."""
+
+    name = "linearised"
+    title = "F-SI, SI and NTK influence"
+    order = 20
+    details_name = "fsi"
+    essential = True
+
+    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:  # noqa: ARG002
+        """As :class:`Stage` says."""
+        if parameters == "head":
+            head_of(model, inputs)
+        else:
+            require_gradients(model, inputs, parameters)
+
+    def bytes_needed(self, sizes: RunSizes) -> int:
+        """As :class:`Stage` says."""
+        return linearized_bytes(sizes)
+
+    def seconds_probe(self, probe: Probe) -> float:
+        """As :class:`Stage` says: one decomposition and many passes, over a model of made-up features."""
+        n, m = probe.sizes.n, probe.sizes.m
+        rows, features = feature_rows(probe.sizes)
+        p = min(n * rows, features)
+        linear = _made_up(probe, rows, p)
+        schedule = GradientDescent(1.0 / float(linear.eigenvalues[-1]), probe.config.steps)
+        fsi = timed(lambda: functional_sample_information(linear, schedule), 2)
+        si = timed(lambda: sample_information(linear, schedule))
+        passes, decompositions = _TIMES * fsi + si + timed(lambda: linear.removal_effects(schedule)), 1
+        if rows == 1:
+            fewer = linear.evaluated_on(slice(CURVE_EXAMPLES))
+            passes += (len(_DECAYS) + 2) * timed(lambda: estimate_error(fewer, [1.0]))
+            decompositions += _GROUPS if n // _GROUPS > p else 0
+            if "original_label" in probe.prepared.splits.train.groups:
+                passes += _TIMES * timed(lambda: fewer.removal_effects(schedule))
+        products = 4 * n * rows * p * p + (2 * m * rows * p * p if m * rows > p else 0)
+        seconds = passes * n / len(linear.features) + products / probe.flops
+        seconds += decompositions * probe.seconds_for_decomposition * p**3
+        if rows > 1:
+            seconds += (n + m) * _seconds_for_jacobian(probe)
+        return seconds + (n + m) * probe.seconds_for_outputs
+
+    def write(self, scoring: ScoringRun) -> None:
+        """As :class:`Stage` says."""
+        writer, tensors = scoring.writer, scoring.tensors_by_split
+        linear, trained, route = shared_linearized(scoring)
+        schedule = schedule_of(linear.eigenvalues, linear.num_train, scoring.config)
+        scores = {
+            "fsi": functional_sample_information(linear, schedule),
+            "si": sample_information(linear, schedule),
+        }
+        writer.add_columns("examples", {name: values.cpu().numpy() for name, values in scores.items()})
+        influence = _write_effects(writer, linear, schedule)
+        times = _times(schedule)
+        writer.write_evolution("fsi", times, _evolution(linear, schedule, times, scores["fsi"]))
+        outputs, targets = linear.predictions(schedule).cpu(), tensors["validation"][1].cpu()
+        details = {
+            "route": route,
+            "features": int(linear.features.shape[2]),
+            "precision": str(linear.features.dtype).removeprefix("torch."),
+            "kept_energy": linear.kept_energy,
+            "learning_rate": schedule.learning_rate,
+            "steps": schedule.steps,
+            "weight_decay": schedule.weight_decay,
+            "evaluated_on": f"{len(outputs):,} validation examples",
+            **_quality(outputs, outputs_of(trained, tensors["validation"][0]).cpu(), targets),
+        }
+        if linear.features.shape[1] == 1:
+            evaluated = linear.evaluated_on(slice(CURVE_EXAMPLES))
+            _write_curves(writer, evaluated, schedule, influence, scoring.known_wrong)
+        writer.describe("fsi", details, scores)
+
+
+def shared_linearized(scoring: ScoringRun) -> tuple[LinearizedModel, nn.Module, str]:
+    """Return what :func:`linearize_run` makes of a run; the stages of a run share it."""
+
+    def make() -> tuple[LinearizedModel, nn.Module, str]:
+        tensors = scoring.tensors_by_split
+        return linearize_run(scoring.writer.path, scoring.config, scoring.initial_model(), tensors)
+
+    return scoring.shared(_SHARED, make)
+
+
+def release_linearized(scoring: ScoringRun) -> None:
+    """Free the linearized model, which is as large as the data."""
+    scoring.release(_SHARED)
+
+
+def linearized_bytes(sizes: RunSizes) -> int:
+    """Return the bytes that the linearized model and its decomposition hold at their peak."""
+    rows, features = feature_rows(sizes)
+    n, m, p = sizes.n, sizes.m, min(sizes.n * rows, features)
+    return 8 * ((2 * n + m) * rows * p + 3 * p * p + 2 * n * CURVE_EXAMPLES) + 2 * BLOCK_BYTES
+
+
+def _quality(outputs: Tensor, theirs: Tensor, targets: Tensor) -> dict[str, float]:
+    """The linearised model's accuracy and how often it says what the trained one says; of values, both as R²."""
+    values = targets.is_floating_point()
+    said = theirs[:, 0] if values else theirs.argmax(dim=1)
+    return {
+        "linear_r2" if values else "linear_accuracy": accuracy(outputs, targets, "mse"),
+        "agreement_with_model": accuracy(outputs, said, "mse"),
+    }
+
+
+def _write_effects(
+    writer: RunWriter,
+    linear: LinearizedModel,
+    schedule: GradientDescent,
+) -> Tensor:
+    """Writes effects/ntk.zarr; returns each training example's mean effect, ``[n]``."""
+    means = []
+
+    def blocks() -> Iterator[tuple[slice, np.ndarray]]:
+        for rows, effects in linear.iterate_effects(schedule):
+            means.append(effects.mean(dim=1))
+            yield rows, effects.cpu().numpy()
+
+    writer.write_effects("ntk", len(linear.evaluation_targets), blocks())
+    return torch.cat(means)
+
+
+def _write_curves(
+    writer: RunWriter,
+    linear: LinearizedModel,
+    schedule: GradientDescent,
+    influence: Tensor,
+    changed: Tensor | None,
+) -> None:
+    """The kernel regime's studies on this run, for one feature row an example (NTK influence, figures 2, 3, 5, 7)."""
+    unit = mean_squared_norm(linear.eigenvalues, linear.num_train)
+    decays = _DECAYS
+    error = estimate_error(linear, [unit * decay for decay in decays])
+    writer.write_curve("ihvp_error", curve_rows(decays, {"error rate": error.rate, "lower bound": error.lower_bound}))
+    groups = min(_GROUPS, linear.num_train)
+    if linear.num_train <= DENSITY_EXAMPLES:
+        density = feature_density(linear, components=max(1, min(20, linear.num_train // 10)))
+        members = density.argsort().tensor_split(groups)
+        rate = estimate_error_by_example(linear, unit)
+        by_density = torch.stack([rate[group].mean() for group in members])
+        writer.write_curve("ihvp_error_by_density", curve_rows(range(1, groups + 1), {"error rate": by_density}))
+    complexity = complexity_by_influence(linear, schedule, influence, groups)
+    writer.write_curve("complexity_by_influence", curve_rows(range(1, groups + 1), {"added norm": complexity}))
+    if changed is not None:
+        times = _times(schedule)
+        share = marked_share_over_time(linear, schedule, times, changed)
+        level = torch.full_like(share, float(changed.double().mean()))
+        series = {"among the most influential": share, "among all": level}
+        writer.write_curve("changed_among_influencers", curve_rows(times, series))
+
+
+def _times(schedule: GradientDescent) -> list[float]:
+    """From a hundredth to a hundred times the schedule's time, two times a decade."""
+    middle = schedule.steps if math.isfinite(schedule.steps) and schedule.steps > 0 else 1000.0
+    return [middle * 10 ** (half / 2) for half in range(-4, 5)]
+
+
+def _evolution(
+    linear: LinearizedModel,
+    schedule: GradientDescent,
+    times: list[float],
+    now: Tensor,
+) -> np.ndarray:
+    """F-SI at the given times, ``[times, n]``; ``now`` is that at the schedule's own."""
+    scores = []
+    for time in track(times, len(times), "F-SI over training time"):
+        with silenced():
+            same = time == schedule.steps
+            moment = now if same else functional_sample_information(linear, replace(schedule, steps=time))
+        scores.append(moment.cpu().numpy())
+    return np.stack(scores)
+
+
+def _made_up(probe: Probe, rows: int, features: int) -> LinearizedModel:
+    """Return a linearized model with a few training examples and as many features as the run's will have."""
+    sizes, generator = probe.sizes, torch.Generator().manual_seed(0)
+    count = min(_PASSED, sizes.n)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(probe.device)
+
+    eigenvalues = torch.logspace(-6, 0, features, dtype=torch.float64).to(probe.device)
+    scale = (eigenvalues / sizes.n).sqrt()
+    m, k = sizes.m, sizes.outputs
+    outputs = drawn(count, k), drawn(m, k), drawn(count, k), drawn(m, k)
+    return LinearizedModel(
+        drawn(count, rows, features) * scale, eigenvalues, drawn(m, rows, features) * scale, *outputs
+    )
+
+
+def _seconds_for_jacobian(probe: Probe) -> float:
+    inputs, _ = probe.rows(8)
+    plan = plan_parameters(probe.model, inputs[:1], probe.config.parameters)
+    return timed(lambda: jacobian(probe.model, inputs, plan)) / len(inputs)

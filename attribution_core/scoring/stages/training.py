@@ -1,0 +1,73 @@
+"""The stage that trains the model and writes its predictions."""
+
+import pandas as pd
+
+from attribution_core.datasets import Dataset
+from attribution_core.runs import RunWriter
+from attribution_core.scoring.predictions import example_table, predictions, quality, write_tables
+from attribution_core.scoring.probe import Probe, timed
+from attribution_core.scoring.recorded_training import kept_epochs, kept_steps, write_training
+from attribution_core.scoring.sizes import RunSizes
+from attribution_core.scoring.stages.base import ScoringRun, Stage
+from attribution_core.scoring.weight_warnings import weight_warnings, weight_warnings_of_values
+from attribution_core.training import train
+
+
+class TrainingStage(Stage):
+    """Train the model, or take the given weights; keep its checkpoints, and predict every example."""
+
+    name = "training"
+    title = "training"
+    order = 10
+    essential = True
+
+    def bytes_needed(self, sizes: RunSizes) -> int:
+        """As :class:`Stage` says: gradients, momentum, both ends, a copy, checkpoints, and a batch's activations."""
+        recipe = sizes.config.recipe
+        states = len(kept_epochs(recipe.epochs)) + 5
+        return 4 * sizes.num_parameters * states + 2 * min(recipe.batch_size, sizes.n) * sizes.activation_bytes
+
+    def seconds_probe(self, probe: Probe) -> float:
+        """As :class:`Stage` says: steps, the first of a process by itself, and outputs on all examples."""
+        steps, batch = probe.recipe.steps(probe.sizes.n), min(probe.recipe.batch_size, probe.sizes.n)
+        data = probe.rows(batch)
+        first = timed(lambda: probe.train_steps(data, 1))  # loads what only a process's first step has to
+        return first + steps * probe.seconds_for_step + probe.sizes.total * probe.seconds_for_outputs
+
+    def write(self, scoring: ScoringRun) -> None:
+        """As :class:`Stage` says."""
+        writer, prepared, config = scoring.writer, scoring.prepared, scoring.config
+        model, tensors = scoring.initial_model(), scoring.tensors_by_split
+        recipe = config.recipe.model_copy(update={"seed": config.seed})
+        checkpoints = kept_steps(recipe, len(tensors["train"][0]))[:-1]
+        write_training(writer, train(model, tensors["train"], recipe, record=checkpoints))
+        tables = {
+            split: pd.concat([example_table(part), predictions(model, tensors[split], part)], axis=1)
+            for split, part in prepared.named_splits.items()
+        }
+        write_tables(writer, tables)
+        metric = "accuracy" if prepared.splits.train.values is None else "r2"
+        metrics = {f"{split}_{metric}": quality(table) for split, table in tables.items()}
+        metrics |= {f"{split}_loss": float(table["loss"].mean()) for split, table in tables.items()}
+        about = {
+            "name": prepared.model_name,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "input_shape": list(prepared.input_shape),
+            "digests": prepared.source.digests,
+        }
+        writer.update(metrics=metrics, model=about)
+        if config.training == "none":
+            _note_weight_warnings(writer, tables["train"], prepared.splits.train)
+
+
+def _note_weight_warnings(writer: RunWriter, examples: pd.DataFrame, train_split: Dataset) -> None:
+    """Write beside the dataset's notes what speaks against the given weights."""
+    if train_split.values is None:
+        predicted, labels = examples["predicted"].to_numpy(), examples["label"].to_numpy()
+        found = weight_warnings(predicted, labels, train_split.class_names)
+    else:
+        found = weight_warnings_of_values(quality(examples))
+    before = writer.manifest.dataset
+    if before is not None and found:
+        notes = list(dict.fromkeys([*before.notes, *found]))
+        writer.update(dataset=before.model_copy(update={"notes": notes}))
