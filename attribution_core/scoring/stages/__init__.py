@@ -8,13 +8,14 @@ import pkgutil
 
 from attribution_core.scoring.stages.base import ScoringRun, Stage
 
-__all__ = ["STAGES", "ScoringRun", "Stage"]
+__all__ = ["STAGES", "ScoringRun", "Stage", "find_stages"]
 
 
-def _found() -> list[Stage]:
+def find_stages() -> list[Stage]:
+    """Import the modules of this package and return one object of each stage in them, in order."""
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         importlib.import_module(module.name)
     return sorted((stage() for stage in Stage.__subclasses__()), key=lambda stage: stage.order)
 
 
-STAGES: list[Stage] = _found()
+STAGES: list[Stage] = find_stages()
