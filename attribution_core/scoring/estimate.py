@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from attribution_core.errors import InputError
-from attribution_core.memory import free_bytes, used_bytes, peak_bytes
+from attribution_core.memory import free_bytes, peak_bytes, used_bytes
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared, prepare
 from attribution_core.progress import report, silenced
