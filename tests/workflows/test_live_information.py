@@ -82,7 +82,7 @@ def test_the_demo_is_answered_in_float32_and_nearly_alike(demo_run):
 @pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
 def test_a_model_comes_back_from_its_state(case, dtype):
     linear = LinearizedModel.from_jacobians(
-        case.train_jacobian, case.evaluation_jacobian, *case.tensors_by_split, dtype=dtype
+        case.train_jacobian, case.evaluation_jacobian, *case.outputs_and_targets, dtype=dtype
     )
     again = LinearizedModel.from_state(linear.state())
     for schedule in schedules(case.largest):
@@ -96,9 +96,7 @@ def test_a_model_comes_back_from_its_state(case, dtype):
 
 def test_a_state_that_is_none_is_refused():
     case = LINEAR_CASES[0]
-    state = LinearizedModel.from_jacobians(
-        case.train_jacobian, case.evaluation_jacobian, *case.tensors_by_split
-    ).state()
+    state = case.linear_model().state()
     with pytest.raises(InputError, match="do not fit together: gradient"):
         LinearizedModel.from_state({**state, "gradient": state["gradient"][:, :-1]})
     with pytest.raises(InputError, match="not those of a linearised model"):
