@@ -1,4 +1,4 @@
-"""Cleaned datasets of which only a program has the examples: torch ``Dataset`` objects."""
+"""Cleaned torch datasets, whose examples only the program that made them has."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SplitName = Literal["train", "validation", "test"]
 
 
 class CleanedDataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
-    """Some examples of a dataset with labels of their own, as :class:`torch.utils.data.Subset` has some as they are.
+    """A subset of a dataset with new labels, where :class:`torch.utils.data.Subset` keeps the original ones.
 
     Attributes:
-        dataset: Where the examples come from.
-        indices: Their positions there.
-        targets: Their labels: classes, in the numbers of that dataset, or values.
+        dataset: The original dataset.
+        indices: Positions of the examples in the original dataset.
+        targets: Labels of the examples: class numbers of the original dataset, or values.
     """
 
     def __init__(
@@ -42,18 +42,19 @@ class CleanedDataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
 
 
 def cleaned_dataset(run: Run, data: TorchData, split: SplitName = "train") -> CleanedDataset:
-    """The examples of a torch dataset that stay, with the labels that were decided; nothing is read yet.
+    """Apply a run's decisions to the torch dataset that it scored; no example is read yet.
 
     Args:
         run: A run that scored this dataset, with the reviewer's decisions.
-        data: What :func:`attribution_core.open_dataset` was given: its transforms may be others now.
-        split: Of the run. What was set aside for validation or test is there, and not in "train".
+        data: The dataset, or dict of datasets, that :func:`attribution_core.open_dataset` was given; its transforms may
+            differ.
+        split: Split of the run. Examples held out for validation or test are in these splits and not in ``"train"``.
 
     Returns:
-        A dataset of (example, label).
+        The examples that stay, as a dataset of (example, label).
 
     Raises:
-        InputError: If the run scored something else, or the dataset is shorter now.
+        InputError: If the run scored another dataset, or the dataset has become shorter.
     """
     rows = cleaned_positions(run)
     rows = rows[rows["split"] == split]
@@ -61,14 +62,14 @@ def cleaned_dataset(run: Run, data: TorchData, split: SplitName = "train") -> Cl
     source, _, positions = (rows["id"].str.partition("/")[part] for part in range(3))
     if not len(rows) or not source.isin(list(sources)).all() or not positions.str.isdecimal().all():
         raise InputError(
-            f"A run that scored this torch dataset was expected, with examples in {split}, and {run.path} scored other "
-            "data or has none: give the dataset, or the dict of datasets, that it scored."
+            f"{run.path} did not score this torch dataset, or has no examples in {split}: give the dataset, or the "
+            "dict of datasets, that the run scored."
         )
     dataset, indices = sources[source.iloc[0]], positions.astype("int64").tolist()
     if max(indices) >= len(dataset):  # type: ignore[arg-type]
         raise InputError(
-            f"At least {max(indices) + 1:,} examples were expected in the {source.iloc[0]} dataset, as {run.path} has "
-            f"scored them, and there are {len(dataset):,}: give the dataset that it scored."  # type: ignore[arg-type]
+            f"{run.path} scored at least {max(indices) + 1:,} examples of the {source.iloc[0]} dataset, which has "
+            f"{len(dataset):,}: give the dataset that the run scored."  # type: ignore[arg-type]
         )
     if run.values is not None:
         return CleanedDataset(dataset, indices, labels_of_texts(rows["label"].tolist(), []).tolist())
@@ -77,16 +78,16 @@ def cleaned_dataset(run: Run, data: TorchData, split: SplitName = "train") -> Cl
         numbers = {name: declared.index(name) if declared else int(name) for name in rows["label"].unique()}
     except ValueError as error:
         raise InputError(
-            f"The classes of {run.path} were expected in the dataset, and it has others ({error})."
+            f"The dataset lacks a class of {run.path} ({error}): give the dataset that the run scored."
         ) from error
     return CleanedDataset(dataset, indices, rows["label"].map(numbers).tolist())
 
 
 def cleaned_positions(run: Run) -> pd.DataFrame:
-    """The examples that stay, by their positions.
+    """List the examples that stay.
 
     Returns:
-        Columns id (such as ``train/17``), label (the name of a class, or a value with all its digits) and split.
+        Columns id (the position, such as ``train/17``), label (a class name, or a value with all digits) and split.
     """
     table = run.cleaned_labels()
     kept = table[table["action"] != "drop"].assign(split="train")
@@ -95,5 +96,5 @@ def cleaned_positions(run: Run) -> pd.DataFrame:
 
 
 def write_positions(run: Run, path: Path) -> None:
-    """Writes :func:`cleaned_positions` as CSV."""
+    """Write :func:`cleaned_positions` as CSV."""
     cleaned_positions(run).to_csv(path, index=False)

@@ -162,7 +162,7 @@ def test_data_that_moved_are_found_where_one_says(tmp_path, reviewed):
 
 def test_an_existing_file_is_not_overwritten(tmp_path, reviewed):
     (tmp_path / "mine.csv").write_text("mine")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         export_run(reviewed, "csv", tmp_path / "mine.csv")
     with pytest.raises(InputError, match="csv, parquet, folder"):
         export_run(reviewed, "xlsx", tmp_path / "new.xlsx")

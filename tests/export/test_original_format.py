@@ -135,7 +135,7 @@ def test_a_manifest_keeps_its_columns_cells_and_images(tmp_path):
     provenance = json.loads((tmp_path / "clean.jsonl.provenance.json").read_text())
     assert provenance["counts"] == {"kept": 31, "dropped": 1, "relabelled": 1}
     assert provenance["format"] == "manifest"
-    with pytest.raises(InputError, match=r"ends in \.jsonl was expected.*not clean\.csv"):
+    with pytest.raises(InputError, match=r"ends in \.jsonl; clean\.csv was given"):
         export_run(run, "same", tmp_path / "clean.csv")
 
 
@@ -216,8 +216,8 @@ def test_a_torch_dataset_is_scored_and_cleaned(tmp_path, classes):
     assert contents(images.train) == found
     assert export_run(run, "folder", tmp_path / "clean.zip", data=splits).kept == 33
     for bad, message in [
-        (data["test"], "At least 40 examples were expected"),
-        ({"validation": data["train"]}, "A run that scored this torch dataset"),
+        (data["test"], "scored at least 40 examples"),
+        ({"validation": data["train"]}, "did not score this torch dataset"),
     ]:
         with pytest.raises(InputError, match=message):
             ac.cleaned_dataset(run, bad)

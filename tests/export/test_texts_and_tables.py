@@ -60,8 +60,8 @@ def scored(data, out, **options) -> Run:
     return score(ScoreConfig(data=str(data), out=out, **quick))
 
 
-def told(splits) -> dict[str, list[tuple[str, str]]]:
-    """What stands in each split, and its label, whatever the ids."""
+def contents(splits) -> dict[str, list[tuple[str, str]]]:
+    """Return the texts or rows of each split with their labels, whatever the ids."""
     return {
         name: sorted((str(part[i][0]), part.class_names[part.labels[i]]) for i in range(len(part)))
         for name, part in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
@@ -88,8 +88,8 @@ def test_scored_and_exported_as_it_came(tmp_path, form):
             archive.extractall(tmp_path / "clean")
         (tmp_path / "clean" / "provenance.json").unlink()
         out = tmp_path / "clean"
-    before, after = open_dataset(data), told(open_dataset(out))
-    expected = told(before)
+    before, after = open_dataset(data), contents(open_dataset(out))
+    expected = contents(before)
     ids = list(before.train.ids)
     names = before.train.class_names
     changed = before.train[ids.index(relabelled)]
@@ -104,7 +104,7 @@ def test_images_are_not_made_of_texts(tmp_path, capfd):
     run = scored(write_table(make_texts(), tmp_path / "d.csv"), tmp_path / "run", sensitivity="off", influence="off")
     for form in ("parquet", "folder"):
         assert main(["export", str(run.path), "--format", form, "--out", str(tmp_path / "x.zip")]) == 2
-        assert "are no images" in capfd.readouterr().err
+        assert "are not images" in capfd.readouterr().err
 
 
 def test_a_sentence_encoder_of_ones_own_and_another_target(tmp_path):

@@ -1,0 +1,55 @@
+"""Writer of the list of all training examples with their decisions and scores, as CSV."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from attribution_core.runs.labels import label_texts
+from attribution_core.runs.store import Run
+
+NOTE = (
+    "A text that begins with = + - @, a tab or a return has an apostrophe in front of it; spreadsheets would run it as "
+    "a formula otherwise."
+)
+_FORMULA = r"^[=+\-@\t\r]"  # a spreadsheet runs a cell that begins with one of these
+
+
+def write_list(run: Run, table: pd.DataFrame, path: Path) -> None:
+    """Write a row for each training example: id, final label, label in the data, action, time of decision, scores.
+
+    Args:
+        run: The reviewed run.
+        table: The training examples with their decisions, from :func:`attribution_core.runs.cleaned.cleaned_table`.
+        path: File to write.
+    """
+    frame = pd.DataFrame(
+        {
+            "id": table["id"],
+            "label": listed_labels(run, table["label"]),
+            "label_in_data": listed_labels(run, table["label_in_data"]),
+            "action": table["action"],
+            "decided": table["time"],
+        }
+    )
+    cells = _safe_cells(pd.concat([frame, run.examples[run.scores]], axis=1))
+    # Texts are always quoted: a lone return inside one would end the row otherwise.
+    cells.to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
+
+
+def listed_labels(run: Run, labels: pd.Series) -> np.ndarray:
+    """Return labels as class names, or as the numbers that they are for a regression."""
+    return labels.to_numpy() if run.values is not None else label_texts(labels.to_numpy(), run.class_names)
+
+
+def _safe_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before each text that a spreadsheet would run as a formula; numbers stay as they are."""
+    safe = frame.copy()
+    for column in safe.columns:
+        if not pd.api.types.is_numeric_dtype(safe[column]):
+            text = safe[column].astype("str")
+            safe[column] = text.where(~text.str.match(_FORMULA, na=False), "'" + text)
+    return safe

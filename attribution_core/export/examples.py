@@ -1,0 +1,116 @@
+"""The examples of a cleaned dataset, as every writer gets them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from attribution_core.datasets import Dataset, Splits
+from attribution_core.progress import track
+
+SPLITS = ("train", "validation", "test")
+
+_SUFFIXES = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "BMP": ".bmp",
+    "GIF": ".gif",
+    "TIFF": ".tif",
+    "MPO": ".jpg",
+    "PPM": ".ppm",
+}
+_IMAGE_SUFFIXES = {"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"}
+
+
+@dataclass(frozen=True)
+class CleanedExamples:
+    """A dataset with the reviewer's decisions applied.
+
+    Attributes:
+        splits: The dataset as it was scored.
+        rows: A row for each example that stays, split by split: columns label (the final one), id, split, position (in
+            the split), and the group columns.
+        provenance: Origin of the export, as JSON. A zip holds it as provenance.json; beside any other file it is
+            written by the export itself.
+    """
+
+    splits: Splits
+    rows: pd.DataFrame
+    provenance: str
+
+    def of_split(self, split: str) -> pd.DataFrame:
+        """Return the rows of one split."""
+        return self.rows[self.rows["split"] == split]
+
+
+def cleaned_examples(splits: Splits, table: pd.DataFrame, provenance: str) -> CleanedExamples:
+    """Choose the examples that stay: all but the dropped ones of the training set, and all of validation and test.
+
+    Args:
+        splits: The dataset as it was scored.
+        table: The training examples with their decisions, from ``Run.cleaned_labels``.
+        provenance: Origin of the export, as JSON.
+    """
+    kept = np.flatnonzero((table["action"] != "drop").to_numpy())
+    chosen = {
+        "train": (kept, table["label"].to_numpy()[kept]),
+        "validation": (np.arange(len(splits.validation)), splits.validation.labels),
+        "test": (np.arange(len(splits.test)), splits.test.labels),
+    }
+    parts = []
+    for split, (positions, labels) in chosen.items():
+        part = getattr(splits, split)
+        frame = pd.DataFrame(
+            {
+                "label": np.asarray(labels),
+                "id": pd.Series(part.ids, dtype="str").iloc[positions].to_numpy(),
+                "split": split,
+                "position": positions,
+            }
+        )
+        groups = part.groups.iloc[positions].reset_index(drop=True)
+        parts.append(pd.concat([frame, groups.drop(columns=[*frame.columns, "image"], errors="ignore")], axis=1))
+    return CleanedExamples(splits, pd.concat(parts, ignore_index=True), provenance)
+
+
+def image_files(splits: Splits, rows: pd.DataFrame) -> Iterator[tuple[str, bytes, str]]:
+    """Yield the image file of each row, and report the progress.
+
+    Args:
+        splits: The dataset.
+        rows: Rows of :class:`CleanedExamples`, all or some.
+
+    Yields:
+        The stem of the file's name, its content and its suffix.
+    """
+    entries = zip(rows["split"], rows["position"], rows["id"], strict=True)
+    for split, position, id_ in track(entries, len(rows), "export"):
+        yield _stem(id_), *_encoded(getattr(splits, split), position)
+
+
+def _encoded(split: Dataset, position: int) -> tuple[bytes, str]:
+    """Return the original content and suffix of an image if its format is a common one, else those of a PNG."""
+    source = split.source(position)
+    if source is not None:
+        with Image.open(io.BytesIO(source)) as opened:
+            suffix = _SUFFIXES.get(opened.format or "")
+        if suffix is not None:
+            return source, suffix
+    image, _ = split[position]
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue(), ".png"
+
+
+def _stem(id_: str) -> str:
+    """Make the stem of a file's name from an example's id, which is often a path with a suffix."""
+    name = PurePosixPath(id_.replace("\\", "/")).name
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and suffix.lower() in _IMAGE_SUFFIXES else name
