@@ -33,7 +33,7 @@ def offer(
 
     Args:
         run_id: The run that it is done to, or that it makes.
-        kind: One of ``attribution_core.jobs.jobs.KINDS``.
+        kind: One of ``attribution_core.jobs.requests.OPTIONS``.
         options: As of the kind.
         label: Of the button.
         key: Streamlit's.

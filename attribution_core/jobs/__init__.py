@@ -1,1 +1,1 @@
-"""Background jobs: what is requested, the process that does it, and how far it is."""
+"""Background jobs: their requests, the process that carries one out, and its progress."""

@@ -2,16 +2,16 @@
 
 A job is a directory ``.jobs/KIND-TARGET`` in the folder that holds the runs:
 
-    job.json       what was asked for, and when
-    pid            of its process
-    progress.json  how far it is
+    job.json       the request, and when it was made
+    pid            the id of its process
+    progress.json  its progress
     log.txt        what it printed
-    result.json    how it ended, and what came of it
-    cancelled      it was told to stop
+    result.json    how it ended, and its result
+    cancelled      present once it was asked to stop
 
-The process (:mod:`attribution_core.jobs.runner`) holds a lock on the directory for as long as it lives. Whether a job
-is running is told by that lock, not by the process's number, which the system gives to others later. What is done to a
-run has one directory, so the same can't be done twice at a time, from whichever tab it is started.
+The process (:mod:`attribution_core.jobs.runner`) holds a lock on the directory for as long as it lives. That lock
+decides whether a job is running, not the process id, which the system gives to other processes later. Each kind of job
+has one directory for each run, so that two tabs cannot start the same job twice.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from attribution_core.errors import InputError
-from attribution_core.jobs.requests import KINDS, JobProgress, JobRequest, JobResult, Kind, run_name
+from attribution_core.jobs.requests import OPTIONS, JobProgress, JobRequest, JobResult, Kind, run_name
 from attribution_core.runs.files import Lock, fingerprint, is_locked, written_atomically
 
 __all__ = [
-    "KINDS",
     "Job",
     "JobProgress",
     "Kind",
@@ -55,10 +54,11 @@ Content = TypeVar("Content", bound=BaseModel)
 Status = Literal["running", "done", "failed", "cancelled", "lost"]
 
 FOLDER = ".jobs"
-ASKED, PID, PROGRESS, LOG, RESULT, CANCELLED = "job.json", "pid", "progress.json", "log.txt", "result.json", "cancelled"
+REQUEST, PID, PROGRESS, LOG = "job.json", "pid", "progress.json", "log.txt"
+RESULT, CANCELLED = "result.json", "cancelled"
 
-_SECONDS_TO_START = 60  # until the process has its lock: it loads Python and pandas, on a machine that may be busy
-_SECONDS_TO_END = 5  # after SIGTERM; then it is killed
+_SECONDS_TO_START = 60  # until the process holds its lock: it loads Python and pandas on a machine that may be busy
+_SECONDS_TO_END = 5  # between SIGTERM and SIGKILL
 _POLL = 0.02
 _KEPT_CHECKS = 20
 _TAIL_BYTES = 32 * 1024
@@ -66,19 +66,19 @@ _TAIL_BYTES = 32 * 1024
 
 @dataclass(frozen=True)
 class Job:
-    """A job as its files say at one moment.
+    """A job, as its files describe it at one moment.
 
     Attributes:
         path: Its directory.
-        kind: What it does, one of :data:`KINDS`.
-        target: The run that it is done to, or makes.
-        options: As of the kind.
-        started: The time in UTC, ISO 8601.
-        status: ``"lost"`` is a job whose process is gone without a word: killed, or the machine was restarted.
-        progress: The latest activity.
+        kind: What it does.
+        target: The run that it works on or makes; for a check, :func:`options_target`.
+        options: The options of its kind, see :data:`attribution_core.jobs.requests.OPTIONS`.
+        started: Time of the request in UTC, ISO 8601.
+        status: ``"lost"`` means that the process ended without a result: it was killed, or the machine restarted.
+        progress: The latest progress.
         message: Why it ended without a result, in a sentence.
-        result: What came of it, as plain data.
-        seconds: That it took, once it ended by itself.
+        result: Its result, as plain data.
+        seconds: How long it took, if it ended by itself.
     """
 
     path: Path
@@ -94,16 +94,16 @@ class Job:
 
     @property
     def id(self) -> str:
-        """The directory's name."""
+        """Name of the directory."""
         return self.path.name
 
     @property
     def folder(self) -> Path:
-        """That holds the runs."""
+        """Folder that holds the runs."""
         return self.path.parent.parent
 
     def log_tail(self, lines: int = 40) -> str:
-        """The last lines of what the process printed."""
+        """Return the last lines that the process printed."""
         try:
             with (self.path / LOG).open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -113,11 +113,11 @@ class Job:
         return "\n".join(text.splitlines()[-lines:])
 
 
-# -- finding ---------------------------------------------------------------------------------------------------------
+# -- Finding ---------------------------------------------------------------------------------------------------------
 
 
 def jobs_in(folder: Path) -> list[Job]:
-    """The jobs of a folder of runs, the latest first; directories that are no jobs are passed over."""
+    """Return the jobs of a folder of runs, the latest first; other directories are ignored."""
     try:
         names = [entry.name for entry in os.scandir(Path(folder) / FOLDER) if entry.is_dir(follow_symlinks=False)]
     except OSError:
@@ -127,58 +127,61 @@ def jobs_in(folder: Path) -> list[Job]:
 
 
 def find_job(folder: Path, kind: Kind, target: str) -> Job | None:
-    """The job of this kind for this run, running or ended; None where there was none."""
+    """Return the job of a kind for a run, running or ended; None if there is none."""
     return job_named(folder, f"{kind}-{target}")
 
 
 def job_named(folder: Path, job_id: str) -> Job | None:
-    """The job of this id; None where there is none, whatever the id is."""
+    """Return the job with an id; None if there is none, however malformed the id is."""
     kind, _, target = job_id.partition("-")
     try:
         run_name(target)
     except ValueError:
         return None
     path = Path(folder) / FOLDER / job_id
-    if kind not in KINDS or path.is_symlink():
+    if kind not in OPTIONS or path.is_symlink():
         return None
-    asked = _read(JobRequest, path / ASKED)
-    return _as_found(path, asked) if asked is not None and (asked.kind, asked.target) == (kind, target) else None
+    request = _read(JobRequest, path / REQUEST)
+    if request is None or (request.kind, request.target) != (kind, target):
+        return None
+    return _as_found(path, request)
 
 
 def options_target(options: Mapping[str, Any]) -> str:
-    """The target of a check, which has no run: made of its options, so that the same check is found again."""
+    """Return the target of a check, which has no run: a digest of its options, by which it is found again."""
     return fingerprint(dict(options))[:16]
 
 
-def _as_found(path: Path, asked: JobRequest) -> Job:
-    job = Job(path, asked.kind, asked.target, asked.options, asked.started, "running")
+def _as_found(path: Path, request: JobRequest) -> Job:
+    """Return the job in a directory with its present status."""
+    job = Job(path, request.kind, request.target, request.options, request.started, "running")
     ended = _read(JobResult, path / RESULT)
-    if ended is None and _is_running(path, asked):
+    if ended is None and _is_running(path, request):
         return replace(job, progress=_read(JobProgress, path / PROGRESS) or JobProgress())
-    ended = ended or _read(JobResult, path / RESULT)  # it may have ended between the two looks
+    ended = ended or _read(JobResult, path / RESULT)  # it may have ended between the two reads
     if ended is not None:
         return replace(
             job, status=ended.status, message=ended.message, result=dict(ended.result), seconds=ended.seconds
         )
     if (path / CANCELLED).exists():
-        return replace(job, status="cancelled", message="It was stopped; what it had finished is kept.")
+        return replace(job, status="cancelled", message="It was stopped. Everything that it finished is kept.")
     return replace(
         job,
         status="lost",
-        message="Its process ended without a word: the machine was restarted, or its memory ran out. What it had "
-        "finished is kept.",
+        message="Its process ended without a result: the machine was restarted, or its memory ran out. Everything that "
+        "it finished is kept.",
     )
 
 
-def _is_running(path: Path, asked: JobRequest) -> bool:
+def _is_running(path: Path, request: JobRequest) -> bool:
     if (path / PID).exists():
         return _is_held(path)
-    age = datetime.now(UTC) - datetime.fromisoformat(asked.started)  # its process may not have come to its lock yet
+    age = datetime.now(UTC) - datetime.fromisoformat(request.started)  # its process may not hold its lock yet
     return age.total_seconds() < _SECONDS_TO_START
 
 
 def _is_held(path: Path) -> bool:
-    """Whether a process holds the lock, and not just another reader who looks for one."""
+    """Return whether a process holds the lock; another reader that tests the lock holds it for a moment only."""
     for _ in range(3):
         if not is_locked(path):
             return False
@@ -187,7 +190,7 @@ def _is_held(path: Path) -> bool:
 
 
 def _read(content: type[Content], path: Path) -> Content | None:
-    """A small file of plain data; None where there is none, or it is damaged."""
+    """Read a small file of plain data; None if it is missing or damaged."""
     try:
         return content.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -195,29 +198,30 @@ def _read(content: type[Content], path: Path) -> Content | None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: so many trainings run side by side."""
+    """Return the number of cores that this process may use, one for each training that runs at the same time."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-# -- starting and stopping -------------------------------------------------------------------------------------------
+# -- Starting and stopping -------------------------------------------------------------------------------------------
 
 
 def start_job(folder: Path, kind: str, options: Mapping[str, Any], target: str) -> Job:
-    """Starts a job, unless it is running: then that one is returned, with the options it was started with.
+    """Start a job, unless it is running: then return that one, with the options it was started with.
 
     Args:
-        folder: That holds the runs.
-        kind: One of :data:`KINDS`.
-        options: As of the kind, plain data.
-        target: Name of the run that it is done to or makes; of a check, :func:`options_target`.
+        folder: Folder that holds the runs.
+        kind: What the job does, see :data:`attribution_core.jobs.requests.OPTIONS`.
+        options: The options of the kind, as plain data.
+        target: Name of the run that the job works on or makes; for a check, :func:`options_target`.
 
     Returns:
         The job, running.
 
     Raises:
-        InputError: Options that the kind does not take, a name that is no run's, or a folder that can't be written.
+        InputError: The kind does not accept the options, the target cannot be a run's name, or the folder is not
+            writable.
     """
-    asked = JobRequest.checked(kind, target, options, datetime.now(UTC).isoformat())
+    request = JobRequest.checked(kind, target, options, datetime.now(UTC).isoformat())
     path = Path(folder).resolve() / FOLDER / f"{kind}-{target}"
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -227,25 +231,25 @@ def start_job(folder: Path, kind: str, options: Mapping[str, Any], target: str) 
                 return before
             for name in (PID, PROGRESS, LOG, RESULT, CANCELLED):
                 (path / name).unlink(missing_ok=True)
-            with written_atomically(path / ASKED) as partial:
-                partial.write_text(asked.model_dump_json(indent=2), encoding="utf-8")
+            with written_atomically(path / REQUEST) as partial:
+                partial.write_text(request.model_dump_json(indent=2), encoding="utf-8")
             _start_process(path)
     except OSError as error:
-        raise InputError(f"A job could not be started in {path.parent}: {error}.") from error
-    if asked.kind == "check":
+        raise InputError(f"Cannot start a job in {path.parent}: {error}.") from error
+    if request.kind == "check":
         _forget_old_checks(path.parent.parent)
-    return _as_found(path, asked)
+    return _as_found(path, request)
 
 
 def cancel_job(job: Job) -> Job:
-    """Stops a job and the processes that it started; a run that it was making goes on when it is started again.
+    """Stop a job and the processes that it started. Started again, it resumes the run that it was making.
 
     Returns:
-        The job as it is then: cancelled, or as it had ended by itself.
+        The job afterwards: cancelled, or ended by itself.
     """
-    now_ = job_named(job.folder, job.id)
-    if now_ is None or now_.status != "running":
-        return now_ or job
+    current = job_named(job.folder, job.id)
+    if current is None or current.status != "running":
+        return current or job
     (job.path / CANCELLED).touch()
     for number in (signal.SIGTERM, signal.SIGKILL):
         if (group := _group_of(job.path)) is None:
@@ -259,7 +263,7 @@ def cancel_job(job: Job) -> Job:
 
 
 def forget_job(job: Job) -> None:
-    """Removes what is kept of a job that has ended; what came of it stays."""
+    """Remove the files of a job that has ended; the run that it made stays."""
     with _one_starter(job.path.parent):
         found = job_named(job.folder, job.id)
         if found is not None and found.status != "running":
@@ -268,11 +272,11 @@ def forget_job(job: Job) -> None:
 
 @contextmanager
 def _one_starter(jobs: Path) -> Iterator[None]:
-    """Lets one process at a time start jobs in a folder; the others wait for it."""
+    """Let one process at a time start jobs in a folder, while the others wait."""
     try:
         lock = Lock(jobs, 2.0 * _SECONDS_TO_START)
     except InputError as error:
-        raise InputError(f"Another process has been starting a job in {jobs} for long: try again.") from error
+        raise InputError(f"Another process is still starting a job in {jobs}: try again in a minute.") from error
     try:
         yield
     finally:
@@ -280,20 +284,20 @@ def _one_starter(jobs: Path) -> Iterator[None]:
 
 
 def _start_process(path: Path) -> None:
-    """Starts the process, in a session of its own, and waits until it has its lock."""
+    """Start the process in its own session, and wait until it holds its lock."""
     command = [sys.executable, "-m", "attribution_core.jobs.runner", str(path)]
     with (path / LOG).open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-    threading.Thread(target=process.wait, daemon=True).start()  # or it would stay in the table of processes
+    threading.Thread(target=process.wait, daemon=True).start()  # otherwise it would stay a zombie
     until = time.monotonic() + _SECONDS_TO_START
     while not (path / PID).exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(_POLL)
 
 
 def _group_of(path: Path) -> int | None:
-    """The group of a running job's processes; None where it is not running, or its file names another's."""
+    """Return the process group of a running job; None if it is not running, or its file names another process."""
     if not _is_held(path):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What can be asked of a background job, checked before its process starts; loads without torch, as pages need it."""
+"""Requests for background jobs, validated before a process starts. Loads without torch, since pages need it."""
 
 from __future__ import annotations
 
@@ -9,54 +9,74 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from attribution_core.errors import InputError, validation_message
+from attribution_core.models.catalog import ARCHITECTURES, CLASSIFIERS
+from attribution_core.preparation.config import RATE_OF_VALUES, ScoreConfig
+from attribution_core.preparation.settings import GROUPS, SETTINGS, Setting, configuration_from
+
+__all__ = [
+    "DATASETS",
+    "GROUPS",
+    "MODELS",
+    "OPTIONS",
+    "RATE_OF_VALUES",
+    "SETTINGS",
+    "JobProgress",
+    "JobRequest",
+    "JobResult",
+    "Kind",
+    "RunName",
+    "Setting",
+    "configuration_from",
+    "is_python_file",
+    "run_name",
+]
 
 _LONGEST_NAME = 150  # bytes; file systems allow 255, and the kind of a job stands before it
 
-# The datasets that open by name, and the models that a run can train, with what they are: attribution_core.datasets and
-# .models know more, but bring torch. tests/test_jobs.py holds these to them.
+# The datasets that open by name, and what they hold. attribution_core.datasets knows more but loads torch;
+# tests/jobs/test_jobs.py compares the two.
 DATASETS = {
     "fashion-demo": (
         "4,000 images of clothing from Fashion-MNIST, 28 x 28, with 100 wrong labels planted among 2,000 for training"
     ),
     "digits": "1,797 handwritten digits, 8 x 8",
 }
+# The models that a run can train without a file or a library, and what they are.
 MODELS = {
-    "auto": "mlp for grey or small images, cnn4 for colour",
-    "linear": "one linear layer: multinomial logistic or linear regression",
-    "mlp": "fully connected ReLU network; hidden sizes to choose, 1024 by default",
-    "two_layer": "wide two-layer ReLU network whose first layer alone is trained; 10,000 units by default",
-    "lenet5": "LeNet-5 with ReLU and max pooling, 28 pixels and up",
-    "cnn4": "four convolutions and two linear layers, 28 pixels and up",
-    "alexnet": "AlexNet for small images, 28 pixels and up; wide at the end, so 20 million parameters and more",
-    "vgg13": "VGG-13 for small images, 28 pixels and up",
-    "resnet18": "ResNet-18 for small images, 32 pixels and up",
-    "resnet20": "ResNet-20, the narrow one for small images, 28 pixels and up",
+    "auto": "mlp for gray or small images, cnn4 for color",
+    **{name: ARCHITECTURES[name].description for name in CLASSIFIERS},
 }
 
 
 def run_name(name: str) -> str:
-    """The name of a run's directory: one component of a path, neither hidden nor too long.
+    """Return a name if it can be that of a run's directory: one path component, neither hidden nor too long.
 
     Raises:
-        ValueError: It is not one.
+        ValueError: It cannot.
     """
     safe = name == PurePath(name).name and "\\" not in name and name.isprintable() and not name.startswith(".")
     if not (safe and name.strip() and len(name.encode(errors="replace")) <= _LONGEST_NAME):
         raise ValueError(
-            f"a run's name is that of one folder, without slashes or a leading dot, of at most {_LONGEST_NAME} bytes"
+            "a run's name must be the name of one folder, without slashes or a leading dot and at most "
+            f"{_LONGEST_NAME} bytes long"
         )
     return name
 
 
-def no_code(model: str) -> str:
-    """A model that is no file of Python: a page must not run such a file because a run that was sent to one names it.
+def is_python_file(model: str) -> bool:
+    """Return whether a configuration's model is from a Python file."""
+    return ".py" in model
+
+
+def no_python_file(model: str) -> str:
+    """Return a model's name unless it is from a Python file: no page executes a file because some run names it.
 
     Raises:
-        ValueError: It is one.
+        ValueError: It is from a Python file.
     """
-    if ".py" in model:
+    if is_python_file(model):
         raise ValueError(
-            "a model from a file of Python is scored in a terminal alone (samplescope score DATA --model FILE.py:NAME)"
+            "a model from a Python file is scored only in a terminal (samplescope score DATA --model FILE.py:NAME)"
         )
     return model
 
@@ -68,22 +88,16 @@ class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ScoreOptions(BaseModel):
-    """Hold fields of :class:`attribution_core.preparation.config.ScoreConfig`; the job checks them before it starts.
-
-    The directory, ``out``, is not among them: it is the job's target.
-    """
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, JsonValue]
+class ScoreOptions(ScoreConfig):
+    """A configuration that a page may ask for: without Python files, and without ``out``, which is the job's target."""
 
     data: str = Field(min_length=1, max_length=4096)
-    model: Annotated[str, AfterValidator(no_code)] = "auto"
+    model: Annotated[str, AfterValidator(no_python_file)] = "auto"
     out: None = Field(None, exclude=True)
 
 
 class VerifyOptions(_Options):
-    """Options of :func:`attribution_core.workflows.verify.verify`; by default, one process for each core."""
+    """Options of :func:`attribution_core.workflows.verify.verify`; without ``processes``, one for each core."""
 
     examples: int = Field(40, ge=3)
     halves: int = Field(50, ge=0)
@@ -94,7 +108,7 @@ class VerifyOptions(_Options):
 
 
 class SummarizeOptions(_Options):
-    """Options of :func:`attribution_core.workflows.summarize.summarize`; by default, one process for each core."""
+    """Options of :func:`attribution_core.workflows.summarize.summarize`; without ``processes``, one for each core."""
 
     seeds: int = Field(3, ge=1)
     balanced: bool = False
@@ -105,7 +119,10 @@ class SummarizeOptions(_Options):
 
 
 class CleanOptions(_Options):
-    """The run whose decisions make the cleaned set; the target is the run to be made."""
+    """Options of :func:`attribution_core.workflows.clean.clean`.
+
+    ``parent`` is the run whose decisions are applied; the job's target is the run it makes.
+    """
 
     parent: RunName
     data: str | None = None
@@ -113,7 +130,7 @@ class CleanOptions(_Options):
 
 
 Kind = Literal["check", "score", "verify", "summarize", "clean"]
-KINDS: dict[Kind, type[BaseModel]] = {
+OPTIONS: dict[Kind, type[BaseModel]] = {
     "check": ScoreOptions,
     "score": ScoreOptions,
     "verify": VerifyOptions,
@@ -123,7 +140,7 @@ KINDS: dict[Kind, type[BaseModel]] = {
 
 
 class JobRequest(BaseModel):
-    """The content of job.json."""
+    """Content of job.json: what a job does, to which run, and since when."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -134,22 +151,27 @@ class JobRequest(BaseModel):
 
     @classmethod
     def checked(cls, kind: str, target: str, options: Mapping[str, Any], started: str) -> JobRequest:
-        """What is asked for, with the options as plain data.
+        """Return a request whose options the kind accepts, as plain data.
+
+        The options of a check or a score stay as they were given, so that the same options lead to the same check;
+        those of the other kinds gain their defaults.
 
         Raises:
-            InputError: A kind that does not exist, a target that is no run's name, or options that the kind does not
-                take.
+            InputError: There is no such kind, the target cannot be a run's name, or the kind does not accept the
+                options.
         """
         try:
-            asked = cls.model_validate({"kind": kind, "target": target, "options": dict(options), "started": started})
-            known = KINDS[asked.kind].model_validate(asked.options)
+            request = cls.model_validate({"kind": kind, "target": target, "options": dict(options), "started": started})
+            accepted = OPTIONS[request.kind].model_validate(request.options)
         except ValidationError as error:
             raise InputError(validation_message(error)) from error
-        return asked.model_copy(update={"options": known.model_dump(mode="json")})
+        if isinstance(accepted, ScoreOptions):
+            return request
+        return request.model_copy(update={"options": accepted.model_dump(mode="json")})
 
 
 class JobProgress(BaseModel):
-    """The content of progress.json: what a job does now, and how far it is with that."""
+    """Content of progress.json: what a job is doing, and how far it is with that."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -159,7 +181,7 @@ class JobProgress(BaseModel):
 
 
 class JobResult(BaseModel):
-    """The content of result.json: how a job ended by itself, after how many seconds, and what came of it."""
+    """Content of result.json: how a job ended, its result, and the seconds it took."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,7 +1,7 @@
 """The process of a background job: ``python -m attribution_core.jobs.runner DIRECTORY``.
 
-It does what the directory's job.json asks for, one of a few known kinds, and writes how far it is and how it ended.
-A signal simply ends it: every kind keeps what it has finished, and its worker processes end with it.
+It carries out the request in the directory's job.json, which is of one of a few known kinds, and writes its progress
+and its result. A signal simply ends it: every kind keeps what it has finished, and its worker processes end with it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from attribution_core.errors import InputError, resource_error, validation_message
-from attribution_core.jobs.jobs import ASKED, PID, PROGRESS, RESULT, usable_cores
-from attribution_core.jobs.requests import JobProgress, JobRequest, JobResult, Kind, no_code
+from attribution_core.jobs.jobs import PID, PROGRESS, REQUEST, RESULT, usable_cores
+from attribution_core.jobs.requests import JobProgress, JobRequest, JobResult, Kind, is_python_file
 from attribution_core.progress import listening
 from attribution_core.runs.files import Lock, written_atomically
 from attribution_core.runs.names import MANIFEST_FILE
@@ -29,25 +29,25 @@ if TYPE_CHECKING:  # torch takes seconds to load
     from attribution_core.preparation.prepare import Prepared
 
 _SECONDS_BETWEEN_WRITES = 0.2
-_SECONDS_FOR_LOCK = 10.0  # a reader who looks whether it is taken holds it for a moment
-_LISTED = 500  # unreadable images
+_SECONDS_FOR_LOCK = 10.0  # a reader that tests the lock holds it for a moment
+_LISTED = 500  # unreadable files that a check lists at most
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Does one job.
+    """Carry out one job.
 
     Args:
         argv: The job's directory.
 
     Returns:
-        0; 1 where it failed, as its result.json says.
+        0, or 1 if it failed; result.json says why.
     """
     path = Path((sys.argv[1:] if argv is None else argv)[0]).resolve()
     lock = Lock(path, _SECONDS_FOR_LOCK)
     try:
         _write(path / PID, str(os.getpid()))
         began = time.monotonic()
-        result, message = _done(path)
+        result, message = _carry_out(path)
         seconds = round(time.monotonic() - began, 3)
         ended = JobResult(status="failed" if message else "done", message=message, result=result, seconds=seconds)
         with written_atomically(path / RESULT) as partial:
@@ -57,14 +57,14 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if message else 0
 
 
-def _done(path: Path) -> tuple[dict[str, Any], str]:
-    """What came of the job, and why nothing did, in a sentence."""
+def _carry_out(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the job's result, and if it failed the reason, in a sentence."""
     try:
-        asked = JobRequest.model_validate_json((path / ASKED).read_bytes())
-        asked = JobRequest.checked(asked.kind, asked.target, asked.options, asked.started)
-        _refuse_code(path.parent.parent, asked)
+        request = JobRequest.model_validate_json((path / REQUEST).read_bytes())
+        request = JobRequest.checked(request.kind, request.target, request.options, request.started)
+        _refuse_code(path.parent.parent, request)
         with listening(_Reporter(path / PROGRESS)):
-            return _WORK[asked.kind](path.parent.parent, asked.target, asked.options), ""
+            return _WORK[request.kind](path.parent.parent, request.target, request.options), ""
     except InputError as error:
         return {}, str(error)
     except ValidationError as error:
@@ -73,21 +73,27 @@ def _done(path: Path) -> tuple[dict[str, Any], str]:
         if refused := resource_error(error):
             return {}, str(refused)
         traceback.print_exc()
-        return {}, f"Something went wrong that should not ({type(error).__name__}: {error}); its log shows where."
+        return {}, f"An unexpected error occurred ({type(error).__name__}: {error}); the log shows where."
 
 
-def _refuse_code(folder: Path, asked: JobRequest) -> None:
-    """No file of Python is run for a page, even where the run that it asks about was made with one."""
-    name = asked.options.get("parent") if asked.kind == "clean" else asked.target
-    if asked.kind in ("verify", "summarize", "clean") and (folder / str(name) / MANIFEST_FILE).is_file():
-        try:
-            no_code(str(read_manifest(folder / str(name)).config.get("model", "")))
-        except ValueError as error:
-            raise InputError(f"The run {name} has {error}, and so is what builds on it.") from error
+def _refuse_code(folder: Path, request: JobRequest) -> None:
+    """Refuse to execute a Python file for a page, even if the run that the request is about was made with one.
+
+    Raises:
+        InputError: The run's model is from a Python file.
+    """
+    name = str(request.options["parent"] if request.kind == "clean" else request.target)
+    if request.kind not in ("verify", "summarize", "clean") or not (folder / name / MANIFEST_FILE).is_file():
+        return
+    if is_python_file(str(read_manifest(folder / name).config.get("model", ""))):
+        raise InputError(
+            f"The model of the run {name} is from a Python file, which no page executes: do this only in a terminal "
+            f"(samplescope {request.kind})."
+        )
 
 
 class _Reporter:
-    """Writes the latest activity, at most a few times a second; a new activity at once."""
+    """Writes the latest progress, at most a few times a second; that of a new activity at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -103,17 +109,17 @@ class _Reporter:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or absent for readers; it need not outlive the machine's next fall, so the disk is not waited for."""
+    """Write a file that readers see whole or not at all, without waiting for the disk: it need not survive a crash."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
-# -- the kinds; each loads what it needs -----------------------------------------------------------------------------
+# -- The kinds; each loads what it needs -----------------------------------------------------------------------------
 
 
 def _check(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
-    """What is in the data, and what scoring it with these options will take; or why these options can't be taken."""
+    """Return what the data holds and what scoring it with these options takes, or why these options do not work."""
     from attribution_core.preparation.config import ScoreConfig
     from attribution_core.preparation.prepare import prepare
     from attribution_core.scoring.estimate import estimate_prepared
@@ -130,7 +136,7 @@ def _check(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, A
 
 
 def _facts(prepared: Prepared) -> dict[str, Any]:
-    """What a person wants to see before a dataset is scored, as plain data."""
+    """Return what a user wants to know about a dataset before it is scored, as plain data."""
     import numpy as np
 
     splits = prepared.splits
@@ -187,9 +193,9 @@ def _clean(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, A
 
 
 def _with_processes(options: Mapping[str, Any]) -> dict[str, Any]:
-    """As many processes as cores that this one may use, where none were asked for."""
-    asked = options["processes"]
-    return {**options, "processes": usable_cores() if asked is None else asked}
+    """Fill in one process for each core that this process may use, unless the options give a number."""
+    processes = options["processes"]
+    return {**options, "processes": usable_cores() if processes is None else processes}
 
 
 _WORK: dict[Kind, Callable[[Path, str, Mapping[str, Any]], dict[str, Any]]] = {

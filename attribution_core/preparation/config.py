@@ -1,112 +1,167 @@
-"""What to score, and how: the configuration of a run."""
+"""What to score, and how: the configuration of a run. Loads without torch, so that help and forms can describe it."""
 
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from attribution_core.datasets.features import TFIDF
+from attribution_core.datasets.defaults import TFIDF
 from attribution_core.datasets.targets import Task as TargetTask
-from attribution_core.methods.linearized.build import DIMENSION
+from attribution_core.methods.linearized.defaults import DIMENSION
+from attribution_core.models.catalog import CLASSIFIERS
 from attribution_core.models.preprocessing import Preprocessing
-from attribution_core.training import Recipe
+from attribution_core.training.recipe import Recipe
 
 # Squared errors have no slope that levels off, and 0.05, which suits cross-entropy, is near to diverging. On Concrete,
-# Energy and diabetes, four seeds each, a tenth of the rows came to R² as low as -2.6 at 0.05, and one training of fewer
-# diverged; at 0.01 none came below 0.2, and all rows to at most 0.04 less.
+# Energy and diabetes, four seeds each, a tenth of the rows gave an R² as low as -2.6 at 0.05, and one training on fewer
+# rows diverged; at 0.01 no R² was below 0.2, and all rows gave at most 0.04 less.
 RATE_OF_VALUES = 0.01
+
+# The fields under the headings that help and forms show them by; the fields of the recipe stand in place of ``recipe``.
+GROUPS = {
+    "Data": (
+        "data",
+        "target",
+        "task",
+        "encoder",
+        "image_size",
+        "max_train",
+        "validation_fraction",
+        "test_fraction",
+    ),
+    "Model": ("model", "hidden", "weights", "training", "trainable"),
+    "Training": ("recipe", "seed", "device"),
+    "Measures": (
+        "contributions",
+        "sensitivity",
+        "influence",
+        "damping",
+        "map",
+        "parameters",
+        "sketch",
+        "dimension",
+        "steps",
+        "weight_decay",
+    ),
+}
 
 
 class ScoreConfig(BaseModel):
-    """What to score, and how.
+    """What to score, and how. The same descriptions appear in ``samplescope score --help`` and on the page New run."""
 
-    Attributes:
-        data: A known dataset's name, or a path.
-        out: The run's directory; ``runs/NAME`` by default.
-        target: The column to be told, where the data is a table; by default the one called label, target, class or y.
-        task: Whether labels are classes (``"classification"``) or values to predict (``"regression"``, which
-            trains on their squared errors, in standard deviations); ``"auto"`` takes texts, and whole numbers where
-            they are few, as classes, and other numbers as values.
-        encoder: What makes vectors of texts: ``"tfidf"``, or the folder of a sentence encoder (sentence-transformers).
-        model: A model of the zoo, or ``"auto"``: ``mlp`` for grey or small images, ``cnn4`` for colour;
-            ``"FILE.py:FUNCTION"``, which returns the module (:mod:`attribution_core.models.user_file`);
-            ``"torchvision/NAME"`` or ``"timm/NAME"``, with their published weights.
-        weights: A file of weights for the model, safetensors or a state dict of PyTorch's.
-        training: From ``"scratch"``, a ``"fine-tune"`` of the weights that are given, or ``"none"``: these are scored
-            as they are. ``"auto"`` takes given weights as they are, fine-tunes published ones, and else trains from
-            scratch.
-        trainable: The part that is trained and measured: ``"all"``, the ``"last-block"`` or the ``"head"``. Earlier
-            layers keep the weights they were given, and images pass through them once
-            (:mod:`attribution_core.preparation.frozen_trunk`).
-        preprocessing: What the model expects of images, in place of what its file or library says, or of the size and
-            the pixel statistics of the training images.
-        hidden: Hidden sizes of ``mlp``.
-        image_size: Side in pixels to resize to; by default what the images share (or up to 64 where they differ).
-        recipe: How the model is trained. Of values its loss is ``"mse"``, and its learning rate ``RATE_OF_VALUES``
-            where none is given.
-        parameters: What is linearised: ``"head"`` retrains the last layer, from zero, on the trained network's features
-            (exact, since the model is linear in its head); ``"all"`` (or a regular expression) is the network at its
-            initial weights, as in unique information, sketched above ``EXACT_SIZE``.
-        sketch: Which coordinates are kept then: ``"kronecker"``, the leading ones of all layers together in a basis
-            fitted to the data, or ``"coordinates"``, random ones of each parameter tensor, as in the paper.
-        dimension: How many.
-        steps: Training time of the linearised model: gradient flow for the time of so many steps at the largest
-            monotone learning rate, ``1 / lambda_max`` of the kernel; infinite for the end.
-        weight_decay: Of the linearised model, beside the sum of losses, as a multiple of the mean squared feature norm.
-        contributions: What each example contributed over training (HYDRA): ``"free"`` of the Hessian, as in the paper,
-            for every pair; ``"exact"``, with it, for the mean (about four times the training more); ``"auto"`` is
-            ``"free"`` where the model allows it; or ``"off"``.
-        sensitivity: How sensitive the model is to each example (memory-perturbation equation), by the posterior:
-            ``"kfac"``, ``"diagonal"``, ``"full"``, or what an optimiser knows, ``"adam"`` or ``"iblr"``; ``"auto"`` is
-            ``"iblr"`` for models trained by it and else ``"kfac"``, where the model allows it; or ``"off"``.
-        influence: Influence functions at the trained weights; ``"auto"`` where the model allows them, ``"on"`` or
-            ``"off"``.
-        damping: Of their curvature, weight decay included; by default it follows the curvature's spectrum, and is at
-            least the weight decay.
-        map: Places of all examples on a map of the trained network's embeddings, by ``"umap"``, or ``"off"``: some ten
-            seconds, most of them for compiling.
-        seed: Of the splits, the initial weights, the batch order, the sketch and the map.
-        validation_fraction: Share set aside for validation where the data has none.
-        test_fraction: The same for test.
-        max_train: Use a stratified subset of so many training examples.
-        decisions: A CSV file with columns id, action (drop or relabel) and label, applied to the training examples
-            once they are opened; see :func:`attribution_core.workflows.clean.clean`.
-        device: ``"auto"`` takes CUDA when there is one.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", use_attribute_docstrings=True)
 
     data: str
+    """A path, or a name that `samplescope datasets` lists."""
+
     out: Path | None = None
-    target: str | None = None
+    """Directory of the run. Default: runs/NAME, after the data."""
+
+    target: str | None = Field(None, title="Target column")
+    """Column of a table to predict. Default: the one named label, target, class or y."""
+
     task: TargetTask = "auto"
-    encoder: str = TFIDF
-    model: str = "auto"
+    """Whether to predict classes (classification) or numbers (regression, trained on squared errors in standard
+    deviations). auto: texts, and whole numbers of few distinct values, are classes; other numbers are values."""
+
+    encoder: str = Field(TFIDF, title="Sentence encoder")
+    """What turns texts into vectors: tfidf, or the folder of a sentence-transformers model."""
+
+    model: str = Field(
+        "auto",
+        description=f"Model to train: {', '.join(CLASSIFIERS)} or auto (mlp for gray or small images, cnn4 for "
+        "color); FILE.py:FUNCTION, where the function returns a module; torchvision/resnet18, resnet34, resnet50 or "
+        "densenet121, or timm/NAME, with their published weights.",
+    )
+
     weights: Path | None = None
+    """File with weights for the model: safetensors, or a PyTorch state dict (.pt)."""
+
     training: Literal["auto", "scratch", "fine-tune", "none"] = "auto"
-    trainable: Literal["all", "last-block", "head"] = "all"
+    """Train from scratch, fine-tune the weights given, or score them as they are (none). auto: weights from a file are
+    scored as they are, published weights are fine-tuned, and everything else is trained from scratch."""
+
+    trainable: Literal["all", "last-block", "head"] = Field("all", title="Trained layers")
+    """Layers to train and measure: all of them, the last block, or the head. The layers before keep the weights given,
+    and the images pass through them once."""
+
     preprocessing: Preprocessing | None = None
-    hidden: tuple[int, ...] = ()
+    """What the model expects of images, in place of what its file or library says, or of the size and the pixel
+    statistics of the training images."""
+
+    hidden: tuple[int, ...] = Field((), title="Hidden sizes")
+    """Hidden sizes of mlp, or the width of two_layer."""
+
     image_size: int | None = Field(None, ge=4, le=1024)
+    """Side in pixels to resize images to. Default: the size they share, or where sizes differ their median, 64 at
+    most."""
+
     recipe: Recipe = Recipe()
-    parameters: str = "head"
+    """How to train the model. A regression uses the loss mse, and a learning rate of 0.01 unless another is given."""
+
+    parameters: str = Field("head", title="Linearized parameters")
+    """Parameters that F-SI, SI and NTK influence linearize. head: the last layer, retrained from zero on the trained
+    features (exact, since the model is linear in its head). all, or a regular expression: the network at its initial
+    weights, as in unique information, sketched if it is large."""
+
     sketch: Literal["kronecker", "coordinates"] = "kronecker"
-    dimension: int = Field(DIMENSION, ge=1)
-    steps: float = Field(1000, ge=0)
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
-    contributions: Literal["auto", "free", "exact", "off"] = "auto"
-    sensitivity: Literal["auto", "kfac", "diagonal", "full", "adam", "iblr", "off"] = "auto"
-    influence: Literal["auto", "on", "off"] = "auto"
-    damping: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """How to sketch the parameters of a large network: kronecker keeps the leading coordinates of all layers together
+    in a basis fitted to the data; coordinates keeps random ones of each tensor, as in the paper."""
+
+    dimension: int = Field(DIMENSION, ge=1, title="Sketch dimension")
+    """Coordinates that the sketch keeps: in all (kronecker), or of each tensor (coordinates)."""
+
+    steps: float = Field(1000, ge=0, title="Linearized training steps")
+    """Training time of the linearized model, in steps of gradient flow at the largest monotone learning rate, 1 /
+    lambda_max of the kernel; inf trains to the end."""
+
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, title="Linearized weight decay")
+    """Weight decay of the linearized model beside the sum of losses, as a multiple of the mean squared feature
+    norm."""
+
+    contributions: Literal["auto", "free", "exact", "off"] = Field("auto", title="Contribution (HYDRA)")
+    """Contribution (HYDRA), summed over training: free of the Hessian, as in the paper, for every pair of examples;
+    exact, with the Hessian, for the mean over the evaluation examples (about four times the training time more); auto
+    is free where the model allows it; or off."""
+
+    sensitivity: Literal["auto", "kfac", "diagonal", "full", "adam", "iblr", "off"] = Field(
+        "auto", title="Sensitivity (MPE)"
+    )
+    """Sensitivity (MPE), by the posterior that the memory-perturbation equation uses: kfac, diagonal, full, or what
+    the optimizer knows (adam, iblr). auto is iblr for models trained by it and otherwise kfac, where the model allows
+    it; or off."""
+
+    influence: Literal["auto", "on", "off"] = Field("auto", title="Influence function")
+    """Influence function at the trained weights: on, off, or auto, which is on where the model allows it."""
+
+    damping: float | None = Field(None, gt=0, allow_inf_nan=False, title="Influence function damping")
+    """Damping of the curvature that influence functions invert, weight decay included. Default: it follows the
+    curvature's spectrum and is at least the weight decay."""
+
     map: Literal["umap", "off"] = "umap"
+    """Map of all examples, similar ones next to each other, by UMAP of the trained network's embeddings; or off.
+    Takes about ten seconds, most of them for compiling."""
+
     seed: int = Field(0, ge=0)
+    """Seed of the splits, the initial weights, the batch order, the sketch and the map."""
+
     validation_fraction: float = Field(0.15, gt=0, lt=1)
+    """Share of the examples held out for validation if the data has no validation split."""
+
     test_fraction: float = Field(0.15, gt=0, lt=1)
-    max_train: int | None = Field(None, ge=2)
+    """Share of the examples held out for testing if the data has no test split."""
+
+    max_train: int | None = Field(None, ge=2, title="Training examples")
+    """Draw a stratified subset of this many training examples. Default: all."""
+
     decisions: Path | None = None
+    """CSV file with the columns id, action (drop or relabel) and label, applied to the training examples once they are
+    opened; see `samplescope clean`."""
+
     device: str = "auto"
+    """auto, cpu or cuda; auto uses a GPU if there is one."""
 
     @property
     def folder(self) -> Path:
-        """Where the run goes."""
+        """Directory of the run: ``out``, or its default."""
         return self.out or Path("runs") / Path(self.data).name.split(".")[0].replace(":", "-")

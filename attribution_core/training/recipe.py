@@ -7,49 +7,56 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Recipe(BaseModel):
-    """A training recipe. The objective is the batch mean of the loss plus ``weight_decay / 2 |w|^2``.
+    """A training recipe. The objective is the batch mean of the loss plus ``weight_decay / 2 |w|^2``."""
 
-    Attributes:
-        loss: ``"cross_entropy"`` (integer targets, nats); ``"binary_cross_entropy"``, that of every output's sigmoid,
-            summed over outputs (targets in 0..1, such as the pixels of an autoencoder; nats); or ``"mse"`` (half the
-            squared error summed over outputs). With the last two integer targets become one-hot, or 0/1 for one
-            output.
-        optimizer: ``"sgd"`` with PyTorch's momentum convention, ``"adam"`` or ``"adamw"`` as PyTorch has them, or
-            ``"iblr"``, which learns a posterior (:mod:`attribution_core.training.iblr`).
-        learning_rate: Peak learning rate.
-        momentum: In [0, 1); the first beta of Adam and iBLR.
-        second_momentum: Their second beta.
-        weight_decay: Of the mean objective; ``"adamw"`` decouples it from the gradient.
-        batch_size: The last batch of an epoch may be shorter.
-        epochs: Passes over the data.
-        schedule: ``"constant"``, ``"cosine"`` from the peak to zero over all steps, or ``"plateau"``: times
-            ``factor`` whenever the training loss has not fallen for more than ``patience`` epochs.
-        patience: Of ``"plateau"``, in epochs.
-        factor: Of ``"plateau"``.
-        seed: Of the batch order, and of iBLR's draws.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     loss: Literal["cross_entropy", "binary_cross_entropy", "mse"] = "cross_entropy"
+    """cross_entropy: integer targets, in nats. binary_cross_entropy: that of each output's sigmoid, summed over
+    outputs, in nats; targets in 0..1, such as the pixels of an autoencoder. mse: half the squared error, summed over
+    outputs. With the last two, integer targets become one-hot, or 0/1 for one output."""
+
     optimizer: Literal["sgd", "adam", "adamw", "iblr"] = "sgd"
+    """sgd with PyTorch's momentum convention; adam or adamw, as in PyTorch; or iblr (improved Bayesian learning rule),
+    which learns a posterior."""
+
     learning_rate: float = Field(0.05, gt=0, allow_inf_nan=False)
+    """Peak learning rate."""
+
     momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of SGD; the first beta of Adam and iBLR."""
+
     second_momentum: float = Field(0.999, ge=0, lt=1)
+    """Second beta of Adam and iBLR."""
+
     weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
+    """Weight decay of the mean objective; adamw decouples it from the gradient."""
+
     batch_size: int = Field(128, ge=1)
+    """Examples in a batch; the last batch of an epoch may be smaller."""
+
     epochs: int = Field(20, ge=0)
+    """Passes over the training examples."""
+
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    """Learning-rate schedule: constant; cosine, from the peak to zero over all steps; or plateau, which multiplies the
+    learning rate by the factor whenever the training loss has not fallen for more epochs than the patience."""
+
     patience: int = Field(5, ge=0)
+    """Epochs that the schedule plateau waits for the training loss to fall."""
+
     factor: float = Field(0.1, gt=0, lt=1)
+    """Factor by which the schedule plateau multiplies the learning rate."""
+
     seed: int = Field(0, ge=0)
+    """Seed of the batch order, and of iBLR's draws."""
 
     def steps(self, examples: int) -> int:
-        """Optimiser steps of the whole training on ``examples`` examples."""
+        """Return the number of optimizer steps in the whole training on ``examples`` examples."""
         return self.epochs * math.ceil(examples / self.batch_size)
 
     def rate(self, step: int, steps: int) -> float:
-        """Learning rate of step ``step`` (from 0) out of ``steps``; for ``"plateau"`` that before any plateau."""
+        """Return the learning rate of step ``step`` (from 0) of ``steps``; for ``"plateau"``, before any plateau."""
         if self.schedule != "cosine" or steps == 0:
             return self.learning_rate
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))

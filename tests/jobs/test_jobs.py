@@ -156,7 +156,7 @@ def test_a_killed_job_is_lost_and_can_be_started_again(tmp_path):
     os.kill(killed, signal.SIGKILL)
     lost = wait(job, ended)
     assert lost.status == "lost"
-    assert "ended without a word" in lost.message
+    assert "ended without a result" in lost.message
     again = start_job(tmp_path, "score", LONG, "run")
     assert again.status == "running"
     assert pid_of(again) != killed
@@ -183,7 +183,7 @@ def test_a_job_that_runs_is_not_forgotten(tmp_path):
         ("verify", {}, "is not a run"),
         ("verify", {"examples": 1}, "examples: Input should be greater"),
         ("clean", {"parent": "gone"}, "is not a run"),
-        ("score", {"data": "digits", "model": "/tmp/net.py:build"}, "is scored in a terminal alone"),
+        ("score", {"data": "digits", "model": "/tmp/net.py:build"}, "is scored only in a terminal"),
     ],
 )
 def test_a_failure_is_one_sentence(tmp_path, kind, options, sentence, capfd):
@@ -207,7 +207,7 @@ def test_a_page_runs_no_file_of_python(tmp_path, kind):
     options, target = ({"parent": "run"}, "after") if kind == "clean" else ({}, "run")
     path = asked(tmp_path, kind, options, target)
     assert runner.main([str(path)]) == 1
-    assert "in a terminal alone" in job_named(tmp_path, path.name).message
+    assert "only in a terminal" in job_named(tmp_path, path.name).message
     assert not Path("ran").exists()
 
 
@@ -218,7 +218,7 @@ def test_a_fault_of_ours_leaves_its_traceback_in_the_log(tmp_path, monkeypatch, 
     monkeypatch.setitem(runner._WORK, "score", broken)
     path = asked(tmp_path, "score", LONG, "run")
     assert runner.main([str(path)]) == 1
-    assert "Something went wrong that should not (TypeError: no such thing)" in job_named(tmp_path, path.name).message
+    assert "An unexpected error occurred (TypeError: no such thing)" in job_named(tmp_path, path.name).message
     assert "Traceback" in capfd.readouterr().err
 
 
