@@ -1,0 +1,65 @@
+"""The form of the page New run, made from the fields of a run's configuration."""
+
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+from attribution_core.jobs.requests import SETTINGS
+from attribution_core.preparation.config import ScoreConfig
+
+
+def _page(options: dict | None) -> None:
+    import streamlit as st
+
+    from samplescope_app.panels import run_form
+
+    run_form.fill_in(options)
+    st.session_state["options"] = run_form.draw(lambda _: None)
+
+
+def form(options: dict | None = None) -> AppTest:
+    app = AppTest.from_function(_page, args=(options,), default_timeout=30).run()
+    assert not app.exception
+    return app
+
+
+def options_of(app: AppTest) -> dict[str, Any]:
+    return app.session_state["options"]
+
+
+def test_an_untouched_form_leaves_every_setting_at_its_default():
+    assert options_of(form()) == {"data": "fashion-demo", "recipe": {}}
+
+
+def test_options_come_back_as_they_were_given():
+    given = {
+        "data": "/data/rows.csv",
+        "target": "price",
+        "task": "regression",
+        "hidden": [64, 32],
+        "max_train": 50,
+        "contributions": "off",
+        "sensitivity": "iblr",
+        "map": "off",
+        "damping": 0.5,
+        "weight_decay": 0.25,
+        "recipe": {"optimizer": "iblr", "learning_rate": 0.05, "weight_decay": 0.125, "epochs": 3},
+    }
+    app = form(given)
+    assert options_of(app) == given
+    assert ScoreConfig.model_validate(options_of(app)).recipe.weight_decay == 0.125
+
+
+def test_the_form_has_a_widget_for_every_setting():
+    app = form({"data": "/data/rows.csv"})
+    kinds = (app.selectbox, app.number_input, app.text_input, app.toggle)
+    labels = [each.label for widgets in kinds for each in widgets]
+    for setting in SETTINGS:
+        if setting.name != "data":
+            assert setting.title in labels
+
+
+def test_a_switch_turns_a_measure_off():
+    app = form()
+    next(each for each in app.toggle if each.label == "Influence function").set_value(False).run()
+    assert options_of(app) == {"data": "fashion-demo", "influence": "off", "recipe": {}}
