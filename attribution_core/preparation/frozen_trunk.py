@@ -1,8 +1,8 @@
-"""A network in two: what stays as it is, through which the data pass once, and the last layers, which are trained.
+"""Cuts a network in two: a frozen trunk, through which the data pass once, and the last layers, which are trained.
 
-What is measured is the last layers on what they are given. Where these are the head alone, the model is linear, so
-that every measure is exact and costs next to nothing, however large the network is. Frozen parameters are no part of
-any measure, since they are no part of the model that is measured.
+Every measure describes the last layers on the trunk's outputs. If these are the head alone, the model is linear, so
+that every measure is exact and costs next to nothing, however large the network is. Frozen parameters enter no
+measure, since they are not part of the model that is measured.
 """
 
 from collections.abc import Callable
@@ -17,48 +17,48 @@ from attribution_core.methods.linearized.build import head_of
 from attribution_core.models import evaluation_mode
 from attribution_core.training import outputs_of
 
-# What the two parts together may differ by from the whole, as a share of its largest output: rounding.
+# How much the two parts together may differ from the whole, by rounding, as a share of its largest output.
 AGREEMENT = 1e-3
 
 
 @dataclass(frozen=True)
 class FrozenTrunk:
-    """Where a network is cut. Kept by names, so that it travels to other processes.
+    """The place where a network is cut, by the names of its modules, so that it can be sent to other processes.
 
     Attributes:
         head: Name of the layer that gives the outputs.
-        block: Name of the first module that is trained with it; None where the head is trained alone.
+        block: Name of the first module that is trained with the head; None if the head alone is trained.
     """
 
     head: str
     block: str | None
 
     def trunk(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
-        """Inputs ``[n, ...]`` to what the last layers are given, in evaluation mode and in batches."""
+        """Return the function from inputs ``[n, ...]`` to those of the last layers, in evaluation mode and batches."""
         if self.block is None:
             layer = model.get_submodule(self.head)
-            return lambda inputs: _given_to(layer, model, inputs)
+            return lambda inputs: _inputs_of(layer, model, inputs)
         before, _ = _parts(model, self.block)
         return lambda inputs: outputs_of(before, inputs)
 
     def last_layers(self, model: nn.Module) -> nn.Module:
-        """What is trained and measured, with the weights that it has in the model."""
+        """Return what is trained and measured, with the weights that it has in the model."""
         if self.block is None:
             return nn.Sequential(nn.Flatten(), model.get_submodule(self.head))
         return _parts(model, self.block)[1]
 
 
 def freeze_trunk(model: nn.Module, inputs: Tensor, trainable: Literal["head", "last-block"]) -> FrozenTrunk:
-    """Find where to cut.
+    """Find where to cut a network.
 
     Args:
         model: The whole network.
-        inputs: ``[n, ...]``, of which the first two are tried.
+        inputs: Examples ``[n, ...]``; the first two are tried.
         trainable: ``"head"``, the linear layer that gives the outputs, or ``"last-block"``: the last module before it
-            that holds two layers or more, looking into ``nn.Sequential``, and all that follows.
+            that holds two layers or more, looking into ``nn.Sequential``, and everything after that module.
 
     Raises:
-        InputError: No linear head, no such block, or a network that cannot be cut in front of it.
+        InputError: The network has no linear head or no such block, or cannot be cut before it.
     """
     layer = head_of(model, inputs)
     head = next(name for name, module in model.named_modules() if module is layer)
@@ -66,19 +66,19 @@ def freeze_trunk(model: nn.Module, inputs: Tensor, trainable: Literal["head", "l
         return FrozenTrunk(head, None)
     block = _last_block(model, head)
     if block is None:
-        raise InputError("This model has no block of layers before its last one: train head, or all.")
+        raise InputError("This model has no block of layers before its last one: use --train head or all.")
     cut = FrozenTrunk(head, block)
     with evaluation_mode(model), torch.no_grad():
         example = next(model.parameters())
         few = inputs[:2].to(example)
         whole, parts = model(few), cut.last_layers(model).eval()(cut.trunk(model)(few))
     if not torch.allclose(whole, parts, rtol=0, atol=AGREEMENT * float(whole.abs().max())):
-        raise InputError(f"Cut before {block!r} this model gives other outputs: train head, or all.")
+        raise InputError(f"Cut before its block {block!r}, this model gives other outputs: use --train head or all.")
     return cut
 
 
-def _given_to(layer: nn.Module, model: nn.Module, inputs: Tensor) -> Tensor:
-    """What a layer is given on the way through the model."""
+def _inputs_of(layer: nn.Module, model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the inputs that a layer receives when these inputs pass through the model."""
     seen: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _layer, given: seen.append(given[0]))
     try:
@@ -89,7 +89,7 @@ def _given_to(layer: nn.Module, model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _last_block(module: nn.Module, head: str) -> str | None:
-    """The name, within the module, of the last block before the layer named ``head`` there."""
+    """Return the name, within a module, of the last block before the layer named ``head`` in it."""
     before = []
     for name, child in module.named_children():
         if name == head or head.startswith(f"{name}."):
@@ -106,30 +106,33 @@ def _last_block(module: nn.Module, head: str) -> str | None:
 
 
 def _is_block(module: nn.Module) -> bool:
-    """Whether it holds two layers or more with parameters of their own."""
+    """Return whether a module holds two layers or more that have parameters."""
     layers = [each for each in module.modules() if each is not module and list(each.parameters(recurse=False))]
     return len(layers) > 1
 
 
 class _Tracer(fx.Tracer):
-    """Looks into the modules around a block, and takes all others whole."""
+    """Traces through the modules that contain a block, and takes all others whole."""
 
     def __init__(self, block: str) -> None:
         super().__init__()
         self._block = block
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
-        """Whether it is taken whole."""
+        """Return whether a module is taken whole."""
         return not self._block.startswith(f"{module_qualified_name}.")
 
 
 def _parts(model: nn.Module, block: str) -> tuple[nn.Module, nn.Module]:
-    """The network before a block, and from it on; both share its parameters."""
-    refusal = f"This model cannot be cut before its block {block!r}: train head, or all."
+    """Return the network before a block, and the rest; both share its parameters.
+
+    Raises:
+        InputError: The network cannot be cut there.
+    """
+    refusal = f"This model cannot be cut before its block {block!r}: use --train head or all."
     try:
         graph = _Tracer(block).trace(model)
-    # What a graph cannot follow: a way through the network that depends on values, or on a shape, as in some
-    # Transformers.
+    # A graph cannot follow a path through the network that depends on values or on a shape, as in some Transformers.
     except (TypeError, RuntimeError, ValueError, fx.proxy.TraceError) as error:
         raise InputError(refusal) from error
     first = [node for node in graph.nodes if node.op == "call_module" and node.target == block]
@@ -148,7 +151,7 @@ def _parts(model: nn.Module, block: str) -> tuple[nn.Module, nn.Module]:
     for node in graph.nodes:
         reached = reached or node is start
         if reached and not all(each in made for each in node.all_input_nodes):
-            raise InputError(refusal)  # what comes after also needs something from before
+            raise InputError(refusal)  # a later layer also uses an output from before the cut
         if reached:
             made[node] = after.node_copy(node, made.__getitem__)
     return fx.GraphModule(model, before), fx.GraphModule(model, after)

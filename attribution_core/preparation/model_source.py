@@ -1,4 +1,4 @@
-"""Where a run's model comes from: the zoo, a file of one's own, torchvision or timm, or a program's own module."""
+"""Finds a run's model: by name in the zoo, in a user's file, in torchvision or timm, or as a program's module."""
 
 import copy
 import functools
@@ -30,11 +30,11 @@ Training = Literal["auto", "scratch", "fine-tune", "none"]
 
 @dataclass(frozen=True)
 class ModelTask:
-    """What a model has to be made for.
+    """What a model must predict, and from what.
 
     Attributes:
-        class_names: In the order of the labels; none where a value is to be predicted.
-        shape: Of one example as it suits the data: (channels, height, width) of an image, or (features,) of a vector.
+        class_names: Names of the classes in the order of the labels; empty for a regression.
+        shape: Shape of one example as the data have it: (channels, height, width) of an image, or (features,).
     """
 
     class_names: Sequence[str]
@@ -42,26 +42,26 @@ class ModelTask:
 
     @property
     def outputs(self) -> int:
-        """That a model has: one for each class, or one for a value."""
+        """Number of outputs: one for each class, or one for a value."""
         return len(self.class_names) or 1
 
     @property
     def has_images(self) -> bool:
-        """Whether its examples are images."""
+        """Whether the examples are images."""
         return len(self.shape) == 3
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model, not built yet. Travels to other processes, but for a module of a program.
+    """A model that is not built yet. It can be sent to other processes unless it is a module of a program.
 
     Attributes:
-        name: For people, and as a configuration names it.
-        make: The module from a seed, on the CPU.
-        input_shape: Of one example.
-        preprocessing: What it expects of images; None leaves the choice to the training images.
-        training: What is done with its weights; ``"auto"`` trains them from scratch.
-        digests: Of the files that it is made from, by what they are.
+        name: Its name, as a configuration gives it.
+        make: Function that builds the module from a seed, on the CPU.
+        input_shape: Shape of one example.
+        preprocessing: What the model expects of images; None leaves the choice to the training images.
+        training: How its weights are trained; ``"auto"`` trains them from scratch.
+        digests: Digests of the files that it is made from, by their role.
     """
 
     name: str
@@ -73,27 +73,28 @@ class ModelSource:
 
     @property
     def title(self) -> str:
-        """The name without folders."""
+        """Name without folders."""
         return Path(self.name).name if is_user_model(self.name) else self.name
 
 
 def model_source(config: ScoreConfig, task: ModelTask, module: nn.Module | None = None) -> ModelSource:
-    """Settles which model a configuration means, with its weights and what it expects of the images.
+    """Find the model that a configuration names, with its weights and what it expects of images.
 
     Args:
         config: What to score, and how.
-        task: What it has to be made for.
-        module: Of the program that asks, in place of one by name.
+        task: What the model must predict, and from what.
+        module: The calling program's module, in place of a model by name.
 
     Raises:
-        InputError: No such model, weights that do not fit or are not here, or options that do not go together.
+        InputError: There is no such model, its weights do not fit or are missing, or the options contradict each other.
     """
     if module is not None:
         return _of_program(config, task, module)
     if config.model.startswith(FROM_PYTHON):
         raise InputError(
-            f"The model of this run, {config.model.removeprefix(FROM_PYTHON)}, came from a Python program, which alone "
-            "can go on with it: put the model into a file and score with --model FILE.py:FUNCTION --weights FILE."
+            f"The model of this run, {config.model.removeprefix(FROM_PYTHON)}, came from a Python program, and only a "
+            "program can continue with it: put the model into a file and score with --model FILE.py:FUNCTION --weights "
+            "FILE."
         )
     if is_user_model(config.model):
         return _of_file(config, task)
@@ -103,13 +104,13 @@ def model_source(config: ScoreConfig, task: ModelTask, module: nn.Module | None 
 
 
 def _require_outputs(outputs: object, inputs: Tensor, task: ModelTask, name: str) -> None:
-    """Raises InputError unless there is an output for each class and example, or one for its value."""
+    """Raise InputError unless there is one output for each class, or one for a value, of each example."""
     given = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if given != [len(inputs), task.outputs]:
-        of = f"for each of the {task.outputs} classes" if task.class_names else "for the value"
+        each = f"each of the {task.outputs} classes" if task.class_names else "the value"
         raise InputError(
-            f"{name} should give an output {of}, [{len(inputs)}, {task.outputs}] for {len(inputs)} examples, and gave "
-            f"{given}."
+            f"{name} must give one output for {each}, of shape [{len(inputs)}, {task.outputs}] for {len(inputs)} "
+            f"examples; it gave {given}: change its last layer."
         )
 
 
@@ -118,8 +119,8 @@ def _outputs(model: nn.Module, inputs: Tensor, name: str) -> object:
         with evaluation_mode(model), torch.no_grad():
             return model(inputs.to(next(model.parameters()).dtype))
     except StopIteration as error:
-        raise InputError(f"{name} has no parameters, so there is nothing to score it by.") from error
-    except Exception as error:  # another's code, which may raise anything
+        raise InputError(f"{name} has no parameters, so it cannot be scored: choose another model.") from error
+    except Exception as error:  # the user's code may raise anything
         raise InputError(
             f"{name} does not take inputs of shape {list(inputs.shape[1:])} ({type(error).__name__}: "
             f"{str(error).partition(chr(10))[0]}): give --image-size, or PREPROCESSING in the model's file."
@@ -130,15 +131,17 @@ def _of_zoo(config: ScoreConfig, task: ModelTask) -> ModelSource:
     name, weights = config.model, _weights(config)
     shape = _candidates(config, config.preprocessing, task, name)[0]
     if name == "auto":
-        colour = task.has_images and task.shape[0] == 3 and min(shape[1:]) >= ARCHITECTURES["cnn4"].min_side
-        name = "cnn4" if colour else "mlp"
+        color = task.has_images and task.shape[0] == 3 and min(shape[1:]) >= ARCHITECTURES["cnn4"].min_side
+        name = "cnn4" if color else "mlp"
     if name in ARCHITECTURES and not ARCHITECTURES[name].classifies:
         classifiers = ", ".join(each for each, model in ARCHITECTURES.items() if model.classifies)
-        raise InputError(f"{name} does not tell classes of images apart: choose one of {classifiers} or auto.")
+        raise InputError(f"{name} does not predict classes or values: choose one of {classifiers} or auto.")
     if config.training in ("fine-tune", "none") and weights is None:
-        raise InputError(f"{name} comes without weights, which training={config.training} needs: give --weights FILE.")
+        raise InputError(
+            f"{name} comes without weights, but --training {config.training} needs some: give --weights FILE."
+        )
     make = functools.partial(_build, name, task.outputs, shape, config.hidden, weights)
-    return ModelSource(name, make, shape, config.preprocessing, _settled(config, "none"), _digests(weights=weights))
+    return ModelSource(name, make, shape, config.preprocessing, _training(config, "none"), _digests(weights=weights))
 
 
 def _of_file(config: ScoreConfig, task: ModelTask) -> ModelSource:
@@ -153,23 +156,23 @@ def _of_file(config: ScoreConfig, task: ModelTask) -> ModelSource:
 
     shape = _shape(config, preprocessing, task, lambda shape: made(shape)(config.seed), reference)
     digests = _digests(file=file, weights=weights)
-    return ModelSource(reference, made(shape), shape, preprocessing, _settled(config, "none"), digests)
+    return ModelSource(reference, made(shape), shape, preprocessing, _training(config, "none"), digests)
 
 
 def _of_library(config: ScoreConfig, task: ModelTask) -> ModelSource:
     _refuse_hidden(config)
     if not task.has_images:
-        raise InputError(f"{config.model} takes images, and the data holds none: choose mlp or linear.")
+        raise InputError(f"{config.model} takes images, but the data holds none: choose mlp or linear.")
     preprocessing = config.preprocessing or backbone_preprocessing(config.model)
     weights = _weights(config)
     if weights is None and config.training != "scratch":
         weights = find_weights(config.model)
     make = Backbone(config.model, task.outputs, weights)
     if config.training == "none" and not make.head_is_given:
-        of = f"{task.outputs} classes" if task.class_names else "the value"
+        outputs = f"{task.outputs} classes" if task.class_names else "the value"
         raise InputError(
-            f"The weights of {config.model} have no head for {of}, so it can't be scored "
-            "as it is: train its new head with --train head."
+            f"The weights of {config.model} have no head for {outputs}, so it cannot be scored as it is: train a new "
+            "head with --train head."
         )
     shape = _shape(config, preprocessing, task, lambda _: make(config.seed), config.model)
     training = "fine-tune" if config.training == "auto" else config.training
@@ -180,7 +183,7 @@ def _of_program(config: ScoreConfig, task: ModelTask, module: nn.Module) -> Mode
     _refuse_hidden(config)
     if config.training == "scratch" or config.weights is not None:
         raise InputError(
-            "A module from Python has its weights and no way back to fresh ones: leave weights out and use "
+            "A module from Python keeps its own weights and cannot be reset to fresh ones: leave weights out and use "
             'training="none" or "fine-tune", or give the model as FILE.py:FUNCTION.'
         )
     name = FROM_PYTHON + type(module).__name__
@@ -208,7 +211,7 @@ def _shape(
     build: Callable[[tuple[int, ...]], nn.Module],
     name: str,
 ) -> tuple[int, ...]:
-    """The shape of an example that the model takes; grey images become colour where it takes no others."""
+    """Return the shape of an example as the model takes it; gray images become color if it takes no others."""
     shapes = _candidates(config, preprocessing, task, name)
     refusals = []
     for shape in shapes:
@@ -228,10 +231,10 @@ def _candidates(
 ) -> list[tuple[int, ...]]:
     if not task.has_images:
         return [task.shape]
-    size, asked = _size(config, preprocessing, task), preprocessing.channels if preprocessing else None
-    if asked is not None and asked < task.shape[0]:
-        raise InputError(f"{name} takes grey images (it has one mean), and these are in colour: make them grey.")
-    return [(channels, *size) for channels in ([asked] if asked else sorted({task.shape[0], 3}))]
+    size, channels = _size(config, preprocessing, task), preprocessing.channels if preprocessing else None
+    if channels is not None and channels < task.shape[0]:
+        raise InputError(f"{name} takes gray images (it has one mean), but these are in color: convert them to gray.")
+    return [(each, *size) for each in ([channels] if channels else sorted({task.shape[0], 3}))]
 
 
 def _size(config: ScoreConfig, preprocessing: Preprocessing | None, task: ModelTask) -> tuple[int, ...]:
@@ -244,11 +247,12 @@ def _weights(config: ScoreConfig) -> Path | None:
     if config.weights is None:
         return None
     if config.training == "scratch":
-        raise InputError("Training from scratch uses no weights: leave --weights out, or use --training fine-tune.")
+        raise InputError("Training from scratch uses no weights: leave out --weights, or use --training fine-tune.")
     return config.weights.expanduser().resolve()
 
 
-def _settled(config: ScoreConfig, with_weights: Training) -> Training:
+def _training(config: ScoreConfig, with_weights: Training) -> Training:
+    """Return how to train the weights; with ``"auto"``, given weights are treated as ``with_weights`` says."""
     return with_weights if config.training == "auto" and config.weights is not None else config.training
 
 
@@ -258,4 +262,6 @@ def _digests(**files: Path | None) -> dict[str, str]:
 
 def _refuse_hidden(config: ScoreConfig) -> None:
     if config.hidden:
-        raise InputError(f"{config.model} has no hidden sizes to choose; mlp and two_layer have.")
+        raise InputError(
+            f"{config.model} has no hidden sizes to choose: leave out --hidden, or choose mlp or two_layer."
+        )

@@ -1,8 +1,8 @@
-"""What a configuration asks for: its dataset, its model and where that computes, before anything is trained."""
+"""From a configuration to a dataset and a model that are ready to be trained."""
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from attribution_core.preparation.image_reader import ImageReader
 from attribution_core.preparation.model_source import ModelSource, ModelTask, model_source
 from attribution_core.runs import Run
 from attribution_core.runs.names import APPLIED_DECISIONS_FILE
+from attribution_core.training import Recipe
 
-# Where a dataset lies; or one that only a program has.
+# A dataset's path or name, or one that exists only in a Python program.
 Data = str | TorchData | Splits | None
 
 
@@ -42,13 +43,13 @@ class Prepared:
     """A dataset and a model, ready to be trained.
 
     Attributes:
-        config: What was asked for, with absolute paths, and how its weights are treated.
-        splits: The dataset.
+        config: The configuration with nothing left open: absolute paths, and what the data and the model decide.
+        splits: The dataset, with any decisions applied.
         source: Where the model comes from.
-        input_shape: Of one example, as what is trained takes it.
-        device: Of the model.
-        frozen_trunk: Where the model is cut, whose last layers alone are trained; None where all of it is.
-        vectors: Of texts and rows, by split; images are read when they are needed.
+        input_shape: Shape of one example, as what is trained takes it.
+        device: Device of the model.
+        frozen_trunk: Where the model is cut if only its last layers are trained; None if all of it is.
+        vectors: Vectors of texts and rows, by split; None for images, which are read when they are needed.
     """
 
     config: ScoreConfig
@@ -61,13 +62,16 @@ class Prepared:
 
     @property
     def model_name(self) -> str:
-        """Of the zoo, or where else it comes from; never ``"auto"``."""
+        """Name of the model, or where else it comes from; never ``"auto"``."""
         return self.source.name
 
     @property
     def build(self) -> Callable[[int], nn.Module]:
-        """Makes what is trained from a seed, on the device, in evaluation mode; can be pickled where the source can."""
-        return functools.partial(_built, self.source.make, self.frozen_trunk, self.device)
+        """Function that makes what is trained from a seed, on the device and in evaluation mode.
+
+        It can be pickled if the model's source can.
+        """
+        return functools.partial(_build, self.source.make, self.frozen_trunk, self.device)
 
     @functools.cached_property
     def initial_model(self) -> nn.Module:
@@ -81,17 +85,15 @@ class Prepared:
 
     @property
     def named_splits(self) -> dict[str, Dataset]:
-        """``"train"``, ``"validation"`` and ``"test"``."""
+        """The splits ``"train"``, ``"validation"`` and ``"test"``."""
         return self.splits.by_name
 
-    def processes(self, asked: int) -> int:
-        """Of trainings side by side: none beside this one on a GPU, which they would share badly."""
-        return 0 if self.device.type == "cuda" else asked
+    def processes(self, wanted: int) -> int:
+        """Return the number of processes to train in: none beside this one on a GPU, which they would share badly."""
+        return 0 if self.device.type == "cuda" else wanted
 
-    def tensors_by_split(
-        self,
-    ) -> dict[str, InputsAndTargets]:
-        """Inputs, standardised by the training split or as the model expects them, and labels of each split."""
+    def tensors_by_split(self) -> dict[str, InputsAndTargets]:
+        """Return inputs and targets of each split, standardized by the training split or as the model expects."""
         if self.vectors is None:
             read = self._reader(self.splits.train)
             return {name: read(part) for name, part in self.named_splits.items()}
@@ -99,22 +101,19 @@ class Prepared:
         return {name: (trunk(self.vectors[name]).cpu(), part.targets) for name, part in self.named_splits.items()}
 
     def some(self, rows: np.ndarray) -> InputsAndTargets:
-        """Inputs and labels of some training examples, standardised by themselves, to try things on."""
+        """Return inputs and targets of some training examples, standardized by themselves, for trials."""
         chosen = self.splits.train.subset(rows)
         if self.vectors is None:
             return self._reader(chosen)(chosen)
         trunk = self._trunk() or (lambda inputs: inputs)
         return trunk(self.vectors["train"][torch.from_numpy(rows)]).cpu(), chosen.targets
 
-    def _reader(
-        self,
-        train: Dataset,
-    ) -> ImageReader:
+    def _reader(self, train: Dataset) -> ImageReader:
         shape, preprocessing = self.source.input_shape, self.source.preprocessing
         return ImageReader.for_training(train, shape, preprocessing, self._trunk())
 
     def _trunk(self) -> Callable[[Tensor], Tensor] | None:
-        """The frozen part of the network, with the weights that it has for the run's own seed."""
+        """Return the frozen part of the network, with its weights for the run's own seed."""
         if self.frozen_trunk is None:
             return None
         return self.frozen_trunk.trunk(self.source.make(self.config.seed).to(self.device).eval())
@@ -126,39 +125,89 @@ def prepare(
     splits: Splits | None = None,
     run: Path | None = None,
 ) -> Prepared:
-    """Opens the dataset and settles what the configuration leaves open.
+    """Open the dataset, find the model and settle what the configuration leaves open.
 
     Args:
         config: What to score, and how.
-        model: A module to score, in place of one that the configuration names.
-        splits: The dataset as it was opened, in place of the one that the configuration names.
+        model: A module to score, in place of the one that the configuration names.
+        splits: An opened dataset, in place of the one that the configuration names; its own target and task count.
         run: The run's directory, which may keep vectors that an encoder made.
 
     Raises:
         InputError: Bad data, or options that do not go with it.
     """
-    config = config.model_copy(update={"data": _absolute(config.data)})
-    device = device_named(config.device)
-    if splits is None:
-        splits = _opened(config, config.data)
-    else:  # as they were opened: what is asked for here does not apply
-        config = config.model_copy(update={"target": splits.target, "task": splits.task})
-    if splits.train.kind != "image":
-        return _prepare_vectors(config, splits, device, model, run)
-    prepared = _with_model(config, splits, (len(splits.train.mode), *common_size(splits.train)), device, model)
-    if config.decisions is None:
-        return prepared
-    # After the size is settled: what is compared must see the same images.
-    file = config.decisions.resolve()
-    config = prepared.config.model_copy(update={"decisions": file})
-    return replace(prepared, config=config, splits=with_decisions(splits, file))
+    device, data = device_named(config.device), _absolute(config.data)
+    opened = _open(config, data) if splits is None else splits
+    decided = opened if config.decisions is None else with_decisions(opened, config.decisions.resolve())
+    # Sizes and vectors are those of all examples opened, before any decision: runs that are compared must see the same.
+    if opened.train.kind == "image":
+        shape, vectors = (len(opened.train.mode), *common_size(opened.train)), None
+    else:
+        _require_vector_options(config, opened.train.kind, data)
+        vectors = _vectors(config, opened, decided, device, run)
+        shape = tuple(vectors["train"].shape[1:])
+    source = model_source(config, ModelTask(opened.train.class_names, shape), model)
+    resolved = _resolve(config, data, opened, splits is not None, source)
+    frozen_trunk, input_shape = _freeze(resolved, source)
+    return Prepared(resolved, decided, source, input_shape, device, frozen_trunk, vectors)
 
 
-def _opened(
-    config: ScoreConfig,
-    data: str | TorchData,
-) -> Splits:
-    """A dataset, by a run's options."""
+def prepare_run(run: Run, data: Data, device: str, model: nn.Module | None = None) -> Prepared:
+    """Prepare the dataset and the model that a run was made from, to do more with it.
+
+    Args:
+        run: A scored run.
+        data: Present path of the dataset if it was moved; or the torch dataset that was scored, or what
+            ``open_dataset`` made of it.
+        device: Device to compute on, as in :class:`ScoreConfig`.
+        model: The module that was scored, as it was before, if the run's model came from a Python program.
+
+    Raises:
+        InputError: The run is not finished or scored weights as they were given, or its data or its model has changed
+            or exists only in a program.
+    """
+    if not run.manifest.measures or run.manifest.dataset is None:
+        raise InputError(f"The run {run.id} is not finished: give the command that scored it again first.")
+    config = _configuration_of(run, data, device)
+    if config.training == "none":
+        raise InputError(
+            f"The run {run.id} scored weights as they were given, so it is unknown how they were trained and "
+            "nothing can be retrained in the same way: score with --training scratch or fine-tune first."
+        )
+    prepared = prepare(config, model, splits_of_program(run, data), run.path)
+    _require_same_model(run, prepared.source)
+    _require_same_data(run, prepared)
+    return prepared
+
+
+def splits_of_program(run: Run, data: Data) -> Splits | None:
+    """Return a run's dataset before any decision if it exists only in a program; None if the configuration names it.
+
+    Raises:
+        InputError: It exists only in a program that did not pass it.
+    """
+    if isinstance(data, Splits):
+        return data
+    if data is not None and not isinstance(data, str):
+        return _open(ScoreConfig.model_validate(run.manifest.config), data)
+    before = run.manifest.dataset
+    if data is None and before is not None and not before.location and not opens_by_name(before.name):
+        raise InputError(
+            f"The examples of {run.id} are in a torch dataset ({before.name}), which exists only in a program: do this "
+            "in Python with data=DATASET."
+        )
+    return None
+
+
+def vectors_made_of(config: ScoreConfig, splits: Splits) -> str:
+    """Return what identifies the vectors that a run keeps: its data and its encoder."""
+    return f"{splits.fingerprint()} {config.encoder}"
+
+
+# -- The data --------------------------------------------------------------------------------------------------------
+
+
+def _open(config: ScoreConfig, data: str | TorchData) -> Splits:
     return open_dataset(
         data,
         seed=config.seed,
@@ -170,64 +219,120 @@ def _opened(
     )
 
 
-def prepare_run(run: Run, data: Data, device: str, model: nn.Module | None = None) -> Prepared:
-    """What a run was made from, to do more with it.
+def _absolute(data: str) -> str:
+    """Return an absolute path, by which the run finds its data from anywhere; a built-in dataset keeps its name.
+
+    It does so beside a folder of that name too: the demo's run is one, and ``open_dataset`` prefers the name.
+    """
+    if data in (known.name for known in BUILTIN_DATASETS):
+        return data
+    try:
+        path = Path(data).expanduser()
+        return str(path.resolve()) if path.exists() else data
+    except (OSError, RuntimeError, ValueError):  # opening it reports that this is no path
+        return data
+
+
+def _require_vector_options(config: ScoreConfig, kind: str, data: str) -> None:
+    """Raise InputError where options are for another kind of examples than texts or rows."""
+    if config.image_size is not None:
+        raise InputError(f"An image size was given, but the data at {data} holds no images: leave it out.")
+    if kind == "table" and config.encoder != TFIDF:
+        raise InputError(f"An encoder was given, but the data at {data} holds no texts: leave it out.")
+
+
+def _vectors(
+    config: ScoreConfig, opened: Splits, decided: Splits, device: torch.device, run: Path | None
+) -> dict[str, Tensor]:
+    """Return the vectors of texts or rows by split: those that a run keeps, or new ones."""
+    kept = read_vectors(run, vectors_made_of(config, decided))
+    if kept is not None:
+        return kept
+    if opened.train.kind == "text":
+        vectors = text_features(opened.by_name, config.encoder, str(device))
+    else:
+        vectors = table_features(opened.by_name)
+    rows = pd.Index(opened.train.ids).get_indexer(pd.Index(decided.train.ids))
+    return {**vectors, "train": vectors["train"][torch.from_numpy(rows)]}
+
+
+# -- The configuration -----------------------------------------------------------------------------------------------
+
+
+def _resolve(config: ScoreConfig, data: str, opened: Splits, was_open: bool, source: ModelSource) -> ScoreConfig:
+    """Return the configuration with nothing left open.
 
     Args:
-        run: A scored run.
-        data: Where the dataset lies now, if it was moved; or the torch dataset that was scored, or what
-            ``open_dataset`` made of it.
-        device: As in :class:`ScoreConfig`.
-        model: The module that was scored, as it was before, where the run's model came from a Python program.
-
-    Raises:
-        InputError: A run that is not finished, or data or a model that has changed or only a program has.
+        config: What to score, and how.
+        data: The dataset's name or absolute path.
+        opened: The dataset.
+        was_open: Whether the caller opened it, so that its target and task replace those of the configuration.
+        source: The model.
     """
-    before = run.manifest.dataset
-    if not run.manifest.measures or before is None:
-        raise InputError(f"The run {run.id} is not finished: run the same score command again first.")
+    settled: dict[str, Any] = {
+        "data": data,
+        "recipe": _recipe(config.recipe, opened.train.values is not None, source.training),
+        "training": source.training,
+    }
+    if was_open:
+        settled |= {"target": opened.target, "task": opened.task}
+    if source.name not in ARCHITECTURES:
+        settled["model"] = source.name
+    if config.weights is not None:
+        settled["weights"] = config.weights.expanduser().resolve()
+    if config.decisions is not None:
+        settled["decisions"] = config.decisions.resolve()
+    return config.model_copy(update=settled)
+
+
+def _recipe(recipe: Recipe, predicts_values: bool, training: str) -> Recipe:
+    """Return a recipe that suits the labels: squared errors of values, cross-entropy of classes."""
+    settled: dict[str, Any] = {}
+    if predicts_values:
+        usual = {"loss": "mse", "learning_rate": RATE_OF_VALUES}
+        settled = {name: usual[name] for name in usual.keys() - recipe.model_fields_set}
+    if training == "none":  # weights that are scored as they are have no training, however long it is by default
+        settled["epochs"] = 0
+    needed, given = "mse" if predicts_values else "cross_entropy", settled.get("loss", recipe.loss)
+    if given != needed:
+        labels = "values by their squared errors" if predicts_values else "labels by their probabilities"
+        raise InputError(f"A run scores {labels}, which the loss {given} does not give: train with {needed}.")
+    return recipe.model_copy(update=settled)
+
+
+def _configuration_of(run: Run, data: Data, device: str) -> ScoreConfig:
+    """Return a run's configuration with this device, the data's present path and the run's copy of its decisions."""
     moved: dict[str, Any] = {"data": data} if isinstance(data, str) and data else {}
-    if (run.path / APPLIED_DECISIONS_FILE).is_file():
-        moved["decisions"] = (
-            run.path / APPLIED_DECISIONS_FILE
-        )  # its own copy, whatever became of the run that was reviewed
-    config = ScoreConfig.model_validate({**run.manifest.config, "device": device, **moved})
-    if config.training == "none":
-        raise InputError(
-            f"The run {run.id} scored weights as they were given, and how they came about is not known, so nothing can "
-            "be trained again in the same way: score with --training scratch or fine-tune first."
-        )
-    prepared = prepare(config, model, splits_of_program(run, data), run.path)
-    _require_same_model(run, prepared.source)
-    found = prepared.splits.fingerprint()
-    if before.fingerprint != found:
-        raise InputError(
-            f"The data at {prepared.config.data} has changed since {run.path} scored it, or is other data (fingerprint "
-            f"{before.fingerprint[:12]} then, {found[:12]} now): give the place of that dataset as --data."
-        )
-    return prepared
+    if (run.path / APPLIED_DECISIONS_FILE).is_file():  # the reviewed run may have changed or be gone
+        moved["decisions"] = run.path / APPLIED_DECISIONS_FILE
+    return ScoreConfig.model_validate({**run.manifest.config, "device": device, **moved})
 
 
-def splits_of_program(
-    run: Run,
-    data: Data,
-) -> Splits | None:
-    """A run's dataset before any decision, where only a program has it; None where the run's configuration names it.
+# -- The model -------------------------------------------------------------------------------------------------------
 
-    Raises:
-        InputError: A program has it, and did not give it.
-    """
-    if isinstance(data, Splits):
-        return data
-    if data is not None and not isinstance(data, str):
-        return _opened(ScoreConfig.model_validate(run.manifest.config), data)
-    before = run.manifest.dataset
-    if data is None and before is not None and not before.location and not opens_by_name(before.name):
+
+def _freeze(config: ScoreConfig, source: ModelSource) -> tuple[FrozenTrunk | None, tuple[int, ...]]:
+    """Return where the model is cut, if it is, and the shape of one example as what is trained takes it."""
+    if config.trainable == "all":
+        return None, source.input_shape
+    if config.training in ("auto", "scratch"):
         raise InputError(
-            f"The examples of {run.id} are in a torch dataset ({before.name}), which only a program has: do this in "
-            "Python with data=DATASET."
+            f"With --train {config.trainable} the rest of the network keeps the weights given, and none were given: "
+            "give --weights FILE, or --training fine-tune if the model comes with weights of its own."
         )
-    return None
+    whole, few = source.make(config.seed).eval(), torch.zeros(2, *source.input_shape)
+    frozen_trunk = freeze_trunk(whole, few, config.trainable)
+    return frozen_trunk, tuple(frozen_trunk.trunk(whole)(few).shape[1:])
+
+
+def _build(
+    make: Callable[[int], nn.Module], frozen_trunk: FrozenTrunk | None, device: torch.device, seed: int
+) -> nn.Module:
+    model = make(seed)
+    return (model if frozen_trunk is None else frozen_trunk.last_layers(model)).to(device).eval()
+
+
+# -- What a run was made from ----------------------------------------------------------------------------------------
 
 
 def _require_same_model(run: Run, source: ModelSource) -> None:
@@ -235,102 +340,16 @@ def _require_same_model(run: Run, source: ModelSource) -> None:
     changed = [what for what, digest in source.digests.items() if before.get(what) != digest]
     if changed:
         raise InputError(
-            f"The {' and the '.join(changed)} of the model {source.name} changed since {run.path} was scored: put back "
-            "what it was then, or score again with another --out."
+            f"The {' and the '.join(changed)} of the model {source.name} changed since {run.path} was scored: restore "
+            "the earlier version, or score again with another --out."
         )
 
 
-def _prepare_vectors(
-    config: ScoreConfig,
-    splits: Splits,
-    device: torch.device,
-    model: nn.Module | None,
-    run: Path | None,
-) -> Prepared:
-    """Of texts or rows."""
-    kind = splits.train.kind
-    if config.image_size is not None:
-        raise InputError(f"An image size was given, and the data at {config.data} holds no images: leave it out.")
-    if kind == "table" and config.encoder != TFIDF:
-        raise InputError(f"An encoder was given, and the data at {config.data} holds no texts: leave it out.")
-    opened = splits
-    if config.decisions is not None:
-        file = config.decisions.resolve()
-        config, splits = config.model_copy(update={"decisions": file}), with_decisions(splits, file)
-    vectors = read_vectors(run, vectors_made_of(config, splits))
-    if vectors is None:
-        # Of all that was opened, before any decision: what is compared must see the same vectors.
-        if kind == "text":
-            vectors = text_features(opened.by_name, config.encoder, str(device))
-        else:
-            vectors = table_features(opened.by_name)
-        kept = pd.Index(opened.train.ids).get_indexer(pd.Index(splits.train.ids))
-        vectors["train"] = vectors["train"][torch.from_numpy(kept)]
-    prepared = _with_model(config, splits, tuple(vectors["train"].shape[1:]), device, model)
-    return replace(prepared, vectors=vectors)
-
-
-def vectors_made_of(config: ScoreConfig, splits: Splits) -> str:
-    """What decides the vectors that a run keeps."""
-    return f"{splits.fingerprint()} {config.encoder}"
-
-
-def _with_model(
-    config: ScoreConfig, splits: Splits, shape: tuple[int, ...], device: torch.device, model: nn.Module | None
-) -> Prepared:
-    """For examples of this shape."""
-    source = model_source(config, ModelTask(splits.train.class_names, shape), model)
-    config = _settled(_with_recipe(config, splits), source)
-    if config.trainable == "all":
-        return Prepared(config, splits, source, source.input_shape, device)
-    if config.training in ("auto", "scratch"):
-        raise InputError(
-            f"With --train {config.trainable} the rest of the network stays as it was given, and it was given no "
-            "weights: give --weights FILE, or --training fine-tune where the model comes with weights of its own."
-        )
-    whole, few = source.make(config.seed).eval(), torch.zeros(2, *source.input_shape)
-    frozen_trunk = freeze_trunk(whole, few, config.trainable)
-    return Prepared(config, splits, source, tuple(frozen_trunk.trunk(whole)(few).shape[1:]), device, frozen_trunk)
-
-
-def _with_recipe(config: ScoreConfig, splits: Splits) -> ScoreConfig:
-    """With a recipe that goes with the labels: squared errors of values, cross-entropy of classes."""
-    recipe, classes = config.recipe, splits.train.values is None
-    if not classes:
-        usual = {"loss": "mse", "learning_rate": RATE_OF_VALUES}
-        recipe = recipe.model_copy(update={name: usual[name] for name in usual.keys() - recipe.model_fields_set})
-    fitting = "cross_entropy" if classes else "mse"
-    if recipe.loss != fitting:
-        of = "labels by their probabilities" if classes else "values by their squared errors"
-        raise InputError(f"A run scores {of}, which {recipe.loss} does not give: train with {fitting}.")
-    return config.model_copy(update={"recipe": recipe})
-
-
-def _settled(config: ScoreConfig, source: ModelSource) -> ScoreConfig:
-    """With what the model's source decides: absolute paths, and how its weights are treated."""
-    own = {} if source.name in ARCHITECTURES else {"model": source.name}
-    weights = {} if config.weights is None else {"weights": config.weights.expanduser().resolve()}
-    # Weights that are scored as they are have no training, however long it is by default.
-    untrained = {"recipe": config.recipe.model_copy(update={"epochs": 0})} if source.training == "none" else {}
-    return config.model_copy(update={"training": source.training, **own, **weights, **untrained})
-
-
-def _built(
-    make: Callable[[int], nn.Module], frozen_trunk: FrozenTrunk | None, device: torch.device, seed: int
-) -> nn.Module:
-    model = make(seed)
-    return (model if frozen_trunk is None else frozen_trunk.last_layers(model)).to(device).eval()
-
-
-def _absolute(data: str) -> str:
-    """A path is kept absolute, so that the run finds its data from anywhere; a known name stays a name.
-
-    Also where a folder is called so: the demo's own run is, and ``open_dataset`` takes the name first.
-    """
-    if data in (known.name for known in BUILTIN_DATASETS):
-        return data
-    try:
-        path = Path(data).expanduser()
-        return str(path.resolve()) if path.exists() else data
-    except (OSError, RuntimeError, ValueError):  # what no path can be is told where it is opened
-        return data
+def _require_same_data(run: Run, prepared: Prepared) -> None:
+    before, found = run.manifest.dataset, prepared.splits.fingerprint()
+    if before is None or before.fingerprint == found:
+        return
+    raise InputError(
+        f"The data at {prepared.config.data} is not the data that {run.path} scored, or has changed since (fingerprint "
+        f"{before.fingerprint[:12]} then, {found[:12]} now): give the path of that dataset as --data."
+    )

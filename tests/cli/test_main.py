@@ -81,7 +81,7 @@ def test_export_writes_a_list_that_is_safe_in_a_spreadsheet(run, tmp_path):
     [
         (["score", "/nowhere/at/all"], "nothing is there"),
         (["score", "digits", "--model", "resnet"], "There is no model 'resnet'"),
-        (["score", "digits", "--model", "autoencoder"], "autoencoder does not tell classes of images apart"),
+        (["score", "digits", "--model", "autoencoder"], "autoencoder does not predict classes or values"),
         (["score", "digits", "--epochs", "-1"], "epochs"),
         (["score", "digits", "--learning-rate", "-0.1"], "learning_rate"),
         (["score", "digits", "--damping", "0"], "damping"),

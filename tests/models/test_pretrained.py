@@ -53,7 +53,7 @@ def test_a_network_that_cannot_be_cut_says_so():
     pytest.importorskip("timm")
     model, inputs = Backbone("timm/test_vit", 3, None)(0), torch.zeros(2, 3, 160, 160)
     assert freeze_trunk(model, inputs, "head").head == "head"
-    with pytest.raises(InputError, match=r"cannot be cut before its block 'blocks\.5': train head, or all"):
+    with pytest.raises(InputError, match=r"cannot be cut before its block 'blocks\.5': use --train head or all"):
         freeze_trunk(model, inputs, "last-block")
     with pytest.raises(InputError, match="no block of layers before its last one"):
         freeze_trunk(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)), torch.zeros(2, 4), "last-block")
@@ -157,5 +157,5 @@ def test_a_checkpoint_with_a_head_for_our_classes_may_be_scored_as_it_is(tmp_pat
 def test_a_vector_is_no_image(tmp_path):
     (tmp_path / "rows.csv").write_text("a,b,label\n" + "".join(f"{i},{i % 7},{'xy'[i % 2]}\n" for i in range(60)))
     config = ac.ScoreConfig(data=str(tmp_path / "rows.csv"), model="torchvision/resnet18", recipe=Recipe(epochs=1))
-    with pytest.raises(InputError, match="takes images, and the data holds none"):
+    with pytest.raises(InputError, match="takes images, but the data holds none"):
         prepare(config)

@@ -116,7 +116,7 @@ def test_a_module_that_was_fine_tuned_is_trained_again(project, tmp_path):
 @pytest.mark.parametrize("command", ["verify", "summarize"])
 def test_weights_that_were_given_cannot_be_trained_again_in_the_same_way(as_given, command, capsys):
     assert main([command, str(as_given.path)]) == 2
-    assert "how they came about is not known" in capsys.readouterr().err
+    assert "it is unknown how they were trained" in capsys.readouterr().err
 
 
 def test_fine_tuning_starts_from_the_weights_and_has_all_measures(project, tmp_path):

@@ -251,7 +251,7 @@ def test_splits_and_subsets_are_stratified_by_value(tmp_path):
 
 def test_a_loss_that_does_not_fit_is_refused(tmp_path):
     config = ScoreConfig(data=str(write_table(prices(40), tmp_path / "d.csv")), recipe=Recipe(loss="cross_entropy"))
-    with pytest.raises(InputError, match="values by their squared errors, which cross_entropy does not give"):
+    with pytest.raises(InputError, match="values by their squared errors, which the loss cross_entropy does not give"):
         score(config)
 
 
