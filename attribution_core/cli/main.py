@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -16,10 +16,8 @@ from attribution_core.cli.output import Bars, err, out
 from attribution_core.cli.score_options import Out, takes_configuration
 from attribution_core.errors import InputError, resource_error, validation_message
 from attribution_core.jobs.jobs import usable_cores
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import MEASURES, Run
-
-if TYPE_CHECKING:
-    from attribution_core.preparation.config import ScoreConfig  # brings torch
 
 app = typer.Typer(
     help="SampleScope: what does each training example do?",
@@ -30,12 +28,19 @@ app = typer.Typer(
 )
 INTERRUPTED = 130
 
-# Forms that ``export`` writes; ends of a score that hint at a wrong label; what a positive effect says of an example.
+# Formats that ``export`` writes; the end of a score that hints at a wrong label; what a positive effect means.
 ExportFormat = Literal["same", "csv", "parquet", "folder"]
 Suspicious = Literal["high", "low", "none"]
 Positive = Literal["helpful", "harmful"]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="By default a free one from 8501 up.")]
-NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
+Port = Annotated[
+    int, typer.Option("--port", min=0, max=65535, help="Port of the app. Default: the first free port from 8501.")
+]
+MovedData = Annotated[str | None, typer.Option("--data", help="Present path of the dataset, if it was moved.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; auto uses a GPU if there is one.")]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="Trainings that run at the same time. Default: one for each core.")
+]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address without opening a browser.")]
 
 
 @app.command()
@@ -43,11 +48,9 @@ def demo(
     out_: Out = None,
     port: Port = 0,
     no_browser: NoBrowser = False,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Only score; do not open the app.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Score without opening the app.")] = False,
 ) -> None:
-    """Score the demo dataset (Fashion-MNIST with 5% wrong labels planted) and open the app."""
-    from attribution_core.scoring.score import ScoreConfig
-
+    """Score the demo dataset, Fashion-MNIST with 5% wrong labels planted, and open the app."""
     run = _score(ScoreConfig(data="fashion-demo", out=out_))
     if not no_open:
         _serve(run.path, port, no_browser)
@@ -55,45 +58,47 @@ def demo(
 
 @app.command()
 @takes_configuration
-def score(config: "ScoreConfig") -> None:
-    """Train a model on DATA and score every training example; run it again to go on after an interruption."""
+def score(config: ScoreConfig) -> None:
+    """Train a model on DATA and score every training example. Give the same command again to resume."""
     run = _score(config)
-    out.print(f"Look at it:  samplescope open {escape(str(run.path))}", soft_wrap=True)
+    out.print(f"Open it:  samplescope open {escape(str(run.path))}", soft_wrap=True)
 
 
 @app.command()
 @takes_configuration
-def estimate(config: "ScoreConfig") -> None:
-    """Say what `score` with the same options would take here, from a probe of a few batches; makes no run."""
+def estimate(config: ScoreConfig) -> None:
+    """Estimate the time and memory that `score` with the same options takes, without making a run."""
     from attribution_core.scoring.estimate import estimate as estimate_
 
     with Bars():
-        found = estimate_(config)
-    output.print_estimate(found)
-    found.require_memory()
+        estimated = estimate_(config)
+    output.print_estimate(estimated)
+    estimated.require_memory()
 
 
 @app.command("open")
 def open_(
-    run: Annotated[Path, typer.Argument(help="A run's directory, or a folder of runs.")],
+    run: Annotated[Path, typer.Argument(help="Directory of a run, or a folder of runs.")],
     port: Port = 0,
     no_browser: NoBrowser = False,
 ) -> None:
-    """Open a run in the browser, on this machine only."""
+    """Open a run in the browser; the app is reachable from this machine only."""
     _serve(run, port, no_browser)
 
 
 @app.command()
 def verify(
-    run: Annotated[Path, typer.Argument(help="A run's directory.")],
-    examples: Annotated[int, typer.Option(min=3, help="Training examples to remove, one by one.")] = 40,
+    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    examples: Annotated[int, typer.Option(min=3, help="Training examples to remove, one at a time.")] = 40,
     halves: Annotated[int, typer.Option(min=0, help="Random halves of the data to train on; 0 for none.")] = 50,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each; with one, noise can't be told.")] = 2,
-    processes: Annotated[int | None, typer.Option(min=1, help="Trainings side by side; by default one a core.")] = None,
-    data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each; noise takes two or more.")] = 2,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Trainings that run at the same time. Default: one for each core.")
+    ] = None,
+    data: MovedData = None,
+    device: Device = "auto",
 ) -> None:
-    """Really train again without some examples, and say how well each score foretold it; goes on where it was."""
+    """Retrain without some examples and compare the outcome with each score. Give it again to resume."""
     from attribution_core.workflows.verify import verify as verify_
 
     with Bars():
@@ -103,12 +108,12 @@ def verify(
 
 @app.command()
 def clean(
-    run: Annotated[Path, typer.Argument(help="A reviewed run's directory.")],
-    out_: Annotated[Path | None, typer.Option("--out", help="The new run's directory; by default RUN-cleaned.")] = None,
-    data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    run: Annotated[Path, typer.Argument(help="Directory of a reviewed run.")],
+    out_: Annotated[Path | None, typer.Option("--out", help="Directory of the new run. Default: RUN-cleaned.")] = None,
+    data: MovedData = None,
+    device: Device = "auto",
 ) -> None:
-    """Retrain and score with your decisions applied, and compare on the test set; goes on where it was."""
+    """Apply your decisions, retrain and score, and compare on the test set. Give it again to resume."""
     from attribution_core.workflows.clean import clean as clean_
 
     with Bars():
@@ -118,15 +123,17 @@ def clean(
 
 @app.command()
 def summarize(
-    run: Annotated[Path, typer.Argument(help="A run's directory.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each.")] = 3,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Keep the classes' shares.")] = False,
-    step: Annotated[float, typer.Option(help="Share removed before what is left is scored again.")] = 0.05,
-    processes: Annotated[int | None, typer.Option(min=1, help="Trainings side by side; by default one a core.")] = None,
-    data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each subset, from different seeds.")] = 3,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Keep the share of each class.")] = False,
+    step: Annotated[float, typer.Option(help="Share to remove before scoring the rest again.")] = 0.05,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Trainings that run at the same time. Default: one for each core.")
+    ] = None,
+    data: MovedData = None,
+    device: Device = "auto",
 ) -> None:
-    """Remove examples by their information, train on what is left, and say what it costs; goes on where it was."""
+    """Remove examples by their information, retrain on the rest and report the quality. Give it again to resume."""
     from attribution_core.workflows.summarize import summarize as summarize_
 
     with Bars():
@@ -136,21 +143,24 @@ def summarize(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
     format_: Annotated[
         ExportFormat,
-        typer.Option("--format", help="same: as the data came; csv: the list."),
+        typer.Option(
+            "--format",
+            help="same: the original format; csv: a list of the examples.",
+        ),
     ],
-    out_: Annotated[Path, typer.Option("--out", help="The file to write.")],
-    data: Annotated[str | None, typer.Option(help="Where the dataset lies now, if it was moved.")] = None,
+    out_: Annotated[Path, typer.Option("--out", help="File to write.")],
+    data: MovedData = None,
 ) -> None:
-    """Write the dataset with your decisions applied; the source is never touched."""
+    """Write the dataset with your decisions applied. The source is never changed."""
     from attribution_core.export.export import export_run
 
     with Bars():
         summary = export_run(Run.open(run), format_, out_, data=data)
     out.print(
-        f"Kept {summary.kept:,} training examples ({summary.relabelled:,} relabelled), dropped {summary.dropped:,}: "
+        f"Kept {summary.kept:,} training examples ({summary.relabelled:,} relabeled), dropped {summary.dropped:,}: "
         f"{escape(str(summary.path))}",
         soft_wrap=True,
     )
@@ -158,30 +168,34 @@ def export(
 
 @app.command("import")
 def import_(
-    run: Annotated[Path, typer.Argument(help="A finished run's directory.")],
-    scores: Annotated[Path | None, typer.Option(help="A .csv, .tsv or .parquet with ids, or a .npy.")] = None,
-    name: Annotated[str | None, typer.Option(help="By default the column's, or the file's.")] = None,
-    title: Annotated[str, typer.Option(help="Name for people.")] = "",
-    unit: Annotated[str, typer.Option(help="Of the values; none is assumed.")] = "",
-    definition: Annotated[str, typer.Option(help="What they mean, in a sentence.")] = "",
+    run: Annotated[Path, typer.Argument(help="Directory of a finished run.")],
+    scores: Annotated[
+        Path | None, typer.Option(help="File of scores: .csv, .tsv or .parquet with ids, or .npy.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the scores. Default: that of the column or the file.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="Title to show.")] = "",
+    unit: Annotated[str, typer.Option(help="Unit of the values. Default: none.")] = "",
+    definition: Annotated[str, typer.Option(help="What the scores mean, in a sentence.")] = "",
     suspicious: Annotated[
         Suspicious | None,
-        typer.Option(help="End of a score that hints at a wrong label; by default none."),
+        typer.Option(help="End of the score that hints at a wrong label. Default: none."),
     ] = None,
     positive: Annotated[
         Positive | None,
-        typer.Option(help="What a positive effect says of the training example; by default helpful."),
+        typer.Option(help="What a positive effect says of the training example. Default: helpful."),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="In place of an earlier import of that name.")] = False,
-    remove: Annotated[str | None, typer.Option(help="Name of an import to take out again.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier import of that name.")] = False,
+    remove: Annotated[str | None, typer.Option(help="Name of an import to remove.")] = None,
 ) -> None:
-    """Take scores that another library made into a run, to see and compare them.
+    """Import scores from another library into a run, to view and compare them.
 
-    A table has a column id, as run.examples has it, and a column for each score. A .npy holds a score for each training
-    example, in the run's order; or effects, a row for each training example and a column for each validation example,
-    then perhaps each test example.
+    A table needs a column id, as in run.examples, and one column for each score. A .npy file holds one score for each
+    training example, in the run's order; or effects, with one row for each training example and one column for each
+    validation example, optionally followed by one for each test example.
 
-    From cleanlab, whose label quality is low where a label is suspicious (in Python, then in the shell):
+    From cleanlab, whose label quality is low for suspects (in Python, then in the shell):
 
       quality = get_label_quality_scores(labels, probabilities)
       table = pd.DataFrame({"id": run.examples["id"], "quality": quality})
@@ -189,79 +203,87 @@ def import_(
 
       samplescope import RUN --scores cleanlab.csv --suspicious low
 
-    From kronfluence, whose scores have a row for each query (here: each validation example), and so are transposed:
+    From kronfluence, whose scores have one row for each query (here, each validation example) and must be transposed:
 
-      found = analyzer.load_pairwise_scores("scores")["all_modules"]
-      np.save("ekfac.npy", found.T.float().numpy())
+      scores = analyzer.load_pairwise_scores("scores")["all_modules"]
+      np.save("ekfac.npy", scores.T.float().numpy())
 
       samplescope import RUN --scores ekfac.npy --title EKFAC
 
-    Effects of kronfluence, TRAK, dattri and TracIn are positive where an example is helpful, as ours are; where it is
-    the other way round, say --positive harmful. They keep their own scale.
+    Effects from kronfluence, TRAK, dattri and TracIn are positive for helpful examples, as in SampleScope. For effects
+    of the opposite sign, give --positive harmful. Imported effects keep their own scale.
     """
     from attribution_core.workflows.import_scores import About, import_file, remove_scores
 
     if (scores is None) == (remove is None):
-        raise InputError("Give --scores FILE to import, or --remove NAME to take an import out again, one of the two.")
+        raise InputError("Give either --scores FILE to import scores, or --remove NAME to remove an import.")
     if remove is not None:
         remove_scores(run, remove)
-        out.print(f"Took {escape(remove)} out of {escape(str(run))}.", soft_wrap=True, highlight=False)
+        out.print(f"Removed {escape(remove)} from {escape(str(run))}.", soft_wrap=True, highlight=False)
         return
     about = About(title, unit, definition, suspicious, positive)
     with Bars():
-        found = import_file(run, scores, name, about, replace)  # type: ignore[arg-type]  # not both are None
-    for each, score in found.items():
+        imported = import_file(run, scores, name, about, replace)  # type: ignore[arg-type]  # checked above
+    for each, score in imported.items():
         what = "effects" if score.measure.kind == "effect" else "scores"
         note = f", {score.note}" if score.note else ""
         out.print(f"Imported the {what} {each}{escape(note)}.", soft_wrap=True, highlight=False)
-    out.print(f"Look at them:  samplescope open {escape(str(run))}", soft_wrap=True)
+    out.print(f"Open them:  samplescope open {escape(str(run))}", soft_wrap=True)
 
 
 @app.command()
 def methods() -> None:
-    """List the measures: definition, unit, equation and source."""
+    """List the measures with their definitions, units, equations and sources."""
     for measure in MEASURES.values():
         out.print(f"[bold]{measure.name}[/bold]  {escape(measure.title)} ({measure.unit or 'no unit'})")
         out.print(f"  {escape(measure.definition)}", highlight=False)
         out.print(f"  {escape(measure.equation)}", highlight=False)
-        out.print(f"  {escape(measure.paper or 'comes with every run')}\n", highlight=False)
+        out.print(f"  {escape(measure.paper or 'part of every run')}\n", highlight=False)
 
 
 @app.command()
 def datasets() -> None:
-    """List the datasets that open by name; any other is opened by its path."""
+    """List the built-in datasets, which open by name, and the formats that open by path."""
     from attribution_core.datasets import BUILTIN_DATASETS, FORMATS
 
-    table = Table("name", "what", "licence", "source")
-    for known in BUILTIN_DATASETS:
-        table.add_row(known.name, known.description, known.license, known.source)
+    table = Table("name", "contents", "license", "source")
+    for each in BUILTIN_DATASETS:
+        table.add_row(each.name, each.description, each.license, each.source)
     out.print(table)
-    forms = "; ".join(form.description for form in FORMATS)
-    out.print(f"Or hf:NAME of the Hugging Face hub; by path: {escape(forms)}.", soft_wrap=True, highlight=False)
+    formats = "; ".join(each.description for each in FORMATS)
+    out.print(
+        f"You can also give hf:NAME for a dataset of the Hugging Face hub, or a path: {escape(formats)}.",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def reproduce(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="An experiment that --list shows.")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder that holds mnist/, cifar10/, uci/, text/ ...")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of an experiment; --list shows them.")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder that contains mnist/, cifar10/, uci/, text/ and the like.")
+    ] = None,
     out_: Annotated[Path | None, typer.Option("--out", help="Folder for the table and the figure.")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="Show what there is, and what held.")] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", help="List the experiments and whether their results were reproduced.")
+    ] = False,
 ) -> None:
-    """Repeat a published result; further options are the experiment's own (-- --help shows them)."""
+    """Reproduce a published result. Further options go to the experiment; NAME -- --help shows them."""
     from attribution_core.experiments.registry import EXPERIMENTS, experiment_named, run_experiment
 
     if list_:
-        table = Table("name", "what", "source", "state", "minutes")
+        table = Table("name", "result", "source", "state", "minutes")
         table.columns[0].no_wrap = True
         for each in EXPERIMENTS:
             table.add_row(each.name, each.title, each.source, each.state, f"{each.minutes:g}")
         out.print(table)
         return
     if name is None:
-        raise InputError("Which experiment? samplescope reproduce --list shows them all.")
+        raise InputError("Give the name of an experiment: samplescope reproduce --list shows them all.")
     if experiment_named(name).needs_data_root and data_root is None and "--help" not in context.args:
-        raise InputError(f"The experiment {name} needs data: give the folder that holds them as --data-root DIR.")
+        raise InputError(f"The experiment {name} needs data: give the folder that contains it as --data-root DIR.")
     given = {"--data-root": data_root, "--out": out_}
     options = [text for option, path in given.items() if path is not None for text in (option, str(path))]
     code = run_experiment(name, [*options, *context.args])
@@ -273,10 +295,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: Arguments without the program's name; the process's own by default. ``--debug`` anywhere shows tracebacks.
+        argv: Arguments without the program's name. Default: those of the process. ``--debug`` shows tracebacks.
 
     Returns:
-        0; 2 for bad input, told in one sentence; 1 for a fault of ours; 130 when interrupted.
+        0 on success; 2 for bad input, reported in one sentence; 1 for an unexpected error; 130 after an interruption.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -285,16 +307,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = result if isinstance(result, int) else 0
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except Exception as error:  # the last resort: one sentence for a person, a traceback for who asks for it
+    except Exception as error:  # the last resort: one sentence, or a traceback with --debug
         if debug:
             raise
         return _explain(error)
     if code == INTERRUPTED:
-        err.print("Stopped. The same command goes on where it was.")
+        err.print("Stopped. Give the same command again to resume.")
     return code
 
 
 def _explain(error: Exception) -> int:
+    """Print an error in one sentence, and return the exit code."""
     error = resource_error(error) or error
     if isinstance(error, InputError):
         err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
@@ -305,12 +328,13 @@ def _explain(error: Exception) -> int:
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the option parser
         err.print(f"[red]Error:[/red] {escape(error.format_message())} Try --help.", soft_wrap=True, highlight=False)
         return 2
-    message = f"Something went wrong that should not ({type(error).__name__}: {error}); --debug shows where."
+    message = f"An unexpected error occurred ({type(error).__name__}: {error}): give --debug to see where."
     err.print(f"[red]Error:[/red] {escape(message)}", soft_wrap=True, highlight=False)
     return 1
 
 
-def _score(config: "ScoreConfig") -> Run:
+def _score(config: ScoreConfig) -> Run:
+    """Score a dataset, and print what the run has and what it lacks."""
     from attribution_core.scoring.score import score as score_
     from attribution_core.scoring.stages import STAGES
 
@@ -326,7 +350,7 @@ def _score(config: "ScoreConfig") -> Run:
         out.print(escape(note), soft_wrap=True, highlight=False)
     details = run.manifest.details["fsi"]
     out.print(
-        f"[bold]{escape(run.title)}[/bold]: {len(run.examples):,} training examples scored. Test {run.quality_name} "
+        f"[bold]{escape(run.title)}[/bold]: {len(run.examples):,} training examples scored. Test {run.quality_name}: "
         f"{run.quality['test']:.1%}; F-SI by {escape(details['route'])}.",
         soft_wrap=True,
         highlight=False,
@@ -341,7 +365,7 @@ def _score(config: "ScoreConfig") -> Run:
 
 
 def _serve(path: Path, port: int, no_browser: bool) -> None:
-    """Start the app as a process of its own: the core does not know it."""
+    """Start the app in its own process, since the core does not import it."""
     command = [sys.executable, "-m", "samplescope_app.serve", str(path)]
     command += ["--port", str(port)] if port else []
     command += ["--no-browser"] if no_browser else []

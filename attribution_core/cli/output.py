@@ -1,4 +1,4 @@
-"""What the command line shows: bars while it works, and tables of what came of it."""
+"""What the command line shows: progress bars while it works, and tables of results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ out, err = Console(), Console(stderr=True)
 
 
 class Bars:
-    """Shows each activity that reports its progress inside the block as a line with a bar."""
+    """Shows the progress of each activity inside the block as a line with a bar."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -42,14 +42,14 @@ class Bars:
         self._progress.stop()
 
     def _show(self, done: int, total: int, what: str) -> None:
-        name = what.partition(",")[0]  # "training, epoch 3 of 20" goes on in the line of "training"
+        name = what.partition(",")[0]  # "training, epoch 3 of 20" updates the line of "training"
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(escape(what), total=total)
         self._progress.update(self._tasks[name], completed=done, total=total, description=escape(what))
 
 
 def print_detection(run: Run) -> None:
-    """How soon each score finds the wrong labels, where these are known."""
+    """Print how early each score finds the wrong labels, if these are known."""
     details = run.manifest.details.get("detection", {})
     if "scores" not in details:
         return
@@ -57,72 +57,79 @@ def print_detection(run: Run) -> None:
     for name, row in sorted(details["scores"].items(), key=lambda item: -item[1]["area"]):
         shares = [f"{row[share]:.0%}" for share in ("5%", "10%", "20%")]
         table.add_row(name, f"{row['area']:.3f}", f"{row['auc']:.3f}", *shares)
-    out.print(f"Of {details['wrong_labels']:,} labels known to be wrong, each score finds (random: area 0.5):")
+    out.print(
+        f"Share of the {details['wrong_labels']:,} known wrong labels that each score finds among its top suspects (a "
+        "random order has area 0.5):",
+        soft_wrap=True,
+    )
     out.print(table)
 
 
-def print_verification(found: Verification, examples: int) -> None:
-    """How well each score foretold what retraining shows."""
-    table = Table(Column("score", no_wrap=True), "against", "Pearson", "Spearman", "at most", "LDS")
-    for name, method in found.methods.items():
+def print_verification(verification: Verification, examples: int) -> None:
+    """Print how well each score predicts the outcome of retraining."""
+    table = Table(Column("score", no_wrap=True), "predicts", "Pearson", "Spearman", "at most", "LDS")
+    for name, method in verification.methods.items():
         single, ceiling = method.single, "" if method.ceiling is None else f"{method.ceiling:.2f}"
         correlations = [_with_interval(each) for each in (single.pearson, single.spearman)]
         table.add_row(name, RETRAINING_OUTCOMES[method.truth], *correlations, ceiling, _with_interval(method.lds))
     out.print(table)
-    noise = "" if found.lds_ceiling is None else f" Retraining noise leaves at most an LDS of {found.lds_ceiling:.2f}."
+    ceiling = verification.lds_ceiling
+    noise = "" if ceiling is None else f" Retraining noise limits the LDS to {ceiling:.2f}."
     out.print(
-        f"Removed {examples:,} examples one by one and trained on {found.halves:,} random halves, {found.seeds} seeds "
-        f"each, {found.seconds:.1f} s a training; brackets are 95% intervals.{noise}",
+        f"Removed {examples:,} examples one at a time and trained on {verification.halves:,} random halves, with "
+        f"{verification.seeds} seeds each, at {verification.seconds:.1f} s for each training. Brackets are 95% "
+        f"intervals.{noise}",
         soft_wrap=True,
         highlight=False,
     )
 
 
 def print_cleaning(before: Run, after: Run) -> None:
-    """What retraining on the cleaned set did to the accuracy (or R²) on the test examples, which it left alone."""
+    """Print how retraining on the cleaned data changed the accuracy (or R²) on the unchanged test examples."""
     counts = after.manifest.details["cleaning"]
     tested = [run.evaluation[run.evaluation["split"] == "test"] for run in (before, after)]
-    found = paired_quality(*tested)
-    low, high = found.interval
+    paired = paired_quality(*tested)
+    low, high = paired.interval
     out.print(
         f"[bold]{escape(after.title)}[/bold]: {counts['kept']:,} training examples kept ({counts['relabelled']:,} "
-        f"relabelled), {counts['dropped']:,} dropped. On the same {found.examples:,} test examples the "
-        f"{after.quality_name} was {found.before:.1%} and is {found.after:.1%}: {100 * found.difference:+.1f} points "
-        f"(95% interval {100 * low:+.1f} to {100 * high:+.1f}, of the choice of test examples, for one training each).",
+        f"relabeled), {counts['dropped']:,} dropped. The {after.quality_name} on the same {paired.examples:,} test "
+        f"examples changed from {paired.before:.1%} to {paired.after:.1%}: {100 * paired.difference:+.1f} points "
+        f"(95% interval {100 * low:+.1f} to {100 * high:+.1f}, over the choice of test examples, for one training "
+        "each).",
         soft_wrap=True,
         highlight=False,
     )
-    out.print(f"Look at it:  samplescope open {escape(str(after.path))}", soft_wrap=True)
+    out.print(f"Open it:  samplescope open {escape(str(after.path))}", soft_wrap=True)
 
 
 def print_summarization(curve: SummarizationCurve, quality_name: str) -> None:
-    """Test accuracy, or R², by strategy and share removed."""
+    """Print test accuracy, or R², by strategy and share removed."""
     table = Table(Column("removed", no_wrap=True), *curve.accuracy)
     intervals = [curve.interval(name) for name in curve.accuracy]
     for row, fraction in enumerate(curve.fractions):
         pairs = [(mean[row], width[row]) for mean, width in intervals]
         cells = [f"{mean:.1%}" + (f" ± {width:.1%}" if width >= 0 else "") for mean, width in pairs]
         table.add_row(f"{fraction:.0%}", *cells)
-    out.print(f"Test {quality_name} of training on what is left, mean and 95% interval over the seeds:")
+    out.print(f"Test {quality_name} after training on the rest, mean and 95% interval over the seeds:")
     out.print(table)
 
 
 def _with_interval(estimate: ValueWithInterval | None) -> str:
-    """A number and its interval; nothing where there is none."""
+    """Format a number with its interval; empty if there is none."""
     return "" if estimate is None else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
-def print_estimate(found: Estimate) -> None:
-    """Seconds of each stage, and what the whole comes to."""
+def print_estimate(estimated: Estimate) -> None:
+    """Print the seconds of each stage, and the total time and memory."""
     table = Table("stage", Column("seconds", justify="right"))
-    for stage, seconds in found.seconds.items():
+    for stage, seconds in estimated.seconds.items():
         table.add_row(stage, f"{seconds:,.1f}")
-    for stage, reason in found.skipped.items():
-        table.add_row(stage, f"[dim]without: {escape(reason)}[/dim]")
+    for stage, reason in estimated.skipped.items():
+        table.add_row(stage, f"[dim]skipped: {escape(reason)}[/dim]")
     out.print(table)
     out.print(
-        f"About {found.total:,.0f} s of computing on this machine, as busy as it is now, and "
-        f"{found.memory / 1e9:.1f} GB of memory at the peak.",
+        f"Scoring takes about {estimated.total:,.0f} s on this machine under its present load, and "
+        f"{estimated.memory / 1e9:.1f} GB of memory at the peak.",
         soft_wrap=True,
         highlight=False,
     )

@@ -57,7 +57,7 @@ def test_export_writes_a_set_that_opens_again(run, tmp_path, form, capsys):
     run.decisions.record([second], "relabel", 2)
     path = tmp_path / {"parquet": "clean.parquet", "folder": "clean.zip"}[form]
     assert cli.main(["export", str(run.path), "--format", form, "--out", str(path)]) == 0
-    assert f"Kept {len(run.examples) - 1} training examples (1 relabelled), dropped 1" in capsys.readouterr().out
+    assert f"Kept {len(run.examples) - 1} training examples (1 relabeled), dropped 1" in capsys.readouterr().out
     if form == "folder":
         subprocess.run([sys.executable, "-m", "zipfile", "-e", str(path), str(tmp_path / "clean")], check=True)
         path = tmp_path / "clean"
@@ -120,7 +120,7 @@ def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
 
     monkeypatch.setattr(cli, "_score", interrupted)
     assert cli.main(["score", "digits"]) == 130
-    assert "goes on where it was" in capsys.readouterr().err
+    assert "Give the same command again to resume" in capsys.readouterr().err
 
 
 def test_methods_and_datasets_are_listed(capsys):

@@ -163,8 +163,8 @@ def test_the_command_tells_both_accuracies(reviewed, capsys):
     told = " ".join(capsys.readouterr().out.split())
     child = Run.open(reviewed.path.with_name("mine"))
     was, is_ = (run.manifest.metrics["test_accuracy"] for run in (reviewed, child))
-    assert "157 training examples kept (1 relabelled), 3 dropped" in told
-    assert f"On the same 40 test examples the accuracy was {was:.1%} and is {is_:.1%}" in told
+    assert "157 training examples kept (1 relabeled), 3 dropped" in told
+    assert f"The accuracy on the same 40 test examples changed from {was:.1%} to {is_:.1%}" in told
     assert "95% interval" in told
 
 

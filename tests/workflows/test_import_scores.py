@@ -161,7 +161,7 @@ def test_what_is_removed_leaves_nothing(run, capsys):
     ac.import_scores(run, "trak", EFFECTS)
     for name in ("quality", "trak"):
         imported(run, "--remove", name)
-        assert f"Took {name} out of" in capsys.readouterr().out
+        assert f"Removed {name} from" in capsys.readouterr().out
     after = Run.open(run.path)
     assert after.manifest == run.manifest
     pd.testing.assert_frame_equal(after.examples, run.examples)

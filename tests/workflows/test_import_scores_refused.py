@@ -136,7 +136,7 @@ HOSTILE = {
         "--suspicious is about scores",
     ),
     "an end unknown": (_table("--suspicious", "both", quality=SCORES), "both"),
-    "both": (_table("--remove", "x", quality=SCORES), "one of the two"),
+    "both": (_table("--remove", "x", quality=SCORES), "Give either"),
 }
 
 
