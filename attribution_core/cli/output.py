@@ -73,8 +73,8 @@ def print_verification(verification: Verification, examples: int) -> None:
         correlations = [_with_interval(each) for each in (single.pearson, single.spearman)]
         table.add_row(name, RETRAINING_OUTCOMES[method.truth], *correlations, ceiling, _with_interval(method.lds))
     out.print(table)
-    ceiling = verification.lds_ceiling
-    noise = "" if ceiling is None else f" Retraining noise limits the LDS to {ceiling:.2f}."
+    most = verification.lds_ceiling
+    noise = "" if most is None else f" Retraining noise limits the LDS to {most:.2f}."
     out.print(
         f"Removed {examples:,} examples one at a time and trained on {verification.halves:,} random halves, with "
         f"{verification.seeds} seeds each, at {verification.seconds:.1f} s for each training. Brackets are 95% "

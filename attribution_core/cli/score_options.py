@@ -69,7 +69,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         kind, default = list[kind], list(default) or None
     more = _MORE_HELP.get(setting.name, "") if setting.in_recipe else " Can be repeated." if setting.several else ""
     # Bounds that a value must not reach are left to ScoreConfig: Typer knows only those that it may reach.
-    bounds = {"min": setting.minimum, "max": setting.maximum} if setting.kind in (int, float) else {}
+    bounds: dict[str, Any] = {"min": setting.minimum, "max": setting.maximum} if setting.kind in (int, float) else {}
     option = typer.Option(
         _option_name(setting), help=setting.description + more, rich_help_panel=setting.group, **bounds
     )

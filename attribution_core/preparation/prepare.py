@@ -140,6 +140,7 @@ def prepare(
     opened = _open(config, data) if splits is None else splits
     decided = opened if config.decisions is None else with_decisions(opened, config.decisions.resolve())
     # Sizes and vectors are those of all examples opened, before any decision: runs that are compared must see the same.
+    shape: tuple[int, ...]
     if opened.train.kind == "image":
         shape, vectors = (len(opened.train.mode), *common_size(opened.train)), None
     else:
