@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,20 +17,6 @@ from samplescope_app.data import run_library
 from samplescope_app.panels import jobs
 from samplescope_app.wording.text import NOUNS, plain
 
-_STAGES = {
-    "dataset": "Dataset",
-    "training": "Training",
-    "linearised": "Linearized model: F-SI, SI and NTK influence",
-    "live": "Live F-SI",
-    "contributions": "Contribution (HYDRA)",
-    "sensitivity": "Sensitivity (MPE)",
-    "influence": "Influence function",
-    "embeddings": "Embeddings",
-    "neighbours": "Near-duplicates",
-    "map": "Map",
-    "classes": "Class effects",
-    "detection": "Wrong-label detection",
-}
 _SIGNS = {"done": ":material/check:", "running": ":material/progress_activity:", "failed": ":material/error:"}
 _GIB = 2**30
 
@@ -103,11 +90,12 @@ def estimate(job: Job, stale: bool) -> bool:
     refusal = taken.get("refusal")  # missing from estimates of earlier versions
     if refusal and not stale:
         st.warning(plain(refusal), icon=":material/warning:")
-    rows = [(_STAGES.get(name, name.capitalize()), jobs.duration(value)) for name, value in seconds.items()]
+    titles = job.result.get("stages", {})  # missing from checks of earlier versions
+    rows = [(_heading(titles, name), jobs.duration(value)) for name, value in seconds.items()]
     table = pd.DataFrame(rows, columns=["Stage", "Time"])
     st.dataframe(table.style.set_properties(color="gray") if stale else table, hide_index=True)
     for name, reason in taken["skipped"].items():
-        st.caption(f"Without {plain(_STAGES.get(name, name).lower())}: {plain(reason)}")
+        st.caption(f"Without {plain(titles.get(name, name))}: {plain(reason)}")
     if stale:
         st.caption(":material/history: These numbers are for other options than the current ones.")
     else:
@@ -126,7 +114,8 @@ def stages(job: Job) -> None:
         done = Run.open(run_library.folder() / job.target).manifest.stages
     except InputError:  # there is no manifest yet
         done = {}
-    names = list(dict.fromkeys([*(name for name in _STAGES if name in expected or name in done), *done]))
+    titles = job.progress.stages
+    names = list(dict.fromkeys([*(name for name in titles if name in expected or name in done), *done]))
     if not names:
         return
     lines = ["| | Stage | Time | Estimated |", "|---|---|---|---|"]
@@ -137,5 +126,11 @@ def stages(job: Job) -> None:
             sign = ":material/pause:"
         took = jobs.duration(stage.seconds) if stage is not None and stage.seconds is not None else ""
         guess = jobs.duration(expected[name]) if name in expected else ""
-        lines.append(f"| {sign} | {plain(_STAGES.get(name, name.capitalize()))} | {took} | {guess} |")
+        lines.append(f"| {sign} | {plain(_heading(titles, name))} | {took} | {guess} |")
     st.markdown("\n".join(lines))
+
+
+def _heading(titles: Mapping[str, str], name: str) -> str:
+    """Return the title of a stage as it begins a line; its name if the job does not know the title."""
+    title = titles.get(name, name)
+    return title[:1].upper() + title[1:]

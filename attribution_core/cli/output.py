@@ -121,11 +121,14 @@ def _with_interval(estimate: ValueWithInterval | None) -> str:
 
 def print_estimate(estimated: Estimate) -> None:
     """Print the seconds of each stage, and the total time and memory."""
+    from attribution_core.scoring.stages import STAGES  # loads torch
+
+    titles = {stage.name: stage.title for stage in STAGES}
     table = Table("stage", Column("seconds", justify="right"))
-    for stage, seconds in estimated.seconds.items():
-        table.add_row(stage, f"{seconds:,.1f}")
-    for stage, reason in estimated.skipped.items():
-        table.add_row(stage, f"[dim]skipped: {escape(reason)}[/dim]")
+    for name, seconds in estimated.seconds.items():
+        table.add_row(titles[name], f"{seconds:,.1f}")
+    for name, reason in estimated.skipped.items():
+        table.add_row(titles[name], f"[dim]skipped: {escape(reason)}[/dim]")
     out.print(table)
     out.print(
         f"Scoring takes about {estimated.total:,.0f} s on this machine under its present load, and "

@@ -154,10 +154,11 @@ def options_target(options: Mapping[str, Any]) -> str:
 
 def _as_found(path: Path, request: JobRequest) -> Job:
     """Return the job in a directory with its present status."""
-    job = Job(path, request.kind, request.target, request.options, request.started, "running")
+    progress = _read(JobProgress, path / PROGRESS) or JobProgress()
+    job = Job(path, request.kind, request.target, request.options, request.started, "running", progress)
     ended = _read(JobResult, path / RESULT)
     if ended is None and _is_running(path, request):
-        return replace(job, progress=_read(JobProgress, path / PROGRESS) or JobProgress())
+        return job
     ended = ended or _read(JobResult, path / RESULT)  # it may have ended between the two reads
     if ended is not None:
         return replace(

@@ -171,13 +171,17 @@ class JobRequest(BaseModel):
 
 
 class JobProgress(BaseModel):
-    """Content of progress.json: what a job is doing, and how far it is with that."""
+    """Content of progress.json: what a job is doing, and how far it is with that.
+
+    ``stages`` are the titles of the stages of the run that it makes, by name and in order.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     done: int = 0
     total: int = 0
     what: str = "starting"
+    stages: dict[str, str] = Field(default_factory=dict)
 
 
 class JobResult(BaseModel):

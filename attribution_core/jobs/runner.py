@@ -63,7 +63,8 @@ def _carry_out(path: Path) -> tuple[dict[str, Any], str]:
         request = JobRequest.model_validate_json((path / REQUEST).read_bytes())
         request = JobRequest.checked(request.kind, request.target, request.options, request.started)
         _refuse_code(path.parent.parent, request)
-        with listening(_Reporter(path / PROGRESS)):
+        stages = _stage_titles() if request.kind in ("score", "clean") else {}
+        with listening(_Reporter(path / PROGRESS, stages)):
             return _WORK[request.kind](path.parent.parent, request.target, request.options), ""
     except InputError as error:
         return {}, str(error)
@@ -95,8 +96,9 @@ def _refuse_code(folder: Path, request: JobRequest) -> None:
 class _Reporter:
     """Writes the latest progress, at most a few times a second; that of a new activity at once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stages: Mapping[str, str] | None = None) -> None:
         self._path = path
+        self._stages = dict(stages or {})
         self._written = -1.0
         self._activity = ""
 
@@ -105,7 +107,8 @@ class _Reporter:
         activity, moment = what.partition(",")[0], time.monotonic()
         if activity != self._activity or moment - self._written >= _SECONDS_BETWEEN_WRITES:
             self._activity, self._written = activity, moment
-            _write(self._path, JobProgress(done=done, total=total, what=what).model_dump_json())
+            progress = JobProgress(done=done, total=total, what=what, stages=self._stages)
+            _write(self._path, progress.model_dump_json())
 
 
 def _write(path: Path, text: str) -> None:
@@ -127,12 +130,19 @@ def _check(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, A
     began = time.perf_counter()
     prepared = prepare(ScoreConfig.model_validate(options))
     seconds = time.perf_counter() - began
-    found: dict[str, Any] = {"found": _facts(prepared), "estimate": None, "problem": ""}
+    result: dict[str, Any] = {"found": _facts(prepared), "stages": _stage_titles(), "estimate": None, "problem": ""}
     try:
-        found["estimate"] = asdict(estimate_prepared(prepared, seconds))
+        result["estimate"] = asdict(estimate_prepared(prepared, seconds))
     except InputError as error:
-        found["problem"] = str(error)
-    return found
+        result["problem"] = str(error)
+    return result
+
+
+def _stage_titles() -> dict[str, str]:
+    """Return the titles of the stages of a scoring run, by name and in order."""
+    from attribution_core.scoring.stages import STAGES
+
+    return {stage.name: stage.title for stage in STAGES}
 
 
 def _facts(prepared: Prepared) -> dict[str, Any]:

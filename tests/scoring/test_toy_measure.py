@@ -95,7 +95,7 @@ def test_a_measure_in_one_file_is_scored_estimated_listed_drawn_and_exported(tmp
     assert "Norm of the features" in capsys.readouterr().out
     options = ["--max-train", "120", "--epochs", "1", "--map", "off", "--influence", "off"]
     assert main(["estimate", "digits", *options]) == 0
-    assert "feature_norm" in capsys.readouterr().out
+    assert "norms of features" in capsys.readouterr().out
 
     run_library.serve(run.path)
     app = AppTest.from_file(str(Path(samplescope_app.__file__).parent / "main.py"), default_timeout=60)
