@@ -41,7 +41,7 @@ test: $(DEVELOPMENT) chromium
 
 # The documentation, built into site/ without a network; a broken link or name is an error.
 docs: $(DEVELOPMENT)
-	$(BIN)/mkdocs build --strict $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 check: $(DEVELOPMENT)
 	$(BIN)/ruff check .

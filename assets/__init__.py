@@ -1,1 +1,1 @@
-"""Data that ships with SampleScope: the demo dataset, and the pictures of the README."""
+"""Data that ships with SampleScope: the demo dataset and the pictures of the documentation."""

@@ -1,4 +1,4 @@
-"""The demo dataset that ships: counts, planted noise, license, and that it is what its script builds."""
+"""The demo dataset that ships: its counts, planted wrong labels and license, and that its script builds it."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ from attribution_core.datasets import open_dataset
 from attribution_core.datasets.images import decode
 
 DEMO = Path(__file__).parent.parent / "assets" / "demo"
-# Where the IDX files of Fashion-MNIST lie, for the one test that rebuilds the demo from them.
+# The folder with the IDX files of Fashion-MNIST, for the one test that rebuilds the demo from them.
 IDX = os.environ.get("SAMPLESCOPE_FASHION_MNIST")
 
 
@@ -55,7 +55,7 @@ def test_the_file_is_small_and_follows_the_hugging_face_convention():
     assert features["label"]["names"][9] == "Ankle boot"
 
 
-def test_the_licence_of_fashion_mnist_is_beside_it():
+def test_the_license_of_fashion_mnist_is_beside_it():
     text = (DEMO / "LICENSE-fashion-mnist").read_text(encoding="utf-8")
     assert "Copyright © 2017 Zalando SE, https://tech.zalando.com" in text
     assert "The above copyright notice and this permission notice shall be included" in text
@@ -70,5 +70,5 @@ def test_the_script_builds_the_same_rows():
     assert built.drop_columns("image").equals(shipped.drop_columns("image"))
     for new, old in zip(built["image"].to_pylist(), shipped["image"].to_pylist(), strict=True):
         assert new["path"] == old["path"]
-        # By pixels: another version of zlib may compress differently.
+        # Compare pixels: another version of zlib may compress differently.
         assert decode(new["bytes"]).tobytes() == decode(old["bytes"]).tobytes()

@@ -1,4 +1,4 @@
-"""Builds fashion-demo.parquet from the IDX files of Fashion-MNIST: python build_demo.py --idx DIRECTORY."""
+"""Build fashion-demo.parquet from the IDX files of Fashion-MNIST: python build_demo.py --idx DIRECTORY."""
 
 import argparse
 import io
@@ -17,14 +17,14 @@ DEMO = Path(__file__).parent / "fashion-demo.parquet"
 SEED = 0
 TRAIN, VALIDATION, TEST = 2000, 1000, 1000
 WRONG_LABELS = 100
-# As the makers of Fashion-MNIST call them.
+# The names that the authors of Fashion-MNIST use.
 CLASS_NAMES = [
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 ]  # fmt: skip
 
 
 def build(idx: Path) -> pa.Table:
-    """Draws the demo's rows; the same each time.
+    """Draw the rows of the demo, the same ones each time.
 
     Args:
         idx: The folder with the four gzipped IDX files.
@@ -52,7 +52,7 @@ def _read(idx: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _with_wrong_labels(labels: np.ndarray) -> np.ndarray:
-    """Changes ``WRONG_LABELS`` of the labels to another class, each of the others equally likely."""
+    """Return the labels with ``WRONG_LABELS`` of them changed to another class, each other class equally likely."""
     generator = np.random.default_rng(SEED)
     rows = generator.choice(len(labels), WRONG_LABELS, replace=False)
     noisy = labels.copy()
@@ -63,7 +63,7 @@ def _with_wrong_labels(labels: np.ndarray) -> np.ndarray:
 def _rows(
     split: str, origin: str, images: np.ndarray, original: np.ndarray, chosen: np.ndarray, labels: np.ndarray
 ) -> pa.Table:
-    """One split; an id names the IDX file and the row in it."""
+    """Return the rows of one split; an id names the IDX file and the row in it."""
     ids = [f"{origin}-{row:05d}" for row in chosen]
     encoded = [{"bytes": _png(images[row]), "path": f"{name}.png"} for row, name in zip(chosen, ids, strict=True)]
     return pa.table(
@@ -84,7 +84,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def _features() -> dict:
-    """The columns as the ``datasets`` library describes them."""
+    """Return the columns as the ``datasets`` library describes them."""
     text = {"dtype": "string", "_type": "Value"}
     label = {"names": CLASS_NAMES, "_type": "ClassLabel"}
     features = {"id": text, "image": {"_type": "Image"}, "label": label, "original_label": label, "split": text}
@@ -92,7 +92,7 @@ def _features() -> dict:
 
 
 def main() -> None:
-    """Writes the file beside this script."""
+    """Write the file beside this script."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--idx", type=Path, required=True, help="folder with train-images-idx3-ubyte.gz and the others")
     pq.write_table(build(parser.parse_args().idx), DEMO, compression="zstd")
