@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from attribution_core.datasets.defaults import TFIDF
 from attribution_core.datasets.targets import Task as TargetTask
 from attribution_core.methods.linearized.defaults import DIMENSION
-from attribution_core.models.catalog import CLASSIFIERS
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.training.recipe import Recipe
 
@@ -67,12 +66,10 @@ class ScoreConfig(BaseModel):
     encoder: str = Field(TFIDF, title="Sentence encoder")
     """What turns texts into vectors: tfidf, or the folder of a sentence-transformers model."""
 
-    model: str = Field(
-        "auto",
-        description=f"Model to train: {', '.join(CLASSIFIERS)} or auto (mlp for gray or small images, cnn4 for "
-        "color); FILE.py:FUNCTION, where the function returns a module; torchvision/resnet18, resnet34, resnet50 or "
-        "densenet121, or timm/NAME, with their published weights.",
-    )
+    model: str = "auto"
+    """Model to train: linear, mlp, two_layer, lenet5, cnn4, alexnet, vgg13, resnet18, resnet20 or auto (mlp for gray or
+    small images, cnn4 for color); FILE.py:FUNCTION, where the function returns a module; torchvision/resnet18,
+    resnet34, resnet50 or densenet121, or timm/NAME, with their published weights."""
 
     weights: Path | None = None
     """File with weights for the model: safetensors, or a PyTorch state dict (.pt)."""
