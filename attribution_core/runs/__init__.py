@@ -1,4 +1,4 @@
-"""A run is a directory: schema, store, decisions, export."""
+"""Runs on disk: reading and writing their directories, the decisions about them, and what their scores mean."""
 
 from attribution_core.runs.curves import CURVES, Curve
 from attribution_core.runs.decisions import Decision, DecisionLog

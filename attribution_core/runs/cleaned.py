@@ -1,4 +1,4 @@
-"""From a run's decisions to a file that cleans its training set, and from a cleaned run back to what cleaned it."""
+"""The decisions that clean a run's training set, as a file to retrain with, and those that a cleaned run applied."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _COLUMNS = ["id", "action", "label", "label_in_data"]
 
 
 def applied_decisions(run: Run) -> pd.DataFrame:
-    """What the run's training set was cleaned by: columns id, action, label, label_in_data; no rows for most runs.
+    """Read the decisions that cleaned the run's training set before it was scored.
+
+    Returns:
+        Columns id, action, label and label_in_data; no rows for a run on an uncleaned dataset.
 
     Raises:
         InputError: If the file is damaged.
@@ -31,15 +34,15 @@ def applied_decisions(run: Run) -> pd.DataFrame:
     try:
         return pd.read_csv(file, dtype="str", keep_default_na=False)[_COLUMNS]
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{file} is damaged ({error}): retrain on the cleaned set again.") from error
+        raise InputError(f"{file} is damaged ({error}): retrain on the cleaned dataset again.") from error
 
 
 def cleaned_table(run: Run) -> pd.DataFrame:
-    """Every training example of the dataset itself, with the decisions of this run and of those it was cleaned from.
+    """List every training example of the dataset with the decisions of this run and of the runs before it.
 
     Returns:
-        The columns of :meth:`Run.cleaned_labels`; first the run's own examples in their order, then those that were
-        dropped before it.
+        The columns of :meth:`Run.cleaned_labels`: first the run's examples in their order, then those that were dropped
+        before the run was scored.
     """
     table, earlier = run.cleaned_labels(), applied_decisions(run)
     if earlier.empty:
@@ -64,7 +67,11 @@ def cleaned_table(run: Run) -> pd.DataFrame:
 
 
 def changes(run: Run) -> dict[str, int]:
-    """How many of the run's examples its decisions drop, relabel and leave as they are: dropped, relabelled, kept."""
+    """Count the training examples that the run's decisions drop and relabel, and those that stay.
+
+    Returns:
+        The counts ``"dropped"``, ``"relabelled"`` (to another label) and ``"kept"`` (with the relabeled ones).
+    """
     table = run.cleaned_labels()
     dropped = int((table["action"] == "drop").sum())
     relabelled = int(((table["action"] == "relabel") & (table["label"] != table["label_in_data"])).sum())
@@ -72,13 +79,13 @@ def changes(run: Run) -> dict[str, int]:
 
 
 def write_decisions(run: Run) -> Path:
-    """Writes the decisions in force into the run, unless they are there already.
+    """Write the current decisions into the run, unless the file exists already.
 
     Returns:
-        The file, named after its content.
+        The file, which is named after its content.
 
     Raises:
-        InputError: If no decision changes anything.
+        InputError: If no decision changes the training set.
     """
     text = _text(run)
     file = _file(run, text)
@@ -89,12 +96,12 @@ def write_decisions(run: Run) -> Path:
 
 
 def cleaned_folder(run: Run) -> Path:
-    """Where the run that is retrained on the cleaned set goes: ``RUN-cleaned``, ``RUN-cleaned-2``, ... beside it.
+    """Return the folder for the run on the cleaned dataset: ``RUN-cleaned``, ``RUN-cleaned-2``, ... beside the run.
 
-    The first of them that is free, or that was begun with these same decisions, and so goes on.
+    It is the first that is free, or that holds a run begun with the same decisions, which is then resumed.
 
     Raises:
-        InputError: If no decision changes anything.
+        InputError: If no decision changes the training set.
     """
     file = str(_file(run, _text(run)))
     number = 1
@@ -106,7 +113,7 @@ def cleaned_folder(run: Run) -> Path:
 
 
 def _text(run: Run) -> str:
-    """What the cleaned set differs by from the dataset, as CSV by id, so that equal decisions are equal texts."""
+    """Return the decisions as CSV, sorted by id, so that equal decisions give equal texts."""
     if not any(changes(run)[name] for name in ("dropped", "relabelled")):
         raise InputError(
             f"The run {run.id} has no decision that changes its training set: drop or relabel examples in Review first."
@@ -126,7 +133,7 @@ def _file(run: Run, text: str) -> Path:
 
 
 def _made_with(path: Path) -> str | None:
-    """The decisions that the run at a path was begun with; None where it is no run, or was begun without."""
+    """Return the file of decisions that the run at ``path`` was begun with, or None if there is no run or no file."""
     try:
         return read_manifest(path).config.get("decisions") if (path / MANIFEST_FILE).is_file() else None
     except InputError:

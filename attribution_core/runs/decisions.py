@@ -1,6 +1,6 @@
-"""The reviewer's decisions: an append-only log in SQLite, safe with two tabs open.
+"""The reviewer's decisions: an append-only log in SQLite that several browser tabs can write at once.
 
-Nothing is ever changed or deleted: an undo is a record that cancels an earlier one.
+No record is ever changed or deleted: an undo is a record that cancels an earlier one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attribution_core.runs.files import now
 
 Action = Literal["keep", "drop", "relabel"]
 
-_SECONDS_TO_WAIT = 30.0  # for another tab's writing
+_SECONDS_TO_WAIT = 30.0  # until another tab has written
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
@@ -38,7 +38,7 @@ _IN_FORCE = "action != 'undo' AND seq NOT IN (SELECT cancels FROM log WHERE canc
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided about one example; ``new_label``, a class's number or a value, is set for a relabel only."""
+    """A decision about one example; only a relabel has a ``new_label``, which is a class number or a value."""
 
     example: str
     action: Action
@@ -47,19 +47,19 @@ class Decision:
 
 
 class DecisionLog:
-    """The decisions of one run. Each call opens the file for itself, so threads and tabs need no care."""
+    """The decisions of one run; each call opens the file anew, so threads and tabs can share it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def record(self, examples: Sequence[str], action: Action, new_label: float | None = None) -> None:
-        """Appends one decision about each of ``examples``; together they are one step for :meth:`undo`.
+        """Append the same decision for each of ``examples``; :meth:`undo` cancels them in one step.
 
         Raises:
-            InputError: If the action is unknown, a relabel has no label, or the file can't be written.
+            InputError: If the action is unknown, a relabel has no label, or the file cannot be written.
         """
         if action not in get_args(Action):
-            raise InputError(f"A decision is one of {', '.join(get_args(Action))}, not {action!r}.")
+            raise InputError(f"A decision is one of {', '.join(get_args(Action))}; {action!r} was given.")
         if (action == "relabel") != (new_label is not None):
             raise InputError("A relabel needs a new label, and only a relabel takes one.")
         with self._writing() as connection:
@@ -70,14 +70,14 @@ class DecisionLog:
             )
 
     def undo(self, example: str | None = None) -> list[Decision]:
-        """Cancels the latest decision still in force; an earlier one about the same example holds again.
+        """Cancel the latest decision in force, so that an earlier one about the same example counts again.
 
         Args:
-            example: Cancel the latest about this example alone; by default the latest of all, with everything that was
-                decided in the same step.
+            example: Id of the example whose latest decision to cancel; by default the latest step of all is canceled,
+                with every decision taken in it.
 
         Returns:
-            The cancelled decisions; empty when there was nothing to undo.
+            The canceled decisions; empty if there was nothing to undo.
         """
         if not self._path.exists():
             return []
@@ -98,14 +98,15 @@ class DecisionLog:
         return [Decision(row["example"], row["action"], row["new_label"], row["time"]) for row in rows]
 
     def current(self) -> pd.DataFrame:
-        """The decisions in force, oldest first: columns id, action, new_label (missing unless relabel) and time.
+        """Return the decisions in force, oldest first.
 
-        New labels are Float64 where there are values among them, else Int64.
+        Returns:
+            Columns id, action, new_label (missing for keep and drop; Float64 if any is a value, else Int64) and time.
         """
         rows: list[sqlite3.Row] = []
         if self._path.exists():
             with self._open() as connection:
-                # SQLite takes the other columns from the row that has the MAX.
+                # SQLite takes the other columns from the row with the MAX.
                 rows = connection.execute(
                     f"SELECT example, action, new_label, time, MAX(seq) AS seq FROM log WHERE {_IN_FORCE} "
                     "GROUP BY example ORDER BY seq"
@@ -122,12 +123,12 @@ class DecisionLog:
         )
 
     def counts(self) -> dict[Action, int]:
-        """How many examples are kept, dropped and relabelled now."""
+        """Count the examples that are kept, dropped and relabeled by the decisions in force."""
         actions = self.current()["action"].value_counts()
         return {action: int(actions.get(action, 0)) for action in get_args(Action)}
 
     def version(self) -> int:
-        """A number that grows with every record: a cheap key for what was computed from the decisions."""
+        """Return a number that grows with every record: a cache key for results that depend on the decisions."""
         if not self._path.exists():
             return 0
         with self._open() as connection:
@@ -143,12 +144,12 @@ class DecisionLog:
                 yield connection
         except sqlite3.Error as error:
             raise InputError(
-                f"The decisions in {self._path} can't be read or saved ({error}): check the disk and its permissions."
+                f"The decisions in {self._path} cannot be read or saved ({error}): check the disk and its permissions."
             ) from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that holds the write lock from its start, so that an undo sees the latest record."""
+        """Open a transaction that holds the write lock from its start, so that an undo sees the latest record."""
         with self._open() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -160,9 +161,9 @@ class DecisionLog:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switches the file to a write-ahead log.
+    """Switch the file to a write-ahead log.
 
-    Only the first to open it has to. Where two do at once, SQLite refuses one of them without waiting for the other.
+    Only the first connection has to. If two try at once, SQLite refuses one of them without waiting for the other.
     """
     until = time.monotonic() + _SECONDS_TO_WAIT
     while True:

@@ -1,4 +1,4 @@
-"""Embeddings of a run's examples: one float32 matrix a split, read in place."""
+"""Embeddings of a run's examples: one float32 matrix for each split, mapped into memory when it is read."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from attribution_core.runs.names import embeddings_file
 
 
 def write_embeddings(run: Path, split: str, values: np.ndarray) -> None:
-    """Writes ``embeddings/SPLIT.npy``, ``[rows, d]``."""
+    """Write the embeddings of a split.
+
+    Args:
+        run: The run's directory.
+        split: ``"train"`` or ``"evaluation"``.
+        values: One row for each row of the split's table, ``[rows, d]``.
+    """
     with written_atomically(run / embeddings_file(split)) as partial, partial.open("wb") as file:
         np.save(file, np.ascontiguousarray(values, dtype=np.float32), allow_pickle=False)
 
 
 def read_embeddings(run: Path, split: str) -> np.ndarray:
-    """The matrix, mapped into memory.
+    """Map the embeddings of a split into memory.
+
+    Returns:
+        ``[rows, d]``, float32.
 
     Raises:
-        InputError: If the run has none, or it is damaged.
+        InputError: If the run has no embeddings, or the file is damaged.
     """
     file = run / embeddings_file(split)
     if not file.is_file():

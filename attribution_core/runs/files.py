@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and a lock that dies with its holder."""
+"""Files that are either complete or absent, and a lock that ends with the process that holds it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from attribution_core.runs.names import LOCK_FILE, PARTIAL_SUFFIX
 
 
 def fingerprint(obj: Any) -> str:
-    """SHA-256 of the canonical JSON of plain data (sorted keys, no spaces).
+    """Return the SHA-256 of the canonical JSON of plain data (sorted keys, no spaces).
 
     Args:
-        obj: Dictionaries, lists, strings, numbers, booleans and None.
+        obj: Plain data: dictionaries, lists, strings, numbers, booleans and None.
 
     Returns:
         64 hexadecimal digits.
@@ -31,15 +31,15 @@ def fingerprint(obj: Any) -> str:
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
+    """Return the time in UTC, as ISO 8601 with whole seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; renames it onto ``path`` when the block ends without an exception.
+    """Yield a temporary path beside ``path``, and rename it to ``path`` if the block ends without an exception.
 
-    A kill at any moment leaves the old file or the new one. The data reach the disk before the name does.
+    A process killed at any moment leaves the old file or the new one. The data are on disk before the rename is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
@@ -55,9 +55,10 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def directory_written_atomically(path: Path) -> Iterator[Path]:
-    """The same for a directory: whatever stood at ``path`` is gone before the new one takes its name.
+    """Yield a temporary directory path beside ``path``, and replace ``path`` by it if the block succeeds.
 
-    A kill between the two leaves none, which is why run.json names a stage done only afterwards.
+    The old directory is deleted before the rename; a process killed in between leaves neither. This is why run.json
+    marks a stage as done only afterwards.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
@@ -72,7 +73,7 @@ def directory_written_atomically(path: Path) -> Iterator[Path]:
 
 
 def _sync_directory(path: Path) -> None:
-    """Makes a rename durable; Windows can't open a directory and does not need it."""
+    """Make a rename durable; Windows cannot open a directory and does not need it."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -83,7 +84,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def remove_partial_files(directory: Path) -> None:
-    """Removes what a killed writer left behind."""
+    """Remove the temporary files that a killed writer left."""
     for partial in list(directory.rglob(f".*{PARTIAL_SUFFIX}")):
         if partial.is_dir():
             shutil.rmtree(partial)
@@ -92,17 +93,17 @@ def remove_partial_files(directory: Path) -> None:
 
 
 class Lock:
-    """Keeps a second process from writing the same run.
+    """A lock that keeps a second process from writing the same run.
 
-    SQLite's exclusive transaction is a lock that works on every system, and that the system itself lets go when the
-    process dies: a killed run needs no clean-up.
+    It is an exclusive transaction of SQLite, which works on every system and which the system releases when the process
+    dies, so a killed run needs no cleanup.
 
     Args:
-        directory: Of the run.
-        seconds: How long to wait for it; a reader who looks whether it is taken holds it for a moment.
+        directory: The run's directory.
+        seconds: How long to wait for the lock; a reader who tests whether it is taken holds it for a moment.
 
     Raises:
-        InputError: Another process has it.
+        InputError: If another process holds the lock, or the directory cannot be written.
     """
 
     def __init__(self, directory: Path, seconds: float = 0.0) -> None:
@@ -117,20 +118,20 @@ class Lock:
                 connection.close()
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise InputError(
-                    f"The run {directory} can't be written ({error}): there may be no room, or no permission."
+                    f"The run {directory} cannot be written ({error}): check the disk space and the permissions."
                 ) from error
             raise InputError(
-                f"Another process is writing the run {directory}: wait until it ends, or give another --out."
+                f"Another process is writing the run {directory}: wait until it ends, or pass another --out."
             ) from error
         self._connection = connection
 
     def release(self) -> None:
-        """Lets the next process in."""
+        """Release the lock."""
         self._connection.close()
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether some process is writing the run now."""
+    """Return whether a process is writing the run now."""
     if not (directory / LOCK_FILE).exists():
         return False
     try:

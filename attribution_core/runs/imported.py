@@ -1,4 +1,4 @@
-"""Scores that a run was given instead of computing them: what is known of each stands in its manifest."""
+"""Scores and effects that were computed elsewhere and imported into a run, as its manifest describes them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from attribution_core.runs.measures import MEASURES, Measure
 from attribution_core.runs.names import safe_name
 from attribution_core.runs.schema import BASE_COLUMNS, RunManifest
 
-DETAILS = "imported"  # where the manifest's details hold them
+DETAILS = "imported"  # key of the imported scores in the manifest's details
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
-# Columns that an export and the app put beside the scores, and what detection draws beside them.
+# Columns that an export or the app adds beside the scores, and a series of the detection curve.
 _TAKEN = ("row", "action", "decided", "label_in_data", "new_label_name", "clusters", DETAILS)
-_LONGEST = {"title": 80, "unit": 40, "definition": 2000}  # letters
+_LONGEST = {"title": 80, "unit": 40, "definition": 2000}  # characters
 
 
 @dataclass(frozen=True)
 class ImportedScore:
-    """A score or effects that were made elsewhere.
+    """A score, or a matrix of effects, that was computed elsewhere.
 
     Attributes:
-        measure: What it is; its kind is ``"effect"`` for effects, ``"imported"`` for a score.
-        source: Name of the file that it came from, or what else to say of that.
-        time: When it was imported, UTC, ISO 8601.
-        note: What was done to it on the way, if anything.
+        measure: Description of the score; its kind is ``"effect"`` for effects, ``"imported"`` for a score.
+        source: Name of the file that it was imported from, or another description of its origin.
+        time: Time of the import in UTC, as ISO 8601.
+        note: How it was changed during the import; empty if it was not.
     """
 
     measure: Measure
@@ -41,24 +41,24 @@ _RECORDS = TypeAdapter(dict[str, ImportedScore])
 
 
 def imported_scores(manifest: RunManifest) -> dict[str, ImportedScore]:
-    """Those of a run, by name, in the order in which they came.
+    """Return the imported scores of a run, by name, in the order of their import.
 
     Raises:
-        InputError: If what the manifest says of them is damaged.
+        InputError: If their entries in the manifest are damaged.
     """
     try:
         found = _RECORDS.validate_python(manifest.details.get(DETAILS, {}))
     except ValidationError as error:
         where, why = first_problem(error)
         raise InputError(
-            f"What run.json says of the imported scores is damaged ({where}: {why}): import them again into "
-            "a copy of the run that is whole."
+            f"The entries of the imported scores in run.json are damaged ({where}: {why}): import the scores again "
+            "into an intact copy of the run."
         ) from error
     return {name: score for name, score in found.items() if name == score.measure.name and name not in MEASURES}
 
 
 def as_details(scores: dict[str, ImportedScore]) -> dict[str, Any]:
-    """The same as plain data, for the manifest."""
+    """Return the imported scores as plain data, for the manifest's details."""
     records = {name: asdict(score) for name, score in scores.items()}
     for record in records.values():
         del record["measure"]["regression"]  # an imported score has one wording
@@ -66,41 +66,41 @@ def as_details(scores: dict[str, ImportedScore]) -> dict[str, Any]:
 
 
 def check_name(name: str) -> None:
-    """Whether a score that is imported may be called so.
+    """Check that an imported score may have this name.
 
     Raises:
-        InputError: If not.
+        InputError: If the name is not a valid column name, or is taken.
     """
     if not _NAME.fullmatch(name) or safe_name(name) != name:
         raise InputError(
-            f"A score's name has up to 60 lower-case letters, digits and underscores and begins with a letter, but "
-            f"{name[:80]!r} was given: rename the column, or give --name."
+            "The name of a score begins with a letter and has up to 60 lower-case letters, digits and underscores; "
+            f"{name[:80]!r} was given: rename the column, or pass --name."
         )
     if name in MEASURES or name in BASE_COLUMNS or name in _TAKEN:
-        raise InputError(f"The name {name} has a meaning of its own here: give another --name, such as my_{name}.")
+        raise InputError(f"The name {name} is reserved: pass another --name, such as my_{name}.")
 
 
 def checked_text(what: str, text: str) -> str:
-    """A title, unit or definition on one line.
+    """Return a title, unit or definition on one line.
 
     Raises:
-        InputError: If it is too long or holds what can't be printed.
+        InputError: If it is too long or has characters that cannot be printed.
     """
     text = " ".join(text.split())
     if len(text) > _LONGEST[what] or not text.isprintable():
         raise InputError(
-            f"A score's {what} is printable text of up to {_LONGEST[what]} letters, but {text[:40]!r} was given "
-            f"({len(text):,} letters)."
+            f"The {what} of a score is printable text of up to {_LONGEST[what]} characters; {text[:40]!r} was given "
+            f"({len(text):,} characters): shorten it and remove what cannot be printed."
         )
     return text
 
 
 def check_title(title: str, others: list[Measure]) -> None:
-    """Figures and tables tell scores apart by their titles.
+    """Check that no other score has this title, since figures and tables tell scores apart by their titles.
 
     Raises:
-        InputError: If another score is called so.
+        InputError: If another score has it.
     """
     for other in [*MEASURES.values(), *others]:
         if other.title.casefold() == title.casefold():
-            raise InputError(f"The title {title!r} is that of the score {other.name}: give another --title.")
+            raise InputError(f"The score {other.name} has the title {title!r} already: pass another --title.")

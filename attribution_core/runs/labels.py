@@ -1,4 +1,4 @@
-"""How labels are written: the names of classes, or the numbers of a regression."""
+"""Labels as text: class names, or the values of a regression."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype
 
-# The group column of a regression: the range that an example's value lies in.
+# The group column of a regression: the range of values that an example belongs to.
 VALUE_RANGE = "value_range"
-_ROUNDING = 1e-6  # of the range of the values
+_ROUNDING = 1e-6  # as a share of the range of the values
 
 
 def label_names(labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    """For people, ``[n]`` of texts.
+    """Return labels as texts for people, ``[n]``; values have six digits.
 
     Args:
         labels: Positions in the class names, or values.
-        class_names: Empty where labels are values, which then have six digits.
+        class_names: Names of the classes; empty for a regression.
     """
     if class_names:
         return np.array(class_names, dtype=object)[labels]
@@ -26,14 +26,14 @@ def label_names(labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
 
 
 def label_texts(labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    """For files, ``[n]`` of texts: as :func:`label_names`, but values with all their digits, to be read again."""
+    """Return labels as texts for files, ``[n]``; values have all digits, so that they can be read again."""
     if class_names:
         return np.array(class_names, dtype=object)[labels]
     return np.array([repr(value) for value in labels.tolist()], dtype=object)
 
 
 def labels_of_texts(texts: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
-    """The labels that :func:`label_texts` wrote: int64 or, of values, float64, ``[n]``."""
+    """Return the labels that :func:`label_texts` wrote, ``[n]``: int64, or float64 for values."""
     if class_names:
         position = {name: i for i, name in enumerate(class_names)}
         return np.array([position[text] for text in texts], dtype=np.int64)
@@ -41,13 +41,14 @@ def labels_of_texts(texts: Sequence[str], class_names: Sequence[str]) -> np.ndar
 
 
 def changed_labels(examples: pd.DataFrame) -> np.ndarray | None:
-    """Which examples have another label than ``original_label``, a name or a number, bool ``[n]``.
+    """Return which examples have another label than ``original_label``, bool ``[n]``.
 
     Args:
-        examples: Columns label, label_name and, where something is known, original_label.
+        examples: Columns label, label_name and, if the original labels are known, original_label (a name or a number).
 
     Returns:
-        None where nothing is known. Values differ by more than rounding: a millionth of their range.
+        None if the original labels are unknown. Values count as changed if they differ by more than a millionth of
+        their range.
     """
     if "original_label" not in examples:
         return None

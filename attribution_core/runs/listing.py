@@ -13,7 +13,7 @@ from attribution_core.runs.store import Run
 
 @dataclass(frozen=True)
 class RunSummary:
-    """An entry of :func:`list_runs`: an open run, or the reason why it can't be opened."""
+    """An entry of :func:`list_runs`: an open run, or the reason why it cannot be opened."""
 
     path: Path
     run: Run | None
@@ -21,19 +21,19 @@ class RunSummary:
 
     @property
     def id(self) -> str:
-        """The directory's name."""
+        """Name of the directory."""
         return self.path.name
 
 
 def list_runs(folder: str | os.PathLike[str]) -> list[RunSummary]:
-    """The runs directly inside a folder, newest first; a damaged one comes last, with the reason.
+    """Return the runs directly inside a folder, newest first, and damaged ones last, with the reason.
 
     Raises:
         InputError: If there is no such folder.
     """
     folder = Path(folder).resolve()
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give a run, or a folder that holds runs.")
+        raise InputError(f"{folder} is not a folder: give a run, or a folder with runs.")
     summaries = []
     for manifest in sorted(folder.glob(f"*/{MANIFEST_FILE}")):
         try:

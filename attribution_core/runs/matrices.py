@@ -1,7 +1,8 @@
 """Matrices of a run: effects ``[train, evaluation]`` and scores over training ``[times, train]``, as Zarr arrays.
 
-Float32 in square chunks of a mebibyte, so that a row (what an example does) and a column (what an evaluation example
-owes to whom) both cost a few reads, whatever the size. Zarr's arrays are plain files: nothing is unpickled.
+They are float32 in square chunks of one mebibyte, so that a row (all effects of a training example) and a column (all
+effects on an evaluation example) both take a few reads, whatever the size. Zarr arrays are plain files: nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -22,18 +23,21 @@ _CHUNK = 512
 def write_matrix(
     path: Path, shape: tuple[int, int], blocks: Iterable[tuple[slice, np.ndarray]], attributes: dict[str, Any]
 ) -> None:
-    """Writes a matrix a block of rows at a time.
+    """Write a matrix from blocks of rows.
 
     Args:
-        path: ``effects/METHOD.zarr`` or ``evolution/MEASURE.zarr``; replaced when it exists.
+        path: ``effects/METHOD.zarr`` or ``evolution/MEASURE.zarr``; replaced if it exists.
         shape: ``(rows, columns)``.
-        blocks: (rows, values ``[rows, columns]``), each row once.
-        attributes: Plain data kept with it, such as the times of the rows.
+        blocks: Pairs of (rows, values ``[rows, columns]``), in order and with each row once.
+        attributes: Plain data to store with the matrix, such as the times of the rows.
+
+    Raises:
+        InputError: If the number of rows in the blocks is not that of the shape.
     """
     with directory_written_atomically(path) as partial:
         chunks = (min(_CHUNK, max(1, shape[0])), min(_CHUNK, max(1, shape[1])))
         array = zarr.create_array(partial, shape=shape, chunks=chunks, dtype="float32", attributes=attributes)
-        held, start = [], 0  # whole rows of chunks are written at once: a chunk written twice is compressed twice
+        held, start = [], 0  # write whole rows of chunks: a chunk written twice is compressed twice
         for _, values in blocks:
             held.append(np.asarray(values, dtype=np.float32))
             rows = sum(map(len, held))
@@ -43,14 +47,15 @@ def write_matrix(
                 array[start : start + whole] = ready[:whole]
                 held, start = [ready[whole:]], start + whole
         if start != shape[0]:
-            raise InputError(f"{path.name} was to have {shape[0]} rows, and {start + sum(map(len, held))} were given.")
+            given = start + sum(map(len, held))
+            raise InputError(f"{path.name} needs {shape[0]} rows, and {given} were given: give each row once.")
 
 
 def open_matrix(path: Path) -> zarr.Array:
-    """Opens a matrix for reading; slices of it are float32 arrays.
+    """Open a matrix for reading; slices of it are float32 arrays.
 
     Raises:
-        InputError: If the run has none, or it is damaged.
+        InputError: If the run does not have the matrix, or it is damaged.
     """
     if not path.is_dir():
         raise InputError(f"The run has no {path.parent.name}/{path.name}: it was scored without that measure.")

@@ -42,7 +42,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """One training without some examples.
+    """A training without some of the examples.
 
     Attributes:
         removed: Positions of the removed examples, ascending; empty for training on everything.

@@ -1,4 +1,4 @@
-"""What run.json holds."""
+"""The content of run.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION = 1
 
-# The columns of examples.parquet and evaluation.parquet that are neither groups nor scores.
+# The columns of examples.parquet and evaluation.parquet that are neither group columns nor scores.
 BASE_COLUMNS = (
     "id",
     "split",
@@ -28,19 +28,19 @@ BASE_COLUMNS = (
 
 
 class _Record(BaseModel):
-    """Strict about names; NaN and infinity travel as strings, since JSON has neither."""
+    """A record that refuses unknown fields; NaN and infinity are stored as strings, since JSON has neither."""
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class SchemaVersion(BaseModel):
-    """The one field that every version of run.json has, read before all others."""
+    """The one field that every version of run.json has; it is read before all others."""
 
     schema_version: int
 
 
 class StageRecord(_Record):
-    """One step of a run, redone when it was cut off or when its fingerprint changed."""
+    """A stage of a run; it is repeated if it was interrupted or its fingerprint has changed."""
 
     status: Literal["pending", "running", "done", "failed"] = "pending"
     seconds: float | None = None
@@ -50,17 +50,20 @@ class StageRecord(_Record):
 
 
 class Unreadable(_Record):
-    """A file or row of the dataset that was left out, and why."""
+    """A file or row of the dataset that was skipped, and why."""
 
     where: str
     why: str
 
 
 class ValuesSummary(_Record):
-    """What a run remembers of the values of a regression.
+    """The values of a regression, as a run stores them.
 
-    ``name`` is their column's; a model learns them less ``mean`` and over ``scale``; ``ranges`` are the names of the
-    ranges that they are spoken of in, from the lowest up.
+    Attributes:
+        name: Name of the target column.
+        mean: Mean of the training values.
+        scale: Standard deviation of the training values; a model learns ``(value - mean) / scale``.
+        ranges: Names of the ranges that the values are grouped into, from the lowest up.
     """
 
     name: str
@@ -70,11 +73,19 @@ class ValuesSummary(_Record):
 
 
 class DatasetSummary(_Record):
-    """What a run remembers of its dataset, so that it opens without it.
+    """The dataset of a run, as the run stores it, so that it opens without the dataset.
 
-    ``class_names`` is empty where labels are values, which ``values`` then tells of. ``sizes`` maps a split's name to
-    its number of examples; ``location`` is the dataset's absolute path, or empty for one that ``open_dataset`` knows by
-    its name.
+    Attributes:
+        name: Name of the dataset.
+        location: Absolute path of the dataset; empty for one that ``open_dataset`` opens by its name and for a torch
+            dataset.
+        class_names: Names of the classes; empty for a regression.
+        sizes: Number of examples of each split.
+        mode: Kind of the examples: an image mode such as ``"RGB"``, ``"text"`` or ``"table"``.
+        values: The values of a regression; None for a classification.
+        unreadable: Files and rows that were skipped.
+        notes: Remarks about how the dataset was read.
+        fingerprint: Fingerprint of the examples and their labels.
     """
 
     name: str
@@ -91,8 +102,20 @@ class DatasetSummary(_Record):
 class RunManifest(_Record):
     """The content of run.json.
 
-    ``fingerprint`` is the configuration's; ``measures`` are the columns of examples.parquet that are scores, in order;
-    ``details`` holds facts about each measure, such as its route and its learning rate.
+    Attributes:
+        schema_version: Version of this schema.
+        title: Name of the run shown to people.
+        created: Time when the run was begun, in UTC as ISO 8601.
+        fingerprint: Fingerprint of the configuration.
+        config: The configuration, as plain data.
+        versions: Versions of Python and of the packages.
+        hardware: Description of the machine.
+        dataset: The dataset, once it was read.
+        model: Facts about the model.
+        metrics: Figures of merit, such as ``test_accuracy``.
+        measures: Columns of examples.parquet that are scores, in order.
+        details: Facts about each measure, such as its route and learning rate, or the reason why it was skipped.
+        stages: The stages that were begun.
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -1,4 +1,4 @@
-"""A run on disk, opened for reading."""
+"""A run on disk, open for reading."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Status = Literal["complete", "running", "failed", "incomplete"]
 
 
 class Run:
-    """A run, opened for reading. Nothing is read before it is asked for."""
+    """A run, open for reading; each part is read when it is first used."""
 
     def __init__(self, path: Path, manifest: RunManifest) -> None:
         self.path = path
@@ -53,29 +53,29 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
-        """Opens a run, whole or cut off; a part that is missing is refused when it is asked for.
+        """Open a run, complete or interrupted; using a part that is missing raises an error.
 
         Raises:
-            InputError: If there is no run, or it is damaged or was written by a newer SampleScope.
+            InputError: If there is no run, it is damaged, or a newer SampleScope wrote it.
         """
         path = Path(path).resolve()
         if not (path / MANIFEST_FILE).is_file():
-            raise InputError(f"{path} is not a run (it has no {MANIFEST_FILE}): give a directory that score wrote.")
+            raise InputError(f"{path} is not a run (it has no {MANIFEST_FILE}): give a folder that score wrote.")
         return cls(path, read_manifest(path))
 
     @property
     def id(self) -> str:
-        """The directory's name."""
+        """Name of the directory."""
         return self.path.name
 
     @property
     def title(self) -> str:
-        """Name for people."""
+        """Name shown to people."""
         return self.manifest.title
 
     @property
     def status(self) -> Status:
-        """Whether all is there; incomplete is a run that nobody writes now and that misses a score or a stage's end."""
+        """State of the run: incomplete if no process is writing it and it lacks scores or the end of a stage."""
         if is_locked(self.path):
             return "running"
         states = {stage.status for stage in self.manifest.stages.values()}
@@ -85,28 +85,28 @@ class Run:
 
     @property
     def version(self) -> str:
-        """Changes whenever the run is written: a key for what was computed from it."""
+        """Text that changes whenever the run is written: a cache key for results computed from it."""
         files = [self.path / MANIFEST_FILE, *(table_path(self.path, name) for name in ("examples", "evaluation"))]
         return ":".join([str(self.path), *(str(file.stat().st_mtime_ns) for file in files if file.exists())])
 
     @property
     def has_examples(self) -> bool:
-        """Whether the run came as far as the table of training examples."""
+        """Whether the run has its table of training examples yet."""
         return table_path(self.path, "examples").is_file()
 
     @cached_property
     def examples(self) -> pd.DataFrame:
-        """A row for each training example: labels, predictions, groups, scores."""
+        """A row for each training example, with its labels, predictions, group columns and scores."""
         return read_table(self.path, "examples")
 
     @cached_property
     def evaluation(self) -> pd.DataFrame:
-        """The same for validation and test, with a ``split`` column and without scores."""
+        """A row for each validation and test example, with a ``split`` column and without scores."""
         return read_table(self.path, "evaluation")
 
     @property
     def scores(self) -> list[str]:
-        """The columns that rank examples: the run's measures, those imported, then the diagnostics of every run."""
+        """Columns that rank examples: the run's measures, its imported scores, then the diagnostics."""
         imported = [name for name, score in self.imported.items() if score.measure.kind != "effect"]
         diagnostics = [name for name, measure in MEASURES.items() if measure.kind == "diagnostic"]
         listed = dict.fromkeys([*self.manifest.measures, *imported, *diagnostics])
@@ -114,72 +114,72 @@ class Run:
 
     @property
     def imported(self) -> dict[str, ImportedScore]:
-        """The scores and effects that were made elsewhere, by name."""
+        """Imported scores and effects, by name."""
         return self._imported
 
     @cached_property
     def known_measures(self) -> dict[str, Measure]:
-        """The registry, as it is to be read of this run, and what the run brings itself."""
+        """Measures by name: the registry, as it reads for this run, and the imported scores."""
         known = MEASURES if self.values is None else {name: each.for_regression() for name, each in MEASURES.items()}
         return {**known, **{name: score.measure for name, score in self.imported.items()}}
 
     @property
     def quality(self) -> dict[str, float]:
-        """How good the trained model is on each split: what :attr:`quality_name` says, a share of 1."""
+        """Quality of the trained model on each split: the accuracy or R² (see :attr:`quality_name`), 1 at best."""
         suffix = "_accuracy" if self.values is None else "_r2"
         metrics = self.manifest.metrics
         return {name.removesuffix(suffix): value for name, value in metrics.items() if name.endswith(suffix)}
 
     @property
     def quality_name(self) -> str:
-        """``"accuracy"``; of a regression ``"R²"``, the share of the values' variance that the predictions explain."""
+        """``"accuracy"``, or for a regression ``"R²"``, the share of the variance that the predictions explain."""
         return "accuracy" if self.values is None else "R²"
 
     def curve(self, name: str) -> Curve:
-        """What a curve of the run shows."""
+        """Return what a curve means for this run."""
         return CURVES[name] if self.values is None else CURVES[name].for_regression()
 
     def measure(self, name: str) -> Measure:
-        """What a score of the run means: from the registry, else what came with it when it was imported.
+        """Return what a score of the run means, from the registry or from its import.
 
         Raises:
-            InputError: If neither knows it.
+            InputError: If neither has the score.
         """
         if name not in self.known_measures:
-            raise InputError(f"The run {self.id} knows no {name}: it has {', '.join(self.scores)}.")
+            raise InputError(f"The run {self.id} has no score {name}: choose one of {', '.join(self.scores)}.")
         return self.known_measures[name]
 
     def facts(self, name: str) -> dict[str, Any]:
-        """How the run came by a score: its route and settings, or where it was imported from; empty where unknown."""
+        """Return how a score was computed (its route and settings) or imported (its source); empty if unknown."""
         if name not in self.imported:
             return self.manifest.details.get(name, {})
         found = self.imported[name]
-        said = {"imported_from": found.source, "imported_on": found.time, "note": found.note}
-        return {what: value for what, value in said.items() if value}
+        facts = {"imported_from": found.source, "imported_on": found.time, "note": found.note}
+        return {what: value for what, value in facts.items() if value}
 
     @property
     def groups(self) -> list[str]:
-        """The columns that the dataset itself brought along, such as ``original_label``."""
+        """Group columns, which come from the dataset, such as ``original_label``."""
         known = {*BASE_COLUMNS, *self.manifest.measures, *self.imported}
         return [name for name in self.examples.columns if name not in known]
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes, in the order of the labels; none where these are values."""
+        """Names of the classes, in the order of the labels; empty for a regression."""
         return self.manifest.dataset.class_names if self.manifest.dataset is not None else []
 
     @property
     def values(self) -> ValuesSummary | None:
-        """What is known of the values of a regression; None where labels are classes."""
+        """The values of a regression; None for a classification."""
         return self.manifest.dataset.values if self.manifest.dataset is not None else None
 
     @property
     def strata_names(self) -> list[str]:
-        """Names of the classes; of a regression those of the ranges of values, from the lowest up."""
+        """Names of the classes, or for a regression of the ranges of values, from the lowest up."""
         return self.class_names if self.values is None else self.values.ranges
 
     def strata(self, table: pd.DataFrame) -> np.ndarray:
-        """The class, or the range of the value, of each row of :attr:`examples` or :attr:`evaluation`.
+        """Return the class, or the range of the value, of each row of :attr:`examples` or :attr:`evaluation`.
 
         Returns:
             Positions in :attr:`strata_names`, int64 ``[rows]``.
@@ -189,11 +189,11 @@ class Run:
         return np.asarray(pd.Index(self.values.ranges).get_indexer(pd.Index(table[VALUE_RANGE])), dtype=np.int64)
 
     def cleaned_labels(self) -> pd.DataFrame:
-        """The training examples with the decisions applied.
+        """Return the labels of the training examples with the decisions applied.
 
         Returns:
-            Columns id, label (final), label_in_data, action ("" where nothing was decided) and time ("" likewise), in
-            the order of :attr:`examples`.
+            Columns id, label (final), label_in_data, action and time (both "" if nothing was decided), in the order of
+            :attr:`examples`.
         """
         decisions = self.decisions.current().set_index("id").reindex(self.examples["id"])
         in_data = self.examples["label"].to_numpy(dtype="int64" if self.values is None else "float64")
@@ -209,11 +209,11 @@ class Run:
         )
 
     def effects(self, method: str) -> zarr.Array:
-        """``effect[i, j]``: the loss on evaluation example j after removing training example i minus before.
+        """Open the effects of a method: ``effect[i, j]`` is the change of loss j when training example i is removed.
 
         Returns:
-            ``[train, evaluated]``; a slice of it is a float32 array. The columns are the first rows of
-            :attr:`evaluation`: validation.
+            ``[train, evaluated]``; a slice is a float32 array. The columns are the first rows of :attr:`evaluation`,
+            which are the validation examples.
 
         Raises:
             InputError: If the run has no effects by this method.
@@ -221,7 +221,7 @@ class Run:
         return open_matrix(self.path / effects_file(method))
 
     def evolution(self, measure: str) -> tuple[np.ndarray, zarr.Array]:
-        """A measure over training: times ``[times]`` and values ``[times, train]``.
+        """Open a measure over training: times ``[times]`` and values ``[times, train]``.
 
         Raises:
             InputError: If the run has no evolution of this measure.
@@ -231,100 +231,101 @@ class Run:
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """Columns curve, series, x, y: what :data:`attribution_core.runs.CURVES` describes; no rows where none are."""
+        """Points of all curves (see :data:`attribution_core.runs.CURVES`): columns curve, series, x and y."""
         return CURVE_POINTS.read(self.path)
 
     @cached_property
     def class_effects(self) -> pd.DataFrame:
-        """Columns method, train_class, evaluation_class, effect (mean over the pairs), normalised; no rows without any.
+        """Effects of classes on classes: columns method, train_class, evaluation_class, effect and normalised.
 
-        ``normalised`` is the effect over the square root of its row sum times its column sum (HYDRA, figure 2).
+        ``effect`` is the mean over the pairs of examples, ``normalised`` the effect divided by the square root of its
+        row sum times its column sum (HYDRA, figure 2).
         """
         return CLASS_EFFECTS.read(self.path)
 
     @cached_property
     def class_pairs(self) -> pd.DataFrame:
-        """The strongest single effects behind :attr:`class_effects`, both signs, strongest first within each cell.
+        """The strongest single effects of both signs behind :attr:`class_effects`, strongest first within each cell.
 
-        Returns:
-            Columns method, train_class, evaluation_class, train_row and evaluation_row (positions in :attr:`examples`
-            and :attr:`evaluation`), effect; no rows without any.
+        The columns are method, train_class, evaluation_class, train_row and evaluation_row (positions in
+        :attr:`examples` and :attr:`evaluation`) and effect.
         """
         return CLASS_PAIRS.read(self.path)
 
     @property
     def effect_methods(self) -> list[str]:
-        """The methods that the run has effects by: in the registry's order, those imported, then others by name."""
+        """Methods that the run has effects by: those of the registry, then imported ones, then others by name."""
         found = {entry.stem for entry in (self.path / EFFECTS_FOLDER).glob(f"*{MATRIX_SUFFIX}")}
         known = self.known_measures
         return [*(name for name in known if name in found), *sorted(found - known.keys())]
 
     @property
     def evolutions(self) -> list[str]:
-        """The measures that the run has over training, in the registry's order."""
+        """Measures that the run has over training, in the order of the registry."""
         found = {entry.stem for entry in (self.path / EVOLUTION_FOLDER).glob(f"*{MATRIX_SUFFIX}")}
         return [name for name in MEASURES if name in found]
 
     @property
     def has_map(self) -> bool:
-        """Whether the examples have places on the map, ``umap_x`` and ``umap_y``."""
+        """Whether the examples have map coordinates, ``umap_x`` and ``umap_y``."""
         return "umap_x" in self.examples.columns
 
     def embeddings(self, split: SplitName) -> np.ndarray:
-        """What the trained network's last layer is given for each row of a table, float32 ``[rows, d]``, on disk.
+        """Map the embeddings, the inputs of the trained network's last layer, into memory: ``[rows, d]``, float32.
 
         Raises:
-            InputError: If the run has none.
+            InputError: If the run has no embeddings.
         """
         return read_embeddings(self.path, split)
 
     @cached_property
     def near_duplicates(self) -> pd.DataFrame:
-        """Pairs of near-duplicates, most similar first: columns id, other, similarity (cosine), same_label.
+        """Pairs of near-duplicates, most similar first: columns id, other, similarity (cosine) and same_label.
 
         Raises:
-            InputError: If the run did not look for any, or the table is damaged.
+            InputError: If the run did not search for near-duplicates, or the table is damaged.
         """
         return read_table(self.path, "near_duplicates")
 
     @cached_property
     def retraining(self) -> pd.DataFrame:
-        """Every training without some examples that ``verify`` has done: removed, seed, keeps_places, losses, ..."""
+        """Every retraining by ``verify``, with the columns of :class:`~attribution_core.runs.retraining.Retraining`."""
         return read_retraining(self.path)
 
     def influential(self, score: str = "contribution", count: int = 10) -> pd.DataFrame:
-        """The examples that do most, for better or worse: columns id, label, prediction, confidence and the score.
-
-        Labels and predictions are names; of a regression, residual stands in place of confidence.
+        """Return the training examples with the largest absolute scores.
 
         Args:
             score: A column of scores.
-            count: How many, by the size of the score.
+            count: Number of examples.
+
+        Returns:
+            Columns id, label_name, predicted_name, confidence (residual for a regression) and the score.
 
         Raises:
-            InputError: If the run has no such score.
+            InputError: If the run does not have the score.
         """
         if score not in self.scores:
-            raise InputError(f"The run {self.id} has no {score}: it has {', '.join(self.scores)}.")
+            raise InputError(f"The run {self.id} has no score {score}: choose one of {', '.join(self.scores)}.")
         order = self.examples[score].abs().sort_values(ascending=False, kind="stable").index[:count]
         columns = ["id", "label_name", "predicted_name", "confidence" if self.values is None else "residual", score]
         return self.examples.loc[order, list(dict.fromkeys(columns))].reset_index(drop=True)
 
     def thumbnail(self, split: SplitName, row: int) -> tuple[bytes, str]:
-        """The encoded thumbnail of a row of a table, and its media type.
+        """Return the encoded thumbnail of a table's row, and its media type.
 
         Raises:
-            IndexError: If the table has no such row.
+            IndexError: If there is no such row.
             InputError: If the thumbnails are missing or damaged.
         """
         return self._packs[split][row]
 
 
 def read_manifest(path: Path) -> RunManifest:
-    """What run.json holds.
+    """Read the run.json of the run at ``path``.
 
     Raises:
-        InputError: If it is damaged, can't be read, or was written by a newer SampleScope.
+        InputError: If it is damaged or cannot be read, or a newer SampleScope wrote it.
     """
     file = path / MANIFEST_FILE
     try:
@@ -332,31 +333,31 @@ def read_manifest(path: Path) -> RunManifest:
         version = SchemaVersion.model_validate_json(text).schema_version
         if version > SCHEMA_VERSION:
             raise InputError(
-                f"{path} was written by a newer SampleScope (schema {version}, this one reads up to {SCHEMA_VERSION}): "
-                "upgrade with pip install -U samplescope."
+                f"{path} was written by a newer SampleScope (its schema is {version}, this version reads up to "
+                f"{SCHEMA_VERSION}): upgrade with pip install -U samplescope."
             )
         return RunManifest.model_validate_json(text)
     except ValidationError as error:
         where, why = first_problem(error)
         raise InputError(f"{file} is damaged ({where or 'the file'}: {why}): score the data again.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} can't be read ({error}): score the data again.") from error
+        raise InputError(f"{file} cannot be read ({error}): score the data again.") from error
 
 
 def table_path(path: Path, name: TableName) -> Path:
-    """Where a run keeps a table."""
+    """Return the path of a table of the run at ``path``."""
     return path / table_file(name)
 
 
 def read_table(path: Path, name: TableName, columns: list[str] | None = None) -> pd.DataFrame:
-    """A table of the run at ``path``, or some of its columns.
+    """Read a table of the run at ``path``, or some of its columns.
 
     Raises:
-        InputError: If it is missing or damaged.
+        InputError: If the table is missing or damaged.
     """
     file = table_path(path, name)
     if not file.is_file():
-        raise InputError(f"The run {path.name} has no {file.name} yet: run the same score command again to finish it.")
+        raise InputError(f"The run {path.name} has no {file.name} yet: run the same score command again to finish.")
     try:
         return pd.read_parquet(file, columns=columns)
     except (OSError, ValueError) as error:

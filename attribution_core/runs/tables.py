@@ -1,4 +1,4 @@
-"""Small tables of a run that several stages add to: rows under a key, replaced key by key."""
+"""Small tables of a run that several stages write to: each stage replaces the rows of its key."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from attribution_core.runs.names import CLASS_EFFECTS_FILE, CLASS_PAIRS_FILE, CU
 
 @dataclass(frozen=True)
 class KeyedTable:
-    """A Parquet file in every run's directory.
+    """A table that is one Parquet file in the run's directory.
 
     Attributes:
-        file_name: Its name.
-        key: Name of the column that says whose a row is.
-        columns: The other columns with their types.
+        file_name: Name of the file.
+        key: Column that says what a row belongs to, such as the method.
+        columns: The other columns and their types.
     """
 
     file_name: str
@@ -29,7 +29,7 @@ class KeyedTable:
     columns: dict[str, str]
 
     def read(self, run: Path) -> pd.DataFrame:
-        """All rows, the key first; none where the run has no such file.
+        """Read all rows, with the key as the first column; no rows if the run does not have the file.
 
         Raises:
             InputError: If the table is damaged.
@@ -43,7 +43,7 @@ class KeyedTable:
             raise InputError(f"{file} is damaged ({error}): score the data again.") from error
 
     def replace(self, run: Path, name: str, rows: pd.DataFrame) -> None:
-        """Puts rows under a key, in place of those it had."""
+        """Replace the rows whose key is ``name``."""
         others = self.read(run)
         added = rows[list(self.columns)].astype(self.columns)
         added.insert(0, self.key, name)
@@ -53,7 +53,7 @@ class KeyedTable:
 
 
 def curve_points(x: Sequence[float], series: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Columns series, x, y of one curve, from the values of each series at x."""
+    """Return the points of a curve as columns series, x and y, from the values of each series at ``x``."""
     frames = [pd.DataFrame({"series": name, "x": list(x), "y": values}) for name, values in series.items()]
     return pd.concat(frames, ignore_index=True)
 

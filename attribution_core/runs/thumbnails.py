@@ -1,6 +1,6 @@
-"""Thumbnails packed into one file a split: 50,000 images are two files, and a tile is one read.
+"""Thumbnails, packed into two files for each split, so that a tile of the app takes one read.
 
-``SPLIT.bin`` holds the encoded images end to end, ``SPLIT.npy`` the int64 offsets, ``[n + 1]``.
+``SPLIT.bin`` holds the encoded images end to end, ``SPLIT.npy`` their int64 offsets, ``[n + 1]``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from attribution_core.runs.files import written_atomically
 from attribution_core.runs.names import thumbnail_files
 
 LONGEST_SIDE = 128
-LOSSLESS_SIDE = 64  # up to here every pixel counts, and a PNG is small
+LOSSLESS_SIDE = 64  # up to this size every pixel counts, and a PNG is small
 
 
 def encode_thumbnail(image: Image.Image) -> bytes:
-    """Shrinks an image to at most 128 pixels a side and encodes it: PNG up to 64 pixels, WebP above."""
+    """Shrink an image to at most 128 pixels a side and encode it: as PNG up to 64 pixels a side, as WebP above."""
     if image.mode not in ("L", "RGB", "RGBA"):
         image = image.convert("RGB")
     if max(image.size) > LONGEST_SIDE:
@@ -43,7 +43,14 @@ def write_pack(
     images: Iterable[Image.Image],
     total: int,
 ) -> None:
-    """Writes the thumbnails of one split, ``total`` in all, in the order of its table."""
+    """Write the thumbnails of one split.
+
+    Args:
+        run: The run's directory.
+        split: ``"train"`` or ``"evaluation"``.
+        images: The images, in the order of the split's table.
+        total: Number of images.
+    """
     data, index = (run / name for name in thumbnail_files(split))
     offsets = [0]
     with written_atomically(data) as partial, partial.open("wb") as file:
@@ -54,7 +61,7 @@ def write_pack(
 
 
 class Pack:
-    """Reads the thumbnails of one split; safe to share between threads."""
+    """Reader of the thumbnails of one split; threads can share it."""
 
     def __init__(self, run: Path, split: str) -> None:
         self._data, self._index = (run / name for name in thumbnail_files(split))
@@ -65,20 +72,20 @@ class Pack:
             offsets = np.load(self._index, allow_pickle=False)
             whole = int(offsets[-1]) == self._data.stat().st_size
         except (OSError, ValueError, IndexError) as error:
-            raise InputError(f"The thumbnails of this run can't be read ({error}): score the data again.") from error
+            raise InputError(f"The thumbnails of this run cannot be read ({error}): score the data again.") from error
         if not whole:
-            raise InputError(f"{self._data} does not fit its index: score the data again to write both anew.")
+            raise InputError(f"{self._data} does not match its index: score the data again to write both.")
         return offsets
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
     def __getitem__(self, row: int) -> tuple[bytes, str]:
-        """The encoded image of a row and its media type.
+        """Return the encoded image of a row and its media type.
 
         Raises:
             IndexError: If there is no such row.
-            InputError: If the file is gone or can't be read.
+            InputError: If the file is missing or cannot be read.
         """
         if not 0 <= row < len(self):
             raise IndexError(row)
@@ -87,6 +94,6 @@ class Pack:
             with self._data.open("rb") as file:
                 file.seek(start)
                 data = file.read(end - start)
-        except OSError as error:  # the run was deleted or moved while a page showed it
-            raise InputError(f"The thumbnails of this run can't be read ({error}): score the data again.") from error
+        except OSError as error:  # the run was deleted or moved while a page was open
+            raise InputError(f"The thumbnails of this run cannot be read ({error}): score the data again.") from error
         return data, "image/png" if data.startswith(b"\x89PNG") else "image/webp"

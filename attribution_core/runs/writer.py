@@ -1,4 +1,4 @@
-"""A run on disk, being written: one writer, any number of readers."""
+"""A run on disk, open for writing: one writer, any number of readers."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from attribution_core.runs.store import SplitName, TableName, read_manifest, rea
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.thumbnails import write_pack
 
-_SECONDS_FOR_READERS = 1.0  # who may be looking whether the run is being written
+_SECONDS_FOR_READERS = 1.0  # a reader who tests the lock holds it for a moment
 _VERSIONED_PACKAGES = ("samplescope", "torch", "torchvision", "numpy", "pandas", "pillow")
 
 
 class RunWriter:
-    """Writes a run stage by stage, so that a killed run goes on where it stopped.
+    """The writer of a run; it works stage by stage, so that a killed run resumes where it stopped.
 
-    Every file is written under a temporary name and renamed; run.json comes last. Use as a context manager, or call
-    :meth:`close`.
+    Every file is written under a temporary name and renamed, and run.json is written last. Use the writer as a context
+    manager, or call :meth:`close`.
     """
 
     def __init__(self, path: Path, manifest: RunManifest, lock: Lock) -> None:
@@ -45,26 +45,26 @@ class RunWriter:
 
     @classmethod
     def start(cls, path: str | os.PathLike[str], config: dict[str, Any], fingerprint: str, title: str) -> RunWriter:
-        """Begins a run in a new directory, or goes on with one of the same configuration.
+        """Begin a run in a new directory, or resume one of the same configuration.
 
         Args:
-            path: The run's directory; made when absent.
+            path: The run's directory; it is made if it does not exist.
             config: The configuration, as plain data.
-            fingerprint: The configuration's fingerprint; decides whether an existing run may go on.
-            title: Name for people.
+            fingerprint: Fingerprint of the configuration; an existing run is resumed only if it has the same one.
+            title: Name shown to people.
 
         Returns:
             The writer, which holds the run's lock.
 
         Raises:
-            InputError: If the directory holds something else, a run of another configuration or of a newer SampleScope,
-                or a run that another process is writing.
+            InputError: If the directory holds something else, or a run that has another configuration, that a newer
+                SampleScope wrote, or that another process is writing.
         """
         path = Path(path)
         if path.exists() and not path.is_dir():
-            raise InputError(f"A run is a directory, but {path} is a file: give another --out.")
+            raise InputError(f"A run is a folder, and {path} is a file: pass another --out.")
         if path.exists() and not (path / MANIFEST_FILE).exists() and _foreign_content(path):
-            raise InputError(f"{path} is not empty and is not a run: give an empty or new directory as --out.")
+            raise InputError(f"{path} is not empty and is not a run: pass an empty or new folder as --out.")
         path.mkdir(parents=True, exist_ok=True)
         lock = Lock(path, _SECONDS_FOR_READERS)
         try:
@@ -88,12 +88,12 @@ class RunWriter:
         self.close()
 
     def close(self) -> None:
-        """Lets another process write the run."""
+        """Release the lock, so that another process can write the run."""
         self._lock.release()
 
     @contextmanager
     def stage(self, name: str, fingerprint: str = "") -> Iterator[None]:
-        """Marks a stage as running, then as done with its seconds, or as failed with the exception's message."""
+        """Mark a stage as running, then as done with its duration, or as failed with the exception's message."""
         stage = StageRecord(status="running", started=now(), fingerprint=fingerprint)
         self._set_stage(name, stage)
         start = time.perf_counter()
@@ -107,12 +107,12 @@ class RunWriter:
         self._set_stage(name, stage.model_copy(update={"status": "done", "seconds": seconds}))
 
     def is_done(self, name: str, fingerprint: str = "") -> bool:
-        """Whether a stage was finished with this fingerprint, so that it need not be done again."""
+        """Return whether a stage was finished with this fingerprint and need not be repeated."""
         stage = self.manifest.stages.get(name)
         return stage is not None and stage.status == "done" and stage.fingerprint == fingerprint
 
     def update(self, **fields: Any) -> None:
-        """Sets fields of the manifest and writes run.json."""
+        """Set fields of the manifest and write run.json."""
         current = {name: getattr(self.manifest, name) for name in RunManifest.model_fields}
         self.manifest = RunManifest.model_validate(current | fields)
         text = self.manifest.model_dump_json(indent=2)
@@ -120,34 +120,40 @@ class RunWriter:
             partial.write_text(text + "\n", encoding="utf-8")
 
     def write_table(self, name: TableName, frame: pd.DataFrame) -> None:
-        """Writes examples.parquet or evaluation.parquet."""
+        """Write a table, such as examples.parquet."""
         with written_atomically(table_path(self.path, name)) as partial:
             frame.to_parquet(partial, index=False)
 
     def add_column(self, name: TableName, column: str, values: np.ndarray) -> None:
-        """As :meth:`add_columns`, for one."""
+        """Add one column to a table, as :meth:`add_columns` does."""
         self.add_columns(name, {column: values})
 
     def add_columns(self, name: TableName, columns: Mapping[str, np.ndarray]) -> None:
-        """Adds columns to a table, or replaces them, in one writing.
+        """Add columns to a table, or replace them, in a single write.
 
         Raises:
-            InputError: If a number of values is not the number of rows.
+            InputError: If a column does not have a value for each row.
         """
         frame = read_table(self.path, name)
         for column, values in columns.items():
             if len(values) != len(frame):
-                raise InputError(f"{name} has {len(frame)} rows, but {column} has {len(values)} values.")
+                raise InputError(f"The table {name} has {len(frame)} rows, but {column} has {len(values)} values.")
         self.write_table(name, frame.assign(**{column: np.asarray(values) for column, values in columns.items()}))
 
     def remove_column(self, name: TableName, column: str) -> None:
-        """Takes a column out of a table; nothing where it has none of that name."""
+        """Remove a column from a table if it has it."""
         frame = read_table(self.path, name)
         if column in frame:
             self.write_table(name, frame.drop(columns=column))
 
     def describe(self, name: str, details: dict[str, Any], measures: Iterable[str] = ()) -> None:
-        """Says under a name how scores came about, and which measures the run has now besides those before."""
+        """Store facts about scores in the manifest, and add measures to those that the run has.
+
+        Args:
+            name: Key of the facts in the manifest's details.
+            details: How the scores were computed, as plain data.
+            measures: Columns of examples.parquet that are now scores of the run.
+        """
         listed = dict.fromkeys([*self.manifest.measures, *measures])
         self.update(measures=list(listed), details={**self.manifest.details, name: details})
 
@@ -156,21 +162,21 @@ class RunWriter:
         split: SplitName,
         images: Iterable[Image.Image],
     ) -> None:
-        """Writes the thumbnails of a table's rows, in its order."""
+        """Write the thumbnails of a table's rows, in the order of the table."""
         total = len(read_table(self.path, "examples" if split == "train" else "evaluation", columns=["id"]))
         write_pack(self.path, split, images, total)
 
     def write_effects(self, method: str, columns: int, blocks: Iterable[tuple[slice, np.ndarray]]) -> None:
-        """Writes ``effects/METHOD.zarr`` from blocks of rows: training examples against the ``columns`` evaluated."""
+        """Write ``effects/METHOD.zarr``: training examples by ``columns`` evaluated examples, from blocks of rows."""
         rows = len(read_table(self.path, "examples", columns=["id"]))
         write_matrix(self.path / effects_file(method), (rows, columns), blocks, {})
 
     def remove_effects(self, method: str) -> None:
-        """Takes ``effects/METHOD.zarr`` out with the means and pairs by classes; nothing where there are none."""
+        """Remove the effects of a method, with its class effects and class pairs, if the run has them."""
         path = self.path / effects_file(method)
         if path.is_dir():
             partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
-            path.rename(partial)  # gone at once: a kill on the way leaves what the next writer removes
+            path.rename(partial)  # removes it at once: if the process is killed now, the next writer deletes the rest
             shutil.rmtree(partial)
         for table in (CLASS_EFFECTS, CLASS_PAIRS):
             rows = table.read(self.path)
@@ -178,46 +184,51 @@ class RunWriter:
                 table.replace(self.path, method, rows.iloc[:0])
 
     def write_evolution(self, measure: str, times: Sequence[float], values: np.ndarray) -> None:
-        """Writes ``evolution/MEASURE.zarr``: the measure at some training times, ``[times, train]``."""
+        """Write ``evolution/MEASURE.zarr``: the measure at some training times, ``[times, train]``."""
         path = self.path / evolution_file(measure)
         write_matrix(path, values.shape, [(slice(0, len(values)), values)], {"times": [float(t) for t in times]})
 
     def write_curve(self, name: str, points: pd.DataFrame) -> None:
-        """Puts a curve into curves.parquet, in place of one of that name: columns series, x and y.
+        """Write a curve, or replace it.
+
+        Args:
+            name: A key of :data:`attribution_core.runs.CURVES`.
+            points: Columns series, x and y.
 
         Raises:
             InputError: If the registry has no such curve.
         """
         if name not in CURVES:
             raise InputError(
-                f"There is no curve {name!r}: the registry in attribution_core.runs.curves has {', '.join(CURVES)}."
+                f"The registry in attribution_core.runs.curves has no curve {name!r}: add it, or choose one of "
+                f"{', '.join(CURVES)}."
             )
         CURVE_POINTS.replace(self.path, name, points)
 
     def write_class_effects(self, method: str, rows: pd.DataFrame) -> None:
-        """Puts a method's effects of classes on classes into class_effects.parquet.
+        """Write the effects of classes on classes by a method, or replace them.
 
         Args:
-            method: Whose they are.
+            method: Name of the method.
             rows: Columns train_class, evaluation_class, effect and normalised.
         """
         CLASS_EFFECTS.replace(self.path, method, rows)
 
     def write_class_pairs(self, method: str, rows: pd.DataFrame) -> None:
-        """Puts the strongest single effects of a method into class_pairs.parquet.
+        """Write the strongest single effects of a method, or replace them.
 
         Args:
-            method: Whose they are.
+            method: Name of the method.
             rows: Columns train_class, evaluation_class, train_row, evaluation_row and effect.
         """
         CLASS_PAIRS.replace(self.path, method, rows)
 
     def write_embeddings(self, split: SplitName, values: np.ndarray) -> None:
-        """Writes ``embeddings/SPLIT.npy``, a row for each row of the table."""
+        """Write the embeddings of a table's rows, ``[rows, d]``."""
         write_embeddings(self.path, split, values)
 
     def path_for(self, name: str) -> AbstractContextManager[Path]:
-        """A temporary path for another file of the run, such as ``model/weights.safetensors``, renamed at the end."""
+        """Return a context manager that yields a temporary path for the file ``name``, and renames it at the end."""
         return written_atomically(self.path / name)
 
     def _set_stage(self, name: str, stage: StageRecord) -> None:
@@ -225,7 +236,7 @@ class RunWriter:
 
 
 def _foreign_content(path: Path) -> bool:
-    """Whether a directory holds anything but what a run leaves that was killed before its first run.json."""
+    """Return whether a directory holds more than what a run killed before its first run.json leaves."""
     left = (LOCK_FILE, f"{LOCK_FILE}-journal")
     return any(entry.name not in left and not entry.name.endswith(PARTIAL_SUFFIX) for entry in path.iterdir())
 
@@ -241,7 +252,7 @@ def _require_same_configuration(path: Path, manifest: RunManifest, config: dict[
     ]
     raise InputError(
         f"{path} holds a run of another configuration ({'; '.join(differing) or 'same options, other data or code'}; "
-        f"fingerprint {manifest.fingerprint[:12]} there, {fingerprint[:12]} here): give another --out, or delete it."
+        f"fingerprint {manifest.fingerprint[:12]} there, {fingerprint[:12]} here): pass another --out, or delete it."
     )
 
 

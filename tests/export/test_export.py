@@ -1,4 +1,4 @@
-"""Exports carry the decisions, can be read back, and can't escape."""
+"""Exports hold the decisions, can be read back, and cannot write outside their folder."""
 
 import io
 import json
@@ -24,7 +24,7 @@ CLASSES = ["kätze 猫", "dog"]
 
 @pytest.fixture
 def reviewed(tmp_path) -> Run:
-    """A run over a folder of 40 images, with one dropped, one kept and one relabelled."""
+    """A run on a folder of 40 images, with one dropped, one kept and one relabeled."""
     folder = tmp_path / "data"
     rng = np.random.default_rng(0)
     for name in CLASSES:
@@ -57,7 +57,7 @@ def test_csv_lists_every_example_with_its_decision(tmp_path, reviewed):
     assert [each["action"] for each in provenance["decisions"]] == ["drop", "keep", "relabel"]
 
 
-def test_csv_cells_are_no_formulas(tmp_path):
+def test_csv_cells_are_not_formulas(tmp_path):
     names = ["=1+1", "@SUM(A1)"]
     ids = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\ty", "\rz", "plain", "a=b"]
     with RunWriter.start(tmp_path / "run", {}, "f", "formulas") as writer:
@@ -96,7 +96,7 @@ def test_images_are_read_back_with_the_decisions_applied(tmp_path, reviewed, for
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_the_original_bytes_travel(tmp_path, reviewed):
+def test_a_folder_export_keeps_the_original_bytes(tmp_path, reviewed):
     out = export_run(reviewed, "folder", tmp_path / "clean.zip").path
     folder = Path(reviewed.manifest.dataset.location)
     originals = {file.read_bytes() for file in folder.rglob("*.*")}
@@ -107,7 +107,7 @@ def test_the_original_bytes_travel(tmp_path, reviewed):
         assert any("kätze 猫" in name for name in members)
 
 
-def test_parquet_keeps_ids_and_says_what_it_is(tmp_path, reviewed):
+def test_parquet_keeps_ids_and_holds_its_features_and_provenance(tmp_path, reviewed):
     out = export_run(reviewed, "parquet", tmp_path / "clean.parquet").path
     metadata = pq.read_schema(out).metadata
     features = json.loads(metadata[b"huggingface"])["info"]["features"]
@@ -143,7 +143,7 @@ def test_names_cannot_leave_the_zip(tmp_path):
     assert len({name.split("/")[1] for name in members if "/" in name}) == len(hostile)
 
 
-def test_data_that_changed_are_refused_with_both_fingerprints(tmp_path, reviewed):
+def test_changed_data_are_refused_with_both_fingerprints(tmp_path, reviewed):
     victim = next(Path(reviewed.manifest.dataset.location).rglob("*.png"))
     Image.new("RGB", (12, 12)).save(victim)
     with pytest.raises(InputError, match="are not those that were scored") as error:
@@ -152,7 +152,7 @@ def test_data_that_changed_are_refused_with_both_fingerprints(tmp_path, reviewed
     assert not (tmp_path / "clean.parquet").exists()
 
 
-def test_data_that_moved_are_found_where_one_says(tmp_path, reviewed):
+def test_moved_data_are_found_at_the_given_location(tmp_path, reviewed):
     moved = tmp_path / "moved"
     Path(reviewed.manifest.dataset.location).rename(moved)
     with pytest.raises(InputError, match="nothing is there"):

@@ -1,4 +1,4 @@
-"""Every form that images come in is scored end to end and exported to that form again."""
+"""Images of every format are scored and exported in that format again."""
 
 import json
 import shutil
@@ -72,7 +72,7 @@ def scored(folder, data, splits=None, **options) -> Run:
 
 
 def review(run) -> dict[str, tuple[str, int | None]]:
-    """Drops one, keeps one, relabels two."""
+    """Drop one example, keep one and relabel two."""
     ids, labels = run.examples["id"], run.examples["label"]
     run.decisions.record([ids[0]], "drop")
     run.decisions.record([ids[1]], "keep")
@@ -85,7 +85,7 @@ def contents(split) -> dict[bytes, str]:
 
 
 def decided(run, train) -> dict[bytes, str]:
-    """The training images that should be there, with their labels."""
+    """Return the training images that should remain, with their labels."""
     table = run.cleaned_labels()
     assert table["id"].tolist() == train.ids
     kept = np.flatnonzero(table["action"] != "drop")
@@ -93,7 +93,7 @@ def decided(run, train) -> dict[bytes, str]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_scored_and_exported_as_it_came(tmp_path, form):
+def test_every_format_is_scored_and_exported(tmp_path, form):
     data = FORMS[form](tmp_path)
     run = scored(tmp_path, data)
     review(run)
@@ -165,7 +165,7 @@ def test_the_exports_of_a_cleaned_run_hold_both_reviews(tmp_path):
     assert contents(after.train) == expected
 
 
-def test_what_the_library_opens_again(tmp_path):
+def test_the_library_opens_a_saved_dataset(tmp_path):
     datasets = pytest.importorskip("datasets")
     run = write_reviewed_run(tmp_path / "run", save_splits(tmp_path / "saved", train=40, test=8))
     found = datasets.load_from_disk(unzipped(export_run(run, "same", tmp_path / "clean.zip").path))
@@ -178,7 +178,7 @@ def test_what_the_library_opens_again(tmp_path):
     assert set(found["train"]["source"]) == {"web", "book"}
 
 
-def test_a_dataset_by_name_is_exported_as_a_saved_one(tmp_path, monkeypatch):
+def test_a_dataset_opened_by_name_is_exported_as_a_saved_one(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
@@ -226,7 +226,7 @@ def test_a_torch_dataset_is_scored_and_cleaned(tmp_path, classes):
 
 
 @pytest.mark.parametrize("opened", [False, True])
-def test_a_torch_dataset_is_trained_on_again(tmp_path, opened):
+def test_a_torch_dataset_is_retrained_on(tmp_path, opened):
     data = torch_data()
     run = scored(tmp_path, "tensors", splits=open_dataset(data))
     given = open_dataset(data) if opened else data
@@ -246,9 +246,9 @@ def test_a_torch_dataset_is_trained_on_again(tmp_path, opened):
         ac.verify(run.path, data={"train": data["test"]})
 
 
-def test_a_known_dataset_is_exported_as_parquet_from_the_command_line(tmp_path, capsys):
+def test_a_built_in_dataset_is_exported_as_parquet_from_the_command_line(tmp_path, capsys):
     run = write_reviewed_run(tmp_path / "run", "digits")
-    run.decisions.undo()  # a relabelling between two classes
+    run.decisions.undo()  # it relabels between two classes
     path = tmp_path / "clean.parquet"
     assert main(["export", str(run.path), "--format", "same", "--out", str(path)]) == 0
     kept = len(run.examples) - 1
@@ -259,7 +259,7 @@ def test_a_known_dataset_is_exported_as_parquet_from_the_command_line(tmp_path, 
         export_run(run, "same", tmp_path / "none.parquet")
 
 
-def test_data_that_are_gone_are_asked_for(tmp_path):
+def test_missing_data_are_asked_for(tmp_path):
     data = make_manifest(tmp_path, ".csv", TWO)
     run = write_reviewed_run(tmp_path / "run", data)
     shutil.move(data, tmp_path / "moved.csv")

@@ -1,4 +1,4 @@
-"""Texts and tables of every form are scored end to end, and exported to that form with the decisions applied."""
+"""Texts and tables of every format are scored and exported in that format, with the decisions applied."""
 
 import zipfile
 
@@ -10,6 +10,7 @@ from attribution_core.cli.main import main
 from attribution_core.datasets import features, open_dataset
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
+from attribution_core.runs.names import ENCODINGS_FILE
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from attribution_core.workflows.verify import verify
@@ -69,7 +70,7 @@ def contents(splits) -> dict[str, list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_scored_and_exported_as_it_came(tmp_path, form):
+def test_every_format_is_scored_and_exported(tmp_path, form):
     data = FORMS[form](tmp_path)
     run = scored(data, tmp_path / "run")
     assert {"fsi", "si", "contribution", "sensitivity", "self_influence"} <= set(run.scores)
@@ -100,14 +101,14 @@ def test_scored_and_exported_as_it_came(tmp_path, form):
     assert after == expected
 
 
-def test_images_are_not_made_of_texts(tmp_path, capfd):
+def test_texts_are_not_exported_as_images(tmp_path, capfd):
     run = scored(write_table(make_texts(), tmp_path / "d.csv"), tmp_path / "run", sensitivity="off", influence="off")
     for form in ("parquet", "folder"):
         assert main(["export", str(run.path), "--format", form, "--out", str(tmp_path / "x.zip")]) == 2
         assert "are not images" in capfd.readouterr().err
 
 
-def test_a_sentence_encoder_of_ones_own_and_another_target(tmp_path):
+def test_a_custom_sentence_encoder_and_another_target_column(tmp_path):
     encoder = make_sentence_encoder(tmp_path / "encoder")
     run = scored(write_table(make_texts(), tmp_path / "d.csv"), tmp_path / "run", encoder=str(encoder))
     assert run.manifest.model["input_shape"] == [16]
@@ -118,7 +119,7 @@ def test_a_sentence_encoder_of_ones_own_and_another_target(tmp_path):
     assert pd.read_csv(out)["city"].value_counts().to_dict() == make_table()["city"].value_counts().to_dict()
 
 
-def test_a_run_of_an_opened_table_remembers_its_column(tmp_path):
+def test_a_run_of_an_opened_table_remembers_its_target_column(tmp_path):
     splits = open_dataset(write_table(make_table(), tmp_path / "t.csv"), target="rooms", task="regression")
     config = ScoreConfig(data="rooms", out=tmp_path / "run", model="linear", map="off")
     run = score(config, splits=splits)
@@ -128,7 +129,7 @@ def test_a_run_of_an_opened_table_remembers_its_column(tmp_path):
     assert sorted(pd.read_csv(out)["rooms"]) == sorted(make_table()["rooms"])
 
 
-def test_an_encoder_runs_once_for_a_run(tmp_path, monkeypatch):
+def test_an_encoder_runs_only_once_for_a_run(tmp_path, monkeypatch):
     encoder = str(make_sentence_encoder(tmp_path / "encoder"))
     data = write_table(make_texts(), tmp_path / "d.csv")
     run = scored(data, tmp_path / "run", encoder=encoder)
@@ -139,16 +140,16 @@ def test_an_encoder_runs_once_for_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "_sentence_encoder", refuse)
     assert verify(run.path, examples=3, halves=0, seeds=1).methods["fsi"].single.examples == 3
     write_table(make_texts().assign(text="other words"), tmp_path / "d.csv")
-    with pytest.raises(InputError, match="was loaded again"):  # what was made of other texts does not count
+    with pytest.raises(InputError, match="was loaded again"):  # the encodings of other texts are not reused
         scored(data, tmp_path / "run", encoder=encoder)
     write_table(make_texts(), tmp_path / "d.csv")
-    kept = tmp_path / "run" / "vectors.safetensors"
-    kept.write_bytes(kept.read_bytes()[:40])
+    file = tmp_path / "run" / ENCODINGS_FILE
+    file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(InputError, match="was loaded again"):
         scored(data, tmp_path / "run", encoder=encoder)
 
 
-def test_a_cleaned_table_is_trained_again(tmp_path):
+def test_a_cleaned_table_is_retrained(tmp_path):
     run = scored(write_table(make_table(), tmp_path / "d.csv"), tmp_path / "run")
     run.decisions.record(run.examples["id"].iloc[:3].tolist(), "drop")
     assert main(["clean", str(run.path), "--out", str(tmp_path / "after")]) == 0

@@ -1,4 +1,4 @@
-"""Images with a number as their label are scored, cleaned and exported to the form that they came in."""
+"""Images whose labels are values are scored, cleaned and exported in their original format."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ NAMES = np.array([str(10 * i) for i in range(7)])
 
 
 def saved(folder):
-    """A folder of save_to_disk whose labels are ages, which have no class names."""
+    """Write a folder as save_to_disk does, with ages as labels and no class names."""
     path = save_splits(folder / "saved", train=40, test=8)
     for split, ages in (("train", AGES[:40]), ("test", AGES[40:])):
         file = path / split / "data-00000-of-00001.arrow"
@@ -71,7 +71,7 @@ def scored(folder, data, splits=None, **options) -> ac.Run:
 
 
 def review(run) -> None:
-    """Drops one, keeps one, gives two another value."""
+    """Drop one example, keep one and change the values of two."""
     ids = run.examples["id"]
     run.decisions.record([ids[0]], "drop")
     run.decisions.record([ids[1]], "keep")
@@ -84,14 +84,14 @@ def contents(split) -> dict[bytes, float]:
 
 
 def decided(run, train) -> dict[bytes, float]:
-    """The training images that should be there, with their values."""
+    """Return the training images that should remain, with their values."""
     table = run.cleaned_labels()
     assert table["id"].tolist() == train.ids
     return {train[i][0].tobytes(): table["label"][i] for i in np.flatnonzero(table["action"] != "drop")}
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_scored_and_exported_as_it_came(tmp_path, form):
+def test_every_format_is_scored_and_exported(tmp_path, form):
     task, make = FORMS[form]
     data = make(tmp_path)
     run = scored(tmp_path, data, task=task)
@@ -111,7 +111,7 @@ def test_every_form_is_scored_and_exported_as_it_came(tmp_path, form):
     assert contents(after.test) == contents(before.test)
 
 
-def test_every_measure_is_there_and_a_cleaned_run_is_exported_too(tmp_path):
+def test_every_measure_is_computed_and_a_cleaned_run_is_exported_too(tmp_path):
     brightness = np.linspace(0, 1, N)
     images = np.clip(PIXELS / 4 + 190 * brightness[:, None, None], 0, 255).astype(np.uint8)
     data = write_npz(tmp_path, images=images, labels=brightness * 3 - 1)
@@ -132,7 +132,7 @@ def test_every_measure_is_there_and_a_cleaned_run_is_exported_too(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_cells_that_are_not_decided_about_stay_as_they_were(tmp_path, suffix):
+def test_cells_without_a_decision_stay_as_they_were(tmp_path, suffix):
     written = [f"{age:.3f}" if i % 2 else f"{age:.1e}" for i, age in enumerate(AGES)]
     written[:30] = [str(i) for i in range(30)]
     cells = written if suffix == ".csv" else [json.loads(text) for text in written]
@@ -155,7 +155,7 @@ def test_cells_that_are_not_decided_about_stay_as_they_were(tmp_path, suffix):
     ("labels", "dtype"),
     [(np.array(AGES, dtype=np.float32), "float32"), (YEARS.astype(np.uint8), "float64"), (NAMES[YEARS], "<U4")],
 )
-def test_an_archive_keeps_its_type_where_that_holds_the_values(tmp_path, labels, dtype):
+def test_an_archive_keeps_a_type_that_holds_the_values(tmp_path, labels, dtype):
     run = scored(tmp_path, write_npz(tmp_path, x_train=PIXELS, y_train=labels), task="regression")
     review(run)
     with np.load(export_run(run, "same", tmp_path / "clean.npz").path) as after:
@@ -163,7 +163,7 @@ def test_an_archive_keeps_its_type_where_that_holds_the_values(tmp_path, labels,
         assert after["y_val"].dtype == labels.dtype
 
 
-def test_parquet_and_saved_datasets_have_a_plain_value_for_a_feature(tmp_path):
+def test_values_are_plain_features_in_parquet_and_saved_datasets(tmp_path):
     run = scored(tmp_path, FORMS["csv"][1](tmp_path))
     path = tmp_path / "clean.parquet"
     assert main(["export", str(run.path), "--format", "parquet", "--out", str(path)]) == 0
@@ -181,7 +181,7 @@ def test_parquet_and_saved_datasets_have_a_plain_value_for_a_feature(tmp_path):
 
 
 @pytest.mark.parametrize("targets", [torch.tensor(AGES)[:, None], torch.from_numpy(YEARS)])
-def test_a_torch_dataset_of_values_is_scored_cleaned_and_trained_on_again(tmp_path, targets):
+def test_a_torch_dataset_of_values_is_scored_cleaned_and_retrained_on(tmp_path, targets):
     task = "auto" if targets.is_floating_point() else "regression"
     data = TensorDataset(torch.from_numpy(PIXELS), targets)
     splits = open_dataset(data, task=task)
@@ -200,7 +200,7 @@ def test_a_torch_dataset_of_values_is_scored_cleaned_and_trained_on_again(tmp_pa
     assert child.examples["label"].tolist() == cleaned.targets
 
 
-def test_pixels_of_both_kinds_meet_values_as_float32(tmp_path):
+def test_values_are_float32_targets(tmp_path):
     train = open_dataset(write_parquet(tmp_path / "d.parquet", AGES, images=[encoded(i) for i in range(N)])).train
     _, targets = ac.datasets.as_tensors(train, size=None, statistics=None)
     assert targets.dtype == torch.float32

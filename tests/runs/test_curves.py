@@ -10,7 +10,7 @@ def points(*values):
     return pd.DataFrame({"series": ["rate"] * len(values), "x": range(len(values)), "y": values})
 
 
-def test_a_curve_is_kept_and_replaced_by_name(tmp_path):
+def test_a_curve_is_stored_and_replaced_by_name(tmp_path):
     with RunWriter.start(tmp_path / "run", {}, "", "a run") as writer:
         assert len(Run.open(writer.path).curves) == 0
         writer.write_curve("ihvp_error", points(1.0, 2.0))
@@ -21,7 +21,7 @@ def test_a_curve_is_kept_and_replaced_by_name(tmp_path):
     assert curves[curves["curve"] == "complexity_by_influence"]["y"].tolist() == [3.0]
 
 
-def test_a_curve_that_nothing_explains_is_refused(tmp_path):
+def test_a_curve_without_a_registry_entry_is_refused(tmp_path):
     with (
         RunWriter.start(tmp_path / "run", {}, "", "a run") as writer,
         pytest.raises(InputError, match="no curve 'mine'"),
@@ -29,7 +29,7 @@ def test_a_curve_that_nothing_explains_is_refused(tmp_path):
         writer.write_curve("mine", points(1.0))
 
 
-def test_a_damaged_table_is_said(tmp_path):
+def test_a_damaged_table_is_reported(tmp_path):
     path = make_run(tmp_path / "run", n=40)
     (path / "curves.parquet").write_bytes(b"no table")
     with pytest.raises(InputError, match="damaged"):
@@ -37,7 +37,7 @@ def test_a_damaged_table_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("name", CURVES)
-def test_every_curve_explains_itself(name):
+def test_every_curve_is_described(name):
     curve = CURVES[name]
     assert curve.name == name
     assert curve.definition.endswith(".")

@@ -1,4 +1,4 @@
-"""The log of decisions: append-only, undoable, safe with two writers."""
+"""The log of decisions is append-only, can be undone and is safe with two writers."""
 
 import sqlite3
 import subprocess
@@ -22,7 +22,7 @@ def actions(log: DecisionLog) -> dict[str, str]:
     return dict(zip(current["id"], current["action"], strict=True))
 
 
-def test_reading_makes_no_file(tmp_path, log):
+def test_reading_creates_no_file(tmp_path, log):
     assert log.current().empty
     assert list(log.current().columns) == ["id", "action", "new_label", "time"]
     assert log.counts() == {"keep": 0, "drop": 0, "relabel": 0}
@@ -40,7 +40,7 @@ def test_the_latest_decision_counts(log):
     assert log.counts() == {"keep": 0, "drop": 1, "relabel": 1}
 
 
-def test_undo_brings_the_earlier_decision_back(log):
+def test_undo_restores_the_earlier_decision(log):
     log.record(["a"], "keep")
     log.record(["a"], "drop")
     assert [decision.action for decision in log.undo()] == ["drop"]
@@ -50,7 +50,7 @@ def test_undo_brings_the_earlier_decision_back(log):
     assert log.undo() == []
 
 
-def test_undo_takes_a_bulk_decision_back_as_one(log):
+def test_undo_cancels_a_bulk_decision_in_one_step(log):
     log.record(["a"], "keep")
     log.record(["a", "b", "c"], "drop")
     assert len(log.undo()) == 3
@@ -76,7 +76,7 @@ def test_nothing_is_ever_deleted(tmp_path, log):
 
 
 @pytest.mark.parametrize(("action", "label"), [("delete", None), ("relabel", None), ("drop", 3)])
-def test_senseless_decisions_are_refused(log, action, label):
+def test_invalid_decisions_are_refused(log, action, label):
     with pytest.raises(InputError):
         log.record(["a"], action, label)
 
@@ -89,9 +89,9 @@ def test_ids_are_data_and_not_sql(log):
     assert actions(log) == {"é\n=1+1": "drop"}
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path, log):
+def test_a_file_that_is_not_a_database_is_refused(tmp_path, log):
     (tmp_path / "decisions.sqlite").write_text("not a database, but long enough to be looked at" * 10)
-    with pytest.raises(InputError, match="can't be read or saved"):
+    with pytest.raises(InputError, match="cannot be read or saved"):
         log.current()
 
 
@@ -108,8 +108,8 @@ for i in range(100):
 """
 
 
-def test_the_first_decision_waits_for_whoever_holds_the_file(tmp_path):
-    """SQLite refuses to change the journal of a file that is being written, without the wait for any other lock."""
+def test_the_first_decision_waits_for_another_writer(tmp_path):
+    """SQLite refuses to change the journal of a file that is being written, without waiting as for other locks."""
     path = tmp_path / "decisions.sqlite"
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     holder.execute("CREATE TABLE other (x)")
@@ -121,7 +121,7 @@ def test_the_first_decision_waits_for_whoever_holds_the_file(tmp_path):
     holder.close()
 
 
-def test_two_processes_write_at_once(tmp_path, log):
+def test_two_processes_write_at_the_same_time(tmp_path, log):
     path = tmp_path / "decisions.sqlite"
     processes = [
         subprocess.Popen([sys.executable, "-c", _WRITER, str(path), name], cwd=Path(__file__).parents[2])

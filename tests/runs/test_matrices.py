@@ -12,7 +12,7 @@ def blocks(values, size):
 
 
 @pytest.mark.parametrize("size", [1, 7, 512, 600, 5000])
-def test_a_matrix_is_read_as_it_was_written_whatever_the_blocks(tmp_path, size):
+def test_a_matrix_is_read_as_it_was_written_in_blocks_of_any_size(tmp_path, size):
     values = np.random.default_rng(0).normal(size=(1100, 530)).astype(np.float32)
     path = tmp_path / "effects" / "ntk.zarr"
     write_matrix(path, values.shape, blocks(values, size), {"times": [1.0, 2.5]})
@@ -23,18 +23,18 @@ def test_a_matrix_is_read_as_it_was_written_whatever_the_blocks(tmp_path, size):
     assert matrix.attrs["times"] == [1.0, 2.5]
 
 
-def test_a_matrix_is_replaced_whole_and_a_failed_one_leaves_nothing(tmp_path):
+def test_a_matrix_is_replaced_as_a_whole_and_a_failed_write_leaves_nothing(tmp_path):
     path = tmp_path / "ntk.zarr"
     write_matrix(path, (3, 2), [(slice(0, 3), np.zeros((3, 2)))], {})
     write_matrix(path, (2, 2), [(slice(0, 2), np.ones((2, 2)))], {})
     assert np.array_equal(open_matrix(path)[:], np.ones((2, 2)))
-    with pytest.raises(InputError, match="was to have 5 rows, and 2 were given"):
+    with pytest.raises(InputError, match="needs 5 rows, and 2 were given"):
         write_matrix(path, (5, 2), [(slice(0, 2), np.zeros((2, 2)))], {})
     assert np.array_equal(open_matrix(path)[:], np.ones((2, 2)))
     assert [entry.name for entry in tmp_path.iterdir()] == ["ntk.zarr"]
 
 
-def test_a_missing_or_damaged_matrix_is_said(tmp_path):
+def test_a_missing_or_damaged_matrix_is_reported(tmp_path):
     with pytest.raises(InputError, match="scored without that measure"):
         open_matrix(tmp_path / "effects" / "hydra.zarr")
     write_matrix(tmp_path / "ntk.zarr", (2, 2), [(slice(0, 2), np.ones((2, 2)))], {})

@@ -1,4 +1,4 @@
-"""The registry of measures is complete."""
+"""The entries in the registry of measures are complete."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from attribution_core.runs import MEASURES
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_every_measure_explains_itself(name):
+def test_every_measure_is_described(name):
     measure = MEASURES[name]
     assert measure.name == name
     assert measure.title
@@ -16,12 +16,12 @@ def test_every_measure_explains_itself(name):
     assert measure.for_regression().definition.endswith(".")
 
 
-def test_a_measure_reads_otherwise_for_a_regression():
+def test_a_measure_has_its_own_wording_for_regression():
     assert MEASURES["sensitivity"].unit == "probability"
     assert MEASURES["sensitivity"].for_regression().unit == "SD"
     assert MEASURES["margin"].for_regression() == MEASURES["margin"]
 
 
-def test_a_title_keeps_its_abbreviations_in_a_sentence():
+def test_a_title_keeps_its_abbreviations_within_a_sentence():
     assert MEASURES["ntk"].title_in_sentence == "NTK influence"
     assert MEASURES["fsi"].title_in_sentence == "functional sample information (F-SI)"

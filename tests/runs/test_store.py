@@ -1,4 +1,4 @@
-"""A run survives being cut off, and refuses what it can't read."""
+"""A run survives interruptions and refuses what it cannot read."""
 
 import json
 import random
@@ -35,7 +35,7 @@ def small_table(n: int = 3) -> pd.DataFrame:
     return pd.DataFrame({"id": [f"é={i}" for i in range(n)], "label": np.arange(n), "loss": np.linspace(0, 1, n)})
 
 
-def test_what_was_written_is_read(tmp_path):
+def test_a_run_reads_what_was_written(tmp_path):
     run = Run.open(make_run(tmp_path / "digits", n=60))
     assert run.id == "digits"
     assert run.status == "complete"
@@ -49,8 +49,8 @@ def test_what_was_written_is_read(tmp_path):
     assert run.has_map
     assert run.embeddings("evaluation").shape == (30, 16)
     pairs = run.class_pairs
-    of_ntk = pairs[pairs["method"] == "ntk"]
-    assert np.allclose(run.effects("ntk")[:][of_ntk["train_row"], of_ntk["evaluation_row"]], of_ntk["effect"])
+    ntk_pairs = pairs[pairs["method"] == "ntk"]
+    assert np.allclose(run.effects("ntk")[:][ntk_pairs["train_row"], ntk_pairs["evaluation_row"]], ntk_pairs["effect"])
     assert len(run.influential(count=7)) == 7
     assert run.evaluation["split"].value_counts().to_dict() == {"validation": 15, "test": 15}
     data, media_type = run.thumbnail("train", 59)
@@ -60,10 +60,10 @@ def test_what_was_written_is_read(tmp_path):
         run.thumbnail("train", 60)
 
 
-def test_a_reader_who_looks_at_the_lock_stops_no_writer(tmp_path):
+def test_a_reader_who_tests_the_lock_stops_no_writer(tmp_path):
     (tmp_path / "run").mkdir()
-    looking = Lock(tmp_path / "run")
-    threading.Timer(0.2, looking.release).start()
+    reader = Lock(tmp_path / "run")
+    threading.Timer(0.2, reader.release).start()
     RunWriter.start(tmp_path / "run", CONFIG, fingerprint(CONFIG), "a run").close()
 
 
@@ -83,7 +83,7 @@ def test_a_failed_stage_says_why(writer):
     assert (stage.status, stage.message) == ("failed", "division by zero")
 
 
-def test_a_run_goes_on_with_the_same_configuration_only(tmp_path, writer):
+def test_a_run_resumes_only_with_the_same_configuration(tmp_path, writer):
     with writer.stage("data"):
         pass
     writer.close()
@@ -96,13 +96,13 @@ def test_a_run_goes_on_with_the_same_configuration_only(tmp_path, writer):
     assert fingerprint(other)[:12] in str(error.value)
 
 
-def test_a_second_writer_is_refused_while_the_first_lives(writer):
+def test_a_second_writer_is_refused_while_the_first_is_open(writer):
     assert Run.open(writer.path).status == "running"
     with pytest.raises(InputError, match="Another process is writing"):
         RunWriter.start(writer.path, CONFIG, fingerprint(CONFIG), "a run")
 
 
-def test_a_folder_with_other_things_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty and is not a run"):
         RunWriter.start(tmp_path, CONFIG, fingerprint(CONFIG), "a run")
@@ -153,7 +153,7 @@ def test_an_unfinished_run_opens_with_what_it_has(writer):
         _ = run.examples
 
 
-def test_truncated_files_are_refused_by_name(tmp_path):
+def test_truncated_files_are_refused(tmp_path):
     path = make_run(tmp_path / "digits", n=20)
     for name, use in (
         ("examples.parquet", lambda run: run.examples),
@@ -168,7 +168,7 @@ def test_truncated_files_are_refused_by_name(tmp_path):
         file.write_bytes(whole)
 
 
-def test_a_column_must_fit(writer):
+def test_a_column_needs_a_value_for_each_row(writer):
     writer.write_table("examples", small_table())
     writer.add_column("examples", "fsi", np.array([1.0, 2.0, np.nan]))
     writer.add_column("examples", "fsi", np.array([1.0, 2.0, 3.0]))
@@ -205,27 +205,27 @@ def test_thumbnails_are_small_and_keep_tiny_images_exact(writer, mode, size, med
     assert seen[-1] == (1, 1, "thumbnails (train)")
 
 
-def test_thumbnails_of_a_run_that_was_deleted_meanwhile_are_refused_in_a_sentence(writer):
+def test_thumbnails_of_a_run_that_was_deleted_while_open_are_refused(writer):
     writer.write_table("examples", small_table(1))
     writer.write_thumbnails("train", [Image.new("L", (28, 28))])
     run = Run.open(writer.path)
-    run.thumbnail("train", 0)  # a page has shown it
+    run.thumbnail("train", 0)  # as a page does
     shutil.rmtree(writer.path / "thumbnails")
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         run.thumbnail("train", 0)
 
 
-def test_a_file_is_whole_or_absent(tmp_path):
+def test_a_file_is_complete_or_absent(tmp_path):
     file = tmp_path / "a" / "file"
     with pytest.raises(ZeroDivisionError), written_atomically(file) as partial:
         partial.write_text(str(1 / 0))
     assert list(file.parent.iterdir()) == []
     with written_atomically(file) as partial:
-        partial.write_text("whole")
-    assert file.read_text() == "whole"
+        partial.write_text("complete")
+    assert file.read_text() == "complete"
 
 
-_WRITE_FOR_EVER = """
+_WRITE_FOREVER = """
 import sys, numpy as np, pandas as pd
 from pathlib import Path
 from PIL import Image
@@ -244,14 +244,14 @@ with RunWriter.start(sys.argv[1], {"a": 1}, "f", "killed") as writer:
 """
 
 
-def test_a_killed_run_is_whole_and_goes_on(tmp_path):
-    """SIGKILL at random moments, ten times: every file is whole, the lock is free, done stages stay done."""
+def test_a_killed_run_is_intact_and_resumes(tmp_path):
+    """After ten kills at random moments, every file is complete, the lock is free and finished stages stay done."""
     path = tmp_path / "run"
     moments = random.Random(0)
     done_before = -1
     for _ in range(10):
         process = subprocess.Popen(
-            [sys.executable, "-c", _WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+            [sys.executable, "-c", _WRITE_FOREVER, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
         )
         assert process.stdout is not None
         process.stdout.readline()

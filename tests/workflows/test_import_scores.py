@@ -78,7 +78,7 @@ def test_words_of_ones_own_are_kept(run, tmp_path):
     assert (measure.title, measure.definition) == ("Label quality", "Low: perhaps wrong.")
     assert (measure.unit, measure.suspicious) == ("", None)
     assert after.measure("fsi") is MEASURES["fsi"]
-    with pytest.raises(InputError, match="knows no nothing"):
+    with pytest.raises(InputError, match="has no score nothing"):
         after.measure("nothing")
 
 
