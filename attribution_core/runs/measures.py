@@ -71,7 +71,7 @@ _ALL = (
         kind="informativeness",
         unit="nats",
         definition=(
-            "How much the trained model's predictions on unseen (validation) examples change when this example is "
+            "How much the trained model's predictions for held-out (validation) examples change when this example is "
             "removed and the linearized model is trained again. Near zero: other examples carry the same information. "
             "Large: no other example does, so this one is rare, hard or mislabeled."
         ),
@@ -81,8 +81,8 @@ _ALL = (
         signed=False,
         regression={
             "definition": (
-                "How much the trained model's predictions for unseen (validation) examples change when this example is "
-                "removed and the linearized model is trained again. Near zero: other examples carry the same "
+                "How much the trained model's predictions for held-out (validation) examples change when this example "
+                "is removed and the linearized model is trained again. Near zero: other examples carry the same "
                 "information. Large: no other example does, so this one is rare or hard, or its value is wrong."
             ),
         },

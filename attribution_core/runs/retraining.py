@@ -47,7 +47,7 @@ class Retraining:
     Attributes:
         removed: Positions of the removed examples, ascending; empty for training on everything.
         seed: Seed of the initial weights and of the order of the batches.
-        keeps_places: Whether the batches kept the places of the removed examples empty.
+        keeps_places: Whether the removed examples kept their places in the batches, with a weight of zero.
         losses: Loss on each evaluation example, ``[m]``.
         accuracy: Accuracy on the evaluation examples; R² where targets are single values, NaN where they have several
             components.
