@@ -155,7 +155,12 @@ def _draw_setting(setting: Setting) -> None:
     else:
         low = setting.above + _NEAREST if setting.above is not None else low
         high = setting.below - _NEAREST if setting.below is not None else high
-        bounds = {"min_value": low and float(low), "max_value": high and float(high), "step": 0.01, "format": "%g"}
+        bounds = {
+            "min_value": None if low is None else float(low),
+            "max_value": None if high is None else float(high),
+            "step": 0.01,
+            "format": "%g",
+        }
     st.number_input(label, placeholder=placeholder, **bounds, **shared)
 
 
