@@ -94,6 +94,7 @@ def test_images_are_read_back_with_the_decisions_applied(tmp_path, reviewed, for
     expected[before.train[2][0].tobytes()] = before.train.class_names[1 - before.train.labels[2]]
     assert pixels_of(after.train) == expected
     assert seen[-1][0] == seen[-1][1]
+    assert seen[-1][2] == "export"
 
 
 def test_a_folder_export_keeps_the_original_bytes(tmp_path, reviewed):

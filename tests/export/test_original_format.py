@@ -106,6 +106,7 @@ def test_every_format_is_scored_and_exported(tmp_path, form):
         summary = export_run(run, "same", tmp_path / "out" / f"clean{suffix}")
     assert (summary.dropped, summary.relabelled) == (1, 2)
     assert seen[-1][0] == seen[-1][1]
+    assert seen[-1][2] == "export"
     after = open_dataset(unzipped(summary.path))
     assert contents(after.train) == decided(run, before.train)
     assert len(after.train) == len(before.train) - 1
