@@ -11,7 +11,6 @@ from attribution_core.jobs.requests import (
     DATASETS,
     GROUPS,
     MODELS,
-    RATE_OF_VALUES,
     SETTINGS,
     Setting,
     configuration_from,
@@ -42,7 +41,7 @@ _PLACEHOLDERS = {
     "image_size": "original",
     "max_train": "all",
     "damping": "automatic",
-    "learning_rate": f"0.05, or {RATE_OF_VALUES} for regression",
+    "learning_rate": "automatic",
     "weights": "/data/weights.safetensors",
     "hidden": "for example 256, 128",
 }
@@ -197,9 +196,7 @@ def _as_shown(setting: Setting, value: Any) -> Any:
 
 
 def _default(setting: Setting) -> Any:
-    """Return the value at which a setting need not be given; the data decide the learning rate's."""
-    if setting.name == "learning_rate":
-        return None
+    """Return the value at which a setting need not be given."""
     return list(setting.default) if setting.several else setting.default
 
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from attribution_core.preparation.config import RATE_OF_VALUES, ScoreConfig
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.settings import OUT, SETTINGS, Setting, configuration_from
-from attribution_core.training.recipe import Recipe
 
 # Options whose names differ from their fields'.
 _OPTION_NAMES = {"trainable": "--train"}
@@ -19,13 +18,8 @@ _RECIPE_OPTION_NAMES = {
     "patience": "--plateau-patience",
     "factor": "--plateau-factor",
 }
-# Settings of the recipe that stay unset unless given, since the data decide their default.
-_UNSET = {"learning_rate"}
 # What the help of a recipe's option says besides.
-_MORE_HELP = {
-    "learning_rate": f" Default: {Recipe.model_fields['learning_rate'].default}, or {RATE_OF_VALUES} for regression.",
-    "weight_decay": " For the linearized model, give --weight-decay.",
-}
+_MORE_HELP = {"weight_decay": " For the linearized model, give --weight-decay."}
 
 Out = Annotated[Path | None, typer.Option("--out", help=OUT.description)]
 
@@ -73,6 +67,6 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     option = typer.Option(
         _option_name(setting), help=setting.description + more, rich_help_panel=setting.group, **bounds
     )
-    if default is None or (setting.in_recipe and setting.name in _UNSET):
-        kind, default = kind | None, None
+    if default is None:
+        kind = kind | None
     return inspect.Parameter(_parameter_name(setting), keyword, default=default, annotation=Annotated[kind, option])

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 
 from attribution_core.errors import InputError, validation_message
 from attribution_core.models.catalog import ARCHITECTURES, CLASSIFIERS
-from attribution_core.preparation.config import RATE_OF_VALUES, ScoreConfig
+from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.settings import GROUPS, SETTINGS, Setting, configuration_from
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "GROUPS",
     "MODELS",
     "OPTIONS",
-    "RATE_OF_VALUES",
     "SETTINGS",
     "JobProgress",
     "JobRequest",

@@ -74,7 +74,7 @@ class ScoreConfig(BaseModel):
     weights: Path | None = None
     """File with weights for the model: safetensors, or a PyTorch state dict (.pt)."""
 
-    training: Literal["auto", "scratch", "fine-tune", "none"] = "auto"
+    training: Literal["auto", "scratch", "fine-tune", "none"] = Field("auto", title="Training mode")
     """Train from scratch, fine-tune the weights given, or score them as they are (none). auto: weights from a file are
     scored as they are, published weights are fine-tuned, and everything else is trained from scratch."""
 

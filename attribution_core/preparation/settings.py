@@ -1,7 +1,7 @@
 """What help and forms need to know of a configuration's fields: title, description, kind, choices, bounds, default."""
 
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from attribution_core.preparation.config import GROUPS, ScoreConfig
+from attribution_core.preparation.config import GROUPS, RATE_OF_VALUES, ScoreConfig
 from attribution_core.training.recipe import Recipe
 
 # Fields that no command line and no form offers: ``out`` and ``decisions`` have commands and pages that set them; the
@@ -90,7 +90,14 @@ def _kind_of(annotation: Any) -> tuple[type, tuple[str, ...], bool]:
 
 def _offered(model: type[BaseModel], names: tuple[str, ...], group: str) -> list[Setting]:
     fields = model.model_fields
-    return [_setting(name, fields[name], group, model is Recipe) for name in names if name not in _NOT_OFFERED[model]]
+    found = [_setting(name, fields[name], group, model is Recipe) for name in names if name not in _NOT_OFFERED[model]]
+    return [_without_default(each) if each.name == "learning_rate" else each for each in found]
+
+
+def _without_default(learning_rate: Setting) -> Setting:
+    """Return the learning rate as a setting that may stay empty, since the labels decide its default."""
+    default = f"Default: {learning_rate.default}, or {RATE_OF_VALUES} for regression."
+    return replace(learning_rate, default=None, description=f"{learning_rate.description} {default}")
 
 
 def _all_settings() -> tuple[Setting, ...]:

@@ -42,10 +42,10 @@ class Recipe(BaseModel):
     """Learning-rate schedule: constant; cosine, from the peak to zero over all steps; or plateau, which multiplies the
     learning rate by the factor whenever the training loss has not fallen for more epochs than the patience."""
 
-    patience: int = Field(5, ge=0)
+    patience: int = Field(5, ge=0, title="Plateau patience")
     """Epochs that the schedule plateau waits for the training loss to fall."""
 
-    factor: float = Field(0.1, gt=0, lt=1)
+    factor: float = Field(0.1, gt=0, lt=1, title="Plateau factor")
     """Factor by which the schedule plateau multiplies the learning rate."""
 
     seed: int = Field(0, ge=0)
