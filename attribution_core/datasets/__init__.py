@@ -1,4 +1,4 @@
-"""Labelled datasets, opened from many formats. Names load on first use: what labels can be needs no torch."""
+"""Labeled datasets, opened from many formats. Names load on first use: reading the kinds of targets needs no torch."""
 
 from typing import TYPE_CHECKING
 

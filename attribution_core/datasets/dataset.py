@@ -1,4 +1,4 @@
-"""One split of a labelled dataset, and the three splits together."""
+"""One split of a labeled dataset, and the three splits together."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from attribution_core.datasets.targets import Task, ValueScale
 
 
 class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
-    """One split: ``n`` images with a label each; or texts, or rows of a table (each a dict of its features).
+    """One split of ``n`` labeled examples: images, texts or table rows (dicts of features).
 
-    A label is a class, or a value where that is to be predicted (a regression).
+    A label is a class (classification) or a value (regression).
 
     Attributes:
-        ids: Unique within the split, and the same whenever and wherever the dataset is opened.
-        labels: Positions in ``class_names``, int64 ``[n]``; or values in their own unit, float64 ``[n]``.
-        class_names: The same list for every split of a dataset; empty where labels are values.
-        groups: ``n`` rows and a column for each way to group the examples, for example ``original_label``. May have
-            no column at all.
-        mode: "L" if every image of the whole dataset is grey, else "RGB"; "text" or "table" where there are no images.
-        sizes: Height and width of each image, int64 ``[n, 2]``; zeros where there are none.
-        values: What is known of the values of a regression, the same for every split; None where labels are classes.
+        ids: Unique within the split; the same each time and wherever the dataset is opened.
+        labels: Positions in ``class_names``, int64 ``[n]``; or values in the unit of the data, float64 ``[n]``.
+        class_names: The same list for every split of a dataset; empty for a regression.
+        groups: ``n`` rows and one column for each way to group the examples, for example ``original_label``; may have
+            no columns.
+        mode: "L" if every image of the dataset is gray, otherwise "RGB"; "text" or "table" for other examples.
+        sizes: Height and width of each image, int64 ``[n, 2]``; zeros for texts and rows.
+        values: Scale and ranges of the values of a regression, the same for every split; None for a classification.
     """
 
     def __init__(
@@ -57,24 +57,24 @@ class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
 
     @property
     def kind(self) -> Kind:
-        """What an example is: "image", "text" or "table"."""
+        """Kind of example: "image", "text" or "table"."""
         return self.mode if self.mode in ("text", "table") else "image"  # type: ignore[return-value]
 
     @property
     def targets(self) -> torch.Tensor:
-        """What a model learns: classes, int64 ``[n]``, or values in standard deviations, float32 ``[n]``."""
+        """Targets that a model learns: classes, int64 ``[n]``, or values in standard deviations, float32 ``[n]``."""
         if self.values is None:
             return torch.from_numpy(self.labels.copy())
         return torch.from_numpy(self.values.standardize(self.labels)).float()
 
     @property
     def strata(self) -> np.ndarray:
-        """The class, or the range of the value, of each example: its position in ``strata_names``, int64 ``[n]``."""
+        """Class, or range of values, of each example, as a position in ``strata_names``: int64 ``[n]``."""
         return self.labels if self.values is None else self.values.ranges(self.labels)
 
     @property
     def strata_names(self) -> list[str]:
-        """Of the classes, or of the ranges of values."""
+        """Names of the classes, or of the ranges of values."""
         return self.class_names if self.values is None else self.values.range_names
 
     def __getitem__(self, index: int) -> tuple[Any, int | float]:
@@ -82,39 +82,39 @@ class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
         return example.convert(self.mode) if isinstance(example, Image.Image) else example, self.labels[index].item()
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
-        """The examples at these positions in this order, or where a boolean mask ``[n]`` is true."""
+        """Return the examples at these positions, in this order, or those where a boolean mask ``[n]`` is true."""
         positions = np.arange(len(self))[np.asarray(indices, dtype=None if len(indices) else np.int64)]
         facts = [self._facts[i] for i in positions]
         return Dataset(self._examples.take(positions), facts, self.class_names, self.mode, self.values)
 
     def relabeled(self, labels: np.ndarray) -> Dataset:
-        """The same examples with other labels, of the same kind, ``[n]``."""
+        """Return the same examples with other labels ``[n]`` of the same kind."""
         return Dataset(replace(self._examples, labels=labels), self._facts, self.class_names, self.mode, self.values)
 
     def source(self, index: int) -> bytes | None:
-        """The original image file, byte for byte; None where the dataset came as arrays."""
+        """Return the original image file, byte for byte; None for a dataset of arrays."""
         return self._examples.images[index].encoded()
 
     def digest(self) -> str:
-        """SHA-256 over ids, labels, class names and image contents."""
+        """Return the SHA-256 of the ids, labels, class names and image contents."""
         head = json.dumps([self.class_names, self.ids, self.labels.tolist()])
         return hashlib.sha256(head.encode() + b"".join(f.digest for f in self._facts)).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A dataset as it was opened; unpacks as ``train, validation, test``.
+    """An opened dataset; unpacks as ``train, validation, test``.
 
     Attributes:
-        train: What the model learns from, and what is scored.
-        validation: For choosing settings.
-        test: For measuring effects.
-        name: Short, for people.
-        location: Absolute path, or "" for a dataset known by its name.
-        unreadable: Images that were found and left out.
-        notes: Sentences that a person should see before trusting a score.
-        target: The column that was asked for, of a table.
-        task: Whether it was asked for as classes or as values.
+        train: Examples that the model learns from and that are scored.
+        validation: Examples for choosing settings.
+        test: Examples on which effects are measured.
+        name: Short name for display.
+        location: Absolute path, or "" for a dataset opened by name.
+        unreadable: Images that were found but skipped.
+        notes: Sentences that a user should read before trusting a score.
+        target: Requested target column of a table.
+        task: Requested task.
     """
 
     train: Dataset
@@ -132,11 +132,11 @@ class Splits:
 
     @property
     def by_name(self) -> dict[str, Dataset]:
-        """``"train"``, ``"validation"`` and ``"test"``."""
+        """The splits under ``"train"``, ``"validation"`` and ``"test"``."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def fingerprint(self) -> str:
-        """SHA-256 over the ids, labels, class names and image contents of the three splits, wherever they lie."""
+        """Return the SHA-256 of the three splits' ids, labels, class names and image contents."""
         return self._fingerprint
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Decisions about training examples, applied to a dataset that was opened."""
+"""Apply decisions about training examples to an opened dataset."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _ACTIONS = ("drop", "relabel")
 
 
 def with_decisions(splits: Splits, file: Path) -> Splits:
-    """The dataset with training examples dropped and relabelled; validation, test and all group columns stay.
+    """Return the dataset with training examples dropped and relabeled; validation, test and group columns stay.
 
     Args:
-        splits: As opened.
+        splits: Opened dataset.
         file: A CSV file with columns id, action ("drop" or "relabel") and label, a class name or a value (unused for a
             drop).
 
     Raises:
-        InputError: A file that can't be read or understood, an id or a class that the training examples do not have, or
-            a class that would be left without training examples.
+        InputError: The file cannot be read or understood, names an id or a class that the training examples do not
+            have, or leaves a class without training examples.
     """
     decisions = _read(file)
     train = splits.train
@@ -44,34 +44,37 @@ def with_decisions(splits: Splits, file: Path) -> Splits:
 
 
 def _read(file: Path) -> pd.DataFrame:
-    """Columns id, action and label, as texts."""
+    """Read the columns id, action and label as texts."""
     try:
         with Path(file).open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The decisions in {file} cannot be read: {error}.") from error
     if not rows or any(row.get(name) is None for row in rows for name in COLUMNS):
-        raise InputError(f"A CSV file with the columns {', '.join(COLUMNS)} and a row a decision was expected: {file}.")
+        raise InputError(
+            f"{file} must be a CSV file with the columns {', '.join(COLUMNS)} and one row for each decision: "
+            "correct it."
+        )
     decisions = pd.DataFrame({name: [row[name] for row in rows] for name in COLUMNS}, dtype="str")
-    _refuse(decisions["action"][~decisions["action"].isin(_ACTIONS)], file, "an action is drop or relabel, not")
-    _refuse(decisions["id"][decisions["id"].duplicated()], file, "more than one row is about")
+    _refuse(decisions["action"][~decisions["action"].isin(_ACTIONS)], file, "an action must be drop or relabel, not")
+    _refuse(decisions["id"][decisions["id"].duplicated()], file, "more than one row decides about")
     return decisions
 
 
 def _labels(train: Dataset, texts: pd.Series, file: Path) -> np.ndarray:
-    """As the training examples have them, from a class name or a number each."""
+    """Turn class names or numbers into labels of the training examples."""
     if train.values is not None:
         values = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
-        _refuse(texts[~np.isfinite(values)], file, "a value is a finite number, not")
+        _refuse(texts[~np.isfinite(values)], file, "a value must be a finite number, not")
         return values
     labels = pd.Index(train.class_names).get_indexer(pd.Index(texts))
-    _refuse(texts[labels < 0], file, "no class is called")
+    _refuse(texts[labels < 0], file, "there is no class")
     return labels
 
 
 def _check_classes(train: Dataset, labels: np.ndarray, file: Path) -> None:
     if not len(labels):
-        raise InputError(f"The decisions in {file} drop every training example: keep some.")
+        raise InputError(f"The decisions in {file} drop every training example: keep at least some of them.")
     if train.values is not None:
         return
     before, after = (np.bincount(each, minlength=len(train.class_names)) for each in (train.labels, labels))
@@ -82,4 +85,4 @@ def _check_classes(train: Dataset, labels: np.ndarray, file: Path) -> None:
 def _refuse(values: pd.Series, file: Path, problem: str) -> None:
     if len(values):
         more = f" (and {len(values) - 1:,} more)" if len(values) > 1 else ""
-        raise InputError(f"The decisions in {file} do not go with the data: {problem} {values.iloc[0]!r}{more}.")
+        raise InputError(f"The decisions in {file} do not match the data: {problem} {values.iloc[0]!r}{more}.")

@@ -1,7 +1,7 @@
-"""Texts and rows of tables to tensors: what stands where images have their pixels.
+"""Turn texts and table rows into vectors, which take the place of pixels.
 
-Both are fitted to the training split alone and come out the same whenever they are made again, so a run need not keep
-them. Everything after this (models, measures, runs) sees vectors.
+Both encodings are fitted to the training split alone and are repeatable, so a run need not keep the vectors. Everything
+after this step (models, measures, runs) sees vectors.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from attribution_core.datasets.defaults import TFIDF
 from attribution_core.errors import InputError
 from attribution_core.progress import report
 
-_DIMENSIONS = 256  # of the leading directions of TF-IDF
-_MOST_CATEGORIES = 50  # of a column of words; rarer ones share a column
-_BATCH = 256  # texts between two calls of progress
+_DIMENSIONS = 256  # leading directions of TF-IDF
+_MOST_CATEGORIES = 50  # categories of a column of words; rarer ones share one
+_BATCH = 256  # texts between two reports of progress
 
 Encoder = Callable[[Sequence[str]], np.ndarray]
 
@@ -32,20 +32,20 @@ def text_features(
     encoder: str = TFIDF,
     device: str = "cpu",
 ) -> dict[str, Tensor]:
-    """A vector of each text.
+    """Encode each text as a vector.
 
     Args:
-        splits: Of kind "text", one of them called "train".
+        splits: Splits of kind "text", one of them called "train".
         encoder: ``"tfidf"``: the leading 256 directions of TF-IDF over words and pairs of words, of length one; or the
-            folder of a sentence encoder (sentence-transformers), which is read from there and from nowhere else.
-        device: Of the sentence encoder.
+            folder of a sentence encoder (sentence-transformers), which is only read from there, never downloaded.
+        device: Device of the sentence encoder.
 
     Returns:
-        Float32 ``[n, d]`` by split, each direction with the training split's mean taken off, all divided by one number
-        so that the training vectors' mean squared entry is 1.
+        Float32 ``[n, d]`` by split. The training split's mean is subtracted, and all vectors are divided by one number
+        so that the mean squared entry of the training vectors is 1.
 
     Raises:
-        InputError: If there is no such encoder, its library is missing, or no word occurs twice.
+        InputError: There is no such encoder, its library is missing, or no word occurs twice.
     """
     texts = {name: [part[i][0] for i in range(len(part))] for name, part in splits.items()}
     encode = _tfidf(texts["train"]) if encoder == TFIDF else _sentence_encoder(encoder, device)
@@ -64,13 +64,13 @@ def text_features(
 
 
 def table_features(splits: dict[str, Dataset]) -> dict[str, Tensor]:
-    """A vector of each row: numbers standardised, words as one column a category.
+    """Encode each row as a vector: standardized numbers, and one-hot columns for words.
 
-    An empty cell becomes the training split's median or most frequent word; of more than 50 words of a column, and of
-    words that the training split does not have, the rare ones share a column.
+    An empty number becomes the training split's median, and an empty word a category of its own. The rarer of more than
+    50 categories, and words that the training split does not have, share one column.
 
     Args:
-        splits: Of kind "table", one of them called "train".
+        splits: Splits of kind "table", one of them called "train".
 
     Returns:
         Float32 ``[n, d]`` by split.
@@ -105,7 +105,7 @@ def table_features(splits: dict[str, Dataset]) -> dict[str, Tensor]:
 
 
 def describe(source: Any) -> str:
-    """A text, or a row of a table in words, as a person reads it in place of an image."""
+    """Return a text, or a table row written out, for display in place of an image."""
     if isinstance(source, str):
         return source
     return "\n".join(f"{name}: {_short(value)}" for name, value in source.items())
@@ -130,8 +130,8 @@ def _tfidf(train: Sequence[str]) -> Encoder:
         counts = vectorizer.fit_transform(train)
     except ValueError as error:  # an empty vocabulary
         raise InputError(
-            "Texts that share words were expected, and no word occurs in two of the training texts: give more texts, "
-            "or an --encoder."
+            "TF-IDF needs texts that share words, but no word occurs in two of the training texts: give more texts, or "
+            "choose a sentence encoder with --encoder."
         ) from error
     dimensions = min(_DIMENSIONS, counts.shape[1] - 1, counts.shape[0] - 1)
     if dimensions < 1:
@@ -150,17 +150,17 @@ def _sentence_encoder(folder: str, device: str) -> Encoder:
     path = Path(folder).expanduser()
     if not (path / "modules.json").is_file():
         raise InputError(
-            f"A sentence encoder was expected at {folder}, a folder of sentence-transformers with modules.json in it: "
-            f'give such a folder, or "{TFIDF}".'
+            f"{folder} must be a folder of a sentence-transformers model, but it has no modules.json: give such a "
+            f'folder, or "{TFIDF}".'
         )
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise InputError(
-            "A sentence encoder needs the library sentence-transformers: pip install 'samplescope[text]'."
+            "A sentence encoder needs the library sentence-transformers: run pip install 'samplescope[text]'."
         ) from error
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # its own bars would run through ours
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars would garble ours
             model = SentenceTransformer(str(path.resolve()), device=device, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = str(error).strip().split("\n")[0].rstrip(".")

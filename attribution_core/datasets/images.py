@@ -1,4 +1,4 @@
-"""Where an image's pixels come from, and how any encoded image becomes 8-bit grey or RGB."""
+"""Sources of images, and the decoding of any image to 8-bit gray or RGB."""
 
 import io
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from attribution_core.errors import InputError
 
-# Pillow opens more than these, some through an outside program (EPS); a dataset needs no more.
+# Pillow opens more formats, some through an outside program (EPS); datasets need only these.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
@@ -18,75 +18,75 @@ SUFFIXES = frozenset(
 
 
 class ImageSource(Protocol):
-    """One image, kept in whatever form it came in."""
+    """One image (or text or row), kept in its original form."""
 
     def encoded(self) -> bytes | None:
-        """The original file's bytes, or None where there never was a file."""
+        """Return the original file's bytes; None if there was no file."""
 
     def decoded(self) -> Image.Image:
-        """The image as "L" or "RGB"."""
+        """Return the image as "L" or "RGB"."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileImage:
-    """An image in a file, read again each time it is needed."""
+    """An image in a file, read each time it is needed."""
 
     path: Path
 
     def encoded(self) -> bytes:
-        """The file's bytes."""
+        """Return the file's bytes."""
         try:
             return self.path.read_bytes()
         except OSError as error:
             raise InputError(f"The image {self.path} cannot be read: {error.strerror}.") from error
 
     def decoded(self) -> Image.Image:
-        """The image as "L" or "RGB"."""
+        """Return the image as "L" or "RGB"."""
         return decode(self.encoded())
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """An encoded image held in memory, as Parquet files carry it."""
+    """An encoded image in memory, as Parquet files hold it."""
 
     data: bytes
 
     def encoded(self) -> bytes:
-        """The original file's bytes."""
+        """Return the original file's bytes."""
         return self.data
 
     def decoded(self) -> Image.Image:
-        """The image as "L" or "RGB"."""
+        """Return the image as "L" or "RGB"."""
         return decode(self.data)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayImage:
-    """Pixels that never were a file: uint8 ``[height, width]`` or, with colours, ``[height, width, 3]``."""
+    """Pixels that never were a file: uint8 ``[height, width]`` or, in color, ``[height, width, 3]``."""
 
     pixels: np.ndarray
 
     def encoded(self) -> None:
-        """None: there is no file."""
+        """Return None, because there is no file."""
         return
 
     def decoded(self) -> Image.Image:
-        """The image as "L" or "RGB"."""
+        """Return the image as "L" or "RGB"."""
         return Image.fromarray(self.pixels)
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decodes an image file: first frame, upright, 8 bits, transparency over white.
+    """Decode an image file: first frame, upright, 8 bits, transparency over white.
 
     Args:
-        data: The file's bytes.
+        data: Bytes of the file.
 
     Returns:
         The image in mode "L" or "RGB".
 
     Raises:
-        ValueError: If this is no image of a known format, or its pixel values have no agreed range. Pillow raises
-            many other types for malformed files.
+        ValueError: The file is not an image in a known format, or its pixel values have no agreed range. Pillow
+            raises many other types for malformed files.
     """
     if not data:
         raise ValueError("it is empty (zero bytes)")
@@ -99,7 +99,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether every pixel has equal red, green and blue, however the image is stored."""
+    """Return whether every pixel has equal red, green and blue, however the image is stored."""
     if image.mode == "L":
         return True
     red, green, blue = (band.tobytes() for band in image.split())
@@ -107,7 +107,7 @@ def is_grey(image: Image.Image) -> bool:
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to "L" or "RGB"."""
+    """Convert an image of any Pillow mode to "L" or "RGB"."""
     if image.mode == "F":
         raise ValueError("its floating-point pixels have no agreed range; save it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
@@ -121,7 +121,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _scale_sixteen_bits(values: np.ndarray) -> Image.Image:
-    """Grey values 0..65535 to 0..255, rounded; Pillow's own conversion clips at 255 instead."""
+    """Scale gray values 0..65535 to 0..255, rounded; Pillow's own conversion clips at 255 instead."""
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("its 32-bit pixels have no agreed range; save it with 8 or 16 bits")
     return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))

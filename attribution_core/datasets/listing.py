@@ -1,4 +1,4 @@
-"""What a format's reader hands over: examples by split, listed but not yet decoded."""
+"""What the reader of a format returns: examples by split, listed but not yet decoded."""
 
 from __future__ import annotations
 
@@ -15,30 +15,29 @@ from attribution_core.datasets.images import ImageSource
 
 Kind = Literal["image", "text", "table"]
 
-UNNAMED = "row"  # the split of rows that name none; also how their ids begin
+UNNAMED = "row"  # the split of rows without one; their ids begin with it too
 
-# How folders, files and split columns call the three splits, in lower case.
+# Names of the three splits in folders, files and split columns, in lower case.
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 
-
-# A file's name that begins with that of a split.
+# A file name that begins with the name of a split.
 SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])")
 
 
 def normalize_name(text: str) -> str:
-    """As names and ids are compared: one form of each letter, whatever a file or a system makes of it."""
-    return str(unicodedata.normalize("NFC", text))  # and not NumPy's own kind of text
+    """Return a name or id in Unicode's composed form, so that names from different systems compare equal."""
+    return str(unicodedata.normalize("NFC", text))  # not a NumPy string
 
 
 def numbered_ids(splits: np.ndarray) -> list[str]:
-    """Ids of rows that bring none, from their splits ``[n]``: the split and the row's number in it."""
+    """Return ids for rows without their own, from their splits ``[n]``: the split and the row's number in it."""
     rows = pd.Series(splits).groupby(splits).cumcount()
     return [f"{split}-{row:06d}" for split, row in zip(splits, rows, strict=True)]
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An image that was found and left out."""
+    """An image that was found but skipped."""
 
     where: str
     why: str
@@ -46,13 +45,13 @@ class Unreadable:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Some examples, not yet decoded; every part has ``n`` entries.
+    """Examples that are not yet decoded; every attribute has ``n`` entries.
 
     Attributes:
-        ids: Names that stay the same whenever and wherever the dataset is opened.
-        images: Where each image comes from.
+        ids: The same each time and wherever the dataset is opened.
+        images: Source of each image, text or row.
         labels: Positions in the class names, int64 ``[n]``; or values, float64 ``[n]``.
-        groups: ``n`` rows, one column for each way to group the examples.
+        groups: ``n`` rows and one column for each way to group the examples.
     """
 
     ids: list[str]
@@ -62,12 +61,12 @@ class Examples:
 
     @classmethod
     def without_groups(cls, ids: list[str], images: Sequence[ImageSource], labels: np.ndarray) -> Examples:
-        """Examples of a format that knows nothing but images and labels."""
+        """Create examples from images and labels alone."""
         kind = np.float64 if np.issubdtype(labels.dtype, np.floating) else np.int64
         return cls(ids, list(images), labels.astype(kind), pd.DataFrame(index=range(len(ids))))
 
     def take(self, positions: np.ndarray) -> Examples:
-        """The examples at these positions, int64 ``[k]``, in this order."""
+        """Return the examples at these positions, int64 ``[k]``, in this order."""
         return Examples(
             [self.ids[i] for i in positions],
             [self.images[i] for i in positions],
@@ -76,7 +75,7 @@ class Examples:
         )
 
     def by_split(self, splits: np.ndarray) -> dict[str, Examples]:
-        """The examples of each split ``[n]``; those of none are for training."""
+        """Return the examples by split ``[n]``; those without a split are for training."""
         parts = {str(name): self.take(np.flatnonzero(splits == name)) for name in np.unique(splits)}
         if UNNAMED in parts:
             parts["train"] = parts.pop(UNNAMED)
@@ -85,15 +84,15 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """All that a format's reader found in one place.
+    """Everything that the reader of a format found.
 
     Attributes:
-        parts: Examples by split ("train", "validation", "test"). A dataset that knows no splits is all "train".
-        class_names: What the labels count; none where they are values.
-        unreadable: Files that could not even be listed as examples.
-        notes: Sentences that a person should see.
-        kind: What an example is.
-        target: What values are called: the column that they are from, where it has a name.
+        parts: Examples by split ("train", "validation", "test"). A dataset without splits is all "train".
+        class_names: Names of the classes; empty for values.
+        unreadable: Files that could not be listed as examples.
+        notes: Sentences that a user should read.
+        kind: Kind of example.
+        target: Name of the target column, if it has one.
     """
 
     parts: dict[str, Examples]

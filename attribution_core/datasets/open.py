@@ -1,4 +1,4 @@
-"""One call that opens any labelled dataset: a known name, files in one of many forms, or torch objects."""
+"""Open any labeled dataset with one call: by name, from files in one of many formats, or from torch objects."""
 
 import dataclasses
 import importlib.resources
@@ -37,12 +37,12 @@ class BuiltinDataset:
     """A dataset that opens by name, with no download.
 
     Attributes:
-        name: What to ask for.
-        description: What it holds, in a sentence.
-        license: Its license and holder.
-        source: Where it comes from.
-        read: Lists its examples.
-        notes: Sentences that a person should see before trusting a score.
+        name: Name that opens it.
+        description: Contents, in one sentence.
+        license: License and its holder.
+        source: Address of the original data.
+        read: Function that lists its examples.
+        notes: Sentences that a user should read before trusting a score.
     """
 
     name: str
@@ -55,9 +55,14 @@ class BuiltinDataset:
 
 @dataclass(frozen=True)
 class Format:
-    """A form that datasets take on disk: the first one in ``FORMATS`` that recognizes a path reads it.
+    """A format of datasets on disk; the first in ``FORMATS`` that recognizes a path reads it.
 
-    ``name`` is what an export knows it by; ``options`` are those of ``open_dataset`` that ``read`` takes too.
+    Attributes:
+        name: Name that exports use.
+        description: What the files contain, for messages.
+        recognizes: Whether a path holds this format.
+        read: Function that lists the examples.
+        options: Options of ``open_dataset`` that ``read`` takes too.
     """
 
     name: str
@@ -84,7 +89,7 @@ def _read_digits() -> Listing:
 
 
 _LARGEST_DIGIT_VALUE = 16
-_LONGEST_SHOWN = 200  # letters of a path in an error
+_LONGEST_SHOWN = 200  # characters of a path in an error
 
 BUILTIN_DATASETS = (
     BuiltinDataset(
@@ -141,30 +146,31 @@ def open_dataset(
     target: str | None = None,
     task: Task = "auto",
 ) -> Splits:
-    """Opens a dataset, sets splits aside where it has none, and decodes every image once.
+    """Open a dataset, set aside the splits that it lacks, and decode every image once.
 
     Args:
         data: A name in ``BUILTIN_DATASETS``, ``hf:NAME`` for a dataset of the Hugging Face hub, or the path of a
             dataset in one of the ``FORMATS``. A name comes first: write ``./digits`` for a folder of that name. It
             may also be a torch ``Dataset`` of images with numbers as labels, a dict of them by train, validation and
             test, or these three in a tuple; without random transforms, since a run resumes only with the same images.
-        seed: Of the splits and of the subset.
-        validation_fraction: Share of the training examples to set aside where there is no validation split.
+        seed: Seed of the splits and of the subset.
+        validation_fraction: Share of the training examples to set aside if there is no validation split.
         test_fraction: The same for the test split.
-        target: The column to be told, where rows have several; by default the one called label, target, class or y.
-        task: Whether labels are classes or the values of a regression; by default what they look like.
-        max_train: Largest number of training examples; a stratified subset is drawn beyond it. None takes all.
+        target: Target column of a table; by default the one called label, target, class or y.
+        task: Whether labels are classes or values; ``"auto"`` decides from the labels.
+        max_train: Largest number of training examples; if there are more, a stratified subset is drawn. None takes
+            all.
 
     Returns:
-        The three splits. Images that cannot be read are left out and listed.
+        The three splits. Images that cannot be read are skipped and listed.
 
     Raises:
-        InputError: If there is no such dataset, or it cannot be understood.
+        InputError: There is no such dataset, or it cannot be understood.
     """
     if not (validation_fraction > 0 and test_fraction > 0 and validation_fraction + test_fraction < 1):
         raise InputError(
-            "The validation and test fractions were expected to be above 0 and together below 1, and they are "
-            f"{validation_fraction} and {test_fraction}."
+            "The validation and test fractions must be above 0 and add up to less than 1, but they are "
+            f"{validation_fraction} and {test_fraction}: choose others."
         )
     name, location, listing = _find(data, target, task)
     _check(listing)
@@ -179,8 +185,8 @@ def open_dataset(
     else:
         class_names, parts, empty = _without_empty_classes(class_names, parts)
         notes += empty
-    colours = "L" if all(fact.grey for split in facts.values() for fact in split) else "RGB"
-    mode = colours if listing.kind == "image" else listing.kind
+    colors = "L" if all(fact.grey for split in facts.values() for fact in split) else "RGB"
+    mode = colors if listing.kind == "image" else listing.kind
     splits = {split: Dataset(parts[split], facts[split], class_names, mode, values) for split in parts}
     return Splits(
         **splits,
@@ -194,10 +200,10 @@ def open_dataset(
 
 
 def format_of(data: str | Path | TorchData) -> str:
-    """The form that a dataset comes in: the name of one of ``FORMATS``, or "torch"; "parquet" for those known by name.
+    """Return the name of a dataset's format in ``FORMATS``, or "torch"; "parquet" for the built-in datasets.
 
     Raises:
-        InputError: If there is no such dataset.
+        InputError: There is no such dataset.
     """
     if not isinstance(data, str | Path):
         return "torch"
@@ -207,7 +213,7 @@ def format_of(data: str | Path | TorchData) -> str:
 
 
 def opens_by_name(data: str | Path) -> bool:
-    """Whether this is a name to ``open_dataset``, and no path."""
+    """Return whether ``open_dataset`` takes this as a name rather than a path."""
     return any(data == known.name for known in BUILTIN_DATASETS) or str(data).startswith(hugging_face.PREFIX)
 
 
@@ -216,7 +222,7 @@ def _find(
     target: str | None,
     task: Task,
 ) -> tuple[str, str, Listing]:
-    """The dataset's name, its location, and its examples."""
+    """Return the dataset's name, its location, and its examples."""
     if not isinstance(data, str | Path):
         name = torch_objects.dataset_name(data)
         options = _options(name, ("task",), target, task)
@@ -237,55 +243,63 @@ def _find(
 
 
 def _options(name: str, takes: tuple[str, ...], target: str | None, task: Task) -> dict[str, Any]:
-    """What its reader is given, or a refusal of what it has no choice in."""
+    """Return the options to pass to a reader; refuse those that it does not take."""
     if target is not None and "target" not in takes:
-        raise InputError(f"A target is a column of a table, and {name} has no columns to choose from: leave it out.")
+        raise InputError(
+            f"Only a table has a target column to choose, and {name} is not a table: leave the target out."
+        )
     if task == "regression" and "task" not in takes:
-        raise InputError(f"The values of a regression are numbers, and {name} has classes alone: leave the task out.")
+        raise InputError(f"A regression needs numbers as labels, but {name} has only classes: leave the task out.")
     return {option: value for option, value in (("target", target), ("task", task)) if option in takes}
 
 
 def _recognised(data: str | Path) -> tuple[Path, Format]:
-    """The absolute path of a dataset, and its form."""
+    """Return the absolute path of a dataset, and its format."""
     names = ", ".join(known.name for known in BUILTIN_DATASETS)
     try:
         path = Path(data).expanduser().resolve()
         if not path.exists():
-            raise InputError(f"A dataset was expected at {path}, and nothing is there: give a path, or one of {names}.")
+            raise InputError(f"There is no file or folder at {path}: give the path of a dataset, or one of {names}.")
         if not (path.is_file() or path.is_dir()):
-            raise InputError(f"A dataset was expected at {path}, and that is neither a file nor a folder.")
+            raise InputError(f"{path} is neither a file nor a folder: give the path of a dataset.")
         for form in FORMATS:
             if form.recognizes(path):
                 return path, form
     except InputError:
         raise
-    except (OSError, RuntimeError, ValueError) as error:  # also a link to itself, an unknown user's home, a null byte
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # for example a link to itself, an unknown user's home or a null byte
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"The dataset at {str(data)[:_LONGEST_SHOWN]} cannot be read: {reason}.") from error
     forms = "; ".join(form.description for form in FORMATS)
-    raise InputError(f"No dataset was found at {path}: expected are {forms}; or one of the names {names}.")
+    raise InputError(f"No dataset was found at {path}: give {forms}; or one of the names {names}.")
 
 
 def _check(listing: Listing) -> None:
     for split, examples in listing.parts.items():
         ids = pd.Series(examples.ids)
         if not len(ids):
-            first = "".join(f"; the first of those left out, {u.where}: {u.why}" for u in listing.unreadable[:1])
-            raise InputError(f"Images were expected in the {split} split, and none were found{first}.")
+            first = "".join(f"; the first skipped is {u.where}: {u.why}" for u in listing.unreadable[:1])
+            raise InputError(f"The {split} split needs examples, but none were found{first}.")
         if not ids.is_unique:
             raise InputError(
-                f"Every example of a split was expected to have its own id, and two of the {split} examples are called "
+                f"Each example of a split needs its own id, but two of the {split} examples are called "
                 f"{ids[ids.duplicated()].iloc[0]}: rename one of them."
             )
 
 
 def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> tuple[dict[str, Examples], list[str]]:
-    """Takes the splits that are missing from the training examples; says so."""
+    """Set aside the missing splits from the training examples; return the splits and notes that say so."""
     parts, notes = dict(listing.parts), []
     if not parts:
-        raise InputError("Examples were expected in the data, and there are none.")
+        raise InputError("The dataset has no examples: add some.")
     if "train" not in parts:
-        raise InputError(f"A train split was expected, and there is only {', '.join(parts)}: rename one to train.")
+        raise InputError(
+            f"A dataset needs a train split, but this one has only {', '.join(parts)}: rename one to train."
+        )
     total, by = len(parts["train"].ids), "class" if listing.class_names else "value"
     for stream, (split, fraction) in enumerate(fractions.items()):
         if split in parts:
@@ -295,8 +309,8 @@ def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> tupl
         if not len(chosen):
             of = f" in {len(listing.class_names)} classes" if listing.class_names else ""
             raise InputError(
-                f"A {split} split was expected, or enough examples to set one aside, and there are {total}{of}: add "
-                f"more, or a folder or file called {split}."
+                f"A dataset needs a {split} split or enough examples to set one aside, but this one has {total} "
+                f"training examples{of}: add more, or a folder or file called {split}."
             )
         parts[split] = train.take(chosen)
         parts["train"] = train.take(np.setdiff1d(np.arange(len(train.ids)), chosen))
@@ -311,7 +325,7 @@ def _inspect(
     parts: dict[str, Examples],
     kind: Kind,
 ) -> tuple[dict[str, list[ImageFacts]], dict[str, Examples], list[Unreadable]]:
-    """Decodes every image once: the facts of those that can be read, their examples, and the others."""
+    """Decode every image once; return the facts and examples of the readable ones, and the unreadable ones."""
     images = [image for split in parts.values() for image in split.images]
     results = iter(inspect(images) if kind == "image" else map(facts_of_row, images))
     facts, readable, unreadable = {}, {}, []
@@ -320,8 +334,8 @@ def _inspect(
         facts[split] = [fact for fact in found if isinstance(fact, ImageFacts)]
         lost = [Unreadable(where, why) for where, why in zip(examples.ids, found, strict=True) if isinstance(why, str)]
         if not facts[split]:
-            first = f"; the first, {lost[0].where}: {lost[0].why}" if lost else ""
-            raise InputError(f"The {split} split was expected to have images, and none can be read{first}.")
+            first = f"; the first is {lost[0].where}: {lost[0].why}" if lost else ""
+            raise InputError(f"The {split} split needs images, but none can be read{first}.")
         readable[split] = examples.take(np.flatnonzero([isinstance(fact, ImageFacts) for fact in found]))
         unreadable += lost
     return facts, readable, unreadable
@@ -330,14 +344,14 @@ def _inspect(
 def _without_empty_classes(
     class_names: list[str], parts: dict[str, Examples]
 ) -> tuple[list[str], dict[str, Examples], list[str]]:
-    """Drops the classes without any image, which no model can learn and no plot should show; says so."""
+    """Drop the classes without examples, which no model can learn and no plot should show; add notes that say so."""
     counts = {split: np.bincount(part.labels, minlength=len(class_names)) for split, part in parts.items()}
     kept = np.sum(list(counts.values()), axis=0) > 0
     if np.count_nonzero(counts["train"]) < 2:
         only = ", ".join(class_names[c] for c in np.flatnonzero(counts["train"]))
-        raise InputError(f"Training images of at least two classes were expected, and there is only one class: {only}.")
+        raise InputError(f"The training examples must have at least two classes, but there is only one class: {only}.")
     notes = [
-        f"The class {name} has no {'training ' if kept[c] else ''}image{'' if kept[c] else ' and was left out'}."
+        f"The class {name} has no {'training ' if kept[c] else ''}image{'' if kept[c] else ' and was skipped'}."
         for c, name in enumerate(class_names)
         if not counts["train"][c]
     ]

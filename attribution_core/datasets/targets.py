@@ -1,4 +1,4 @@
-"""What is to be told of examples: classes, or the values of a regression."""
+"""Targets of examples: the classes of a classification or the values of a regression."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from attribution_core.errors import InputError
 
 Task = Literal["auto", "classification", "regression"]
 
-_RANGES = 5  # of values, to speak of
-# Whole numbers are classes up to so many different ones, or where each has so many rows on average.
-_FEW_CLASSES, _MANY_ROWS = 20, 10
+_RANGES = 5  # ranges of values in plots and tables
+# Whole numbers are classes if at most 20 differ, or if each has at least 10 rows on average.
+_MOST_CLASSES, _MIN_ROWS_PER_CLASS = 20, 10
 
 
 @dataclass(frozen=True)
 class ValueScale:
-    """The values of a regression: how a model is given them, and the ranges that people speak of.
+    """How the values of a regression are scaled for a model, and the ranges that plots and tables show.
 
-    A model learns ``(value - mean) / scale``, so that losses, rates and effects mean the same whatever the unit: half
-    the squared error of always telling the mean is 1/2 on average. Mean and scale are the training split's as the
-    dataset came, whatever is decided about its examples later.
+    A model learns ``(value - mean) / scale``, so that losses, rates and effects mean the same in any unit: always
+    predicting the mean has half a squared error of 1/2 on average. Mean and scale come from the training split as it
+    was opened; later decisions about its examples do not change them.
 
     Attributes:
-        name: Of the column.
-        mean: Of the training values.
-        scale: Their standard deviation.
-        edges: Between the ranges, ascending: fifths of the training values, or fewer where many are equal.
+        name: Name of the target column.
+        mean: Mean of the training values.
+        scale: Standard deviation of the training values.
+        edges: Boundaries between the ranges, ascending: fifths of the training values, or fewer if many are equal.
     """
 
     name: str
@@ -43,21 +43,21 @@ class ValueScale:
 
     @classmethod
     def of(cls, name: str, train: np.ndarray) -> ValueScale:
-        """From the training values, float64 ``[n]``.
+        """Compute the scale from the training values, float64 ``[n]``.
 
         Raises:
-            InputError: They are all the same, or too large to take squares of.
+            InputError: The values are all equal, or too large to square.
         """
         largest = float(np.abs(train).max())
         with np.errstate(over="ignore"):
             scale = float(train.std())
         if not math.isfinite(scale):
             raise InputError(
-                f"Values below 1e150 were expected in the column {name}, and it has {largest:g}: correct it."
+                f"The column {name} must hold values below 1e150, but it holds {largest:g}: correct that value."
             )
-        if not scale > 1e-12 * largest:  # what rounding leaves of a constant
+        if not scale > 1e-12 * largest:  # rounding error of a constant
             raise InputError(
-                f"Different values were expected in the column {name}, and all {len(train)} training examples have "
+                f"The column {name} must hold different values, but all {len(train)} training examples have "
                 f"{train[0]:g}: choose another column."
             )
         fifths = np.quantile(train, np.linspace(0, 1, _RANGES + 1)[1:-1])
@@ -65,20 +65,20 @@ class ValueScale:
         return cls(name, float(train.mean()), scale, tuple(edges.tolist()))
 
     def standardize(self, values: np.ndarray) -> np.ndarray:
-        """What a model learns, in the training values' standard deviations: float64 ``[n]``."""
+        """Return values as a model learns them, in standard deviations of the training values: float64 ``[n]``."""
         return (values - self.mean) / self.scale
 
     def in_unit(self, outputs: np.ndarray) -> np.ndarray:
-        """A model's outputs in the unit of the data."""
+        """Convert a model's outputs to the unit of the data."""
         return outputs * self.scale + self.mean
 
     def ranges(self, values: np.ndarray) -> np.ndarray:
-        """The range of each value, its position in :attr:`range_names`: int64 ``[n]``."""
+        """Return the range of each value as a position in :attr:`range_names`: int64 ``[n]``."""
         return np.searchsorted(np.array(self.edges), values, side="right").astype(np.int64)
 
     @property
     def range_names(self) -> list[str]:
-        """From the lowest up, and so in the order of the alphabet too."""
+        """Names of the ranges, ascending both by value and alphabetically."""
         bounds = [f"{edge:.4g}" for edge in self.edges]
         between = [f"{low} to {high}" for low, high in pairwise(bounds)]
         spans = [f"below {bounds[0]}", *between, f"{bounds[-1]} and up"] if bounds else ["all"]
@@ -86,19 +86,19 @@ class ValueScale:
 
 
 def parse_labels(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.ndarray, list[str], list[str]]:
-    """What a column says of each row.
+    """Turn a column into classes or values.
 
     Args:
-        column: Without an empty cell; its index names the rows in messages.
-        name: What it is called.
-        task: ``"auto"`` takes texts, and whole numbers where they are few, as classes, and other numbers as values.
+        column: Labels without empty cells; the index names the rows in messages.
+        name: Name of the column.
+        task: ``"auto"`` takes texts and few different whole numbers as classes, and other numbers as values.
 
     Returns:
-        Positions in the class names, int64 ``[n]``, with these; or values, float64 ``[n]``, and no class names. Then
-        sentences that a person should see.
+        Positions in the class names, int64 ``[n]``, or values, float64 ``[n]``; the class names, empty for values; and
+        sentences that a user should read.
 
     Raises:
-        InputError: Values were asked for and are not there, or are not finite.
+        InputError: The column does not hold what the task needs, or a number is not finite.
     """
     numeric = is_numeric_dtype(column) and not is_bool_dtype(column)
     if task == "regression" and not numeric:
@@ -106,20 +106,22 @@ def parse_labels(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.
         if numbers.isna().any():
             words = column[numbers.isna()]
             raise InputError(
-                f"Numbers were expected in the column {name}, and row {words.index[0]} holds "
-                f"{str(words.iloc[0])[:40]!r}: choose another column, or --task classification."
+                f"The column {name} must hold numbers for a regression, but row {words.index[0]} holds "
+                f"{str(words.iloc[0])[:40]!r}: choose another column, or use --task classification."
             )
         column, numeric = numbers, True
     if numeric and not (finite := np.isfinite(column.to_numpy(dtype=np.float64))).all():
         row = column.index[int(np.argmin(finite))]
-        raise InputError(f"Finite numbers were expected in the column {name}, and row {row} is not: correct it.")
+        raise InputError(
+            f"The column {name} must hold finite numbers, but that of row {row} is not finite: correct it."
+        )
     whole = numeric and (not is_float_dtype(column) or bool((column == column.round()).all()))
     if task == "regression" or (task == "auto" and numeric and not (whole and _are_classes(column))):
         return column.to_numpy(dtype=np.float64), [], _notes(column, name) if whole and task == "auto" else []
     if numeric and not whole:
         raise InputError(
-            f"Classes were expected in the column {name}, and it holds numbers such as {column.iloc[0]:g}: choose "
-            "another column, put the numbers into a few classes, or use --task regression."
+            f"The column {name} must hold classes, but it holds numbers such as {column.iloc[0]:g}: choose another "
+            "column, group the numbers into a few classes, or use --task regression."
         )
     found = column.astype("int64") if whole else column.astype("str").map(normalize_name)
     distinct, labels = np.unique(found.to_numpy(), return_inverse=True)
@@ -127,24 +129,24 @@ def parse_labels(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.
 
 
 def image_task(labels: pd.Series, task: Task) -> Task:
-    """Whole numbers beside images number their classes, however many there are, unless asked otherwise."""
+    """Return the task for labels of images: under ``"auto"``, whole numbers are classes, however many there are."""
     return "classification" if task == "auto" and is_integer_dtype(labels) else task
 
 
 def parse_numeric_labels(
     numbers: pd.Series, name: str, class_names: list[str] | None, task: Task = "auto"
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """As :func:`parse_labels`, of numbers beside images, which may be positions in class names that are known.
+    """Turn the numeric labels of images into classes or values, as :func:`parse_labels` does for any column.
 
     Args:
-        numbers: Its index names the rows in messages.
-        name: What they are called.
-        class_names: What whole numbers stand for: the classes, or in a regression the values. None where that is not
-            known; then numbers are called what they are.
+        numbers: Labels; the index names the rows in messages.
+        name: Name of the labels.
+        class_names: Names that whole numbers are positions in: of classes, or in a regression the values as texts.
+            None if there are none; each class is then named by its number.
         task: As in :func:`parse_labels`.
 
     Raises:
-        InputError: As :func:`parse_labels`; or classes are numbered below zero or beyond their names.
+        InputError: As in :func:`parse_labels`; or a class number is negative or beyond the class names.
     """
     task = image_task(numbers, task)
     if class_names is None or is_float_dtype(numbers):
@@ -161,10 +163,10 @@ def parse_numeric_labels(
 
 
 def original_values(column: pd.Series) -> pd.Series:
-    """The values that the data say were there before, float64.
+    """Return the values of a column ``original_label``, float64.
 
     Raises:
-        InputError: One is missing, or is no number.
+        InputError: A value is missing or is not a number.
     """
     numbers = pd.to_numeric(column, errors="coerce").astype("float64")
     refuse_empty(numbers.isna(), "number", str(column.name))
@@ -172,21 +174,21 @@ def original_values(column: pd.Series) -> pd.Series:
 
 
 def refuse_empty(is_empty: pd.Series, what: str, name: str) -> None:
-    """Refuses a column that lacks something in some rows.
+    """Refuse a column with empty cells.
 
     Args:
-        is_empty: Where it does, bool ``[n]``.
-        what: What it lacks there.
-        name: The column's.
+        is_empty: Which rows are empty, bool ``[n]``.
+        what: What the cells should hold, for the message.
+        name: Name of the column.
 
     Raises:
-        InputError: It does.
+        InputError: A row is empty.
     """
     empty = np.flatnonzero(is_empty)
     if len(empty):
         raise InputError(
-            f"Every row was expected to have a {what} in the column {name}, and row {empty[0]} has none: fill in or "
-            f"remove {_such_rows(len(empty))}."
+            f"Every row needs a {what} in the column {name}, but row {empty[0]} has none: fill in or remove "
+            f"{_such_rows(len(empty))}."
         )
 
 
@@ -194,7 +196,7 @@ def _refuse_beyond(numbers: pd.Series, expected: str, end: float) -> None:
     wrong = numbers[(numbers < 0) | (numbers >= end)]
     if len(wrong):
         raise InputError(
-            f"Labels of {expected} were expected, and row {wrong.index[0]} has {wrong.iloc[0]}: correct or remove "
+            f"Labels must be {expected}, but row {wrong.index[0]} has {wrong.iloc[0]}: correct or remove "
             f"{_such_rows(len(wrong))}."
         )
 
@@ -205,11 +207,11 @@ def _such_rows(count: int) -> str:
 
 def _are_classes(numbers: pd.Series) -> bool:
     distinct = numbers.nunique()
-    return distinct <= _FEW_CLASSES or len(numbers) >= _MANY_ROWS * distinct
+    return distinct <= _MOST_CLASSES or len(numbers) >= _MIN_ROWS_PER_CLASS * distinct
 
 
 def _notes(numbers: pd.Series, name: str) -> list[str]:
     return [
-        f"The column {name} holds {numbers.nunique():,} different whole numbers, which are taken as values to "
-        "predict; for classes, score with --task classification."
+        f"The column {name} holds {numbers.nunique():,} different whole numbers, which are taken as values; "
+        "to take them as classes, score with --task classification."
     ]

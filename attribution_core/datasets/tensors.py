@@ -1,4 +1,4 @@
-"""Images to tensors: one size, scaled to 0..1, standardised with the training split's pixel statistics."""
+"""Turn images into tensors of one size, scaled to 0..1 and standardized with the training split's pixel statistics."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ _LARGEST_DEFAULT_SIDE = 64
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation of each channel, of pixels scaled to 0..1."""
+    """Mean and standard deviation of each channel, for pixels scaled to 0..1."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 def common_size(dataset: Dataset) -> tuple[int, int]:
-    """The size that suits all images of a dataset.
+    """Return the size to which all images of a dataset are resized.
 
     Returns:
-        (height, width): what all images share, whatever it is; where they differ, the median height and width, made
-        smaller together if a side exceeds 64, because the cost of every score grows with the pixels.
+        (height, width): the size that all images share; otherwise the median height and width, shrunk proportionally
+        if a side exceeds 64, because the cost of every score grows with the number of pixels.
     """
     if len(np.unique(dataset.sizes, axis=0)) == 1:
         height, width = dataset.sizes[0]
@@ -42,15 +42,15 @@ def pixel_statistics(
     *,
     size: tuple[int, int] | None = None,
 ) -> Statistics:
-    """Mean and standard deviation of each channel over all pixels of a split.
+    """Compute the mean and standard deviation of each channel over all pixels of a split.
 
     Args:
         dataset: The training split.
-        size: (height, width) that the images are resized to first; give what ``as_tensors`` will be given. None takes
-            each image as it is.
+        size: (height, width) to which the images are resized first; pass the same size as to ``as_tensors``. None keeps
+            each image's size.
 
     Returns:
-        The statistics; a channel that is constant has standard deviation 1, so that dividing by it is harmless.
+        The statistics; a constant channel gets standard deviation 1, so that dividing by it is harmless.
     """
     channels = len(dataset.mode)
     counts = np.zeros((channels, 256), dtype=np.int64)  # histograms lose nothing: pixels have 8 bits
@@ -70,18 +70,20 @@ def as_tensors(
     size: tuple[int, int] | None,
     statistics: Statistics | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decodes a whole split.
+    """Decode a whole split.
 
     Args:
-        dataset: ``n`` images of ``c`` channels.
-        size: (height, width); images of another size are resized (bilinear, antialiased). None: all must share one.
-        statistics: Subtracted and divided by, channel by channel; None leaves the pixels in 0..1.
+        dataset: The ``n`` images of ``c`` channels.
+        size: (height, width); images of another size are resized (bilinear, antialiased). None requires one size
+            for all images.
+        statistics: Mean to subtract and standard deviation to divide by, for each channel; None leaves the pixels in
+            0..1.
 
     Returns:
         Inputs, float32 ``[n, c, h, w]``, and targets: ``dataset.targets``.
 
     Raises:
-        InputError: If no size is given and the images have several.
+        InputError: No size is given and the images have several.
     """
     height, width = size or _only_size(dataset)
     pixels = torch.empty(len(dataset), len(dataset.mode), height, width, dtype=torch.uint8)
@@ -95,7 +97,7 @@ def as_tensors(
 
 
 def standardize(pixels: torch.Tensor, statistics: Statistics) -> torch.Tensor:
-    """Pixels in 0..1 ``[n, c, h, w]``, less the mean and over the standard deviation of each channel, in place."""
+    """Standardize pixels in 0..1 ``[n, c, h, w]`` by each channel's mean and standard deviation, in place."""
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (statistics.mean, statistics.std))
     return pixels.sub_(mean).div_(std)
 
@@ -104,7 +106,7 @@ def _resized(dataset: Dataset, size: tuple[int, int] | None) -> Iterator[tuple[I
     for index in range(len(dataset)):
         image, label = dataset[index]
         if size is not None and (image.height, image.width) != size:
-            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # Pillow's is antialiased
+            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # Pillow antialiases
         yield image, label
 
 
@@ -114,7 +116,7 @@ def _only_size(dataset: Dataset) -> tuple[int, int]:
         order = np.argsort(-counts, kind="stable")[:3]
         named = ", ".join(f"{sizes[i][0]} x {sizes[i][1]} ({counts[i]} images)" for i in order)
         raise InputError(
-            f"Images of one size were expected, and there are {len(sizes)} sizes (height x width): {named}"
-            f"{', ...' if len(sizes) > 3 else ''}; give the size that they should be resized to."
+            f"The images must have one size, but they have {len(sizes)} sizes (height x width): {named}"
+            f"{', ...' if len(sizes) > 3 else ''}; give a size to resize them to."
         )
     return int(sizes[0][0]), int(sizes[0][1])

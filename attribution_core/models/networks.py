@@ -1,4 +1,4 @@
-"""The larger networks of the zoo. Each layer runs once in a pass and nothing is drawn, so examples never meet."""
+"""The larger networks of the zoo. Each layer runs once in a pass and draws nothing, so examples stay independent."""
 
 import itertools
 import math
@@ -10,28 +10,30 @@ from torch.nn import functional as F
 
 from attribution_core.errors import InputError
 
-# Connections into a unit of the autoencoder at its start (Martens 2010, "Deep learning via Hessian-free optimization").
+# Nonzero initial weights into each unit of the autoencoder (Martens 2010, "Deep learning via Hessian-free
+# optimization").
 CONNECTIONS = 15
 
 
 def autoencoder(num_outputs: int, input_shape: tuple[int, ...], hidden: Sequence[int]) -> nn.Module:
-    """The deep autoencoder of Martens and Grosse 2015 (Bae et al. 2022, appendix C.3): inputs to logits of each value.
+    """Build the deep autoencoder of Martens and Grosse 2015 (Bae et al. 2022, appendix C.3).
 
-    Sigmoids but for the code, which is linear, as in Hinton and Salakhutdinov 2006, whose network it is. It starts with
-    ``CONNECTIONS`` normal weights into each unit, and no biases; from PyTorch's initialisation SGD found no more than
-    the mean image. Train it with ``"binary_cross_entropy"`` and flat inputs as targets.
+    It maps inputs to a logit for each value. Units are sigmoids except for the linear code, as in Hinton and
+    Salakhutdinov 2006, who introduced the network. It starts with ``CONNECTIONS`` normal weights into each unit and
+    zero biases; from PyTorch's initialization, SGD found only the mean image. Train it with ``"binary_cross_entropy"``
+    and flat inputs as targets.
 
     Args:
-        num_outputs: As many as values in an input.
-        input_shape: Of one input.
-        hidden: The encoder's sizes, the code's last, which the decoder mirrors.
+        num_outputs: Number of outputs, which must equal the number of values in an input.
+        input_shape: Shape of one input.
+        hidden: Sizes of the encoder's layers, the code last; the decoder mirrors them.
 
     Raises:
-        InputError: Another number of outputs.
+        InputError: The number of outputs is another.
     """
     width = math.prod(input_shape)
     if num_outputs != width:
-        raise InputError(f"autoencoder gives as many outputs as an input has values, {width}, not {num_outputs}.")
+        raise InputError(f"autoencoder must have as many outputs as an input has values, {width}, not {num_outputs}.")
     sizes = [width, *(hidden or (1000, 500, 250, 30))]
     layers: list[nn.Module] = [nn.Flatten()]
     for side in (sizes, sizes[::-1]):
@@ -42,9 +44,9 @@ def autoencoder(num_outputs: int, input_shape: tuple[int, ...], hidden: Sequence
 
 
 def alexnet(num_outputs: int, input_shape: tuple[int, ...]) -> nn.Module:
-    """Krizhevsky et al. 2012 as it is used on 32 pixels: small kernels, and no dropout, which would be drawn.
+    """Build the AlexNet of Krizhevsky et al. 2012 for images of about 32 pixels: small kernels, and no random dropout.
 
-    Convolutions start as He et al. 2015 have them; with PyTorch's initialisation the loss of 1,000 images of
+    Convolutions are initialized as in He et al. 2015; with PyTorch's initialization, the loss on 1,000 images of
     Fashion-MNIST was 2.27 after eight epochs of SGD instead of 0.51.
     """
     channels, height, width = input_shape
@@ -61,9 +63,9 @@ def alexnet(num_outputs: int, input_shape: tuple[int, ...]) -> nn.Module:
 
 
 def vgg13(num_outputs: int, input_shape: tuple[int, ...]) -> nn.Module:
-    """Simonyan and Zisserman 2015, configuration B, as it is used on 32 pixels: one linear layer behind.
+    """Build VGG-13 (Simonyan and Zisserman 2015, configuration B) for images of about 32 pixels, with one linear layer.
 
-    Poolings round up, so that 28 pixels outlast all five. Convolutions start as in :func:`alexnet`.
+    Pooling rounds up, so that images of 28 pixels survive all five. Convolutions are initialized as in :func:`alexnet`.
     """
     channels, height, width = input_shape
     layers: list[nn.Module] = []
@@ -77,25 +79,25 @@ def vgg13(num_outputs: int, input_shape: tuple[int, ...]) -> nn.Module:
 
 
 def resnet20(num_outputs: int, input_shape: tuple[int, ...]) -> nn.Module:
-    """He et al. 2016, section 4.2: three stages of three blocks, with projections (option B) where the size changes."""
+    """Build ResNet-20 (He et al. 2016, section 4.2): three stages of three blocks, with projections (option B)."""
     return ResNet20(input_shape[0], num_outputs)
 
 
 def transformer_lm(num_outputs: int, input_shape: tuple[int, ...], hidden: Sequence[int]) -> nn.Module:
-    """A :class:`TransformerLM` of the given context ``(length,)``, vocabulary and width.
+    """Build a :class:`TransformerLM` for a context ``(length,)``, a vocabulary and a width.
 
     Raises:
-        InputError: Inputs of another shape, or more than one size.
+        InputError: The inputs have another shape, or more than one size is given.
     """
     if len(input_shape) != 1:
-        raise InputError(f"transformer_lm takes tokens, so its input is [length], not {list(input_shape)}.")
+        raise InputError(f"transformer_lm takes tokens, so its input must be [length], not {list(input_shape)}.")
     if len(hidden) > 1:
         raise InputError(f"transformer_lm has one width, so it takes one size, not {list(hidden)}.")
     return TransformerLM(num_outputs, input_shape[0], hidden[0] if hidden else 256)
 
 
 class ResNet20(nn.Module):
-    """See :func:`resnet20`; inputs ``[b, channels, height, width]``."""
+    """ResNet-20, as in :func:`resnet20`; takes inputs ``[b, channels, height, width]``."""
 
     def __init__(self, channels: int, num_outputs: int) -> None:
         super().__init__()
@@ -106,12 +108,12 @@ class ResNet20(nn.Module):
         self.head = nn.Linear(64, num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images to outputs ``[b, k]``."""
+        """Map images to outputs ``[b, k]``."""
         return self.head(self.blocks(F.relu(self.norm(self.conv(x)))).mean(dim=(2, 3)))
 
 
 class ResidualBlock(nn.Module):
-    """``relu(x + f(x))``; with more channels out than in, every other pixel, and x through a 1 x 1 convolution."""
+    """Residual block ``relu(x + f(x))``; changing channels halves the size and sends x through a 1 x 1 convolution."""
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
@@ -126,31 +128,34 @@ class ResidualBlock(nn.Module):
             self.shortcut.append(nn.BatchNorm2d(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[b, channels, h, w]`` to ``[b, size, h / stride, w / stride]``."""
+        """Map ``[b, channels, h, w]`` to ``[b, size, h / stride, w / stride]``."""
         change = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         return F.relu(change + self.shortcut(x))
 
 
 class TransformerLM(nn.Module):
-    """Logits of the token that follows a context, so an example is that pair (Vaswani et al. 2017, normalised first).
+    """Transformer that predicts the token after a context (Vaswani et al. 2017, with normalization first).
 
-    Attention is written out, since fused kernels have neither forward-mode nor second derivatives.
+    An example is a context and its next token. Attention is written out, because fused kernels support neither
+    forward-mode nor second derivatives.
 
     Args:
-        vocabulary: Number of tokens, which is that of outputs.
-        length: Longest context.
-        width: Numbers for each token; a multiple of ``heads``.
-        heads: Of attention.
-        layers: Blocks.
+        vocabulary: Number of tokens, and of outputs.
+        length: Length of the longest context.
+        width: Size of each token's embedding; a multiple of ``heads``.
+        heads: Number of attention heads.
+        layers: Number of blocks.
 
     Raises:
-        InputError: A width that the heads cannot share.
+        InputError: The width is not a multiple of the heads.
     """
 
     def __init__(self, vocabulary: int, length: int, width: int = 256, heads: int = 2, layers: int = 2) -> None:
         super().__init__()
         if width < 1 or width % heads:
-            raise InputError(f"transformer_lm has {heads} heads, so its width is a multiple of {heads}, not {width}.")
+            raise InputError(
+                f"transformer_lm has {heads} heads, so its width must be a multiple of {heads}, not {width}."
+            )
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(length, width)
         self.blocks = nn.Sequential(*(TransformerBlock(width, heads) for _ in range(layers)))
@@ -158,19 +163,19 @@ class TransformerLM(nn.Module):
         self.head = nn.Linear(width, vocabulary)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Contexts int64 ``[b, length]`` to logits ``[b, vocabulary]``."""
+        """Map contexts, int64 ``[b, length]``, to logits ``[b, vocabulary]``."""
         return self.head(self.norm(self.hidden_states(tokens)[:, -1]))
 
     def hidden_states(self, tokens: Tensor) -> Tensor:
-        """What the blocks make of each token, ``[b, length, width]``."""
+        """Return the last block's output for each token, ``[b, length, width]``."""
         places = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         return self.blocks(self.tokens(tokens) + self.positions(places))
 
 
 class TransformerBlock(nn.Module):
-    """Causal attention and a feed-forward network of four times the width, each added to what it was given.
+    """Causal attention and a feed-forward network of four times the width, each with a residual connection.
 
-    Projections have no biases, as in the paper: that of the keys would have no effect.
+    Projections have no biases, as in the paper; a bias of the keys would have no effect.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -182,7 +187,7 @@ class TransformerBlock(nn.Module):
         self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[b, length, width]`` to the same."""
+        """Map ``[b, length, width]`` to the same shape."""
         x = x + self._attention(self.norm1(x))
         return x + self.narrow(F.gelu(self.wide(self.norm2(x))))
 
@@ -196,7 +201,7 @@ class TransformerBlock(nn.Module):
 
 
 def _he(layer: nn.Conv2d) -> nn.Conv2d:
-    """He et al. 2015: the layer with weights of variance 2 / (inputs of a kernel), and no bias, at its start."""
+    """Initialize a layer as in He et al. 2015: weights of variance 2 / (inputs of a kernel), and zero bias."""
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -213,16 +218,16 @@ def _sparse_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 class TwoLayerReLU(nn.Module):
-    """``f_c(x) = 1 / sqrt(m) sum_r a_cr relu(w_r . x)`` (NTK influence, eq. 1).
+    """Two-layer network ``f_c(x) = 1 / sqrt(m) sum_r a_cr relu(w_r . x)`` (NTK influence, eq. 1).
 
-    The first layer starts from ``N(0, kappa^2)``; the second is drawn from {-1, 1} and stays, so it is a buffer and not
-    a parameter. As the width m grows, its tangent kernel tends to ``relu_ntk`` for every output, whatever
-    kappa; a small kappa keeps the first outputs near zero.
+    The first layer is initialized from ``N(0, kappa^2)``; the second is drawn from {-1, 1} and stays fixed, so it is a
+    buffer and not a parameter. As the width m grows, the tangent kernel tends to ``relu_ntk`` for every output, for
+    any kappa; a small kappa keeps the initial outputs near zero.
 
     Args:
-        in_features: Numbers in one input, which is flattened.
-        width: m.
-        num_outputs: k; the paper has one.
+        in_features: Number of values in one input, which is flattened.
+        width: Width m.
+        num_outputs: Number of outputs k; the paper has one.
         kappa: Standard deviation of the first layer's initial weights.
     """
 
@@ -235,5 +240,5 @@ class TwoLayerReLU(nn.Module):
         self.register_buffer("second", signs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Inputs ``[b, ...]`` to outputs ``[b, k]``."""
+        """Map inputs ``[b, ...]`` to outputs ``[b, k]``."""
         return torch.relu(self.first(x.flatten(1))) @ self.second.T / math.sqrt(self.second.shape[1])

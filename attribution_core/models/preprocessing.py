@@ -1,4 +1,4 @@
-"""What a model expects of its images: a size, and the numbers that pixels are standardised by."""
+"""The size and pixel statistics that a model expects of its images."""
 
 from typing import Annotated, Self
 
@@ -9,17 +9,17 @@ Side = Annotated[int, Field(ge=4, le=1024)]
 
 
 def _two_sides(size: object) -> object:
-    """One side stands for a square."""
+    """Turn a single side into a square."""
     return (size, size) if isinstance(size, int) else size
 
 
 class Preprocessing(BaseModel):
-    """What is done to an image before a model sees it, as ``torchvision.transforms.Normalize`` does it.
+    """Resizing and normalization of images before a model sees them, as in ``torchvision.transforms.Normalize``.
 
     Attributes:
-        mean: Of each channel, of pixels in 0..1; by default those of the training images.
-        std: The same for the standard deviation.
-        size: (height, width) in pixels, or one side; by default what the images share.
+        mean: Mean of each channel, for pixels in 0..1; by default that of the training images.
+        std: Standard deviation of each channel; by default that of the training images.
+        size: (height, width) in pixels, or one side; by default the size that the images share.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,10 +32,10 @@ class Preprocessing(BaseModel):
     def _channels_agree(self) -> Self:
         given = len(self.mean or ()), len(self.std or ())
         if given not in ((0, 0), (1, 1), (3, 3)):
-            raise ValueError(f"mean and std go together and have 1 number or 3 each, not {given[0]} and {given[1]}")
+            raise ValueError(f"mean and std must both have 1 number or 3, not {given[0]} and {given[1]}")
         return self
 
     @property
     def channels(self) -> int | None:
-        """Of the images that the model takes; None where nothing is said."""
+        """Number of channels that the model takes; None if it is not stated."""
         return len(self.mean) if self.mean else None

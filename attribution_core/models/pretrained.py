@@ -1,6 +1,6 @@
-"""Networks of torchvision and timm with their published weights, which are never downloaded.
+"""Networks of torchvision and timm with their published weights.
 
-They come from a file or from the library's own cache.
+Weights are never downloaded; they are read from a file or from the library's own cache.
 """
 
 import re
@@ -17,19 +17,19 @@ from attribution_core.models.weights import StateDict, load_state, read_weights
 
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "densenet121")
 _HEADS = {"resnet18": "fc", "resnet34": "fc", "resnet50": "fc", "densenet121": "classifier"}
-# torchvision's file of DenseNet's weights was written when its layers had other names ("norm.1" for "norm1").
+# torchvision's DenseNet weights predate the current layer names ("norm.1" became "norm1").
 _OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
-_IN_CACHE = ("model.safetensors", "pytorch_model.bin")
+_CACHED_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """Builds such a network with a head for the classes at hand; can be sent to other processes.
+    """Builder of a torchvision or timm network with a head for the dataset's classes; can be sent to other processes.
 
     Attributes:
         name: ``torchvision/NAME`` or ``timm/NAME``.
-        num_outputs: Of its head.
-        weights: Their file; None for a network with fresh weights.
+        num_outputs: Number of outputs of the head.
+        weights: File of the weights; None for fresh weights.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Backbone:
     weights: Path | None
 
     def __call__(self, seed: int) -> nn.Module:
-        """The network on the CPU: its weights, and a head from the seed unless the weights' own has as many outputs.
+        """Build the network on the CPU, drawing a head from the seed unless that of the weights has as many outputs.
 
         Raises:
-            InputError: No such network, or weights of another.
+            InputError: There is no such network, or the weights are for another.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -54,8 +54,8 @@ class Backbone:
         return model
 
     @property
-    def head_is_given(self) -> bool:
-        """Whether the weights have a head with as many outputs as there are classes."""
+    def has_pretrained_head(self) -> bool:
+        """Whether the weights include a head with as many outputs as there are classes."""
         if self.weights is None:
             return False
         model, head = _network(self.name, self.num_outputs)
@@ -63,15 +63,15 @@ class Backbone:
 
 
 def is_backbone(model: str) -> bool:
-    """Whether a model's name means a network of torchvision or timm."""
+    """Return whether a model's name refers to a network of torchvision or timm."""
     return model.startswith(("torchvision/", "timm/"))
 
 
 def backbone_preprocessing(name: str) -> Preprocessing:
-    """What its published weights expect of an image.
+    """Return the preprocessing that a network's published weights expect.
 
     Raises:
-        InputError: No such network.
+        InputError: There is no such network.
     """
     library, _, architecture = name.partition("/")
     if library == "torchvision":
@@ -82,10 +82,11 @@ def backbone_preprocessing(name: str) -> Preprocessing:
 
 
 def find_weights(name: str) -> Path:
-    """The file of its published weights in the library's own cache.
+    """Return the file of a network's published weights in the library's own cache.
 
     Raises:
-        InputError: No such network, or no such file yet: what to fetch, and where to put it.
+        InputError: There is no such network, or the file is missing; the message says what to fetch and where to put
+            it.
     """
     library, _, architecture = name.partition("/")
     if library == "torchvision":
@@ -94,23 +95,24 @@ def find_weights(name: str) -> Path:
         if file.is_file():
             return file
         raise InputError(
-            f"The weights of {name} are not here: fetch {url} and put it at {file}, or give it as --weights."
+            f"The weights of {name} are not on this machine: fetch {url} and put it at {file}, or pass it as --weights."
         )
     from huggingface_hub import try_to_load_from_cache
 
     repository = str(_timm_config(architecture).hf_hub_id)
-    for file_name in _IN_CACHE:
+    for file_name in _CACHED_FILES:
         found = try_to_load_from_cache(repository, file_name)
         if isinstance(found, str):
             return Path(found)
     raise InputError(
-        f"The weights of {name} are not here: fetch https://huggingface.co/{repository}/resolve/main/{_IN_CACHE[0]} "
-        f"and give it as --weights, or put it into the cache with `hf download {repository}`."
+        f"The weights of {name} are not on this machine: fetch "
+        f"https://huggingface.co/{repository}/resolve/main/{_CACHED_FILES[0]} "
+        f"and pass it as --weights, or put it into the cache with `hf download {repository}`."
     )
 
 
 def _network(name: str, num_outputs: int) -> tuple[nn.Module, str]:
-    """The network with fresh weights, and the name of its head."""
+    """Return the network with fresh weights, and the name of its head."""
     library, _, architecture = name.partition("/")
     if library == "torchvision":
         from torchvision import models  # slow to import
@@ -119,14 +121,14 @@ def _network(name: str, num_outputs: int) -> tuple[nn.Module, str]:
         return models.get_model(architecture, weights=None, num_classes=num_outputs), _HEADS[architecture]
     head = _timm_config(architecture).classifier
     if not isinstance(head, str):
-        raise InputError(f"{name} has several heads, {head}: choose a network with one.")
+        raise InputError(f"The network must have one head, but {name} has several, {head}: choose another network.")
     model = _timm().create_model(architecture, pretrained=False, num_classes=num_outputs)
     _make_plain(model, head)
     return model, head
 
 
 def _make_plain(model: nn.Module, head: str) -> None:
-    """Puts PyTorch's own linear layer in place of timm's, which computes the same but is not known to do so."""
+    """Replace timm's linear head with PyTorch's, which computes the same and which the methods recognize."""
     layer = model.get_submodule(head)
     if isinstance(layer, nn.Linear) and type(layer) is not nn.Linear:
         plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
@@ -145,7 +147,7 @@ def _renamed(state: StateDict) -> StateDict:
 
 
 def _torchvision_weights(architecture: str) -> Any:
-    """The enumeration's entry of its default weights."""
+    """Return torchvision's default weights for an architecture."""
     from torchvision import models
 
     if architecture not in TORCHVISION:
@@ -158,13 +160,13 @@ def _timm() -> Any:
     try:
         import timm
     except ImportError as error:
-        raise InputError("Models of timm need the extra hub: pip install 'samplescope[hub]'.") from error
+        raise InputError("Models of timm need the extra hub: run pip install 'samplescope[hub]'.") from error
     return timm
 
 
 def _timm_config(architecture: str) -> Any:
-    """What timm knows of the weights that a name means."""
+    """Return timm's configuration of an architecture's published weights."""
     timm = _timm()
     if not timm.is_model(architecture):
-        raise InputError(f"timm has no model {architecture!r}: `timm.list_models()` lists them.")
+        raise InputError(f"timm has no model {architecture!r}: choose one that `timm.list_models()` lists.")
     return timm.get_pretrained_cfg(architecture)

@@ -1,4 +1,4 @@
-"""Where a model computes, and the mode it computes in."""
+"""Devices of models, and evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from attribution_core.errors import InputError
 
 
 def device_named(name: str) -> torch.device:
-    """``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; ``"auto"`` is a GPU where there is one.
+    """Return the device called ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; ``"auto"`` prefers a GPU.
 
     Raises:
-        InputError: It can't be used here.
+        InputError: The device cannot be used on this machine.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -21,13 +21,13 @@ def device_named(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"The device {name!r} cannot be used here: give cpu, cuda or auto.") from error
+        raise InputError(f"The device {name!r} cannot be used on this machine: choose cpu, cuda or auto.") from error
     return device
 
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Puts the model in evaluation mode, and back into the mode it was in."""
+    """Put the model in evaluation mode, then restore its mode."""
     was_training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Models built by name, small enough for a laptop."""
+"""Build models by name, most of them small enough for a laptop."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def _mlp(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Modu
 
 
 def _lenet5(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Module:
-    """LeCun et al. 1998 as it is used today: ReLU, max pooling, padding 2 in front."""
+    """Build LeNet-5 (LeCun et al. 1998) in its modern form: ReLU, max pooling, and padding 2 in the first layer."""
     _refuse_hidden("lenet5", hidden)
     features = [
         nn.Conv2d(input_shape[0], 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
@@ -43,7 +43,7 @@ def _lenet5(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.M
 
 
 def _cnn4(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Module:
-    """The four-layer network of unique information, appendix A.3."""
+    """Build the four-layer network of unique information, appendix A.3."""
     _refuse_hidden("cnn4", hidden)
     features = [
         nn.Conv2d(input_shape[0], 32, 4, stride=2, padding=1), nn.ReLU(),
@@ -57,12 +57,12 @@ def _cnn4(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Mod
 
 def _two_layer(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Module:
     if len(hidden) > 1:
-        raise InputError(f"two_layer has one hidden layer, so it takes one size, not {list(hidden)}.")
+        raise InputError(f"two_layer has one hidden layer, so it takes one size, not {list(hidden)}: give one size.")
     return TwoLayerReLU(math.prod(input_shape), hidden[0] if hidden else 10_000, num_outputs)
 
 
 def _resnet18(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Module:
-    """He et al. 2016 as it is used on 32 pixels: a 3 x 3 convolution in front, and no pooling behind it."""
+    """Build ResNet-18 (He et al. 2016) for images of about 32 pixels: a 3 x 3 first convolution without pooling."""
     from torchvision.models import resnet18  # slow to import, and no other model needs it
 
     _refuse_hidden("resnet18", hidden)
@@ -73,7 +73,7 @@ def _resnet18(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn
 
 
 def _fixed(name: str, build: Callable[[int, Shape], nn.Module]) -> Callable[[int, Shape, Sequence[int]], nn.Module]:
-    """A builder of a network whose sizes are given."""
+    """Return a builder of a network that has no hidden sizes to choose."""
 
     def built(num_outputs: int, input_shape: Shape, hidden: Sequence[int]) -> nn.Module:
         _refuse_hidden(name, hidden)
@@ -107,30 +107,33 @@ def build_model(
 ) -> nn.Module:
     """Build a model of the zoo with seeded weights, on the CPU, in float32.
 
-    Weights start as PyTorch has them, but for ``two_layer`` and those of
-    :mod:`attribution_core.models.networks` that say otherwise.
+    Weights have PyTorch's initialization, except for ``two_layer`` and the networks of
+    :mod:`attribution_core.models.networks` that state another.
 
     Args:
         name: One of ``ARCHITECTURES``.
         num_outputs: Number of outputs, k; for ``transformer_lm`` the vocabulary.
-        input_shape: Of one input, ``(channels, height, width)``; any shape for ``linear``, ``mlp``, ``two_layer`` and
-            ``autoencoder``, and ``(length,)``, of the context, for ``transformer_lm``.
-        hidden: Hidden sizes of ``mlp``, those of the encoder of ``autoencoder`` with its code's, or the width of
+        input_shape: Shape of one input, ``(channels, height, width)``; any shape for ``linear``, ``mlp``, ``two_layer``
+            and ``autoencoder``, and ``(length,)`` of the context for ``transformer_lm``.
+        hidden: Hidden sizes of ``mlp``, sizes of the encoder of ``autoencoder`` including its code, or the width of
             ``two_layer`` or ``transformer_lm``.
-        weights: A file of this architecture to start from, see :func:`attribution_core.models.weights.read_weights`.
-        seed: Of the initial weights; PyTorch's global generator is left as it was.
+        weights: File of initial weights of this architecture, see
+            :func:`attribution_core.models.weights.read_weights`.
+        seed: Seed of the initial weights; PyTorch's global generator keeps its state.
 
     Raises:
-        InputError: Unknown name, shapes or sizes that it does not take, or weights that do not fit.
+        InputError: The name is unknown, the model does not take the shapes or sizes, or the weights do not fit.
     """
     if name not in ARCHITECTURES:
         raise InputError(f"There is no model {name!r}: choose one of {', '.join(ARCHITECTURES)}.")
     architecture, shape = ARCHITECTURES[name], tuple(int(size) for size in input_shape)
     if num_outputs < 1 or not shape or min(shape) < 1:
-        raise InputError(f"A model needs an output or more and a non-empty input, not {num_outputs} and {list(shape)}.")
+        raise InputError(
+            f"A model needs one output or more and a non-empty input, not {num_outputs} and {list(shape)}."
+        )
     if architecture.min_side and (len(shape) != 3 or min(shape[1:]) < architecture.min_side):
         raise InputError(
-            f"{name} takes images [channels, height, width] of {architecture.min_side} pixels a side or more, not "
+            f"{name} takes images [channels, height, width] of at least {architecture.min_side} pixels a side, not "
             f"{list(shape)}: resize the images, or use mlp."
         )
     with torch.random.fork_rng(devices=[]):
@@ -148,4 +151,7 @@ def _width_after(features: Sequence[nn.Module], input_shape: Shape) -> int:
 
 def _refuse_hidden(name: str, hidden: Sequence[int]) -> None:
     if hidden:
-        raise InputError(f"{name} has no hidden sizes to choose; mlp, two_layer, autoencoder and transformer_lm have.")
+        raise InputError(
+            f"{name} has no hidden sizes to choose: leave them out, or use mlp, two_layer, "
+            "autoencoder or transformer_lm."
+        )

@@ -168,7 +168,7 @@ def _of_library(config: ScoreConfig, task: ModelTask) -> ModelSource:
     if weights is None and config.training != "scratch":
         weights = find_weights(config.model)
     make = Backbone(config.model, task.outputs, weights)
-    if config.training == "none" and not make.head_is_given:
+    if config.training == "none" and not make.has_pretrained_head:
         outputs = f"{task.outputs} classes" if task.class_names else "the value"
         raise InputError(
             f"The weights of {config.model} have no head for {outputs}, so it cannot be scored as it is: train a new "

@@ -1,18 +1,18 @@
-r"""iBLR: an Adam-like optimiser that learns a Gaussian posterior, mean and diagonal precision, while it trains.
+r"""iBLR: an Adam-like optimizer that learns the mean and diagonal precision of a Gaussian posterior during training.
 
-Lin, Schmidt and Khan 2020, "Handling the positive-definite constraint in the Bayesian learning rule", figure 1; as
-used in Nickl et al. 2023, eqs. 50-52. The objective is ``mean of the losses + lambda/2 |w|^2`` over N examples; N times
-it is the paper's sum with ``delta = N lambda``. With weights drawn from the posterior, ``theta = m + epsilon / sqrt(N
-s)``, and the batch's gradient g there, one step is
+It follows Lin, Schmidt and Khan 2020, "Handling the positive-definite constraint in the Bayesian learning rule",
+figure 1, as used in Nickl et al. 2023, eqs. 50-52. The objective is ``mean of the losses + lambda/2 |w|^2`` over N
+examples, which times N is the paper's sum with ``delta = N lambda``. One step draws weights from the posterior,
+``theta = m + epsilon / sqrt(N s)``, takes the batch's gradient g there, and computes
 
-    h = g (theta - m) N s               the Hessian's diagonal, by reparameterisation, in expectation
+    h = g (theta - m) N s               the Hessian's diagonal, by reparameterization, in expectation
     d = h + lambda - s
     s <- s + (1 - beta_2) d + (1 - beta_2)^2 d^2 / (2 s)
     r <- beta_1 r + (1 - beta_1) (g + lambda m)
     m <- m - rate r_hat / s             r_hat = r / (1 - beta_1^t)
 
-(eq. 52 writes h for d, which alone would only grow; eq. 10 shows what is meant). The last term keeps s positive
-whatever d: ``s + x + x^2 / (2 s) >= s / 2``. The posterior's precision is ``N s``; s holds lambda already.
+(Eq. 52 writes h for d, with which s could only grow; eq. 10 shows what is meant.) The last term of the update of s
+keeps it positive for any d: ``s + x + x^2 / (2 s) >= s / 2``. The posterior's precision is ``N s``; s includes lambda.
 """
 
 from collections.abc import Iterable
@@ -21,21 +21,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Of s at the start, as in the authors' code. Training forgets it at the rate 1 - beta_2 a step: with their 0.99999
-# hardly at all, so that N s is a prior guess more than a curvature; with 0.999 it follows the curvature, noisily.
+# Initial value of s, as in the authors' code. Training forgets it at the rate 1 - beta_2 per step: with their 0.99999
+# hardly at all, so that N s is a prior guess rather than a curvature; with 0.999 it follows the curvature, noisily.
 INITIAL_PRECISION = 0.1
 
 
 class IBLR(torch.optim.Optimizer):
-    """The optimiser; the weights are the posterior's mean, but for the time between :meth:`draw` and :meth:`step`.
+    """The iBLR optimizer.
+
+    The weights are the posterior's mean, except between :meth:`draw` and :meth:`step`, when they are a sample.
 
     Args:
-        parameters: To train.
+        parameters: Parameters to train.
         lr: Learning rate.
-        betas: Of the gradient's and the precision's averages.
-        weight_decay: Lambda.
-        examples: N.
-        seed: Of the draws.
+        betas: Decay rates of the averages of the gradient and of the precision.
+        weight_decay: Weight decay lambda.
+        examples: Number of training examples N.
+        seed: Seed of the draws.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class IBLR(torch.optim.Optimizer):
 
     @torch.no_grad()
     def draw(self) -> None:
-        """Moves the weights to a sample of the posterior, for the gradient of the next step."""
+        """Move the weights to a sample of the posterior, at which the next step's gradient is taken."""
         for group in self.param_groups:
             for weight in group["params"]:
                 state = self.state[weight]
@@ -67,7 +69,7 @@ class IBLR(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 - Optimizer's own signature
-        """Takes the step from the gradient at the sample, and leaves the weights at the new mean."""
+        """Take a step with the gradient at the sample, and set the weights to the new mean."""
         for group in self.param_groups:
             rate, (beta_1, beta_2), decay = group["lr"], group["betas"], group["weight_decay"]
             for weight in group["params"]:

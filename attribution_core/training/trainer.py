@@ -20,14 +20,16 @@ from attribution_core.training.losses import loss_values, require_targets
 from attribution_core.training.recipe import Recipe
 from attribution_core.training.trajectory import Trajectory, batches
 
+# Inputs with targets: any torch dataset of (input, target), or a pair of tensors.
 LabeledData = TorchDataset | tuple[Tensor, Tensor]
 
 
 def as_pair(data: LabeledData) -> tuple[Tensor, Tensor]:
-    """Inputs ``[n, ...]`` and targets ``[n]`` or ``[n, k]`` of any torch dataset of (input, target), or of such a pair.
+    """Return the inputs ``[n, ...]`` and targets ``[n]`` or ``[n, k]`` of labeled data.
 
     Raises:
-        InputError: No example, inputs that are not tensors of one shape, or not as many targets as inputs.
+        InputError: There is no example, the inputs are not tensors of one shape, or targets and inputs differ in
+            number.
     """
     if isinstance(data, tuple):
         inputs, targets = data
@@ -35,12 +37,17 @@ def as_pair(data: LabeledData) -> tuple[Tensor, Tensor]:
         try:
             whole = next(iter(DataLoader(data, batch_size=len(data))), None)  # type: ignore[arg-type]
         except (TypeError, RuntimeError) as error:
-            raise InputError(f"A dataset must give (tensor, target) pairs of one shape: {error}") from error
+            raise InputError(
+                f"A dataset must give (tensor, target) pairs of one shape ({error}): convert its items."
+            ) from error
         if whole is None:
             raise InputError("The dataset is empty: give at least one example.")
         inputs, targets = whole
     if len(inputs) == 0 or len(inputs) != len(targets):
-        raise InputError(f"Expected as many targets as inputs, at least one; given {len(inputs)} and {len(targets)}.")
+        raise InputError(
+            f"There must be at least one input and as many targets, but there are {len(inputs)} inputs and "
+            f"{len(targets)} targets: give each input one target."
+        )
     return inputs, torch.as_tensor(targets)
 
 
@@ -54,45 +61,38 @@ def train(
 ) -> Trajectory:
     """Train ``model`` in place, in its own dtype and on its own device.
 
-    A step minimises ``(1/B) sum_i weight_i loss_i + weight_decay/2 |w|^2`` over a batch of B examples (a short last
-    batch has its own B), with every parameter decayed, biases too. A batch that does not fit into memory goes through
-    the model in parts, halved until they fit, whose gradients add up: the same but for rounding.
+    A step minimizes ``(1/B) sum_i weight_i loss_i + weight_decay/2 |w|^2`` over a batch of B examples (a short last
+    batch has its own B), with every parameter decayed, including biases. A batch that does not fit into memory
+    goes through the model in parts, halved until they fit, whose gradients are summed: equal except for rounding.
 
     Args:
-        model: Trained in place; left in evaluation mode.
+        model: Model to train in place; it is left in evaluation mode.
         data: Training examples: inputs ``[n, ...]`` and targets.
-        recipe: The recipe.
-        record: Keep the state after each epoch, after every step, after the given numbers of steps, or only the first
-            and the last.
-        sample_weights: ``[n]``, multiplies each example's loss; ones by default. Zero removes an example's gradient but
+        recipe: Training recipe.
+        record: Which states to keep besides the first and the last: those after each epoch, after every step, after the
+            given numbers of steps, or none.
+        sample_weights: Factor of each example's loss, ``[n]``; ones by default. Zero removes an example's gradient but
             keeps its place in its batch.
-        on_step: Called with a step's batch ``[b]`` and learning rate, between its gradients and its update.
+        on_step: Function called with a step's batch ``[b]`` and learning rate, between its gradients and its update.
 
     Returns:
         The trajectory.
 
     Raises:
-        InputError: Sample weights of another length, targets that the loss cannot take, training that diverged, or a
-            batch that does not fit into memory and can't be taken in parts.
+        InputError: The sample weights have another length, the loss cannot take the targets, training diverged, or a
+            batch does not fit into memory and cannot be split.
     """
-    inputs, targets = as_pair(data)
-    example = next(model.parameters())
-    inputs = inputs.to(device=example.device, dtype=example.dtype if inputs.is_floating_point() else None)
-    targets = targets.to(example.device)
-    require_targets(targets, recipe.loss)
-    weights = torch.ones(len(inputs)) if sample_weights is None else sample_weights.detach()
-    if weights.shape != (len(inputs),):
-        raise InputError(f"sample_weights must be [{len(inputs)}], one for each example, not {list(weights.shape)}.")
-    weights = weights.to(device=example.device, dtype=example.dtype)
+    inputs, targets, weights = _tensors_for(model, data, recipe, sample_weights)
+    device = inputs.device
     trajectory = Trajectory(recipe, len(inputs), weights.cpu(), model, (inputs, targets), state_of(model))
     optimizer = optimizer_of(model, recipe, len(inputs))
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=recipe.factor, patience=recipe.patience)
     steps, an_epoch = trajectory.steps, -(-len(inputs) // recipe.batch_size)
-    total = torch.zeros((), device=example.device)
+    total = torch.zeros((), device=device)
     parts = AdaptiveBatchSize(recipe.batch_size)
     model.train()
     for step, batch in enumerate(batches(recipe, len(inputs))):
-        batch = batch.to(example.device)
+        batch = batch.to(device)
         if recipe.schedule != "plateau":
             optimizer.param_groups[0]["lr"] = recipe.rate(step, steps)
         trajectory.rates.append(float(optimizer.param_groups[0]["lr"]))
@@ -110,11 +110,11 @@ def train(
         if wanted or (not isinstance(record, str) and step + 1 in record):
             trajectory.checkpoints[step + 1] = state_of(model)
             trajectory.second_moments[step + 1] = second_moments_of(model, optimizer, recipe)
-        if ends_epoch:  # the one host round-trip of an epoch
+        if ends_epoch:  # the only host round trip of an epoch
             trajectory.epoch_losses.append(float(total) / len(inputs))
             if not torch.isfinite(total):
                 raise InputError(
-                    f"Training diverged in epoch {len(trajectory.epoch_losses)} (the loss is not a finite number). "
+                    f"Training diverged in epoch {len(trajectory.epoch_losses)}: the loss is not a finite number. "
                     f"Use a learning rate below {recipe.learning_rate:g}."
                 )
             total.zero_()
@@ -127,16 +127,35 @@ def train(
     return trajectory
 
 
+def _tensors_for(
+    model: nn.Module, data: LabeledData, recipe: Recipe, sample_weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return inputs, targets and sample weights on the model's device, and in its dtype.
+
+    Raises:
+        InputError: The sample weights have another length, or the loss cannot take the targets.
+    """
+    inputs, targets = as_pair(data)
+    example = next(model.parameters())
+    inputs = inputs.to(device=example.device, dtype=example.dtype if inputs.is_floating_point() else None)
+    targets = targets.to(example.device)
+    require_targets(targets, recipe.loss)
+    weights = torch.ones(len(inputs)) if sample_weights is None else sample_weights.detach()
+    if weights.shape != (len(inputs),):
+        raise InputError(f"sample_weights must be [{len(inputs)}], one for each example, not {list(weights.shape)}.")
+    return inputs, targets, weights.to(device=example.device, dtype=example.dtype)
+
+
 def _gradients(
     model: nn.Module, data: tuple[Tensor, Tensor, Tensor], batch: Tensor, loss: str, part_size: int
 ) -> Tensor:
-    """Puts the gradients of a batch's mean weighted loss into the parameters; returns its losses, ``[b]``.
+    """Set the parameters' gradients to those of a batch's mean weighted loss; return the batch's losses, ``[b]``.
 
     Raises:
-        InputError: The batch is larger than a part, and the model normalises by the statistics of a whole batch.
+        InputError: The batch is larger than a part, but the model normalizes by the statistics of a whole batch.
     """
     inputs, targets, weights = data
-    model.zero_grad()  # here, since this is done again where memory ran out on the way
+    model.zero_grad()  # here, because this is repeated when memory runs out
     with repeatable():
         if part_size >= len(batch):
             losses = loss_values(model(inputs[batch]), targets[batch], loss)
@@ -155,14 +174,15 @@ def _refuse_parts(model: nn.Module, examples: int) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise InputError(
-                f"A batch of {examples:,} examples does not fit into memory, and taking it in parts would change what "
-                f"layer {name!r} ({type(module).__name__}) normalises by: choose a smaller batch size (--batch-size)."
+                f"A batch of {examples:,} examples does not fit into memory, and splitting it would change "
+                f"what layer {name!r} ({type(module).__name__}) normalizes by: choose a smaller batch size "
+                "(--batch-size)."
             )
 
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """Has cuDNN take the same algorithms every time, so that a training can be repeated bit for bit on a GPU."""
+    """Make cuDNN choose the same algorithms each time, so that training is repeatable bit for bit on a GPU."""
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     cudnn.deterministic, cudnn.benchmark = True, False
@@ -173,7 +193,7 @@ def repeatable() -> Iterator[None]:
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe, examples: int) -> torch.optim.Optimizer:
-    """The recipe's optimiser for all of the model's parameters, trained on so many examples."""
+    """Return the recipe's optimizer of all of the model's parameters, for training on ``examples`` examples."""
     parameters, rate, decay = model.parameters(), recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum, weight_decay=decay)
@@ -185,9 +205,10 @@ def optimizer_of(model: nn.Module, recipe: Recipe, examples: int) -> torch.optim
 
 
 def second_moments_of(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> StateDict:
-    """What the optimiser knows of each weight's curvature, by name, on the CPU; nothing for SGD or before any step.
+    """Return the optimizer's estimate of each weight's curvature, by name, on the CPU; empty for SGD or untrained.
 
-    Of Adam the average of squared gradients, debiased (eq. 48 of the memory-perturbation equation); of iBLR s (eq. 52).
+    For Adam it is the debiased average of squared gradients (memory-perturbation equation, eq. 48); for iBLR it is s
+    (eq. 52).
     """
     found = {}
     for name, weight in model.named_parameters():
@@ -201,7 +222,7 @@ def second_moments_of(model: nn.Module, optimizer: torch.optim.Optimizer, recipe
 
 
 def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tensor:
-    """Outputs of the model in evaluation mode, in batches: ``[n, ...]`` -> ``[n, k]``, without a gradient.
+    """Return the model's outputs ``[n, k]`` for inputs ``[n, ...]``, in evaluation mode, in batches, without gradients.
 
     Raises:
         InputError: Not even one example fits into memory.
@@ -214,15 +235,15 @@ def outputs_of(model: nn.Module, inputs: Tensor, batch_size: int = 512) -> Tenso
 
     with evaluation_mode(model), torch.no_grad():
         parts = [outputs for _, outputs in AdaptiveBatchSize(batch_size).map_slices(of_part, len(inputs))]
-        return torch.cat(parts) if parts else of_part(slice(0))  # of no example, [0, k]
+        return torch.cat(parts) if parts else of_part(slice(0))  # [0, k] for no examples
 
 
 def mean_loss(model: nn.Module, pair: tuple[Tensor, Tensor], loss: str) -> float:
-    """Mean loss over inputs and their targets, of the model in evaluation mode."""
+    """Return the mean loss over inputs and their targets, with the model in evaluation mode."""
     outputs = outputs_of(model, pair[0])
     return float(loss_values(outputs, pair[1].to(outputs.device), loss).mean())
 
 
 def state_of(model: nn.Module) -> StateDict:
-    """A copy of the model's parameters and buffers, on the CPU."""
+    """Return a copy of the model's parameters and buffers, on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What training leaves behind: enough to replay it, and its checkpoints."""
+"""The record of one training: its checkpoints, and enough to replay it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -15,23 +15,25 @@ from attribution_core.training.recipe import Recipe
 
 @dataclass
 class Trajectory:
-    """The path of one training run.
+    """The trajectory of one training.
 
-    The batches of a step follow from the recipe's seed (:func:`batches`), so they are never stored.
+    The batches follow from the recipe's seed (:func:`batches`), so they are never stored.
 
     Attributes:
-        recipe: How it was trained.
-        num_examples: n.
-        sample_weights: ``[n]``, the factor of each example's loss.
-        model: The model that was trained, and is at the final state unless it was changed since; not saved.
-        data: Inputs ``[n, ...]`` and targets it was trained on, on its device; not saved.
+        recipe: Training recipe.
+        num_examples: Number of training examples n.
+        sample_weights: Factor of each example's loss, ``[n]``.
+        model: Trained model, in its final state unless it was changed since; not saved.
+        data: Inputs ``[n, ...]`` and targets of training, on the model's device; not saved.
         initial: State before the first step.
-        final: State after the last.
-        checkpoints: State after the given number of steps: after each epoch, or after every step.
-        second_moments: What Adam or iBLR knows of each weight's curvature, after the last step and at the checkpoints.
-        rates: Learning rate of each step, as it was used.
-        part_sizes: How many examples of a batch went through the model together, in each step; empty where all did.
-        epoch_losses: Mean training loss of each epoch, as met on the way.
+        final: State after the last step.
+        checkpoints: States by number of steps: after each epoch, or after every step.
+        second_moments: Adam's or iBLR's estimate of each weight's curvature, at the checkpoints and after the last
+            step.
+        rates: Learning rate used in each step.
+        part_sizes: Largest number of examples that went through the model together, in each step; empty if whole
+            batches did.
+        epoch_losses: Mean training loss of each epoch, measured during training.
     """
 
     recipe: Recipe
@@ -49,14 +51,14 @@ class Trajectory:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of the whole training."""
+        """Number of optimizer steps of the whole training."""
         return self.recipe.steps(self.num_examples)
 
     def until(self, epochs: int) -> "Trajectory":
-        """The trajectory's first epochs, as if training had ended there; needs the checkpoint of that epoch.
+        """Return the trajectory of the first epochs, as if training had ended there; needs that epoch's checkpoint.
 
         Raises:
-            InputError: No checkpoint there.
+            InputError: There is no checkpoint after that epoch.
         """
         recipe = self.recipe.model_copy(update={"epochs": epochs})
         step = recipe.steps(self.num_examples)
@@ -85,9 +87,9 @@ class Trajectory:
 
 
 def batches(recipe: Recipe, examples: int) -> Iterator[Tensor]:
-    """The indices of every step's batch, in order: each epoch is a seeded permutation, cut into batches.
+    """Yield the indices of each step's batch, in order: each epoch is a seeded permutation, cut into batches.
 
-    One generator on the CPU, seeded once, so that the order is the same on every device and can be replayed.
+    One generator on the CPU is seeded once, so that the order is the same on every device and can be replayed.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     for _ in range(recipe.epochs):

@@ -76,7 +76,7 @@ def test_a_path_that_is_missing_names_the_known_datasets(tmp_path):
 def test_a_path_that_cannot_be_followed_is_refused(tmp_path, monkeypatch, data):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(InputError, match=r"cannot be read|nothing is there"):
+    with pytest.raises(InputError, match=r"cannot be read|There is no file or folder"):
         open_dataset(data)
 
 

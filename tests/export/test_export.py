@@ -156,7 +156,7 @@ def test_changed_data_are_refused_with_both_fingerprints(tmp_path, reviewed):
 def test_moved_data_are_found_at_the_given_location(tmp_path, reviewed):
     moved = tmp_path / "moved"
     Path(reviewed.manifest.dataset.location).rename(moved)
-    with pytest.raises(InputError, match="nothing is there"):
+    with pytest.raises(InputError, match="There is no file or folder"):
         export_run(reviewed, "folder", tmp_path / "clean.zip")
     assert export_run(reviewed, "folder", tmp_path / "clean.zip", data=str(moved)).dropped == 1
 

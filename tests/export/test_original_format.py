@@ -264,7 +264,7 @@ def test_missing_data_are_asked_for(tmp_path):
     data = make_manifest(tmp_path, ".csv", TWO)
     run = write_reviewed_run(tmp_path / "run", data)
     shutil.move(data, tmp_path / "moved.csv")
-    with pytest.raises(InputError, match="nothing is there"):
+    with pytest.raises(InputError, match="There is no file or folder"):
         export_run(run, "same", tmp_path / "clean.csv")
     assert export_run(run, "same", tmp_path / "clean.csv", data=str(tmp_path / "moved.csv")).dropped == 1
     (tmp_path / "pictures" / "3.png").unlink()

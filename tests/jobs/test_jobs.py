@@ -177,7 +177,7 @@ def test_a_job_that_runs_is_not_forgotten(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options", "sentence"),
     [
-        ("score", {"data": "/nowhere"}, "A dataset was expected at /nowhere"),
+        ("score", {"data": "/nowhere"}, "There is no file or folder at /nowhere"),
         ("score", {"data": "digits", "recipe": {"epochs": -1}}, "recipe.epochs: Input should be greater"),
         ("score", {"data": "digits", "colour": "red"}, "colour: Extra inputs are not permitted"),
         ("verify", {}, "is not a run"),

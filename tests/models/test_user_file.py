@@ -60,9 +60,9 @@ def test_a_changed_file_is_another_model(tmp_path):
         ("def build(:\n", "failed with SyntaxError"),
         ("import nothing_of_this_name\n", "failed with ModuleNotFoundError: No module named"),
         ("build = 3\n", "has no function 'build'"),
-        ("def build(width):\n    pass\n", "asks for width, and is offered num_outputs"),
+        ("def build(width):\n    pass\n", "requires width, but it can only be given num_outputs"),
         ("def build():\n    return 1 / 0\n", "failed with ZeroDivisionError: division by zero"),
-        ("def build():\n    return 3\n", "should return a torch.nn.Module, and returned a int"),
+        ("def build():\n    return 3\n", "must return a torch.nn.Module, but it returned a int"),
     ],
 )
 def test_a_file_that_fails_is_told_in_a_sentence(tmp_path, text, message):
@@ -90,10 +90,10 @@ def test_preprocessing_is_read_and_held_to_its_form(tmp_path):
     assert load_preprocessing(written(tmp_path, "PREPROCESSING = {'size': [8, 12]}\n")).size == (8, 12)
     assert load_preprocessing(written(tmp_path, "\n")) is None
     for text, message in (
-        ("{'mean': [0.5]}", "mean and std go together"),
+        ("{'mean': [0.5]}", "mean and std must both have"),
         ("{'mean': [0.5], 'std': [0.0]}", r"PREPROCESSING.std.0 in .* greater than 0"),
         ("{'mean': [0.5], 'sd': [0.2]}", "PREPROCESSING.sd"),
-        ("[1, 2]", "should be like"),
+        ("[1, 2]", "must look like"),
     ):
         with pytest.raises(InputError, match=message):
             load_preprocessing(written(tmp_path, f"PREPROCESSING = {text}\n"))
@@ -104,7 +104,7 @@ def test_classes_in_another_order_are_refused_with_the_order_to_take(tmp_path):
     require_class_names(path, ["b", "c", "a"])
     with pytest.raises(InputError, match=r"take the rows \[2, 0, 1\] of the last layer's weight"):
         require_class_names(path, ["a", "b", "c"])
-    with pytest.raises(InputError, match="is for the classes b, c, a, and the dataset has a, b"):
+    with pytest.raises(InputError, match="is for the classes b, c, a, but the dataset has a, b"):
         require_class_names(path, ["a", "b"])
 
 
@@ -118,12 +118,12 @@ def test_weights_are_read_from_either_form_and_never_unpickled(tmp_path):
         load_weights(other, tmp_path / name)
         assert torch.equal(other.weight, model.weight)
     torch.save(model, tmp_path / "whole.pt")
-    with pytest.raises(InputError, match=r"whole.pt is not a state dict alone.*save model.state_dict\(\)"):
+    with pytest.raises(InputError, match=r"whole.pt must hold only a state dict.*save model.state_dict\(\)"):
         read_weights(tmp_path / "whole.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(InputError, match="holds no state dict"):
+    with pytest.raises(InputError, match="must hold a state dict"):
         read_weights(tmp_path / "list.pt")
-    with pytest.raises(InputError, match=r"Could not read weights from .*nowhere\.pt: No such file"):
+    with pytest.raises(InputError, match=r"Weights cannot be read from .*nowhere\.pt: No such file"):
         read_weights(tmp_path / "nowhere.pt")
     with pytest.raises(InputError, match="are for another model"):
         load_weights(nn.Linear(3, 3), tmp_path / "w.pt")

@@ -164,9 +164,9 @@ def test_weights_are_loaded_from_safetensors(tmp_path):
     with pytest.raises(InputError, match="for another model"):
         build_model("mlp", 2, (3,), weights=tmp_path / "weights.safetensors")
     torch.save(source.state_dict(), tmp_path / "pickle.safetensors")
-    with pytest.raises(InputError, match="expected a safetensors file"):
+    with pytest.raises(InputError, match="which must be a safetensors file"):
         build_model("linear", 2, (3,), weights=tmp_path / "pickle.safetensors")
-    with pytest.raises(InputError, match="Could not read weights"):
+    with pytest.raises(InputError, match="Weights cannot be read"):
         build_model("linear", 2, (3,), weights=tmp_path / "nothing.safetensors")
 
 
@@ -182,7 +182,7 @@ def test_bad_choices_are_refused():
         build_model("vgg13", 2, (1, 16, 16))
     with pytest.raises(InputError, match="as many outputs as an input has values, 784, not 10"):
         build_model("autoencoder", 10, (1, 28, 28))
-    with pytest.raises(InputError, match=r"input is \[length\]"):
+    with pytest.raises(InputError, match=r"input must be \[length\]"):
         build_model("transformer_lm", 10, (1, 28, 28))
     with pytest.raises(InputError, match="a multiple of 2, not 7"):
         build_model("transformer_lm", 10, (6,), hidden=[7])

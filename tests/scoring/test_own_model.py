@@ -262,7 +262,7 @@ def test_grey_images_become_colour_for_a_model_that_takes_no_others(project, tmp
         ({"model": "mlp", "training": "none"}, "mlp comes without weights"),
         ({"model": "mlp", "weights": "net.pt"}, "are for another model"),
         ({"hidden": (3,)}, "no hidden sizes"),
-        ({"weights": "nowhere.safetensors"}, "Could not read"),
+        ({"weights": "nowhere.safetensors"}, "cannot be read"),
         ({"preprocessing": {"mean": [0.1, 0.1, 0.1], "std": [1, 1, 1]}}, r"does not take inputs of shape \[3, 8, 8\]"),
     ],
 )

@@ -259,5 +259,5 @@ def test_a_decision_about_a_value_is_a_number(run, tmp_path):
     file = tmp_path / "decisions.csv"
     file.write_text(f"id,action,label\n{run.examples['id'][0]},relabel,much\n")
     config = ScoreConfig.model_validate({**run.manifest.config, "out": tmp_path / "run", "decisions": file})
-    with pytest.raises(InputError, match="a value is a finite number, not 'much'"):
+    with pytest.raises(InputError, match="a value must be a finite number, not 'much'"):
         score(config)

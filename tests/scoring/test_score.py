@@ -264,7 +264,7 @@ def test_reading_runs_does_not_wait_for_torch():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"data": "nowhere"}, "nothing is there"),
+        ({"data": "nowhere"}, "There is no file or folder"),
         ({"model": "resnet"}, "There is no model"),
         ({"model": "cnn4", "hidden": ()}, "pixels a side"),
         ({"model": "transformer_lm"}, "choose one of linear, mlp, two_layer, lenet5"),

@@ -189,11 +189,11 @@ def test_what_cannot_be_cleaned_is_refused(scored, reviewed, tmp_path):
     ("text", "message"),
     [
         ("id,action\nother,drop\n", "columns id, action, label"),
-        ("id,action,label\n", "a row a decision"),
-        ("id,action,label\ntrain-00000,delete,\n", "an action is drop or relabel, not 'delete'"),
+        ("id,action,label\n", "one row for each decision"),
+        ("id,action,label\ntrain-00000,delete,\n", "an action must be drop or relabel, not 'delete'"),
         ("id,action,label\nother,drop,\nanother,drop,\n", "has the id 'other' .and 1 more"),
-        ("id,action,label\ntrain-00000,relabel,cat\n", "no class is called 'cat'"),
-        ("id,action,label\ntrain-00000,drop,\ntrain-00000,relabel,digit 1\n", "more than one row is about"),
+        ("id,action,label\ntrain-00000,relabel,cat\n", "there is no class 'cat'"),
+        ("id,action,label\ntrain-00000,drop,\ntrain-00000,relabel,digit 1\n", "more than one row decides about"),
     ],
 )
 def test_decisions_that_do_not_fit_are_refused(scored, tmp_path, text, message):

@@ -1,1 +1,1 @@
-"""The forms that a dataset may have, a reader each."""
+"""Readers of the formats that a dataset may have, one module for each format."""

@@ -1,4 +1,4 @@
-"""An image folder: one subfolder for each class, with or without train, validation and test above them."""
+"""Image folders: one subfolder for each class, with or without train, validation and test folders above them."""
 
 import os
 import unicodedata
@@ -13,33 +13,33 @@ from attribution_core.errors import InputError
 
 
 def recognizes(path: Path) -> bool:
-    """Whether this is a folder with subfolders."""
+    """Return whether this is a folder with subfolders."""
     return path.is_dir() and bool(_subfolders(path))
 
 
 def read(path: Path) -> Listing:
-    """Lists the images below the class folders, at any depth.
+    """List the images below the class folders, at any depth.
 
-    Hidden files and files that are not called like an image are passed over. Symbolic links are followed only to
-    files inside the dataset: a dataset that reaches out of its folder could neither be moved nor trusted.
+    Hidden files and files without an image's suffix are ignored. Symbolic links are followed only to files inside the
+    dataset: a dataset that reaches outside its folder could be neither moved nor trusted.
 
     Args:
-        path: The dataset's folder, an absolute path.
+        path: Absolute path of the dataset's folder.
 
     Returns:
-        The images by split; an id is the path within the folder.
+        The images by split; each id is the path within the folder.
 
     Raises:
-        InputError: If two folders are the same split.
+        InputError: Two folders are the same split.
     """
     listing = Listing({}, [])
     roots = _split_folders(path, listing)
     found = {split: list(_class_files(path, root, listing)) for split, root in roots.items()}
-    classes = {name for root in roots.values() for name in map(_normal, _subfolders(root))}
+    classes = {name for root in roots.values() for name in map(_normalize_path, _subfolders(root))}
     listing.class_names.extend(sorted(classes))
     position = {name: i for i, name in enumerate(listing.class_names)}
     for split, files in found.items():
-        # Sorted by id, not as the system lists them: the order decides which examples a seed draws.
+        # Sorted by id, because the order decides which examples a seed draws and systems list files differently.
         rows = sorted((_identity(path, file), position[name], file) for name, file in files)
         listing.parts[split] = Examples.without_groups(
             [identity for identity, _, _ in rows],
@@ -50,7 +50,7 @@ def read(path: Path) -> Listing:
 
 
 def _split_folders(path: Path, listing: Listing) -> dict[str, Path]:
-    """Split -> its folder. A folder called train is a split only if it has subfolders: it could be a class."""
+    """Map each split to its folder. A folder called train without subfolders is not a split: it could be a class."""
     named: dict[str, Path] = {}
     others = []
     for name in _subfolders(path):
@@ -59,14 +59,14 @@ def _split_folders(path: Path, listing: Listing) -> dict[str, Path]:
             others.append(name)
         elif split in named:
             raise InputError(
-                f"One folder for the {split} split was expected in {path}, and there are {named[split].name} and "
-                f"{name}: rename one."
+                f"{path} must have one folder for the {split} split, but it has {named[split].name} and {name}: rename "
+                "one of them."
             )
         else:
             named[split] = path / name
     if not named:
         return {"train": path}
-    listing.notes.extend(f"The folder {name} is no split: it was left out." for name in others)
+    listing.notes.extend(f"The folder {name} is not a split and was skipped." for name in others)
     for entry in _entries(path):
         if not entry.is_dir(follow_symlinks=False) and (refusal := _refusal(path, entry)):
             listing.unreadable.append(Unreadable(_identity(path, entry), refusal))
@@ -83,19 +83,19 @@ def _subfolders(path: Path) -> list[str]:
 
 
 def _class_files(path: Path, root: Path, listing: Listing) -> Iterator[tuple[str, Path]]:
-    """(class name, file) of each image below the class folders in ``root``."""
+    """Yield (class name, file) for each image below the class folders in ``root``."""
     for entry in _entries(root):
         if entry.is_dir(follow_symlinks=False):
             for file in _walk(path, Path(entry.path), listing):
-                yield _normal(entry.name), file
+                yield _normalize_path(entry.name), file
         elif refusal := _refusal(path, entry):
             listing.unreadable.append(Unreadable(_identity(path, entry), refusal))
         elif _is_image_name(entry):
-            listing.unreadable.append(Unreadable(_identity(path, entry), "it lies in no class folder"))
+            listing.unreadable.append(Unreadable(_identity(path, entry), "it is not in a class folder"))
 
 
 def _walk(path: Path, folder: Path, listing: Listing) -> Iterator[Path]:
-    """The image files below one class folder; what is refused goes to ``listing.unreadable``."""
+    """Yield the image files below one class folder; add refused files to ``listing.unreadable``."""
     try:
         entries = _entries(folder)
     except OSError as error:
@@ -111,7 +111,7 @@ def _walk(path: Path, folder: Path, listing: Listing) -> Iterator[Path]:
 
 
 def _refusal(path: Path, entry: os.DirEntry[str]) -> str | None:
-    """Why a link or special file is not read; None for an ordinary file, or a link to one within the dataset."""
+    """Return why a link or special file is not read; None for a regular file, or a link to one within the dataset."""
     if entry.is_file(follow_symlinks=False):
         return None
     try:
@@ -119,11 +119,11 @@ def _refusal(path: Path, entry: os.DirEntry[str]) -> str | None:
         if target.is_dir():
             return "symbolic links to folders are not followed"
         if not target.is_relative_to(path):
-            return "it is a symbolic link that leaves the dataset's folder"
-        # Opening a pipe would wait for ever.
+            return "it is a symbolic link to a file outside the dataset's folder"
+        # Opening a pipe would wait forever.
         return None if target.is_file() else "it is not a regular file"
     except OSError as error:
-        return f"it is a symbolic link that leads nowhere ({error.strerror})"
+        return f"it is a broken symbolic link ({error.strerror})"
 
 
 def _is_image_name(entry: os.DirEntry[str]) -> bool:
@@ -131,9 +131,9 @@ def _is_image_name(entry: os.DirEntry[str]) -> bool:
 
 
 def _identity(path: Path, file: os.PathLike[str]) -> str:
-    return _normal(Path(file).relative_to(path).as_posix())
+    return _normalize_path(Path(file).relative_to(path).as_posix())
 
 
-def _normal(name: str) -> str:
-    """NFC, which some systems turn names into and others do not; bytes that are no UTF-8 as escapes."""
+def _normalize_path(name: str) -> str:
+    """Return a name in Unicode's composed form, with bytes that are not UTF-8 as escapes."""
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))

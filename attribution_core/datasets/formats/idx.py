@@ -1,4 +1,4 @@
-"""IDX files, the form of MNIST and Fashion-MNIST, gzipped or not."""
+"""IDX files, the format of MNIST and Fashion-MNIST, gzipped or not."""
 
 import gzip
 import math
@@ -17,23 +17,23 @@ _UNSIGNED_BYTE = 8
 
 
 def recognizes(path: Path) -> bool:
-    """Whether this is a folder with training images in IDX form."""
+    """Return whether this is a folder with training images in IDX format."""
     return path.is_dir() and _find(path, "train", "images", 3) is not None
 
 
 def read(path: Path) -> Listing:
-    """Lists the images of a folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and others.
+    """List the images of a folder with ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``.
 
-    These are ``t10k-`` for test and, as our exports have it, ``validation-``.
+    Test files begin with ``t10k-``; validation files, which exports write, with ``validation-``.
 
     Args:
-        path: The folder. Files may end in ``.gz``.
+        path: Folder of the files, which may end in ``.gz``.
 
     Returns:
-        The images by split; classes are called by their numbers.
+        The images by split; each class is named by its number.
 
     Raises:
-        InputError: If a file is missing, damaged, or does not fit its partner.
+        InputError: A file is missing, damaged, or does not match its partner.
     """
     pairs = {split: _read_pair(path, prefix) for split, prefix in _PREFIXES.items()}
     present = {split: pair for split, pair in pairs.items() if pair is not None}
@@ -47,61 +47,63 @@ def read(path: Path) -> Listing:
 
 
 def read_array(path: Path, dimensions: int) -> np.ndarray:
-    """Reads one IDX file of unsigned bytes.
+    """Read one IDX file of unsigned bytes.
 
     Args:
-        path: The file, gzipped if it ends in ``.gz``.
+        path: File, gzipped if it ends in ``.gz``.
         dimensions: 3 for images, 1 for labels.
 
     Returns:
-        uint8, of the shape that the file states.
+        uint8, of the shape that the file's header states.
 
     Raises:
-        InputError: If the file is no such array, or is shorter or longer than it states.
+        InputError: The file is not such an array, or is shorter or longer than its header states.
     """
     header = 4 + 4 * dimensions
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             head = stream.read(header)
             known = len(head) == header and head[:4] == bytes((0, 0, _UNSIGNED_BYTE, dimensions))
-            # Of another kind of file, these bytes could say any size.
+            # In another kind of file, these bytes could be any size.
             shape = tuple(int(size) for size in np.frombuffer(head[4:], dtype=">u4")) if known else (0,)
-            # One byte more than stated shows a file that is too long, without unpacking whatever follows.
+            # One byte more than stated reveals a file that is too long, without unpacking the rest.
             body = stream.read(math.prod(shape) + 1)
     except (OSError, EOFError, zlib.error, MemoryError, OverflowError) as error:  # a header may state any size
-        raise InputError(f"An IDX file was expected, and {path} cannot be read: {error}.") from error
+        raise InputError(f"{path} cannot be read as an IDX file ({error}): replace it.") from error
     if not known:
         raise InputError(
-            f"An IDX file of unsigned bytes in {dimensions} dimensions was expected (it begins 00 00 08 "
-            f"{dimensions:02}), and {path} begins {head[:4].hex(' ') or 'with nothing'}: replace it."
+            f"{path} must be an IDX file of unsigned bytes in {dimensions} dimensions, which begins 00 00 08 "
+            f"{dimensions:02}, but it {'begins ' + head[:4].hex(' ') if head else 'is empty'}: replace it."
         )
     if len(body) != math.prod(shape):
         amount = "more" if len(body) > math.prod(shape) else f"{len(body):,}"
         raise InputError(
-            f"{math.prod(shape):,} bytes were expected in {path} (its header states {' x '.join(map(str, shape))}), "
-            f"and there are {amount}: download it again."
+            f"{path} must hold {math.prod(shape):,} bytes, because its header states {' x '.join(map(str, shape))}, "
+            f"but it holds {amount}: download it again."
         )
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)
 
 
 def _read_pair(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Images ``[n, h, w]`` and labels ``[n]`` of one split; None if neither file exists."""
+    """Read the images ``[n, h, w]`` and labels ``[n]`` of one split; return None if neither file exists."""
     images_path, labels_path = _find(folder, prefix, "images", 3), _find(folder, prefix, "labels", 1)
     if images_path is None and labels_path is None:
         return None
     if images_path is None or labels_path is None:
         missing = "images-idx3" if images_path is None else "labels-idx1"
-        raise InputError(f"A file {prefix}-{missing}-ubyte was expected beside {images_path or labels_path}: add it.")
+        raise InputError(
+            f"{images_path or labels_path} needs a file {prefix}-{missing}-ubyte beside it, but there is none: add it."
+        )
     images, labels = read_array(images_path, 3), read_array(labels_path, 1)
     if len(images) != len(labels):
         raise InputError(
-            f"As many labels as images were expected, and {images_path} has {len(images):,} images and {labels_path} "
-            f"{len(labels):,} labels: take both files from the same dataset."
+            f"There must be as many labels as images, but {images_path} has {len(images):,} images and {labels_path} "
+            f"{len(labels):,} labels: use files from the same dataset."
         )
     return images, labels
 
 
 def _find(folder: Path, prefix: str, kind: str, dimensions: int) -> Path | None:
-    """The file of this name, which some copies write with a dot before ``idx``; unpacked before gzipped."""
+    """Return the file of this name, in which some copies have a dot before ``idx``; prefer unpacked to gzipped."""
     name = re.compile(rf"{prefix}-{kind}[-.]idx{dimensions}-ubyte(\.gz)?")
     return min((path for path in folder.iterdir() if name.fullmatch(path.name)), key=lambda p: p.name, default=None)

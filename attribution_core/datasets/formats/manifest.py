@@ -1,7 +1,7 @@
-"""Manifests: a CSV, TSV or JSON Lines file that names an image and its label in each row.
+"""Manifests: CSV, TSV or JSON Lines files that name an image and its label in each row.
 
-A column called path, file, file_name, filename, image or img holds the image's place, one called label, class or target
-its class or value; ``split`` and ``id`` mean what they mean elsewhere, and every other column becomes a group column.
+A column called path, file, file_name, filename, image or img holds the image's path; one called label, class or target
+holds its class or value. ``split`` and ``id`` hold the split and id, and every other column becomes a group column.
 """
 
 import csv
@@ -32,20 +32,20 @@ PATHS = ("path", "file", "file_name", "filename", "image", "img")
 LABELS = ("label", "class", "target")
 SUFFIXES = (*DELIMITERS, JSON_LINES)
 _NUMBER = re.compile(r"0|[1-9]\d{0,17}")
-_CODE = re.compile(r"\s*-?0\d")  # a class is a name, and 007 no number
+_CODE = re.compile(r"\s*-?0\d")  # 007 is the name of a class, not a number
 
 
 @dataclass(frozen=True, eq=False)
 class ImageManifest:
-    """A manifest as it was written.
+    """A manifest of images, as it was written.
 
     Attributes:
-        file: Where it lies; its paths are relative to the folder of this.
-        columns: Their names, in order.
-        rows: The cells of each row by column, untouched: texts in CSV and TSV, any JSON value in JSON Lines.
-        lines: The line of the file that each row begins or ends on, for messages.
-        path_column: What holds the images' places.
-        label_column: What holds the classes or values.
+        file: Path of the manifest; image paths are relative to its folder.
+        columns: Names of the columns, in order.
+        rows: Cells of each row by column, unchanged: texts in CSV and TSV, any JSON value in JSON Lines.
+        lines: Line of the file on which each row begins or ends, for messages.
+        path_column: Column of the images' paths.
+        label_column: Column of the classes or values.
     """
 
     file: Path
@@ -57,22 +57,22 @@ class ImageManifest:
 
     @property
     def id_column(self) -> str:
-        """What names the examples: the column ``id``, else the paths."""
+        """Column of the ids: ``id`` if there is one, otherwise the paths."""
         return find_column(self.columns, ("id",)) or self.path_column
 
     @property
     def split_column(self) -> str | None:
-        """What holds the splits, if anything does."""
+        """Column of the splits, if there is one."""
         return find_column(self.columns, ("split",))
 
     @property
     def ids(self) -> list[str]:
-        """Of the rows."""
+        """Id of each row."""
         return [normalize_name(str(row[self.id_column])) for row in self.rows]
 
     @property
     def labels(self) -> pd.Series:
-        """The labels by id ``[n]``: int64 where all are whole numbers, float64 where all are numbers, else texts."""
+        """Labels by id ``[n]``: int64 if all are whole numbers, float64 if all are numbers, otherwise texts."""
         texts = pd.Series([self.label(row) for row in range(len(self.rows))], index=self.ids, dtype="object")
         if texts.str.fullmatch(_NUMBER).all():
             return texts.astype("int64")
@@ -80,46 +80,46 @@ class ImageManifest:
         return texts.astype("float64") if numbers.all() and not texts.str.match(_CODE).any() else texts
 
     def label(self, row: int) -> str:
-        """The class name of a row, or its value as a text."""
+        """Return the class name of a row, or its value as a text."""
         cell = self.rows[row][self.label_column]
         is_whole = isinstance(cell, float) and cell.is_integer()  # JSON's 1.0 is the class 1
         return normalize_name(str(int(cell) if is_whole else cell).strip())
 
     def image(self, row: int) -> Path:
-        """Where the image of a row lies."""
+        """Return the path of a row's image."""
         return self.file.parent / str(self.rows[row][self.path_column])
 
 
 def recognizes(path: Path) -> bool:
-    """Whether this is a file of rows that has a column for the images' places."""
+    """Return whether this is a file of rows with a column of image paths."""
     return (
         path.is_file() and path.suffix.lower() in SUFFIXES and find_column(read_column_names(path), PATHS) is not None
     )
 
 
 def read(path: Path, task: Task = "auto") -> Listing:
-    """Lists the images that a manifest names; those that are not there are left out and listed.
+    """List the images that a manifest names; missing images are skipped and listed.
 
     Args:
-        path: The manifest. Images lie where it says: within its folder, above it or anywhere.
-        task: Whether the labels are classes or values; by default what they look like.
+        path: Path of the manifest. The images may be anywhere, inside its folder or outside.
+        task: Whether the labels are classes or values; ``"auto"`` decides from the labels.
 
     Returns:
-        The images by split; an id is the text of the column ``id``, else the path as the manifest has it.
+        The images by split; each id is the text of the column ``id``, or else the path as the manifest gives it.
 
     Raises:
-        InputError: If the file cannot be understood, a column is missing, a label is empty or neither a text nor a
-            number, a split is unknown, or two rows name the same image.
+        InputError: The file cannot be understood, a column is missing, a label is empty or neither a text nor a number,
+            a split is unknown, or two rows name the same image.
     """
     manifest = read_manifest(path)
-    _check_places(manifest)
+    _check_paths(manifest)
     labels, class_names, notes = _labels(manifest, task)
     splits, groups = _splits(manifest), _groups(manifest)
     if not class_names and "original_label" in groups:
         groups["original_label"] = original_values(groups["original_label"])
-    places = [manifest.image(row) for row in range(len(manifest.rows))]
-    refusals = [_refusal(place) for place in places]
-    whole = Examples(manifest.ids, [FileImage(place) for place in places], labels, groups)
+    paths = [manifest.image(row) for row in range(len(manifest.rows))]
+    refusals = [_refusal(image_path) for image_path in paths]
+    whole = Examples(manifest.ids, [FileImage(image_path) for image_path in paths], labels, groups)
     there = np.array([refusal is None for refusal in refusals])
     parts = {str(name): whole.take(np.flatnonzero((splits == name) & there)) for name in np.unique(splits)}
     lost = [Unreadable(id_, why) for id_, why in zip(whole.ids, refusals, strict=True) if why is not None]
@@ -127,27 +127,27 @@ def read(path: Path, task: Task = "auto") -> Listing:
 
 
 def read_manifest(path: Path) -> ImageManifest:
-    """The rows of a manifest, whatever they say.
+    """Read the rows of a manifest without checking what they say.
 
     Raises:
-        InputError: If it is no UTF-8, no CSV or JSON, has no rows, or lacks a column.
+        InputError: The file is not UTF-8 or not CSV or JSON, has no rows, or lacks a column.
     """
     try:
         read_rows = read_json_lines if path.suffix.lower() == JSON_LINES else _read_delimited
         columns, rows, lines = read_rows(path)
     except UnicodeDecodeError as error:
-        raise InputError(f"UTF-8 was expected in {path}, and byte {error.start:,} is not: save it as UTF-8.") from error
+        raise InputError(f"{path} must be UTF-8, but byte {error.start:,} is not: save it as UTF-8.") from error
     except (OSError, csv.Error) as error:
-        raise InputError(f"A manifest was expected, and {path} cannot be read: {error}.") from error
+        raise InputError(f"The manifest {path} cannot be read ({error}): correct it.") from error
     found = {kind: find_column(columns, names) for kind, names in (("path", PATHS), ("label", LABELS))}
     for kind, names in (("path", PATHS), ("label", LABELS)):
         if found[kind] is None:
             raise InputError(
-                f"A column called {', '.join(names[:-1])} or {names[-1]} was expected in {path}, and its columns are "
+                f"{path} needs a column called {', '.join(names[:-1])} or {names[-1]}, but its columns are "
                 f"{', '.join(columns)}: rename the one that holds the {kind}."
             )
     if not rows:
-        raise InputError(f"A row for each image was expected in {path}, and there is none.")
+        raise InputError(f"{path} needs one row for each image, but it has none: add the images.")
     return ImageManifest(path, columns, rows, lines, str(found["path"]), str(found["label"]))
 
 
@@ -157,15 +157,15 @@ def _read_delimited(path: Path) -> tuple[list[str], list[dict[str, Any]], list[i
         columns = next(reader, [])
         if len(set(columns)) < len(columns):
             twice = next(name for name in columns if columns.count(name) > 1)
-            raise InputError(f"Every column of {path} was expected to have its own name, and two are called {twice!r}.")
+            raise InputError(f"Each column of {path} needs its own name, but two are called {twice!r}: rename one.")
         rows, lines = [], []
         for cells in reader:
             if not cells:  # an empty line
                 continue
             if len(cells) != len(columns):
                 raise InputError(
-                    f"{len(columns)} cells were expected in line {reader.line_num} of {path}, as its first line has, "
-                    f"and there are {len(cells)}: put quotes around texts with commas or tabs in them."
+                    f"Line {reader.line_num} of {path} must have {len(columns)} cells, as the first line has, but it "
+                    f"has {len(cells)}: put quotes around texts that contain commas or tabs."
                 )
             rows.append(dict(zip(columns, cells, strict=True)))
             lines.append(reader.line_num)
@@ -175,29 +175,29 @@ def _read_delimited(path: Path) -> tuple[list[str], list[dict[str, Any]], list[i
 # -- columns ---------------------------------------------------------------------------------------------------------
 
 
-def _check_places(manifest: ImageManifest) -> None:
+def _check_paths(manifest: ImageManifest) -> None:
     seen: dict[str, int] = {}
     for row, line in enumerate(manifest.lines):
         text = manifest.rows[row][manifest.path_column]
         if not isinstance(text, str) or not text.strip():
             raise InputError(
-                f"The place of an image was expected in the column {manifest.path_column}, and line {line} of "
+                f"Every row needs the path of an image in the column {manifest.path_column}, but line {line} of "
                 f"{manifest.file} has {text!r}: fill it in or remove that row."
             )
         first = seen.setdefault(os.path.normpath(manifest.image(row)), line)
         if first != line:
             raise InputError(
-                f"One row for each image was expected in {manifest.file}, and lines {first} and {line} are both about "
-                f"{text}: remove one of them."
+                f"{manifest.file} must have one row for each image, but lines {first} and {line} both name {text}: "
+                "remove one of them."
             )
-    named_so = pd.Series(manifest.ids)
-    if not named_so.is_unique:
-        twice = named_so[named_so.duplicated()].iloc[0]
-        raise InputError(f"Every row of {manifest.file} was expected to have its own id, and two are called {twice}.")
+    ids = pd.Series(manifest.ids)
+    if not ids.is_unique:
+        twice = ids[ids.duplicated()].iloc[0]
+        raise InputError(f"Each row of {manifest.file} needs its own id, but two are called {twice}: rename one.")
 
 
 def _labels(manifest: ImageManifest, task: Task) -> tuple[np.ndarray, list[str], list[str]]:
-    """As :func:`parse_labels`, except that class names are the cells: numbers by size, others by spelling."""
+    """Parse the labels as :func:`parse_labels` does, with the cells as class names; numbers are sorted by size."""
     _check_labels(manifest, _is_label, "number")
     column = manifest.labels
     labels, names, notes = parse_labels(column, manifest.label_column, image_task(column, task))
@@ -214,10 +214,10 @@ def _check_labels(manifest: ImageManifest, fits: Callable[[Any], bool], number: 
     for row, line in zip(manifest.rows, manifest.lines, strict=True):
         value = row[manifest.label_column]
         if not fits(value):
-            told = "nothing" if value in (None, "") else repr(value)
+            given = "nothing" if value in (None, "") else repr(value)
             raise InputError(
-                f"A text or a {number} was expected in the column {manifest.label_column}, and line {line} of "
-                f"{manifest.file} has {told}: fill it in or remove that row."
+                f"Every row needs a text or a {number} in the column {manifest.label_column}, but line {line} of "
+                f"{manifest.file} has {given}: fill it in or remove that row."
             )
 
 
@@ -230,7 +230,7 @@ def _is_class(cell: Any) -> bool:
 
 
 def _splits(manifest: ImageManifest) -> np.ndarray:
-    """The split of each row ``[n]``; all train where the manifest knows none."""
+    """Return the split of each row ``[n]``; all train if the manifest has no splits."""
     column = manifest.split_column
     if column is None:
         return np.full(len(manifest.rows), "train", dtype=object)
@@ -239,15 +239,15 @@ def _splits(manifest: ImageManifest) -> np.ndarray:
         split = SPLIT_NAMES.get(str(row[column]).strip().lower())
         if split is None:
             raise InputError(
-                f"The column {column} of {manifest.file} was expected to hold {', '.join(SPLIT_NAMES)}, and line "
-                f"{line} holds {row[column]!r}: rename that split or remove its rows."
+                f"The column {column} of {manifest.file} must hold {', '.join(SPLIT_NAMES)}, but line {line} holds "
+                f"{row[column]!r}: rename that split or remove its rows."
             )
         found.append(split)
     return np.array(found, dtype=object)
 
 
 def _groups(manifest: ImageManifest) -> pd.DataFrame:
-    """The other columns, numbers where all of a column are; nested values have no place in a table."""
+    """Return the other columns, as numbers where all cells are numbers; columns of nested values are skipped."""
     taken = (manifest.path_column, manifest.label_column, manifest.split_column, manifest.id_column)
     columns = {}
     for name in manifest.columns:
@@ -268,11 +268,11 @@ def _typed(values: list[Any], name: str) -> pd.Series:
     return pd.Series([None if value is None else normalize_name(str(value)) for value in values], dtype="str")
 
 
-def _refusal(place: Path) -> str | None:
-    """Why there is no image to read at a place: opening a pipe, say, would wait for ever."""
+def _refusal(path: Path) -> str | None:
+    """Return why no image can be read at a path: for example, opening a pipe would wait forever."""
     try:
-        return None if stat.S_ISREG(place.stat().st_mode) else "it is not a regular file"
+        return None if stat.S_ISREG(path.stat().st_mode) else "it is not a regular file"
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
     except ValueError as error:  # a null byte
-        return f"it is no path ({error})"
+        return f"it is not a path ({error})"

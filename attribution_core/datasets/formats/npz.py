@@ -1,8 +1,8 @@
 """NumPy archives (``.npz``) of images and labels, as Keras, MedMNIST and users write them.
 
-The arrays are called ``x_train`` and ``y_train``, ``train_images`` and ``train_labels`` (and so for ``val``,
-``validation``, ``valid`` and ``test``), or without splits ``images`` and ``labels``, or ``x`` and ``y``, perhaps with
-an array ``split`` beside them. An array ``class_names`` names the classes; labels that are floats are values.
+The arrays are called ``x_train`` and ``y_train``, or ``train_images`` and ``train_labels`` (likewise for ``val``,
+``validation``, ``valid`` and ``test``); without splits, ``images`` and ``labels``, or ``x`` and ``y``, optionally with
+an array ``split``. An array ``class_names`` names the classes; labels that are floats are values.
 """
 
 import zipfile
@@ -26,7 +26,7 @@ _SPLIT_KEYS = ("x_{}", "y_{}"), ("{}_images", "{}_labels")
 
 
 class Keys(NamedTuple):
-    """What the images and the labels of one split are called."""
+    """Names of the arrays of one split's images and labels."""
 
     images: str
     labels: str
@@ -34,12 +34,12 @@ class Keys(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """The arrays of an archive, as they are.
+    """The arrays of an archive, unchanged.
 
     Attributes:
-        path: The file.
-        keys: By split, or of ``UNNAMED`` alone.
-        arrays: By key: the images and labels, and ``split`` and ``class_names`` where there are any.
+        path: Path of the file.
+        keys: Names of the arrays by split, or under ``UNNAMED`` alone.
+        arrays: The images and labels, and ``split`` and ``class_names`` if present, by key.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Archive:
     arrays: dict[str, np.ndarray]
 
     def key_for(self, split: str) -> Keys:
-        """The names of a split's arrays, in the manner of the others where there are none yet."""
+        """Return the names of a split's arrays; a split without arrays is named as the others are."""
         if split in self.keys:
             return self.keys[split]
         form = next(form for form in _SPLIT_KEYS if next(iter(self.keys.values())) in _alternatives(form))
@@ -55,22 +55,22 @@ class Archive:
 
 
 def recognizes(path: Path) -> bool:
-    """Whether this is a file called ``.npz``."""
+    """Return whether this is an ``.npz`` file."""
     return path.is_file() and path.suffix.lower() == ".npz"
 
 
 def read(path: Path, task: Task = "auto") -> Listing:
-    """Lists the images of an archive; the arrays are in memory once, as 8 bits.
+    """List the images of an archive; the arrays are in memory once, with 8 bits.
 
     Args:
-        path: The file. Images are uint8, or numbers from 0 to 1 or from 0 to 255.
-        task: Whether the labels are classes or values; by default whole numbers are classes.
+        path: Path of the file. Images are uint8, or numbers from 0 to 1 or from 0 to 255.
+        task: Whether the labels are classes or values; under ``"auto"``, whole numbers are classes.
 
     Returns:
         The images by split.
 
     Raises:
-        InputError: If the file is damaged, arrays are missing or do not fit together, or hold something else.
+        InputError: The file is damaged, or arrays are missing, do not match or hold something else.
     """
     archive = read_archive(path)
     labels, class_names, notes = labels_by_split(archive, task)
@@ -86,10 +86,10 @@ def read(path: Path, task: Task = "auto") -> Listing:
 
 
 def read_archive(path: Path) -> Archive:
-    """The arrays of an archive, checked for what goes together but not for what they hold.
+    """Read the arrays of an archive; check that they match each other, but not what they hold.
 
     Raises:
-        InputError: If the file is damaged, or arrays are missing or differ in length.
+        InputError: The file is damaged, or arrays are missing or differ in length.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -100,7 +100,7 @@ def read_archive(path: Path) -> Archive:
         raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
         raise InputError(
-            f"An .npz file of plain arrays was expected, and {path} cannot be read as one: {error}."
+            f"{path} cannot be read as an .npz file of plain arrays ({error}): write it again with numpy.savez."
         ) from error
     for pair in keys.values():
         _check_lengths(path, arrays, *pair)
@@ -110,10 +110,10 @@ def read_archive(path: Path) -> Archive:
 
 
 def splits_of_rows(archive: Archive) -> np.ndarray | None:
-    """The split of each row of arrays without splits, ``[n]``; None where the archive does not say.
+    """Return the split of each row from the array ``split``, ``[n]``; None if the archive has no such array.
 
     Raises:
-        InputError: If one is unknown.
+        InputError: A split is unknown.
     """
     if UNNAMED not in archive.keys or "split" not in archive.arrays:
         return None
@@ -122,21 +122,21 @@ def splits_of_rows(archive: Archive) -> np.ndarray | None:
     if None in found:
         row = found.index(None)
         raise InputError(
-            f"The array split of {archive.path} was expected to hold {', '.join(SPLIT_NAMES)}, and row {row} holds "
+            f"The array split of {archive.path} must hold {', '.join(SPLIT_NAMES)}, but row {row} holds "
             f"{names[row]!r}: rename that split or remove its rows."
         )
     return np.array(found, dtype=object)
 
 
 def labels_by_split(archive: Archive, task: Task) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-    """What the labels of each split say: as :func:`parse_labels`, of all together.
+    """Parse the labels of all splits together, as :func:`parse_labels` does, and return them by split.
 
     Args:
-        archive: Numbers are positions in its ``class_names``, where it has any: of classes, or of what is a value.
+        archive: Archive; if it has ``class_names``, whole numbers are positions in them (of classes, or of values).
         task: As in :func:`read`.
 
     Raises:
-        InputError: If labels are no numbers or texts, or values were asked for and are not there.
+        InputError: The labels are neither numbers nor texts, or are not what the task needs.
     """
     columns = {split: _label_array(archive, keys.labels) for split, keys in archive.keys.items()}
     if task != "regression" and not any(column.dtype.kind == "f" for column in columns.values()):
@@ -155,10 +155,10 @@ def labels_by_split(archive: Archive, task: Task) -> tuple[dict[str, np.ndarray]
 
 
 def label_texts(archive: Archive, key: str) -> np.ndarray:
-    """The class name of each label under a key, texts ``[n]``.
+    """Return the class name of each label under a key, texts ``[n]``.
 
     Raises:
-        InputError: If they are neither texts nor whole numbers, or are none of the classes.
+        InputError: A label is neither a text nor a whole number, or is not one of the classes.
     """
     labels = _label_array(archive, key)
     if labels.dtype.kind == "U":
@@ -169,52 +169,50 @@ def label_texts(archive: Archive, key: str) -> np.ndarray:
     if len(wrong):
         expected = f"0 to {len(names) - 1}" if names is not None else "0 or more"
         raise InputError(
-            f"Labels of {expected} were expected in {key} of {archive.path}, and row {wrong[0]} has "
-            f"{labels[wrong[0]]}: correct or remove it."
+            f"The labels in {key} of {archive.path} must be {expected}, but row {wrong[0]} has {labels[wrong[0]]}: "
+            "correct or remove it."
         )
     return np.array([names[int(label)] if names is not None else str(int(label)) for label in labels], dtype=object)
 
 
 def declared_names(archive: Archive) -> list[str] | None:
-    """What ``class_names`` holds; None where there is none.
+    """Return the names in ``class_names``; None if there is no such array.
 
     Raises:
-        InputError: If these are no texts, or two are the same, or a label is none of them.
+        InputError: The names are not texts, two are the same, or a label is not one of them.
     """
     names = archive.arrays.get("class_names")
     if names is None:
         return None
     texts = [normalize_name(str(name)) for name in names.reshape(-1)]
     if names.dtype.kind != "U" or len(set(texts)) < len(texts):
-        raise InputError(
-            f"Different texts were expected in class_names of {archive.path}, and it holds others: correct it."
-        )
+        raise InputError(f"class_names of {archive.path} must hold different texts, but it does not: correct it.")
     labels = [archive.arrays[keys.labels] for keys in archive.keys.values()]
     unknown = {normalize_name(text) for each in labels if each.dtype.kind == "U" for text in each.reshape(-1)} - set(
         texts
     )
     if unknown:
         raise InputError(
-            f"A label is {str(min(unknown))!r}, which class_names of {archive.path} does not have: add it."
+            f"class_names of {archive.path} must name every label, but {str(min(unknown))!r} is missing: add it."
         )
     return texts
 
 
 def _label_array(archive: Archive, key: str) -> np.ndarray:
-    """Numbers or texts, ``[n]``."""
+    """Return the labels under a key: numbers or texts, ``[n]``."""
     labels = archive.arrays[key]
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iufU":
         raise InputError(
-            f"One number or text for each image was expected in {key} of {archive.path}, and it is "
+            f"{key} of {archive.path} must hold one number or text for each image, but it is "
             f"{labels.dtype} of shape {' x '.join(map(str, labels.shape))}: give each image its class or its value."
         )
     return labels
 
 
 def _classes(archive: Archive) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Positions in the class names, int64 ``[n]`` by split, and the class names."""
+    """Return positions in the class names, int64 ``[n]`` by split, and the class names."""
     texts = {split: label_texts(archive, keys.labels) for split, keys in archive.keys.items()}
     declared = declared_names(archive)
     class_names = declared if declared is not None else _sorted_names(np.concatenate(list(texts.values())))
@@ -235,7 +233,7 @@ def _alternatives(form: tuple[str, str]) -> list[Keys]:
 
 
 def _keys(present: set[str], path: Path) -> dict[str, Keys]:
-    """Split -> what its arrays are called."""
+    """Map each split to the names of its arrays."""
     known = [
         (SPLIT_NAMES[alias], *(part.format(alias) for part in form)) for form in _SPLIT_KEYS for alias in SPLIT_NAMES
     ]
@@ -244,18 +242,18 @@ def _keys(present: set[str], path: Path) -> dict[str, Keys]:
     for split, images, labels in known:
         if (images in present) != (labels in present):
             here, missing = (images, labels) if images in present else (labels, images)
-            raise InputError(f"An array {missing} was expected beside {here} in {path}, and there is none: add it.")
+            raise InputError(f"{path} needs an array {missing} beside {here}, but has none: add it.")
         if images in present and split in found:
             raise InputError(
-                f"One array of images for each split was expected in {path}, and there are {found[split].images} and "
-                f"{images}: remove one of them."
+                f"{path} must have one array of images for each split, but it has {found[split].images} and {images}: "
+                "remove one of them."
             )
         if images in present:
             found[split] = Keys(images, labels)
     if not found or (UNNAMED in found and len(found) > 1):
         raise InputError(
-            f"Arrays called x_train and y_train, train_images and train_labels, images and labels, or x and y were "
-            f"expected in {path}, and there are {', '.join(sorted(present)) or 'none'}: rename them."
+            f"{path} needs arrays called x_train and y_train, train_images and train_labels, images and labels, or x "
+            f"and y, but it has {', '.join(sorted(present)) or 'none'}: rename its arrays."
         )
     return found
 
@@ -264,8 +262,8 @@ def _check_lengths(path: Path, arrays: dict[str, np.ndarray], images: str, other
     counts = [arrays[key].shape[0] if arrays[key].ndim else 0 for key in (images, others)]
     if counts[0] != counts[1]:
         raise InputError(
-            f"As many rows in {others} as in {images} were expected in {path}, and there are {counts[1]:,} and "
-            f"{counts[0]:,}: take both from the same data."
+            f"{others} and {images} of {path} must have equally many rows, but they have {counts[1]:,} and "
+            f"{counts[0]:,}: use arrays of the same data."
         )
 
 

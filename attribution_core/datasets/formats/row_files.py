@@ -1,4 +1,4 @@
-"""Files of rows: their columns, and the rows of JSON Lines; for images that are listed, for texts and for tables."""
+"""Read the columns of CSV, TSV and JSON Lines files, and the rows of JSON Lines; manifests and tables share this."""
 
 import csv
 import json
@@ -12,13 +12,13 @@ JSON_LINES = ".jsonl"
 
 
 def find_column(columns: list[str], names: tuple[str, ...]) -> str | None:
-    """The column with the first of these names that any has, whatever its case."""
+    """Return the column with the first of these names that exists, ignoring case; None if none does."""
     by_name = {column.strip().lower(): column for column in reversed(columns)}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
 def read_column_names(path: Path) -> list[str]:
-    """Those of a delimited or JSON Lines file's first line; none where it can't be read, which a reader tells."""
+    """Return the columns of a file's first line; none if it cannot be read, which the format's reader reports."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
             if path.suffix.lower() == JSON_LINES:
@@ -30,10 +30,10 @@ def read_column_names(path: Path) -> list[str]:
 
 
 def read_json_lines(path: Path) -> tuple[list[str], list[dict[str, Any]], list[int]]:
-    """Columns, rows (None where a row lacks a column) and the line of each.
+    """Read columns, rows (None where a row lacks a column), and the line of each row.
 
     Raises:
-        InputError: If a line is no JSON object.
+        InputError: A line is not a JSON object.
     """
     columns: dict[str, None] = {}
     rows, lines = [], []
@@ -44,10 +44,13 @@ def read_json_lines(path: Path) -> tuple[list[str], list[dict[str, Any]], list[i
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise InputError(f"JSON was expected in line {number} of {path}: {error}.") from error
+                raise InputError(
+                    f"{path} must hold JSON in line {number}, but it does not ({error}): correct that line."
+                ) from error
             if not isinstance(row, dict):
                 raise InputError(
-                    f"A JSON object was expected in line {number} of {path}, and it is {line.strip()[:40]}."
+                    f"{path} must hold a JSON object in line {number}, but it holds {line.strip()[:40]}: correct that "
+                    "line."
                 )
             columns.update(dict.fromkeys(row))
             rows.append(row)

@@ -1,10 +1,10 @@
 """Texts and rows of tables, from CSV, TSV, JSON Lines or Parquet files.
 
-One file, or a folder with one for each split (``train.csv``, ``test.csv``). A column holds what is to be told: the one
-asked for, else label, target, class or y; it is a class, or the value of a regression. With a column called text (or
-sentence, review, ...) a row is a text and its other columns are groups; without one, every other column is a feature
-of the row, and those of words are groups too.
-``split``, ``id`` and ``original_label`` mean what they mean for images.
+A dataset is one file, or a folder with one file for each split (``train.csv``, ``test.csv``). The target column is the
+one requested, else label, target, class or y; it holds classes, or the values of a regression. With a column called
+text (or sentence, review, ...), a row is a text and its other columns are groups; without one, every other column is a
+feature of the row, and columns of words are groups too. ``split``, ``id`` and ``original_label`` have the same meaning
+as for images.
 """
 
 import json
@@ -35,11 +35,11 @@ from attribution_core.datasets.listing import (
 from attribution_core.datasets.targets import Task, original_values, parse_labels, refuse_empty
 from attribution_core.errors import InputError
 
-TARGETS = ("label", "target", "class", "y")
-TEXTS = ("text", "sentence", "review", "content", "document")
+TARGET_COLUMNS = ("label", "target", "class", "y")
+TEXT_COLUMNS = ("text", "sentence", "review", "content", "document")
 _PARQUET = ".parquet"
 _RESERVED = ("split", "id", "original_label")
-_MOST_GROUPS = 50  # values of a column of words that still make a way to group
+_MOST_GROUPS = 50  # values that a column of words may have to be a group column
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +49,38 @@ class Text:
     text: str
 
     def encoded(self) -> bytes:
-        """UTF-8."""
+        """Return the text as UTF-8."""
         return self.text.encode()
 
     def decoded(self) -> str:
-        """The text."""
+        """Return the text."""
         return self.text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """A row of a table as an example: its features by their columns' names; None where a cell is empty."""
+    """A row of a table as an example: its features by column name; None for an empty cell."""
 
     values: dict[str, Any]
 
     def encoded(self) -> bytes:
-        """JSON."""
+        """Return the features as JSON."""
         return json.dumps(self.values, ensure_ascii=False, sort_keys=True).encode()
 
     def decoded(self) -> dict[str, Any]:
-        """The features."""
+        """Return the features."""
         return self.values
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The rows of all files, in their order.
+    """The rows of all files, in order.
 
     Attributes:
         frame: Every column as it was read.
-        label: The column to be told.
-        splits: Of each row, ``[n]``; "row" where none is named.
-        ids: Of each row.
+        label: Name of the target column.
+        splits: Split of each row, ``[n]``; "row" for rows without one.
+        ids: Id of each row.
     """
 
     frame: pd.DataFrame
@@ -90,28 +90,28 @@ class Table:
 
 
 def recognizes(path: Path) -> bool:
-    """Whether this is a file of rows, or a folder of them, and none of its columns holds images or their places."""
+    """Return whether this is a file or folder of rows without a column of images or image paths."""
     files = _files(path)
     return bool(files) and find_column(_columns(files[0]), PATHS) is None
 
 
 def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
-    """Lists the rows.
+    """List the rows.
 
     Args:
-        path: A file, or a folder of files.
-        target: The column to be told; by default the one that is called so.
-        task: Whether that holds classes or values; by default what it looks like.
+        path: File, or folder of files.
+        target: Target column; by default the first of ``TARGET_COLUMNS`` that exists.
+        task: Whether the target column holds classes or values; ``"auto"`` decides from its cells.
 
     Returns:
         The rows by split, of kind "text" or "table".
 
     Raises:
-        InputError: A file that can't be read, a column that is missing, or a cell that can't be understood.
+        InputError: A file cannot be read, a column is missing, or a cell cannot be understood.
     """
     table = read_table(path, target)
     frame, splits, label = table.frame, table.splits, table.label
-    text = next((name for name in TEXTS if name in frame and name != label), None)
+    text = next((name for name in TEXT_COLUMNS if name in frame and name != label), None)
     others = [name for name in frame.columns if name not in (label, text, *_RESERVED)]
     refuse_empty(frame[label].isna(), "value", label)
     labels, class_names, notes = parse_labels(frame[label], label, task)
@@ -122,7 +122,7 @@ def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
         groups = frame[[name for name in ("original_label", *others) if name in frame]]
     else:
         if not others:
-            raise InputError(f"Columns beside {label} were expected in {path}, to tell it from, and there are none.")
+            raise InputError(f"{path} needs columns beside {label} to predict it from, but has none: add features.")
         features = _features(frame[others])
         plain = features.astype("object").where(features.notna(), None)
         sources = [Row(dict(zip(others, row, strict=True))) for row in plain.itertuples(index=False, name=None)]
@@ -135,13 +135,13 @@ def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
 
 
 def read_table(path: Path, target: str | None = None) -> Table:
-    """All rows as they are; the arguments are those of :func:`read`."""
+    """Read all rows unchanged; the arguments are those of :func:`read`."""
     frame, splits = _read_files(path)
-    return Table(frame, _target(frame, target), splits, _ids(frame, splits))
+    return Table(frame, _target_column(frame, target), splits, _ids(frame, splits))
 
 
 def rows_suffix(path: Path) -> str:
-    """Of the file, or of the files in the folder; in lower case."""
+    """Return the suffix of the file, or of the files in the folder, in lower case."""
     return _files(path)[0].suffix.lower()
 
 
@@ -158,29 +158,31 @@ def _files(path: Path) -> list[Path]:
 
 
 def _columns(file: Path) -> list[str]:
-    """Of a file's head; none where it can't be read, which its reader then tells."""
+    """Return the column names of a file; none if it cannot be read, which the reader reports."""
     if file.suffix.lower() != _PARQUET:
         return read_column_names(file)
     try:
         schema = pq.read_schema(file)
     except (OSError, pa.ArrowException):
         return []
-    # Bytes are images to us, whatever the column is called.
+    # Columns of bytes count as images, whatever their name.
     return [PATHS[0] if pa.types.is_nested(each.type) or is_bytes(each.type) else each.name for each in schema]
 
 
 def _read_files(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """All rows, and the split of each ``[n]``."""
+    """Read all rows, and the split of each ``[n]``."""
     frames, splits = [], []
     for file in _files(path):
         frame = _read_file(file)
         frames.append(frame)
         splits.append(_splits_of_rows(file, frame, by_name=path.is_dir()))
     if any(list(frame.columns) != list(frames[0].columns) for frame in frames):
-        raise InputError(f"The files in {path} were expected to have the same columns, and they have not.")
+        raise InputError(
+            f"The files in {path} must have the same columns, but they differ: give them the same columns."
+        )
     whole = pd.concat(frames, ignore_index=True)
     if whole.empty:
-        raise InputError(f"Rows were expected in {path}, and there are none.")
+        raise InputError(f"{path} needs rows, but has none: add examples.")
     return whole, np.concatenate(splits)
 
 
@@ -189,12 +191,12 @@ def _read_file(file: Path) -> pd.DataFrame:
         frame = _READERS[file.suffix.lower()](file)
     except InputError:
         raise
-    except (OSError, ValueError, pa.ArrowException) as error:  # pandas' errors of parsing are ValueErrors
-        raise InputError(f"Rows were expected in {file}, and it cannot be read: {_one_line(error)}.") from error
+    except (OSError, ValueError, pa.ArrowException) as error:  # pandas' parsing errors are ValueErrors
+        raise InputError(f"The rows of {file} cannot be read ({_one_line(error)}): correct the file.") from error
     frame.columns = [normalize_name(str(name)).strip() for name in frame.columns]
     if frame.columns.duplicated().any():
         twice = frame.columns[frame.columns.duplicated()][0]
-        raise InputError(f"Every column of {file} was expected to have its own name, and two are called {twice!r}.")
+        raise InputError(f"Each column of {file} needs its own name, but two are called {twice!r}: rename one.")
     return frame
 
 
@@ -210,7 +212,9 @@ def _read_json_lines(file: Path) -> pd.DataFrame:
     _, rows, lines = read_json_lines(file)
     for row, line in zip(rows, lines, strict=True):
         if any(isinstance(value, dict | list) for value in row.values()):
-            raise InputError(f"An object of plain values was expected in line {line} of {file}.")
+            raise InputError(
+                f"{file} must hold only plain values in line {line}, but it holds a list or an object: flatten it."
+            )
     return pd.DataFrame.from_records(rows)
 
 
@@ -227,13 +231,13 @@ _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
 
 
 def _splits_of_rows(file: Path, frame: pd.DataFrame, by_name: bool) -> np.ndarray:
-    """From the column ``split``, else, in a folder, from the file's name."""
+    """Return the split of each row: from the column ``split``, else, in a folder, from the file's name."""
     if "split" in frame:
         names = frame["split"].astype("str").str.lower()
         unknown = names[~names.isin(list(SPLIT_NAMES))]
         if len(unknown):
             raise InputError(
-                f"The split column of {file} was expected to hold {', '.join(SPLIT_NAMES)}, and row {unknown.index[0]} "
+                f"The split column of {file} must hold {', '.join(SPLIT_NAMES)}, but row {unknown.index[0]} "
                 f"holds {unknown.iloc[0]!r}: rename that split or remove its rows."
             )
         return names.map(SPLIT_NAMES).to_numpy(dtype=object)
@@ -244,17 +248,17 @@ def _splits_of_rows(file: Path, frame: pd.DataFrame, by_name: bool) -> np.ndarra
 # -- columns ---------------------------------------------------------------------------------------------------------
 
 
-def _target(frame: pd.DataFrame, asked: str | None) -> str:
+def _target_column(frame: pd.DataFrame, requested: str | None) -> str:
     known = ", ".join(map(str, frame.columns[:20])) + (", ..." if len(frame.columns) > 20 else "")
-    if asked is not None:
-        if asked not in frame:
-            raise InputError(f"A column called {asked} was expected, and the columns are {known}: choose one of them.")
-        return asked
-    found = next((name for name in TARGETS if name in frame), None)
+    if requested is not None:
+        if requested not in frame:
+            raise InputError(f"There is no column {requested}; the columns are {known}: choose one of them.")
+        return requested
+    found = next((name for name in TARGET_COLUMNS if name in frame), None)
     if found is None:
         raise InputError(
-            f"A column called {', '.join(TARGETS[:-1])} or {TARGETS[-1]} was expected, and the columns are {known}: "
-            "say which one is to be told, with --target."
+            f"The data need a column called {', '.join(TARGET_COLUMNS[:-1])} or {TARGET_COLUMNS[-1]}, but the columns "
+            f"are {known}: choose the target column with --target."
         )
     return found
 
@@ -266,21 +270,22 @@ def _texts(column: pd.Series, name: str) -> list[str]:
 
 
 def _features(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same with float64 or words in each column; a cell may be empty.
+    """Convert each column to float64 or words; cells may be empty.
 
     Raises:
-        InputError: If a number is infinite, or a column has nothing in it.
+        InputError: A number is infinite, or a column is empty.
     """
     columns = {}
     for name, column in frame.items():
         if column.isna().all():
-            raise InputError(f"The column {name} was expected to have values, and it has none: remove it.")
+            raise InputError(f"The column {name} needs values, but it has none: remove it.")
         if is_numeric_dtype(column) and not is_bool_dtype(column):
             numbers = column.astype("float64")
             infinite = np.flatnonzero(np.isinf(numbers))
             if len(infinite):
                 raise InputError(
-                    f"Finite numbers were expected in the column {name}, and row {infinite[0]} is not: correct it."
+                    f"The column {name} must hold finite numbers, but that of row {infinite[0]} is not finite: correct "
+                    "it."
                 )
             columns[name] = numbers
         else:

@@ -1,7 +1,7 @@
-"""Texts in files: a folder for each class, or a file for each class with a text a line.
+"""Text files: one folder for each class, or one file for each class with a text on each line.
 
-``positive/0001.txt`` is one text; ``positive.txt`` beside ``negative.txt`` holds one a line. Folders called train,
-validation and test may stand above either.
+``positive/0001.txt`` is one text; ``positive.txt`` beside ``negative.txt`` holds one text on each line. Either may be
+inside folders called train, validation and test.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ _SUFFIX = ".txt"
 
 
 def recognizes(path: Path) -> bool:
-    """Whether this is a folder that holds text files where a dataset has its classes, and no images there."""
+    """Return whether this is a folder whose class folders or files hold texts and no images."""
     if not path.is_dir():
         return False
-    # An image is met at once where there are any; for texts one may have to look everywhere.
+    # Images are found at once if there are any; finding no text takes a look at every file.
     if any(map(_holds_images, _named_after_splits(path).values())):
         return False
     roots = _split_folders(path).values()
@@ -34,15 +34,15 @@ def _holds_images(root: Path) -> bool:
 
 
 def read(path: Path) -> Listing:
-    """Lists the texts; a file that can't be read, or is empty, is left out and listed.
+    """List the texts; files that are empty or cannot be read are skipped and listed.
 
     Links are followed only to files inside the dataset.
 
     Args:
-        path: The dataset's folder, an absolute path.
+        path: Absolute path of the dataset's folder.
 
     Returns:
-        The texts by split, of kind "text"; an id is the path within the folder, and the line's number where a file
+        The texts by split, of kind "text"; each id is the path within the folder, with the line number if the file
         holds a class.
     """
     listing = Listing({}, [], kind="text")
@@ -50,7 +50,7 @@ def read(path: Path) -> Listing:
     listing.class_names.extend(sorted({name for texts in found.values() for _, name, _ in texts}))
     position = {name: i for i, name in enumerate(listing.class_names)}
     for split, texts in found.items():
-        texts.sort()  # not as the system lists them: the order decides which examples a seed draws
+        texts.sort()  # the order decides which examples a seed draws, and systems list files differently
         labels = np.array([position[name] for _, name, _ in texts], dtype=np.int64)
         sources: list[Any] = [Text(text) for _, _, text in texts]
         listing.parts[split] = Examples.without_groups([identity for identity, _, _ in texts], sources, labels)
@@ -68,7 +68,7 @@ def _named_after_splits(path: Path) -> dict[str, Path]:
 
 
 def _files_of(root: Path) -> Iterator[tuple[str, Path, bool]]:
-    """Class, file, and whether each of its lines is a text."""
+    """Yield the class, the file, and whether each of its lines is a text."""
     for entry in sorted(root.iterdir()):
         if entry.name.startswith("."):
             continue
@@ -81,12 +81,12 @@ def _files_of(root: Path) -> Iterator[tuple[str, Path, bool]]:
 
 
 def _texts(path: Path, root: Path, listing: Listing) -> Iterator[tuple[str, str, str]]:
-    """Id, class and text."""
+    """Yield the id, class and text of each example."""
     for name, file, by_line in _files_of(root):
         where = normalize_name(file.relative_to(path).as_posix())
         try:
             if not file.resolve().is_relative_to(path):
-                raise ValueError("it is a link out of the dataset")
+                raise ValueError("it is a link to a file outside the dataset")
             text = file.read_text(encoding="utf-8-sig")
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
             listing.unreadable.append(Unreadable(where, _why(error)))

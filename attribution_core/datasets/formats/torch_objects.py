@@ -1,4 +1,4 @@
-"""torch and torchvision ``Dataset`` objects of images, as a program has them in its hands."""
+"""Torch and torchvision ``Dataset`` objects of images, passed in by a program."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from attribution_core.progress import track
 
 _TARGET = "label"
 
-# One dataset; or one for each split by its name; or train, validation and test.
+# One dataset; or datasets by split name; or a tuple of train, validation and test.
 TorchData: TypeAlias = (
     torch.utils.data.Dataset
     | Mapping[str, torch.utils.data.Dataset]
@@ -34,19 +34,19 @@ def read(
     data: TorchData,
     task: Task = "auto",
 ) -> Listing:
-    """Lists the examples of datasets of (image, label); each is asked for once and kept as 8-bit pixels.
+    """List the examples of datasets of (image, label); each is read once and kept as 8-bit pixels.
 
-    So a random transform is drawn once, and nothing depends on the dataset being safe to read from several threads.
+    A random transform is therefore drawn once, and the dataset need not be safe to read from several threads.
 
     Args:
-        data: What the program has.
-        task: Whether the labels are classes or values; by default whole numbers are classes.
+        data: Dataset or datasets.
+        task: Whether the labels are classes or values; under ``"auto"``, whole numbers are classes.
 
     Returns:
-        The images by split; an id is the position, such as ``train/17``. Examples that raise are left out and listed.
+        The images by split; each id is the position, such as ``train/17``. Examples that raise are skipped and listed.
 
     Raises:
-        InputError: If these are no datasets with a length, or an item is no image with a label.
+        InputError: The data are not datasets with a length, or an item is not an image with a label.
     """
     parts = split_datasets(data)
     declared = class_names(data)
@@ -59,7 +59,7 @@ def read(
             identity = f"{split}/{index}"
             try:
                 item = dataset[index]
-            except Exception as error:  # noqa: BLE001 -- it is another's code, and may raise anything; the reason is kept
+            except Exception as error:  # noqa: BLE001 -- the user's code may raise anything; the reason is kept
                 unreadable.append(Unreadable(identity, str(error) or type(error).__name__))
                 continue
             image, label = _pair(item, identity)
@@ -77,10 +77,10 @@ def read(
 
 
 def split_datasets(data: TorchData) -> dict[str, torch.utils.data.Dataset[Any]]:
-    """Split -> its dataset; one alone is "train".
+    """Return the dataset of each split; a single dataset is "train".
 
     Raises:
-        InputError: If these are no datasets, or a split is unknown.
+        InputError: The data are not datasets, or a split is unknown.
     """
     if isinstance(data, tuple) and len(data) == 3:
         data = dict(zip(("train", "validation", "test"), data, strict=True))
@@ -89,23 +89,23 @@ def split_datasets(data: TorchData) -> dict[str, torch.utils.data.Dataset[Any]]:
     for name, dataset in data.items():
         if str(name).lower() not in SPLIT_NAMES or not isinstance(dataset, torch.utils.data.Dataset):
             raise InputError(
-                "A torch Dataset was expected, or a dict of them by train, validation and test, or these three in a "
-                f"tuple, and there is {name!r}: {type(dataset).__name__}."
+                "The data must be a torch Dataset, or a dict of them by train, validation and test, or a tuple of "
+                f"these three, but {name!r} is of type {type(dataset).__name__}: pass datasets under those names."
             )
     return {SPLIT_NAMES[str(name).lower()]: dataset for name, dataset in data.items()}
 
 
 def dataset_name(data: TorchData) -> str:
-    """The class of the training dataset, such as ``FashionMNIST``."""
+    """Return the class name of the training dataset, such as ``FashionMNIST``."""
     parts = split_datasets(data)
     return type(_innermost(parts.get("train", next(iter(parts.values()))))).__name__
 
 
 def class_names(data: TorchData) -> list[str] | None:
-    """What the datasets call their classes (``.classes`` or ``.class_names``), below subsets too; None where none does.
+    """Return the datasets' class names (``.classes`` or ``.class_names``, also inside subsets); None if there are none.
 
     Raises:
-        InputError: If two splits differ in them.
+        InputError: Two splits have different class names.
     """
     lists = []
     for dataset in map(_innermost, split_datasets(data).values()):
@@ -113,7 +113,7 @@ def class_names(data: TorchData) -> list[str] | None:
         if classes is not None:
             lists.append(_distinct([", ".join(each) if isinstance(each, tuple) else str(each) for each in classes]))
     if any(each != lists[0] for each in lists):
-        raise InputError("The same .classes were expected of every split, and they differ: open them apart.")
+        raise InputError("Every split must have the same .classes, but they differ: open the splits separately.")
     return lists[0] if lists else None
 
 
@@ -124,7 +124,7 @@ def _innermost(dataset: Any) -> Any:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """ImageNet has two classes called crane."""
+    """Number names that occur more than once: ImageNet has two classes called crane."""
     counts = Counter(names)
     return [f"{name} ({i})" if counts[name] > 1 else name for i, name in enumerate(names)]
 
@@ -134,30 +134,34 @@ def _length(dataset: Any, split: str) -> int:
         return len(dataset)
     except (TypeError, NotImplementedError) as error:
         raise InputError(
-            f"A dataset with a length was expected for {split}, and {type(dataset).__name__} has none: put its "
-            "examples into one that has."
+            f"The dataset of the {split} split needs a length, but {type(dataset).__name__} has none: copy its "
+            "examples into a dataset that has one."
         ) from error
 
 
 def _pair(item: Any, identity: str) -> tuple[Any, Any]:
     if not isinstance(item, tuple | list) or len(item) != 2:
-        raise InputError(f"A pair of image and label was expected at {identity}, and it is {_told(item)}.")
+        raise InputError(
+            f"{identity} must be a pair of image and label, but it is {_describe(item)}: return (image, label)."
+        )
     return item[0], item[1]
 
 
 def _pixels(image: Any, identity: str) -> np.ndarray:
-    """uint8 ``[h, w]`` or ``[h, w, 3]``, in memory of its own: a dataset may use its arrays again."""
+    """Return the image as uint8 ``[h, w]`` or ``[h, w, 3]``, copied because a dataset may reuse its arrays."""
     if isinstance(image, Image.Image):
         try:
             return np.array(to_eight_bits(image))
         except ValueError as error:
-            raise InputError(f"The image {identity} cannot be used: {error}.") from error
+            raise InputError(f"The image {identity} cannot be used, because {error}.") from error
     if isinstance(image, torch.Tensor):
         array = (image.float() if image.is_floating_point() else image).detach().cpu().numpy()
         return as_pixels(array[None], identity, largest=1, channels_first=True)[0].copy()
     if isinstance(image, np.ndarray):
         return as_pixels(image[None], identity, largest=1)[0].copy()
-    raise InputError(f"An image (PIL, tensor or NumPy array) was expected at {identity}, and it is {_told(image)}.")
+    raise InputError(
+        f"{identity} must be an image (PIL, tensor or NumPy array), but it is {_describe(image)}: convert it."
+    )
 
 
 def _label(label: Any, identity: str) -> int | float:
@@ -165,10 +169,12 @@ def _label(label: Any, identity: str) -> int | float:
         if isinstance(label, torch.Tensor | np.ndarray):
             label = label.item()
         return float(label) if isinstance(label, float | np.floating) else operator.index(label)
-    except (TypeError, ValueError, RuntimeError) as error:  # of an array of several numbers
-        raise InputError(f"A number was expected as the label of {identity}, and it is {_told(label)}.") from error
+    except (TypeError, ValueError, RuntimeError) as error:  # an array of several numbers
+        raise InputError(
+            f"The label of {identity} must be a number, but it is {_describe(label)}: convert it."
+        ) from error
 
 
-def _told(value: Any) -> str:
+def _describe(value: Any) -> str:
     shape = f" of shape {list(value.shape)}" if isinstance(value, torch.Tensor | np.ndarray) else ""
     return f"a {type(value).__name__}{shape}" + (f" of {len(value)}" if isinstance(value, tuple | list) else "")

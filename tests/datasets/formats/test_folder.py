@@ -237,7 +237,7 @@ def test_an_empty_class_folder_is_left_out_with_a_note(tmp_path):
     splits = open_dataset(tmp_path)
     assert splits.train.class_names == ["a", "c"]
     assert set(splits.train.labels) == {0, 1}
-    assert "The class b has no image and was left out." in splits.notes
+    assert "The class b has no image and was skipped." in splits.notes
 
 
 def test_a_class_of_unreadable_images_is_left_out_with_a_note(tmp_path):

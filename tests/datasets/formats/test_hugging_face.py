@@ -29,7 +29,7 @@ def test_several_splits(tmp_path):
     splits = open_dataset(save_splits(tmp_path, train=20, validation=8, test=4, extra=6))
     assert [len(split) for split in splits] == [20, 8, 4]
     assert splits.test.source(3) == encoded(2003)
-    assert any(note.startswith("extra is no split") for note in splits.notes)
+    assert any(note.startswith("extra is not a train") for note in splits.notes)
 
 
 def test_what_the_library_itself_writes_is_read(tmp_path):
@@ -48,7 +48,7 @@ def test_what_the_library_itself_writes_is_read(tmp_path):
 
 
 def test_the_task_reaches_saved_datasets_and_those_by_name(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="and row 0 holds 'cat'"):
+    with pytest.raises(InputError, match="but row 0 holds 'cat'"):
         open_dataset(save_dataset(tmp_path / "saved", 20), task="regression")
     datasets = pytest.importorskip("datasets")
     made = datasets.Dataset.from_dict(
@@ -60,7 +60,7 @@ def test_the_task_reaches_saved_datasets_and_those_by_name(tmp_path, monkeypatch
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     fill_cache(tmp_path / "cache", "me/animals")
-    with pytest.raises(InputError, match="and row 0 holds 'cat'"):
+    with pytest.raises(InputError, match="but row 0 holds 'cat'"):
         open_dataset("hf:me/animals", task="regression")
 
 
@@ -69,13 +69,17 @@ def test_the_task_reaches_saved_datasets_and_those_by_name(tmp_path, monkeypatch
     [
         ("dataset_dict.json", "{", "cannot be read"),
         ("dataset_dict.json", "[]", "JSON object"),
-        ("dataset_dict.json", '{"splits": ["../train"]}', "Names of splits"),
+        ("dataset_dict.json", '{"splits": ["../train"]}', "names of the splits"),
         ("dataset_dict.json", '{"splits": ["extra"]}', "split called train"),
         ("dataset_dict.json", '{"splits": ["train", "test", "val"]}', "state.json.*cannot be read"),
-        ("train/state.json", "{}", "Names of Arrow files"),
-        ("train/state.json", '{"_data_files": [{"filename": "../test/data-00000-of-00001.arrow"}]}', "Names of Arrow"),
-        ("train/state.json", '{"_data_files": [{"filename": "none.arrow"}]}', "none.arrow cannot be read as one"),
-        ("train/data-00000-of-00001.arrow", "nothing", "cannot be read as one"),
+        ("train/state.json", "{}", "must list Arrow files"),
+        ("train/state.json", '{"_data_files": [{"filename": "../test/data-00000-of-00001.arrow"}]}', "must list Arrow"),
+        (
+            "train/state.json",
+            '{"_data_files": [{"filename": "none.arrow"}]}',
+            "none.arrow cannot be read as an Arrow file",
+        ),
+        ("train/data-00000-of-00001.arrow", "nothing", "cannot be read as an Arrow file"),
     ],
 )
 def test_damaged_folders_are_one_clear_sentence(tmp_path, file, content, message):
@@ -93,7 +97,7 @@ def test_by_name_from_the_cache_of_the_library(tmp_path, monkeypatch):
     assert (splits.name, splits.location) == ("hf:me/animals", "")
     assert [len(split) for split in splits] == [17, 3, 4]
     assert splits.test.source(3) == encoded(3)
-    with pytest.raises(InputError, match=r"hf:me/plants was expected in .*save_to_disk\('FOLDER'\).*give its path"):
+    with pytest.raises(InputError, match=r"hf:me/plants cannot be loaded.*save_to_disk\('FOLDER'\).*give its path"):
         open_dataset("hf:me/plants")
 
 

@@ -46,10 +46,10 @@ def test_damaged_files_are_refused(tmp_path):
     path = write(tmp_path) / "train-images-idx3-ubyte"
     whole = path.read_bytes()
     for data, message in [
-        (whole[:-1], "1,200 bytes were expected.*40 x 5 x 6.*there are 1,199"),
-        (whole + b"x", "there are more"),
+        (whole[:-1], "must hold 1,200 bytes.*40 x 5 x 6.*it holds 1,199"),
+        (whole + b"x", "it holds more"),
         (whole[:9], "begins 00 00 08 03"),
-        (b"", "begins with nothing"),
+        (b"", "is empty"),
         (b"\x00\x00\x0d\x03" + whole[4:], "begins 00 00 0d 03"),
         (b"\x00\x00\x08\x01" + whole[4:], "begins 00 00 08 01"),
     ]:
@@ -69,7 +69,7 @@ def test_damaged_gzip_is_refused(tmp_path):
 
 def test_a_missing_partner_is_named(tmp_path):
     (write(tmp_path) / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(InputError, match="t10k-labels-idx1-ubyte was expected"):
+    with pytest.raises(InputError, match="needs a file t10k-labels-idx1-ubyte"):
         open_dataset(tmp_path)
 
 

@@ -75,18 +75,20 @@ def test_many_whole_numbers_are_classes_unless_asked_otherwise(tmp_path):
     table = [{"path": row["path"], "Target": number} for number, row in enumerate(table)]
     path = write_manifest(tmp_path / "list.csv", table)
     assert open_dataset(path, task="regression").train.values.name == "Target"
-    with pytest.raises(InputError, match="enough examples to set one aside, and there are 40 in 40 classes"):
+    with pytest.raises(
+        InputError, match="enough examples to set one aside, but this one has 40 training examples in 40 classes"
+    ):
         open_dataset(path)
 
 
 @pytest.mark.parametrize(
     ("label", "task", "message"),
     [
-        ("nan", "auto", r"Finite numbers were expected in the column label, and row pictures/4\.png is not"),
-        ("1e999", "auto", r"Finite numbers .* row pictures/4\.png is not"),
-        ("", "auto", "column label, and line 6 .* has nothing"),
-        ("much", "regression", r"Numbers were expected .* row pictures/4\.png holds 'much'"),
-        ("0.25", "classification", "Classes were expected in the column label"),
+        ("nan", "auto", r"column label must hold finite numbers, but that of row pictures/4\.png is not"),
+        ("1e999", "auto", r"finite numbers.* row pictures/4\.png is not"),
+        ("", "auto", "column label, but line 6 .* has nothing"),
+        ("much", "regression", r"must hold numbers .* row pictures/4\.png holds 'much'"),
+        ("0.25", "classification", "column label must hold classes"),
     ],
 )
 def test_faulty_values_are_one_clear_sentence(tmp_path, label, task, message):
@@ -136,12 +138,12 @@ def _columns_without_labels(table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_columns_without_labels, r"label, class or target was expected.*its columns are path, animal"),
-        (lambda table: [*table[:4], {**table[4], "label": " "}, *table[5:]], r"column label, and line 6.*has ' '"),
-        (lambda table: [*table[:4], {**table[4], "label": ""}, *table[5:]], r"column label, and line 6.*has nothing"),
+        (_columns_without_labels, r"needs a column called label, class or target.*its columns are path, animal"),
+        (lambda table: [*table[:4], {**table[4], "label": " "}, *table[5:]], r"column label, but line 6.*has ' '"),
+        (lambda table: [*table[:4], {**table[4], "label": ""}, *table[5:]], r"column label, but line 6.*has nothing"),
         (lambda table: [{**row, "split": "holdout"} for row in table], r"line 2 holds 'holdout'"),
-        (lambda table: [*table, {**table[3], "path": "pictures/../pictures/3.png"}], r"lines 5 and 22 are both about"),
-        (lambda table: [*table, {**table[3], "path": ""}], r"column path, and line 22"),
+        (lambda table: [*table, {**table[3], "path": "pictures/../pictures/3.png"}], r"lines 5 and 22 both name"),
+        (lambda table: [*table, {**table[3], "path": ""}], r"column path, but line 22"),
         (lambda table: [{**table[0], "path": "none.png"}, *({**r, "path": f"no{i}"} for i, r in enumerate(table))],
          "none were found.*none.png.*No such file"),
     ],
@@ -157,12 +159,12 @@ def test_faulty_json_is_named_by_its_line(tmp_path):
     path = write_manifest(tmp_path / "list.jsonl", rows(tmp_path))
     whole = path.read_text()
     for extra, message in [
-        ("{bad", "JSON was expected in line 41"),
-        ("[1]", "object was expected in line 41"),
+        ("{bad", "must hold JSON in line 41"),
+        ("[1]", "must hold a JSON object in line 41"),
         ('{"path": "x.png", "label": 1.5}', r"line 41 .* has 1\.5"),
         ('{"path": "x.png", "label": true}', "line 41 .* has True"),
         ('{"path": "x.png"}', "line 41 .* has nothing"),
-        ('{"path": 3, "label": "cat"}', "column path, and line 41"),
+        ('{"path": 3, "label": "cat"}', "column path, but line 41"),
     ]:
         path.write_text(whole + extra + "\n")
         with pytest.raises(InputError, match=message):
@@ -172,11 +174,11 @@ def test_faulty_json_is_named_by_its_line(tmp_path):
 def test_faulty_csv_is_refused(tmp_path):
     path = tmp_path / "list.csv"
     for data, message in [
-        (b"path,label\na.png,caf\xe9\n", r"UTF-8 was expected.*byte 20"),
-        (b"path,label\na.png,cat,1\n", "2 cells were expected in line 2.*there are 3"),
+        (b"path,label\na.png,caf\xe9\n", r"must be UTF-8.*byte 20"),
+        (b"path,label\na.png,cat,1\n", "Line 2 of .* must have 2 cells.*it has 3"),
         (b"path,label,label\n", "two are called 'label'"),
         (b'path,label\n"a.png,cat\n', "cannot be read"),
-        (b"path,label\n", "there is none"),
+        (b"path,label\n", "it has none"),
     ]:
         path.write_bytes(data)
         with pytest.raises(InputError, match=message):

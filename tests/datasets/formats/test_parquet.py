@@ -166,11 +166,11 @@ def test_groups_follow_their_examples(tmp_path):
     [
         ([0, None] * 10, None, "row 1 has none"),
         ([0, -1] * 10, None, "row 1 has -1"),
-        ([0, 1] * 9 + [0, 2], ["cat", "dog"], "0 to 1 were expected, and row 19 has 2"),
+        ([0, 1] * 9 + [0, 2], ["cat", "dog"], "must be 0 to 1, but row 19 has 2"),
         ([0.0, 1.0] * 10, ["cat", "dog"], "integers or strings"),
-        ([True, False] * 10, None, "numbers or strings, and it holds bool"),
+        ([True, False] * 10, None, "numbers or strings, but it holds bool"),
         ([0.5, None] * 10, None, "row 1 has none"),
-        ([0.5, float("nan")] * 10, None, "Finite numbers were expected in the column label, and row 1 is not"),
+        ([0.5, float("nan")] * 10, None, "column label must hold finite numbers, but that of row 1 is not"),
         ([0.5] * 20, None, "all 14 training examples have 0.5"),
         ([0] * 20, None, "only one class"),
     ],
@@ -207,7 +207,7 @@ def test_numbers_that_have_names_are_the_values_that_these_say(tmp_path):
     path = write_parquet(tmp_path / "d.parquet", LABELS, names=["10", "20.5"])
     assert set(open_dataset(path, task="regression").train.labels) == {10.0, 20.5}
     write_parquet(path, LABELS, names=["cat", "dog"])
-    with pytest.raises(InputError, match="Numbers were expected in the column label, and row 0 holds 'cat'"):
+    with pytest.raises(InputError, match="The column label must hold numbers for a regression, but row 0 holds 'cat'"):
         open_dataset(path, task="regression")
 
 
@@ -233,10 +233,10 @@ def test_images_may_be_plain_bytes(tmp_path):
 
 def test_files_that_are_not_such_parquet_are_refused(tmp_path):
     (tmp_path / "d.parquet").write_bytes(b"PAR1 nothing")
-    with pytest.raises(InputError, match="cannot be read as one"):
+    with pytest.raises(InputError, match="cannot be read as a Parquet file"):
         open_dataset(tmp_path)
     pd.DataFrame({"picture": ["x"], "label": [1]}).to_parquet(tmp_path / "d.parquet")
-    with pytest.raises(InputError, match=r"called image was expected.*picture, label"):
+    with pytest.raises(InputError, match=r"a column called image.*picture, label"):
         open_dataset(tmp_path)
     pd.DataFrame({"image": ["x"], "label": [1]}).to_parquet(tmp_path / "d.parquet")
     with pytest.raises(InputError, match="struct"):

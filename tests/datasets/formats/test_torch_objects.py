@@ -111,7 +111,7 @@ def test_fractions_are_values_and_whole_numbers_classes(labels, classes, task, n
     assert train.class_names == names
     assert train.labels.tolist() == [float(label) for label in labels]
     assert train.labels.dtype == (np.int64 if names else np.float64)
-    with pytest.raises(InputError, match="and row train/0 holds 'a'"):
+    with pytest.raises(InputError, match="but row train/0 holds 'a'"):
         open_dataset(Listed(COLOUR, LABELS, list("abcd")), task="regression")
 
 
@@ -143,22 +143,25 @@ class Endless(IterableDataset):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (Listed(COLOUR, LABELS[:, None] / [2, 2]), "A number.*train/0.*ndarray of shape"),
-        (Listed(COLOUR, ["a"] * 40), "A number.*train/0.*str"),
-        (Listed(COLOUR, np.where(LABELS == 2, np.inf, 0.5)), "Finite numbers.*row train/2 is not"),
+        (Listed(COLOUR, LABELS[:, None] / [2, 2]), "train/0 must be a number.*ndarray of shape"),
+        (Listed(COLOUR, ["a"] * 40), "train/0 must be a number.*str"),
+        (Listed(COLOUR, np.where(LABELS == 2, np.inf, 0.5)), "finite numbers.*row train/2 is not"),
         (Listed(COLOUR, np.full(40, 0.5)), "all 28 training examples have 0.5"),
         (Listed(COLOUR, LABELS - 1), "0 or more.*train/0"),
         (Listed(COLOUR, LABELS, ["a", "b"]), "0 to 1.*train/2"),
-        (Listed((CHANNELS_FIRST.float() - 100) / 50, LABELS), "0 to 1 were expected in train/0.*leave standardising"),
-        (Listed(["x.png"] * 40, LABELS), "image.*was expected at train/0.*str"),
-        (Listed(CHANNELS_FIRST.flatten(1), LABELS), "expected in train/0, and they are 90"),
-        (TensorDataset(CHANNELS_FIRST), "pair.*train/0.*tuple of 1"),
+        (
+            Listed((CHANNELS_FIRST.float() - 100) / 50, LABELS),
+            "train/0 must hold numbers from 0 to 1.*leave standardizing",
+        ),
+        (Listed(["x.png"] * 40, LABELS), "train/0 must be an image.*str"),
+        (Listed(CHANNELS_FIRST.flatten(1), LABELS), "train/0 must hold images.*they are 90"),
+        (TensorDataset(CHANNELS_FIRST), "train/0 must be a pair.*tuple of 1"),
         (Endless(), "length"),
-        (({"train": [1, 2]}), "'train': list"),
-        ({"holdout": Listed(COLOUR, LABELS)}, "'holdout': Listed"),
-        ((Listed(COLOUR, LABELS), Listed(COLOUR, LABELS)), "'train': tuple"),
+        (({"train": [1, 2]}), "'train' is of type list"),
+        ({"holdout": Listed(COLOUR, LABELS)}, "'holdout' is of type Listed"),
+        ((Listed(COLOUR, LABELS), Listed(COLOUR, LABELS)), "'train' is of type tuple"),
         ({"train": Listed(COLOUR, LABELS, list("abcd")), "test": Listed(COLOUR, LABELS, list("abce"))}, "differ"),
-        (3, "'train': int"),
+        (3, "'train' is of type int"),
     ],
 )
 def test_what_is_no_dataset_of_images_is_one_clear_sentence(data, message):

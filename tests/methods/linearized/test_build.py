@@ -83,7 +83,7 @@ def test_example_order_changes_only_the_order():
 def test_bad_input_is_refused_in_a_sentence():
     model = build_model("mlp", 3, (4,), hidden=[5])
     good = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
-    with pytest.raises(InputError, match="Labels must lie in"):
+    with pytest.raises(InputError, match="Labels must be in"):
         linearize(model, (good[0], torch.full((6,), 7)), good)
     with pytest.raises(InputError, match="sketch must be"):
         linearize(model, good, good, sketch="random")
