@@ -123,7 +123,7 @@ def test_wrong_paths_names_and_models_are_reported(new_run: NewRun, page: Page, 
     expect(new_run.text("Check the data first")).to_be_visible()
     new_run.choose_path(tmp_path / "nowhere")
     new_run.check()
-    expect(new_run.text("nothing is there: give a path")).to_be_visible(timeout=60_000)
+    expect(new_run.text("give the path of a dataset, or one of")).to_be_visible(timeout=60_000)
     expect(new_run.button("Start")).to_have_count(0)
 
     page.get_by_text("digits", exact=True).click()

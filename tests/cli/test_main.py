@@ -79,7 +79,7 @@ def test_export_writes_a_list_that_is_safe_in_a_spreadsheet(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["score", "/nowhere/at/all"], "nothing is there"),
+        (["score", "/nowhere/at/all"], "There is no file or folder"),
         (["score", "digits", "--model", "resnet"], "There is no model 'resnet'"),
         (["score", "digits", "--model", "autoencoder"], "autoencoder does not predict classes or values"),
         (["score", "digits", "--epochs", "-1"], "epochs"),
