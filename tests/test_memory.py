@@ -1,4 +1,4 @@
-"""Work that does not fit into memory is done in parts: a module that refuses many examples is a small device."""
+"""Split work that does not fit into memory; a module that refuses many examples stands in for a small device."""
 
 import math
 import weakref
@@ -80,7 +80,7 @@ def test_the_size_is_halved_until_it_fits_and_stays_so():
     assert parts.size == 2
 
 
-def test_nothing_of_what_failed_is_held_while_it_is_done_again():
+def test_a_failed_attempt_is_released_before_the_next():
     made = []
 
     def work(size):
@@ -96,7 +96,7 @@ def test_nothing_of_what_failed_is_held_while_it_is_done_again():
 
 
 @pytest.mark.parametrize("words", ["DefaultCPUAllocator: not enough memory: you tried", "CUDA error: out of memory"])
-def test_every_way_of_saying_so_is_understood(words):
+def test_every_out_of_memory_message_is_recognized(words):
     with pytest.raises(RuntimeError) as refused:
         torch.empty(10**15)  # four petabytes, which no machine has
     for error in (refused.value, MemoryError(), torch.OutOfMemoryError("any words"), RuntimeError(words)):
@@ -145,7 +145,7 @@ def test_training(optimizer, limit):
     assert set(in_parts.part_sizes) == {min(4, limit)}
 
 
-def test_training_that_normalises_by_its_batch_is_not_taken_in_parts():
+def test_training_that_normalizes_by_its_batch_is_not_split():
     whole = device(math.inf, nn.BatchNorm1d(6))
     train(whole, data(), RECIPE)
     with pytest.raises(InputError, match=r"batch of 8 examples does not fit.*'2' \(BatchNorm1d\).*--batch-size"):
@@ -163,12 +163,12 @@ def test_training_that_normalises_by_its_batch_is_not_taken_in_parts():
     ],
     ids=["outputs", "training"],
 )
-def test_an_example_that_does_not_fit_by_itself_is_told(work):
+def test_a_single_example_that_does_not_fit_is_reported(work):
     with pytest.raises(InputError, match=r"not enough memory for even one example.*smaller images"):
         work(device(0))
 
 
-def test_a_jacobian_of_an_example_that_does_not_fit_is_told():
+def test_a_jacobian_of_one_example_that_does_not_fit_is_reported():
     model = device()
     plan = plan_parameters(model, data()[0])
     model.limit = 0
@@ -176,7 +176,7 @@ def test_a_jacobian_of_an_example_that_does_not_fit_is_told():
         jacobian(model, data()[0], plan)
 
 
-# -- training again -------------------------------------------------------------------------------------------------
+# -- replay ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_jacobian_of_an_example_that_does_not_fit_is_told():
 )
 @pytest.mark.parametrize("small", [{"limit": 5}, {"recorded": 5}], ids=["trained in parts", "trained whole"])
 def test_contributions(options, small):
-    """The replay compares its end with that of training, bit for bit."""
+    """The replay must reach the final weights of training, bit for bit."""
     evaluation = data(9)
     found = hydra(train(device(**small), data(), RECIPE), evaluation, **options)
     whole = hydra(train(device(), data(), RECIPE), evaluation, **options)
@@ -195,7 +195,7 @@ def test_contributions(options, small):
         assert torch.allclose(found.by_epoch, whole.by_epoch, rtol=1e-7, atol=1e-12)
 
 
-def test_training_again_where_less_memory_is_left_is_refused():
+def test_a_replay_with_less_memory_is_refused():
     trajectory = train(device(), data(), RECIPE)
     trajectory.model.limit = 5
     with pytest.raises(InputError, match=r"in batches of 8 does not fit into memory.*--batch-size"):
@@ -228,8 +228,8 @@ def test_a_run_on_a_small_device_is_the_same(tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-def test_a_gpu_that_runs_out_of_memory_goes_on_in_parts():
-    """A GiB and a half of activations where a quarter of a GiB may be had."""
+def test_a_gpu_that_runs_out_of_memory_splits_the_work():
+    """Activations of 1.5 GiB, with only 0.25 GiB available."""
     model = nn.Sequential(nn.Linear(8, 2**16), nn.ReLU(), nn.Linear(2**16, 2)).cuda()
     inputs = torch.randn(2048, 8)
     expected = outputs_of(model, inputs, batch_size=64)

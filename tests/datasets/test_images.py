@@ -1,4 +1,4 @@
-"""Every kind of image becomes 8-bit grey or RGB with the right values."""
+"""Every kind of image becomes 8-bit gray or RGB with the right values."""
 
 import io
 
@@ -17,7 +17,7 @@ def saved(image, form="PNG", **options):
     return stream.getvalue()
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped():
+def test_sixteen_bit_gray_is_scaled_not_clipped():
     values = np.array([[0, 255, 257, 32768, 65535]], dtype=np.uint16)
     for form in ("PNG", "TIFF"):
         image = decode(saved(Image.fromarray(values), form))
@@ -38,7 +38,7 @@ def test_pixels_without_an_agreed_range_are_refused():
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparency_is_laid_over_white(mode):
+def test_transparency_becomes_white(mode):
     image = Image.new(mode, (3, 1), 0)  # transparent black
     image.putpixel((1, 0), (100,) * (len(mode) - 1) + (255,))
     image.putpixel((2, 0), (0,) * (len(mode) - 1) + (128,))
@@ -99,7 +99,7 @@ def test_formats_that_start_other_programs_are_refused():
         decode(saved(Image.new("L", (2, 2)), "EPS"))
 
 
-def test_the_mode_is_grey_only_if_every_image_is(tmp_path):
+def test_the_mode_is_gray_only_if_every_image_is(tmp_path):
     write_folder(tmp_path, {"a": 5, "b": 5}, mode="L")
     (tmp_path / "a" / "stored as colour.png").write_bytes(saved(Image.new("RGB", (8, 8), (7, 7, 7))))
     for split in open_dataset(tmp_path):

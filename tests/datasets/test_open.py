@@ -67,7 +67,7 @@ def test_too_few_images_to_set_any_aside(tmp_path):
         open_dataset(write_folder(tmp_path, {"a": 1, "b": 1}))
 
 
-def test_a_path_that_is_missing_names_the_known_datasets(tmp_path):
+def test_a_missing_path_names_the_builtin_datasets(tmp_path):
     with pytest.raises(InputError, match=r"nowhere.*fashion-demo, digits"):
         open_dataset(tmp_path / "nowhere")
 
@@ -80,7 +80,7 @@ def test_a_path_that_cannot_be_followed_is_refused(tmp_path, monkeypatch, data):
         open_dataset(data)
 
 
-def test_a_folder_of_nothing_says_what_was_looked_for(tmp_path):
+def test_an_empty_folder_says_what_is_expected(tmp_path):
     (tmp_path / "flat.png").touch()
     with pytest.raises(InputError, match=r"IDX.*Parquet.*subfolder.*digits"):
         open_dataset(tmp_path)
@@ -95,7 +95,7 @@ def test_a_path_wins_over_a_name_when_it_is_written_as_a_path(tmp_path, monkeypa
     assert open_dataset("./digits").train.class_names == ["a", "b"]
 
 
-def test_known_datasets_are_described():
+def test_builtin_datasets_are_described():
     assert [known.name for known in BUILTIN_DATASETS] == ["fashion-demo", "digits"]
     assert all(
         known.description and known.license and known.source.startswith("https://") for known in BUILTIN_DATASETS
@@ -114,7 +114,7 @@ def test_subset():
         train.subset([len(train)])
 
 
-def test_progress_is_told_seldom_and_at_the_end(tmp_path):
+def test_progress_is_reported_seldom_and_at_the_end(tmp_path):
     calls = []
     began = time.monotonic()
     with listening(lambda *call: calls.append(call)):
@@ -123,7 +123,7 @@ def test_progress_is_told_seldom_and_at_the_end(tmp_path):
     assert len(calls) <= 2 + 20 * (time.monotonic() - began)
 
 
-def test_an_interrupt_does_not_first_decode_everything():
+def test_an_interrupt_does_not_wait_for_decoding():
     looked_at = []
 
     class Slow:

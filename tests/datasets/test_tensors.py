@@ -64,7 +64,7 @@ def test_resizing_averages_instead_of_skipping(tmp_path):
     assert (inputs - 0.5).abs().max() < 0.02
 
 
-def test_several_sizes_need_one_to_be_named(tmp_path):
+def test_several_sizes_require_a_size(tmp_path):
     write_folder(tmp_path, {"a": 10, "b": 10})
     for number in range(10):
         (tmp_path / "a" / f"wide{number}.png").write_bytes(encoded(number, size=(6, 20)))

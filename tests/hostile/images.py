@@ -20,7 +20,7 @@ LABELS = [0, 1] * 10
 
 
 def _folder_of(data: bytes, suffix: str = ".png") -> Case.Make:
-    """Two classes of files with the same contents."""
+    """Return a maker of two classes of files with the same contents."""
 
     def make(path: Path) -> list[str]:
         for name in ("cat", "dog"):
@@ -33,7 +33,7 @@ def _folder_of(data: bytes, suffix: str = ".png") -> Case.Make:
 
 
 def _bomb(side: int) -> bytes:
-    """A PNG of a few bytes that says it has ``side`` times ``side`` pixels."""
+    """Return a PNG of a few bytes whose header states ``side`` times ``side`` pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

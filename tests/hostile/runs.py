@@ -1,4 +1,4 @@
-"""Options, folders, models and weights that do not go with the data."""
+"""Options, folders, models and weights that do not fit the data."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A hundred hostile inputs: each gets one clear sentence and exit code 2, and leaves no half-made run."""
+"""A hundred hostile inputs: each gets one clear sentence and exit code 2, and leaves no unfinished run."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ CASES = [*images.CASES, *tables.CASES, *runs.CASES]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below, but for pipes, which have no contents."""
+    """Return every file below a folder, except pipes, which have no contents."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

@@ -1,4 +1,4 @@
-"""What the machine refuses (a full disk, files without permission), and names that must come through."""
+"""Limits of the machine (a full disk, missing permissions), and unusual names that must survive."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ _NOBODY = 65534
 
 @contextlib.contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """A disk that is full as soon as a file has so many bytes."""
+    """Simulate a full disk: no file may exceed ``size`` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -34,7 +34,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
-    """Root may read everything, so it gives up its rights for a while; others have none to give up."""
+    """Drop root's rights for a while, because root may read everything."""
     if os.geteuid() != 0:
         yield
         return
@@ -47,7 +47,7 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.fixture
 def shared(monkeypatch) -> Iterator[Path]:
-    """A folder that everyone may enter and write to."""
+    """Create a folder that everyone may enter and write to."""
     folder = Path(tempfile.mkdtemp(prefix="samplescope-test-"))
     folder.chmod(0o777)
     monkeypatch.chdir(folder)
@@ -59,7 +59,7 @@ def shared(monkeypatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("size", [3_000, 20_000, 200_000])
-def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(tmp_path, capfd, size):
+def test_a_full_disk_is_reported_and_the_run_resumes_when_there_is_room(tmp_path, capfd, size):
     run = tmp_path / "run"
     arguments = score("digits", "--max-train", "200", "--out", str(run))
     with largest_file(size):
@@ -88,7 +88,7 @@ def test_images_without_permission(shared, capfd, lost):
 
 def test_a_table_without_permission(shared, capfd):
     pd.DataFrame({"a": range(20), "label": ["x", "y"] * 10}).to_csv("d.csv", index=False)
-    open_dataset("d.csv")  # nobody may not import what this does for the first time
+    open_dataset("d.csv")  # the user nobody may not import modules for the first time
     (shared / "d.csv").chmod(0)
     with as_nobody():
         code = main(score("d.csv"))
@@ -123,7 +123,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
-def test_names_come_through_to_the_run_and_the_export(tmp_path, capfd, names):
+def test_names_survive_in_the_run_and_the_export(tmp_path, capfd, names):
     data, run = write_folder(tmp_path / "d", dict.fromkeys(names, 8)), tmp_path / "run"
     assert main(score(data, "--out", str(run))) == 0, capfd.readouterr().err
     assert len(Run.open(run).class_names) == 2
@@ -133,7 +133,7 @@ def test_names_come_through_to_the_run_and_the_export(tmp_path, capfd, names):
 
 
 def test_many_classes_of_two_images(tmp_path, capfd):
-    """All 1,000 are opened; 100 are scored, since the cost of a linear head grows with the square of its classes."""
+    """Open all 1,000 but score 100, because the cost of a linear head grows with the square of its classes."""
     data = write_folder(tmp_path / "d", {f"class{number:04d}": 2 for number in range(1000)})
     splits = open_dataset(data)
     assert len(splits.train.class_names) == len(np.unique(splits.train.labels)) == 1000

@@ -12,7 +12,7 @@ from attribution_core.preparation.frozen_trunk import freeze_trunk
 from attribution_core.preparation.prepare import prepare
 from attribution_core.training import Recipe, outputs_of
 
-# The smallest networks that timm has, of three families.
+# The smallest networks of three families in timm.
 TINY = ["timm/test_resnet", "timm/test_convnext", "timm/test_efficientnet"]
 
 
@@ -49,7 +49,7 @@ def test_the_last_block_is_found_by_structure():
 
 
 def test_a_network_that_cannot_be_cut_says_so():
-    """A Transformer of timm asks for the shape of its input on the way."""
+    """A Transformer of timm reads the shape of its input during the forward pass."""
     pytest.importorskip("timm")
     model, inputs = Backbone("timm/test_vit", 3, None)(0), torch.zeros(2, 3, 160, 160)
     assert freeze_trunk(model, inputs, "head").head == "head"
@@ -81,7 +81,7 @@ def test_networks_of_timm_work_the_same(name, tmp_path):
         assert torch.allclose(outputs_of(cut.last_layers(model), cut.trunk(model)(inputs)), whole, atol=1e-4)
 
 
-def test_weights_come_from_the_librarys_cache_or_a_sentence_says_what_to_fetch(tmp_path, monkeypatch):
+def test_weights_come_from_the_librarys_cache_or_the_error_says_what_to_fetch(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     there = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     with pytest.raises(
@@ -93,7 +93,7 @@ def test_weights_come_from_the_librarys_cache_or_a_sentence_says_what_to_fetch(t
     assert find_weights("torchvision/resnet18") == there
 
 
-def test_timm_is_told_apart_from_its_weights_and_from_its_absence(tmp_path, monkeypatch):
+def test_missing_networks_weights_and_timm_have_different_errors(tmp_path, monkeypatch):
     pytest.importorskip("timm")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=r"fetch https://huggingface\.co/timm/test_resnet.* or put it into the cache"):
@@ -105,7 +105,7 @@ def test_timm_is_told_apart_from_its_weights_and_from_its_absence(tmp_path, monk
         find_weights("timm/test_resnet")
 
 
-def test_only_some_networks_of_torchvision_are_here():
+def test_only_some_networks_of_torchvision_are_supported():
     with pytest.raises(InputError, match="choose one of torchvision/resnet18"):
         find_weights("torchvision/vgg11")
 
@@ -127,7 +127,7 @@ def test_the_last_layers_of_a_pretrained_network_are_scored(tmp_path, trainable)
     )
 
 
-def test_features_of_the_head_are_the_networks_own(tmp_path):
+def test_features_of_the_head_are_those_of_the_network(tmp_path):
     weights = published("torchvision/resnet18", tmp_path)
     config = ac.ScoreConfig(
         data="digits", model="torchvision/resnet18", weights=weights, trainable="head", image_size=32, max_train=60
@@ -142,7 +142,7 @@ def test_features_of_the_head_are_the_networks_own(tmp_path):
     assert torch.allclose(outputs_of(frozen.build(0), features[:20]), expected, atol=1e-4)
 
 
-def test_a_checkpoint_with_a_head_for_our_classes_may_be_scored_as_it_is(tmp_path):
+def test_a_checkpoint_with_a_head_for_the_same_classes_may_be_scored_unchanged(tmp_path):
     save_file(Backbone("torchvision/resnet18", 10, None)(3).state_dict(), tmp_path / "ours.safetensors")
     config = ac.ScoreConfig(
         data="digits", model="torchvision/resnet18", weights=tmp_path / "ours.safetensors", training="none",
@@ -154,7 +154,7 @@ def test_a_checkpoint_with_a_head_for_our_classes_may_be_scored_as_it_is(tmp_pat
         prepare(config.model_copy(update={"weights": published("torchvision/resnet18", tmp_path)}))
 
 
-def test_a_vector_is_no_image(tmp_path):
+def test_a_vector_is_not_an_image(tmp_path):
     (tmp_path / "rows.csv").write_text("a,b,label\n" + "".join(f"{i},{i % 7},{'xy'[i % 2]}\n" for i in range(60)))
     config = ac.ScoreConfig(data=str(tmp_path / "rows.csv"), model="torchvision/resnet18", recipe=Recipe(epochs=1))
     with pytest.raises(InputError, match="takes images, but the data holds none"):

@@ -29,7 +29,7 @@ def built(path, weights=None, seed=0, function="build"):
     return UserModel(path, function, 3, (1, 2, 2), ("a", "b", "c"), weights)(seed)
 
 
-def test_a_function_gets_what_it_asks_for(tmp_path):
+def test_a_function_gets_the_arguments_that_it_takes(tmp_path):
     path = written(
         tmp_path,
         LINEAR + "    assert (num_outputs, input_shape, class_names, seed) == (3, (1, 2, 2), ['a', 'b', 'c'], 5)\n"
@@ -41,7 +41,7 @@ def test_a_function_gets_what_it_asks_for(tmp_path):
     assert torch.equal(model[1].weight, again[1].weight)
 
 
-def test_a_function_may_ask_for_nothing_and_import_what_lies_beside_it(tmp_path):
+def test_a_function_may_take_no_arguments_and_import_its_neighbors(tmp_path):
     written(tmp_path, "from torch import nn\nclass Net(nn.Linear):\n    pass\n", "layers_beside.py")
     path = written(tmp_path, "from layers_beside import Net\ndef build():\n    return Net(4, 3)\n")
     assert type(built(path)).__name__ == "Net"
@@ -65,7 +65,7 @@ def test_a_changed_file_is_another_model(tmp_path):
         ("def build():\n    return 3\n", "must return a torch.nn.Module, but it returned a int"),
     ],
 )
-def test_a_file_that_fails_is_told_in_a_sentence(tmp_path, text, message):
+def test_a_failing_file_is_reported_in_one_sentence(tmp_path, text, message):
     with pytest.raises(InputError, match=re.escape(message)):
         built(written(tmp_path, text))
 
@@ -84,7 +84,7 @@ def test_a_reference_names_a_file_and_a_function(tmp_path, monkeypatch):
         load_function(path, "build")
 
 
-def test_preprocessing_is_read_and_held_to_its_form(tmp_path):
+def test_preprocessing_is_read_and_validated(tmp_path):
     given = load_preprocessing(written(tmp_path, "PREPROCESSING = {'mean': [0.5], 'std': [0.2], 'size': 32}\n"))
     assert (given.mean, given.std, given.size, given.channels) == ((0.5,), (0.2,), (32, 32), 1)
     assert load_preprocessing(written(tmp_path, "PREPROCESSING = {'size': [8, 12]}\n")).size == (8, 12)
@@ -99,7 +99,7 @@ def test_preprocessing_is_read_and_held_to_its_form(tmp_path):
             load_preprocessing(written(tmp_path, f"PREPROCESSING = {text}\n"))
 
 
-def test_classes_in_another_order_are_refused_with_the_order_to_take(tmp_path):
+def test_classes_in_another_order_are_refused_with_the_right_order(tmp_path):
     path = written(tmp_path, "CLASS_NAMES = ['b', 'c', 'a']\n")
     require_class_names(path, ["b", "c", "a"])
     with pytest.raises(InputError, match=r"take the rows \[2, 0, 1\] of the last layer's weight"):

@@ -36,7 +36,7 @@ def test_every_model_gives_its_outputs(name, shape):
 
 
 @pytest.mark.parametrize(("name", "side"), [(name, each.min_side) for name, each in ARCHITECTURES.items()])
-def test_images_may_be_as_small_as_is_said(name, side):
+def test_images_may_be_as_small_as_stated(name, side):
     if side:
         assert build_model(name, 2, (1, side, side)).eval()(torch.zeros(1, 1, side, side)).shape == (1, 2)
 
@@ -60,7 +60,7 @@ def test_the_larger_networks_learn_and_start_from_their_seed(name):
 
 
 def weights_of(*pairs, biases=True):
-    """Numbers in linear layers of these (inputs, outputs)."""
+    """Return the number of weights in linear layers of these (inputs, outputs)."""
     return sum(inputs * outputs + biases * outputs for inputs, outputs in pairs)
 
 
@@ -75,7 +75,7 @@ def test_the_larger_networks_have_the_known_numbers_of_parameters(side):
     expected = kernels + weights_of((width, 4096), (4096, 4096), (4096, 10))
     assert numbers("alexnet", 10, (3, side, side)) == expected
     assert numbers("vgg13", 10, (3, side, side)) == 9_404_992 + weights_of((512, 10))  # convolutions of torchvision's
-    # section 4.2's 0.27 M: 269,722 with its option A, without weights, and two projections with their normalisations
+    # section 4.2's 0.27 M: 269,722 with its option A, without weights, and two projections with their normalizations
     projections = weights_of((16, 32), (32, 64), biases=False) + 2 * (32 + 64)
     assert numbers("resnet20", 10, (3, side, side)) == 269_722 + projections
 
@@ -145,7 +145,7 @@ def test_the_wide_two_layer_networks_kernel_tends_to_the_limit():
     assert errors[2] < 0.02
 
 
-def test_weights_are_seeded_and_the_global_generator_is_left_alone():
+def test_weights_are_seeded_and_the_global_generator_keeps_its_state():
     torch.manual_seed(5)
     before = torch.get_rng_state()
     one, same, other = (build_model("mlp", 2, (3,), hidden=[4], seed=seed) for seed in (1, 1, 2))

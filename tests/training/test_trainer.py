@@ -140,7 +140,7 @@ def test_an_autoencoder_learns_its_pixels():
     assert known < 0.9 * trajectory.epoch_losses[0]
 
 
-def test_cudnn_is_left_as_it_was():
+def test_cudnn_keeps_its_settings():
     inputs, labels, model = problem()
     seen = []
     torch.backends.cudnn.benchmark = True
@@ -213,7 +213,7 @@ def test_a_zero_weight_removes_an_example():
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
-def test_bad_input_is_refused_in_a_sentence():
+def test_bad_input_is_refused_in_one_sentence():
     inputs, labels, model = problem()
     with pytest.raises(InputError, match=r"sample_weights must be \[22\]"):
         train(model, (inputs, labels), RECIPE, sample_weights=torch.ones(3))

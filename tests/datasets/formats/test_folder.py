@@ -1,4 +1,4 @@
-"""Image folders, with all that lies in them on a real disk."""
+"""Image folders, with everything that a real disk may hold."""
 
 import os
 import random
@@ -38,7 +38,7 @@ def test_class_folders_without_splits_are_divided(tmp_path):
 @pytest.mark.parametrize(
     "names", [("train", "validation", "test"), ("Train", "val", "TEST"), ("TRAIN", "Valid", "test")]
 )
-def test_split_folders_are_found_whatever_their_case(tmp_path, names):
+def test_split_folders_are_found_in_any_case(tmp_path, names):
     counts = {f"{split}/{c}": n for split, n in zip(names, (5, 3, 2), strict=True) for c in ("a", "b")}
     splits = open_dataset(write_folder(tmp_path, counts))
     assert [len(split) for split in splits] == [10, 6, 4]
@@ -96,7 +96,7 @@ def test_ids_and_splits_do_not_depend_on_the_order_of_the_listing(tmp_path, monk
         assert [split.ids for split in open_dataset(tmp_path)] == expected
 
 
-def test_the_fingerprint_ignores_where_the_folder_lies_and_sees_any_change(tmp_path):
+def test_the_fingerprint_ignores_the_folders_path_and_sees_any_change(tmp_path):
     first = write_folder(tmp_path / "here", {"a": 8, "b": 8})
     before = open_dataset(first).fingerprint()
     moved = shutil.copytree(first, tmp_path / "there" / "renamed")
@@ -108,7 +108,7 @@ def test_the_fingerprint_ignores_where_the_folder_lies_and_sees_any_change(tmp_p
     assert open_dataset(relabelled).fingerprint() != before
 
 
-def test_broken_files_are_listed_and_left_out(tmp_path):
+def test_broken_files_are_listed_and_skipped(tmp_path):
     write_folder(tmp_path, {"a": 10, "b": 10})
     good = encoded(1, size=(64, 64))
     (tmp_path / "a" / "truncated.png").write_bytes(good[: len(good) // 2])
@@ -161,7 +161,7 @@ def test_a_decompression_bomb_is_listed(tmp_path, monkeypatch):
     assert set(reasons(open_dataset(tmp_path))) == {"a/big.png", "b/huge.png"}
 
 
-def test_hidden_and_other_files_are_passed_over(tmp_path):
+def test_hidden_and_other_files_are_ignored(tmp_path):
     write_folder(tmp_path, {"a": 5, "b": 5, ".cache": 3})
     for name in (".DS_Store", "a/Thumbs.db", "labels.txt", "a/notes.md", "b/.hidden.png"):
         (tmp_path / name).write_text("no image")
@@ -226,13 +226,13 @@ def test_two_names_that_nfc_makes_equal_are_refused(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
-def test_a_name_that_is_no_utf8_can_be_printed(tmp_path):
+def test_a_name_that_is_not_utf8_can_be_printed(tmp_path):
     write_folder(tmp_path, {"a": 5, "b": 5})
     (tmp_path / "a" / os.fsdecode(b"\xff.png")).write_bytes(encoded(1))
     assert r"a/\xff.png" in [i.encode().decode() for i in all_ids(open_dataset(tmp_path))]
 
 
-def test_an_empty_class_folder_is_left_out_with_a_note(tmp_path):
+def test_an_empty_class_folder_is_skipped_with_a_note(tmp_path):
     write_folder(tmp_path, {"a": 5, "b": 0, "c": 5})
     splits = open_dataset(tmp_path)
     assert splits.train.class_names == ["a", "c"]
@@ -240,7 +240,7 @@ def test_an_empty_class_folder_is_left_out_with_a_note(tmp_path):
     assert "The class b has no image and was skipped." in splits.notes
 
 
-def test_a_class_of_unreadable_images_is_left_out_with_a_note(tmp_path):
+def test_a_class_of_unreadable_images_is_skipped_with_a_note(tmp_path):
     write_folder(tmp_path, {"a": 5, "c": 5, "b": 0})
     (tmp_path / "b" / "0.png").touch()
     splits = open_dataset(tmp_path)

@@ -32,7 +32,7 @@ def test_several_splits(tmp_path):
     assert any(note.startswith("extra is not a train") for note in splits.notes)
 
 
-def test_what_the_library_itself_writes_is_read(tmp_path):
+def test_datasets_that_the_library_writes_are_read(tmp_path):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features.from_dict(FEATURES)
     images = [{"bytes": encoded(row), "path": None} for row in range(20)]
@@ -82,7 +82,7 @@ def test_the_task_reaches_saved_datasets_and_those_by_name(tmp_path, monkeypatch
         ("train/data-00000-of-00001.arrow", "nothing", "cannot be read as an Arrow file"),
     ],
 )
-def test_damaged_folders_are_one_clear_sentence(tmp_path, file, content, message):
+def test_damaged_folders_are_refused_in_one_sentence(tmp_path, file, content, message):
     (save_splits(tmp_path, train=20, test=4) / file).write_text(content)
     with pytest.raises(InputError, match=message):
         open_dataset(tmp_path)
@@ -107,7 +107,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
         open_dataset("hf:me/animals")
 
 
-def test_other_folders_are_not_taken_for_saved_ones(tmp_path):
+def test_other_folders_are_not_mistaken_for_saved_datasets(tmp_path):
     (tmp_path / "state.json").write_text("{}")
     assert not hugging_face.recognizes(tmp_path)
 

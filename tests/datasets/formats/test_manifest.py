@@ -70,7 +70,7 @@ def test_numbers_are_values_and_few_whole_ones_classes(tmp_path, suffix, labels,
         assert train.values.name == "label"
 
 
-def test_many_whole_numbers_are_classes_unless_asked_otherwise(tmp_path):
+def test_many_whole_numbers_are_classes_by_default(tmp_path):
     table = [{**row, "path": f"{path}/{row['path']}"} for path in "ab" for row in rows(tmp_path / path)]
     table = [{"path": row["path"], "Target": number} for number, row in enumerate(table)]
     path = write_manifest(tmp_path / "list.csv", table)
@@ -91,7 +91,7 @@ def test_many_whole_numbers_are_classes_unless_asked_otherwise(tmp_path):
         ("0.25", "classification", "column label must hold classes"),
     ],
 )
-def test_faulty_values_are_one_clear_sentence(tmp_path, label, task, message):
+def test_faulty_values_are_refused_in_one_sentence(tmp_path, label, task, message):
     labels = [0.5 * i for i in range(N)]
     path = write_manifest(tmp_path / "list.csv", rows(tmp_path, label=[*labels[:4], label, *labels[5:]]))
     with pytest.raises(InputError, match=message) as caught:
@@ -113,7 +113,7 @@ def test_names_of_columns_and_ids_and_absolute_paths(tmp_path):
     assert open_dataset(write_manifest(tmp_path / "list" / "up.jsonl", relative)).train[0][0].size == (8, 8)
 
 
-def test_files_that_are_not_there_are_listed(tmp_path):
+def test_missing_files_are_listed(tmp_path):
     table = rows(tmp_path)
     (tmp_path / "loop.png").symlink_to("loop.png")
     os.mkfifo(tmp_path / "pipe.png")
@@ -148,7 +148,7 @@ def _columns_without_labels(table):
          "none were found.*none.png.*No such file"),
     ],
 )  # fmt: skip
-def test_faulty_rows_are_one_clear_sentence(tmp_path, change, message):
+def test_faulty_rows_are_refused_in_one_sentence(tmp_path, change, message):
     path = write_manifest(tmp_path / "list.csv", change(rows(tmp_path)))
     with pytest.raises(InputError, match=message) as caught:
         open_dataset(path)
@@ -185,7 +185,7 @@ def test_faulty_csv_is_refused(tmp_path):
             open_dataset(path)
 
 
-def test_texts_and_tables_are_no_manifest(tmp_path):
+def test_texts_and_tables_are_not_manifests(tmp_path):
     for name, text in [
         ("a.csv", "text,label\nhello,1\n"),
         ("b.csv", "1,2\n3,4\n"),

@@ -85,7 +85,7 @@ def test_floats_are_values_and_whole_numbers_classes(tmp_path, labels, task, cla
     assert any("whole numbers, which are taken as values" in note for note in splits.notes) == (labels[0] == -10)
 
 
-def test_numbers_that_have_names_are_the_values_that_these_say(tmp_path):
+def test_numbers_with_names_take_the_named_values(tmp_path):
     path = write(tmp_path, x=GREY, y=LABELS, class_names=np.array(["0.5", "10", "20", "30"]))
     assert set(open_dataset(path, task="regression").train.labels) == {0.5, 10, 20, 30}
     assert len(open_dataset(path).train.class_names) == 4
@@ -125,7 +125,7 @@ def test_numbers_that_have_names_are_the_values_that_these_say(tmp_path):
         ({"x": np.array([None] * 40), "y": LABELS}, "plain arrays.*pickle"),
     ],
 )
-def test_faulty_arrays_are_one_clear_sentence(tmp_path, arrays, message):
+def test_faulty_arrays_are_refused_in_one_sentence(tmp_path, arrays, message):
     with pytest.raises(InputError, match=message) as caught:
         open_dataset(write(tmp_path, **arrays))
     assert "\n" not in str(caught.value)

@@ -30,7 +30,7 @@ def test_string_labels_are_their_own_names(tmp_path):
     assert splits.train.labels[0] == (row + 1) % 2
 
 
-def test_integer_labels_without_names_are_called_by_their_numbers(tmp_path):
+def test_integer_labels_without_names_are_named_by_their_numbers(tmp_path):
     assert open_dataset(write_parquet(tmp_path / "d.parquet", [3, 7] * 10)).train.class_names == ["3", "7"]
 
 
@@ -84,7 +84,7 @@ def test_files_with_and_without_a_split_are_refused(tmp_path):
         open_dataset(tmp_path)
 
 
-def test_the_folder_above_a_lone_file_is_no_split(tmp_path):
+def test_the_folder_above_a_single_file_is_not_a_split(tmp_path):
     assert len(open_dataset(write_parquet(tmp_path / "test" / "d.parquet", LABELS)).train) == 14
 
 
@@ -175,7 +175,7 @@ def test_groups_follow_their_examples(tmp_path):
         ([0] * 20, None, "only one class"),
     ],
 )
-def test_wrong_labels_are_one_clear_sentence(tmp_path, labels, names, message):
+def test_wrong_labels_are_refused_in_one_sentence(tmp_path, labels, names, message):
     with pytest.raises(InputError, match=message):
         open_dataset(write_parquet(tmp_path / "d.parquet", labels, names=names))
 
@@ -192,7 +192,7 @@ def test_wrong_labels_are_one_clear_sentence(tmp_path, labels, names, message):
         ([0, 1] * 10, ["10", "20"], "auto", ["10", "20"]),
     ],
 )
-def test_numbers_are_values_where_they_do_not_count_classes(tmp_path, labels, names, task, classes):
+def test_numbers_are_values_unless_they_number_classes(tmp_path, labels, names, task, classes):
     path = write_parquet(tmp_path / "d.parquet", labels, names=names, original_label=labels)
     train = open_dataset(path, task=task).train
     assert train.class_names == classes
@@ -203,7 +203,7 @@ def test_numbers_are_values_where_they_do_not_count_classes(tmp_path, labels, na
         assert train.values.name == "label"
 
 
-def test_numbers_that_have_names_are_the_values_that_these_say(tmp_path):
+def test_numbers_with_names_take_the_named_values(tmp_path):
     path = write_parquet(tmp_path / "d.parquet", LABELS, names=["10", "20.5"])
     assert set(open_dataset(path, task="regression").train.labels) == {10.0, 20.5}
     write_parquet(path, LABELS, names=["cat", "dog"])
@@ -211,7 +211,7 @@ def test_numbers_that_have_names_are_the_values_that_these_say(tmp_path):
         open_dataset(path, task="regression")
 
 
-def test_declared_classes_without_images_are_left_out(tmp_path):
+def test_declared_classes_without_images_are_skipped(tmp_path):
     splits = open_dataset(write_parquet(tmp_path / "d.parquet", [0, 2] * 10, names=["cat", "dog", "emu"]))
     assert splits.train.class_names == ["cat", "emu"]
     assert set(splits.train.labels) == {0, 1}
@@ -231,7 +231,7 @@ def test_images_may_be_plain_bytes(tmp_path):
     assert open_dataset(tmp_path / "d.parquet").train[0][0].size == (8, 8)
 
 
-def test_files_that_are_not_such_parquet_are_refused(tmp_path):
+def test_other_parquet_files_are_refused(tmp_path):
     (tmp_path / "d.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(InputError, match="cannot be read as a Parquet file"):
         open_dataset(tmp_path)
@@ -243,7 +243,7 @@ def test_files_that_are_not_such_parquet_are_refused(tmp_path):
         open_dataset(tmp_path)
 
 
-def test_files_that_do_not_fit_together_are_refused(tmp_path):
+def test_files_with_different_columns_are_refused(tmp_path):
     write_parquet(tmp_path / "train.parquet", LABELS)
     write_parquet(tmp_path / "test.parquet", ["a", "b"])
     with pytest.raises(InputError, match="same columns"):

@@ -65,7 +65,7 @@ def test_files_named_after_splits_and_a_split_column(tmp_path):
     assert by_file.train.ids[0] == "train-000000"
 
 
-def test_ids_and_original_labels_are_no_features(tmp_path):
+def test_ids_and_original_labels_are_not_features(tmp_path):
     frame = make_table().assign(id=[f"x{i}" for i in range(40)], original_label=make_table()["label"])
     splits = open_dataset(write_table(frame, tmp_path / "t.csv"))
     assert set(splits.train[0][0]) == {"age", "rooms", "city"}
@@ -73,13 +73,13 @@ def test_ids_and_original_labels_are_no_features(tmp_path):
     assert "original_label" in splits.train.groups
 
 
-def test_another_column_can_be_told(tmp_path):
+def test_another_column_can_be_the_target(tmp_path):
     splits = open_dataset(write_table(make_table(), tmp_path / "t.csv"), target="city")
     assert splits.train.class_names == ["Bonn", "Köln", "Ulm"]
     assert set(splits.train[0][0]) == {"age", "rooms", "label"}
 
 
-def test_numbers_are_standardised_and_words_are_columns(tmp_path):
+def test_numbers_are_standardized_and_words_are_columns(tmp_path):
     splits = open_dataset(write_table(make_table(), tmp_path / "t.csv"))
     vectors = table_features(named(splits))
     assert vectors["train"].shape == (28, 2 + 3)
@@ -109,7 +109,7 @@ def test_vectors_of_texts_are_fitted_to_the_training_texts_alone(tmp_path):
     assert float(vectors["train"].square().mean()) == pytest.approx(1, abs=1e-5)
     again = text_features({"train": splits.train, "test": splits.validation})
     assert torch.equal(again["train"], vectors["train"])
-    widest = vectors["train"].std(0).argmax()  # what tells the two kinds of sentence apart
+    widest = vectors["train"].std(0).argmax()  # separates the two kinds of sentence
     sides = vectors["train"][:, widest] * torch.from_numpy(2.0 * splits.train.labels - 1)
     assert bool((sides > 0).all() or (sides < 0).all())
 
@@ -137,7 +137,7 @@ def test_text_files_by_folder_and_by_line(tmp_path):
     assert "good.txt:1" in {identity for split in splits for identity in split.ids}
 
 
-def test_a_link_out_of_the_dataset_is_left_out(tmp_path):
+def test_a_link_out_of_the_dataset_is_skipped(tmp_path):
     (tmp_path / "secret.txt").write_text("secret")
     for name, text in SENTENCES.items():
         (tmp_path / "d" / name).mkdir(parents=True)
@@ -169,7 +169,7 @@ def test_a_link_out_of_the_dataset_is_left_out(tmp_path):
         (make_table().head(0), None, "needs rows, but has none"),
     ],
 )
-def test_what_can_not_be_understood_is_told_in_a_sentence(tmp_path, frame, target, sentence):
+def test_faulty_tables_are_refused_in_one_sentence(tmp_path, frame, target, sentence):
     with pytest.raises(InputError) as error:
         open_dataset(write_table(frame, tmp_path / "t.csv"), target=target)
     assert sentence in str(error.value)
@@ -208,7 +208,7 @@ def test_a_sentence_encoder_from_a_folder(tmp_path):
     assert torch.allclose(vectors["train"], centred / centred.square().mean().sqrt(), atol=1e-4)
 
 
-def test_an_encoder_that_is_not_there(tmp_path):
+def test_a_missing_encoder(tmp_path):
     splits = open_dataset(write_table(make_texts(), tmp_path / "t.csv"))
     with pytest.raises(InputError, match=r"nowhere must be a folder of a sentence-transformers model"):
         text_features(named(splits), str(tmp_path / "nowhere"))

@@ -1,4 +1,4 @@
-"""torch and torchvision Dataset objects."""
+"""Torch and torchvision Dataset objects."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_torchvision(tmp_path):
     assert np.array_equal(np.asarray(splits.train[0][0]), np.asarray(image))
 
 
-def test_class_names_that_are_tuples_or_twice_there():
+def test_class_names_that_are_tuples_or_repeated():
     names = open_dataset(Listed(COLOUR, LABELS, [("crane",), ("crane",), ("tench", "fish"), "x"])).train.class_names
     assert names == ["crane (0)", "crane (1)", "tench, fish", "x"]
 
@@ -124,7 +124,7 @@ def test_examples_that_raise_are_listed():
         open_dataset(Listed([None] * 4, LABELS))
 
 
-def test_a_dataset_may_use_its_memory_again():
+def test_a_dataset_may_reuse_its_memory():
     class Reusing(Listed):
         buffer = torch.empty(3, 5, 6, dtype=torch.uint8)
 
@@ -164,7 +164,7 @@ class Endless(IterableDataset):
         (3, "'train' is of type int"),
     ],
 )
-def test_what_is_no_dataset_of_images_is_one_clear_sentence(data, message):
+def test_other_objects_are_refused_in_one_sentence(data, message):
     with pytest.raises(InputError, match=message) as caught:
         open_dataset(data)
     assert "\n" not in str(caught.value)
