@@ -1,3 +1,3 @@
-"""Defaults of how data become inputs. Loads without torch, so that help and forms can show them."""
+"""Defaults for turning data into inputs. Loads without torch, so that help and forms can show them."""
 
 TFIDF = "tfidf"  # the encoder of texts that needs no model

@@ -98,7 +98,7 @@ def decode(data: bytes) -> Image.Image:
         raise ValueError("it is not an image in a known format (" + ", ".join(_FORMATS) + ")") from error
 
 
-def is_grey(image: Image.Image) -> bool:
+def is_gray(image: Image.Image) -> bool:
     """Return whether every pixel has equal red, green and blue, however the image is stored."""
     if image.mode == "L":
         return True

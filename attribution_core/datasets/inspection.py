@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from attribution_core.datasets.images import ImageSource, decode, is_grey
+from attribution_core.datasets.images import ImageSource, decode, is_gray
 from attribution_core.progress import track
 
 _CHUNK = 32  # images per task: a single image costs less than handing it to a thread
@@ -20,7 +20,7 @@ class ImageFacts:
 
     height: int
     width: int
-    grey: bool
+    gray: bool
     digest: bytes
 
 
@@ -49,7 +49,7 @@ def inspect(
 
 def facts_of_row(source: ImageSource) -> ImageFacts:
     """Return the facts about a text or a table row: only its digest."""
-    return ImageFacts(0, 0, grey=True, digest=hashlib.sha256(source.encoded() or b"").digest())
+    return ImageFacts(0, 0, gray=True, digest=hashlib.sha256(source.encoded() or b"").digest())
 
 
 def _inspect_chunk(images: list[ImageSource]) -> list[ImageFacts | str]:
@@ -63,4 +63,4 @@ def _facts_or_reason(source: ImageSource) -> ImageFacts | str:
     except Exception as error:  # noqa: BLE001 -- Pillow raises almost any type for malformed files; the reason is kept
         return str(error) or type(error).__name__
     digest = hashlib.sha256(data if data is not None else repr(image.size).encode() + image.tobytes()).digest()
-    return ImageFacts(image.height, image.width, is_grey(image), digest)
+    return ImageFacts(image.height, image.width, is_gray(image), digest)

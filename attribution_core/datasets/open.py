@@ -185,7 +185,7 @@ def open_dataset(
     else:
         class_names, parts, empty = _without_empty_classes(class_names, parts)
         notes += empty
-    colors = "L" if all(fact.grey for split in facts.values() for fact in split) else "RGB"
+    colors = "L" if all(fact.gray for split in facts.values() for fact in split) else "RGB"
     mode = colors if listing.kind == "image" else listing.kind
     splits = {split: Dataset(parts[split], facts[split], class_names, mode, values) for split in parts}
     return Splits(
@@ -200,7 +200,7 @@ def open_dataset(
 
 
 def format_of(data: str | Path | TorchData) -> str:
-    """Return the name of a dataset's format in ``FORMATS``, or "torch"; "parquet" for the built-in datasets.
+    """Return the name of a dataset's format in ``FORMATS``, or "torch"; built-in datasets are "parquet".
 
     Raises:
         InputError: There is no such dataset.
@@ -208,7 +208,7 @@ def format_of(data: str | Path | TorchData) -> str:
     if not isinstance(data, str | Path):
         return "torch"
     if not opens_by_name(data):
-        return _recognised(data)[1].name
+        return _recognize(data)[1].name
     return "hugging_face" if str(data).startswith(hugging_face.PREFIX) else "parquet"
 
 
@@ -234,7 +234,7 @@ def _find(
         if data == known.name:
             _options(known.name, (), target, task)
             return known.name, "", dataclasses.replace(known.read(), notes=list(known.notes))
-    path, form = _recognised(data)
+    path, form = _recognize(data)
     options = _options(path.name, form.options, target, task)
     try:
         return path.name, str(path), form.read(path, **options)
@@ -253,7 +253,7 @@ def _options(name: str, takes: tuple[str, ...], target: str | None, task: Task) 
     return {option: value for option, value in (("target", target), ("task", task)) if option in takes}
 
 
-def _recognised(data: str | Path) -> tuple[Path, Format]:
+def _recognize(data: str | Path) -> tuple[Path, Format]:
     """Return the absolute path of a dataset, and its format."""
     names = ", ".join(known.name for known in BUILTIN_DATASETS)
     try:

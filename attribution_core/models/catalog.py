@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Architecture:
-    """What there is to know of a model before it is built.
+    """Description of a model before it is built.
 
     Attributes:
         description: What it is, in one line.

@@ -106,7 +106,7 @@ def load_function(file: Path, name: str) -> Callable[..., Any]:
     Raises:
         InputError: The file fails, or has no such function.
     """
-    function = getattr(_module_of(file), name, None)
+    function = getattr(_run_module(file), name, None)
     if not callable(function):
         raise InputError(
             f"{file} has no function {name!r}: name the function that returns the model, as {file}:FUNCTION."
@@ -120,7 +120,7 @@ def load_preprocessing(file: Path) -> Preprocessing | None:
     Raises:
         InputError: The file fails, or ``PREPROCESSING`` has another form.
     """
-    given = getattr(_module_of(file), "PREPROCESSING", None)
+    given = getattr(_run_module(file), "PREPROCESSING", None)
     if given is None:
         return None
     try:
@@ -135,7 +135,7 @@ def load_preprocessing(file: Path) -> Preprocessing | None:
 
 def require_class_names(file: Path, class_names: Sequence[str]) -> None:
     """Raise InputError if a file's ``CLASS_NAMES`` are not those of the dataset, in the same order."""
-    given = getattr(_module_of(file), "CLASS_NAMES", None)
+    given = getattr(_run_module(file), "CLASS_NAMES", None)
     if given is None or list(given) == list(class_names):
         return
     own, theirs = ", ".join(map(str, given)), ", ".join(class_names)
@@ -148,7 +148,7 @@ def require_class_names(file: Path, class_names: Sequence[str]) -> None:
     )
 
 
-def _module_of(file: Path) -> ModuleType:
+def _run_module(file: Path) -> ModuleType:
     """Run a file once for each content, and return its module, which is named by the digest of the content."""
     name = f"samplescope_model_{digest_of_file(file)[:16]}_{file.stem}"
     if name in sys.modules:

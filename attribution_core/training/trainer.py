@@ -1,4 +1,4 @@
-"""Training with a recorded trajectory."""
+"""Train a model and record its trajectory."""
 
 import functools
 from collections.abc import Callable, Collection, Iterator

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from attribution_core.datasets import open_dataset
-from attribution_core.datasets.images import decode, is_grey
+from attribution_core.datasets.images import decode, is_gray
 from tests.support.builders import encoded, write_folder
 
 
@@ -44,7 +44,7 @@ def test_transparency_becomes_white(mode):
     image.putpixel((2, 0), (0,) * (len(mode) - 1) + (128,))
     decoded = decode(saved(image))
     assert np.asarray(decoded.convert("L")).tolist() == [[255, 100, 127]]
-    assert is_grey(decoded)
+    assert is_gray(decoded)
 
 
 def test_palette_with_transparency():
