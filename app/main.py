@@ -3,7 +3,7 @@
 import streamlit as st
 from PIL import Image
 
-from samplescope_app.data.session import PAGES
+from samplescope_app.data.navigation import PAGES
 
 _TILE, _GAP = 9, 2
 _ICONS = {

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from attribution_core.errors import InputError
 from samplescope_app.data import run_library
-from samplescope_app.data.session import PAGES
+from samplescope_app.data.navigation import PAGES
 
 _HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",  # the address carries the run's version

@@ -120,7 +120,7 @@ def _ids(_run: Run, version: str) -> pd.Index:  # noqa: ARG001 (a cache key)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _shared(_before: Run, _after: Run, *versions: str) -> Shared:  # noqa: ARG001 (cache keys)
+def _shared(_before: Run, _after: Run, *versions: str) -> Shared:  # noqa: ARG001 (a cache key)
     place = pd.Index(_after.examples["id"]).get_indexer(pd.Index(_before.examples["id"]))
     rows = np.flatnonzero(place >= 0)
     one, other = _before.examples["label"].iloc[rows], _after.examples["label"].iloc[place[rows]]
@@ -134,7 +134,7 @@ def _shared(_before: Run, _after: Run, *versions: str) -> Shared:  # noqa: ARG00
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _qualities(_before: Run, _after: Run, *versions: str) -> dict[str, PairedAccuracies | PairedR2]:  # noqa: ARG001
+def _qualities(_before: Run, _after: Run, *versions: str) -> dict[str, PairedAccuracies | PairedR2]:  # noqa: ARG001 (a cache key)
     found = {"training": paired_quality(_before.examples, _after.examples)}
     for split in SPLITS[1:]:
         found[split] = paired_quality(*(run.evaluation[run.evaluation["split"] == split] for run in (_before, _after)))

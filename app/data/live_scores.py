@@ -108,7 +108,7 @@ def scores_of(run: Run) -> LiveScores:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _shared(_run: Run, version: str) -> LiveScores:  # noqa: ARG001 (the cache's key)
+def _shared(_run: Run, version: str) -> LiveScores:  # noqa: ARG001 (a cache key)
     def open_information() -> Information:
         from attribution_core.workflows.live_information import LiveInformation  # brings torch, which takes seconds
 

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app.data import session
+from samplescope_app.data import navigation, session
 
 _KEY = "handed to review"  # of the session
 CHOICE = "the set that was handed over"  # among the scores that Review ranks suspects by
@@ -36,7 +36,7 @@ def hand_over(run: Run, source: str, score: str, rows: list[int]) -> NoReturn:
     """Goes to Review with these rows as its queue."""
     st.session_state[_KEY] = Queue(run.id, source, score, rows)
     st.session_state["review score"] = CHOICE
-    session.go("review", run)
+    navigation.go("review", run)
 
 
 def handed_over(run: Run) -> Queue | None:

@@ -80,7 +80,7 @@ def _version_tag(version: str) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def _opened(path: Path, changed: int) -> Run:  # noqa: ARG001 (part of the cache's key)
+def _opened(path: Path, changed: int) -> Run:  # noqa: ARG001 (a cache key)
     return Run.open(path)
 
 

@@ -46,7 +46,7 @@ class ScoreEvolution:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def read(_run: Run, version: str, measure: str) -> ScoreEvolution:  # noqa: ARG001 (the cache's key)
+def read(_run: Run, version: str, measure: str) -> ScoreEvolution:  # noqa: ARG001 (a cache key)
     """A measure of the run over training, shared by all sessions.
 
     Raises:
@@ -72,7 +72,7 @@ def steps_text(time: float) -> str:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def rank_agreements(_course: ScoreEvolution, _now: np.ndarray, version: str) -> pd.DataFrame:  # noqa: ARG001 (the cache's key)
+def rank_agreements(_course: ScoreEvolution, _now: np.ndarray, version: str) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
     """That of every stored time with the run's own score: columns series, x, y."""
     agreements = [rank_correlation(row, _now)[0] for row in _course.values]
     return pd.DataFrame({"series": "rank correlation", "x": _course.times, "y": agreements})
@@ -89,7 +89,7 @@ def ranked_points(scores: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def group_means(_course: ScoreEvolution, version: str, measure: str) -> pd.DataFrame:  # noqa: ARG001 (the cache's key)
+def group_means(_course: ScoreEvolution, version: str, measure: str) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
     """Mean of groups of examples, by their rank at the end, over training: columns series, x, y."""
     order = np.argsort(-_course.values[-1], kind="stable")
     ends = np.unique([max(1, round(share * len(order))) for share in _GROUPS])

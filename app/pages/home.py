@@ -6,6 +6,6 @@ itself is a redirect, see routes.py.
 
 import streamlit as st
 
-from samplescope_app.data.session import PAGES
+from samplescope_app.data.navigation import PAGES
 
 st.switch_page(PAGES["runs"])

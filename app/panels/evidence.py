@@ -12,7 +12,7 @@ from attribution_core.runs import RETRAINING_OUTCOMES, Run
 from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
-from samplescope_app.data import session
+from samplescope_app.data import navigation, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -38,7 +38,7 @@ def trust_in_short(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**How far the scores can be trusted**", width="stretch")
         if st.button("Trust", key="to trust", type="tertiary", icon=":material/arrow_forward:"):
-            session.go("trust", run)
+            navigation.go("trust", run)
     if not methods:
         st.caption("Not verified: nobody has trained again yet to see whether the scores foretell what happens.")
         return
@@ -102,4 +102,4 @@ def near_duplicates(run: Run) -> None:
             f"{differing:,} of the pairs have different {labels.noun(run)}s."
         )
     if answer.opened is not None:
-        session.open_example(run, answer.opened)
+        navigation.open_example(run, answer.opened)

@@ -1,4 +1,4 @@
-"""What the page Example shows beside an image: its influences, its neighbours, its scores over training."""
+"""The influences on an example and of it, and its nearest training examples."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app import figures
-from samplescope_app.components import chart
 from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
-from samplescope_app.data import effects, score_evolution, session
+from samplescope_app.data import effects, navigation, session
 from samplescope_app.data.effects import Ranked, SplitName
 from samplescope_app.panels import jobs
 from samplescope_app.wording import labels
@@ -24,7 +22,6 @@ _COUNT = 12  # tiles of a kind
 _SIZE = 92
 _SHORT_UNIT = 4  # letters; a longer one stands in the heading only
 _METHOD = "effect method"  # of the session
-_IN_STEPS = ("fsi", "si")  # of the linearised model; others count epochs
 
 
 def method_select(run: Run) -> str:
@@ -62,7 +59,7 @@ def of_training_example(run: Run, row: dict[str, Any]) -> None:
         shown = evaluation_tiles(run, ranked, unit)
         answer = _strip(shown, name, unit, key, f"It {verb} no validation example.")
         if answer.opened is not None:
-            session.open_evaluation(run, int(answer.opened))
+            navigation.open_evaluation(run, int(answer.opened))
 
 
 def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
@@ -91,7 +88,7 @@ def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
         shown = effect_tiles(run, ranked, unit)
         answer = _strip(shown, f"Most {word}", unit, word, f"No training example is {word} to it.")
         if answer.opened is not None:
-            session.open_example(run, answer.opened)
+            navigation.open_example(run, answer.opened)
 
 
 def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
@@ -119,7 +116,7 @@ def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
             f"{_their_labels(run, found, row)}"
         )
     if answer.opened is not None:
-        session.open_example(run, answer.opened)
+        navigation.open_example(run, answer.opened)
 
 
 def _their_labels(run: Run, found: Ranked, row: dict[str, Any]) -> str:
@@ -130,43 +127,6 @@ def _their_labels(run: Run, found: Ranked, row: dict[str, Any]) -> str:
         return f"Of these {len(near)}, {differing} with another label." if differing else "All have its label."
     low, high = (labels.value_text(run, value) for value in (near.min(), near.max()))
     return f"The {plain(run.values.name)} of these {len(near)} is {plain(low)} to {plain(high)}."
-
-
-def over_training(run: Run, row: dict[str, Any]) -> None:
-    """A training example's scores as training went on, one small chart a measure; nothing where the run has none."""
-    if not run.evolutions:
-        return
-    names = ", ".join(run.measure(measure).title_in_sentence for measure in run.evolutions)
-    folded = st.expander(f"Over training: {plain(names)}", key="over training folded", on_change="rerun")
-    if not folded.open:  # three charts take the browser longer than the influencers, and opened once they stay open
-        return
-    columns = folded.columns(max(3, len(run.evolutions)), gap="medium")
-    for column, measure in zip(columns, run.evolutions, strict=False):
-        title = run.measure(measure).title
-        try:
-            stored = score_evolution.read(run, run.version, measure)
-        except InputError as error:
-            column.caption(plain(error))
-            continue
-        in_steps = measure in _IN_STEPS
-        figure = figures.history(
-            stored.times,
-            stored.values[:, row["row"]],
-            _quantiles(stored, run.version, measure),
-            x_title="training time (steps)" if in_steps else "epochs",
-            y_title=run.measure(measure).unit,
-            log_x=in_steps,
-        )
-        with column:
-            st.markdown(plain(title), help=score_help(run.measure(measure)))
-            alt = f"{title} of #{row['row']} over training, with the median and the 90% band of all training examples"
-            chart.chart(figure, key=f"over training {measure}", alt=alt)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _quantiles(_stored: score_evolution.ScoreEvolution, version: str, measure: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
-    """5%, 50% and 95% of all examples, ``[3, times]``."""
-    return np.nanquantile(_stored.values, (0.05, 0.5, 0.95), axis=1)
 
 
 def _strip(shown: list[Tile], name: str, unit: str, key: str, nothing: str) -> Answer:

@@ -8,7 +8,7 @@ from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, jobs_in
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import changes, cleaned_folder
-from samplescope_app.data import comparison, run_library, session
+from samplescope_app.data import comparison, navigation, run_library
 from samplescope_app.panels import jobs as job_panel
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
@@ -103,6 +103,6 @@ def _outcome(run: Run, child: Run) -> None:
         )
         with st.container(horizontal=True):
             if st.button("Compare the two", icon=":material/compare_arrows:"):
-                st.switch_page(session.PAGES["compare"], query_params={"run": run.id, "other": child.id})
+                st.switch_page(navigation.PAGES["compare"], query_params={"run": run.id, "other": child.id})
             if st.button("Open the new run", icon=":material/arrow_forward:", type="tertiary"):
-                session.go("overview", child)
+                navigation.go("overview", child)

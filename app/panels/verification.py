@@ -15,7 +15,7 @@ from attribution_core.runs.retraining import read_retraining_summary
 from attribution_core.runs.verification import read_verification
 from samplescope_app import figures
 from samplescope_app.components import chart
-from samplescope_app.data import session
+from samplescope_app.data import navigation
 from samplescope_app.panels import jobs
 from samplescope_app.panels.evidence import interval, title
 from samplescope_app.wording.text import plain, score_title
@@ -103,7 +103,7 @@ def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
     event = chart.chart(figure, key=f"truth {name}", on_select="rerun", selection_mode="points", alt=alt)
     for point in event.selection.points[:1]:
         if point["curve_number"] == 0:
-            session.open_example(run, run.examples["id"].iloc[int(members["row"].iloc[point["point_index"]])])
+            navigation.open_example(run, run.examples["id"].iloc[int(members["row"].iloc[point["point_index"]])])
 
 
 def _say(run: Run, name: str, method: dict[str, Any], members: pd.DataFrame) -> None:

@@ -11,8 +11,9 @@ import pandas as pd
 
 from attribution_core.runs import Measure, Run
 from attribution_core.runs.labels import VALUE_RANGE, changed_labels, label_names
-from samplescope_app.wording.text import format_score
+from samplescope_app.wording.text import NOUNS, format_score
 
+DECISION_NAMES = {"": "undecided", "keep": "kept", "drop": "dropped", "relabel": "relabeled"}
 _FAR = 0.5  # standard deviations of the values from which a prediction is far off
 
 
@@ -46,6 +47,26 @@ def strata(run: Run) -> str:
     return "classes" if run.values is None else f"ranges of {run.values.name}"
 
 
+def example_noun(run: Run) -> str:
+    """Return what an example of the run is: ``"image"``, ``"text"`` or ``"row"``."""
+    mode = run.manifest.dataset.mode if run.manifest.dataset else ""
+    return NOUNS.get(mode, "image")
+
+
+def value_range(run: Run, values: pd.Series) -> str:
+    """Return the range of some values, such as "strength from 2.3 to 82.6"."""
+    low, high = (value_text(run, value) for value in (values.min(), values.max()))
+    return f"{name(run)} from {low} to {high}"
+
+
+def decision(row: dict[str, Any]) -> str:
+    """Return the decision about an example, such as "dropped" or "relabeled cat"; empty if there is none."""
+    if not row["action"]:
+        return ""
+    new_label = f" {row['new_label_name']}" if row["action"] == "relabel" else ""
+    return DECISION_NAMES[row["action"]] + new_label
+
+
 def value_text(run: Run, value: float) -> str:
     """A value, rounded to between a hundredth and a thousandth of a standard deviation of the values."""
     return f"{round(value, _digits(run)) + 0.0:.10g}"  # + 0: there is no minus zero to people
@@ -74,7 +95,7 @@ def describe(run: Run, row: dict[str, Any], measure: Measure) -> str:
     """Alt text of a training example's tile, with one of its scores."""
     parts = [f"#{row['row']}", in_words(run, row), f"{measure.title_in_sentence} {format_score(row[measure.name])}"]
     if row["action"]:
-        parts.append({"keep": "kept", "drop": "dropped"}.get(row["action"], f"relabelled {row['new_label_name']}"))
+        parts.append(decision(row))
     return ", ".join(parts)
 
 

@@ -5,8 +5,8 @@ import pytest
 import streamlit as st
 
 from attribution_core.errors import InputError
-from samplescope_app.data import run_library, session
-from samplescope_app.data.session import Filters
+from samplescope_app.data import filters, run_library, session
+from samplescope_app.data.filters import Filters
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def _no_cache():
 
 
 def matching(run, *values, **named):
-    return session.examples(run).iloc[session.matching(run, Filters("fsi", *values, **named))]
+    return session.examples(run).iloc[filters.matching(run, Filters("fsi", *values, **named))]
 
 
 def test_filters_narrow_and_sort(run):
@@ -48,10 +48,10 @@ def test_a_selection_is_a_filter_among_others(run):
 
 def test_the_list_is_made_once_and_again_after_a_decision(run):
     chosen = Filters("fsi", decisions=[""])
-    before = session.matching(run, chosen)
-    assert session.matching(run, Filters("fsi", decisions=[""])) is before
+    before = filters.matching(run, chosen)
+    assert filters.matching(run, Filters("fsi", decisions=[""])) is before
     run.decisions.record(["train-00003"], "drop")
-    assert set(before) - set(session.matching(run, chosen)) == {3}
+    assert set(before) - set(filters.matching(run, chosen)) == {3}
 
 
 def test_decisions_show_at_once(run):

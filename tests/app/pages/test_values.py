@@ -12,8 +12,8 @@ import streamlit as st
 from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
-from samplescope_app.data import comparison, run_library, session
-from samplescope_app.panels import parts
+from samplescope_app.data import comparison, filters, run_library, session
+from samplescope_app.panels import decisions, typical
 from samplescope_app.panels.verification import truth_unit
 from samplescope_app.wording import labels
 from tests.support.app_pages import open_page, page_text
@@ -80,8 +80,8 @@ def test_a_suggestion_is_as_round_as_the_data(prices):
 
 
 def test_values_are_filtered_by_their_ends(prices):
-    chosen = session.Filters("fsi", value_low=150.0, value_high=250.0)
-    found = session.examples(prices).iloc[session.matching(prices, chosen)]
+    chosen = filters.Filters("fsi", value_low=150.0, value_high=250.0)
+    found = session.examples(prices).iloc[filters.matching(prices, chosen)]
     inside = prices.examples["label"].between(150, 250)
     assert 0 < inside.sum() < len(prices.examples)
     assert set(found["id"]) == set(prices.examples["id"][inside])
@@ -90,8 +90,8 @@ def test_values_are_filtered_by_their_ends(prices):
 def test_a_new_value_keeps_every_digit(prices):
     one, other = prices.examples["id"].iloc[:2]
     own = prices.examples["label"].iloc[1]
-    parts.decide(prices, f"relabel {0.1 + 0.2!r}", [one])
-    parts.decide(prices, f"relabel {float(own)!r}", [other])
+    decisions.decide(prices, f"relabel {0.1 + 0.2!r}", [one])
+    decisions.decide(prices, f"relabel {float(own)!r}", [other])
     decided = prices.cleaned_labels().set_index("id")
     assert decided.loc[one, "label"] == 0.1 + 0.2
     assert decided.loc[other, "action"] == "keep"  # its own value
@@ -108,7 +108,7 @@ def test_examples_of_about_a_value_are_near_it_and_predicted_well(prices):
     frame = session.examples(prices)
     off = frame["residual"].abs()
     worst = frame.loc[off.idxmax()]
-    near = parts.about(frame, worst["predicted"], worst["id"])
+    near = typical.about(frame, worst["predicted"], worst["id"])
     assert worst["id"] not in set(near["id"])
     assert (off[near.index] <= off.median()).all()
     well = frame[off <= off.median()]

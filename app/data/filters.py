@@ -1,0 +1,108 @@
+"""The filters and the order of Browse, which Example and Map share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app.data import session
+from samplescope_app.wording import labels
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What Browse shows, and in which order; Example steps through the same list.
+
+    ``classes``, ``predicted`` and ``wrong_only`` are for classes, ``value_low`` and ``value_high`` for values.
+    ``selection`` holds rows that were chosen elsewhere, on the map; all are shown where it is empty.
+    """
+
+    score: str
+    descending: bool = True
+    classes: list[str] = field(default_factory=list)
+    predicted: list[str] = field(default_factory=list)
+    value_low: float | None = None
+    value_high: float | None = None
+    decisions: list[str] = field(default_factory=list)
+    low: float | None = None
+    high: float | None = None
+    group: str | None = None
+    group_values: list[str] = field(default_factory=list)
+    text: str = ""
+    wrong_only: bool = False
+    selection: tuple[int, ...] = ()
+
+
+# Filter -> the key of its widget. The values live in the session, so that they survive a visit to another page.
+KEYS = {name: f"browse {name}" for name in Filters.__dataclass_fields__}
+
+
+def current(run: Run) -> Filters:
+    """The filters as the session has them."""
+    values = {name: st.session_state[key] for name, key in KEYS.items() if st.session_state.get(key) is not None}
+    if values.get("score") not in run.scores:
+        values["score"] = default_score(run)
+    if values.get("group") not in labels.kinds(run):
+        values.pop("group", None)
+    return Filters(**values)
+
+
+def default_score(run: Run) -> str:
+    """The run's first measure, else its first diagnostic."""
+    return run.scores[0]
+
+
+def clear() -> None:
+    """Shows all examples again, the highest score first."""
+    for key in [*KEYS.values(), "browse page"]:
+        st.session_state.pop(key, None)
+
+
+def clear_selection() -> None:
+    """Shows the examples that were not chosen on the map again, as the other filters have them."""
+    st.session_state.pop(KEYS["selection"], None)
+
+
+def replace(**values: Any) -> None:
+    """Replaces the filters by these alone."""
+    clear()
+    for name, value in values.items():
+        st.session_state[KEYS[name]] = value
+
+
+def matching(run: Run, chosen: Filters) -> np.ndarray:
+    """The rows of the examples that pass the filters, in their order, int64; shared, not to be changed."""
+    return _matching(run, run.version, run.decisions.version(), chosen)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs={Filters: repr})
+def _matching(_run: Run, version: str, decisions: int, chosen: Filters) -> np.ndarray:  # noqa: ARG001 (a cache key)
+    frame = session.examples(_run)
+    keep = np.ones(len(frame), dtype=bool)
+    for column, values in (
+        ("label_name", chosen.classes),
+        ("predicted_name", chosen.predicted),
+        ("action", chosen.decisions),
+        (chosen.group, chosen.group_values),
+    ):
+        if column is not None and values:
+            keep &= frame[column].isin(values).to_numpy()
+    for column, low, high in (
+        (chosen.score, chosen.low, chosen.high),
+        ("label", chosen.value_low, chosen.value_high),
+    ):
+        if low is not None:
+            keep &= frame[column].to_numpy() >= low
+        if high is not None:
+            keep &= frame[column].to_numpy() <= high
+    if chosen.wrong_only:
+        keep &= ~frame["correct"].to_numpy(dtype=bool)
+    if chosen.text:
+        keep &= frame["id"].str.contains(chosen.text, case=False, regex=False).to_numpy()
+    if chosen.selection:
+        keep &= np.isin(frame["row"], chosen.selection)
+    return session.ranked(frame.loc[keep, ["row", chosen.score]], chosen.score, chosen.descending)["row"].to_numpy()

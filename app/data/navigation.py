@@ -1,0 +1,85 @@
+"""Pages, links between them, and the run that a page shows."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import streamlit as st
+
+from attribution_core.errors import InputError
+from attribution_core.runs import Run
+from samplescope_app.data import filters, run_library
+from samplescope_app.wording.text import plain
+
+PAGES = {
+    name: f"pages/{name}.py"
+    for name in (
+        "runs",
+        "overview",
+        "browse",
+        "example",
+        "map",
+        "classes",
+        "training",
+        "summarize",
+        "review",
+        "trust",
+        "compare",
+        "new",
+    )
+}
+
+
+def current_run() -> Run:
+    """The run in the address, else the session's, else the one the server opened; stops the page where there is none.
+
+    The run is put into the address, so that a copied link opens the same page.
+    """
+    run_id = st.query_params.get("run") or st.session_state.get("run") or run_library.first_run()
+    if run_id is None:
+        st.info("No run is open: choose one on the page Runs.", icon=":material/folder_open:")
+        st.page_link(PAGES["runs"], label="Runs", icon=":material/arrow_back:")
+        st.stop()
+    try:
+        run = run_library.open_run(run_id)
+    except InputError as error:
+        st.session_state.pop("run", None)
+        _stop_with_error(error)
+    if st.session_state.get("run") != run.id:
+        filters.clear()
+        st.session_state["run"] = run.id
+    st.query_params["run"] = run.id
+    return run
+
+
+def scored_run() -> Run:
+    """The current run if it has examples and at least one score to rank them by; else says what to do, and stops."""
+    run = current_run()
+    try:
+        scores = run.scores
+    except InputError as error:
+        _stop_with_error(error)
+    if not scores:
+        _stop_with_error(InputError("This run has no scores yet: run its score command again to finish it."))
+    return run
+
+
+def _stop_with_error(error: InputError) -> NoReturn:
+    st.error(plain(error), icon=":material/error:")
+    st.page_link(PAGES["runs"], label="Runs", icon=":material/arrow_back:")
+    st.stop()
+
+
+def open_example(run: Run, example_id: str) -> NoReturn:
+    """Goes to an example's page."""
+    st.switch_page(PAGES["example"], query_params={"run": run.id, "id": example_id})
+
+
+def open_evaluation(run: Run, row: int) -> NoReturn:
+    """Goes to the page of an evaluation example, by its position in ``run.evaluation``; two splits may share ids."""
+    st.switch_page(PAGES["example"], query_params={"run": run.id, "evaluation": str(row)})
+
+
+def go(page: str, run: Run) -> NoReturn:
+    """Goes to another page of the same run."""
+    st.switch_page(PAGES[page], query_params={"run": run.id})

@@ -1,0 +1,178 @@
+"""The matrix of effects between classes, and the cell chosen in it."""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app import figures
+from samplescope_app.components import chart
+from samplescope_app.data import effects
+from samplescope_app.panels import class_pairs, influencers
+from samplescope_app.wording.text import format_score, plain
+
+_KEYS = {"from": "class from", "to": "class to"}  # side of the chosen cell in the address -> key of its menu
+_SHOWN = "cell in the address"  # of the session: what this page wrote there last
+_MOST_CLASSES = 100  # in a figure
+
+
+def _without_effects(run: Run) -> None:
+    """Why there is nothing to draw, and what adds it."""
+    st.info(
+        f"This run has no effects of {many(run)} on {many(run)}: they are means of the effects of single examples.",
+        icon=":material/grid_off:",
+    )
+    for name, facts in run.manifest.details.items():
+        if "skipped" in facts and name in run.known_measures:
+            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['skipped'])}.")
+    influencers.finish(run, "effects")
+
+
+def draw(run: Run) -> None:
+    """Draw the matrix, the chosen cell and the pairs behind it."""
+    if run.class_effects.empty:
+        _without_effects(run)
+        return
+    select, toggle = st.columns([3, 5], gap="large", vertical_alignment="bottom")
+    with select:
+        method = influencers.method_select(run)
+    with toggle:
+        unit = effects.unit(run, method)
+        raw = st.toggle(f"In {plain(unit)}, not normalised", key="classes raw", persist_state="session")
+    rows = run.class_effects[run.class_effects["method"] == method]
+    if rows.empty:
+        _without_effects(run)
+        return
+    wide = rows.pivot_table(
+        index="train_class", columns="evaluation_class", values="effect" if raw else "normalised", dropna=False
+    ).reindex(index=run.strata_names, columns=run.strata_names)
+    plot, chosen = st.columns([5, 4], gap="large")
+    with chosen:
+        cell = _cell(run)
+        if cell is not None:
+            _in_words(run, rows, method, cell)
+    with plot:
+        _matrix(run, wide.iloc[:_MOST_CLASSES, :_MOST_CLASSES], method, raw, cell)
+        if len(wide) > _MOST_CLASSES:
+            st.caption(f"The first {_MOST_CLASSES} of {len(wide):,} classes; the menus have them all.")
+    if cell is not None:
+        class_pairs.draw(run, method, cell)
+
+
+def _matrix(run: Run, matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[str, str] | None) -> None:
+    key = f"class effects {method}"
+
+    def clicked() -> None:
+        points = st.session_state[key].selection.points
+        if points:
+            row, column = divmod(points[0]["point_index"], matrix.shape[1])
+            st.session_state[_KEYS["from"]], st.session_state[_KEYS["to"]] = matrix.index[row], matrix.columns[column]
+
+    chart.chart(
+        figures.heatmap(
+            matrix,
+            f"training examples of{_column(run)}",
+            f"validation examples of{_column(run)}",
+            cell,
+            effects.unit(run, method) if raw else "",
+        ),
+        key=key,
+        on_select=clicked,
+        selection_mode="points",
+        alt=f"{effects.title(run, method)}: mean effect of each training {one(run)} on each validation {one(run)}",
+    )
+    scale = (
+        f"In {effects.unit(run, method)}."
+        if raw
+        else "Each mean is divided by the square root of its row sum times its column sum."
+    )
+    why = "" if method in run.imported else ", for the loss rises without them"
+    alike = ", as classes that look alike do" if run.values is None else ""
+    st.caption(
+        f"Blue, positive: they help{why}. Orange, negative: they compete{alike}. {scale} *HYDRA, eq. 23, figure 2*"
+    )
+
+
+def _column(run: Run) -> str:
+    """What the ranges are of, behind "of" in an axis title."""
+    return "" if run.values is None else f" {html.escape(run.values.name, quote=False)}"
+
+
+def _cell(run: Run) -> tuple[str, str] | None:
+    """The chosen cell: by a click, by the menus, or from the address."""
+    _take_address(run)
+    columns = st.columns(2)
+    chosen = [
+        column.selectbox(
+            f"{split} {one(run)}",
+            run.strata_names,
+            index=None,
+            placeholder=one(run),
+            key=_KEYS[side],
+            persist_state="session",
+        )
+        for column, split, side in zip(columns, ("Training", "Validation"), _KEYS, strict=True)
+    ]
+    _show_address(chosen)
+    if None in chosen:
+        st.caption(
+            f"Click a cell, or choose both {many(run)} here, to see the pairs of examples of the strongest effects."
+        )
+        return None
+    return chosen[0], chosen[1]
+
+
+def _take_address(run: Run) -> None:
+    """Follows a link to a cell.
+
+    Not by binding the menus to the address: that forgets them when the page is left, and Back would not find the cell.
+    """
+    asked = [st.query_params.get(side) for side in _KEYS]
+    if asked != st.session_state.get(_SHOWN):
+        for key, name in zip(_KEYS.values(), asked, strict=True):
+            if name in run.strata_names:
+                st.session_state[key] = name
+    for key in _KEYS.values():
+        if st.session_state.get(key) not in run.strata_names:
+            st.session_state.pop(key, None)  # another run's
+
+
+def _show_address(chosen: list[str | None]) -> None:
+    for side, name in zip(_KEYS, chosen, strict=True):
+        if name is not None:
+            st.query_params[side] = name
+        else:
+            st.query_params.pop(side, None)
+    st.session_state[_SHOWN] = chosen
+
+
+def _in_words(run: Run, rows: pd.DataFrame, method: str, cell: tuple[str, str]) -> None:
+    """Both values of the cell, and what their sign means."""
+    found = rows[(rows["train_class"] == cell[0]) & (rows["evaluation_class"] == cell[1])]
+    if found.empty or not np.isfinite(found["effect"].iloc[0]):
+        st.caption(f"One of the two {many(run)} has no examples on that side.")
+        return
+    effect, normalised = found["effect"].iloc[0], found["normalised"].iloc[0]
+    one, other = (f"**{plain(name)}**" for name in cell)
+    size = f"{plain(format_score(abs(effect)))} {plain(effects.unit(run, method))}"
+    without = f"Without one training example of {one}, the loss on a validation example of {other}"
+    said = f"{without} {'rises' if effect > 0 else 'falls'} by {size} on average"
+    if method in run.imported:  # of which only the sign is known
+        said = f"One training example of {one} does {size} to a validation example of {other} on average"
+    st.markdown(
+        f"{said}: {one} "
+        f"**{'helps' if effect > 0 else 'harms'}** {other if cell[0] != cell[1] else 'itself'}. "
+        f":gray[Normalised: {plain(influencers.format_effect(normalised))}]"
+    )
+
+
+def one(run: Run) -> str:
+    return "class" if run.values is None else "range"
+
+
+def many(run: Run) -> str:
+    return "classes" if run.values is None else "ranges"

@@ -1,0 +1,35 @@
+"""The training examples with the largest contributions."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app.data import session
+from samplescope_app.panels import example_facts
+
+
+def draw(run: Run) -> None:
+    """The single examples that do most."""
+    if "contribution" not in run.scores:
+        return
+    st.markdown("**The examples that do most**")
+    table, unit = run.influential(), run.measure("contribution").unit
+    rows = session.examples(run).set_index("id")["row"].loc[table["id"]]
+    shown, column = example_facts.column(run, rows)
+    table.insert(0, "example", shown)
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "example": column,
+            "id": "Example",
+            "label_name": "Label" if run.values is None else run.values.name,
+            "predicted_name": "Prediction",
+            "confidence": st.column_config.NumberColumn("Confidence", format="percent"),
+            "residual": st.column_config.NumberColumn("Residual", format="%.4g"),
+            "contribution": st.column_config.NumberColumn("Contribution", format="%.2e", help=f"in {unit}"),
+        },
+        alt="The examples of the largest contributions",
+    )
+    st.caption("Largest contributions to the mean validation loss, for better or worse. *HYDRA, table 2*")

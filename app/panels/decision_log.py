@@ -1,0 +1,45 @@
+"""The decisions in force."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app.data import session
+from samplescope_app.panels import example_facts
+from samplescope_app.wording import labels
+
+_LISTED = 200
+
+
+def draw(run: Run) -> None:
+    """The decisions in force, latest first, with the old and the new label."""
+    counts = run.decisions.counts()
+    st.markdown("**Decisions**")
+    for column, action in zip(st.columns(3), counts, strict=True):
+        column.metric(labels.DECISION_NAMES[action], f"{counts[action]:,}")
+    current = run.decisions.current().iloc[::-1].head(_LISTED)
+    if current.empty:
+        st.caption("None yet. Nothing in the dataset itself is ever changed: decisions are a log, applied on export.")
+        return
+    rows = session.examples(run).set_index("id").loc[current["id"]]
+    shown, column = example_facts.column(run, rows["row"])
+    table = pd.DataFrame(
+        {
+            "example": shown,
+            labels.noun(run): rows["label_name"].to_numpy(),
+            "decision": [
+                f"→ {new}" if action == "relabel" else action
+                for action, new in zip(current["action"], rows["new_label_name"], strict=True)
+            ],
+            "id": current["id"].to_numpy(),
+        }
+    )
+    st.dataframe(
+        table,
+        hide_index=True,
+        height=min(420, 38 + 36 * len(table)),
+        column_config={"example": column},
+        alt=f"Decisions, latest first, with old and new {labels.noun(run)}s",
+    )

@@ -1,0 +1,134 @@
+"""Badges, keys and buttons for deciding about an example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app.components.gallery import OnPressed
+from samplescope_app.data import session
+from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
+
+_MOST_DIGITS = 10  # a class is relabelled to by its number, while one digit is enough
+
+
+def badge(row: dict[str, Any]) -> None:
+    """What was decided about an example, in words, colour and a sign."""
+    match row["action"]:
+        case "keep":
+            st.badge("kept", icon=":material/check:", color="green")
+        case "drop":
+            st.badge("dropped", icon=":material/close:", color="orange")
+        case "relabel":
+            # Not st.badge, which escapes brackets once more.
+            st.markdown(
+                f":blue-badge[:material/swap_horiz: relabelled {plain(row['new_label_name'])}]", width="content"
+            )
+        case _:
+            st.badge("undecided", color="gray")
+
+
+def keys(run: Run, row: dict[str, Any]) -> dict[str, str]:
+    """Key -> action on a page with one example: d, k, u, r for the model's prediction, a digit for each class."""
+    keys = {"d": "drop", "k": "keep", "u": "undo"}
+    if (suggested := labels.suggestion(run, row)) is not None:
+        keys["r"] = f"relabel {suggested!r}"
+    if len(run.class_names) <= _MOST_DIGITS:
+        keys |= {str(label): f"relabel {label}" for label in range(len(run.class_names))}
+    return keys
+
+
+def buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed, skippable: bool = False) -> None:
+    """Buttons for the same actions as the keys."""
+    buttons = [("drop", "Drop `d`", "close", "secondary"), ("keep", "Keep `k`", "check", "secondary")]
+    if (suggested := labels.suggestion(run, row)) is not None:
+        name = plain(row["predicted_name"] if run.values is None else labels.value_text(run, suggested))
+        buttons.append((f"relabel {suggested!r}", f"Relabel {name} `r`", "swap_horiz", "secondary"))
+    buttons.append(("undo", "Undo `u`", "undo", "tertiary"))
+    if skippable:
+        buttons.append(("skip", "Skip `s`", "skip_next", "tertiary"))
+    ids = [row["id"]]
+    with st.container(horizontal=True, gap="small"):
+        for action, label, icon, kind in buttons:
+            st.button(
+                label,
+                icon=f":material/{icon}:",
+                key=f"{key} {action}",
+                type=kind,
+                on_click=act,
+                args=(action, ids),
+            )
+    if run.values is None:
+        _class_buttons(run, row, key, act)
+    else:
+        _value_input(run, row, key, act)
+
+
+def _value_input(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> None:
+    """A number to type, and a button that makes it the value."""
+    field = f"{key} value {row['id']}"
+
+    def take() -> None:
+        # As it stands now: the button may be pressed before the page has seen what was typed.
+        if (value := st.session_state[field]) is not None:
+            act(f"relabel {float(value)!r}", [row["id"]])
+
+    suggested = labels.suggestion(run, row)
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        st.number_input(
+            "New value",
+            value=row["label"] if suggested is None else suggested,
+            step=labels.step(run),
+            format="%.10g",
+            key=field,
+            width=220,
+        )
+        st.button("Set value", icon=":material/edit:", key=f"{key} set value", on_click=take)
+
+
+def _class_buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> None:
+    """One button a class while each has a digit of its own, else a menu."""
+    ids = [row["id"]]
+    st.caption("Relabel as")
+    if len(run.class_names) <= _MOST_DIGITS:
+        with st.container(horizontal=True, gap="xsmall"):
+            for label, name in enumerate(run.class_names):
+                st.button(
+                    f"{plain(name)} `{label}`",
+                    key=f"{key} as {label}",
+                    disabled=label == row["label"],
+                    on_click=act,
+                    args=(f"relabel {label}", ids),
+                )
+        return
+    others = [label for label in range(len(run.class_names)) if label != row["label"]]
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        label = st.selectbox(
+            "New label",
+            others,
+            index=others.index(row["predicted"]) if row["predicted"] in others else 0,
+            format_func=lambda label: run.class_names[label],
+            key=f"{key} menu {row['id']}",
+            label_visibility="collapsed",
+        )
+        st.button(
+            "Relabel",
+            icon=":material/swap_horiz:",
+            key=f"{key} menu button",
+            on_click=act,
+            args=(f"relabel {label}", ids),
+        )
+
+
+def decide(run: Run, action: str, ids: list[str]) -> None:
+    """Carries out keep, drop or "relabel LABEL" on one example."""
+    verb, _, label = action.partition(" ")
+    new_label = labels.parsed(run, label) if label else None
+    in_data = run.examples.loc[run.examples["id"] == ids[0], "label"]
+    if verb == "relabel" and new_label == in_data.iloc[0]:
+        session.decide(run, ids, "keep")  # its own label: that is what keep means
+    else:
+        session.decide(run, ids, verb, new_label)

@@ -1,0 +1,84 @@
+"""The histogram of a score."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from attribution_core.runs import Run
+from attribution_core.runs.labels import VALUE_RANGE
+from samplescope_app import figures
+from samplescope_app.components import chart
+from samplescope_app.data import filters, navigation, session
+from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain, score_title
+
+_MOST_COLOURS = 8  # Okabe-Ito has no more
+_CHANGED = "changed"
+_WRONG = "prediction"
+
+
+def draw(run: Run, score: str) -> None:
+    frame = session.examples(run)
+    frame = frame[pd.notna(frame[score])]
+    if frame.empty:
+        st.info("This score has no values to draw.")
+        return
+    st.markdown(f"**Distribution of {plain(run.measure(score).title.lower())}** — click a bar to see its examples")
+    plot, options = st.columns([6, 1], gap="medium")
+    with options:
+        categories = _colouring(run, frame)
+        log_y = st.toggle("Log counts", key="overview log counts", persist_state="session")
+    bins = figures.score_bins(frame[score].to_numpy(dtype="float64"))
+    figure = figures.histogram(frame[score], bins, categories, score_title(run.measure(score)), log_y)
+    with plot:
+        event = chart.chart(
+            figure,
+            key=f"histogram {score}",
+            on_select="rerun",
+            selection_mode="points",
+            alt=f"Histogram of {run.measure(score).title} over {len(frame):,} training examples",
+        )
+    if event.selection.points:
+        clicked = event.selection.points[0]["point_index"]
+        filters.replace(score=score, low=float(bins.edges[clicked]), high=float(bins.edges[clicked + 1]))
+        navigation.go("browse", run)
+
+
+def _colouring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
+    """The categories to colour by; one value against grey where there are more than the palette has."""
+    columns = _colourings(run)
+    if st.session_state.get("overview colour") not in columns:
+        st.session_state.pop("overview colour", None)  # another run's
+    column = st.selectbox(
+        "Colour by",
+        list(columns),
+        index=None,
+        placeholder="nothing",
+        format_func=columns.get,
+        key="overview colour",
+        persist_state="session",
+    )
+    if column is None:
+        return None
+    if column == _WRONG:
+        return figures.as_categories(frame["correct"].map({True: "right", False: "wrong"}))
+    if column == _CHANGED:
+        changed = pd.Series(labels.changed(run))[frame["row"]].set_axis(frame.index)
+        return figures.as_categories(changed.map({True: "changed", False: "unchanged"}))
+    values = frame[column].astype("str")
+    if values.nunique() <= _MOST_COLOURS:
+        return figures.as_categories(values)
+    return figures.as_categories(
+        values, st.selectbox("Highlight", sorted(values.unique()), key=f"overview highlight {column}")
+    )
+
+
+def _colourings(run: Run) -> dict[str, str]:
+    """What the bars can be coloured by -> for people."""
+    columns = {"label_name": "class"} if run.values is None else {VALUE_RANGE: labels.group_title(run, VALUE_RANGE)}
+    if "original_label" in run.groups:
+        columns[_CHANGED] = f"{labels.noun(run)} changed"
+    if run.values is None:
+        columns[_WRONG] = _WRONG
+    return columns | {group: labels.group_title(run, group) for group in labels.kinds(run)}

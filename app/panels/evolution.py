@@ -1,0 +1,197 @@
+"""Scores over the course of training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from attribution_core.errors import InputError
+from attribution_core.runs import Run
+from samplescope_app import figures
+from samplescope_app.components import chart
+from samplescope_app.components.gallery import gallery
+from samplescope_app.data import navigation, score_evolution, session
+from samplescope_app.data.score_evolution import ScoreEvolution
+from samplescope_app.panels import curves
+from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain, score_help
+
+_TILES = 24
+_EACH = 3  # most helpful and most harmful examples whose contributions are drawn
+_IN_STEPS = ("fsi", "si")  # of the linearised model; others count epochs
+
+
+def sensitivity(run: Run) -> None:
+    """Which examples the model leant on, epoch by epoch."""
+    st.markdown("##### Sensitivity, epoch by epoch")
+    if "sensitivity" not in run.evolutions and curves.points(run, "sensitivity_groups").empty:
+        explain_missing(run, "sensitivity")
+        return
+    left, right = st.columns(2, gap="large")
+    if not curves.points(run, "sensitivity_groups").empty:
+        with left:
+            curves.draw(run, "sensitivity_groups")
+    if "sensitivity" not in run.evolutions:
+        return
+    stored = score_evolution.read(run, run.version, "sensitivity")
+    epoch = _epoch(run, stored)
+    with right:
+        st.markdown("**Groups of examples, epoch by epoch**")
+        points = score_evolution.group_means(stored, run.version, "sensitivity")
+        figure = figures.lines(points, "epochs", "mean sensitivity", False)
+        figure.update_yaxes(type="log", rangemode="normal", dtick=1, exponentformat="power")
+        figures.mark_place(figure, epoch)
+        chart.chart(figure, key="sensitivity by epoch", alt="Mean sensitivity of groups of examples over the epochs")
+        st.caption(
+            "The same the other way round: examples grouped by their rank at the end, and how sensitive each group was "
+            "after each epoch."
+        )
+    values = stored.at(epoch)
+    strip(run, "sensitivity", values, f"Most sensitive after epoch {epoch:g}", "sensitive at an epoch")
+
+
+def _epoch(run: Run, stored: ScoreEvolution) -> float:
+    epochs = [float(time) for time in stored.times]
+    if len(epochs) == 1:
+        return epochs[0]
+    return st.select_slider(
+        "After epoch",
+        epochs,
+        value=epochs[-1],
+        format_func=lambda epoch: f"{epoch:g}",
+        key=f"training epoch {run.id}",
+        help="Shows the examples that the model was most sensitive to then. The arrow keys move it.",
+        persist_state="session",
+    )
+
+
+def when_to_stop(run: Run) -> None:
+    """When training on no longer helped, and when wrong labels led."""
+    st.markdown("##### When to stop, and who leads")
+    left, right = st.columns(2, gap="large")
+    with left:
+        points = curves.points(run, "loo_nll")
+        if points.empty:
+            explain_missing(run, "sensitivity")
+        else:
+            marked = ["loo_nll", "test_nll"]
+            figure = figures.lines(points, "epochs", run.curve("loo_nll").y, False)
+            curves.draw(run, "loo_nll", figures.mark_lowest(figure, points, marked))
+            st.markdown(_lowest_text(points))
+    with right:
+        if curves.points(run, "changed_among_influencers").empty:
+            st.info(
+                f"How many of the most influential examples have a wrong {labels.noun(run)} is known only where the "
+                f"data say which {labels.noun(run)}s were changed (a column original_label) and the head of the "
+                "network is linearised.",
+                icon=":material/info:",
+            )
+        else:
+            curves.draw(run, "changed_among_influencers")
+
+
+def _lowest_text(points: pd.DataFrame) -> str:
+    """Where the estimate and the test loss turn, in words."""
+    lowest = points.loc[points.dropna(subset="y").groupby("series")["y"].idxmin()].set_index("series")["x"]
+    said = f"The estimate is lowest after epoch **{lowest['loo_nll']:g}**"
+    if "test_nll" in lowest:
+        said += f", the test loss after epoch **{lowest['test_nll']:g}**"
+    return f"{said}; stars mark both."
+
+
+def contribution(run: Run) -> None:
+    """How the strongest contributions came about."""
+    st.markdown("##### How contributions added up")
+    if "contribution" not in run.evolutions:
+        explain_missing(run, "contribution")
+        return
+    stored = score_evolution.read(run, run.version, "contribution")
+    rows = score_evolution.strongest(stored, _EACH)
+    frame = session.examples(run).iloc[rows]
+    figure_column, tiles = st.columns([4, 3], gap="large")
+    with figure_column:
+        names = [f"#{row['row']} {labels.on_tile(run, row)[0]}" for row in frame.to_dict("records")]
+        totals = np.cumsum(stored.values[:, rows].astype("float64"), axis=0)
+        points = pd.DataFrame(
+            {
+                "series": np.repeat(names, len(stored.times)),
+                "x": np.tile(stored.times, len(rows)),
+                "y": totals.T.ravel(),
+            }
+        )
+        unit = run.measure("contribution").unit
+        figure = figures.lines(points, "epochs", f"contribution so far ({unit})", False)
+        chart.chart(figure, key="contribution by epoch", alt="Contributions added up over the epochs, strongest ones")
+        st.caption(
+            f"The {_EACH} most helpful and the {_EACH} most harmful examples: each epoch's part in their contribution, "
+            "added up. A line that is steep at first and level later is an example that mattered early."
+        )
+    with tiles:
+        answer = gallery(
+            run, frame, "contribution", key="contributors", name="Strongest contributions", layout="grid", size=92
+        )
+        if answer.opened is not None:
+            navigation.open_example(run, answer.opened)
+
+
+def of_example(run: Run, row: dict[str, Any]) -> None:
+    """A training example's scores as training went on, one small chart a measure; nothing where the run has none."""
+    if not run.evolutions:
+        return
+    names = ", ".join(run.measure(measure).title.lower() for measure in run.evolutions)
+    folded = st.expander(f"Over training: {plain(names)}", key="over training folded", on_change="rerun")
+    if not folded.open:  # three charts take the browser longer than the influencers, and opened once they stay open
+        return
+    columns = folded.columns(max(3, len(run.evolutions)), gap="medium")
+    for column, measure in zip(columns, run.evolutions, strict=False):
+        title = run.measure(measure).title
+        try:
+            stored = score_evolution.read(run, run.version, measure)
+        except InputError as error:
+            column.caption(plain(error))
+            continue
+        in_steps = measure in _IN_STEPS
+        figure = figures.history(
+            stored.times,
+            stored.values[:, row["row"]],
+            _quantiles(stored, run.version, measure),
+            x_title="training time (steps)" if in_steps else "epochs",
+            y_title=run.measure(measure).unit,
+            log_x=in_steps,
+        )
+        with column:
+            st.markdown(plain(title), help=score_help(run.measure(measure)))
+            alt = f"{title} of #{row['row']} over training, with the median and the 90% band of all training examples"
+            chart.chart(figure, key=f"over training {measure}", alt=alt)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _quantiles(_stored: score_evolution.ScoreEvolution, version: str, measure: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
+    """5%, 50% and 95% of all examples, ``[3, times]``."""
+    return np.nanquantile(_stored.values, (0.05, 0.5, 0.95), axis=1)
+
+
+def strip(run: Run, score: str, values: np.ndarray, title: str, key: str) -> None:
+    """The highest of a score as it was at a moment, as tiles."""
+    percentiles = pd.Series(values).rank(pct=True).to_numpy() * 100
+    shown = session.examples(run).assign(**{score: values, f"{score} percentile": percentiles})
+    st.markdown(f"**{plain(title)}**")
+    highest = session.ranked(shown, score).head(_TILES)
+    answer = gallery(run, highest, score, key=key, name=title, layout="strip", size=100)
+    if answer.opened is not None:
+        navigation.open_example(run, answer.opened)
+
+
+def why_skipped(run: Run, measure: str) -> str:
+    """Why scoring left a measure out; empty where it did not."""
+    return run.manifest.details.get(measure, {}).get("skipped", "")
+
+
+def explain_missing(run: Run, measure: str) -> None:
+    """Says that a measure is not there over training, and why; the foot of the page says what adds it."""
+    title, reason = plain(run.measure(measure).title), plain(why_skipped(run, measure))
+    said = f"{title} was left out: {reason}." if reason else f"{title} is not stored over training in this run."
+    st.info(said, icon=":material/info:")

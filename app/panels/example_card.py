@@ -1,0 +1,98 @@
+"""One example: its picture beside its facts, and the steps to its neighbors in a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from attribution_core.runs import Run
+from samplescope_app.components.gallery import OnPressed, Tile, large, training_tile
+from samplescope_app.data import navigation, session
+from samplescope_app.panels import decisions, example_facts
+from samplescope_app.wording.text import plain
+
+STEP_KEYS = {"ArrowLeft": "previous", "ArrowRight": "next", "b": "back"}
+_SIZE = 250  # pixels; a thumbnail has 128 at most, and blown up further it shows no more
+_ABOUT_WIDTH = 200  # beside it
+_LONGEST_ID = 30  # letters of a heading
+
+
+def training_example(run: Run, row: dict[str, Any], score: str, act: OnPressed) -> None:
+    facts = picture_and_facts(training_tile(run, row, score), decisions.keys(run, row) | STEP_KEYS, act)
+    with facts:
+        heading(row["id"])
+        decisions.badge(row)
+        example_facts.label_lines(run, row)
+    decisions.buttons(run, row, "example", act)
+
+
+def picture_and_facts(item: Tile, keys: dict[str, str], act: OnPressed) -> DeltaGenerator:
+    """The image, and the place beside it for what is known about it.
+
+    The same element for either kind of example: two of them would both answer keys while one takes the other's place.
+    """
+    with st.container(horizontal=True, gap="small"):
+        with st.container(width=_SIZE):
+            large(item, key="example picture", size=_SIZE, keys=keys, on_pressed=act)
+        return st.container(width=_ABOUT_WIDTH)
+
+
+def heading(example_id: str) -> None:
+    """The id; of a long one, such as a path, the ends, and all of it behind a question mark."""
+    if len(example_id) <= _LONGEST_ID:
+        st.markdown(f"#### {plain(example_id)}")
+    else:
+        end = _LONGEST_ID // 2
+        st.markdown(f"#### {plain(example_id[:end])}…{plain(example_id[-end:])}", help=plain(example_id))
+
+
+def around(listed: np.ndarray, row: int) -> dict[str, int]:
+    """The rows before and after one of those listed; missing at the ends."""
+    position = int(np.flatnonzero(listed == row)[0])
+    targets = {"previous": position - 1, "next": position + 1}
+    return {action: int(listed[at]) for action, at in targets.items() if 0 <= at < len(listed)}
+
+
+def navigation_bar(
+    run: Run, row: int, name: str, listed: np.ndarray, back_label: str, act: Callable[[str], None]
+) -> None:
+    near, position = around(listed, row), int(np.flatnonzero(listed == row)[0])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        back = st.button(f"{back_label} `b`", icon=":material/arrow_back:", type="tertiary")
+        st.space("stretch")
+        st.caption(f"{plain(name)} · {position + 1:,} of {len(listed):,}", width="content")
+        for action, label, icon in (
+            ("previous", "Previous `←`", "chevron_left"),
+            ("next", "Next `→`", "chevron_right"),
+        ):
+            st.button(
+                label,
+                icon=f":material/{icon}:",
+                key=f"example {action}",
+                disabled=action not in near,
+                on_click=act,
+                args=(action,),
+            )
+    # A callback can't leave the page, so the key for it is only noted there.
+    if st.session_state.pop("leave example", False) or back:
+        last = st.session_state.get("last example")
+        if "evaluation" in st.query_params and last is not None:
+            navigation.open_example(run, last)
+        navigation.go("browse", run)
+
+
+def act(run: Run, steps: dict[str, str], action: str, ids: list[str]) -> None:
+    """Answers a key or a button; to step is to change the address of this same page."""
+    if action == "back":
+        st.session_state["leave example"] = True
+    elif action in ("previous", "next"):
+        if action in steps:
+            st.query_params["evaluation" if "evaluation" in st.query_params else "id"] = steps[action]
+    elif action == "undo":
+        session.undo(run, ids[0])
+    else:
+        decisions.decide(run, action, ids)

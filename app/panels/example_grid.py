@@ -1,0 +1,117 @@
+"""The grid of Browse with its pages and its side panel."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import pandas as pd
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app.components.gallery import Answer, gallery, picture
+from samplescope_app.data import filters, navigation, session
+from samplescope_app.panels import decisions, example_facts, filter_bar, scores
+from samplescope_app.wording.text import plain
+
+_TILES = 60
+_KEYS = {"d": "drop", "k": "keep", "u": "undo"}
+
+
+def draw(run: Run) -> None:
+    """The grid and its side panel.
+
+    Not a fragment, though moving the focus would then redraw less: a fragment's rerun that arrives while the page is
+    being left empties the next one.
+    """
+    chosen = filters.current(run)
+    listed = filters.matching(run, chosen)
+    filter_bar.summary(run, chosen, len(listed))
+    if not len(listed):
+        st.info("No example passes these filters.", icon=":material/filter_alt_off:")
+        return
+    page = _page(chosen, len(listed))
+    tiles = session.examples(run).iloc[listed[page * _TILES : (page + 1) * _TILES]]
+    grid, panel = st.columns([5, 2], gap="large")
+    with grid:
+        answer = gallery(
+            run,
+            tiles,
+            chosen.score,
+            key="browse grid",
+            name="Training examples",
+            keys=_KEYS,
+            on_pressed=functools.partial(_act, run),
+            selectable=True,
+        )
+        _pager(page, len(listed))
+    with panel:
+        _side_panel(run, tiles, answer, chosen.score)
+    if answer.opened is not None:
+        navigation.open_example(run, answer.opened)
+
+
+def _act(run: Run, action: str, ids: list[str]) -> None:
+    if action == "undo":
+        session.undo(run)
+    else:
+        session.decide(run, ids, action)
+
+
+def _page(chosen: filters.Filters, count: int) -> int:
+    """The page of tiles; other filters begin on the first again."""
+    if st.session_state.get("browse filters") != chosen:
+        if "browse filters" in st.session_state:
+            st.session_state["browse page"] = 0
+        st.session_state["browse filters"] = chosen
+    last = math.ceil(count / _TILES) - 1
+    return min(st.session_state.get("browse page", 0), last)
+
+
+def _pager(page: int, count: int) -> None:
+    last = math.ceil(count / _TILES) - 1
+    if last == 0:
+        return
+    with st.container(horizontal=True, horizontal_alignment="center", vertical_alignment="center"):
+        for label, icon, target in (("First", "first_page", 0), ("Previous", "chevron_left", page - 1)):
+            _page_button(label, icon, target, disabled=page == 0)
+        st.caption(f"{page * _TILES + 1:,} to {min(count, (page + 1) * _TILES):,} of {count:,}", width="content")
+        for label, icon, target in (("Next", "chevron_right", page + 1), ("Last", "last_page", last)):
+            _page_button(label, icon, target, disabled=page == last)
+
+
+def _page_button(label: str, icon: str, target: int, disabled: bool) -> None:
+    def turn() -> None:
+        st.session_state["browse page"] = target
+
+    st.button(label, icon=f":material/{icon}:", key=f"browse {label}", disabled=disabled, on_click=turn)
+
+
+def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> None:
+    """Bulk actions for the selection, and details of the focused tile."""
+    if answer.selected:
+        st.markdown(f"**{len(answer.selected)} selected**")
+        with st.container(horizontal=True):
+            for action, icon, letter in (("drop", "close", "d"), ("keep", "check", "k")):
+                st.button(
+                    f"{action.capitalize()} `{letter}`",
+                    icon=f":material/{icon}:",
+                    on_click=_act,
+                    args=(run, action, answer.selected),
+                )
+    shown = answer.focused or (answer.selected[-1] if answer.selected else None)
+    if shown is None:
+        st.caption(
+            "Click a tile to open it. Arrow keys move, **enter** opens, **space** or ctrl-click selects, **d** drops, "
+            "**k** keeps, **u** takes the last decision back."
+        )
+        return
+    row = tiles[tiles["id"] == shown].iloc[0].to_dict()
+    picture(run, row, score, key="browse picture", size=260)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{plain(row['id'])}**", width="content")
+        decisions.badge(row)
+    example_facts.label_lines(run, row)
+    scores.table(run, row)
+    if st.button("Open", icon=":material/open_in_full:"):
+        navigation.open_example(run, row["id"])

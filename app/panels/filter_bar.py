@@ -1,0 +1,86 @@
+"""The filters of Browse, and a summary of those in force."""
+
+from __future__ import annotations
+
+import functools
+
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app.data import filters, session
+from samplescope_app.panels import scores
+from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
+
+_ORDERS = {True: "Highest first", False: "Lowest first"}
+
+
+def draw(run: Run) -> None:
+    chosen = filters.current(run)
+    st.session_state.setdefault(filters.KEYS["score"], chosen.score)
+    st.session_state.setdefault(filters.KEYS["descending"], chosen.descending)
+    columns = st.columns([3, 2.4, 3, 3, 3, 2.4, 2], vertical_alignment="bottom")
+    with columns[0]:
+        scores.select(run, filters.KEYS["score"], "Sort by", persist_state="session")
+    with columns[1]:
+        st.selectbox("Order", list(_ORDERS), format_func=_ORDERS.get, **_widget("descending"))
+    if run.values is None:
+        columns[2].multiselect("Class", run.class_names, placeholder="all", **_widget("classes"))
+        columns[3].multiselect("Predicted", run.class_names, placeholder="all", **_widget("predicted"))
+    else:
+        for column, label, name in ((columns[2], "Value from", "value_low"), (columns[3], "Value to", "value_high")):
+            column.number_input(label, value=None, step=labels.step(run), format="%.10g", **_widget(name))
+    with columns[4]:
+        names = labels.DECISION_NAMES
+        st.multiselect("Decision", list(names), format_func=names.get, placeholder="all", **_widget("decisions"))
+    with columns[5]:
+        st.text_input("Id contains", **_widget("text"))
+    with columns[6], st.popover("More", icon=":material/tune:", width="stretch"):
+        _more_filters(run)
+
+
+def _more_filters(run: Run) -> None:
+    low, high = st.columns(2)
+    with low:
+        st.number_input("Score from", value=None, format="%.6g", **_widget("low"))
+    with high:
+        st.number_input("Score to", value=None, format="%.6g", **_widget("high"))
+    if run.values is None:
+        st.toggle("Wrong predictions only", **_widget("wrong_only"))
+    if groups := labels.kinds(run):
+        title = functools.partial(labels.group_title, run)
+        group = st.selectbox("Group", groups, index=None, format_func=title, **_widget("group"))
+        if group is not None:
+            values = sorted(session.examples(run)[group].unique())
+            st.multiselect("Values", values, placeholder="all", **_widget("group_values"))
+
+
+def _widget(name: str) -> dict[str, str]:
+    return {"key": filters.KEYS[name], "persist_state": "session"}
+
+
+def summary(run: Run, chosen: filters.Filters, count: int) -> None:
+    total = len(session.examples(run))
+    parts_ = [f"{count:,} of {total:,} examples"]
+    for what, low, high, form in (
+        ("score", chosen.low, chosen.high, ".3g"),
+        (labels.name(run), chosen.value_low, chosen.value_high, ".10g"),
+    ):
+        if low is not None or high is not None:
+            first = "the lowest" if low is None else f"{low:{form}}"
+            parts_.append(f"{what} from {first} to {'the highest' if high is None else f'{high:{form}}'}")
+    if chosen.wrong_only:
+        parts_.append("wrong predictions only")
+    if chosen.group and chosen.group_values:
+        parts_.append(f"{labels.group_title(run, chosen.group)}: {', '.join(chosen.group_values)}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(plain(" · ".join(parts_)), width="content")
+        if chosen.selection:
+            st.button(
+                f"{len(chosen.selection):,} chosen on the map",
+                icon=":material/close:",
+                help="Show the others again; the filters stay.",
+                on_click=filters.clear_selection,
+            )
+        if count < total:
+            st.button("Clear filters", type="tertiary", icon=":material/close:", on_click=filters.clear)

@@ -1,0 +1,107 @@
+"""F-SI at any training time."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from attribution_core.evaluation.comparison import rank_correlation
+from attribution_core.runs import Run
+from samplescope_app import figures
+from samplescope_app.components import chart
+from samplescope_app.data import live_scores, score_evolution
+from samplescope_app.data.score_evolution import ScoreEvolution, steps_text
+from samplescope_app.panels import evolution
+from samplescope_app.wording.text import plain, score_help
+
+_POLL_SECONDS = 0.1
+
+
+def draw(run: Run) -> None:
+    """F-SI at a time to choose: stored times answer at once, others when they are computed."""
+    st.markdown("##### Information at any training time")
+    if "fsi" not in run.evolutions:
+        evolution.explain_missing(run, "fsi")
+        return
+    stored = score_evolution.read(run, run.version, "fsi")
+    times, own = score_evolution.slider_times(stored.times), _own_time(run)
+    time = st.select_slider(
+        "Training time",
+        times,
+        value=own if own in times else times[len(times) // 2],
+        format_func=lambda time: f"{steps_text(time)}{' (this run)' if time == own else ''}",
+        key=f"training time {run.id}",
+        help="Of the linearised model, in steps of gradient descent. The arrow keys move it.\n\n"
+        + score_help(run.measure("fsi")),
+        persist_state="session",
+    )
+    values, origin = _values_at(run, stored, time)
+    st.caption(origin)
+    now = run.examples["fsi"].to_numpy(dtype="float64")
+    ranked, agreement = st.columns(2, gap="large")
+    with ranked:
+        _ranked_figure(values, now, time, own)
+    with agreement:
+        _agreement_figure(run, stored, values, now, time)
+    evolution.strip(run, "fsi", values, f"Most informative at {steps_text(time)}", "informative at a time")
+
+
+def _own_time(run: Run) -> float | None:
+    steps = run.manifest.details.get("fsi", {}).get("steps")
+    return float(steps) if steps is not None else None
+
+
+def _values_at(run: Run, stored: ScoreEvolution, time: float) -> tuple[np.ndarray, str]:
+    """F-SI at a time, and how it was come by; the exact one is asked for where the run does not store it."""
+    scores = live_scores.scores_of(run)
+    scores.prepare()
+    if stored.stores(time):
+        return stored.at(time), f":material/check: Stored with the run for {steps_text(time)}."
+    exact = scores.ask(time)
+    if exact is not None:
+        return exact, f":material/check: Computed from the run's linearised model for {steps_text(time)}."
+    after = int(np.searchsorted(stored.times, time))
+    neighbours = " and ".join(steps_text(other) for other in stored.times[after - 1 : after + 1])
+    interpolated = f":material/timeline: Interpolated between {neighbours}"
+    if scores.problem:
+        return stored.at(time), f"{interpolated}; the exact values can't be computed: {plain(scores.problem)}"
+    _wait_for(scores, time)
+    return stored.at(time), f"{interpolated}; the exact values are being computed."
+
+
+def _wait_for(scores: live_scores.LiveScores, time: float) -> None:
+    """Draws the page again once the scores are there."""
+
+    @st.fragment(run_every=_POLL_SECONDS)
+    def poll() -> None:
+        if scores.ready(time):
+            st.rerun()
+
+    poll()
+
+
+def _ranked_figure(values: np.ndarray, now: np.ndarray, time: float, own: float | None) -> None:
+    st.markdown("**How it is spread over the examples**")
+    series = {f"at {steps_text(time)}": values}
+    if time != own:
+        series["at this run's time"] = now
+    figure = figures.lines(
+        score_evolution.ranked_points(series), "rank, the most informative first", "F-SI (nats)", True
+    )
+    figure.update_yaxes(type="log", rangemode="normal", dtick=1, exponentformat="power")
+    chart.chart(figure, key="information by rank", alt=f"F-SI at {steps_text(time)} against rank, log-log")
+    st.caption(
+        "All examples in the order of their information. The steeper the line, the fewer examples carry most of it."
+    )
+
+
+def _agreement_figure(run: Run, stored: ScoreEvolution, values: np.ndarray, now: np.ndarray, time: float) -> None:
+    agreement = rank_correlation(values, now)[0]
+    st.markdown("**How alike it ranks them as at this run's time**")
+    points = score_evolution.rank_agreements(stored, now, run.version)
+    figure = figures.lines(points, "training time (steps)", "rank correlation", True)
+    figures.mark_place(figure, time, agreement)
+    chart.chart(
+        figure, key="information agreement", alt=f"Rank correlation with F-SI at the run's time; {agreement:.2f} here"
+    )
+    st.caption(f"Rank correlation (Spearman) at {steps_text(time)}: **{agreement:.3f}**. 1: the same order.")

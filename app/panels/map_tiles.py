@@ -1,0 +1,88 @@
+"""Tiles below the map: the selected examples, and those to doubt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app.components.gallery import gallery
+from samplescope_app.data import filters, navigation, session
+from samplescope_app.panels import embedding_map
+from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
+
+_TILES = 24
+_FAR = 100  # of the farthest examples
+
+
+def chosen(run: Run) -> None:
+    """What lies within the lasso or the box."""
+    rows = st.session_state.get(embedding_map.chosen_key(run))
+    if rows is None:
+        return
+    if not len(rows):
+        st.info("No training example lies there.", icon=":material/filter_alt_off:")
+        return
+    members = session.examples(run).iloc[rows]
+    what = _labels_of(members) if run.values is None else _values_of(run, members)
+    _summary(run, rows, f"{len(rows):,} chosen", what, "chosen")
+
+
+def _labels_of(members: pd.DataFrame) -> str:
+    """Which labels some examples have, and how many are predicted otherwise."""
+    counts = members["label_name"].value_counts()
+    shown = ", ".join(f"{count:,} {name}" for name, count in counts.head(5).items())
+    others = f" and {len(counts) - 5:,} more labels" if len(counts) > 5 else ""
+    return f"{shown}{others}; {int((~members['correct'].astype(bool)).sum()):,} wrong predictions"
+
+
+def _values_of(run: Run, members: pd.DataFrame) -> str:
+    """Which values some examples have, and how far off their predictions are."""
+    mean, off = (labels.value_text(run, value) for value in (members["label"].mean(), members["residual"].abs().mean()))
+    return f"{labels.value_range(run, members['label'])}, {mean} on average; predictions are off by {off} on average"
+
+
+def farthest(run: Run) -> None:
+    """The examples to doubt: the map for those who can't point at it."""
+    if run.values is not None:
+        if (worst := labels.doubtful(run)) is not None:
+            ranked = session.ranked(session.examples(run), worst.score, worst.descending).head(_FAR)
+            what = f"Highest {run.measure(worst.score).title.lower()} first: wrong values and odd examples"
+            _summary(run, ranked["row"].to_numpy(), worst.title, what, "far")
+        return
+    rows = _farthest(run, run.version)
+    what = (
+        "Farthest on the map from the middle of their label, in multiples of what is usual there, farthest first: "
+        "wrong labels and odd examples"
+    )
+    _summary(run, rows, "Far from the others of their label", what, "far")
+
+
+def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> None:
+    """A heading, the first tiles, and the way to all of them."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{plain(title)}**", width="stretch")
+        label = f"Browse these {len(rows):,}"
+        if st.button(label, key=f"map browse {key}", icon=":material/grid_view:", type="primary"):
+            filters.replace(score=filters.current(run).score, selection=tuple(rows.tolist()))
+            navigation.go("browse", run)
+    st.caption(plain(what))
+    score = filters.current(run).score
+    tiles = session.examples(run).iloc[rows]
+    tiles = (tiles if key == "far" else session.ranked(tiles, score)).head(_TILES)
+    answer = gallery(run, tiles, score, key=f"map tiles {key}", name=title, layout="strip", size=96)
+    if answer.opened is not None:
+        navigation.open_example(run, answer.opened)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _farthest(_run: Run, version: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
+    """Rows by their distance from the median place of their label, over the label's median distance."""
+    frame = _run.examples
+    by_label = frame.groupby("label")
+    offsets = frame[["umap_x", "umap_y"]] - by_label[["umap_x", "umap_y"]].transform("median")
+    distances = pd.Series(np.hypot(offsets["umap_x"], offsets["umap_y"]))
+    usual = distances.groupby(frame["label"]).transform("median")
+    return (distances / usual.clip(lower=1e-12)).nlargest(_FAR).index.to_numpy()

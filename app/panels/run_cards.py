@@ -1,0 +1,116 @@
+"""Running jobs, jobs that left no run, and a card for each run."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from attribution_core.errors import InputError
+from attribution_core.jobs.jobs import Job, Kind, find_job, forget_job
+from attribution_core.runs import Run, RunSummary
+from samplescope_app.components.gallery import mosaic
+from samplescope_app.data import navigation, run_library
+from samplescope_app.panels import header, jobs
+from samplescope_app.wording.text import plain
+
+_MOSAIC = 16
+_UNFINISHED = ("failed", "incomplete")
+_MAKES: tuple[Kind, ...] = ("score", "clean")  # kinds of jobs that make a run
+_STATUS = {
+    "complete": ("complete", ":material/check:", "green"),
+    "running": ("being scored", ":material/progress_activity:", "blue"),
+    "failed": ("failed", ":material/error:", "red"),
+    "incomplete": ("cut off", ":material/warning:", "orange"),
+}
+
+
+def running(entries: list[Job]) -> None:
+    """What is being done now, each with its progress."""
+    for job in entries:
+        if job.status == "running" and job.kind != "check":
+            with st.container(border=True):
+                with st.container(horizontal=True, vertical_alignment="center"):
+                    st.markdown(f"**{plain(job.target)}**", width="content")
+                    if job.kind in _MAKES:
+                        st.page_link(navigation.PAGES["new"], label="Watch", query_params={"job": job.id})
+                jobs.watch(job, key=job.id)
+
+
+def without_a_run(entries: list[Job], runs: set[str]) -> None:
+    """Runs that were started and ended before there was a folder for them, which no card shows."""
+    for job in entries:
+        if job.kind in _MAKES and job.status not in ("running", "done") and job.target not in runs:
+            with st.container(border=True):
+                st.markdown(f"**{plain(job.target)}**")
+                jobs.outcome(job)
+                with st.container(horizontal=True):
+                    again = st.button("Go on", key=f"go on {job.id}", icon=":material/play_arrow:")
+                    st.button("Dismiss", key=f"forget {job.id}", on_click=forget_job, args=(job,))
+                if again and jobs.start(job.kind, job.options, job.target) is not None:
+                    st.rerun()
+
+
+def card(entry: RunSummary) -> None:
+    if entry.run is None:
+        st.markdown(f"**{plain(entry.id)}**")
+        st.badge("damaged", icon=":material/broken_image:", color="red")
+        st.caption(plain(entry.problem))
+        return
+    run = entry.run
+    opened = _mosaic(run)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{plain(run.title)}**", width="stretch")
+        label, icon, color = _STATUS[run.status]
+        st.badge(label, icon=icon, color=color)
+    st.caption(f"{plain(run.id)} · {plain(header.facts(run))}")
+    st.caption(plain(_progress(run)))
+    if run.status in _UNFINISHED:
+        for kind in _MAKES:
+            job = find_job(run_library.folder(), kind, run.id)
+            if job is not None and job.status in ("failed", "lost"):
+                jobs.outcome(job)
+    with st.container(horizontal=True):
+        _actions(run, opened)
+
+
+def _actions(run: Run, opened: bool) -> None:
+    if st.button("Open", key=f"open {run.id}", type="primary", disabled=not run.has_examples) or opened:
+        navigation.go("overview", run)
+    if run.status in _UNFINISHED and st.button("Go on", key=f"go on {run.id}", icon=":material/play_arrow:"):
+        _resume(run)
+
+
+def _resume(run: Run) -> None:
+    """Scores what is missing, as it was started: with the run's own configuration."""
+    cleaned = find_job(run_library.folder(), "clean", run.id)
+    kind: Kind
+    kind, options = ("clean", cleaned.options) if cleaned is not None else ("score", run.manifest.config)
+    if jobs.start(kind, options, run.id) is not None:
+        st.rerun()
+
+
+def _mosaic(run: Run) -> bool:
+    """A few images spread over the training set; whether they were clicked."""
+    if not run.has_examples:
+        return False
+    if "text" not in run.examples:
+        try:
+            run.thumbnail("train", 0)
+        except InputError:
+            st.caption("No pictures yet.")
+            return False
+    rows = np.linspace(0, len(run.examples) - 1, _MOSAIC).astype(int)
+    return mosaic(run, rows.tolist(), key=f"mosaic {run.id}").opened is not None
+
+
+def _progress(run: Run) -> str:
+    """The measures of a whole run, else how far it came."""
+    if run.status == "complete":
+        known = dict.fromkeys([*run.manifest.measures, *run.imported])
+        titles = [run.measure(name).title for name in known if name in run.known_measures]
+        return f"Scores: {', '.join(titles)}"
+    failed = [
+        f"{name} failed: {stage.message}" for name, stage in run.manifest.stages.items() if stage.status == "failed"
+    ]
+    done = [name for name, stage in run.manifest.stages.items() if stage.status == "done"]
+    return "; ".join([f"Finished stages: {', '.join(done) or 'none'}", *failed])

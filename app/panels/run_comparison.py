@@ -1,0 +1,105 @@
+"""Two runs of the same data: choosing them, their quality and their settings."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app.data import comparison, navigation, run_library
+from samplescope_app.panels import jobs
+from samplescope_app.wording import labels
+from samplescope_app.wording.text import plain
+
+
+def nothing_to_compare(run: Run) -> None:
+    others = [entry for entry in run_library.runs() if entry.run is not None and entry.id != run.id]
+    reason = (
+        f"The other {len(others):,} runs in this folder are of other data: none shares a training example with it."
+        if len(others) > 1
+        else "The other run in this folder is of other data: it shares no training example with this one."
+        if others
+        else "This is the only run in its folder."
+    )
+    seconds = jobs.seconds_of(run)
+    cost = f" Either takes about as long as this run did, {seconds:,.0f} s." if seconds else ""
+    st.info(
+        f"{reason} Drop or relabel examples on Review and retrain there on what is left, or score the same data with "
+        f"another model or seed.{cost}",
+        icon=":material/compare_arrows:",
+    )
+    with st.container(horizontal=True):
+        st.page_link(navigation.PAGES["review"], label="Review", icon=":material/rule:", query_params={"run": run.id})
+        st.page_link(navigation.PAGES["new"], label="New run", icon=":material/add:")
+
+
+def partner_select(run: Run, others: list[Run]) -> Run:
+    """The two select boxes; the address has both runs."""
+    by_id = {each.id: each for each in [run, *others]}
+    asked = st.query_params.get("other")
+    other = by_id[asked] if asked in by_id and asked != run.id else comparison.default_partner(run, others)
+    left, right = st.columns(2, gap="large")
+    names = {name: f"{each.title} · {name}" for name, each in by_id.items()}
+    # Keyed by what the address says, so that a link and the widgets never disagree.
+    with left:
+        one = st.selectbox("Run", list(names), list(names).index(run.id), names.get, key=f"compare run {run.id}")
+    rest = [name for name in names if name != one]
+    with right:
+        at = rest.index(other.id) if other.id in rest else 0
+        two = st.selectbox("Compare with", rest, at, names.get, key=f"compare {one} {other.id}")
+    st.query_params["other"] = two
+    if one != run.id:
+        st.query_params["run"] = one
+        st.rerun()
+    return by_id[two]
+
+
+def qualities(before: Run, after: Run) -> None:
+    quality = before.quality_name.capitalize()
+    st.markdown(f"**{quality} on the examples that both have, under the same {labels.noun(before)}**")
+    changed = "Became right, wrong" if before.values is None else "Predicted closer, farther"
+    rows = []
+    for split, found in comparison.qualities(before, after).items():
+        if found.examples:
+            low, high = found.interval
+            rows.append(
+                {
+                    "Split": split.capitalize(),
+                    "Examples": found.examples,
+                    "Before": f"{found.before:.1%}",
+                    "After": f"{found.after:.1%}",
+                    "Difference": f"{100 * found.difference:+.1f}",
+                    "95% interval": f"{100 * low:+.1f} to {100 * high:+.1f}",
+                    changed: f"{found.gained:,}, {found.lost:,}",
+                }
+            )
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt=f"{quality} of both runs by split")
+    st.caption(
+        f"Before: {plain(before.title)} ({plain(before.id)}). After: {plain(after.title)} ({plain(after.id)}). "
+        "Differences in percentage points, after minus before, with intervals from the pairs that differ: they cover "
+        "which examples were tested, not that another seed would have trained another model."
+    )
+
+
+def examples(before: Run, after: Run) -> None:
+    both = comparison.shared(before, after)
+    relabelled = int(both.relabelled.sum())
+    st.markdown(
+        f"**{len(both.before):,}** training examples in both ({relabelled:,} with another "
+        f"{labels.noun(before)}), "
+        f"**{both.only_before:,}** before only, **{both.only_after:,}** after only"
+    )
+
+
+def settings(before: Run, after: Run) -> None:
+    st.markdown("**Settings that differ**")
+    one, other = comparison.settings(before), comparison.settings(after)
+    names = [name for name in {**one, **other} if one.get(name, "") != other.get(name, "")]
+    if not names:
+        st.caption("None.")
+        return
+    values = {
+        "Setting": names,
+        **{side: [of.get(n, "") for n in names] for side, of in (("Before", one), ("After", other))},
+    }
+    st.dataframe(pd.DataFrame(values), hide_index=True, alt="Settings in which the runs differ")

@@ -1,0 +1,111 @@
+"""The queue of suspects: one after another, with the ways to decide."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app.components.gallery import gallery, picture
+from samplescope_app.data import navigation, review_queue, session
+from samplescope_app.panels import decisions, example_facts, scores, typical
+from samplescope_app.wording.text import plain
+
+_DEFAULT_QUEUE = 100
+_UPCOMING = 12
+
+
+def draw(run: Run) -> None:
+    score, suspects = _suspects(run)
+    undecided = suspects[suspects["action"] == ""]
+    skipped = st.session_state.setdefault(f"skipped {run.id}", set())
+    waiting = undecided[~undecided["id"].isin(skipped)]
+    _progress(suspects, len(undecided) - len(waiting))
+    if waiting.empty:
+        _finished(run, len(undecided))
+        return
+    row = waiting.iloc[0].to_dict()
+    _suspect(run, row, score)
+    upcoming = waiting.iloc[1 : 1 + _UPCOMING]
+    if len(upcoming):
+        st.caption("Up next")
+        answer = gallery(run, upcoming, score, key="upcoming", name="Up next", layout="strip", size=72, captions=False)
+        if answer.opened is not None:
+            navigation.open_example(run, answer.opened)
+    typical.strips(run, row, score, "review")
+
+
+def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
+    """The score on the tiles, and the suspects: the first N from its suspicious end, or those of another page."""
+    ranking = [name for name in run.scores if run.measure(name).suspicious is not None]
+    queue = review_queue.handed_over(run)
+    select, number = st.columns([3, 1], vertical_alignment="bottom")
+    with select:
+        chosen = st.selectbox(
+            "Suspects by",
+            [review_queue.CHOICE, *ranking] if queue is not None else ranking,
+            format_func=lambda name: _order_name(run, name, queue),
+            key="review score",
+            persist_state="session",
+        )
+    if queue is not None and chosen == review_queue.CHOICE:
+        return queue.score, review_queue.members(run, queue)
+    frame = session.examples(run)
+    st.session_state.setdefault("review length", min(_DEFAULT_QUEUE, len(frame)))
+    with number:
+        length = st.number_input(
+            "How many", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
+        )
+    st.caption(plain(run.measure(chosen).definition))
+    return chosen, session.ranked(frame, chosen, session.suspicious_end(run, chosen)).head(length)
+
+
+def _order_name(run: Run, name: str, queue: review_queue.Queue | None) -> str:
+    if queue is not None and name == review_queue.CHOICE:
+        return review_queue.title(queue)
+    return f"{'highest' if session.suspicious_end(run, name) else 'lowest'} {run.measure(name).title}"
+
+
+def _progress(suspects: pd.DataFrame, skipped: int) -> None:
+    decided = suspects["action"].ne("").sum()
+    text = f"{decided:,} of {len(suspects):,} suspects decided"
+    if skipped:
+        text += f", {skipped:,} skipped"
+    st.progress(decided / len(suspects), text=text)
+
+
+def _finished(run: Run, skipped: int) -> None:
+    st.success(
+        "Every suspect in this queue is decided or skipped: ask for more above, or export.", icon=":material/done_all:"
+    )
+    with st.container(horizontal=True):
+        if skipped:
+            again = st.session_state[f"skipped {run.id}"].clear
+            st.button(f"Go through the {skipped:,} skipped ones", on_click=again)
+        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
+
+
+def _suspect(run: Run, row: dict[str, Any], score: str) -> None:
+    """The picture, what is known about it, and the ways to decide; the next suspect follows by itself."""
+    act = functools.partial(_act, run)
+    image, about = st.columns([4, 5], gap="medium")
+    with image:
+        keys = decisions.keys(run, row) | {"s": "skip"}
+        picture(run, row, score, key="suspect", size=380, keys=keys, on_pressed=act)
+    with about:
+        st.markdown(f"**{plain(row['id'])}**")
+        example_facts.label_lines(run, row)
+        scores.table(run, row)
+    decisions.buttons(run, row, "review", act, skippable=True)
+
+
+def _act(run: Run, action: str, ids: list[str]) -> None:
+    if action == "skip":
+        st.session_state[f"skipped {run.id}"].update(ids)
+    elif action == "undo":
+        session.undo(run)  # the latest decision of all: the queue has moved on from the example it was about
+    else:
+        decisions.decide(run, action, ids)
