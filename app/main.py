@@ -22,7 +22,7 @@ _ICONS = {
 
 
 def _favicon() -> Image.Image:
-    """Nine tiles, one of them a suspect. Drawn here, since an icon by name is fetched from the internet."""
+    """Draw nine tiles, one of them a suspect; an icon by name would be fetched from the internet."""
     side = 3 * _TILE + 2 * _GAP
     icon = Image.new("RGBA", (side, side))
     for tile in range(9):
@@ -31,7 +31,7 @@ def _favicon() -> Image.Image:
     return icon
 
 
-# On the primary colour of the dark theme, which is light enough to be read as text, Streamlit's white can't be read.
+# White text, Streamlit's default, is unreadable on the light primary color of the dark theme.
 _STYLE = """<style>
 button[kind="primary"] { color: light-dark(#ffffff, #0a0a0a); }
 </style>"""

@@ -1,4 +1,4 @@
-"""HTTP routes beside Streamlit's own: thumbnails, and the entry to the pages."""
+"""HTTP routes in addition to Streamlit's: thumbnails, the start address and the pages' document."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from samplescope_app.data import run_library
 from samplescope_app.data.navigation import PAGES
 
 _HEADERS = {
-    "Cache-Control": "public, max-age=31536000, immutable",  # the address carries the run's version
+    "Cache-Control": "public, max-age=31536000, immutable",  # the address contains the run's version
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 
 
 def thumbnail(request: Request) -> Response:
-    """One thumbnail, or 404. Starlette runs this in a thread, since it reads a file."""
+    """Return a thumbnail, or 404. Starlette runs this on a thread, since it is not async and reads a file."""
     split = request.path_params["split"]
     if split not in ("train", "evaluation"):
-        return PlainTextResponse("The split is train or evaluation.", status_code=404)
+        return PlainTextResponse("The split must be train or evaluation.", status_code=404)
     try:
         run = run_library.open_run(request.path_params["run"])
         content, media_type = run.thumbnail(split, request.path_params["row"])
@@ -37,19 +37,19 @@ def thumbnail(request: Request) -> Response:
 
 
 def start(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
-    """The address without a page goes on to the run the server was given, or to the list of runs.
+    """Redirect the address without a page to the server's first run, or to the list of runs.
 
-    A redirect and not a page, since a page that switches to another one would catch the browser's Back button.
+    A redirect is used because a page that switches to another one would trap the browser's Back button.
     """
     run_id = run_library.first_run()
     return RedirectResponse("/runs" if run_id is None else f"/overview?run={quote(run_id, safe='')}")
 
 
 def page(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
-    """Streamlit's own document, told where its server is.
+    """Return Streamlit's document with the address of its server added.
 
-    On an address such as /browse its script else asks /browse/_stcore/health first, which is an error in the browser's
-    console and a needless wait.
+    Without it, the script of a page such as /browse first requests /browse/_stcore/health, which fails with an error in
+    the browser's console and costs time.
     """
     document = (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
     script = "<script>window.__streamlit = { BACKEND_BASE_URL: window.location.origin }</script>"

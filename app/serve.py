@@ -1,4 +1,4 @@
-"""Starts the app: ``python -m samplescope_app.serve RUN_OR_FOLDER [--port N] [--no-browser]``."""
+"""Start the app: ``python -m samplescope_app.serve RUN_OR_FOLDER [--port N] [--no-browser]``."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serves until interrupted.
+    """Serve the app until interrupted.
 
     Args:
-        argv: The command line, without the program's name.
+        argv: Command-line arguments, without the name of the program.
 
     Returns:
-        The exit status: 2 for bad input.
+        The exit status, 2 for bad input.
     """
-    parser = argparse.ArgumentParser(prog="samplescope open", description="Look at runs in the browser.")
+    parser = argparse.ArgumentParser(prog="samplescope open", description="View runs in the browser.")
     parser.add_argument("path", type=Path, help="a run, or a folder that holds runs")
-    parser.add_argument("--port", type=int, default=0, help="by default a free one from 8501 up")
-    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: the first free one from 8501)")
+    parser.add_argument("--no-browser", action="store_true", help="print the address and do not open a browser")
     options = parser.parse_args(argv)
     try:
         run_library.serve(options.path)
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     threading.Thread(target=_announce, args=(port, not options.no_browser), daemon=True).start()
-    # main.py calls st.navigation; until it first has, Streamlit takes a folder called pages for its older kind of app.
+    # Until main.py has called st.navigation, Streamlit mistakes a folder named pages for its older kind of app.
     PagesManager.uses_pages_directory = False
     # A page on another site must not reach this server through a name that resolves to 127.0.0.1.
     app = st.App(
@@ -63,7 +63,7 @@ def _configuration(port: int) -> dict[str, object]:
         "server.address": _ADDRESS,
         "server.port": port,
         "server.allowedHosts": _HOSTS,
-        "server.headless": True,  # no question on the terminal; the browser is opened here, when the server answers
+        "server.headless": True,  # no question in the terminal; _announce opens the browser
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": False,
         "client.showErrorLinks": False,
@@ -72,13 +72,17 @@ def _configuration(port: int) -> dict[str, object]:
         "theme.chartCategoricalColors": _OKABE_ITO,
         "theme.paddingTop": "2.5rem",
         "theme.light.primaryColor": "#0072B2",
-        "theme.light.textColor": "#0A0A0A",  # captions fade it to six tenths: this much leaves them a contrast of 4.5
+        "theme.light.textColor": "#0A0A0A",  # captions use 60% of it, which leaves a contrast of 4.5
         "theme.dark.primaryColor": "#56B4E9",
     }
 
 
 def _free_port(port: int) -> int:
-    """The port, if it is free, else a refusal; 0 asks for the first free one."""
+    """Return the port, or the first free one for 0.
+
+    Raises:
+        InputError: If the port, or every candidate, is taken.
+    """
     for candidate in (port,) if port else _PORTS:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -88,12 +92,12 @@ def _free_port(port: int) -> int:
                 continue
             return candidate
     if port:
-        raise InputError(f"Port {port} is taken: give another --port, or none to take a free one.")
-    raise InputError(f"The ports {_PORTS.start} to {_PORTS.stop - 1} are all taken: give a free one with --port.")
+        raise InputError(f"Port {port} is taken. Pass another --port, or none for the first free one.")
+    raise InputError(f"Ports {_PORTS.start} to {_PORTS.stop - 1} are all taken. Pass a free one with --port.")
 
 
 def _announce(port: int, open_browser: bool) -> None:
-    """Prints the address once the server answers, and opens the browser."""
+    """Print the address once the server answers, and open the browser."""
     while True:
         try:
             socket.create_connection((_ADDRESS, port), timeout=5).close()

@@ -1,4 +1,4 @@
-"""Drawing figures, and saving them: every chart of the app goes through here."""
+"""Charts: every figure of the app is drawn, and can be saved, through this module."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-_FORMAT = "figure format"  # of the session
+_FORMAT = "figure format"  # session key
 _FORMATS = {"png": "PNG", "svg": "SVG"}
 
 
 def chart(figure: go.Figure, *, key: str, alt: str, tools: Sequence[str] = (), **options: Any) -> Any:
-    """Draws a figure whose toolbar saves it, as the session's format.
+    """Draw a figure with a toolbar that saves it in the session's format.
 
     Args:
         figure: The figure.
         key: Streamlit's key, and the name of the saved file.
-        alt: What it shows, for a screen reader.
-        tools: Buttons of Plotly's for choosing points and moving about, such as ``lasso2d``; with some, the toolbar
-            always shows, and the wheel zooms.
-        **options: Of ``st.plotly_chart``, such as ``on_select``.
+        alt: Description of the figure for screen readers.
+        tools: Plotly's buttons for selecting and panning, such as ``lasso2d``; with any, the toolbar is always visible
+            and the mouse wheel zooms.
+        **options: Options of ``st.plotly_chart``, such as ``on_select``.
 
     Returns:
-        What ``st.plotly_chart`` returns.
+        The return value of ``st.plotly_chart``.
     """
     config = {
         "displaylogo": False,
@@ -41,10 +41,10 @@ def chart(figure: go.Figure, *, key: str, alt: str, tools: Sequence[str] = (), *
 
 
 def format_select() -> None:
-    """How figures and tables are saved, behind one button."""
+    """Draw the button that explains how to save figures and tables, and chooses the format."""
     with st.popover("Save", icon=":material/download:", type="tertiary"):
         st.segmented_control(
-            "Figures are saved as",
+            "Format of figures",
             list(_FORMATS),
             format_func=_FORMATS.get,
             default="png",
@@ -53,5 +53,6 @@ def format_select() -> None:
             persist_state="session",
         )
         st.caption(
-            "Point at a figure and press its camera. A table has a button of its own, at its upper right, for CSV."
+            "To save a figure, point at it and click the camera. To save a table as CSV, use the button at its upper "
+            "right."
         )

@@ -1,4 +1,4 @@
-"""Two runs of the same data: which they are, which examples they share, and how their scores agree."""
+"""Two runs of the same data: finding them, their shared examples, and the agreement of their scores."""
 
 from __future__ import annotations
 
@@ -21,66 +21,66 @@ SPLITS = ("training", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """Training examples that two runs have in common; shared by all sessions, not to be changed.
+    """Training examples that two runs have in common; all sessions share the arrays, so do not change them.
 
     Attributes:
-        before: Their rows in the earlier run, int64 ``[n]``.
-        after: Their rows in the later one, in the same order.
-        relabelled: Whether their labels, classes or values, differ, bool ``[n]``.
-        only_before: How many the earlier run alone has.
-        only_after: How many the later one alone has.
+        before: Rows in the earlier run, int64 ``[n]``.
+        after: Rows in the later run, in the same order, int64 ``[n]``.
+        relabeled: Whether the labels, classes or values, differ, bool ``[n]``.
+        only_before: Number of examples in the earlier run only.
+        only_after: Number of examples in the later run only.
     """
 
     before: np.ndarray
     after: np.ndarray
-    relabelled: np.ndarray
+    relabeled: np.ndarray
     only_before: int
     only_after: int
 
 
 def partners(run: Run) -> list[Run]:
-    """The other scored runs that share training examples with a run, the newest first."""
+    """Return the other scored runs that share training examples with a run, newest first."""
     found = []
     for entry in run_library.runs():
-        if entry.run is None or entry.id == run.id or _told(entry.run) != _told(run):
+        if entry.run is None or entry.id == run.id or _target(entry.run) != _target(run):
             continue
         try:
             other = run_library.open_run(entry.id)
             if other.manifest.measures and _ids(other, other.version).intersection(_ids(run, run.version)).size:
                 found.append(other)
-        except InputError:  # damaged, or being deleted: the page Runs says so
+        except InputError:  # damaged, or being deleted: the Runs page shows it
             continue
     return found
 
 
-def _told(run: Run) -> tuple[list[str], str]:
-    """What is told of examples: class names, or the name of a column of values."""
+def _target(run: Run) -> tuple[list[str], str]:
+    """Return what the run predicts: its class names and, for a regression, the target column."""
     return run.class_names, run.values.name if run.values is not None else ""
 
 
 def relatives(run: Run) -> list[Run]:
-    """The runs that were retrained on what a run's decisions left, the newest first."""
+    """Return the runs retrained on a run's cleaned training set, newest first."""
     entries = run_library.runs()
     made = [each.id for each in entries if each.run is not None and parent_of(each.run) == run.id]
     return [run_library.open_run(name) for name in made]
 
 
 def parent_of(run: Run) -> str | None:
-    """Id of the run whose decisions cleaned this one's training set; None for most runs."""
+    """Return the id of the run whose decisions cleaned this run's training set, or None."""
     return run.manifest.details.get("cleaning", {}).get("parent")
 
 
 def default_partner(run: Run, others: list[Run]) -> Run:
-    """The run it was cleaned from or to, else the newest of the same data, else the newest."""
+    """Return the run that this one was cleaned from or to, else the newest of the same data, else the newest."""
     parent, children = parent_of(run), [other for other in others if parent_of(other) == run.id]
     linked = [other for other in others if other.id == parent] + children
     data = run.manifest.dataset.fingerprint if run.manifest.dataset else ""
-    alike = [other for other in others if other.manifest.dataset and other.manifest.dataset.fingerprint == data]
-    return [*linked, *alike, *others][0]
+    same_data = [other for other in others if other.manifest.dataset and other.manifest.dataset.fingerprint == data]
+    return [*linked, *same_data, *others][0]
 
 
 def in_order(one: Run, other: Run) -> tuple[Run, Run]:
-    """The earlier and the later of two runs: a cleaned run is later than the one it comes from."""
+    """Return the earlier and the later of two runs; a cleaned run is later than the run it was cleaned from."""
     if parent_of(one) == other.id:
         return other, one
     if parent_of(other) == one.id or one.manifest.created <= other.manifest.created:
@@ -89,22 +89,22 @@ def in_order(one: Run, other: Run) -> tuple[Run, Run]:
 
 
 def shared(before: Run, after: Run) -> Shared:
-    """The training examples that both runs have."""
+    """Return the training examples that both runs have."""
     return _shared(before, after, before.version, after.version)
 
 
 def qualities(before: Run, after: Run) -> dict[str, PairedAccuracies | PairedR2]:
-    """Accuracies or R² by split, on the examples that both runs have under the same label."""
+    """Return the accuracies or R² by split, on the examples that both runs have with the same label."""
     return _qualities(before, after, before.version, after.version)
 
 
 def agreements(before: Run, after: Run) -> dict[str, tuple[float, int]]:
-    """Spearman's correlation of each score that both runs have, over their shared training examples, and how many."""
+    """Return, for each score of both runs, its rank correlation over the shared training examples and their number."""
     return _agreements(before, after, before.version, after.version)
 
 
 def settings(run: Run) -> dict[str, str]:
-    """What a run was made with, as texts: its configuration, the recipe's fields among the others, and its model."""
+    """Return the settings of a run as texts: its configuration, with the recipe flattened into it, and its model."""
     config: dict[str, Any] = {**run.manifest.config}
     recipe = config.pop("recipe", None) or {}
     flat = {**config, **{f"recipe: {name}": value for name, value in recipe.items()}}
@@ -127,7 +127,7 @@ def _shared(_before: Run, _after: Run, *versions: str) -> Shared:  # noqa: ARG00
     return Shared(
         before=rows,
         after=place[rows],
-        relabelled=one.to_numpy() != other.to_numpy(),
+        relabeled=one.to_numpy() != other.to_numpy(),
         only_before=len(_before.examples) - len(rows),
         only_after=len(_after.examples) - len(rows),
     )

@@ -1,4 +1,4 @@
-"""Single effects and similarities of a run, read so that a click is answered at once at 50,000 x 1,000."""
+"""Effects and similarities of single examples, read fast enough for a click at 50,000 x 1,000."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SplitName = Literal["train", "evaluation"]
 
 @dataclass(frozen=True)
 class Ranked:
-    """Some rows of a table, strongest first, with the value of each.
+    """Rows of a table with a value each, strongest first.
 
     Attributes:
         rows: Positions in the table, int64.
@@ -27,28 +27,28 @@ class Ranked:
 
 
 def title(run: Run, method: str) -> str:
-    """A method of effects, for people."""
+    """Return the title of a method of effects."""
     return run.measure(method).title if method in run.known_measures else method
 
 
 def unit(run: Run, method: str) -> str:
-    """The unit of its effects."""
+    """Return the unit of a method's effects."""
     return (run.measure(method).unit if method in run.known_measures else "") or "its own unit"
 
 
 def columns(run: Run) -> int:
-    """How many of the first evaluation examples have effects: those of validation; 0 in a run without any."""
+    """Return the number of evaluation examples with effects: the first ones, of the validation split; 0 if none."""
     methods = run.effect_methods
     return run.effects(methods[0]).shape[1] if methods else 0
 
 
 def of_training_example(run: Run, method: str, row: int) -> np.ndarray:
-    """What a training example does to each evaluation example, float32 ``[m]`` in the method's unit."""
+    """Return the effects of a training example on each evaluation example, float32 ``[m]`` in the method's unit."""
     return _row(run, run.version, method, row)
 
 
 def on_evaluation_example(run: Run, method: str, row: int) -> np.ndarray:
-    """What each training example does to an evaluation example, float32 ``[n]`` in the method's unit."""
+    """Return the effects of each training example on an evaluation example, float32 ``[n]`` in the method's unit."""
     return _column(run, run.version, method, row)
 
 
@@ -63,17 +63,17 @@ def _column(_run: Run, version: str, method: str, row: int) -> np.ndarray:  # no
 
 
 def strongest(effects: np.ndarray, count: int) -> tuple[Ranked, Ranked]:
-    """The most helpful and the most harmful of some effects, ``count`` at most of each; zeros are neither.
+    """Return the most helpful and the most harmful effects; zeros and NaNs are neither.
 
     Args:
-        effects: ``[rows]``; a NaN is neither.
-        count: One or more.
+        effects: Effects, ``[rows]``.
+        count: Largest number of each, at least 1.
     """
     return _highest(effects, count), _negated(_highest(-effects, count))
 
 
 def _highest(values: np.ndarray, count: int) -> Ranked:
-    """The highest positive ones, highest first."""
+    """Return the ``count`` highest positive values, highest first."""
     positive = np.flatnonzero(values > 0)
     if len(positive) > count:
         positive = positive[np.argpartition(-values[positive], count - 1)[:count]]
@@ -86,12 +86,12 @@ def _negated(ranked: Ranked) -> Ranked:
 
 
 def nearest(run: Run, split: SplitName, row: int, count: int) -> Ranked:
-    """The training examples most alike to a row of a table, as the trained network sees them; never the row itself.
+    """Return the training examples most similar to a row of a table, by the trained network's embeddings.
 
-    Brute force over the embeddings as they lie on the disk: only their norms are kept in memory.
+    The search is brute force over the embeddings on disk; only their norms are kept in memory.
 
     Returns:
-        With cosines; an embedding of zeros is like nothing.
+        The nearest rows with their cosines, without the row itself; an embedding of zeros has no neighbors.
 
     Raises:
         InputError: If the run has no embeddings.

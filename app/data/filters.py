@@ -15,10 +15,10 @@ from samplescope_app.wording import labels
 
 @dataclass(frozen=True)
 class Filters:
-    """What Browse shows, and in which order; Example steps through the same list.
+    """The examples that Browse shows, and their order; Example steps through the same list.
 
-    ``classes``, ``predicted`` and ``wrong_only`` are for classes, ``value_low`` and ``value_high`` for values.
-    ``selection`` holds rows that were chosen elsewhere, on the map; all are shown where it is empty.
+    ``classes``, ``predicted`` and ``wrong_only`` apply to classification, ``value_low`` and ``value_high`` to
+    regression. ``selection`` holds the rows selected on the map; if it is empty, every row passes.
     """
 
     score: str
@@ -37,12 +37,12 @@ class Filters:
     selection: tuple[int, ...] = ()
 
 
-# Filter -> the key of its widget. The values live in the session, so that they survive a visit to another page.
+# Filter -> key of its widget. The session keeps the values, so that they survive a visit to another page.
 KEYS = {name: f"browse {name}" for name in Filters.__dataclass_fields__}
 
 
 def current(run: Run) -> Filters:
-    """The filters as the session has them."""
+    """Return the filters of the session."""
     values = {name: st.session_state[key] for name, key in KEYS.items() if st.session_state.get(key) is not None}
     if values.get("score") not in run.scores:
         values["score"] = default_score(run)
@@ -52,30 +52,30 @@ def current(run: Run) -> Filters:
 
 
 def default_score(run: Run) -> str:
-    """The run's first measure, else its first diagnostic."""
+    """Return the run's first measure, else its first diagnostic."""
     return run.scores[0]
 
 
 def clear() -> None:
-    """Shows all examples again, the highest score first."""
+    """Clear all filters, so that every example is listed, highest score first."""
     for key in [*KEYS.values(), "browse page"]:
         st.session_state.pop(key, None)
 
 
 def clear_selection() -> None:
-    """Shows the examples that were not chosen on the map again, as the other filters have them."""
+    """Clear the selection made on the map and keep the other filters."""
     st.session_state.pop(KEYS["selection"], None)
 
 
 def replace(**values: Any) -> None:
-    """Replaces the filters by these alone."""
+    """Replace all filters with the given ones."""
     clear()
     for name, value in values.items():
         st.session_state[KEYS[name]] = value
 
 
 def matching(run: Run, chosen: Filters) -> np.ndarray:
-    """The rows of the examples that pass the filters, in their order, int64; shared, not to be changed."""
+    """Return the rows of the examples that pass the filters, in order, int64; shared, so do not change the array."""
     return _matching(run, run.version, run.decisions.version(), chosen)
 
 

@@ -1,4 +1,4 @@
-"""F-SI at times between those that a run stores: computed on a thread beside the pages, never within one."""
+"""F-SI at training times that a run does not store, computed on a background thread."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
 
-_KEPT = 64  # results a run
+_KEPT = 64  # results of a run
 
 
 class Information(Protocol):
-    """What computes the scores: :class:`attribution_core.workflows.live_information.LiveInformation`."""
+    """The interface that computes the scores: :class:`attribution_core.workflows.live_information.LiveInformation`."""
 
     def at(self, steps: float) -> np.ndarray:
-        """F-SI of every training example at a training time, ``[n]`` in nats."""
+        """Return F-SI of every training example at a training time, ``[n]`` in nats."""
 
 
 class LiveScores:
-    """Answers for one run, shared by all sessions; what was asked last is computed first.
+    """The scores of one run on request, shared by all sessions; the latest request is computed first.
 
     Args:
-        open_information: Called once, on the thread; it may take seconds.
+        open_information: Opens the model; called once, on the thread, and may take seconds.
 
     Attributes:
-        problem: Why nothing can be computed; empty while it can.
+        problem: Why nothing can be computed; empty if nothing is wrong.
     """
 
     def __init__(self, open_information: Callable[[], Information]) -> None:
@@ -43,25 +43,25 @@ class LiveScores:
         self.problem = ""
 
     def ask(self, time: float) -> np.ndarray | None:
-        """The scores at a time where they are known; else None, and they are being computed from now on."""
+        """Return the scores at a time if they are known; else start computing them and return None."""
         with self._lock:
             if time in self._results:
                 self._results.move_to_end(time)
                 return self._results[time]
             if not self.problem:
-                # A slider that is dragged asks for many times: the last one is what its user waits for.
+                # Dragging a slider requests many times; the user waits for the last one.
                 self._asked = [*(other for other in self._asked if other != time), time]
                 self._start()
         return None
 
     def prepare(self) -> None:
-        """Reads what the computing needs, so that the first answer does not wait for it."""
+        """Open the model in advance, so that the first request does not wait for it."""
         with self._lock:
             if self._information is None and not self.problem:
                 self._start()
 
     def ready(self, time: float) -> bool:
-        """Whether there is nothing to wait for: the scores are known, or can't be."""
+        """Return whether there is nothing to wait for: the scores are known, or cannot be computed."""
         with self._lock:
             return time in self._results or bool(self.problem)
 
@@ -103,14 +103,14 @@ class LiveScores:
 
 
 def scores_of(run: Run) -> LiveScores:
-    """Those of a run, the same object until the run changes."""
+    """Return the live scores of a run; the object is the same until the run changes."""
     return _shared(run, run.version)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _shared(_run: Run, version: str) -> LiveScores:  # noqa: ARG001 (a cache key)
     def open_information() -> Information:
-        from attribution_core.workflows.live_information import LiveInformation  # brings torch, which takes seconds
+        from attribution_core.workflows.live_information import LiveInformation  # imports torch, which takes seconds
 
         return LiveInformation.open(_run)
 

@@ -31,13 +31,13 @@ PAGES = {
 
 
 def current_run() -> Run:
-    """The run in the address, else the session's, else the one the server opened; stops the page where there is none.
+    """Return the run in the address, else the session's, else the server's first; stop the page if there is none.
 
-    The run is put into the address, so that a copied link opens the same page.
+    The run is written into the address, so that a copied link opens the same page.
     """
     run_id = st.query_params.get("run") or st.session_state.get("run") or run_library.first_run()
     if run_id is None:
-        st.info("No run is open: choose one on the page Runs.", icon=":material/folder_open:")
+        st.info("No run is open. Choose one on the Runs page.", icon=":material/folder_open:")
         st.page_link(PAGES["runs"], label="Runs", icon=":material/arrow_back:")
         st.stop()
     try:
@@ -53,14 +53,14 @@ def current_run() -> Run:
 
 
 def scored_run() -> Run:
-    """The current run if it has examples and at least one score to rank them by; else says what to do, and stops."""
+    """Return the current run if it has examples and at least one score; else say what to do and stop the page."""
     run = current_run()
     try:
         scores = run.scores
     except InputError as error:
         _stop_with_error(error)
     if not scores:
-        _stop_with_error(InputError("This run has no scores yet: run its score command again to finish it."))
+        _stop_with_error(InputError("This run has no scores yet. Run its score command again to finish it."))
     return run
 
 
@@ -71,15 +71,15 @@ def _stop_with_error(error: InputError) -> NoReturn:
 
 
 def open_example(run: Run, example_id: str) -> NoReturn:
-    """Goes to an example's page."""
+    """Open the page of a training example."""
     st.switch_page(PAGES["example"], query_params={"run": run.id, "id": example_id})
 
 
 def open_evaluation(run: Run, row: int) -> NoReturn:
-    """Goes to the page of an evaluation example, by its position in ``run.evaluation``; two splits may share ids."""
+    """Open the page of an evaluation example by its position in ``run.evaluation``, since splits may share ids."""
     st.switch_page(PAGES["example"], query_params={"run": run.id, "evaluation": str(row)})
 
 
 def go(page: str, run: Run) -> NoReturn:
-    """Goes to another page of the same run."""
+    """Open another page of the same run."""
     st.switch_page(PAGES[page], query_params={"run": run.id})

@@ -1,4 +1,4 @@
-"""A set of examples that one page hands to Review as its queue."""
+"""A queue of examples that another page hands over to Review."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app.data import navigation, session
 
-_KEY = "handed to review"  # of the session
-CHOICE = "the set that was handed over"  # among the scores that Review ranks suspects by
+_KEY = "handed to review"  # session key of the queue
+CHOICE = "the set that was handed over"  # option of Review's menu beside the scores
 
 
 @dataclass(frozen=True)
 class Queue:
-    """What was handed over.
+    """Examples to review.
 
     Attributes:
-        run_id: Whose examples they are.
-        source: Name of the page that they come from.
-        score: The measure that stands on their tiles.
-        rows: Positions in ``run.examples``, the first to be reviewed first.
+        run_id: Run of the examples.
+        source: Name of the page that handed them over.
+        score: Measure to show on their tiles.
+        rows: Positions in ``run.examples``, in the order of review.
     """
 
     run_id: str
@@ -33,23 +33,23 @@ class Queue:
 
 
 def hand_over(run: Run, source: str, score: str, rows: list[int]) -> NoReturn:
-    """Goes to Review with these rows as its queue."""
+    """Open Review with these rows as its queue."""
     st.session_state[_KEY] = Queue(run.id, source, score, rows)
     st.session_state["review score"] = CHOICE
     navigation.go("review", run)
 
 
 def handed_over(run: Run) -> Queue | None:
-    """The queue that this session's Review was given for a run, if any."""
+    """Return the queue handed over to Review for this run in this session, if any."""
     queue = st.session_state.get(_KEY)
     return queue if queue is not None and queue.run_id == run.id else None
 
 
 def title(queue: Queue) -> str:
-    """For people."""
+    """Return the name of a queue, such as "40 from Summarize"."""
     return f"{len(queue.rows):,} from {queue.source}"
 
 
 def members(run: Run, queue: Queue) -> pd.DataFrame:
-    """Rows of ``state.examples(run)``, in the queue's order."""
+    """Return the rows of ``session.examples(run)`` in the order of the queue."""
     return session.examples(run).iloc[queue.rows]

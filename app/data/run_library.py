@@ -1,4 +1,4 @@
-"""Which runs this server shows. Pages and the thumbnail route find them here, by the names of their directories."""
+"""The runs that this server shows, by the names of their directories, for the pages and the thumbnail route."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _served: _Served | None = None
 
 
 def serve(path: Path) -> None:
-    """Chooses what this process shows.
+    """Choose the runs that this process shows.
 
     Args:
-        path: A run, which then opens first and stands among its siblings, or a folder that holds runs.
+        path: A folder of runs; or a run, which opens first and is listed with the other runs of its folder.
 
     Raises:
-        InputError: If it is neither.
+        InputError: If the path is neither.
     """
-    global _served  # one process serves one folder, to all its sessions and routes
+    global _served  # one process serves one folder to all sessions and routes
     path = Path(path).resolve()
     if (path / MANIFEST_FILE).exists():
         Run.open(path)
@@ -42,35 +42,35 @@ def serve(path: Path) -> None:
 
 
 def folder() -> Path:
-    """The folder that holds the runs."""
+    """Return the folder that holds the runs."""
     return _current().folder
 
 
 def first_run() -> str | None:
-    """The run to open first, or None to let the user choose."""
+    """Return the id of the run to open first, or None to let the user choose."""
     return _current().first
 
 
 def runs() -> list[RunSummary]:
-    """All runs in the folder, newest first."""
+    """Return all runs in the folder, newest first."""
     return list_runs(folder())
 
 
 def open_run(run_id: str) -> Run:
-    """Opens a run of the folder; the same object again until its files change.
+    """Open a run of the folder; the object is the same until its files change.
 
     Raises:
-        InputError: If the folder has no such run, or it can't be opened.
+        InputError: If the folder has no such run, or the run cannot be opened.
     """
     path = folder() / run_id
-    # A run's id is one directory name: anything else would reach out of the folder.
-    if run_id in ("", ".", "..") or Path(run_id).name != run_id or not (path / MANIFEST_FILE).is_file():
-        raise InputError(f"There is no run {run_id!r} in {folder()}: choose one on the page Runs.")
+    # A run's id is the name of one directory: anything else could reach outside the folder.
+    if run_id in ("", ".", "..") or Path(run_id).name != run_id or not (path / "run.json").is_file():
+        raise InputError(f"There is no run {run_id!r} in {folder()}. Choose one on the Runs page.")
     return _opened(path, _changed(path))
 
 
 def thumbnail_url(run: Run, split: str, row: int) -> str:
-    """Where the thumbnail route serves a row; the address changes when the run is written anew."""
+    """Return the address of a row's thumbnail; it changes when the run is rewritten."""
     return f"/api/thumb/{quote(run.id, safe='')}/{split}/{row}?v={_version_tag(run.version)}"
 
 
@@ -85,11 +85,11 @@ def _opened(path: Path, changed: int) -> Run:  # noqa: ARG001 (a cache key)
 
 
 def _changed(path: Path) -> int:
-    """Every stage of a writer ends with run.json."""
-    return (path / MANIFEST_FILE).stat().st_mtime_ns
+    """Return when run.json was last written, which every stage does last."""
+    return (path / "run.json").stat().st_mtime_ns
 
 
 def _current() -> _Served:
     if _served is None:
-        raise InputError("No runs are served: start the app with samplescope open RUN.")
+        raise InputError("This process serves no runs. Start the app with `samplescope open RUN`.")
     return _served

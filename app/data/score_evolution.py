@@ -1,4 +1,4 @@
-"""Scores over training: which times there are, what stands between them, and groups of examples by rank."""
+"""Scores over training: the stored times, interpolation between them, and means over groups of examples."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import streamlit as st
 from attribution_core.evaluation.comparison import rank_correlation
 from attribution_core.runs import Run
 
-_BETWEEN = 10  # positions of a slider from one stored time to the next
+_BETWEEN = 10  # slider steps from one stored time to the next
 _CURVE_POINTS = 200
-_GROUPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)  # ends of the rank groups, as shares of the examples
+_GROUPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)  # upper ends of the rank groups, as fractions of the examples
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ScoreEvolution:
     values: np.ndarray
 
     def at(self, time: float) -> np.ndarray:
-        """The measure at a time, ``[train]``; between two stored times on the line over the logarithm of time."""
+        """Return the measure at a time, ``[train]``, interpolated linearly in the logarithm of time."""
         after = int(np.searchsorted(self.times, time))
         if after < len(self.times) and self.times[after] == time:
             return self.values[after]
@@ -41,13 +41,13 @@ class ScoreEvolution:
         return (1 - share) * self.values[after - 1] + share * self.values[after]
 
     def stores(self, time: float) -> bool:
-        """Whether a time is one of those stored."""
+        """Return whether a time is stored."""
         return bool((self.times == time).any())
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def read(_run: Run, version: str, measure: str) -> ScoreEvolution:  # noqa: ARG001 (a cache key)
-    """A measure of the run over training, shared by all sessions.
+    """Return a measure of the run over training; all sessions share it.
 
     Raises:
         InputError: If the run has no evolution of this measure.
@@ -57,29 +57,29 @@ def read(_run: Run, version: str, measure: str) -> ScoreEvolution:  # noqa: ARG0
 
 
 def slider_times(times: np.ndarray) -> list[float]:
-    """The stored times, and between each two of them nine more, evenly in their logarithms."""
+    """Return the stored times, with nine more between each two, evenly spaced in their logarithms."""
     positions = [float(times[0])]
     for low, high in itertools.pairwise(times):
         between = np.geomspace(low, high, _BETWEEN + 1)[1:-1]
-        # Three digits are as exact as a slider, and can be said.
+        # Three digits are as exact as a slider, and readable.
         positions += [*(float(f"{time:.3g}") for time in between), float(high)]
     return list(dict.fromkeys(positions))
 
 
 def steps_text(time: float) -> str:
-    """A training time for people: three digits, "31,600 steps"."""
+    """Return a training time in three digits, such as "31,600 steps"."""
     return f"{float(f'{time:.3g}'):,.10g} steps"
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def rank_agreements(_course: ScoreEvolution, _now: np.ndarray, version: str) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
-    """That of every stored time with the run's own score: columns series, x, y."""
-    agreements = [rank_correlation(row, _now)[0] for row in _course.values]
-    return pd.DataFrame({"series": "rank correlation", "x": _course.times, "y": agreements})
+def rank_agreements(_evolution: ScoreEvolution, _now: np.ndarray, version: str) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
+    """Return the rank correlation of every stored time with the run's own score: columns series, x, y."""
+    agreements = [rank_correlation(row, _now)[0] for row in _evolution.values]
+    return pd.DataFrame({"series": "rank correlation", "x": _evolution.times, "y": agreements})
 
 
 def ranked_points(scores: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Scores against their ranks, highest first, thinned evenly over the logarithm of the rank: series, x, y."""
+    """Return scores against their ranks, highest first, thinned evenly in the log of the rank: columns series, x, y."""
     frames = []
     for name, values in scores.items():
         descending = np.sort(values)[::-1]
@@ -89,14 +89,14 @@ def ranked_points(scores: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def group_means(_course: ScoreEvolution, version: str, measure: str) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
-    """Mean of groups of examples, by their rank at the end, over training: columns series, x, y."""
-    order = np.argsort(-_course.values[-1], kind="stable")
+def group_means(_evolution: ScoreEvolution, version: str, measure: str) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
+    """Return the means of groups of examples, by their final rank, over training: columns series, x, y."""
+    order = np.argsort(-_evolution.values[-1], kind="stable")
     ends = np.unique([max(1, round(share * len(order))) for share in _GROUPS])
     frames, start = [], 0
     for end in ends:
-        means = _course.values[:, order[start:end]].mean(axis=1)
-        frames.append(pd.DataFrame({"series": _group_name(start, end, len(order)), "x": _course.times, "y": means}))
+        means = _evolution.values[:, order[start:end]].mean(axis=1)
+        frames.append(pd.DataFrame({"series": _group_name(start, end, len(order)), "x": _evolution.times, "y": means}))
         start = end
     return pd.concat(frames, ignore_index=True)
 
@@ -106,7 +106,7 @@ def _group_name(start: int, end: int, total: int) -> str:
     return f"top {high}%" if start == 0 else f"{low} to {high}%"
 
 
-def strongest(course: ScoreEvolution, each: int) -> np.ndarray:
-    """Rows of the examples with the highest and the lowest sums over training, ``each`` of both, highest first."""
-    order = np.argsort(-course.values.sum(axis=0), kind="stable")
+def strongest(evolution: ScoreEvolution, each: int) -> np.ndarray:
+    """Return the rows with the ``each`` highest and ``each`` lowest sums over training, highest first."""
+    order = np.argsort(-evolution.values.sum(axis=0), kind="stable")
     return np.r_[order[:each], order[max(each, len(order) - each) :]]

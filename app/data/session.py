@@ -1,4 +1,4 @@
-"""The training examples as the session's decisions leave them, and the decisions."""
+"""The training examples with their percentiles and decisions, and the recording of decisions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from samplescope_app.wording.text import plain
 
 
 def examples(run: Run) -> pd.DataFrame:
-    """The training examples with their decisions; shared by all sessions, not to be changed.
+    """Return the training examples with their decisions; all sessions share the table, so do not change it.
 
     Returns:
         ``run.examples`` with ``row``, ``action``, ``new_label_name`` and a column ``SCORE percentile`` for each score.
@@ -43,17 +43,17 @@ def _with_percentiles(_run: Run, version: str) -> pd.DataFrame:  # noqa: ARG001 
 
 
 def ranked(frame: pd.DataFrame, score: str, descending: bool = True) -> pd.DataFrame:
-    """Sorted by a score; equal scores stay in the dataset's order, missing ones come last."""
+    """Return the examples sorted by a score: ties in the order of the dataset, missing scores last."""
     return frame.sort_values(score, ascending=not descending, kind="stable", na_position="last")
 
 
 def suspicious_end(run: Run, score: str) -> bool:
-    """Whether the highest values of a score hint at a wrong label (else the lowest)."""
+    """Return whether the highest values of a score hint at a wrong label, rather than the lowest."""
     return run.measure(score).suspicious != "low"
 
 
 def decide(run: Run, ids: list[str], action: str, new_label: float | None = None) -> None:
-    """Records a decision; tells the user when it can't be saved."""
+    """Record a decision, or show why it cannot be saved."""
     try:
         run.decisions.record(ids, action, new_label)
     except InputError as error:
@@ -61,7 +61,7 @@ def decide(run: Run, ids: list[str], action: str, new_label: float | None = None
 
 
 def undo(run: Run, example_id: str | None = None) -> None:
-    """Takes back the latest decision (about this example), and says which."""
+    """Undo the latest decision, of all or about one example, and show which one it was."""
     cancelled = run.decisions.undo(example_id)
     if not cancelled:
         st.toast("Nothing to undo.", icon=":material/undo:")

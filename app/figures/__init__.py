@@ -1,4 +1,4 @@
-"""Figures: pure functions from tables to Plotly."""
+"""Figures: pure functions from tables to Plotly figures."""
 
 from samplescope_app.figures.compare import Cloud, score_scatter, truth_scatter
 from samplescope_app.figures.curves import bars_by_class, lines

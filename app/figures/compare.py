@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from samplescope_app.figures.style import BLUE, GREY, LEGEND, MARGIN, MARGIN_WITH_LEGEND, PALETTE, SYMBOLS
+from samplescope_app.figures.style import BLUE, GRAY, LEGEND, MARGIN, MARGIN_WITH_LEGEND, PALETTE, SYMBOLS
 
-_HEAVY_TAIL = 10.0  # above this ratio of largest to median, a linear axis shows one heap and a few points
-_FINEST = 1e-9  # share of the largest value below which a logarithmic axis does not go
-_LINE = {"color": GREY, "width": 1.5}
+_HEAVY_TAIL = 10.0  # above this ratio of largest to median, a linear axis squeezes most points together
+_FINEST = 1e-9  # smallest value on a logarithmic axis, as a fraction of the largest
+_LINE = {"color": GRAY, "width": 1.5}
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Cloud:
     """Points of one kind.
 
     Attributes:
-        name: For the legend.
-        x: Horizontal places, ``[n]``.
-        y: Vertical places, ``[n]``.
+        name: Name in the legend.
+        x: Horizontal coordinates, ``[n]``.
+        y: Vertical coordinates, ``[n]``.
     """
 
     name: str
@@ -32,15 +32,15 @@ class Cloud:
 
 
 def score_scatter(clouds: Sequence[Cloud], x_title: str, y_title: str) -> go.Figure:
-    """The same score by two runs, with the diagonal; logarithmic where both are positive with a heavy tail.
+    """Return a scatter plot of a score of two runs, with the diagonal; logarithmic if both have a heavy positive tail.
 
     Args:
-        clouds: Kinds of examples, the most frequent first; they differ in colour and marker.
+        clouds: Kinds of examples, the most frequent first; they differ in color and marker.
         x_title: Title of the horizontal axis.
         y_title: Title of the vertical axis.
 
     Returns:
-        The figure; a clicked point's ``curve_number`` and ``point_index`` are places in ``clouds`` and in one of them.
+        The figure; ``curve_number`` of a clicked point indexes ``clouds``, ``point_index`` the points of that cloud.
     """
     every = [np.concatenate([getattr(cloud, axis) for cloud in clouds]) for axis in ("x", "y")]
     logarithmic = all(heavy_tailed(values) for values in every)
@@ -48,7 +48,7 @@ def score_scatter(clouds: Sequence[Cloud], x_title: str, y_title: str) -> go.Fig
     figure = go.Figure()
     for index, cloud in enumerate(clouds):
         figure.add_scattergl(
-            # 32 bits, or the page would be sent twice as much.
+            # 64 bits would double the data sent to the browser.
             x=np.maximum(cloud.x, floors[0]).astype(np.float32),
             y=np.maximum(cloud.y, floors[1]).astype(np.float32),
             name=html.escape(cloud.name, quote=False),
@@ -75,18 +75,18 @@ def score_scatter(clouds: Sequence[Cloud], x_title: str, y_title: str) -> go.Fig
 def truth_scatter(
     estimate: np.ndarray, truth: np.ndarray, spread: np.ndarray, x_title: str, y_title: str, same_unit: bool
 ) -> go.Figure:
-    """What a score foretold against what happened, with the line of least squares.
+    """Return a scatter plot of predicted and actual effects, with the least-squares line.
 
     Args:
-        estimate: Foretold, ``[e]``.
-        truth: What happened, the mean over seeds, ``[e]``.
-        spread: Its standard deviation between seeds, ``[e]``; NaN where unknown.
+        estimate: Predicted effects, ``[e]``.
+        truth: Actual effects, means over seeds, ``[e]``.
+        spread: Standard deviations of the actual effects between seeds, ``[e]``; NaN if unknown.
         x_title: Title of the horizontal axis.
         y_title: Title of the vertical axis.
-        same_unit: Whether both are in one unit, so that the diagonal is a perfect estimate.
+        same_unit: Whether both have the same unit, so that the diagonal is a perfect estimate.
 
     Returns:
-        The figure; the index of a point of its first curve is its place in the arrays.
+        The figure; the index of a point of its first curve is its index in the arrays.
     """
     figure = go.Figure()
     known = np.isfinite(spread).all()
@@ -97,7 +97,7 @@ def truth_scatter(
         name="removed examples",
         marker={"color": BLUE, "size": 9, "opacity": 0.8},
         error_y={"array": spread, "visible": bool(known), "color": BLUE, "thickness": 1, "width": 0},
-        hovertemplate="foretold %{x:.3g}, happened %{y:.3g}<extra></extra>",
+        hovertemplate="predicted %{x:.3g}, actual %{y:.3g}<extra></extra>",
     )
     bars = spread if known else 0.0
     ends = _padded(estimate), _padded(np.concatenate([truth - bars, truth + bars]))
@@ -107,7 +107,7 @@ def truth_scatter(
     if same_unit:
         low, high = max(ends[0][0], ends[1][0]), min(ends[0][1], ends[1][1])
         if low < high:
-            _add_diagonal(figure, low, high, "as foretold")
+            _add_diagonal(figure, low, high, "as predicted")
     _lay_out(figure, x_title, y_title, 440, legend=True)
     figure.update_xaxes(range=ends[0], exponentformat="power")
     figure.update_yaxes(range=ends[1], exponentformat="power")
@@ -115,12 +115,12 @@ def truth_scatter(
 
 
 def heavy_tailed(values: np.ndarray) -> bool:
-    """Whether a logarithmic axis shows a score better: none is negative, and a few are far above the others."""
+    """Return whether a logarithmic axis suits a score: no value is negative, and a few are far above the rest."""
     return bool(len(values)) and values.min() >= 0 and values.max() > _HEAVY_TAIL * np.median(values)
 
 
 def _floor(values: np.ndarray) -> float:
-    """The lowest place on a logarithmic axis; a few scores that are zero but for rounding must not stretch it."""
+    """Return the lowest value on a logarithmic axis, which a few scores near zero must not stretch."""
     return max(float(np.quantile(values[values > 0], 0.005)), float(values.max()) * _FINEST)
 
 
@@ -132,7 +132,7 @@ def _padded(values: np.ndarray) -> tuple[float, float]:
 
 def _add_diagonal(figure: go.Figure, low: float, high: float, name: str) -> None:
     ends = np.array([low, high])
-    _add_line(figure, ends, ends, name, GREY, "dash")
+    _add_line(figure, ends, ends, name, GRAY, "dash")
 
 
 def _add_line(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, color: str, dash: str) -> None:

@@ -1,4 +1,4 @@
-"""Curves over an axis, and bars by class."""
+"""Line charts, and bars by class."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from samplescope_app.figures.style import DASHES, LEGEND, MARGIN, MARGIN_WITH_LE
 
 _MOST_BARS = 40
 _SMALLEST_DRAWN = 1e-30
-_MOST_MARKERS = 40  # a line with more points shows none
+_MOST_MARKERS = 40  # lines with more points have no markers
 
 
 def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.Figure:
-    """Curves over one axis.
+    """Return a line chart of one or more series.
 
     Args:
         points: Columns series, x, y.
         x_title: Title of the horizontal axis.
-        y_title: Title of the vertical axis, which starts at zero unless values lie below.
+        y_title: Title of the vertical axis, which starts at zero unless a value is negative.
         log_x: Whether the horizontal axis is logarithmic.
 
     Returns:
-        The figure; series differ in colour, dash and marker.
+        The figure; series differ in color, dash and marker.
     """
     figure = go.Figure()
-    # Plotly cannot place the ticks of a linear axis on which all is smaller than this.
+    # Plotly cannot place the ticks of a linear axis whose values are all smaller than this.
     points = points.assign(y=points["y"].where(points["y"].abs() > _SMALLEST_DRAWN, 0.0))
     for index, (name, members) in enumerate(points.groupby("series", sort=False)):
         figure.add_scatter(
@@ -55,13 +55,13 @@ def lines(points: pd.DataFrame, x_title: str, y_title: str, log_x: bool) -> go.F
 
 
 def bars_by_class(points: pd.DataFrame, class_names: list[str], x_title: str, in_order: bool = False) -> go.Figure:
-    """Horizontal bars, one for each class and series, the classes with the longest first bar on top, so many as fit.
+    """Return horizontal bars, one for each class and series, for at most 40 classes, longest first bar on top.
 
     Args:
-        points: Columns series, x (the number of the class) and y; a NaN leaves the class out.
-        class_names: In the order of the labels.
-        x_title: What the bars measure.
-        in_order: Whether the classes stay in their order instead, from the foot up, as ranges of values do.
+        points: Columns series, x (the number of the class) and y; classes with NaN are omitted.
+        class_names: Names of the classes, in the order of the labels.
+        x_title: Title of the axis along the bars.
+        in_order: Whether to keep the order of the classes, from the bottom up, as for ranges of values.
     """
     wide = points.pivot_table(index="x", columns="series", values="y", sort=False)
     wide = (wide.sort_index() if in_order else wide.sort_values(wide.columns[0])).tail(_MOST_BARS)

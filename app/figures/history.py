@@ -1,27 +1,27 @@
-"""One example's score over training, against all others."""
+"""One example's score over training, compared with all others."""
 
 from __future__ import annotations
 
 import numpy as np
 import plotly.graph_objects as go
 
-from samplescope_app.figures.style import BLUE, GREY, LEGEND, MARGIN_WITH_LEGEND
+from samplescope_app.figures.style import BLUE, GRAY, LEGEND, MARGIN_WITH_LEGEND
 
 _BAND = "rgba(154, 154, 154, 0.3)"
-_WIDE = 30.0  # above this ratio of largest to smallest, a linear axis shows one line and an empty plot
+_WIDE = 30.0  # above this ratio of largest to smallest, a linear axis leaves most of the plot empty
 
 
 def history(
     times: np.ndarray, values: np.ndarray, others: np.ndarray, *, x_title: str, y_title: str, log_x: bool
 ) -> go.Figure:
-    """A score over training beside the band that most examples stay in.
+    """Return a chart of a score over training, with the band that contains 90% of the examples.
 
     Args:
-        times: Ascending, ``[times]``; positive where the axis is logarithmic.
-        values: The example's, ``[times]``.
-        others: 5%, 50% and 95% quantiles of all examples, ``[3, times]``.
+        times: Training times, ascending, ``[times]``; positive if the axis is logarithmic.
+        values: Scores of the example, ``[times]``.
+        others: The 5%, 50% and 95% quantiles over all examples, ``[3, times]``.
         x_title: Title of the horizontal axis.
-        y_title: Title of the vertical axis, which is logarithmic where all is positive and spreads wide.
+        y_title: Title of the vertical axis, which is logarithmic if all values are positive and their range is wide.
         log_x: Whether the horizontal axis is logarithmic.
 
     Returns:
@@ -34,7 +34,7 @@ def history(
             x=times,
             y=edge,
             mode="lines",
-            line={"width": 0, "color": GREY},
+            line={"width": 0, "color": GRAY},
             fill=fill,
             fillcolor=_BAND,
             name="90% of all",
@@ -46,7 +46,7 @@ def history(
         x=times,
         y=median,
         mode="lines",
-        line={"width": 1.5, "color": GREY, "dash": "dash"},
+        line={"width": 1.5, "color": GRAY, "dash": "dash"},
         name="median",
         hovertemplate=hover,
     )

@@ -1,4 +1,4 @@
-"""A map: places in the plane, coloured by kind or by score."""
+"""A map: points in the plane, colored by category or by score."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from samplescope_app.figures.scores import score_bins
-from samplescope_app.figures.style import GREY, MARGIN_WITH_LEGEND, PALETTE
+from samplescope_app.figures.style import GRAY, MARGIN_WITH_LEGEND, PALETTE
 
-MOST_POINTS = 50_000  # more are too much for a browser
-MOST_KINDS = 10  # more can't be told apart
+MOST_POINTS = 50_000  # a browser cannot draw more
+MOST_KINDS = 10  # more cannot be distinguished
 _SYMBOLS = [
     "circle",
     "square",
@@ -26,53 +26,53 @@ _SYMBOLS = [
     "triangle-down",
     "pentagon",
     "hourglass",
-]  # with the palette's colours, of which the first two come again
-_SIGNED = [[0.0, "#D55E00"], [0.5, "#B8B8B8"], [1.0, "#0072B2"]]  # harm, nothing, help, as everywhere
-# Streamlit's Plotly theme puts the page's own text and background, dark or light, in place of these.
+]  # combined with the colors of the palette, of which the first two repeat
+_SIGNED = [[0.0, "#D55E00"], [0.5, "#B8B8B8"], [1.0, "#0072B2"]]  # harmful, neutral, helpful, as on every page
+# Streamlit's Plotly theme replaces these with the text and background colors of the page.
 _ON_PAGE, _PAGE = "#000037", "#000038"
-_OUTER = (0.01, 0.99)  # quantiles at the ends of the colours: one huge score must not leave all others dark
+_OUTER = (0.01, 0.99)  # quantiles at the ends of the color scale, so that one huge score does not leave all others dark
 _TICKS = 5
-_LONGEST_NAME = 20  # letters on the map itself
+_LONGEST_NAME = 20  # characters of a label on the map
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Points that look alike, drawn together.
+    """Points drawn in the same style.
 
     Attributes:
-        name: For the legend.
-        rows: Their positions in their table, ``[k]``.
-        places: Float32, ``[k, 2]``.
-        colour: One for all; or the score of each, float32 ``[k]``.
-        symbol: Plotly's.
-        back: Whether they are only the background of others.
-        table: ``"train"``, or ``"evaluation"``.
+        name: Name in the legend.
+        rows: Positions in their table, ``[k]``.
+        places: Coordinates, float32 ``[k, 2]``.
+        color: One color for all points, or the score of each, float32 ``[k]``.
+        symbol: Plotly's name of the marker.
+        back: Whether the points are the background of others.
+        table: ``"train"`` or ``"evaluation"``.
     """
 
     name: str
     rows: np.ndarray
     places: np.ndarray
-    colour: str | np.ndarray
+    color: str | np.ndarray
     symbol: str = "circle"
     back: bool = False
     table: str = "train"
 
 
 def drawn_rows(count: int, most: int = MOST_POINTS) -> np.ndarray:
-    """Which rows of a table are drawn: all, or ``most`` at random, the same ones every time; ascending."""
+    """Return the rows of a table to draw, ascending: all, or a fixed random sample of ``most``."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def kinds(places: np.ndarray, rows: np.ndarray, categories: pd.Series, back: str | None = None) -> list[Layer]:
-    """A layer for each category, in the categories' order.
+    """Return a layer for each category, in the order of the categories.
 
     Args:
-        places: Of the whole table, ``[n, 2]``.
-        rows: Those to draw.
-        categories: Ordered categorical of the whole table, of no more than :data:`MOST_KINDS` categories.
-        back: The category to draw in grey, below the others.
+        places: Coordinates of the whole table, ``[n, 2]``.
+        rows: Rows to draw.
+        categories: Ordered categorical of the whole table, with at most :data:`MOST_KINDS` categories.
+        back: Category to draw in gray, below the others.
     """
     codes = categories.cat.codes.to_numpy()[rows]
     layers, shown = [], 0
@@ -84,7 +84,7 @@ def kinds(places: np.ndarray, rows: np.ndarray, categories: pd.Series, back: str
                 str(name),
                 members,
                 places[members],
-                GREY if is_back else PALETTE[shown % len(PALETTE)],
+                GRAY if is_back else PALETTE[shown % len(PALETTE)],
                 "circle" if is_back else _SYMBOLS[shown],
                 is_back,
             )
@@ -94,45 +94,45 @@ def kinds(places: np.ndarray, rows: np.ndarray, categories: pd.Series, back: str
 
 
 def scored(places: np.ndarray, rows: np.ndarray, values: np.ndarray) -> list[Layer]:
-    """One layer with the score of each point, the highest drawn last; those without one lie below in grey."""
+    """Return a layer with the score of each point, the highest drawn last; points without a score are gray below it."""
     values = values.astype(np.float32)
     known = rows[np.isfinite(values[rows])]
     known = known[np.argsort(values[known], kind="stable")]
     unknown = np.setdiff1d(rows, known)
-    layers = [Layer("no value", unknown, places[unknown], GREY, back=True)] if len(unknown) else []
+    layers = [Layer("no value", unknown, places[unknown], GRAY, back=True)] if len(unknown) else []
     return [*layers, Layer("training example", known, places[known], values[known])]
 
 
 def map_figure(
     layers: list[Layer], *, score_title: str = "", signed: bool = False, chosen: np.ndarray | None = None
 ) -> go.Figure:
-    """The map.
+    """Return the figure of a map.
 
     Args:
-        layers: Drawn in this order.
-        score_title: Of the colour bar, with the unit.
-        signed: Whether the score's colours are centred on zero.
-        chosen: Rows of training examples to show as selected; the others then fade.
+        layers: Layers, in the order of drawing.
+        score_title: Title of the color bar, with the unit.
+        signed: Whether the color scale is centered on zero.
+        chosen: Rows of training examples to show as selected; the others fade.
 
     Returns:
-        The figure; a point's ``curve_number`` is its layer, its ``point_index`` the position in the layer's rows.
+        The figure; ``curve_number`` of a point indexes ``layers``, ``point_index`` the rows of that layer.
     """
     size = _marker_size(sum(len(layer.rows) for layer in layers))
     figure = go.Figure()
     for layer in layers:
-        by_score = not isinstance(layer.colour, str)
+        by_score = not isinstance(layer.color, str)
         marker: dict[str, Any] = {"symbol": layer.symbol, "size": size, "opacity": 0.45 if layer.back else 0.8}
         hover = html.escape(layer.name, quote=False)
         if by_score:
-            colours, bar, hover = _scale(layer.colour, signed)
-            marker |= colours
+            colors, bar, hover = _scale(layer.color, signed)
+            marker |= colors
             marker["colorbar"] = {
                 "title": {"text": html.escape(score_title, quote=False), "side": "right"},
                 "thickness": 12,
                 **bar,
             }
         else:
-            marker["color"] = layer.colour
+            marker["color"] = layer.color
         figure.add_scattergl(
             x=layer.places[:, 0],
             y=layer.places[:, 1],
@@ -141,7 +141,7 @@ def map_figure(
             marker=marker,
             showlegend=not by_score,
             hovertemplate=f"{hover}<extra></extra>",
-            customdata=layer.colour if by_score else None,
+            customdata=layer.color if by_score else None,
             selectedpoints=None if chosen is None else np.flatnonzero(_are_chosen(layer, chosen)),
         )
     axis = {"visible": False, "zeroline": False, "showgrid": False}
@@ -159,7 +159,7 @@ def map_figure(
 
 
 def name_places(figure: go.Figure, layers: list[Layer]) -> go.Figure:
-    """Writes the name of each layer where its points are densest, near enough: at their median place."""
+    """Write the name of each layer at the median of its points."""
     for layer in layers:
         if not layer.back and layer.table == "train":
             x, y = np.median(layer.places, axis=0)
@@ -189,9 +189,9 @@ def _marker_size(count: int) -> int:
 
 
 def _scale(values: np.ndarray, signed: bool) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """Colours of the markers, the colour bar's ticks, and the text of the hover: the score itself, never its logarithm.
+    """Return the marker colors, the color bar's ticks, and the hover text.
 
-    The customdata is that score; a logarithmic scale colours by the logarithm.
+    A logarithmic scale colors by the logarithm; the hover text always shows the score itself, which is the customdata.
     """
     hover = "%{customdata:.3g}"
     if signed:

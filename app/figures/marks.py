@@ -1,4 +1,4 @@
-"""Marks on figures of curves."""
+"""Marks on line charts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import html
 import pandas as pd
 import plotly.graph_objects as go
 
-from samplescope_app.figures.style import GREY, PALETTE
+from samplescope_app.figures.style import GRAY, PALETTE
 
 
 def mark_lowest(figure: go.Figure, points: pd.DataFrame, series: list[str]) -> go.Figure:
-    """A star where each of some series is lowest, in its colour, with its place beside it.
+    """Mark the lowest point of some series with a star and its horizontal coordinate.
 
     Args:
-        figure: From :func:`~samplescope_app.figures.curves.lines`, over the same points.
+        figure: A figure from :func:`~samplescope_app.figures.curves.lines`, over the same points.
         points: Columns series, x, y.
-        series: Those to mark; one that is not there is passed over.
+        series: Series to mark; missing ones are ignored.
 
     Returns:
         The same figure.
@@ -41,16 +41,16 @@ def mark_lowest(figure: go.Figure, points: pd.DataFrame, series: list[str]) -> g
 
 
 def mark_place(figure: go.Figure, x: float, y: float | None = None) -> go.Figure:
-    """A vertical line at a place of the horizontal axis, and a ring at the height y."""
+    """Draw a vertical line at x, and a ring at (x, y) if y is given."""
     figure.add_shape(
-        type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line={"width": 2, "color": GREY, "dash": "dash"}
+        type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line={"width": 2, "color": GRAY, "dash": "dash"}
     )
     if y is not None:
         figure.add_scatter(
             x=[x],
             y=[y],
             mode="markers",
-            marker={"symbol": "circle-open", "size": 14, "color": GREY, "line": {"width": 3}},
+            marker={"symbol": "circle-open", "size": 14, "color": GRAY, "line": {"width": 3}},
             showlegend=False,
             hovertemplate="%{y:.3g} at %{x:.3g}<extra></extra>",
         )

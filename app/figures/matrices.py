@@ -1,4 +1,4 @@
-"""Matrices on a colour scale."""
+"""Heatmaps of matrices."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ import plotly.graph_objects as go
 from samplescope_app.figures.style import MARGIN
 from samplescope_app.wording.text import format_score
 
-_FULL_COLOUR = 0.95  # share of a heatmap's cells that are paler than full colour
-_MOST_NAMES = 40  # a heatmap with more rows names none
-_MOST_NUMBERS = 12  # one with more rows or columns has no room for numbers
+_FULL_COLOR = 0.95  # quantile of the absolute values that gets full color
+_MOST_NAMES = 40  # heatmaps with more rows have no tick labels
+_MOST_NUMBERS = 12  # heatmaps with more rows or columns have no room for numbers
 _MOST_CLICKABLE = 10_000  # cells
-# Vermillion for harm, blue for help; in the middle the page shines through, so that zero is pale on any background.
+# Vermilion for harmful, blue for helpful, nearly transparent in the middle, so that zero is pale on any background.
 _DIVERGING = [
     [0.0, "rgb(213, 94, 0)"],
     [0.5, "rgba(213, 94, 0, 0.06)"],
     [0.5, "rgba(0, 114, 178, 0.06)"],
     [1.0, "rgb(0, 114, 178)"],
 ]
-_SMALLEST_PLAIN, _LARGEST_PLAIN = 0.1, 1000.0  # sizes whose numbers need no power of ten beside them
-_STRONG = 0.8  # share of full colour from which white letters are read better than the theme's
-_ON_COLOUR = "#FFFFFF"
-_ON_PAGE = "#000037"  # what Streamlit's Plotly theme puts its strongest text colour in place of, dark or light
+_SMALLEST_PLAIN, _LARGEST_PLAIN = 0.1, 1000.0  # range of values written without a power of ten
+_STRONG = 0.8  # fraction of full color above which white text is more readable than the theme's
+_ON_COLOR = "#FFFFFF"
+_ON_PAGE = "#000037"  # Streamlit's Plotly theme replaces this with its strongest text color
 
 
 def heatmap(
     matrix: pd.DataFrame, row_title: str, column_title: str, chosen: tuple[str, str] | None = None, unit: str = ""
 ) -> go.Figure:
-    """A signed matrix on a diverging scale centred on zero; the colours of the few largest values are full.
+    """Return a heatmap of a signed matrix on a diverging scale centered on zero; the largest values get full color.
 
-    Plotly tells of no click on a heatmap, so an invisible marker in the middle of each cell takes it: the index of the
-    clicked point is ``row * columns + column``.
+    Plotly does not report clicks on a heatmap, so an invisible marker in the middle of each cell receives them: the
+    index of the clicked point is ``row * columns + column``.
 
     Args:
-        matrix: Values, rows and columns named; NaN stays empty.
-        row_title: What the rows are.
-        column_title: What the columns are.
+        matrix: Values with named rows and columns; NaN cells are empty.
+        row_title: Title of the vertical axis.
+        column_title: Title of the horizontal axis.
         chosen: Row and column of a cell to frame.
-        unit: Of the values.
+        unit: Unit of the values.
 
     Returns:
-        The figure, the first row on top, with the numbers in the cells where they fit.
+        The figure, with the first row on top, and with numbers in the cells if they fit.
     """
     # Names come from the data, and Plotly takes text for HTML.
     rows, columns = (
         [html.escape(str(name), quote=False) for name in names] for names in (matrix.index, matrix.columns)
     )
     values = matrix.to_numpy(dtype="float64")
-    full = _full_colour(values)
+    full = _full_color(values)
     exponent = _exponent(full)
     figure = go.Figure(
         go.Heatmap(
@@ -80,19 +80,19 @@ def heatmap(
     return figure
 
 
-def _full_colour(values: np.ndarray) -> float:
-    """The size from which a colour is full.
+def _full_color(values: np.ndarray) -> float:
+    """Return the absolute value that gets full color.
 
-    One huge cell, such as the normalisation gives where a row cancels out, must not leave the others pale.
+    One huge cell, such as normalization gives where a row cancels out, must not leave the others pale.
     """
     sizes = np.abs(values[~np.isnan(values)])
     if not len(sizes):
         return 1.0
-    return float(np.quantile(sizes, _FULL_COLOUR)) or float(sizes.max()) or 1.0
+    return float(np.quantile(sizes, _FULL_COLOR)) or float(sizes.max()) or 1.0
 
 
 def _exponent(full: float) -> int:
-    """A power of ten, a multiple of three, that leaves numbers of few digits."""
+    """Return a power of ten, a multiple of three, that leaves numbers with few digits."""
     return 0 if _SMALLEST_PLAIN <= full < _LARGEST_PLAIN else 3 * math.floor(math.log10(full) / 3)
 
 
@@ -102,13 +102,13 @@ def _scale_title(unit: str, exponent: int) -> str:
 
 
 def _number(value: float) -> str:
-    """Two digits, more where they stand before the point."""
+    """Return a number in two digits, or more before the decimal point."""
     return (f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}").replace("-", "−")
 
 
 def _add_numbers(figure: go.Figure, values: np.ndarray, strong: np.ndarray) -> None:
-    """Two layers of text: the letters on strong colours, and the others in the theme's colour."""
-    for members, color in ((~strong & ~np.isnan(values), _ON_PAGE), (strong, _ON_COLOUR)):
+    """Add the numbers in two layers: white on strong colors, and in the theme's color elsewhere."""
+    for members, color in ((~strong & ~np.isnan(values), _ON_PAGE), (strong, _ON_COLOR)):
         row, column = np.nonzero(members)
         figure.add_scatter(
             x=column,
@@ -138,7 +138,7 @@ def _add_targets(figure: go.Figure, values: np.ndarray, rows: list[str], columns
 
 
 def _add_frame(figure: go.Figure, row: int, column: int) -> None:
-    """Around one cell, in a grey that both themes show."""
+    """Add a frame around one cell, in a gray that is visible in both themes."""
     figure.add_shape(
         type="rect",
         x0=column - 0.5,
@@ -158,7 +158,7 @@ def _lay_out(figure: go.Figure, rows: list[str], columns: list[str], row_title: 
         dragmode=False,
         clickmode="event+select",
         hovermode="closest",
-        hoverdistance=-1,  # the nearest marker is that of the cell under the pointer
+        hoverdistance=-1,  # the nearest marker belongs to the cell under the pointer
         xaxis={
             "title": column_title,
             "tickvals": list(range(len(columns))) if named else [],

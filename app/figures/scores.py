@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from samplescope_app.figures.style import GREY, LEGEND, MARGIN, MARGIN_WITH_LEGEND, PALETTE, PATTERNS
+from samplescope_app.figures.style import GRAY, LEGEND, MARGIN, MARGIN_WITH_LEGEND, PALETTE, PATTERNS
 
 _BINS = 48
-_HEAVY_TAIL = 10.0  # above this ratio of largest to median, a linear axis shows a few full bins and an empty plot
+_HEAVY_TAIL = 10.0  # above this ratio of largest to median, a linear axis fills a few bins and leaves the rest empty
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Bins:
     """Histogram bins of one score.
 
     Attributes:
-        edges: In the score's unit, ascending, ``[bins + 1]``; every value lies within.
-        logarithmic: Whether the axis shows the logarithm.
+        edges: Edges in the score's unit, ascending, ``[bins + 1]``; they contain every value.
+        logarithmic: Whether the axis is logarithmic.
     """
 
     edges: np.ndarray
@@ -29,7 +29,7 @@ class Bins:
 
 
 def score_bins(values: np.ndarray) -> Bins:
-    """Even bins, on a logarithmic axis for positive heavy-tailed scores.
+    """Return even bins, on a logarithmic axis for scores with a heavy positive tail.
 
     Args:
         values: Finite scores, ``[n]`` with n >= 1.
@@ -40,7 +40,7 @@ def score_bins(values: np.ndarray) -> Bins:
     low, high = float(values.min()), float(values.max())
     positive = values[values > 0]
     if low >= 0 and len(positive) and high > _HEAVY_TAIL * float(np.median(values)):
-        # A few scores that are zero but for rounding must not stretch the axis: they go into the first bin.
+        # A few scores near zero must not stretch the axis, so they fall into the first bin.
         start = max(float(np.quantile(positive, 0.005)), high * 1e-9)
         if start < high:
             edges = np.geomspace(start, high, _BINS + 1)
@@ -52,15 +52,15 @@ def score_bins(values: np.ndarray) -> Bins:
 
 
 def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_title: str, log_y: bool) -> go.Figure:
-    """Counts of a score; the index of a bar is the index of its bin.
+    """Return a histogram of a score; the index of a bar is the index of its bin.
 
     Args:
         scores: Finite scores.
-        bins: From :func:`score_bins`.
-        categories: A name for each score to stack and colour by, as an ordered categorical; its last category is drawn
-            grey when it is called "others".
+        bins: Bins from :func:`score_bins`.
+        categories: Category of each score to stack and color by, an ordered categorical; the category "others" is
+            drawn in gray.
         axis_title: Title of the score's axis.
-        log_y: Whether counts stand on a logarithmic axis.
+        log_y: Whether the axis of the counts is logarithmic.
 
     Returns:
         The figure.
@@ -79,7 +79,7 @@ def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_
             name=str(name),
             customdata=ranges,
             marker={
-                "color": GREY if others else PALETTE[index % len(PALETTE)],
+                "color": GRAY if others else PALETTE[index % len(PALETTE)],
                 "line_width": 0,
                 "pattern": {
                     "shape": "" if others else PATTERNS[index % len(PATTERNS)],
@@ -100,7 +100,7 @@ def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_
         dragmode=False,
         clickmode="event+select",
         hovermode="closest",
-        hoverdistance=-1,  # a bar one example high is to be hit from anywhere near
+        hoverdistance=-1,  # makes a bar of one example easy to hit
         xaxis={
             "title": html.escape(axis_title, quote=False),
             "fixedrange": True,
@@ -116,7 +116,7 @@ def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_
 
 
 def as_categories(values: pd.Series, highlighted: str | None = None) -> pd.Series:
-    """Values as an ordered categorical; with ``highlighted``, that value against "others"."""
+    """Return values as an ordered categorical; with ``highlighted``, that value against "others"."""
     text = values.astype("str")
     if highlighted is None:
         return pd.Series(pd.Categorical(text, categories=sorted(text.unique()), ordered=True), index=values.index)
@@ -125,15 +125,15 @@ def as_categories(values: pd.Series, highlighted: str | None = None) -> pd.Serie
 
 
 def _positions(bins: Bins) -> tuple[np.ndarray, float]:
-    """Centres of the bars on the drawn axis, and their common width (a hair less, to keep bars apart)."""
+    """Return the centers of the bars on the drawn axis and their width, which leaves a small gap."""
     ends = np.log10(bins.edges[1:]) if bins.logarithmic else bins.edges[1:]
-    # The first edge of a logarithmic axis may be zero, so the step is taken from the others.
+    # The first edge of a logarithmic axis may be zero, so the step is computed from the others.
     step = float(ends[1] - ends[0]) if len(ends) > 1 else float(bins.edges[1] - bins.edges[0])
     return ends - step / 2, step * 0.92
 
 
 def _ticks(bins: Bins) -> dict[str, object]:
-    """Whole powers of ten for a logarithmic axis, which is drawn as a linear one of the exponents."""
+    """Return ticks at whole powers of ten for a logarithmic axis, which is drawn as a linear axis of exponents."""
     if not bins.logarithmic:
         return {}
     low, high = np.log10(bins.edges[1]), np.log10(bins.edges[-1])

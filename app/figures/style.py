@@ -1,9 +1,9 @@
-"""What figures share: Okabe-Ito colours, safe for colour-blind eyes, and a second channel beside colour."""
+"""The style that figures share: Okabe-Ito colors, which color-blind users can distinguish, and patterns and symbols."""
 
 from __future__ import annotations
 
 BLUE = "#0072B2"
-GREY = "#9A9A9A"
+GRAY = "#9A9A9A"
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#7F7F7F"]
 PATTERNS = ["", "/", "x", "\\", ".", "-", "+", "|"]  # of bars, in the order of the palette
 DASHES = ["solid", "dash", "dot", "dashdot"]
@@ -17,4 +17,4 @@ LEGEND = {
     "x": 1,
     "xanchor": "right",
     "traceorder": "normal",
-}  # above the plot, to the right
+}  # above the plot, at the right

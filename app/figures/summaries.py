@@ -1,4 +1,4 @@
-"""Accuracy or R² against the share of the training examples that is kept."""
+"""Accuracy or R² against the share of training examples kept."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import plotly.graph_objects as go
 
 from samplescope_app.figures.style import LEGEND, MARGIN_WITH_LEGEND, PALETTE, SYMBOLS
 
-# In the order of the legend; "top" is the one that a reader should expect lowest.
+# In the order of the legend; "top" usually gives the lowest curve.
 _NAMES = {
-    "bottom iterative": "least informative, scored again",
-    "bottom": "least informative at once",
+    "bottom iterative": "least informative, rescored",
+    "bottom": "least informative, scored once",
     "random": "random",
     "top": "most informative",
 }
 
 
 def summaries(retrained: pd.DataFrame, linear: pd.DataFrame | None = None, y_title: str = "test accuracy") -> go.Figure:
-    """What accuracy or R² is left, by the order in which examples were removed.
+    """Return curves of the accuracy or R², one for each order of removal.
 
     Args:
-        retrained: Columns series, x (removed, in percent), y (a share of 1) and half_width (of the 95% interval, NaN
-            where it is not known).
-        linear: Columns series, x, y of the linearised model, drawn dotted in the same colours.
-        y_title: What y is.
+        retrained: Columns series, x (percent removed), y (a fraction) and half_width (of the 95% interval, NaN if
+            unknown).
+        linear: Columns series, x, y of the linearized model, drawn dotted in the same colors.
+        y_title: Title of the vertical axis.
 
     Returns:
-        The figure, over the percentage kept.
+        The figure, against the percentage kept.
     """
     figure = go.Figure()
     for index, (series, name) in enumerate(_NAMES.items()):
@@ -49,7 +49,7 @@ def summaries(retrained: pd.DataFrame, linear: pd.DataFrame | None = None, y_tit
             figure.add_scatter(
                 x=100 - members["x"],
                 y=members["y"],
-                name=f"{name}, linearised",
+                name=f"{name}, linearized",
                 mode="lines",
                 line={**style, "dash": "dot"},
                 opacity=0.8,

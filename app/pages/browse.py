@@ -7,13 +7,13 @@ from samplescope_app.panels import example_grid, filter_bar, header
 from samplescope_app.wording import labels
 
 _EXPLANATION = (
-    "Every training example as a tile, with its score and the share of the examples that score less or the same, its "
-    "{label}, and the prediction where it differs (≠)."
+    "Every training example as a tile, with its score, its percentile, its {label}, and the prediction if it differs "
+    "(≠). The percentile is the share of the examples with this score or less."
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Browse", _EXPLANATION.format(label=labels.noun(run)), filters.current(run).score)
     filter_bar.draw(run)

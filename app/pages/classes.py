@@ -13,13 +13,13 @@ from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
 _EXPLANATION = (
-    "Which {many} help each other and which compete: the mean effect that training examples of one {one} (rows) have "
-    "on the loss of validation examples of another (columns). Click a cell to see the pairs of examples behind it."
+    "Which {many} help each other, and which compete: the mean effect of training examples of one {one} (rows) on the "
+    "loss of validation examples of another (columns). Click a cell to see its strongest pairs of examples."
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Classes", _EXPLANATION.format(many=plain(labels.strata(run)), one=class_effects.one(run)))
     class_effects.draw(run)

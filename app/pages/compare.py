@@ -11,13 +11,13 @@ from samplescope_app.panels import header, retraining, run_comparison, score_com
 from samplescope_app.wording.text import plain
 
 _EXPLANATION = (
-    "Two runs that share training examples, side by side: before and after cleaning, or with another model, seed or "
-    "setting. Each point below is a training example; far from the diagonal, the two runs disagree about it."
+    "Two runs that share training examples: before and after cleaning, or with different models, seeds or settings. "
+    "Each point below is a training example; the two runs disagree about those far from the diagonal."
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Compare", _EXPLANATION)
     others = comparison.partners(run)
@@ -36,8 +36,8 @@ def _draw(run: Run, before: Run, after: Run) -> None:
     if comparison.parent_of(after) == before.id:
         counts = after.manifest.details["cleaning"]
         st.info(
-            f"{plain(after.id)} was retrained on what the decisions on {plain(before.id)} left: {counts['dropped']:,} "
-            f"dropped, {counts['relabelled']:,} relabelled. {retraining.difference(before, after)}",
+            f"{plain(after.id)} was retrained on the cleaned set of {plain(before.id)}: {counts['dropped']:,} dropped, "
+            f"{counts['relabelled']:,} relabeled. {retraining.difference(before, after)}",
             icon=":material/restart_alt:",
         )
     left, right = st.columns([7, 4], gap="large")

@@ -14,15 +14,15 @@ from samplescope_app.panels import evolution, example_card, example_facts, heade
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain
 
-_LEFT_WIDTH, _SCORES_WIDTH = 470, 350  # side by side where the window is wide, else one above the other
+_LEFT_WIDTH, _SCORES_WIDTH = 470, 350  # pixels; side by side in a wide window, else one above the other
 _EXPLANATION = (
-    "Whom this example helps (▲) and harms (▼), or who helps and harms it: click a tile to go on to it. The keys are "
-    "about the large one."
+    "The examples that this one helps (▲) and harms (▼), or that help and harm it. Click a tile to open it. The keys "
+    "act on the large example."
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Example", _EXPLANATION)
     if "evaluation" in st.query_params:
@@ -39,11 +39,11 @@ def _training_page(run: Run) -> None:
     example_id = st.query_params["id"]
     found = np.flatnonzero(frame["id"] == example_id)
     if not len(found):
-        _nothing(f"This run has no training example {plain(example_id)}.")
+        _not_found(f"This run has no training example {plain(example_id)}.")
         return
     row = frame.iloc[found[0]].to_dict()
     if row["row"] not in listed:
-        # A deep link, or a decision that the filters now hide: step through all examples instead.
+        # The filters hide this example, after a deep link or a decision: step through all examples instead.
         listed = filters.matching(run, filters.Filters(chosen.score, chosen.descending))
     st.session_state["last example"] = example_id
     _training_example(run, row, listed, chosen.score)
@@ -64,17 +64,17 @@ def _training_example(run: Run, row: dict[str, Any], listed: np.ndarray, score: 
             scores.table(run, row)
     with influences:
         influencers.of_training_example(run, row)
-        influencers.neighbours(run, "train", row)
+        influencers.neighbors(run, "train", row)
     evolution.of_example(run, row)
     typical.strips(run, row, score, "example")
 
 
 def _evaluation_page(run: Run, asked: str) -> None:
-    """An evaluation example, by its position in the table: ids are unique within a split only."""
+    """Draw an evaluation example by its position in the table, since ids are unique within a split only."""
     table = run.evaluation
     position = int(asked) if asked.isdecimal() and len(asked) < 10 else -1
     if not 0 <= position < len(table):
-        _nothing(f"This run has no evaluation example {plain(asked)}: there are {len(table):,}, counted from 0.")
+        _not_found(f"This run has no evaluation example {plain(asked)}. It has {len(table):,}, numbered from 0.")
         return
     row = {**table.iloc[position].to_dict(), "row": position}
     row |= {name: labels.group_names(run, table[name].iloc[[position]]).iloc[0] for name in run.groups if name in row}
@@ -97,10 +97,10 @@ def _evaluation_example(run: Run, row: dict[str, Any], split: np.ndarray) -> Non
             st.markdown(f"Loss **{plain(format_score(row['loss']))}** {plain(run.measure('loss').unit)}")
     with influences:
         influencers.on_evaluation_example(run, row)
-        influencers.neighbours(run, "evaluation", row)
+        influencers.neighbors(run, "evaluation", row)
 
 
-def _nothing(what: str) -> None:
+def _not_found(what: str) -> None:
     st.info(what, icon=":material/search_off:")
     st.page_link(navigation.PAGES["browse"], label="Browse", icon=":material/grid_view:")
 

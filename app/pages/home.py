@@ -1,7 +1,7 @@
-"""Where Streamlit goes for an address that is no page: on to the list of runs.
+"""Home: Streamlit's default page, which unknown addresses open. It switches to the list of runs.
 
-A default page has no working address of its own in Streamlit, so none of the real pages is the default. The address "/"
-itself is a redirect, see routes.py.
+The default page has no working address in Streamlit, so none of the real pages is the default. The address "/" itself
+is a redirect in routes.py.
 """
 
 import streamlit as st

@@ -1,4 +1,4 @@
-"""Map: the training examples, placed by similarity to the trained network."""
+"""Map: the training examples in the plane, with examples that the trained network finds similar close together."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from samplescope_app.data import navigation
 from samplescope_app.panels import embedding_map, header, map_tiles
 
 _EXPLANATION = (
-    "Every point is a training example; those close together look alike to the trained network (UMAP of what its last "
-    "layer is given). The axes and long distances mean nothing. Click a point to open it; to choose many, take the "
-    "lasso or the box at the figure's upper right and draw around them."
+    "Every point is a training example. Nearby examples are similar to the trained network (UMAP of the inputs of its "
+    "last layer); the axes and long distances have no meaning. Click a point to open it. To select several, draw "
+    "around them with the lasso or the box at the upper right of the figure."
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Map", _EXPLANATION)
     if not run.has_map:
         embedding_map.explain_missing(run)
         return
     embedding_map.open_clicked(run)
-    colour, highlighted, with_evaluation = embedding_map.choices(run)
-    embedding_map.draw(run, colour, highlighted, with_evaluation)
+    color, highlighted, with_evaluation = embedding_map.choices(run)
+    embedding_map.draw(run, color, highlighted, with_evaluation)
     map_tiles.chosen(run)
     map_tiles.farthest(run)
 

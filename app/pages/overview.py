@@ -11,13 +11,13 @@ from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
 _EXPLANATION = (
-    "The extremes of a score as pictures, its distribution, and what is known of the run. Choose a score to see what "
-    "it ranks first and last; what it means stands below, and behind the question mark."
+    "The extremes of a score as pictures, its distribution, and the facts about the run. Choose a score to see the "
+    "examples that it ranks first and last."
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Overview", _EXPLANATION)
     for note in run.manifest.dataset.notes if run.manifest.dataset else []:
@@ -26,8 +26,8 @@ def main() -> None:
     with score_column:
         score = scores.select(run, "overview score", persist_state="session")
     legend.caption(
-        "Below each example: its score and percentile (p97: 97% of the training examples score this or less), its "
-        f"{plain(labels.name(run))}, and after ≠ what the model says instead."
+        "Below each example: its score and percentile (p97: 97% of the training examples have this score or less), its "
+        f"{plain(labels.name(run))}, and the prediction if it differs (≠)."
     )
     extremes.draw(run, score)
     histogram = st.container()
@@ -40,16 +40,16 @@ def main() -> None:
     evidence.agreement(run)
     evidence.near_duplicates(run)
     evidence.trust_in_short(run)
-    with histogram:  # last: the pictures need not wait until a browser has read all of Plotly
+    with histogram:  # drawn last, so that the pictures do not wait until the browser has loaded Plotly
         distribution.draw(run, score)
 
 
 def _further(run: Run) -> None:
-    """Where what is left to see of the run stands."""
+    """Draw links to the other pages about the run."""
     pages = (
-        ("classes", f"What {plain(labels.strata(run))} do to each other", "grid_on"),
-        ("training", "What the scores were as training went on", "timeline"),
-        ("summarize", "How much of the data can go", "content_cut"),
+        ("classes", f"Effects between {plain(labels.strata(run))}", "grid_on"),
+        ("training", "Scores over training", "timeline"),
+        ("summarize", "Training on less data", "content_cut"),
     )
     with st.container(horizontal=True, gap="large"):
         for page, label, icon in pages:

@@ -8,15 +8,15 @@ from samplescope_app.data import navigation
 from samplescope_app.panels import decision_log, export, header, retraining, suspects
 
 _EXPLANATION = (
-    "The examples most likely to {be_wrong}, by a score of your choice, one after another: keep, drop or relabel each "
-    "with a key, and the next one comes. Then export the cleaned set, or train on it to see what changes."
+    "The examples most likely to {be_wrong}, by a score of your choice, one after another. Keep, drop or relabel each "
+    "with a key; the next one follows. Then export the cleaned set, or retrain on it to measure the difference."
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     run = navigation.scored_run()
-    be_wrong = "be labelled wrongly" if run.values is None else "have a wrong value"
+    be_wrong = "be mislabeled" if run.values is None else "have a wrong value"
     header.draw(run, "Review", _EXPLANATION.format(be_wrong=be_wrong))
     left, right = st.columns([7, 4], gap="large")
     with left:

@@ -11,13 +11,13 @@ from samplescope_app.wording.text import plain
 
 _CARDS_A_ROW = 3
 _EXPLANATION = (
-    "A run is a dataset, a model trained on it, and what each training example does to that model, in one folder. Open "
-    "one, go on with one that was cut off, or start a new one. They lie in"
+    "A run is a folder with a dataset, a model trained on it, and the scores of each training example. Open a run, "
+    "resume an incomplete one, or start a new one. Folder of runs:"
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Runs", anchor=False, width="stretch")
         if st.button("New run", icon=":material/add:", type="primary"):
@@ -30,7 +30,7 @@ def main() -> None:
     if not entries:
         if not jobs:
             st.info(
-                "There are no runs in this folder yet. Make one with New run, or in a terminal:",
+                "There are no runs in this folder yet. Start one with New run, or in a terminal:",
                 icon=":material/folder_open:",
             )
             st.code(f"samplescope score DATA --out {run_library.folder() / 'my-run'}", language="bash")

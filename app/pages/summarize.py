@@ -8,13 +8,13 @@ from samplescope_app.data import navigation
 from samplescope_app.panels import cut_examples, header, summary
 
 _EXPLANATION = (
-    "How much of the training data can go before the model gets worse. The curves are measured by really training on "
-    "what is left; the cut says what would go if you kept only so much, least informative first."
+    "How much of the training data you can remove before the model gets worse. The curves are measured by retraining "
+    "on the rest. Move the cut to see which examples a smaller set would lose, least informative first."
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Summarize", _EXPLANATION, "summary_rank" if "summary_rank" in run.examples.columns else "fsi")
     stored = run.manifest.details.get("summarization", {})

@@ -9,15 +9,15 @@ from samplescope_app.data import navigation
 from samplescope_app.panels import evolution, header, influencers, live_information
 from samplescope_app.wording.text import plain
 
-_MEASURES = ("fsi", "sensitivity", "contribution")  # that a run may have over training
+_MEASURES = ("fsi", "sensitivity", "contribution")  # those that a run may store over training
 _EXPLANATION = (
-    "What an example tells a model depends on how long the model trains. Here is what the scores were along the way: "
-    "move the time, or choose an epoch, and the pictures follow."
+    "The scores over training, since the effect of an example depends on how long the model trains. Choose a training "
+    "time or an epoch to see the examples that ranked highest then."
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Training", _EXPLANATION, "fsi")
     _facts(run)
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _facts(run: Run) -> None:
-    """How the model was trained, and how well it did, in one line."""
+    """Draw how the model was trained, and how well it predicts, in one line."""
     recipe, stage = run.manifest.config.get("recipe") or {}, run.manifest.stages.get("training")
     facts = []
     if "epochs" in recipe:

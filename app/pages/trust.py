@@ -1,4 +1,4 @@
-"""Trust: the scores against retraining, and everything else that says how far to trust them."""
+"""Trust: the scores compared with retraining, and the other evidence for how far to trust them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from samplescope_app.data import navigation
 from samplescope_app.panels import curves, detection, header, seed_agreement, verification
 from samplescope_app.wording.text import plain
 
-# The curves that stand on other pages, and damping and detection, which have sections of their own here.
+# Curves that other pages show, and damping and detection, which have their own sections on this page.
 _ELSEWHERE = (
     "changed_among_influencers",
     "loo_nll",
@@ -21,14 +21,14 @@ _ELSEWHERE = (
     "detection",
 )
 _EXPLANATION = (
-    "Every score is an estimate of what would happen without an example. Here the model is really trained again, "
-    "without some of them, and each estimate is laid beside what happened. A score that agrees well on this run may be "
-    "trusted on this run; none is right everywhere."
+    "Every score estimates the effect of removing an example. Here the model is retrained without some of them, and "
+    "each estimate is compared with the actual effect. You can trust a score on this run if it agrees well on this "
+    "run; no score is right everywhere."
 )
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Trust", _EXPLANATION)
     _verification(run)
@@ -43,11 +43,11 @@ def main() -> None:
 
 def _verification(run: Run) -> None:
     details = run.manifest.details.get("verification")
-    st.markdown("#### Foretold and happened")
+    st.markdown("#### Predicted and actual")
     if details is None:
         st.info(
-            "Not verified yet: nobody has trained this model again without some of its examples. Choose how many "
-            "below; more give narrower intervals, and what is done is kept.",
+            "Not verified yet: the model has not been retrained without some of its examples. Choose how many below. "
+            "More retrainings give narrower intervals, and finished ones are kept.",
             icon=":material/verified:",
         )
     else:
@@ -55,7 +55,7 @@ def _verification(run: Run) -> None:
         verification.scatter(run, details)
     verification.more(run)
     if details is not None:
-        st.markdown("**How much the truth differs between seeds**")
+        st.markdown("**Variation between seeds**")
         verification.seeds(run, details)
 
 
@@ -64,16 +64,16 @@ def _damping(run: Run) -> None:
     if curves.points(run, "damping").empty:
         reason = run.manifest.details.get("self_influence", {}).get("skipped")
         st.caption(
-            f"This run has no influence functions: {plain(reason)}."
+            f"Influence function skipped: {plain(reason)}."
             if reason
-            else "This run has no influence functions, so no damping to choose."
+            else "This run has no influence function, so there is no damping to choose."
         )
         return
     curves.draw(run, "damping")
 
 
 def _studies(run: Run) -> None:
-    """The other curves of the run: what influence costs, and how wrong faster estimates would be."""
+    """Draw the other curves of the run."""
     names = [name for name in CURVES if name not in _ELSEWHERE and len(curves.points(run, name))]
     if not names:
         return

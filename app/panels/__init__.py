@@ -1,1 +1,1 @@
-"""Pieces that pages share, drawn with Streamlit."""
+"""The pieces that pages consist of, drawn with Streamlit."""

@@ -15,20 +15,20 @@ from samplescope_app.data import effects
 from samplescope_app.panels import class_pairs, influencers
 from samplescope_app.wording.text import format_score, plain
 
-_KEYS = {"from": "class from", "to": "class to"}  # side of the chosen cell in the address -> key of its menu
-_SHOWN = "cell in the address"  # of the session: what this page wrote there last
-_MOST_CLASSES = 100  # in a figure
+_KEYS = {"from": "class from", "to": "class to"}  # split in the address -> key of its menu
+_SHOWN = "cell in the address"  # session key of the cell that this page last wrote there
+_MOST_CLASSES = 100  # in the figure
 
 
 def _without_effects(run: Run) -> None:
-    """Why there is nothing to draw, and what adds it."""
+    """Show why the run has no class effects, and offer to compute them."""
     st.info(
-        f"This run has no effects of {many(run)} on {many(run)}: they are means of the effects of single examples.",
+        f"This run has no effects between {many(run)}, which are averages of the effects of single examples.",
         icon=":material/grid_off:",
     )
     for name, facts in run.manifest.details.items():
         if "skipped" in facts and name in run.known_measures:
-            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['skipped'])}.")
+            st.caption(f"{plain(run.measure(name).title)} skipped: {plain(facts['skipped'])}.")
     influencers.finish(run, "effects")
 
 
@@ -42,7 +42,7 @@ def draw(run: Run) -> None:
         method = influencers.method_select(run)
     with toggle:
         unit = effects.unit(run, method)
-        raw = st.toggle(f"In {plain(unit)}, not normalised", key="classes raw", persist_state="session")
+        raw = st.toggle(f"Not normalized (in {plain(unit)})", key="classes raw", persist_state="session")
     rows = run.class_effects[run.class_effects["method"] == method]
     if rows.empty:
         _without_effects(run)
@@ -58,7 +58,7 @@ def draw(run: Run) -> None:
     with plot:
         _matrix(run, wide.iloc[:_MOST_CLASSES, :_MOST_CLASSES], method, raw, cell)
         if len(wide) > _MOST_CLASSES:
-            st.caption(f"The first {_MOST_CLASSES} of {len(wide):,} classes; the menus have them all.")
+            st.caption(f"The figure shows the first {_MOST_CLASSES} of {len(wide):,} classes; the menus list them all.")
     if cell is not None:
         class_pairs.draw(run, method, cell)
 
@@ -75,8 +75,8 @@ def _matrix(run: Run, matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[
     chart.chart(
         figures.heatmap(
             matrix,
-            f"training examples of{_column(run)}",
-            f"validation examples of{_column(run)}",
+            f"training examples{_column(run)}",
+            f"validation examples{_column(run)}",
             cell,
             effects.unit(run, method) if raw else "",
         ),
@@ -90,20 +90,20 @@ def _matrix(run: Run, matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[
         if raw
         else "Each mean is divided by the square root of its row sum times its column sum."
     )
-    why = "" if method in run.imported else ", for the loss rises without them"
-    alike = ", as classes that look alike do" if run.values is None else ""
+    why = "" if method in run.imported else ", since the loss rises without them"
+    similar = ", as similar classes do" if run.values is None else ""
     st.caption(
-        f"Blue, positive: they help{why}. Orange, negative: they compete{alike}. {scale} *HYDRA, eq. 23, figure 2*"
+        f"Blue (positive): they help{why}. Orange (negative): they compete{similar}. {scale} *HYDRA, eq. 23, figure 2*"
     )
 
 
 def _column(run: Run) -> str:
-    """What the ranges are of, behind "of" in an axis title."""
-    return "" if run.values is None else f" {html.escape(run.values.name, quote=False)}"
+    """Return the end of an axis title: what the classes or ranges are of."""
+    return " by class" if run.values is None else f" by range of {html.escape(run.values.name, quote=False)}"
 
 
 def _cell(run: Run) -> tuple[str, str] | None:
-    """The chosen cell: by a click, by the menus, or from the address."""
+    """Return the cell chosen by a click, in the menus or in the address, if any."""
     _take_address(run)
     columns = st.columns(2)
     chosen = [
@@ -120,16 +120,17 @@ def _cell(run: Run) -> tuple[str, str] | None:
     _show_address(chosen)
     if None in chosen:
         st.caption(
-            f"Click a cell, or choose both {many(run)} here, to see the pairs of examples of the strongest effects."
+            f"Click a cell, or choose two {many(run)} here, to see the pairs of examples with the strongest effects."
         )
         return None
     return chosen[0], chosen[1]
 
 
 def _take_address(run: Run) -> None:
-    """Follows a link to a cell.
+    """Take over the cell of the address.
 
-    Not by binding the menus to the address: that forgets them when the page is left, and Back would not find the cell.
+    The menus are not bound to the address: they would be forgotten when another page opens, and Back would not restore
+    the cell.
     """
     asked = [st.query_params.get(side) for side in _KEYS]
     if asked != st.session_state.get(_SHOWN):
@@ -151,28 +152,32 @@ def _show_address(chosen: list[str | None]) -> None:
 
 
 def _in_words(run: Run, rows: pd.DataFrame, method: str, cell: tuple[str, str]) -> None:
-    """Both values of the cell, and what their sign means."""
+    """Draw both values of a cell, and what their sign means."""
     found = rows[(rows["train_class"] == cell[0]) & (rows["evaluation_class"] == cell[1])]
     if found.empty or not np.isfinite(found["effect"].iloc[0]):
-        st.caption(f"One of the two {many(run)} has no examples on that side.")
+        st.caption(f"One of the two {many(run)} has no examples in its split.")
         return
     effect, normalised = found["effect"].iloc[0], found["normalised"].iloc[0]
     one, other = (f"**{plain(name)}**" for name in cell)
     size = f"{plain(format_score(abs(effect)))} {plain(effects.unit(run, method))}"
     without = f"Without one training example of {one}, the loss on a validation example of {other}"
-    said = f"{without} {'rises' if effect > 0 else 'falls'} by {size} on average"
-    if method in run.imported:  # of which only the sign is known
-        said = f"One training example of {one} does {size} to a validation example of {other} on average"
+    sentence = f"{without} {'rises' if effect > 0 else 'falls'} by {size} on average"
+    if method in run.imported:  # only the sign of imported effects is known
+        sentence = (
+            f"One training example of {one} has an effect of {size} on a validation example of {other} on average"
+        )
     st.markdown(
-        f"{said}: {one} "
+        f"{sentence}: {one} "
         f"**{'helps' if effect > 0 else 'harms'}** {other if cell[0] != cell[1] else 'itself'}. "
-        f":gray[Normalised: {plain(influencers.format_effect(normalised))}]"
+        f":gray[Normalized: {plain(influencers.format_effect(normalised))}]"
     )
 
 
 def one(run: Run) -> str:
+    """Return the noun for a row of the matrix."""
     return "class" if run.values is None else "range"
 
 
 def many(run: Run) -> str:
+    """Return the noun for rows of the matrix."""
     return "classes" if run.values is None else "ranges"

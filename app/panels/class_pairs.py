@@ -14,12 +14,12 @@ from samplescope_app.data.effects import Ranked
 from samplescope_app.panels import influencers
 from samplescope_app.wording.text import plain
 
-_PAIRS = 6  # of either sign
+_PAIRS = 6  # of each sign
 _SIZE = 84
 
 
 def draw(run: Run, method: str, cell: tuple[str, str]) -> None:
-    """The strongest effects in a cell: a training image, and the validation image that it helps or harms."""
+    """Draw the strongest effects in a cell: training examples with the validation examples they help or harm."""
     pairs = run.class_pairs
     pairs = pairs[
         (pairs["method"] == method) & (pairs["train_class"] == cell[0]) & (pairs["evaluation_class"] == cell[1])
@@ -27,7 +27,7 @@ def draw(run: Run, method: str, cell: tuple[str, str]) -> None:
     one, other = (plain(name) for name in cell)
     st.markdown(f"##### Strongest pairs: {one} in training → {other} in validation")
     if pairs.empty:
-        st.caption("This run keeps no single pairs behind this cell: score it again to add them.")
+        st.caption("This run has no single pairs for this cell. Score it again to add them.")
         return
     signs = {"Most helpful": pairs[pairs["effect"] > 0], "Most harmful": pairs[pairs["effect"] < 0]}
     for column, (title, members) in zip(st.columns(2, gap="large"), signs.items(), strict=True):
@@ -41,7 +41,7 @@ def draw(run: Run, method: str, cell: tuple[str, str]) -> None:
 
 
 def _pair(run: Run, train_row: int, evaluation_row: int, effect: float, method: str, name: str) -> None:
-    """Two tiles in one frame; each opens its example."""
+    """Draw two tiles in one frame; each opens its example."""
     unit = effects.unit(run, method)
     one = influencers.effect_tiles(run, Ranked(np.array([train_row]), np.array([effect])), unit)[0]
     other = influencers.evaluation_tiles(run, Ranked(np.array([evaluation_row]), np.array([effect])), unit)[0]

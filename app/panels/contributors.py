@@ -10,10 +10,10 @@ from samplescope_app.panels import example_facts
 
 
 def draw(run: Run) -> None:
-    """The single examples that do most."""
+    """Draw a table of the examples with the largest contributions; nothing if the run has none."""
     if "contribution" not in run.scores:
         return
-    st.markdown("**The examples that do most**")
+    st.markdown("**Largest contributions**")
     table, unit = run.influential(), run.measure("contribution").unit
     rows = session.examples(run).set_index("id")["row"].loc[table["id"]]
     shown, column = example_facts.column(run, rows)
@@ -23,13 +23,18 @@ def draw(run: Run) -> None:
         hide_index=True,
         column_config={
             "example": column,
-            "id": "Example",
+            "id": "ID",
             "label_name": "Label" if run.values is None else run.values.name,
             "predicted_name": "Prediction",
             "confidence": st.column_config.NumberColumn("Confidence", format="percent"),
             "residual": st.column_config.NumberColumn("Residual", format="%.4g"),
-            "contribution": st.column_config.NumberColumn("Contribution", format="%.2e", help=f"in {unit}"),
+            "contribution": st.column_config.NumberColumn(
+                run.measure("contribution").title, format="%.2e", help=f"In {unit}"
+            ),
         },
-        alt="The examples of the largest contributions",
+        alt="Training examples with the largest contributions",
     )
-    st.caption("Largest contributions to the mean validation loss, for better or worse. *HYDRA, table 2*")
+    st.caption(
+        "The training examples with the largest contributions to the mean validation loss, of either sign. *HYDRA, "
+        "table 2*"
+    )

@@ -1,4 +1,4 @@
-"""A run's stored curves, drawn as the registry describes them."""
+"""The curves of a run, drawn as the registry describes them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from samplescope_app.wording.text import plain
 
 
 def points(run: Run, name: str) -> pd.DataFrame:
-    """Columns series, x, y of one curve; no rows where the run has none."""
+    """Return the points of one curve: columns series, x, y; no rows if the run does not have it."""
     return run.curves[run.curves["curve"] == name]
 
 
 def draw(run: Run, name: str, figure: go.Figure | None = None) -> None:
-    """Title, figure and explanation of a curve that the run has.
+    """Draw title, figure and explanation of a curve of the run.
 
     Args:
         run: The run.
-        name: The curve's.
-        figure: In place of the plain one.
+        name: Name of the curve.
+        figure: Figure to draw in place of the plain one.
     """
     curve = run.curve(name)
     st.markdown(f"**{plain(curve.title)}**")

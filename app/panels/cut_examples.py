@@ -1,4 +1,4 @@
-"""The examples on either side of the cut of Summarize."""
+"""The examples on both sides of the cut of Summarize."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ _TILES = 30
 
 
 def draw(run: Run, cut: Cut) -> None:
-    """The examples on either side of the cut, their classes, and what to do with them."""
+    """Draw the examples on both sides of the cut, their classes, and the actions for those below it."""
     going = cut.order[: cut.count]
     if not cut.count:
-        st.info("Nothing goes: move the cut to keep less than everything.", icon=":material/info:")
+        st.info("The cut removes nothing. Move it to keep less.", icon=":material/info:")
         return
     frame = session.examples(run)
     table, pictures = st.columns([2, 5], gap="large")
     with table:
-        st.markdown(f"**{cut.count:,} would go**")
+        st.markdown(f"**{cut.count:,} to remove**")
         st.dataframe(
             _by_stratum(run, frame, going),
             hide_index=True,
             height=min(420, 38 + 36 * len(run.strata_names)),
             column_config={"Share": st.column_config.NumberColumn(format="percent")},
-            alt=f"How many examples of each {'class' if run.values is None else 'range of values'} would go",
+            alt=f"Number of examples to remove from each {'class' if run.values is None else 'range of values'}",
         )
         _actions(run, frame, cut, going)
     with pictures:
-        _strip(run, frame, "First to go", cut.order[: min(_TILES, cut.count)], cut.score)
-        _strip(run, frame, "Last to go, just before the cut", going[::-1][:_TILES], cut.score)
-        _strip(run, frame, "First to stay, just behind it", cut.order[cut.count :][:_TILES], cut.score)
+        _strip(run, frame, "First to be removed", cut.order[: min(_TILES, cut.count)], cut.score)
+        _strip(run, frame, "Last to be removed, just below the cut", going[::-1][:_TILES], cut.score)
+        _strip(run, frame, "First to be kept, just above the cut", cut.order[cut.count :][:_TILES], cut.score)
 
 
 def _by_stratum(run: Run, frame: pd.DataFrame, going: np.ndarray) -> pd.DataFrame:
-    """How many of each class, or of each range of values, would go."""
+    """Return the number of examples to remove from each class, or from each range of values."""
     strata, title = run.strata(frame), "Class" if run.values is None else f"Range of {run.values.name}"
     all_of, gone = (np.bincount(members, minlength=len(run.strata_names)) for members in (strata, strata[going]))
     table = pd.DataFrame(
-        {title: run.strata_names, "Go": gone, "Of": all_of, "Share": (gone / np.maximum(all_of, 1)).round(3)},
+        {title: run.strata_names, "Removed": gone, "Of": all_of, "Share": (gone / np.maximum(all_of, 1)).round(3)},
     )
     return table.sort_values("Share", ascending=False, kind="stable")
 
@@ -52,22 +52,24 @@ def _actions(run: Run, frame: pd.DataFrame, cut: Cut, going: np.ndarray) -> None
     rows = frame.iloc[going]
     undecided = rows.loc[rows["action"] == "", "id"].tolist()
     with st.container(horizontal=True):
-        if st.button("Review these", icon=":material/rule:", help="One by one, those nearest to the cut first"):
+        if st.button("Review", icon=":material/rule:", help="Review them one by one, those nearest to the cut first"):
             review_queue.hand_over(run, "Summarize", cut.score, going[::-1].tolist())
-        if st.button(f"Drop these {len(undecided):,}", icon=":material/close:", disabled=not undecided):
+        if st.button(f"Drop all {len(undecided):,}", icon=":material/close:", disabled=not undecided):
             _confirm_drop(run, undecided, len(rows))
         st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
     if len(undecided) < len(rows):
         decided = len(rows) - len(undecided)
-        st.caption(f"{decided:,} of them {'is' if decided == 1 else 'are'} decided already, and left as decided.")
+        st.caption(
+            f"{decided:,} already {'has a decision' if decided == 1 else 'have decisions'}, which Drop all keeps."
+        )
 
 
 @st.dialog("Drop these examples?")
 def _confirm_drop(run: Run, ids: list[str], going: int) -> None:
-    kept = f" What was decided before about {going - len(ids):,} others stays." if going > len(ids) else ""
+    kept = f" Earlier decisions about {going - len(ids):,} others stay." if going > len(ids) else ""
     st.markdown(
-        f"**{len(ids):,} training examples** are marked as dropped in one step, which Undo takes back.{kept} The "
-        "dataset itself is not changed: decisions are applied on export."
+        f"**{len(ids):,} training examples** are marked as dropped in one step, which Undo reverts.{kept} The "
+        "dataset itself does not change: an export applies the decisions."
     )
     if st.button(f"Drop {len(ids):,}", type="primary", icon=":material/close:"):
         session.decide(run, ids, "drop")

@@ -11,10 +11,11 @@ from samplescope_app.wording.text import format_score, plain, score_help
 
 
 def draw(run: Run) -> None:
+    """Draw the facts about the dataset and the model."""
     manifest = run.manifest
     st.markdown("**Dataset and model**")
     if manifest.dataset is None:
-        st.caption("This run does not describe its dataset.")
+        st.caption("This run has no description of its dataset.")
         return
     sizes = " · ".join(f"{size:,} {split}" for split, size in manifest.dataset.sizes.items())
     st.markdown(f"{plain(manifest.dataset.name)}: {plain(sizes)}")
@@ -24,19 +25,18 @@ def draw(run: Run) -> None:
         st.markdown(f"{run.quality_name.capitalize()}: {shares}")
     for name, facts in manifest.details.items():
         if "skipped" in facts and name in run.known_measures:
-            st.caption(f"Without {plain(run.measure(name).title.lower())}: {plain(facts['skipped'])}")
+            st.caption(f"{plain(run.measure(name).title)} skipped: {plain(facts['skipped'])}")
     if manifest.dataset.unreadable:
         count = len(manifest.dataset.unreadable)
-        what = labels.example_noun(run)
-        title = f"{count:,} unreadable {f'{what} was' if count == 1 else f'{what}s were'} left out"
+        title = f"{count:,} unreadable {labels.example_noun(run)}{'' if count == 1 else 's'} skipped"
         folded = st.expander(title, key="unreadable folded", on_change="rerun")
         if folded.open:
-            lost = pd.DataFrame([entry.model_dump() for entry in manifest.dataset.unreadable])
-            folded.dataframe(lost, hide_index=True)
+            skipped = pd.DataFrame([entry.model_dump() for entry in manifest.dataset.unreadable])
+            folded.dataframe(skipped, hide_index=True)
 
 
 def _labels_in_short(run: Run) -> str:
-    """The largest and the smallest class, or how the values are spread, in a sentence."""
+    """Return the largest and the smallest class, or the distribution of the values, in a sentence."""
     if run.values is None:
         counts = run.examples["label_name"].value_counts()
         return (
@@ -45,12 +45,12 @@ def _labels_in_short(run: Run) -> str:
         )
     mean, scale = (labels.value_text(run, value) for value in (run.values.mean, run.values.scale))
     spread = labels.value_range(run, run.examples["label"])
-    return f"Training examples have {spread}, {mean} on average, with a standard deviation (SD) of {scale}"
+    return f"Training examples have {spread}, with a mean of {mean} and a standard deviation (SD) of {scale}"
 
 
 def meaning(run: Run, score: str) -> None:
-    """What the score means, and how this run came by it."""
-    st.markdown(f"**What {plain(run.measure(score).title.lower())} means**")
+    """Draw the definition of a score and how this run computed it."""
+    st.markdown(f"**{plain(run.measure(score).title)}: definition**")
     st.markdown(score_help(run.measure(score)))
     details = run.facts(score)
     if details:

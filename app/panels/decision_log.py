@@ -1,4 +1,4 @@
-"""The decisions in force."""
+"""The table of current decisions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LISTED = 200
 
 
 def draw(run: Run) -> None:
-    """The decisions in force, latest first, with the old and the new label."""
+    """Draw the current decisions, latest first, with the old and the new label."""
     counts = run.decisions.counts()
     st.markdown("**Decisions**")
     for column, action in zip(st.columns(3), counts, strict=True):
         column.metric(labels.DECISION_NAMES[action], f"{counts[action]:,}")
     current = run.decisions.current().iloc[::-1].head(_LISTED)
     if current.empty:
-        st.caption("None yet. Nothing in the dataset itself is ever changed: decisions are a log, applied on export.")
+        st.caption("No decisions yet. The dataset itself never changes: decisions are a log that an export applies.")
         return
     rows = session.examples(run).set_index("id").loc[current["id"]]
     shown, column = example_facts.column(run, rows["row"])

@@ -1,4 +1,4 @@
-"""Badges, keys and buttons for deciding about an example."""
+"""The decision about an example: its badge, and the keys and buttons to make it."""
 
 from __future__ import annotations
 
@@ -12,27 +12,25 @@ from samplescope_app.data import session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
-_MOST_DIGITS = 10  # a class is relabelled to by its number, while one digit is enough
+_MOST_DIGITS = 10  # classes up to which one digit names a class
 
 
 def badge(row: dict[str, Any]) -> None:
-    """What was decided about an example, in words, colour and a sign."""
+    """Draw the decision about an example, in words, color and an icon."""
     match row["action"]:
         case "keep":
             st.badge("kept", icon=":material/check:", color="green")
         case "drop":
             st.badge("dropped", icon=":material/close:", color="orange")
         case "relabel":
-            # Not st.badge, which escapes brackets once more.
-            st.markdown(
-                f":blue-badge[:material/swap_horiz: relabelled {plain(row['new_label_name'])}]", width="content"
-            )
+            # Not st.badge, which would escape brackets a second time.
+            st.markdown(f":blue-badge[:material/swap_horiz: relabeled {plain(row['new_label_name'])}]", width="content")
         case _:
             st.badge("undecided", color="gray")
 
 
 def keys(run: Run, row: dict[str, Any]) -> dict[str, str]:
-    """Key -> action on a page with one example: d, k, u, r for the model's prediction, a digit for each class."""
+    """Return key -> action for a page about one example: d, k, u, r for the prediction, a digit for each class."""
     keys = {"d": "drop", "k": "keep", "u": "undo"}
     if (suggested := labels.suggestion(run, row)) is not None:
         keys["r"] = f"relabel {suggested!r}"
@@ -42,7 +40,7 @@ def keys(run: Run, row: dict[str, Any]) -> dict[str, str]:
 
 
 def buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed, skippable: bool = False) -> None:
-    """Buttons for the same actions as the keys."""
+    """Draw buttons for the same actions as the keys."""
     buttons = [("drop", "Drop `d`", "close", "secondary"), ("keep", "Keep `k`", "check", "secondary")]
     if (suggested := labels.suggestion(run, row)) is not None:
         name = plain(row["predicted_name"] if run.values is None else labels.value_text(run, suggested))
@@ -68,11 +66,11 @@ def buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed, skippable: 
 
 
 def _value_input(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> None:
-    """A number to type, and a button that makes it the value."""
+    """Draw a number input and a button that takes the number as the new value."""
     field = f"{key} value {row['id']}"
 
     def take() -> None:
-        # As it stands now: the button may be pressed before the page has seen what was typed.
+        # Read here, since the button may be pressed before the page has seen the new number.
         if (value := st.session_state[field]) is not None:
             act(f"relabel {float(value)!r}", [row["id"]])
 
@@ -90,9 +88,9 @@ def _value_input(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> Non
 
 
 def _class_buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> None:
-    """One button a class while each has a digit of its own, else a menu."""
+    """Draw a button for each class if there are at most ten, else a menu."""
     ids = [row["id"]]
-    st.caption("Relabel as")
+    st.caption("Relabel to")
     if len(run.class_names) <= _MOST_DIGITS:
         with st.container(horizontal=True, gap="xsmall"):
             for label, name in enumerate(run.class_names):
@@ -124,11 +122,11 @@ def _class_buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> N
 
 
 def decide(run: Run, action: str, ids: list[str]) -> None:
-    """Carries out keep, drop or "relabel LABEL" on one example."""
+    """Carry out keep, drop or "relabel LABEL" for one example."""
     verb, _, label = action.partition(" ")
     new_label = labels.parsed(run, label) if label else None
     in_data = run.examples.loc[run.examples["id"] == ids[0], "label"]
     if verb == "relabel" and new_label == in_data.iloc[0]:
-        session.decide(run, ids, "keep")  # its own label: that is what keep means
+        session.decide(run, ids, "keep")  # relabeling to the same label means keep
     else:
         session.decide(run, ids, verb, new_label)

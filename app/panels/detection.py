@@ -14,23 +14,23 @@ from samplescope_app.panels import curves, evidence
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
-_BEST = 5  # scores in the figure of wrong labels found
+_BEST = 5  # scores in the figure
 
 
 def draw(run: Run) -> None:
-    """How soon each score finds the labels that are known to be wrong."""
+    """Draw how soon each score finds the labels that are known to be wrong."""
     wrong = f"wrong {labels.noun(run)}s"
     st.markdown(f"#### {wrong.capitalize()}")
     details = run.manifest.details.get("detection", {})
     if "scores" not in details:
-        reason = details.get("skipped", "this run did not look")
+        reason = details.get("skipped", "this run did not compute it")
         st.caption(
-            f"How soon each score finds {wrong} can't be told: {plain(reason)}. A dataset with a column "
-            "original_label says which they are."
+            f"How soon each score finds {wrong} is not known: {plain(reason)}. A column original_label in the dataset "
+            "says which they are."
         )
         return
     rows = pd.DataFrame(details["scores"]).T.sort_values("area", ascending=False)
-    st.caption(f"How soon each score finds the {details['wrong_labels']:,} that are known.")
+    st.caption(f"How soon each score finds the {details['wrong_labels']:,} known {wrong}.")
     plot, table = st.columns([5, 4], gap="large")
     curve, points = run.curve("detection"), curves.points(run, "detection")
     best = [*rows.index[:_BEST], "random order"]

@@ -13,22 +13,23 @@ from samplescope_app.data import filters, navigation, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_title
 
-_MOST_COLOURS = 8  # Okabe-Ito has no more
+_MOST_COLORS = 8  # Okabe-Ito has no more
 _CHANGED = "changed"
 _WRONG = "prediction"
 
 
 def draw(run: Run, score: str) -> None:
+    """Draw the histogram; clicking a bar opens its examples in Browse."""
     frame = session.examples(run)
     frame = frame[pd.notna(frame[score])]
     if frame.empty:
         st.info("This score has no values to draw.")
         return
-    st.markdown(f"**Distribution of {plain(run.measure(score).title.lower())}** — click a bar to see its examples")
+    st.markdown(f"**Distribution of {plain(run.measure(score).title_in_sentence)}** (click a bar to browse its examples)")
     plot, options = st.columns([6, 1], gap="medium")
     with options:
-        categories = _colouring(run, frame)
-        log_y = st.toggle("Log counts", key="overview log counts", persist_state="session")
+        categories = _coloring(run, frame)
+        log_y = st.toggle("Log scale", key="overview log counts", persist_state="session")
     bins = figures.score_bins(frame[score].to_numpy(dtype="float64"))
     figure = figures.histogram(frame[score], bins, categories, score_title(run.measure(score)), log_y)
     with plot:
@@ -45,18 +46,18 @@ def draw(run: Run, score: str) -> None:
         navigation.go("browse", run)
 
 
-def _colouring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
-    """The categories to colour by; one value against grey where there are more than the palette has."""
-    columns = _colourings(run)
-    if st.session_state.get("overview colour") not in columns:
-        st.session_state.pop("overview colour", None)  # another run's
+def _coloring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
+    """Return the categories to color by; with more values than the palette, one value against gray."""
+    columns = _colorings(run)
+    if st.session_state.get("overview color") not in columns:
+        st.session_state.pop("overview color", None)  # another run's
     column = st.selectbox(
-        "Colour by",
+        "Color by",
         list(columns),
         index=None,
-        placeholder="nothing",
+        placeholder="none",
         format_func=columns.get,
-        key="overview colour",
+        key="overview color",
         persist_state="session",
     )
     if column is None:
@@ -67,18 +68,18 @@ def _colouring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
         changed = pd.Series(labels.changed(run))[frame["row"]].set_axis(frame.index)
         return figures.as_categories(changed.map({True: "changed", False: "unchanged"}))
     values = frame[column].astype("str")
-    if values.nunique() <= _MOST_COLOURS:
+    if values.nunique() <= _MOST_COLORS:
         return figures.as_categories(values)
     return figures.as_categories(
         values, st.selectbox("Highlight", sorted(values.unique()), key=f"overview highlight {column}")
     )
 
 
-def _colourings(run: Run) -> dict[str, str]:
-    """What the bars can be coloured by -> for people."""
+def _colorings(run: Run) -> dict[str, str]:
+    """Return the columns that can color the bars, with their titles."""
     columns = {"label_name": "class"} if run.values is None else {VALUE_RANGE: labels.group_title(run, VALUE_RANGE)}
     if "original_label" in run.groups:
-        columns[_CHANGED] = f"{labels.noun(run)} changed"
+        columns[_CHANGED] = f"changed {labels.noun(run)}"
     if run.values is None:
         columns[_WRONG] = _WRONG
     return columns | {group: labels.group_title(run, group) for group in labels.kinds(run)}

@@ -1,4 +1,4 @@
-"""The map of the training examples, its colors and the selection on it."""
+"""The map of the training examples: its coloring, its figure and its selection."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _EVALUATION_SYMBOLS = {"validation": ("#E69F00", "circle-open"), "test": ("#56B4
 
 
 def choices(run: Run) -> tuple[str, str | None, bool]:
-    """What the colours mean, the one category that they are about, and whether the evaluation examples are drawn."""
+    """Draw the options; return the coloring, the highlighted category and whether to draw evaluation examples."""
     columns = st.columns([3, 3, 4], vertical_alignment="bottom")
-    options = _colourings(run)
-    if st.session_state.get("map colour") not in options:
-        st.session_state.pop("map colour", None)  # another run's
-    shown = st.session_state.get("map colour")
-    colour = columns[0].selectbox(
-        "Colour by",
+    options = _colorings(run)
+    if st.session_state.get("map color") not in options:
+        st.session_state.pop("map color", None)  # another run's
+    shown = st.session_state.get("map color")
+    color = columns[0].selectbox(
+        "Color by",
         options,
-        format_func=functools.partial(_colouring_title, run),
-        key="map colour",
+        format_func=functools.partial(_coloring_title, run),
+        key="map color",
         persist_state="session",
         help=score_help(run.measure(shown)) if shown in run.scores else None,
     )
     highlighted = None
-    if colour == "label_name" or colour in labels.kinds(run):
-        names = sorted(session.examples(run)[colour].unique())
+    if color == "label_name" or color in labels.kinds(run):
+        names = sorted(session.examples(run)[color].unique())
         many = len(names) > figures.MOST_KINDS
         highlighted = columns[1].selectbox(
             "Highlight",
             names,
             index=0 if many else None,
             placeholder="all",
-            key=f"map highlight {run.id} {colour}",
+            key=f"map highlight {run.id} {color}",
             persist_state="session",
         )
         if highlighted is None and many:
@@ -55,10 +55,10 @@ def choices(run: Run) -> tuple[str, str | None, bool]:
     with_evaluation = "umap_x" in run.evaluation.columns and columns[2].toggle(
         "Show validation and test examples", key="map evaluation", persist_state="session"
     )
-    return colour, highlighted, with_evaluation
+    return color, highlighted, with_evaluation
 
 
-def _colourings(run: Run) -> list[str]:
+def _colorings(run: Run) -> list[str]:
     columns = ["label_name", _WRONG] if run.values is None else ["label", VALUE_RANGE]
     if run.manifest.details.get("nearest_similarity", {}).get("near_duplicates"):
         columns.append(_TWICE)
@@ -67,7 +67,7 @@ def _colourings(run: Run) -> list[str]:
     return list(dict.fromkeys([*columns, _DECISION, *labels.kinds(run), *run.scores]))
 
 
-def _colouring_title(run: Run, name: str) -> str:
+def _coloring_title(run: Run, name: str) -> str:
     if name in run.scores:
         return score_title(run.measure(name))
     if name in ("label_name", "label"):
@@ -75,28 +75,29 @@ def _colouring_title(run: Run, name: str) -> str:
     return f"changed {labels.noun(run)}" if name == _CHANGED else labels.group_title(run, name)
 
 
-def draw(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) -> None:
+def draw(run: Run, color: str, highlighted: str | None, with_evaluation: bool) -> None:
+    """Draw the map with the chosen coloring."""
     frame = session.examples(run)
     rows = figures.drawn_rows(len(frame))
     places = _places(frame)
-    by_number = colour == "label" or colour in run.scores
+    by_number = color == "label" or color in run.scores
     if by_number:
-        layers = figures.scored(places, rows, frame[colour].to_numpy())
+        layers = figures.scored(places, rows, frame[color].to_numpy())
     else:
-        categories, back = _categories(run, frame, colour, highlighted)
+        categories, back = _categories(run, frame, color, highlighted)
         layers = figures.kinds(places, rows, categories, back)
     layers = [*(_evaluation_layers(run) if with_evaluation else []), *layers]
-    key = f"map {colour} {highlighted} {with_evaluation}"
-    # A map that was just drawn anew shows what was chosen on the one before; then the browser keeps it.
+    key = f"map {color} {highlighted} {with_evaluation}"
+    # A newly drawn map shows the selection of the previous one; from then on the browser keeps it.
     chosen = st.session_state.get(chosen_key(run)) if key not in st.session_state else None
-    measure = run.measure(colour) if colour in run.scores else None
+    measure = run.measure(color) if color in run.scores else None
     figure = figures.map_figure(
         layers,
-        score_title=_colouring_title(run, colour) if by_number else "",
+        score_title=_coloring_title(run, color) if by_number else "",
         signed=measure is not None and measure.signed,
         chosen=chosen,
     )
-    if colour == "label_name" and highlighted is None:
+    if color == "label_name" and highlighted is None:
         figures.name_places(figure, layers)
     chart.chart(
         figure,
@@ -104,32 +105,32 @@ def draw(run: Run, colour: str, highlighted: str | None, with_evaluation: bool) 
         tools=_TOOLS,
         on_select=functools.partial(_selected, run, key, layers),
         selection_mode=("points", "lasso", "box"),
-        alt=f"Map of {len(rows):,} training examples, coloured by {_colouring_title(run, colour)}; "
-        f"{'those far from the others of their label' if run.values is None else 'those predicted worst'} follow as "
+        alt=f"Map of {len(rows):,} training examples, colored by {_coloring_title(run, color)}; "
+        f"{'those far from the others of their class' if run.values is None else 'those predicted worst'} follow as "
         "tiles",
     )
     if len(rows) < len(frame):
-        st.caption(f"{len(rows):,} of {len(frame):,} training examples are drawn, chosen at random.")
+        st.caption(f"Showing a random sample of {len(rows):,} of the {len(frame):,} training examples.")
 
 
 def _places(table: pd.DataFrame) -> np.ndarray:
     return table[["umap_x", "umap_y"]].to_numpy(dtype=np.float32)
 
 
-def _categories(run: Run, frame: pd.DataFrame, colour: str, highlighted: str | None) -> tuple[pd.Series, str | None]:
-    """The category of each training example, and the one to draw in grey."""
-    if colour == _WRONG:
+def _categories(run: Run, frame: pd.DataFrame, color: str, highlighted: str | None) -> tuple[pd.Series, str | None]:
+    """Return the category of each training example, and the category to draw in gray."""
+    if color == _WRONG:
         return _flag(~frame["correct"].to_numpy(dtype=bool), "wrong", "right")
-    if colour == _CHANGED:
+    if color == _CHANGED:
         return _flag(labels.changed(run), "changed", "unchanged")
-    if colour == _TWICE:
+    if color == _TWICE:
         pairs = run.near_duplicates
         return _flag(frame["id"].isin([*pairs["id"], *pairs["other"]]).to_numpy(), "near-duplicate", "others")
-    if colour == _DECISION:
+    if color == _DECISION:
         names = list(labels.DECISION_NAMES.values())
         values = frame["action"].map(labels.DECISION_NAMES)
         return pd.Series(pd.Categorical(values, categories=names, ordered=True)), names[0]
-    return figures.as_categories(frame[colour], highlighted), None if highlighted is None else "others"
+    return figures.as_categories(frame[color], highlighted), None if highlighted is None else "others"
 
 
 def _flag(flags: np.ndarray, name: str, other: str) -> tuple[pd.Series, str]:
@@ -139,19 +140,20 @@ def _flag(flags: np.ndarray, name: str, other: str) -> tuple[pd.Series, str]:
 def _evaluation_layers(run: Run) -> list[Layer]:
     table, layers = run.evaluation, []
     drawn, places = figures.drawn_rows(len(table)), _places(table)
-    for split, (colour, symbol) in _EVALUATION_SYMBOLS.items():
+    for split, (color, symbol) in _EVALUATION_SYMBOLS.items():
         rows = drawn[(table["split"] == split).to_numpy()[drawn]]
         if len(rows):
-            layers.append(Layer(split, rows, places[rows], colour, symbol, table="evaluation"))
+            layers.append(Layer(split, rows, places[rows], color, symbol, table="evaluation"))
     return layers
 
 
 def chosen_key(run: Run) -> str:
+    """Return the session key of the rows selected on the map."""
     return f"map chosen {run.version}"
 
 
 def _selected(run: Run, key: str, layers: list[Layer]) -> None:
-    """Notes what was clicked, to be opened, or what was drawn around, to be shown below."""
+    """Note the clicked point, to open it, or the selected points, to show them below the map."""
     selection = st.session_state[key].selection
     found = [(layers[point["curve_number"]], point["point_index"]) for point in selection.points]
     if selection.lasso or selection.box:
@@ -165,7 +167,7 @@ def _selected(run: Run, key: str, layers: list[Layer]) -> None:
 
 
 def open_clicked(run: Run) -> None:
-    """Goes where a click on a point leads: a callback can't."""
+    """Open the clicked example, which a callback cannot do."""
     if "map opened" not in st.session_state:
         return
     table, row = st.session_state.pop("map opened")
@@ -175,10 +177,10 @@ def open_clicked(run: Run) -> None:
 
 
 def explain_missing(run: Run) -> None:
-    """Why there is none; what to do about it, where something can be done."""
+    """Show why the run has no map, and offer to compute it if that is possible."""
     reason = run.manifest.details.get("map", {}).get("skipped")
     if reason:
-        st.info(f"This run has no map: {plain(reason)}.", icon=":material/scatter_plot:")
+        st.info(f"Map skipped: {plain(reason)}.", icon=":material/scatter_plot:")
         return
     st.info("This run has no map yet.", icon=":material/scatter_plot:")
     influencers.finish(run, "map")

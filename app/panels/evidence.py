@@ -1,4 +1,4 @@
-"""What is known of a run's scores in short, as Overview shows it: trust, agreement and near-duplicates."""
+"""A summary of the evidence about a run's scores: trust, agreement and near-duplicates."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
 _PAIRS = 30
-_OPPOSED = "Margin and confidence are high where a label is believed: most others run against them. "
+_OPPOSED = "Margin and confidence are high where the model agrees with the label, so most scores oppose them. "
 
 
 def title(run: Run, name: str) -> str:
-    """A score's name for people, whether it is known or not."""
+    """Return the title of a score, known or not."""
     return run.measure(name).title if name in run.known_measures else name.capitalize()
 
 
 def interval(estimate: dict[str, float] | None) -> str:
-    """A number and its 95% interval; nothing where there is none."""
+    """Return a number with its 95% interval as text; empty if there is none."""
     if estimate is None:
         return ""
     return f"{estimate['value']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"
 
 
 def trust_in_short(run: Run) -> None:
-    """How well each score foretold what retraining shows, in a line, with the way to more."""
+    """Draw how well each score predicts the effect of retraining, and a button that opens Trust."""
     methods = run.manifest.details.get("verification", {}).get("methods", {})
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("**How far the scores can be trusted**", width="stretch")
+        st.markdown("**Agreement of the scores with retraining**", width="stretch")
         if st.button("Trust", key="to trust", type="tertiary", icon=":material/arrow_forward:"):
             navigation.go("trust", run)
     if not methods:
-        st.caption("Not verified: nobody has trained again yet to see whether the scores foretell what happens.")
+        st.caption("Not verified yet: Trust compares the scores with actual retraining.")
         return
-    # In Markdown: the first st.dataframe of a visit brings 1.3 MB of scripts, which Overview would wait for.
-    lines = ["| Score | Foretells | Rank correlation with retraining | At most |", "|---|---|---|---|"]
+    # In Markdown, since the first st.dataframe of a visit loads 1.3 MB of scripts, which Overview would wait for.
+    lines = ["| Score | Predicts | Rank correlation with retraining | Noise ceiling |", "|---|---|---|---|"]
     for name, method in methods.items():
         most = "" if method["ceiling"] is None else f"{method['ceiling']:.2f}"
         found = interval(method["single"]["spearman"])
@@ -51,24 +51,24 @@ def trust_in_short(run: Run) -> None:
             f"| {plain(title(run, name))} | {plain(RETRAINING_OUTCOMES[method['truth']])} | {plain(found)} | {most} |"
         )
     st.markdown("\n".join(lines))
-    st.caption("With 95% intervals; *at most* is what the noise of retraining leaves possible.")
+    st.caption("With 95% intervals. The noise ceiling is the highest correlation that the noise of retraining allows.")
 
 
 def agreement(run: Run) -> None:
-    """How alike the scores rank the training examples."""
-    folded = st.expander(
-        "Do the methods agree? Rank correlation between the scores", key="agreement folded", on_change="rerun"
-    )
-    if not folded.open:  # what nobody has opened costs the browser as much to draw as what one sees
+    """Draw the rank correlation between the scores."""
+    folded = st.expander("Rank correlation between the scores", key="agreement folded", on_change="rerun")
+    if not folded.open:  # a closed expander costs the browser as much to draw as an open one
         return
     with folded:
         found = _agreement(run, run.version)
         figure = figures.heatmap(found, "", "").update_layout(height=110 + 36 * len(found))
-        chart.chart(figure, key="agreement", alt="Spearman's correlation of each two scores over the training examples")
+        chart.chart(
+            figure, key="agreement", alt="Spearman's rank correlation of each two scores over the training examples"
+        )
         st.caption(
-            f"Spearman's correlation over the {len(run.examples):,} training examples: 1 is the same order, 0 none, -1 "
-            f"the reverse. {_OPPOSED if 'margin' in run.scores else ''}High agreement does not make two scores right: "
-            "see Trust."
+            f"Spearman's rank correlation over the {len(run.examples):,} training examples: 1 is the same order, 0 is "
+            f"no relation, -1 is the reverse order. {_OPPOSED if 'margin' in run.scores else ''}Agreement does not "
+            "make two scores right: Trust compares them with retraining."
         )
 
 
@@ -80,7 +80,7 @@ def _agreement(_run: Run, version: str) -> pd.DataFrame:  # noqa: ARG001 (a cach
 
 
 def near_duplicates(run: Run) -> None:
-    """Pairs that are nearly the same, side by side; nothing where none was found."""
+    """Draw the pairs of near-duplicates side by side; nothing if there are none."""
     count = run.manifest.details.get("nearest_similarity", {}).get("near_duplicates", 0)
     if not count:
         return
@@ -97,8 +97,8 @@ def near_duplicates(run: Run) -> None:
         )
         differing = int((~run.near_duplicates["same_label"]).sum())
         st.caption(
-            "Examples that look the same to the trained network, partners side by side, most alike first. Low "
-            "information has two reasons, being typical and being there twice; these are there twice. "
+            "Pairs of examples that are nearly identical to the trained network, most similar first. An example has "
+            "low information either because it is typical or because it has a duplicate; these have one. "
             f"{differing:,} of the pairs have different {labels.noun(run)}s."
         )
     if answer.opened is not None:

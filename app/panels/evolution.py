@@ -1,4 +1,4 @@
-"""Scores over the course of training."""
+"""Scores over training, of one example and of all."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_help
 
 _TILES = 24
-_EACH = 3  # most helpful and most harmful examples whose contributions are drawn
-_IN_STEPS = ("fsi", "si")  # of the linearised model; others count epochs
+_EACH = 3  # most helpful, and as many most harmful, examples whose contributions are drawn
+_IN_STEPS = ("fsi", "si")  # measures over steps of the linearized model; the others are over epochs
 
 
 def sensitivity(run: Run) -> None:
-    """Which examples the model leant on, epoch by epoch."""
-    st.markdown("##### Sensitivity, epoch by epoch")
+    """Draw the sensitivity of examples, epoch by epoch."""
+    st.markdown("##### Sensitivity by epoch")
     if "sensitivity" not in run.evolutions and curves.points(run, "sensitivity_groups").empty:
         explain_missing(run, "sensitivity")
         return
@@ -39,15 +39,15 @@ def sensitivity(run: Run) -> None:
     stored = score_evolution.read(run, run.version, "sensitivity")
     epoch = _epoch(run, stored)
     with right:
-        st.markdown("**Groups of examples, epoch by epoch**")
+        st.markdown("**Sensitivity of groups over training**")
         points = score_evolution.group_means(stored, run.version, "sensitivity")
         figure = figures.lines(points, "epochs", "mean sensitivity", False)
         figure.update_yaxes(type="log", rangemode="normal", dtick=1, exponentformat="power")
         figures.mark_place(figure, epoch)
         chart.chart(figure, key="sensitivity by epoch", alt="Mean sensitivity of groups of examples over the epochs")
         st.caption(
-            "The same the other way round: examples grouped by their rank at the end, and how sensitive each group was "
-            "after each epoch."
+            "Mean sensitivity after each epoch. The examples are grouped by their rank in sensitivity after the last "
+            "epoch."
         )
     values = stored.at(epoch)
     strip(run, "sensitivity", values, f"Most sensitive after epoch {epoch:g}", "sensitive at an epoch")
@@ -63,14 +63,14 @@ def _epoch(run: Run, stored: ScoreEvolution) -> float:
         value=epochs[-1],
         format_func=lambda epoch: f"{epoch:g}",
         key=f"training epoch {run.id}",
-        help="Shows the examples that the model was most sensitive to then. The arrow keys move it.",
+        help="Shows the examples with the highest sensitivity after this epoch. The arrow keys move the slider.",
         persist_state="session",
     )
 
 
 def when_to_stop(run: Run) -> None:
-    """When training on no longer helped, and when wrong labels led."""
-    st.markdown("##### When to stop, and who leads")
+    """Draw the estimated and the actual test loss, and the share of wrong labels among the top influencers."""
+    st.markdown("##### Generalization and wrong labels")
     left, right = st.columns(2, gap="large")
     with left:
         points = curves.points(run, "loo_nll")
@@ -84,9 +84,9 @@ def when_to_stop(run: Run) -> None:
     with right:
         if curves.points(run, "changed_among_influencers").empty:
             st.info(
-                f"How many of the most influential examples have a wrong {labels.noun(run)} is known only where the "
-                f"data say which {labels.noun(run)}s were changed (a column original_label) and the head of the "
-                "network is linearised.",
+                f"The share of wrong {labels.noun(run)}s among the most influential examples is known only if the data "
+                f"record the changed {labels.noun(run)}s (a column original_label) and the run linearizes the head of "
+                "the network.",
                 icon=":material/info:",
             )
         else:
@@ -94,17 +94,17 @@ def when_to_stop(run: Run) -> None:
 
 
 def _lowest_text(points: pd.DataFrame) -> str:
-    """Where the estimate and the test loss turn, in words."""
+    """Return when the estimate and the test loss are lowest, as a sentence."""
     lowest = points.loc[points.dropna(subset="y").groupby("series")["y"].idxmin()].set_index("series")["x"]
-    said = f"The estimate is lowest after epoch **{lowest['loo_nll']:g}**"
+    sentence = f"The estimate is lowest after epoch **{lowest['loo_nll']:g}**"
     if "test_nll" in lowest:
-        said += f", the test loss after epoch **{lowest['test_nll']:g}**"
-    return f"{said}; stars mark both."
+        sentence += f", the test loss after epoch **{lowest['test_nll']:g}**"
+    return f"{sentence}; stars mark the lowest points."
 
 
 def contribution(run: Run) -> None:
-    """How the strongest contributions came about."""
-    st.markdown("##### How contributions added up")
+    """Draw the largest contributions, accumulated over training."""
+    st.markdown("##### Contribution by epoch")
     if "contribution" not in run.evolutions:
         explain_missing(run, "contribution")
         return
@@ -123,27 +123,27 @@ def contribution(run: Run) -> None:
             }
         )
         unit = run.measure("contribution").unit
-        figure = figures.lines(points, "epochs", f"contribution so far ({unit})", False)
-        chart.chart(figure, key="contribution by epoch", alt="Contributions added up over the epochs, strongest ones")
+        figure = figures.lines(points, "epochs", f"cumulative contribution ({unit})", False)
+        chart.chart(figure, key="contribution by epoch", alt="Largest contributions, accumulated over the epochs")
         st.caption(
-            f"The {_EACH} most helpful and the {_EACH} most harmful examples: each epoch's part in their contribution, "
-            "added up. A line that is steep at first and level later is an example that mattered early."
+            f"Contribution of the {_EACH} most helpful and the {_EACH} most harmful examples, accumulated over the "
+            "epochs. A line that is steep at first and level later is an example that mattered early."
         )
     with tiles:
         answer = gallery(
-            run, frame, "contribution", key="contributors", name="Strongest contributions", layout="grid", size=92
+            run, frame, "contribution", key="contributors", name="Largest contributions", layout="grid", size=92
         )
         if answer.opened is not None:
             navigation.open_example(run, answer.opened)
 
 
 def of_example(run: Run, row: dict[str, Any]) -> None:
-    """A training example's scores as training went on, one small chart a measure; nothing where the run has none."""
+    """Draw a small chart of each measure of a training example over training; nothing if the run has none."""
     if not run.evolutions:
         return
-    names = ", ".join(run.measure(measure).title.lower() for measure in run.evolutions)
+    names = ", ".join(run.measure(measure).title_in_sentence for measure in run.evolutions)
     folded = st.expander(f"Over training: {plain(names)}", key="over training folded", on_change="rerun")
-    if not folded.open:  # three charts take the browser longer than the influencers, and opened once they stay open
+    if not folded.open:  # the charts take the browser longer than the influencers; once opened, they stay open
         return
     columns = folded.columns(max(3, len(run.evolutions)), gap="medium")
     for column, measure in zip(columns, run.evolutions, strict=False):
@@ -170,12 +170,12 @@ def of_example(run: Run, row: dict[str, Any]) -> None:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _quantiles(_stored: score_evolution.ScoreEvolution, version: str, measure: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
-    """5%, 50% and 95% of all examples, ``[3, times]``."""
+    """Return the 5%, 50% and 95% quantiles over all examples, ``[3, times]``."""
     return np.nanquantile(_stored.values, (0.05, 0.5, 0.95), axis=1)
 
 
 def strip(run: Run, score: str, values: np.ndarray, title: str, key: str) -> None:
-    """The highest of a score as it was at a moment, as tiles."""
+    """Draw the examples with the highest values of a score at one time of training."""
     percentiles = pd.Series(values).rank(pct=True).to_numpy() * 100
     shown = session.examples(run).assign(**{score: values, f"{score} percentile": percentiles})
     st.markdown(f"**{plain(title)}**")
@@ -186,12 +186,12 @@ def strip(run: Run, score: str, values: np.ndarray, title: str, key: str) -> Non
 
 
 def why_skipped(run: Run, measure: str) -> str:
-    """Why scoring left a measure out; empty where it did not."""
+    """Return why scoring skipped a measure; empty if it did not."""
     return run.manifest.details.get(measure, {}).get("skipped", "")
 
 
 def explain_missing(run: Run, measure: str) -> None:
-    """Says that a measure is not there over training, and why; the foot of the page says what adds it."""
+    """Show that a measure is missing over training, and why; the end of the page offers to compute it."""
     title, reason = plain(run.measure(measure).title), plain(why_skipped(run, measure))
-    said = f"{title} was left out: {reason}." if reason else f"{title} is not stored over training in this run."
-    st.info(said, icon=":material/info:")
+    message = f"{title} skipped: {reason}." if reason else f"This run does not store {title} over training."
+    st.info(message, icon=":material/info:")

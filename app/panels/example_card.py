@@ -1,4 +1,4 @@
-"""One example: its picture beside its facts, and the steps to its neighbors in a list."""
+"""One example large, with its facts beside it, and the buttons to step through a list of examples."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from samplescope_app.panels import decisions, example_facts
 from samplescope_app.wording.text import plain
 
 STEP_KEYS = {"ArrowLeft": "previous", "ArrowRight": "next", "b": "back"}
-_SIZE = 250  # pixels; a thumbnail has 128 at most, and blown up further it shows no more
-_ABOUT_WIDTH = 200  # beside it
-_LONGEST_ID = 30  # letters of a heading
+_SIZE = 250  # pixels; thumbnails have at most 128, so a larger size shows no more detail
+_ABOUT_WIDTH = 200  # pixels, of the facts beside the picture
+_LONGEST_ID = 30  # characters of a heading
 
 
 def training_example(run: Run, row: dict[str, Any], score: str, act: OnPressed) -> None:
+    """Draw a training example with its facts and the buttons that decide about it."""
     facts = picture_and_facts(training_tile(run, row, score), decisions.keys(run, row) | STEP_KEYS, act)
     with facts:
         heading(row["id"])
@@ -31,9 +32,9 @@ def training_example(run: Run, row: dict[str, Any], score: str, act: OnPressed) 
 
 
 def picture_and_facts(item: Tile, keys: dict[str, str], act: OnPressed) -> DeltaGenerator:
-    """The image, and the place beside it for what is known about it.
+    """Draw the picture and return the container beside it, for the facts.
 
-    The same element for either kind of example: two of them would both answer keys while one takes the other's place.
+    Training and evaluation examples share one element: two of them would both answer keys while one replaces the other.
     """
     with st.container(horizontal=True, gap="small"):
         with st.container(width=_SIZE):
@@ -42,7 +43,7 @@ def picture_and_facts(item: Tile, keys: dict[str, str], act: OnPressed) -> Delta
 
 
 def heading(example_id: str) -> None:
-    """The id; of a long one, such as a path, the ends, and all of it behind a question mark."""
+    """Draw an id; a long one, such as a path, is shortened in the middle, with all of it as help."""
     if len(example_id) <= _LONGEST_ID:
         st.markdown(f"#### {plain(example_id)}")
     else:
@@ -51,7 +52,7 @@ def heading(example_id: str) -> None:
 
 
 def around(listed: np.ndarray, row: int) -> dict[str, int]:
-    """The rows before and after one of those listed; missing at the ends."""
+    """Return the rows before and after a listed row; at an end of the list, one is missing."""
     position = int(np.flatnonzero(listed == row)[0])
     targets = {"previous": position - 1, "next": position + 1}
     return {action: int(listed[at]) for action, at in targets.items() if 0 <= at < len(listed)}
@@ -60,6 +61,7 @@ def around(listed: np.ndarray, row: int) -> dict[str, int]:
 def navigation_bar(
     run: Run, row: int, name: str, listed: np.ndarray, back_label: str, act: Callable[[str], None]
 ) -> None:
+    """Draw the buttons that lead back and to the previous and next example, and answer the key that leads back."""
     near, position = around(listed, row), int(np.flatnonzero(listed == row)[0])
     with st.container(horizontal=True, vertical_alignment="center"):
         back = st.button(f"{back_label} `b`", icon=":material/arrow_back:", type="tertiary")
@@ -77,7 +79,7 @@ def navigation_bar(
                 on_click=act,
                 args=(action,),
             )
-    # A callback can't leave the page, so the key for it is only noted there.
+    # A callback cannot open another page, so it only notes that the key was pressed.
     if st.session_state.pop("leave example", False) or back:
         last = st.session_state.get("last example")
         if "evaluation" in st.query_params and last is not None:
@@ -86,7 +88,7 @@ def navigation_bar(
 
 
 def act(run: Run, steps: dict[str, str], action: str, ids: list[str]) -> None:
-    """Answers a key or a button; to step is to change the address of this same page."""
+    """Answer a key or a button; stepping changes the address of the same page."""
     if action == "back":
         st.session_state["leave example"] = True
     elif action in ("previous", "next"):

@@ -14,7 +14,7 @@ from samplescope_app.wording.text import format_score, plain
 
 
 def label_lines(run: Run, row: dict[str, Any]) -> None:
-    """Label, prediction and groups of an example."""
+    """Draw the label, prediction and groups of an example."""
     title = "Label" if run.values is None else plain(run.values.name)
     lines = [f"{title} **{plain(row['label_name'])}**", _prediction(run, row)]
     shown = [group for group in run.groups if group in row]
@@ -23,23 +23,25 @@ def label_lines(run: Run, row: dict[str, Any]) -> None:
 
 
 def _prediction(run: Run, row: dict[str, Any]) -> str:
-    """What the model says of an example, in a line of Markdown."""
+    """Return the prediction for an example, as a line of Markdown."""
     sign = ":material/warning: " if labels.is_far(run, row) else ""
     if run.values is None:
-        said = f"says **{plain(row['predicted_name'])}**" if sign else "agrees"
-        return f"{sign}The model {said}, with confidence {row['confidence']:.0%}."
+        predicted = f"Predicted **{plain(row['predicted_name'])}**" if sign else "Predicted correctly"
+        return f"{sign}{predicted}, confidence {row['confidence']:.0%}"
     off, side = abs(row["residual"]), "higher" if row["residual"] > 0 else "lower"
     return (
-        f"{sign}The model says **{plain(labels.value_text(run, row['predicted']))}**, {plain(format_score(off))} "
-        f"{side} ({off / run.values.scale:.2f} SD)."
+        f"{sign}Predicted **{plain(labels.value_text(run, row['predicted']))}**, {plain(format_score(off))} {side} "
+        f"({off / run.values.scale:.2f} SD)"
     )
 
 
 def column(run: Run, rows: Iterable[int]) -> tuple[list[str], Any]:
-    """What stands for training examples in a table, image or text, and the column's configuration."""
+    """Return the images or texts of training examples for a table, and the configuration of their column."""
     if "text" in run.examples:
         texts = run.examples["text"].to_numpy()
-        width = "medium" if labels.example_noun(run) == "text" else "small"  # the first cells of a row tell little
+        width = (
+            "medium" if labels.example_noun(run) == "text" else "small"
+        )  # the first cells of a row are not informative
         return [texts[row] for row in rows], st.column_config.TextColumn("", width=width)
     images = [run_library.thumbnail_url(run, "train", row) for row in rows]
     return images, st.column_config.ImageColumn("", width="small")

@@ -1,4 +1,4 @@
-"""The grid of Browse with its pages and its side panel."""
+"""The grid of Browse, with its pages and its side panel."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _KEYS = {"d": "drop", "k": "keep", "u": "undo"}
 
 
 def draw(run: Run) -> None:
-    """The grid and its side panel.
+    """Draw the grid and its side panel.
 
-    Not a fragment, though moving the focus would then redraw less: a fragment's rerun that arrives while the page is
-    being left empties the next one.
+    They are not a fragment, although moving the focus would then redraw less: a fragment's rerun that arrives while
+    another page opens would empty that page.
     """
     chosen = filters.current(run)
     listed = filters.matching(run, chosen)
@@ -59,7 +59,7 @@ def _act(run: Run, action: str, ids: list[str]) -> None:
 
 
 def _page(chosen: filters.Filters, count: int) -> int:
-    """The page of tiles; other filters begin on the first again."""
+    """Return the page of tiles to show; changed filters start again at the first."""
     if st.session_state.get("browse filters") != chosen:
         if "browse filters" in st.session_state:
             st.session_state["browse page"] = 0
@@ -88,7 +88,7 @@ def _page_button(label: str, icon: str, target: int, disabled: bool) -> None:
 
 
 def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> None:
-    """Bulk actions for the selection, and details of the focused tile."""
+    """Draw the actions for the selection and the details of the focused tile."""
     if answer.selected:
         st.markdown(f"**{len(answer.selected)} selected**")
         with st.container(horizontal=True):
@@ -103,7 +103,7 @@ def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> No
     if shown is None:
         st.caption(
             "Click a tile to open it. Arrow keys move, **enter** opens, **space** or ctrl-click selects, **d** drops, "
-            "**k** keeps, **u** takes the last decision back."
+            "**k** keeps, **u** undoes the last decision."
         )
         return
     row = tiles[tiles["id"] == shown].iloc[0].to_dict()

@@ -1,4 +1,4 @@
-"""The export panel of Review: counts to confirm, a file in the run's own folder, a download."""
+"""The export of the cleaned set: its format, counts to confirm, and the download."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from attribution_core.runs.names import EXPORTS_FOLDER
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
-_FORMATS = {"csv": "CSV list", "same": "As it came", "parquet": "Parquet", "folder": "Zip of folders"}
-_OF_IMAGES = ("parquet", "folder")  # which can't hold texts and rows of a table
-_OF_CLASSES = ("folder",)  # which can't hold values
+_FORMATS = {"csv": "CSV list", "same": "Original format", "parquet": "Parquet", "folder": "Zip of folders"}
+_OF_IMAGES = ("parquet", "folder")  # cannot hold texts or rows of a table
+_OF_CLASSES = ("folder",)  # cannot hold values
 _CONTENTS = {
     "csv": "A row for each training example: its final {label}, the {label} in the data, the decision and the scores.",
-    "same": "The cleaned set in the form that the data came in, validation and test along with it unchanged.",
-    "parquet": "The cleaned images in the Hugging Face convention, validation and test along with them unchanged.",
-    "folder": "The cleaned images in class folders, validation and test along with them unchanged.",
+    "same": "The cleaned set in the original format of the data, with validation and test unchanged.",
+    "parquet": "The cleaned images in the Hugging Face convention, with validation and test unchanged.",
+    "folder": "The cleaned images in class folders, with validation and test unchanged.",
 }
 _MEDIA_TYPES = {
     ".csv": "text/csv",
@@ -32,17 +32,17 @@ _MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".zip": "application/zip",
 }
-# A download passes through memory; beyond this the file is only named, since it lies on this machine already.
+# A download passes through memory. Larger files are on this machine anyway, so the page only shows their path.
 _LARGEST_DOWNLOAD = 200 * 1024**2
 
 
 def panel(run: Run) -> None:
-    """Draws the panel."""
+    """Draw the panel."""
     counts = run.decisions.counts()
     total = len(run.examples)
     st.markdown("**Export the cleaned set**")
-    left_out = _OF_IMAGES if "text" in run.examples else _OF_CLASSES if run.values is not None else ()
-    formats = [name for name in _FORMATS if name not in left_out]
+    unsuitable = _OF_IMAGES if "text" in run.examples else _OF_CLASSES if run.values is not None else ()
+    formats = [name for name in _FORMATS if name not in unsuitable]
     format_ = st.segmented_control(
         "Format",
         formats,
@@ -54,8 +54,8 @@ def panel(run: Run) -> None:
     )
     st.caption(_CONTENTS[format_].format(label=labels.noun(run)))
     st.markdown(
-        f"Of {total:,} training examples **{total - counts['drop']:,} stay**, {counts['drop']:,} are dropped and "
-        f"{counts['relabel']:,} get a new {labels.noun(run)}. The dataset itself is not touched."
+        f"Of {total:,} training examples, **{total - counts['drop']:,} are kept**, {counts['drop']:,} are dropped and "
+        f"{counts['relabel']:,} get a new {labels.noun(run)}. The dataset itself does not change."
     )
     if st.button("Export", icon=":material/download:", type="primary"):
         st.session_state[f"exported {run.id}"] = _export(run, format_)
@@ -65,7 +65,7 @@ def panel(run: Run) -> None:
 
 
 def _export(run: Run, format_: str) -> Path | None:
-    # Imported on demand: it brings the datasets and PyTorch, which no other page needs.
+    # Imported on demand, since it imports PyTorch, which no other page needs.
     from attribution_core.export.export import export_run, suffix_of
 
     stem = re.sub(r"[^\w-]+", "-", run.id)
@@ -85,7 +85,7 @@ def _export(run: Run, format_: str) -> Path | None:
 def _offer(path: Path) -> None:
     if not path.is_file():
         return
-    st.success(f"Written to {plain(path)}", icon=":material/check:")
+    st.success(f"Saved in {plain(path)}", icon=":material/check:")
     if path.stat().st_size <= _LARGEST_DOWNLOAD:
         st.download_button(
             f"Download {plain(path.name)}",

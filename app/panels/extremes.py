@@ -1,4 +1,4 @@
-"""Strips of the examples at the ends of a score."""
+"""Strips of the examples with the highest and the lowest scores."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ _TILES = 24
 
 
 def draw(run: Run, score: str) -> None:
-    """Three strips of tiles; opening one makes Browse follow its order."""
+    """Draw strips of the extremes of a score and of the suspects; opening a tile makes Browse use that order."""
     measure = run.measure(score)
-    word = "informative" if measure.kind == "informativeness" else f"by {measure.title.lower()}"
-    _strip(run, f"Most {word}" if word == "informative" else f"Highest {word}", score, True)
-    _strip(run, f"Least {word}" if word == "informative" else f"Lowest {word}", score, False)
-    doubtful = labels.doubtful(run)
-    if doubtful is not None and score != doubtful.score:
-        _strip(run, doubtful.title, doubtful.score, doubtful.descending)
+    if measure.kind == "informativeness":
+        highest, lowest = "Most informative", "Least informative"
+    else:
+        highest, lowest = (f"{end} {measure.title_in_sentence}" for end in ("Highest", "Lowest"))
+    _strip(run, highest, score, True)
+    _strip(run, lowest, score, False)
+    suspects = labels.suspect_ranking(run)
+    if suspects is not None and score != suspects.score:
+        _strip(run, suspects.title, suspects.score, suspects.descending)
 
 
 def _strip(run: Run, title: str, score: str, descending: bool) -> None:

@@ -1,4 +1,4 @@
-"""The filters of Browse, and a summary of those in force."""
+"""The filters of Browse, and a summary of the active ones."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _ORDERS = {True: "Highest first", False: "Lowest first"}
 
 
 def draw(run: Run) -> None:
+    """Draw the filters."""
     chosen = filters.current(run)
     st.session_state.setdefault(filters.KEYS["score"], chosen.score)
     st.session_state.setdefault(filters.KEYS["descending"], chosen.descending)
@@ -34,8 +35,8 @@ def draw(run: Run) -> None:
         names = labels.DECISION_NAMES
         st.multiselect("Decision", list(names), format_func=names.get, placeholder="all", **_widget("decisions"))
     with columns[5]:
-        st.text_input("Id contains", **_widget("text"))
-    with columns[6], st.popover("More", icon=":material/tune:", width="stretch"):
+        st.text_input("ID contains", **_widget("text"))
+    with columns[6], st.popover("More filters", icon=":material/tune:", width="stretch"):
         _more_filters(run)
 
 
@@ -60,26 +61,27 @@ def _widget(name: str) -> dict[str, str]:
 
 
 def summary(run: Run, chosen: filters.Filters, count: int) -> None:
+    """Draw the number of examples listed, the less visible filters, and buttons to clear them."""
     total = len(session.examples(run))
-    parts_ = [f"{count:,} of {total:,} examples"]
+    parts = [f"{count:,} of {total:,} examples"]
     for what, low, high, form in (
         ("score", chosen.low, chosen.high, ".3g"),
         (labels.name(run), chosen.value_low, chosen.value_high, ".10g"),
     ):
         if low is not None or high is not None:
             first = "the lowest" if low is None else f"{low:{form}}"
-            parts_.append(f"{what} from {first} to {'the highest' if high is None else f'{high:{form}}'}")
+            parts.append(f"{what} from {first} to {'the highest' if high is None else f'{high:{form}}'}")
     if chosen.wrong_only:
-        parts_.append("wrong predictions only")
+        parts.append("wrong predictions only")
     if chosen.group and chosen.group_values:
-        parts_.append(f"{labels.group_title(run, chosen.group)}: {', '.join(chosen.group_values)}")
+        parts.append(f"{labels.group_title(run, chosen.group)}: {', '.join(chosen.group_values)}")
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(plain(" · ".join(parts_)), width="content")
+        st.caption(plain(" · ".join(parts)), width="content")
         if chosen.selection:
             st.button(
-                f"{len(chosen.selection):,} chosen on the map",
+                f"{len(chosen.selection):,} selected on the map",
                 icon=":material/close:",
-                help="Show the others again; the filters stay.",
+                help="Clears the selection and keeps the other filters.",
                 on_click=filters.clear_selection,
             )
         if count < total:

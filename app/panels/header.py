@@ -1,4 +1,4 @@
-"""The head of every page about a run."""
+"""The header of every page about a run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from samplescope_app.wording.text import plain
 
 
 def draw(run: Run, page: str, explanation: str, measure: str | None = None) -> None:
-    """The page's title, one quiet line about the run, and what the page shows.
+    """Draw the title of the page, a line about the run and an explanation of the page.
 
     Args:
         run: The run.
-        page: The title.
-        explanation: What one sees and can do here, in Markdown; one paragraph.
-        measure: The one that the page is about, which ends the paragraph with its definition.
+        page: Title of the page.
+        explanation: What the page shows and what you can do there, a paragraph in Markdown.
+        measure: The measure that the page is about; its definition ends the paragraph.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(page, anchor=False, width="stretch")
@@ -31,7 +31,7 @@ def draw(run: Run, page: str, explanation: str, measure: str | None = None) -> N
 
 
 def facts(run: Run) -> str:
-    """Dataset, model and date in one line."""
+    """Return dataset, model and date in one line."""
     manifest = run.manifest
     parts = []
     if manifest.dataset is not None:
@@ -46,7 +46,7 @@ def facts(run: Run) -> str:
 
 
 def _targets(run: Run) -> str:
-    """What is told of the examples: how many classes, or a value and its extremes."""
+    """Return what the examples are labeled with: the number of classes, or the target column and its range."""
     if run.values is None:
         return f" in {len(run.class_names)} classes"
     if not run.has_examples:

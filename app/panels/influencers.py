@@ -1,4 +1,4 @@
-"""The influences on an example and of it, and its nearest training examples."""
+"""The influences of and on an example, and its nearest training examples."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from samplescope_app.panels import jobs
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import format_score, plain, score_help
 
-_COUNT = 12  # tiles of a kind
+_COUNT = 12  # tiles of each kind
 _SIZE = 92
-_SHORT_UNIT = 4  # letters; a longer one stands in the heading only
-_METHOD = "effect method"  # of the session
+_SHORT_UNIT = 4  # characters; longer units appear in the heading only
+_METHOD = "effect method"  # session key
 
 
 def method_select(run: Run) -> str:
-    """Chooses the method that the effects are by; it stays chosen from page to page."""
+    """Draw the menu of methods of effects and return the chosen one, which every page shares."""
     if st.session_state.get(_METHOD) not in run.effect_methods:
         st.session_state.pop(_METHOD, None)  # another run's
     shown = st.session_state.get(_METHOD, run.effect_methods[0])
     return st.selectbox(
-        "Effects by",
+        "Method",
         run.effect_methods,
         format_func=lambda name: f"{effects.title(run, name)} ({effects.unit(run, name)})",
         key=_METHOD,
@@ -40,7 +40,7 @@ def method_select(run: Run) -> str:
 
 
 def of_training_example(run: Run, row: dict[str, Any]) -> None:
-    """The validation examples that a training example helps and harms most."""
+    """Draw the validation examples that a training example helps and harms most."""
     if not run.effect_methods:
         _without_effects(run)
         return
@@ -48,9 +48,9 @@ def of_training_example(run: Run, row: dict[str, Any]) -> None:
     values = effects.of_training_example(run, method, row["row"])
     helped, harmed = effects.strongest(values, _COUNT)
     unit = effects.unit(run, method)
-    does = f"What #{row['row']} does to" if method in run.imported else _removing(f"#{row['row']}")
+    quantity = f"Effect of #{row['row']} on" if method in run.imported else _removing(f"#{row['row']}")
     st.caption(
-        f"{does} each of {len(values):,} validation examples: it helps "
+        f"{quantity} each of {len(values):,} validation examples: it helps "
         f"{(values > 0).sum():,} of them and harms {(values < 0).sum():,}; mean effect "
         f"{plain(format_effect(float(values.mean())))} {plain(unit)}. {_definition(run, method)}"
     )
@@ -63,15 +63,15 @@ def of_training_example(run: Run, row: dict[str, Any]) -> None:
 
 
 def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
-    """The training examples that help and harm an evaluation example most."""
+    """Draw the training examples that help and harm an evaluation example most."""
     if not run.effect_methods:
         _without_effects(run)
         return
     if row["row"] >= effects.columns(run):
         st.info(
-            f"A {plain(row['split'])} example has no effects here: they are computed for the "
-            f"{effects.columns(run):,} validation examples, so that the test examples stay untouched for the final "
-            "check. Its nearest training examples are below.",
+            f"This {plain(row['split'])} example has no effects: they are computed for the {effects.columns(run):,} "
+            "validation examples only, so that the test examples stay untouched for the final check. Its nearest "
+            "training examples are below.",
             icon=":material/info:",
         )
         return
@@ -80,9 +80,9 @@ def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
     helpful, harmful = effects.strongest(values, _COUNT)
     unit = effects.unit(run, method)
     one = f"one of {len(values):,} training examples"
-    does = f"What {one} does to" if method in run.imported else _removing(one)
+    quantity = f"Effect of {one} on" if method in run.imported else _removing(one)
     st.caption(
-        f"{does} this one: {(values > 0).sum():,} help and {(values < 0).sum():,} harm. {_definition(run, method)}"
+        f"{quantity} this one: {(values > 0).sum():,} help and {(values < 0).sum():,} harm. {_definition(run, method)}"
     )
     for ranked, word in ((helpful, "helpful"), (harmful, "harmful")):
         shown = effect_tiles(run, ranked, unit)
@@ -91,14 +91,14 @@ def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
             navigation.open_example(run, answer.opened)
 
 
-def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
-    """The training examples that look most alike to the trained network, and how far they have its label."""
+def neighbors(run: Run, split: SplitName, row: dict[str, Any]) -> None:
+    """Draw the training examples most similar to an example for the trained network, and compare their labels."""
     try:
         found = effects.nearest(run, split, row["row"], _COUNT)
     except InputError as error:
         reason = run.manifest.details.get("embeddings", {}).get("skipped")
         st.markdown("**Nearest training examples**")
-        st.caption(plain(f"This run has no embeddings: {reason}." if reason else error))
+        st.caption(plain(f"Embeddings skipped: {reason}." if reason else error))
         return
     shown = []
     for other, cosine in _training_rows(run, found):
@@ -109,10 +109,10 @@ def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
             note = "" if same else "other label"
         shown.append(_with(run, other, words, score=f"{cosine:.3f}", aside="", note=note))
     name = "Nearest training examples"
-    answer = _strip(shown, name, "cosine", "nearest", "Nothing looks like it.")
+    answer = _strip(shown, name, "cosine", "nearest", "No training example is similar to it.")
     if shown:
         st.caption(
-            "Cosine of what the trained network's last layer is given; 1 is the same to it. "
+            "Cosine similarity of the inputs of the trained network's last layer; 1 is identical. "
             f"{_their_labels(run, found, row)}"
         )
     if answer.opened is not None:
@@ -120,17 +120,17 @@ def neighbours(run: Run, split: SplitName, row: dict[str, Any]) -> None:
 
 
 def _their_labels(run: Run, found: Ranked, row: dict[str, Any]) -> str:
-    """How the labels of the nearest compare with that of an example, as a sentence in Markdown."""
+    """Return how the labels of the nearest examples compare with that of an example, as a sentence."""
     near = run.examples["label"].iloc[found.rows]
     if run.values is None:
         differing = int((near != row["label"]).sum())
-        return f"Of these {len(near)}, {differing} with another label." if differing else "All have its label."
+        return f"{differing} of {len(near)} have another label." if differing else "All have its label."
     low, high = (labels.value_text(run, value) for value in (near.min(), near.max()))
-    return f"The {plain(run.values.name)} of these {len(near)} is {plain(low)} to {plain(high)}."
+    return f"Their {plain(run.values.name)} ranges from {plain(low)} to {plain(high)}."
 
 
 def _strip(shown: list[Tile], name: str, unit: str, key: str, nothing: str) -> Answer:
-    """A heading and tiles, or why there are none."""
+    """Draw a heading and tiles, or why there are none."""
     st.markdown(f"**{plain(name)}** :gray[{plain(unit)}]")
     if not shown:
         st.caption(nothing)
@@ -139,7 +139,7 @@ def _strip(shown: list[Tile], name: str, unit: str, key: str, nothing: str) -> A
 
 
 def evaluation_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
-    """Tiles of evaluation examples with the effects on them; opened as their rows."""
+    """Return tiles of evaluation examples with the effects on them; their ids are their rows."""
     records = run.evaluation.iloc[ranked.rows].assign(row=ranked.rows).to_dict("records")
     return [
         replace(tile, alt=f"{tile.alt}, {_effect_words(value, unit)}", **_effect_text(value, unit))
@@ -148,7 +148,7 @@ def evaluation_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
 
 
 def evaluation_tile(run: Run, row: dict[str, Any]) -> Tile:
-    """A row of ``run.evaluation`` with its position as ``row``."""
+    """Return the tile of a row of ``run.evaluation``, which has its position as ``row``."""
     label, predicted = labels.on_tile(run, row)
     return Tile(
         id=str(row["row"]),
@@ -160,7 +160,7 @@ def evaluation_tile(run: Run, row: dict[str, Any]) -> Tile:
 
 
 def effect_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
-    """Tiles of training examples with their effects on one evaluation example; opened as their ids."""
+    """Return tiles of training examples with their effects on one evaluation example."""
     return [
         _with(run, row, _effect_words(value, unit), **_effect_text(value, unit))
         for row, value in _training_rows(run, ranked)
@@ -168,7 +168,7 @@ def effect_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
 
 
 def format_effect(value: float) -> str:
-    """With its sign, plus or minus."""
+    """Return an effect as text, with its sign."""
     sign = {1.0: "+", -1.0: "−"}.get(float(np.sign(value)), "")
     return sign + format_score(abs(value))
 
@@ -179,9 +179,9 @@ def _training_rows(run: Run, ranked: Ranked) -> Iterable[tuple[dict[str, Any], f
 
 
 def _with(run: Run, row: dict[str, Any], words: str, **values: Any) -> Tile:
-    """The tile of a training example with another number in place of its score."""
-    decided = {"keep": ", kept", "drop": ", dropped", "relabel": f", relabelled {row['new_label_name']}"}
-    alt = f"#{row['row']}, {labels.in_words(run, row)}, {words}{decided.get(row['action'], '')}"
+    """Return the tile of a training example with another number in place of its score."""
+    decision = labels.decision(row)
+    alt = ", ".join([f"#{row['row']}", labels.in_words(run, row), words, *([decision] if decision else [])])
     return replace(training_tile(run, row, run.scores[0]), alt=alt, **values)
 
 
@@ -202,8 +202,8 @@ def _tone(value: float) -> Literal["helpful", "harmful"]:
 
 
 def _removing(what: str) -> str:
-    """What our own effects are about; of those made elsewhere only their sign is known."""
-    return f"What removing {what} would do to the loss on"
+    """Return what our own effects measure; of imported ones, only the sign is known."""
+    return f"Effect of removing {what} on the loss of"
 
 
 def _definition(run: Run, method: str) -> str:
@@ -211,31 +211,29 @@ def _definition(run: Run, method: str) -> str:
 
 
 def _without_effects(run: Run) -> None:
-    """What to do about a run that has no effects of single examples."""
+    """Show why the run has no effects of single examples, and offer to compute them."""
     st.info(
-        "This run has no effects of single examples on each other, so it can't say whom this example helps or harms.",
+        "This run has no effects between examples, so it cannot show which examples help or harm this one.",
         icon=":material/link_off:",
     )
     for name in ("contribution", "self_influence"):
         reason = run.manifest.details.get(name, {}).get("skipped")
         if reason:
-            st.caption(f"Without {plain(run.measure(name).title_in_sentence)}: {plain(reason)}.")
+            st.caption(f"{plain(run.measure(name).title)} skipped: {plain(reason)}.")
     finish(run, "effects")
 
 
 def finish(run: Run, missing: str) -> None:
-    """How to give a run what it lacks: the command, and the same as a button."""
+    """Show the command that computes what a run is missing, and a button that does the same."""
     seconds = jobs.seconds_of(run)
-    st.markdown(
-        f"Score it again, with the options that it was made with, to add its {missing}; what is done already is kept:"
-    )
+    st.markdown(f"To add the {missing}, score the run again with the same options. Finished stages are kept.")
     data = run.manifest.config.get("data", "DATA")
     st.code(f"samplescope score {data} --out {run.path}", language=None, wrap_lines=True)
     jobs.offer(
         run.id,
         "score",
         run.manifest.config,
-        label="Go on",
+        label="Resume",
         key=f"finish {missing}",
         cost=f"The run took {jobs.duration(seconds)} so far.",
     )

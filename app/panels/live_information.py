@@ -18,8 +18,8 @@ _POLL_SECONDS = 0.1
 
 
 def draw(run: Run) -> None:
-    """F-SI at a time to choose: stored times answer at once, others when they are computed."""
-    st.markdown("##### Information at any training time")
+    """Draw F-SI at a chosen training time: stored times at once, others as soon as they are computed."""
+    st.markdown("##### F-SI at any training time")
     if "fsi" not in run.evolutions:
         evolution.explain_missing(run, "fsi")
         return
@@ -31,7 +31,7 @@ def draw(run: Run) -> None:
         value=own if own in times else times[len(times) // 2],
         format_func=lambda time: f"{steps_text(time)}{' (this run)' if time == own else ''}",
         key=f"training time {run.id}",
-        help="Of the linearised model, in steps of gradient descent. The arrow keys move it.\n\n"
+        help="Steps of gradient descent on the linearized model. The arrow keys move the slider.\n\n"
         + score_help(run.measure("fsi")),
         persist_state="session",
     )
@@ -52,25 +52,25 @@ def _own_time(run: Run) -> float | None:
 
 
 def _values_at(run: Run, stored: ScoreEvolution, time: float) -> tuple[np.ndarray, str]:
-    """F-SI at a time, and how it was come by; the exact one is asked for where the run does not store it."""
+    """Return F-SI at a time and its origin; request the exact values if the run does not store them."""
     scores = live_scores.scores_of(run)
     scores.prepare()
     if stored.stores(time):
-        return stored.at(time), f":material/check: Stored with the run for {steps_text(time)}."
+        return stored.at(time), f":material/check: Stored in the run, at {steps_text(time)}."
     exact = scores.ask(time)
     if exact is not None:
-        return exact, f":material/check: Computed from the run's linearised model for {steps_text(time)}."
+        return exact, f":material/check: Computed from the run's linearized model, at {steps_text(time)}."
     after = int(np.searchsorted(stored.times, time))
-    neighbours = " and ".join(steps_text(other) for other in stored.times[after - 1 : after + 1])
-    interpolated = f":material/timeline: Interpolated between {neighbours}"
+    neighbors = " and ".join(steps_text(other) for other in stored.times[after - 1 : after + 1])
+    interpolated = f":material/timeline: Interpolated between {neighbors}"
     if scores.problem:
-        return stored.at(time), f"{interpolated}; the exact values can't be computed: {plain(scores.problem)}"
+        return stored.at(time), f"{interpolated}; the exact values cannot be computed: {plain(scores.problem)}"
     _wait_for(scores, time)
     return stored.at(time), f"{interpolated}; the exact values are being computed."
 
 
 def _wait_for(scores: live_scores.LiveScores, time: float) -> None:
-    """Draws the page again once the scores are there."""
+    """Rerun the page once the scores are ready."""
 
     @st.fragment(run_every=_POLL_SECONDS)
     def poll() -> None:
@@ -81,27 +81,25 @@ def _wait_for(scores: live_scores.LiveScores, time: float) -> None:
 
 
 def _ranked_figure(values: np.ndarray, now: np.ndarray, time: float, own: float | None) -> None:
-    st.markdown("**How it is spread over the examples**")
+    st.markdown("**Distribution over the examples**")
     series = {f"at {steps_text(time)}": values}
     if time != own:
         series["at this run's time"] = now
-    figure = figures.lines(
-        score_evolution.ranked_points(series), "rank, the most informative first", "F-SI (nats)", True
-    )
+    figure = figures.lines(score_evolution.ranked_points(series), "rank, most informative first", "F-SI (nats)", True)
     figure.update_yaxes(type="log", rangemode="normal", dtick=1, exponentformat="power")
     chart.chart(figure, key="information by rank", alt=f"F-SI at {steps_text(time)} against rank, log-log")
-    st.caption(
-        "All examples in the order of their information. The steeper the line, the fewer examples carry most of it."
-    )
+    st.caption("All examples, ranked by F-SI. The steeper the line, the fewer examples hold most of the information.")
 
 
 def _agreement_figure(run: Run, stored: ScoreEvolution, values: np.ndarray, now: np.ndarray, time: float) -> None:
     agreement = rank_correlation(values, now)[0]
-    st.markdown("**How alike it ranks them as at this run's time**")
+    st.markdown("**Agreement with this run's training time**")
     points = score_evolution.rank_agreements(stored, now, run.version)
     figure = figures.lines(points, "training time (steps)", "rank correlation", True)
     figures.mark_place(figure, time, agreement)
     chart.chart(
-        figure, key="information agreement", alt=f"Rank correlation with F-SI at the run's time; {agreement:.2f} here"
+        figure,
+        key="information agreement",
+        alt=f"Rank correlation with F-SI at the run's time; {agreement:.2f} at the chosen time",
     )
-    st.caption(f"Rank correlation (Spearman) at {steps_text(time)}: **{agreement:.3f}**. 1: the same order.")
+    st.caption(f"Spearman's rank correlation at {steps_text(time)}: **{agreement:.3f}**. 1 is the same order.")

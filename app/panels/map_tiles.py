@@ -1,4 +1,4 @@
-"""Tiles below the map: the selected examples, and those to doubt."""
+"""The tiles below the map: the selected examples, and the suspects."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
 _TILES = 24
-_FAR = 100  # of the farthest examples
+_FAR = 100  # farthest examples
 
 
 def chosen(run: Run) -> None:
-    """What lies within the lasso or the box."""
+    """Draw the examples selected with the lasso or the box."""
     rows = st.session_state.get(embedding_map.chosen_key(run))
     if rows is None:
         return
     if not len(rows):
-        st.info("No training example lies there.", icon=":material/filter_alt_off:")
+        st.info("The selection contains no training example.", icon=":material/filter_alt_off:")
         return
     members = session.examples(run).iloc[rows]
     what = _labels_of(members) if run.values is None else _values_of(run, members)
-    _summary(run, rows, f"{len(rows):,} chosen", what, "chosen")
+    _summary(run, rows, f"{len(rows):,} selected", what, "chosen")
 
 
 def _labels_of(members: pd.DataFrame) -> str:
-    """Which labels some examples have, and how many are predicted otherwise."""
+    """Return the labels of some examples and the number of wrong predictions, in words."""
     counts = members["label_name"].value_counts()
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.head(5).items())
     others = f" and {len(counts) - 5:,} more labels" if len(counts) > 5 else ""
@@ -39,32 +39,32 @@ def _labels_of(members: pd.DataFrame) -> str:
 
 
 def _values_of(run: Run, members: pd.DataFrame) -> str:
-    """Which values some examples have, and how far off their predictions are."""
+    """Return the values of some examples and their mean absolute error, in words."""
     mean, off = (labels.value_text(run, value) for value in (members["label"].mean(), members["residual"].abs().mean()))
-    return f"{labels.value_range(run, members['label'])}, {mean} on average; predictions are off by {off} on average"
+    return f"{labels.value_range(run, members['label'])}, mean {mean}; mean absolute error {off}"
 
 
 def farthest(run: Run) -> None:
-    """The examples to doubt: the map for those who can't point at it."""
+    """Draw the suspects that the map shows, which also serves users who cannot use a pointer."""
     if run.values is not None:
-        if (worst := labels.doubtful(run)) is not None:
+        if (worst := labels.suspect_ranking(run)) is not None:
             ranked = session.ranked(session.examples(run), worst.score, worst.descending).head(_FAR)
-            what = f"Highest {run.measure(worst.score).title.lower()} first: wrong values and odd examples"
+            what = f"Highest {run.measure(worst.score).title_in_sentence} first: wrong values and unusual examples"
             _summary(run, ranked["row"].to_numpy(), worst.title, what, "far")
         return
     rows = _farthest(run, run.version)
     what = (
-        "Farthest on the map from the middle of their label, in multiples of what is usual there, farthest first: "
-        "wrong labels and odd examples"
+        "Distance on the map from the median point of the class, relative to the median distance of the class; "
+        "farthest first. Wrong labels and unusual examples"
     )
-    _summary(run, rows, "Far from the others of their label", what, "far")
+    _summary(run, rows, "Far from the others of their class", what, "far")
 
 
 def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> None:
-    """A heading, the first tiles, and the way to all of them."""
+    """Draw a heading, the first tiles and a button that opens all of them in Browse."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(title)}**", width="stretch")
-        label = f"Browse these {len(rows):,}"
+        label = f"Browse all {len(rows):,}"
         if st.button(label, key=f"map browse {key}", icon=":material/grid_view:", type="primary"):
             filters.replace(score=filters.current(run).score, selection=tuple(rows.tolist()))
             navigation.go("browse", run)
@@ -79,7 +79,7 @@ def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> Non
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _farthest(_run: Run, version: str) -> np.ndarray:  # noqa: ARG001 (a cache key)
-    """Rows by their distance from the median place of their label, over the label's median distance."""
+    """Return rows by their distance from the median point of their label, over the label's median distance."""
     frame = _run.examples
     by_label = frame.groupby("label")
     offsets = frame[["umap_x", "umap_y"]] - by_label[["umap_x", "umap_y"]].transform("median")

@@ -1,4 +1,4 @@
-"""Retraining on the cleaned set: the offer on Review, and what a cleaned run did to accuracy or R²."""
+"""Retraining on the cleaned set, and its effect on accuracy or R²."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KIND = "clean"
 
 
 def panel(run: Run) -> None:
-    """Draws the panel: what would be trained on and what it takes, a running retraining, and the latest finished."""
+    """Draw the panel: the offer to retrain with its cost, a running retraining, and the latest result."""
     st.markdown("**Retrain on the cleaned set**")
     running = _running(run)
     if running is not None:
@@ -29,19 +29,19 @@ def panel(run: Run) -> None:
 
 
 def difference(before: Run, after: Run) -> str:
-    """What became of the test accuracy or R², as a sentence in Markdown; it says how sure that is."""
+    """Return the change of the test accuracy or R² with its uncertainty, as a sentence in Markdown."""
     found = comparison.qualities(before, after)["test"]
     low, high = found.interval
     changed = (
         f"{found.gained:,} became right and {found.lost:,} wrong"
         if before.values is None
-        else f"the prediction came closer for {found.gained:,} and went farther for {found.lost:,}"
+        else f"the prediction moved closer for {found.gained:,} and farther for {found.lost:,}"
     )
     return (
         f"Test {before.quality_name} **{found.before:.1%} → {found.after:.1%}**, a difference of "
         f"**{100 * found.difference:+.1f} points** (standard error {100 * found.standard_error:.1f}; 95% interval "
-        f"{100 * low:+.1f} to {100 * high:+.1f}) on the same {found.examples:,} test examples, which retraining left "
-        f"untouched: {changed}."
+        f"{100 * low:+.1f} to {100 * high:+.1f}) on the same {found.examples:,} test examples, which cleaning does not "
+        f"change: {changed}."
     )
 
 
@@ -55,17 +55,17 @@ def _offer(run: Run) -> None:
         target = cleaned_folder(run)
     except InputError:
         st.caption(
-            "Drop or relabel some examples: then the model can be trained again without them or with their new "
-            f"{labels.noun(run)}s, and its {run.quality_name} on the untouched test examples compared."
+            f"Drop or relabel some examples first. Then retrain without them or with their new {labels.noun(run)}s, "
+            f"and compare the {run.quality_name} on the unchanged test examples."
         )
         return
     if _is_whole(target.name):
-        st.caption(":material/check: Trained with exactly these decisions.")
+        st.caption(":material/check: Retrained with the current decisions.")
         return
     counts = changes(run)
     st.markdown(
         f"A new run on {counts['kept']:,} training examples, **{counts['dropped']:,} dropped** and "
-        f"**{counts['relabelled']:,} relabelled**; validation and test stay as they are."
+        f"**{counts['relabelled']:,} relabeled**; validation and test do not change."
     )
     label = "Retrain on the cleaned set"
     job_panel.offer(target.name, _KIND, {"parent": run.id}, label=label, key="clean", cost=_cost(run), primary=True)
@@ -80,9 +80,9 @@ def _is_whole(run_id: str) -> bool:
 
 
 def _cost(run: Run) -> str:
-    """In words, from what this run's own stages took."""
+    """Return the time that this run took, in words."""
     seconds = job_panel.seconds_of(run)
-    return f"about {job_panel.duration(seconds)}, as this run took" if seconds else ""
+    return f"about {job_panel.duration(seconds)}, like this run" if seconds else ""
 
 
 def _outcome(run: Run, child: Run) -> None:
@@ -93,16 +93,14 @@ def _outcome(run: Run, child: Run) -> None:
         return
     counts = child.manifest.details["cleaning"]
     with st.container(border=True):
-        st.markdown(
-            f"Latest: **{plain(child.id)}**, {counts['dropped']:,} dropped, {counts['relabelled']:,} relabelled"
-        )
+        st.markdown(f"Latest: **{plain(child.id)}**, {counts['dropped']:,} dropped, {counts['relabelled']:,} relabeled")
         st.markdown(sentence)
         st.caption(
-            "The interval is of the choice of the test examples. Both numbers are of one training each, and another "
-            "seed would move them too."
+            "The interval covers the choice of test examples only. Each number is from one training, and would differ "
+            "with another seed."
         )
         with st.container(horizontal=True):
-            if st.button("Compare the two", icon=":material/compare_arrows:"):
+            if st.button("Compare runs", icon=":material/compare_arrows:"):
                 st.switch_page(navigation.PAGES["compare"], query_params={"run": run.id, "other": child.id})
-            if st.button("Open the new run", icon=":material/arrow_forward:", type="tertiary"):
+            if st.button("Open new run", icon=":material/arrow_forward:", type="tertiary"):
                 navigation.go("overview", child)

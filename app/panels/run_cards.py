@@ -1,4 +1,4 @@
-"""Running jobs, jobs that left no run, and a card for each run."""
+"""Running jobs, jobs that left no run, and the card of a run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from samplescope_app.wording.text import plain
 
 _MOSAIC = 16
 _UNFINISHED = ("failed", "incomplete")
-_MAKES: tuple[Kind, ...] = ("score", "clean")  # kinds of jobs that make a run
+_MAKES: tuple[Kind, ...] = ("score", "clean")  # kinds of jobs that create a run
 _STATUS = {
     "complete": ("complete", ":material/check:", "green"),
-    "running": ("being scored", ":material/progress_activity:", "blue"),
+    "running": ("running", ":material/progress_activity:", "blue"),
     "failed": ("failed", ":material/error:", "red"),
-    "incomplete": ("cut off", ":material/warning:", "orange"),
+    "incomplete": ("incomplete", ":material/warning:", "orange"),
 }
 
 
 def running(entries: list[Job]) -> None:
-    """What is being done now, each with its progress."""
+    """Draw the running jobs with their progress."""
     for job in entries:
         if job.status == "running" and job.kind != "check":
             with st.container(border=True):
@@ -37,20 +37,21 @@ def running(entries: list[Job]) -> None:
 
 
 def without_a_run(entries: list[Job], runs: set[str]) -> None:
-    """Runs that were started and ended before there was a folder for them, which no card shows."""
+    """Draw the runs that ended before their folder was created, which have no card."""
     for job in entries:
         if job.kind in _MAKES and job.status not in ("running", "done") and job.target not in runs:
             with st.container(border=True):
                 st.markdown(f"**{plain(job.target)}**")
                 jobs.outcome(job)
                 with st.container(horizontal=True):
-                    again = st.button("Go on", key=f"go on {job.id}", icon=":material/play_arrow:")
-                    st.button("Dismiss", key=f"forget {job.id}", on_click=forget_job, args=(job,))
+                    again = st.button("Resume", key=f"resume {job.id}", icon=":material/play_arrow:")
+                    st.button("Dismiss", key=f"dismiss {job.id}", on_click=forget_job, args=(job,))
                 if again and jobs.start(job.kind, job.options, job.target) is not None:
                     st.rerun()
 
 
 def card(entry: RunSummary) -> None:
+    """Draw the card of a run."""
     if entry.run is None:
         st.markdown(f"**{plain(entry.id)}**")
         st.badge("damaged", icon=":material/broken_image:", color="red")
@@ -76,12 +77,12 @@ def card(entry: RunSummary) -> None:
 def _actions(run: Run, opened: bool) -> None:
     if st.button("Open", key=f"open {run.id}", type="primary", disabled=not run.has_examples) or opened:
         navigation.go("overview", run)
-    if run.status in _UNFINISHED and st.button("Go on", key=f"go on {run.id}", icon=":material/play_arrow:"):
+    if run.status in _UNFINISHED and st.button("Resume", key=f"resume {run.id}", icon=":material/play_arrow:"):
         _resume(run)
 
 
 def _resume(run: Run) -> None:
-    """Scores what is missing, as it was started: with the run's own configuration."""
+    """Resume scoring with the run's own configuration."""
     cleaned = find_job(run_library.folder(), "clean", run.id)
     kind: Kind
     kind, options = ("clean", cleaned.options) if cleaned is not None else ("score", run.manifest.config)
@@ -90,21 +91,21 @@ def _resume(run: Run) -> None:
 
 
 def _mosaic(run: Run) -> bool:
-    """A few images spread over the training set; whether they were clicked."""
+    """Draw a few examples spread over the training set; return whether they were clicked."""
     if not run.has_examples:
         return False
     if "text" not in run.examples:
         try:
             run.thumbnail("train", 0)
         except InputError:
-            st.caption("No pictures yet.")
+            st.caption("No images yet.")
             return False
     rows = np.linspace(0, len(run.examples) - 1, _MOSAIC).astype(int)
     return mosaic(run, rows.tolist(), key=f"mosaic {run.id}").opened is not None
 
 
 def _progress(run: Run) -> str:
-    """The measures of a whole run, else how far it came."""
+    """Return the measures of a complete run, or the progress of another one."""
     if run.status == "complete":
         known = dict.fromkeys([*run.manifest.measures, *run.imported])
         titles = [run.measure(name).title for name in known if name in run.known_measures]

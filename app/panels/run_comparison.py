@@ -1,4 +1,4 @@
-"""Two runs of the same data: choosing them, their quality and their settings."""
+"""Two runs of the same data: the choice of runs, their quality, shared examples and settings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from samplescope_app.wording.text import plain
 
 
 def nothing_to_compare(run: Run) -> None:
+    """Show why there is no run to compare with, and the ways to get one."""
     others = [entry for entry in run_library.runs() if entry.run is not None and entry.id != run.id]
     reason = (
         f"The other {len(others):,} runs in this folder are of other data: none shares a training example with it."
@@ -22,10 +23,10 @@ def nothing_to_compare(run: Run) -> None:
         else "This is the only run in its folder."
     )
     seconds = jobs.seconds_of(run)
-    cost = f" Either takes about as long as this run did, {seconds:,.0f} s." if seconds else ""
+    cost = f" Either takes about as long as this run, {jobs.duration(seconds)}." if seconds else ""
     st.info(
-        f"{reason} Drop or relabel examples on Review and retrain there on what is left, or score the same data with "
-        f"another model or seed.{cost}",
+        f"{reason} Drop or relabel examples on Review and retrain there on the cleaned set, or score the same data "
+        f"with another model or seed.{cost}",
         icon=":material/compare_arrows:",
     )
     with st.container(horizontal=True):
@@ -34,13 +35,13 @@ def nothing_to_compare(run: Run) -> None:
 
 
 def partner_select(run: Run, others: list[Run]) -> Run:
-    """The two select boxes; the address has both runs."""
+    """Draw the menus of both runs, and return the run to compare with; the address names both."""
     by_id = {each.id: each for each in [run, *others]}
     asked = st.query_params.get("other")
     other = by_id[asked] if asked in by_id and asked != run.id else comparison.default_partner(run, others)
     left, right = st.columns(2, gap="large")
     names = {name: f"{each.title} · {name}" for name, each in by_id.items()}
-    # Keyed by what the address says, so that a link and the widgets never disagree.
+    # The keys contain the runs of the address, so that a link and the menus never disagree.
     with left:
         one = st.selectbox("Run", list(names), list(names).index(run.id), names.get, key=f"compare run {run.id}")
     rest = [name for name in names if name != one]
@@ -55,9 +56,10 @@ def partner_select(run: Run, others: list[Run]) -> Run:
 
 
 def qualities(before: Run, after: Run) -> None:
+    """Draw the accuracy or R² of both runs by split."""
     quality = before.quality_name.capitalize()
-    st.markdown(f"**{quality} on the examples that both have, under the same {labels.noun(before)}**")
-    changed = "Became right, wrong" if before.values is None else "Predicted closer, farther"
+    st.markdown(f"**{quality} on the shared examples with the same {labels.noun(before)}**")
+    changed = "Became right, wrong" if before.values is None else "Became closer, farther"
     rows = []
     for split, found in comparison.qualities(before, after).items():
         if found.examples:
@@ -76,22 +78,23 @@ def qualities(before: Run, after: Run) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, alt=f"{quality} of both runs by split")
     st.caption(
         f"Before: {plain(before.title)} ({plain(before.id)}). After: {plain(after.title)} ({plain(after.id)}). "
-        "Differences in percentage points, after minus before, with intervals from the pairs that differ: they cover "
-        "which examples were tested, not that another seed would have trained another model."
+        "Differences are in percentage points, after minus before. The intervals are from the pairs that differ: they "
+        "cover the choice of test examples, but not the choice of seed."
     )
 
 
 def examples(before: Run, after: Run) -> None:
+    """Draw the numbers of shared and unshared training examples."""
     both = comparison.shared(before, after)
-    relabelled = int(both.relabelled.sum())
+    relabeled = int(both.relabeled.sum())
     st.markdown(
-        f"**{len(both.before):,}** training examples in both ({relabelled:,} with another "
-        f"{labels.noun(before)}), "
+        f"**{len(both.before):,}** training examples in both ({relabeled:,} with another {labels.noun(before)}), "
         f"**{both.only_before:,}** before only, **{both.only_after:,}** after only"
     )
 
 
 def settings(before: Run, after: Run) -> None:
+    """Draw a table of the settings that differ."""
     st.markdown("**Settings that differ**")
     one, other = comparison.settings(before), comparison.settings(after)
     names = [name for name in {**one, **other} if one.get(name, "") != other.get(name, "")]
@@ -102,4 +105,4 @@ def settings(before: Run, after: Run) -> None:
         "Setting": names,
         **{side: [of.get(n, "") for n in names] for side, of in (("Before", one), ("After", other))},
     }
-    st.dataframe(pd.DataFrame(values), hide_index=True, alt="Settings in which the runs differ")
+    st.dataframe(pd.DataFrame(values), hide_index=True, alt="Settings that differ between the runs")

@@ -1,4 +1,4 @@
-"""A score by two runs, example by example."""
+"""Scores of two runs, example by example."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_title
 
 _TILES = 24
-_COLOURS = ("Prediction", "Label")
+_COLORS = ("Prediction", "Label")
 
 
 def draw(run: Run, before: Run, after: Run) -> None:
-    """A scatter of one score, how every score agrees, and the examples that moved most."""
+    """Draw a scatter plot of one score, the agreement of every score, and the examples whose rank changed most."""
     agreements = comparison.agreements(before, after)
-    chosen, colour = st.columns([2, 5], vertical_alignment="bottom", gap="large")
+    chosen, color = st.columns([2, 5], vertical_alignment="bottom", gap="large")
     with chosen:
         score = st.selectbox(
             "Score",
@@ -30,14 +30,14 @@ def draw(run: Run, before: Run, after: Run) -> None:
             key="compare score",
             persist_state="session",
         )
-    with colour:
+    with color:
         by = st.segmented_control(
-            "Colour by",
-            _COLOURS,
+            "Color by",
+            _COLORS,
             format_func=lambda name: labels.noun(run).capitalize() if name == "Label" else name,
-            default=_COLOURS[0],
+            default=_COLORS[0],
             required=True,
-            key="compare colour",
+            key="compare color",
             persist_state="session",
         )
     left, right = st.columns([6, 5], gap="large")
@@ -68,7 +68,7 @@ def _scatter(run: Run, before: Run, after: Run, score: str, by: str) -> None:
     figure = figures.score_scatter(
         [figures.Cloud(name, x[at], y[at]) for name, at in members.items()], f"{title} before", f"{title} after"
     )
-    st.markdown(f"**{plain(run.measure(score).title)}, before and after** — click a point to see the example")
+    st.markdown(f"**{plain(run.measure(score).title)}, before and after** (click a point to open the example)")
     event = chart.chart(
         figure,
         key=f"compare {score} {by}",
@@ -84,11 +84,11 @@ def _scatter(run: Run, before: Run, after: Run, score: str, by: str) -> None:
 
 
 def _by_label(both: comparison.Shared, noun: str) -> dict[str, np.ndarray]:
-    return {f"same {noun}": ~both.relabelled, "relabelled": both.relabelled}
+    return {f"same {noun}": ~both.relabeled, "relabeled": both.relabeled}
 
 
 def _by_prediction(before: Run, after: Run, both: comparison.Shared) -> dict[str, np.ndarray]:
-    """Whether each run's model agrees with the run's own label."""
+    """Return masks of the examples by whether each run's model predicts that run's label."""
     was = before.examples["correct"].to_numpy(dtype=bool)[both.before]
     now = after.examples["correct"].to_numpy(dtype=bool)[both.after]
     return {
@@ -100,14 +100,14 @@ def _by_prediction(before: Run, after: Run, both: comparison.Shared) -> dict[str
 
 
 def _by_distance(before: Run, after: Run, both: comparison.Shared) -> dict[str, np.ndarray]:
-    """Which run's model predicts the run's own value more closely."""
+    """Return masks of the examples by which run's model predicts that run's value more closely."""
     sides = ((before, both.before), (after, both.after))
     was, now = (np.abs(each.examples["residual"].to_numpy()[rows]) for each, rows in sides)
-    return {"closer after": now < was, "farther after": now > was, "as far": now == was}
+    return {"closer after": now < was, "farther after": now > was, "unchanged": now == was}
 
 
 def _agreement(run: Run, agreements: dict[str, tuple[float, int]]) -> None:
-    st.markdown("**Do both rank the examples alike?**")
+    st.markdown("**Agreement of the scores**")
     rows = pd.DataFrame(
         {
             "Score": [run.measure(name).title for name in agreements],
@@ -123,13 +123,11 @@ def _agreement(run: Run, agreements: dict[str, tuple[float, int]]) -> None:
         column_config={"Rank correlation": column},
         alt="Rank correlation of each score between the two runs",
     )
-    st.caption(
-        "Spearman's correlation over the training examples that both runs have; 1: the same order, 0: unrelated."
-    )
+    st.caption("Spearman's rank correlation over the shared training examples: 1 is the same order, 0 is no relation.")
 
 
 def _movers(run: Run, before: Run, after: Run, score: str) -> None:
-    """Tiles of the current run: how far up or down an example went among the shared ones."""
+    """Draw the examples whose rank among the shared ones rose and fell most, as tiles of the current run."""
     both = comparison.shared(before, after)
     places = [
         each.examples[score].iloc[rows].rank(pct=True).to_numpy()
@@ -145,10 +143,10 @@ def _movers(run: Run, before: Run, after: Run, score: str) -> None:
         if not len(chosen):
             continue
         furthest, least = (100 * abs(moved[chosen[end]]) for end in (0, -1))
-        st.markdown(f"**{title} in rank**: by {furthest:.0f} to {least:.0f} percentiles of the shared examples")
+        st.markdown(f"**{title} in rank**, by {furthest:.0f} to {least:.0f} percentiles of the shared examples")
         answer = gallery(
             run, frame.iloc[rows[chosen]], score, key=f"{title} {score}", name=title, layout="strip", size=100
         )
         if answer.opened is not None:
             navigation.open_example(run, answer.opened)
-    st.caption(f"Scores, {labels.noun(run)}s and decisions on the tiles are those of {plain(run.id)}.")
+    st.caption(f"The tiles show the scores, {labels.noun(run)}s and decisions of {plain(run.id)}.")

@@ -1,4 +1,4 @@
-"""Choosing a score, and the scores of one example."""
+"""A menu of scores, and a table of one example's scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from samplescope_app.wording.text import format_percentile, format_score, plain,
 
 
 def select(run: Run, key: str, label: str = "Score", **options: Any) -> str:
-    """Chooses one of the run's scores; its definition is the help."""
+    """Draw a menu of the run's scores, with the definition as help, and return the chosen one."""
     shown = st.session_state.get(key)
     help_text = score_help(run.measure(shown if shown in run.scores else run.scores[0]))
     return st.selectbox(
@@ -20,7 +20,7 @@ def select(run: Run, key: str, label: str = "Score", **options: Any) -> str:
 
 
 def table(run: Run, row: dict[str, Any]) -> None:
-    """Every score of an example with its percentile; the definition stands behind the question mark."""
+    """Draw every score of an example with its percentile, and its definition as help."""
     with st.container(gap=None):
         for score in run.scores:
             measure = run.measure(score)

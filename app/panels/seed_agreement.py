@@ -10,13 +10,13 @@ from samplescope_app.data import comparison, navigation
 
 
 def draw(run: Run) -> None:
-    """How alike the scores rank the examples in runs that differ by the seed alone."""
-    st.markdown("#### Another seed")
+    """Draw the rank correlation of each score between runs that differ by the seed only."""
+    st.markdown("#### Seeds")
     siblings = [other for other in comparison.partners(run) if _differs_by_seed(run, other)]
     if not siblings:
         st.caption(
-            "How far a score depends on the seed of the training shows when the same data are scored again with "
-            "another: start a new run that differs by the seed alone. How alike both rank the examples is then shown."
+            "To see how much a score depends on the seed, start a new run that differs from this one by the seed only. "
+            "The rank correlation of both runs then appears here."
         )
         st.page_link(navigation.PAGES["new"], label="New run", icon=":material/add:")
         return
@@ -31,8 +31,8 @@ def draw(run: Run) -> None:
         pd.DataFrame(rows).rename_axis("Score").style.format("{:.2f}"), alt="Rank correlation of the scores over seeds"
     )
     st.caption(
-        f"Spearman's correlation of this run's scores (seed {run.manifest.config.get('seed', 0)}) with those of the "
-        "same run from another seed. What differs between seeds says more about a training than about an example."
+        f"Spearman's rank correlation of this run's scores (seed {run.manifest.config.get('seed', 0)}) with those "
+        "of the same run with another seed. What differs between seeds says more about the training than about examples."
     )
 
 

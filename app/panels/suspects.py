@@ -1,4 +1,4 @@
-"""The queue of suspects: one after another, with the ways to decide."""
+"""The queue of suspects, one after another, with the buttons that decide."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _UPCOMING = 12
 
 
 def draw(run: Run) -> None:
+    """Draw the queue: its options and progress, the current suspect, the next ones and typical examples."""
     score, suspects = _suspects(run)
     undecided = suspects[suspects["action"] == ""]
     skipped = st.session_state.setdefault(f"skipped {run.id}", set())
@@ -39,13 +40,13 @@ def draw(run: Run) -> None:
 
 
 def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
-    """The score on the tiles, and the suspects: the first N from its suspicious end, or those of another page."""
+    """Return the score on the tiles and the suspects: the N most suspicious, or those handed over by a page."""
     ranking = [name for name in run.scores if run.measure(name).suspicious is not None]
     queue = review_queue.handed_over(run)
     select, number = st.columns([3, 1], vertical_alignment="bottom")
     with select:
         chosen = st.selectbox(
-            "Suspects by",
+            "Rank suspects by",
             [review_queue.CHOICE, *ranking] if queue is not None else ranking,
             format_func=lambda name: _order_name(run, name, queue),
             key="review score",
@@ -57,7 +58,7 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
     st.session_state.setdefault("review length", min(_DEFAULT_QUEUE, len(frame)))
     with number:
         length = st.number_input(
-            "How many", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
+            "Suspects", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
         )
     st.caption(plain(run.measure(chosen).definition))
     return chosen, session.ranked(frame, chosen, session.suspicious_end(run, chosen)).head(length)
@@ -79,17 +80,18 @@ def _progress(suspects: pd.DataFrame, skipped: int) -> None:
 
 def _finished(run: Run, skipped: int) -> None:
     st.success(
-        "Every suspect in this queue is decided or skipped: ask for more above, or export.", icon=":material/done_all:"
+        "You have decided or skipped every suspect in this queue. Raise their number above, or export.",
+        icon=":material/done_all:",
     )
     with st.container(horizontal=True):
         if skipped:
             again = st.session_state[f"skipped {run.id}"].clear
-            st.button(f"Go through the {skipped:,} skipped ones", on_click=again)
+            st.button(f"Review {skipped:,} skipped", on_click=again)
         st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
 
 
 def _suspect(run: Run, row: dict[str, Any], score: str) -> None:
-    """The picture, what is known about it, and the ways to decide; the next suspect follows by itself."""
+    """Draw the suspect with its facts and the buttons that decide; after a decision the next suspect follows."""
     act = functools.partial(_act, run)
     image, about = st.columns([4, 5], gap="medium")
     with image:
@@ -106,6 +108,6 @@ def _act(run: Run, action: str, ids: list[str]) -> None:
     if action == "skip":
         st.session_state[f"skipped {run.id}"].update(ids)
     elif action == "undo":
-        session.undo(run)  # the latest decision of all: the queue has moved on from the example it was about
+        session.undo(run)  # of all examples, since the queue has moved on from the last one
     else:
         decisions.decide(run, action, ids)

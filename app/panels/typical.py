@@ -1,4 +1,4 @@
-"""Clear cases of a label, to compare an example with."""
+"""Typical examples of a label, to compare an example with."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _TYPICAL = 10
 
 
 def strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:
-    """Clear cases of the label, and of the prediction where it differs: what the example is to be compared with."""
+    """Draw typical examples of the label, and of the prediction if it differs, to compare an example with."""
     frame = session.examples(run)
     compared = [row["label"], row["predicted"]] if labels.is_far(run, row) else [row["label"]]
     for number, label in enumerate(compared):
-        chosen = typical(run, frame, label, score) if run.values is None else about(frame, label, row["id"])
+        chosen = typical(run, frame, label, score) if run.values is None else near(frame, label, row["id"])
         if chosen.empty:
             continue
         if run.values is None:
             name = f"Typical {run.class_names[label]}"
-            st.caption(f"{plain(name)}: the model is right, and least informative")
+            st.caption(f"{plain(name)}: predicted correctly, least suspicious first")
         else:
-            name = f"Others of about {labels.value_text(run, label)}"
-            whose = "its value" if number == 0 else "what the model says of it"
-            st.caption(f"{plain(name)}, {whose}: {plain(labels.value_range(run, chosen['label']))}, predicted well")
+            name = f"Other examples near {labels.value_text(run, label)}"
+            whose = "its value" if number == 0 else "its prediction"
+            st.caption(f"{plain(name)}, {whose}: {plain(labels.value_range(run, chosen['label']))}, predicted closely")
         answer = gallery(
             run,
             chosen,
@@ -46,13 +46,13 @@ def strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:
 
 
 def typical(run: Run, frame: pd.DataFrame, label: int, score: str) -> pd.DataFrame:
-    """Examples of a class that the model gets right and that are farthest from the suspicious end of a score."""
+    """Return correctly predicted examples of a class, those farthest from the suspicious end of a score first."""
     members = frame[(frame["label"] == label) & frame["correct"]]
     return session.ranked(members, score, descending=not session.suspicious_end(run, score)).head(_TYPICAL)
 
 
-def about(frame: pd.DataFrame, value: float, without: str) -> pd.DataFrame:
-    """The examples whose values are nearest to a value, of that half which is predicted better; ``without`` one id."""
+def near(frame: pd.DataFrame, value: float, without: str) -> pd.DataFrame:
+    """Return the examples nearest to a value, among the better-predicted half and ``without`` one id."""
     off = frame["residual"].abs()
     members = frame[(off <= off.median()) & (frame["id"] != without)]
     nearest = (members["label"] - value).abs().sort_values(kind="stable").index[:_TYPICAL]

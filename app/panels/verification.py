@@ -1,4 +1,4 @@
-"""Scores against really training again: the table, the points behind it, the noise, and more trainings."""
+"""Scores compared with retraining: the table, its points, the noise between seeds, and more retrainings."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from samplescope_app.panels.evidence import interval, title
 from samplescope_app.wording.text import plain, score_title
 
 _EXAMPLES, _HALVES, _SEEDS = 40, 50, 2
-# What a truth is measured in, where it is no loss, for classes and for values.
+# Unit of a truth that is not a loss, in a classification and in a regression.
 _TRUTH_UNITS = {
     "output_change": ("half squared logits", "half squared SD"),
     "own_probability_change": ("probability", "SD"),
 }
 _FEW_HALVES = 20
-_OVER_EXAMPLES = ("loss_change",)  # foretold for each evaluation example, and drawn as a mean over them
+_OVER_EXAMPLES = ("loss_change",)  # predicted for each evaluation example; drawn as means over them
 
 
 def summary(run: Run, details: dict[str, Any]) -> None:
-    """How well each score foretold what happened, as a table."""
+    """Draw a table of how well each score predicts the effect of retraining."""
     rows = [
         {
             "Score": title(run, name),
-            "Foretells": RETRAINING_OUTCOMES[method["truth"]].capitalize(),
+            "Predicts": FORETOLD[method["truth"]].capitalize(),
             "Pearson": interval(method["single"]["pearson"]),
             "Spearman": interval(method["single"]["spearman"]),
-            "At most": method["ceiling"],
+            "Noise ceiling": method["ceiling"],
             "LDS": interval(method["lds"]),
         }
         for name, method in details["methods"].items()
@@ -46,31 +46,29 @@ def summary(run: Run, details: dict[str, Any]) -> None:
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        column_config={"At most": st.column_config.NumberColumn(format="%.2f")},
-        alt="Correlation of each score with what retraining shows",
+        column_config={"Noise ceiling": st.column_config.NumberColumn(format="%.2f")},
+        alt="Correlation of each score with the effect of retraining",
     )
     ceiling = details["lds_ceiling"]
-    limit = f" Retraining noise leaves at most an LDS of {ceiling:.2f}." if ceiling is not None else ""
+    limit = f" The noise ceiling of the LDS is {ceiling:.2f}." if ceiling is not None else ""
     st.caption(
-        f"{len(details['chosen']):,} examples were removed one by one and {details['halves']:,} random halves trained "
-        f"on, {_times(details['seeds'])}. Half of the examples were drawn at random, half are those on which the "
-        "scores are strongest. Correlation of what each score foretells with what happened, with 95% intervals; *at "
-        "most* is the rank correlation that retraining noise leaves possible. LDS, the linear datamodelling score, is "
-        f"the rank correlation over the halves, for scores that foretell losses on other examples.{limit}"
+        f"Retraining removed {len(details['chosen']):,} examples one by one and used {details['halves']:,} random "
+        f"halves of the data, {_times(details['seeds'])}. Half of the removed examples were drawn at random, half have "
+        "the strongest scores. The table shows the correlation of predicted and actual effects with 95% intervals. The "
+        "noise ceiling is the highest rank correlation that the noise of retraining allows. The linear datamodeling "
+        f"score (LDS) is the rank correlation over the halves, for scores that predict losses on other examples.{limit}"
     )
     if 0 < details["halves"] < _FEW_HALVES:
-        st.caption(
-            f"Over fewer than {_FEW_HALVES} halves the interval of an LDS itself is rough, and often too narrow."
-        )
+        st.caption(f"With fewer than {_FEW_HALVES} halves, the interval of an LDS is rough, and often too narrow.")
 
 
 def scatter(run: Run, details: dict[str, Any]) -> None:
-    """What one score foretold of each removed example, and what happened."""
-    points = read_verification(run.path)
+    """Draw the predicted and actual effect of each removed example for one score."""
+    points = read_points(run.path)
     if points.empty:
         st.info(
-            "This run was verified before the single removals were kept for drawing. Verify it again, below: the "
-            "trainings that are done are used again, so it takes moments.",
+            "An earlier version verified this run and did not store single removals. Verify it again below: this "
+            "reuses the finished trainings, so it takes moments.",
             icon=":material/scatter_plot:",
         )
         return
@@ -81,11 +79,11 @@ def scatter(run: Run, details: dict[str, Any]) -> None:
             "Score", methods, format_func=functools.partial(title, run), key="trust score", persist_state="session"
         )
     members, method = points[points["method"] == name], details["methods"][name]
-    plot, words = st.columns([6, 4], gap="large")
+    plot, text = st.columns([6, 4], gap="large")
     with plot:
         _draw(run, name, method["truth"], members)
-    with words:
-        _say(run, name, method, members)
+    with text:
+        _describe(run, name, method, members)
 
 
 def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
@@ -93,20 +91,18 @@ def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
     known, unit = run.known_measures.get(name), truth_unit(run, truth)
     figure = figures.truth_scatter(
         *(members[column].to_numpy() for column in ("estimate", "truth", "spread")),
-        f"foretold: {score_title(known) if known else name}{averaged}",
-        f"happened: {RETRAINING_OUTCOMES[truth]} ({unit}){averaged}",
+        f"predicted: {score_title(known) if known else name}{averaged}",
+        f"actual: {FORETOLD[truth]} ({unit}){averaged}",
         same_unit=known is not None and known.unit == unit,
     )
-    alt = (
-        f"{title(run, name)} of {len(members)} examples removed one by one, against what retraining without them showed"
-    )
+    alt = f"{title(run, name)} of {len(members)} removed examples against the actual effect of retraining without them"
     event = chart.chart(figure, key=f"truth {name}", on_select="rerun", selection_mode="points", alt=alt)
     for point in event.selection.points[:1]:
         if point["curve_number"] == 0:
             navigation.open_example(run, run.examples["id"].iloc[int(members["row"].iloc[point["point_index"]])])
 
 
-def _say(run: Run, name: str, method: dict[str, Any], members: pd.DataFrame) -> None:
+def _describe(run: Run, name: str, method: dict[str, Any], members: pd.DataFrame) -> None:
     drawn = method.get("by_example", method["single"])
     ceiling = method.get("by_example_ceiling", method["ceiling"])
     outcome = RETRAINING_OUTCOMES[method["truth"]]
@@ -115,32 +111,30 @@ def _say(run: Run, name: str, method: dict[str, Any], members: pd.DataFrame) -> 
         f"Pearson **{interval(drawn['pearson'])}**  \nSpearman **{interval(drawn['spearman'])}**"
     )
     if ceiling is None:
-        st.caption(
-            "With one seed it is not known how much of the scatter is the noise of retraining: take two or more."
-        )
+        st.caption("With one seed, the noise of retraining is not known. Use two seeds or more.")
     else:
         noise = float(np.sqrt(np.mean(np.square(members["spread"]))))
         over = float(members["truth"].std())
         st.markdown(f"Noise ceiling of Spearman **{ceiling:.2f}**")
         st.caption(
-            f"Bars are standard deviations between seeds: {noise:.2g} ({truth_unit(run, method['truth'])}) on "
-            f"average, where the examples themselves differ by {over:.2g}. No score can agree with retraining better "
-            "than retraining with itself."
+            f"Bars are standard deviations between seeds, on average {noise:.2g} ({truth_unit(run, method['truth'])}); "
+            f"the standard deviation between examples is {over:.2g}. No score can agree with retraining better than "
+            "retraining agrees with itself."
         )
     if method["truth"] in _OVER_EXAMPLES:
         st.caption(
-            "Drawn are means over the evaluation examples; the table above is over single pairs, which are noisier."
+            "The figure shows means over the evaluation examples; the table above uses single pairs, which are noisier."
         )
     if name in run.known_measures:
         st.caption(plain(run.measure(name).definition))
-    st.caption("Click a point to see the example.")
+    st.caption("Click a point to open the example.")
 
 
 def seeds(run: Run, details: dict[str, Any]) -> None:
-    """How much the truth itself differs between seeds."""
-    points, trainings = read_verification(run.path), read_retraining_summary(run.path)
+    """Draw how much the actual effects differ between seeds."""
+    points, trainings = read_points(run.path), read_trainings(run.path)
     if details["seeds"] < 2 or points.empty:
-        st.caption("With two seeds or more, how much the truth itself differs from seed to seed is shown here.")
+        st.caption("The variation between seeds needs two seeds or more.")
         return
     truth_of = {name: method["truth"] for name, method in details["methods"].items()}
     rows = []
@@ -149,7 +143,7 @@ def seeds(run: Run, details: dict[str, Any]) -> None:
         noise, over = float(np.sqrt(np.mean(np.square(one["spread"])))), float(one["truth"].std())
         rows.append(
             {
-                "What happened": RETRAINING_OUTCOMES[truth].capitalize(),
+                "Actual effect": FORETOLD[truth].capitalize(),
                 "Between seeds": noise,
                 "Between examples": over,
                 "Ratio": noise / over if over else np.nan,
@@ -158,49 +152,53 @@ def seeds(run: Run, details: dict[str, Any]) -> None:
         )
     number = st.column_config.NumberColumn(format="%.2g")
     columns = dict.fromkeys(("Between seeds", "Between examples", "Ratio"), number)
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns, alt="Spread of the truth between seeds")
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config=columns,
+        alt="Standard deviation of the actual effects between seeds",
+    )
     whole = trainings[(trainings["removed"] == 0) & trainings["keeps_places"].astype(bool)]["accuracy"]
     st.caption(
-        f"Standard deviations: of the same removal under {details['seeds']} seeds, and of the mean over seeds from "
-        "example to example. A ratio above one says that a single retraining mostly shows noise. Trained on "
-        f"everything, the validation {run.quality_name} was {whole.min():.1%} to {whole.max():.1%} over {len(whole)} "
-        "seeds."
+        f"Standard deviations of the same removal between {details['seeds']} seeds, and between examples of the mean "
+        "over seeds. With a ratio above one, a single retraining shows mostly noise. Training on all examples gave a "
+        f"validation {run.quality_name} of {whole.min():.1%} to {whole.max():.1%} over {len(whole)} seeds."
     )
 
 
 def more(run: Run) -> None:
-    """Numbers to choose, what they cost, and the button that trains."""
+    """Draw the numbers of retrainings to choose, their cost, and the button that starts them."""
     details = run.manifest.details.get("verification", {})
     before = {"examples": len(details.get("chosen", [])), **{name: details.get(name) for name in ("halves", "seeds")}}
     most = len(run.examples)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         examples = _number(run, "Examples removed", before["examples"] or min(_EXAMPLES, most), 3, most)
         halves = _number(run, "Random halves", _HALVES if before["halves"] is None else before["halves"], 0, 1000)
-        count = _number(run, "Seeds of each", before["seeds"] or _SEEDS, 1, 20)
+        count = _number(run, "Seeds", before["seeds"] or _SEEDS, 1, 20)
     if halves in (1, 2, 3):
-        st.caption("Take no halves, or four and more: fewer say nothing.")
+        st.caption("Choose no halves, or four or more: fewer give no estimate.")
         return
     options = {"examples": examples, "halves": halves, "seeds": count}
-    label = "Run more retrainings" if details else "Verify by retraining"
+    label = "Retrain more" if details else "Verify by retraining"
     jobs.offer(run.id, "verify", options, label=label, key="verify", cost=_cost(run, **options), primary=True)
 
 
 def truth_unit(run: Run, truth: str) -> str:
-    """What a truth is measured in; a score of the same unit should lie on the diagonal."""
+    """Return the unit of a truth; the points of a perfect score of the same unit are on the diagonal."""
     if truth in _TRUTH_UNITS:
         return _TRUTH_UNITS[truth][run.values is not None]
     return run.measure("loss").unit
 
 
 def missing_trainings(trainings: pd.DataFrame, first_seed: int, examples: int, halves: int, seeds: int) -> int:
-    """How many trainings a verification has still to do; those with larger numbers begin with the same ones.
+    """Return the number of trainings that a verification still needs; it reuses those of a smaller one.
 
     Args:
-        trainings: From :func:`read_retraining_summary`.
-        first_seed: The run's.
-        examples: Examples to remove one by one.
-        halves: Random halves.
-        seeds: Of each.
+        trainings: Finished trainings, from :func:`read_trainings`.
+        first_seed: Seed of the run.
+        examples: Number of examples to remove one by one.
+        halves: Number of random halves.
+        seeds: Number of seeds for each.
     """
     missing = 0
     for seed in range(first_seed, first_seed + seeds):
@@ -219,20 +217,20 @@ def _number(run: Run, label: str, value: int, least: int, most: int) -> int:
 
 
 def _cost(run: Run, examples: int, halves: int, seeds: int) -> str:
-    """Trainings still missing, and the time they take side by side."""
-    trainings = read_retraining_summary(run.path)
+    """Return the number of missing trainings and their time in parallel, in words."""
+    trainings = read_trainings(run.path)
     missing = missing_trainings(trainings, int(run.manifest.config.get("seed", 0)), examples, halves, seeds)
     if not missing:
-        return "all of these trainings are done: it takes moments"
+        return "all trainings are done, so this takes moments"
     stage = run.manifest.stages.get("training")
     once = float(trainings["seconds"].mean()) if len(trainings) else (stage.seconds if stage else None)
-    words = f"{missing:,} trainings still to do"
+    words = f"{missing:,} trainings to do"
     if once is None:
         return words
     cores = usable_cores()
     total = jobs.duration(once * missing / cores)
-    return f"{words}, {once:.1f} s each, {cores} side by side: about {total}"
+    return f"{words}, {once:.1f} s each, {cores} in parallel: about {total}"
 
 
 def _times(seeds: int) -> str:
-    return "once each" if seeds == 1 else f"{seeds} seeds each"
+    return "with one seed each" if seeds == 1 else f"with {seeds} seeds each"

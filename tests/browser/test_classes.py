@@ -68,7 +68,7 @@ def test_a_cell_opens_the_pairs_behind_it(app: App, run: Run, page: Page):
 
 def _letters_stand_out(page: Page) -> bool:
     """Whether numbers on the palest cells differ from the page in lightness."""
-    colours = page.evaluate(
+    colors = page.evaluate(
         """() => {
             const pale = [...document.querySelectorAll('.textpoint text')].find((e) => e.textContent === '0');
             const fill = getComputedStyle(pale).fill;
@@ -76,7 +76,7 @@ def _letters_stand_out(page: Page) -> bool:
             return [fill, ground].map((css) => css.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0) / 3);
         }"""
     )
-    return abs(colours[0] - colours[1]) > 150
+    return abs(colors[0] - colors[1]) > 150
 
 
 def test_a_cell_is_chosen_by_keyboard_and_by_address(app: App, page: Page):
@@ -99,10 +99,10 @@ def test_the_matrix_in_its_own_unit_and_what_stands_below(app: App, page: Page):
     app.open("classes")
     expect(page.get_by_text("Each mean is divided by")).to_be_visible()
     expect(_matrix(page).locator(".textpoint text").first).to_have_text("−1")
-    page.get_by_text("In half squared error, not normalised").click()
+    page.get_by_text("Not normalized (in half squared error)").click()
     expect(page.get_by_text("Each mean is divided by")).to_have_count(0)
     expect(_matrix(page).locator(".textpoint text").first).to_have_text("−0.5")
     expect(_matrix(page).locator(".cbtitle")).to_have_text("10−3 half squared error")
     expect(page.locator(".js-plotly-plot .barlayer .trace")).to_have_count(2)
-    expect(page.get_by_text("Loss without each class")).to_be_visible()
-    expect(page.get_by_text("The examples that do most")).to_be_visible()
+    expect(page.get_by_text("Classes the model would miss")).to_be_visible()
+    expect(page.get_by_text("Largest contributions")).to_be_visible()

@@ -31,16 +31,16 @@ def test_the_loop_from_a_decision_to_the_difference_that_it_made(page: Page, tmp
     run = score(ScoreConfig(data=data, out=folder / "first", hidden=(16,), recipe=recipe, **lean))
     app = App(page, serve(folder / "first"), "first")
     app.open("review")
-    expect(page.get_by_text("Drop or relabel some examples: then the model can be trained again")).to_be_visible()
+    expect(page.get_by_text("Drop or relabel some examples first")).to_be_visible()
     order = run.examples.sort_values("fsi", ascending=False)
     for number, key in enumerate(("d", "d", str(_next(order["label"].iloc[2])))):
         app.shows(int(order.index[number]))
         app.press(key)
     app.shows(int(order.index[3]))
-    expect(page.get_by_text("A new run on 118 training examples, 2 dropped and 1 relabelled")).to_be_visible()
-    expect(page.get_by_text("as this run took")).to_be_visible()
+    expect(page.get_by_text("A new run on 118 training examples, 2 dropped and 1 relabeled")).to_be_visible()
+    expect(page.get_by_text("like this run")).to_be_visible()
     page.get_by_role("button", name="Retrain on the cleaned set").click()
-    expect(page.get_by_text("Trained with exactly these decisions")).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("Retrained with the current decisions")).to_be_visible(timeout=90_000)
     child = Run.open(folder / "first-cleaned")
     was, now = (each.manifest.metrics["test_accuracy"] for each in (run, child))
     expect(page.get_by_text(f"Test accuracy {was:.1%} → {now:.1%}")).to_be_visible()
@@ -49,13 +49,13 @@ def test_the_loop_from_a_decision_to_the_difference_that_it_made(page: Page, tmp
     ).to_be_visible()
     assert set(run.examples["id"]) - set(child.examples["id"]) == set(order["id"].iloc[:2])
 
-    page.get_by_role("button", name="Compare the two").click()
+    page.get_by_role("button", name="Compare runs").click()
     app.wait_for_path("/compare")
-    expect(page.get_by_text("first-cleaned was retrained on what the decisions on first left")).to_be_visible()
+    expect(page.get_by_text("first-cleaned was retrained on the cleaned set of first")).to_be_visible()
     expect(page.get_by_text("118 training examples in both (1 with another label), 2 before only")).to_be_visible()
     app.open("review")
     app.press("u")
-    expect(page.get_by_text("A new run on 118 training examples, 2 dropped and 0 relabelled")).to_be_visible()
+    expect(page.get_by_text("A new run on 118 training examples, 2 dropped and 0 relabeled")).to_be_visible()
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_two_runs_side_by_side(other: Run, app: App, page: Page, run: Run):
     expect(plot.locator("canvas").first).to_be_visible()
     expect(plot.locator(".legendtext", has_text="right in both")).to_be_visible()
     expect(plot.locator(".legendtext", has_text="same score")).to_be_visible()
-    expect(page.get_by_text("Do both rank the examples alike?")).to_be_visible()
+    expect(page.get_by_text("Agreement of the scores")).to_be_visible()
     expect(page.get_by_test_id("stDataFrame")).to_have_count(2)  # and no settings differ
     page.get_by_role("combobox", name="Score").click()
     page.get_by_role("option", name="Sensitivity (MPE)").click()

@@ -45,20 +45,20 @@ def test_from_training_to_evaluation_and_back(app: App, run: Run):
     app.shows_evaluation(target)
 
 
-def test_effects_say_their_sign_in_more_than_colour(app: App, run: Run):
+def test_effects_say_their_sign_in_more_than_color(app: App, run: Run):
     app.open("example", id=run.examples["id"].iloc[3])
     for strip, sign, word in (("Helps most", "+", "helpful"), ("Harms most", "−", "harmful")):
         tile = app.tiles(strip).first
         expect(tile.locator(".score")).to_have_text(re.compile(rf"^\{sign}0\.\d+$"))
         unit = MEASURES["ntk"].unit
-        expect(tile).to_have_accessible_name(re.compile(rf"^#\d+ of validation, labelled digit \d.* {unit}, {word}$"))
+        expect(tile).to_have_accessible_name(re.compile(rf"^#\d+ of validation, labeled digit \d.* {unit}, {word}$"))
 
 
 def test_another_method_ranks_as_its_own_matrix(app: App, run: Run):
     start = 40
     app.open("example", id=run.examples["id"].iloc[start])
-    assert app.shown_rows("Helps most") == strongest(run.effects("ntk")[start], 1)
-    app.page.get_by_role("combobox", name="Effects by").click()
+    assert shown_rows(app, "Helps most") == strongest(run.effects("ntk")[start], 1)
+    app.page.get_by_role("combobox", name="Method").click()
     app.page.get_by_role("option", name=MEASURES["influence"].title).click()
     own = strongest(run.effects("influence")[start], 1)
     assert own != strongest(run.effects("ntk")[start], 1)
@@ -88,7 +88,7 @@ def test_neighbours_are_the_most_alike_and_other_labels_are_marked(app: App, run
 def test_a_test_example_has_neighbours_but_no_effects(app: App, run: Run):
     row = int(np.flatnonzero(run.evaluation["split"] == "test")[4])
     app.open("example", evaluation=str(row))
-    expect(app.page.get_by_text("A test example has no effects here")).to_be_visible()
+    expect(app.page.get_by_text("This test example has no effects")).to_be_visible()
     expect(app.tiles("Nearest training examples")).to_have_count(SHOWN)
     app.press("d")  # decides nothing: decisions are about training examples
     app.press("ArrowRight")
@@ -154,7 +154,7 @@ def test_decisions_need_no_scrolling(app: App, page: Page, run: Run):
 def test_a_run_without_effects_says_what_to_do(app: App, run: Run):
     shutil.rmtree(run.path / "effects")
     app.open("example", id=run.examples["id"].iloc[0])
-    expect(app.page.get_by_text("This run has no effects of single examples")).to_be_visible()
+    expect(app.page.get_by_text("This run has no effects between examples")).to_be_visible()
     expect(app.page.get_by_text(f"--out {run.path}")).to_be_visible()
-    expect(app.button("Go on")).to_be_visible()
+    expect(app.button("Resume")).to_be_visible()
     expect(app.tiles("Nearest training examples")).to_have_count(SHOWN)

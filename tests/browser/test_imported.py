@@ -52,8 +52,8 @@ def test_a_score_ranks_and_explains_itself(app: App, page: Page, given: Run):
     expect(page.get_by_text("imported from: Python")).to_be_visible()
     drawn = page.locator(".js-plotly-plot").first
     expect(drawn.locator(".xtitle")).to_have_text(TITLE)  # letter by letter
-    agreement = page.get_by_test_id("stExpander").filter(has_text="Do the methods agree?")
-    agreement.get_by_text("Do the methods agree?").click()
+    agreement = page.get_by_test_id("stExpander").filter(has_text="Rank correlation between the scores")
+    agreement.get_by_text("Rank correlation between the scores").click()
     expect(agreement.locator(".ytick", has_text=TITLE)).to_be_visible()
     page.get_by_role("button", name="See all").first.click()
     app.wait_for_path("/browse")
@@ -74,7 +74,7 @@ def test_its_suspicious_end_is_reviewed_and_judged(app: App, page: Page, given: 
 
 def test_an_example_without_it_is_told_from_the_others(app: App, page: Page, given: Run):
     app.open("map")
-    choose(app, "Colour by", "Rarity")
+    choose(app, "Color by", "Rarity")
     expect(page.locator(".js-plotly-plot").first.locator(".colorbar text", has_text="Rarity")).to_be_visible()
     expect(page.locator(".js-plotly-plot").first.locator(".legendtext", has_text="no value")).to_be_visible()
     app.open("example", id=given.examples["id"].iloc[0])
@@ -85,9 +85,9 @@ def test_effects_rank_as_their_own_matrix(app: App, page: Page, given: Run):
     start, effects = 17, given.effects("ekfac")[:]
     app.open("example", id=given.examples["id"].iloc[start])
     choose(app, "Effects by", METHOD)
-    assert app.shown_rows("Helps most") == strongest(effects[start], 1)
-    assert app.shown_rows("Harms most") == strongest(effects[start], -1)
-    expect(page.get_by_text(f"What #{start} does to each of {effects.shape[1]} validation examples")).to_be_visible()
+    assert shown_rows(app, "Helps most") == strongest(effects[start], 1)
+    assert shown_rows(app, "Harms most") == strongest(effects[start], -1)
+    expect(page.get_by_text(f"Effect of #{start} on each of {effects.shape[1]} validation examples")).to_be_visible()
     expect(app.tiles("Helps most").first).to_have_accessible_name(re.compile("its own unit, helpful$"))
     app.tiles("Harms most").first.click()
     target = strongest(effects[start], -1)[0]
@@ -96,7 +96,7 @@ def test_effects_rank_as_their_own_matrix(app: App, page: Page, given: Run):
     assert len(app.shown_rows("Most harmful")) == SHOWN
     app.open("classes")
     choose(app, "Effects by", METHOD)
-    expect(page.get_by_text("Blue, positive: they help. Orange")).to_be_visible()
+    expect(page.get_by_text("Blue (positive): they help. Orange")).to_be_visible()
 
 
 def test_two_runs_that_were_given_it_are_compared(app: App, page: Page, other: Run):

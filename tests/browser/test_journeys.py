@@ -42,7 +42,7 @@ def test_from_a_tile_to_an_exported_file(app: App, run: Run, tmp_path: Path):
     old = run.examples.set_index("id").loc[first, "label"]
     new = (old + 1) % 10
     app.button(f"digit {new} {new}").click()
-    expect(app.badge(f"relabelled digit {new}")).to_be_visible()
+    expect(app.badge(f"relabeled digit {new}")).to_be_visible()
     app.button("Next").click()
     app.shows(_row(run, second))
     app.press("d")
@@ -50,7 +50,7 @@ def test_from_a_tile_to_an_exported_file(app: App, run: Run, tmp_path: Path):
     assert actions(run) == {first: "relabel", second: "drop"}
 
     app.go("Review")
-    expect(app.page.get_by_text("299 stay")).to_be_visible()
+    expect(app.page.get_by_text("299 are kept")).to_be_visible()
     app.button("Export").click()
     with app.page.expect_download() as download:
         app.page.get_by_role("button", name=re.compile(r"Download .*\.csv$")).click()
@@ -71,7 +71,7 @@ def test_exported_images_are_read_back(app: App, run: Run, tmp_path: Path, choic
     app.open("review")
     app.page.get_by_text(choice, exact=True).click()
     app.button("Export").click()
-    expect(app.page.get_by_text("Written to")).to_be_visible(timeout=30_000)
+    expect(app.page.get_by_text("Saved in")).to_be_visible(timeout=30_000)
     (file,) = (run.path / "exports").glob(f"*.{suffix}")
     if suffix == "zip":
         zipfile.ZipFile(file).extractall(tmp_path)
@@ -109,7 +109,7 @@ def test_r_relabels_and_does_not_rerun_the_app(app: App, run: Run):
     row = run.examples[~run.examples["correct"]].iloc[0]
     app.open("example", id=row["id"])
     app.press("r")
-    expect(app.badge(f"relabelled {row['predicted_name']}")).to_be_visible()
+    expect(app.badge(f"relabeled {row['predicted_name']}")).to_be_visible()
     assert run.decisions.current()["new_label"].tolist() == [row["predicted"]]
 
 
@@ -184,7 +184,7 @@ def test_pages_of_tiles(app: App, run: Run):
     app.button("Next").click()
     expect(app.page.get_by_text("61 to 120 of 300")).to_be_visible()
     expect(app.tiles().first).to_have_accessible_name(re.compile(f"#{_row(run, order[60])},"))
-    app.page.get_by_role("textbox", name="Id contains").fill("0001")
+    app.page.get_by_role("textbox", name="ID contains").fill("0001")
     app.page.keyboard.press("Enter")
     expect(app.tiles()).to_have_count(11)
 

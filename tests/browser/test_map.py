@@ -61,9 +61,9 @@ def test_a_lasso_leads_to_its_examples(app: App, run: Run):
     app.open("map")
     inside = draw_around(app, run)
     assert 10 < len(inside) < 61  # one page of tiles
-    expect(app.page.get_by_text(f"{len(inside)} chosen", exact=True)).to_be_visible()
-    expect(app.tiles(f"{len(inside)} chosen")).to_have_count(min(24, len(inside)))
-    app.button(f"Browse these {len(inside)}").click()
+    expect(app.page.get_by_text(f"{len(inside)} selected", exact=True)).to_be_visible()
+    expect(app.tiles(f"{len(inside)} selected")).to_have_count(min(24, len(inside)))
+    app.button(f"Browse all {len(inside)}").click()
     app.wait_for_path("/browse")
     expect(app.tiles()).to_have_count(len(inside))
     rows = {int(re.match(r"#(\d+)", name).group(1)) for name in _names(app.tiles())}
@@ -75,7 +75,7 @@ def test_a_lasso_leads_to_its_examples(app: App, run: Run):
     app.button("Back to grid").click()
     app.wait_for_path("/browse")
     expect(app.tiles()).to_have_count(len(inside))
-    app.button(f"{len(inside)} chosen on the map").click()
+    app.button(f"{len(inside)} selected on the map").click()
     expect(app.tiles()).to_have_count(60)
     expect(app.button("Clear filters")).to_have_count(0)
 
@@ -84,15 +84,15 @@ def _names(tiles: Locator) -> list[str]:
     return [image.get_attribute("alt") or "" for image in tiles.get_by_role("img").all()]
 
 
-def test_what_is_chosen_outlives_other_colours(app: App, run: Run):
+def test_what_is_chosen_outlives_other_colors(app: App, run: Run):
     app.open("map")
     inside = draw_around(app, run)
-    expect(app.page.get_by_text(f"{len(inside)} chosen", exact=True)).to_be_visible()
-    app.page.get_by_role("combobox", name="Colour by").click()
-    app.page.get_by_role("option", name="Functional sample information (F-SI)").click()
+    expect(app.page.get_by_text(f"{len(inside)} selected", exact=True)).to_be_visible()
+    app.page.get_by_role("combobox", name="Color by").click()
+    app.page.get_by_role("option", name="Functional sample information").click()
     expect(app.page.locator(".js-plotly-plot .infolayer .colorbar")).to_be_visible()
     app.settle()
-    expect(app.page.get_by_text(f"{len(inside)} chosen", exact=True)).to_be_visible()
+    expect(app.page.get_by_text(f"{len(inside)} selected", exact=True)).to_be_visible()
     faded = "plot => plot._fullData.map(trace => trace.selectedpoints.length).reduce((a, b) => a + b)"
     assert app.page.locator(".js-plotly-plot").evaluate(faded) == len(inside)
 
@@ -128,15 +128,15 @@ def test_validation_and_test_points_can_be_shown_and_opened(app: App, run: Run):
 def test_flags_stand_out(app: App, page: Page):
     app.open("map")
     plot(app)
-    for colour, drawn in (("wrong prediction", "wrong"), ("changed label", "changed")):
-        page.get_by_role("combobox", name="Colour by").click()
-        page.get_by_role("option", name=colour).click()
+    for color, drawn in (("wrong prediction", "wrong"), ("changed label", "changed")):
+        page.get_by_role("combobox", name="Color by").click()
+        page.get_by_role("option", name=color).click()
         expect(page.locator(".legendtext").get_by_text(drawn, exact=True)).to_be_visible()
 
 
 def test_the_keyboard_reaches_the_odd_ones_and_all_of_them(app: App, run: Run):
     app.open("map")
-    tiles = app.tiles("Far from the others of their label")
+    tiles = app.tiles("Far from the others of their class")
     expect(tiles).to_have_count(24)
     label, odd = run.examples["label"], re.match(r"#(\d+)", _names(tiles)[0])
     assert odd is not None
@@ -150,10 +150,10 @@ def test_the_keyboard_reaches_the_odd_ones_and_all_of_them(app: App, run: Run):
     app.wait_for_path("/example")
     assert app.example_id == run.examples["id"].iloc[row]
     app.go("Map")
-    app.button("Browse these 100").focus()
+    app.button("Browse all 100").focus()
     app.press("Enter")
     app.wait_for_path("/browse")
-    expect(app.button("100 chosen on the map")).to_be_visible()
+    expect(app.button("100 selected on the map")).to_be_visible()
     app.button("Clear filters").click()
     expect(app.page.get_by_text("300 of 300 examples")).to_be_visible()
 
@@ -164,4 +164,4 @@ def test_a_run_without_a_map_says_what_to_do(app: App, run: Run):
     (run.path / "run.json").touch()  # every stage of a writer ends with it
     app.open("map")
     expect(app.page.get_by_text("This run has no map yet")).to_be_visible()
-    expect(app.button("Go on")).to_be_visible()
+    expect(app.button("Resume")).to_be_visible()

@@ -94,8 +94,8 @@ def test_text_from_the_data_stays_text(page: Page, tmp_path: Path, serve: Callab
         assert id_.startswith(start)
         assert id_.endswith(end)
         app.press(key)
-        expect(app.badge("relabelled")).to_be_visible()
-        assert written(app.badge("relabelled")).endswith(f"relabelled {name}")
+        expect(app.badge("relabeled")).to_be_visible()
+        assert written(app.badge("relabeled")).endswith(f"relabeled {name}")
         app.press("u")
         expect(page.get_by_text("Undone: relabel of")).to_be_visible()
     for name in ("Overview", "Review", "Runs"):

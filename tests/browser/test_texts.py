@@ -39,7 +39,7 @@ def test_every_page_shows_them(page: Page, serve, folder: Path, name: str):
     tile = app.tiles("Most informative").first
     expect(tile.locator(".text")).to_contain_text(first["text"].split("\n")[0])
     expect(tile).to_have_accessible_name(
-        re.compile(rf"labelled {first['label_name']}.*: {re.escape(first['text'][:6])}")
+        re.compile(rf"labeled {first['label_name']}.*: {re.escape(first['text'][:6])}")
     )
     expect(page.get_by_text(f"training {'texts' if name == 'texts' else 'rows'} in 2 classes")).to_be_visible()
     tile.click()

@@ -21,15 +21,15 @@ def test_the_time_is_moved_by_keyboard(app: App, run: Run, page: Page):
     app.open("training")
     times, stored = run.evolution("fsi")
     slider = page.get_by_role("slider", name="Training time")
-    expect(page.get_by_text("Stored with the run for 1,000 steps")).to_be_visible()
+    expect(page.get_by_text("Stored in the run, at 1,000 steps")).to_be_visible()
     slider.focus()
     app.press("Home")
-    expect(page.get_by_text("Stored with the run for 10 steps")).to_be_visible()
+    expect(page.get_by_text("Stored in the run, at 10 steps")).to_be_visible()
     _shows_the_highest(app, "Most informative at 10 steps", stored[0])
     slider.focus()
     app.press("ArrowRight")
     # The server reads PyTorch first, in the background, which takes a busy machine its time.
-    expect(page.get_by_text("Computed from the run's linearised model for 11.2 steps")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Computed from the run's linearized model, at 11.2 steps")).to_be_visible(timeout=60_000)
     exact = LiveInformation.open(run).at(11.2)
     _shows_the_highest(app, "Most informative at 11.2 steps", exact)
     agreement = np.corrcoef(*(np.argsort(np.argsort(each)) for each in (exact, run.examples["fsi"])))[0, 1]
@@ -55,8 +55,8 @@ def test_an_epoch_shows_what_the_model_depended_on_then(app: App, run: Run, page
     app.press("ArrowLeft")
     _shows_the_highest(app, "Most sensitive after epoch 5", stored[2])
     page.locator(".js-plotly-plot .legendtext", has_text="top 1%").wait_for()
-    tile = app.tiles("Strongest contributions").nth(0)
-    expect(app.tiles("Strongest contributions")).to_have_count(6)
+    tile = app.tiles("Largest contributions").nth(0)
+    expect(app.tiles("Largest contributions")).to_have_count(6)
     _, contributions = run.evolution("contribution")
     expect(tile.locator("img")).to_have_attribute("alt", re.compile(f"^#{np.argmax(contributions[:].sum(axis=0))},"))
     tile.click()
@@ -66,7 +66,7 @@ def test_an_epoch_shows_what_the_model_depended_on_then(app: App, run: Run, page
 @THEMES
 def test_the_courses_of_losses_and_of_wrong_labels_are_drawn(app: App, page: Page):
     app.open("overview")
-    page.get_by_role("link", name="What the scores were as training went on").click()
+    page.get_by_role("link", name="Scores over training").click()
     app.wait_for_path("/training")
     expect(page.get_by_text("Generalization estimated from the training examples")).to_be_visible()
     expect(page.get_by_text("The estimate is lowest after epoch 2, the test loss after epoch 2")).to_be_visible()

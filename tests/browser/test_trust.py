@@ -1,4 +1,4 @@
-"""Trust: what the scores foretold against what happened, and what it takes to know more."""
+"""Trust: predicted and actual effects, and what it takes to verify more."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 
 
 @THEMES
-def test_what_was_foretold_is_drawn_beside_what_happened(app: App, page: Page):
+def test_predicted_and_actual_effects_are_drawn(app: App, page: Page):
     app.open("trust")
-    expect(page.get_by_text("12 examples were removed one by one and 50 random halves trained on")).to_be_visible()
-    expect(page.get_by_text("an LDS of 0.97")).to_be_visible()
+    expect(page.get_by_text("Retraining removed 12 examples one by one and used 50 random halves")).to_be_visible()
+    expect(page.get_by_text("of the LDS is 0.97")).to_be_visible()
     plot = page.locator(".js-plotly-plot").first
     expect(plot.locator(".scatterlayer .points path")).to_have_count(12)
     expect(plot.locator(".legendtext", has_text="least squares")).to_be_visible()
-    expect(plot.locator(".legendtext", has_text="as foretold")).to_have_count(0)  # other units
+    expect(plot.locator(".legendtext", has_text="as predicted")).to_have_count(0)  # other units
     expect(page.get_by_text("Noise ceiling of Spearman 0.96")).to_be_visible()
     _choose(page, "Score", "Influence function")
     app.settle()
-    expect(plot.locator(".legendtext", has_text="as foretold")).to_be_visible()
-    expect(page.get_by_text("Drawn are means over the evaluation examples")).to_be_visible()
+    expect(plot.locator(".legendtext", has_text="as predicted")).to_be_visible()
+    expect(page.get_by_text("The figure shows means over the evaluation examples")).to_be_visible()
 
 
 def test_a_point_leads_to_its_example(app: App, page: Page, run: Run):
@@ -52,30 +52,30 @@ def test_a_point_leads_to_its_example(app: App, page: Page, run: Run):
 def test_noise_wrong_labels_and_studies_are_shown(app: App, page: Page):
     app.open("trust")
     app.settle()
-    for text in ("How much the truth differs between seeds", "Wrong labels", "Studies of this run", "Another seed"):
+    for text in ("Variation between seeds", "Wrong labels", "Studies of this run", "Seeds"):
         expect(page.get_by_text(text, exact=True)).to_be_visible()
     expect(page.locator(".js-plotly-plot .legendtext", has_text="Random order")).to_be_visible()
-    expect(page.locator(".js-plotly-plot .legendtext", has_text="Functional sample information (F-SI)")).to_be_visible()
-    expect(page.get_by_text("Error of influence functions", exact=True)).to_be_visible()
-    expect(page.get_by_text("This run has no influence functions, so no damping to choose.")).to_be_visible()
+    expect(page.locator(".js-plotly-plot .legendtext", has_text="Functional sample information")).to_be_visible()
+    expect(page.get_by_text("How wrong influence functions would be")).to_be_visible()
+    expect(page.get_by_text("This run has no influence function, so there is no damping to choose.")).to_be_visible()
 
 
 def test_the_cost_follows_the_numbers(app: App, page: Page):
     app.open("trust")
-    expect(page.get_by_text("126 trainings still to do")).to_be_visible()  # 2 (1 + 12 + 50)
+    expect(page.get_by_text("126 trainings to do")).to_be_visible()  # 2 (1 + 12 + 50)
     page.get_by_label("Random halves").fill("2")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Take no halves, or four and more")).to_be_visible()
+    expect(page.get_by_text("Choose no halves, or four or more")).to_be_visible()
     page.get_by_label("Random halves").fill("0")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("26 trainings still to do")).to_be_visible()
+    expect(page.get_by_text("26 trainings to do")).to_be_visible()
 
 
 def test_a_run_verified_before_its_points_were_kept_says_how_to_see_them(app: App, page: Page, run: Run):
     (run.path / "verification.parquet").unlink()
     app.open("trust")
-    expect(page.get_by_text("was verified before the single removals were kept")).to_be_visible()
-    expect(page.get_by_role("button", name="Run more retrainings")).to_be_visible()
+    expect(page.get_by_text("did not store single removals")).to_be_visible()
+    expect(page.get_by_role("button", name="Retrain more")).to_be_visible()
 
 
 def test_a_run_is_verified_from_the_page(page: Page, tmp_path: Path, serve: Callable[[Path], str]):
@@ -90,27 +90,27 @@ def test_a_run_is_verified_from_the_page(page: Page, tmp_path: Path, serve: Call
     app.open("trust")
     expect(page.get_by_text("Not verified yet")).to_be_visible()
     expect(page.get_by_text("it is not known which labels are wrong")).to_be_visible()
-    expect(page.get_by_text("Spearman's correlation of this run's scores (seed 0)")).to_be_visible()
+    expect(page.get_by_text("Spearman's rank correlation of this run's scores (seed 0)")).to_be_visible()
     page.get_by_label("Examples removed").fill("3")
     page.keyboard.press("Enter")
     page.get_by_label("Random halves").fill("0")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile("^8 trainings still to do"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^8 trainings to do"))).to_be_visible()
     page.get_by_role("button", name="Verify by retraining").click()
-    expect(page.get_by_text("3 examples were removed one by one")).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("Retraining removed 3 examples one by one")).to_be_visible(timeout=90_000)
     app.settle()
     expect(page.locator(".js-plotly-plot").first.locator(".scatterlayer .points path")).to_have_count(3)
-    expect(page.get_by_text("all of these trainings are done")).to_be_visible()
-    expect(page.get_by_text("Trained on everything, the validation accuracy was")).to_be_visible()
+    expect(page.get_by_text("all trainings are done")).to_be_visible()
+    expect(page.get_by_text("Training on all examples gave a validation accuracy of")).to_be_visible()
 
 
 def test_overview_says_it_in_short(app: App, page: Page):
     app.open("overview")
     app.settle()
-    agreement = page.get_by_test_id("stExpander").filter(has_text="Do the methods agree?")
-    agreement.get_by_text("Do the methods agree?").click()
+    agreement = page.get_by_test_id("stExpander").filter(has_text="Rank correlation between the scores")
+    agreement.get_by_text("Rank correlation between the scores").click()
     expect(agreement.locator(".js-plotly-plot .heatmaplayer image").first).to_be_visible()
-    expect(page.get_by_text("is what the noise of retraining leaves possible")).to_be_visible()
+    expect(page.get_by_text("highest correlation that the noise of retraining allows")).to_be_visible()
     page.get_by_role("button", name="Trust").click()
     app.wait_for_path("/trust")
 

@@ -56,12 +56,12 @@ def example(app: App, example_id: str) -> None:
 def test_every_page_draws(app: App, page: Page, folder: Path):
     run = Run.open(folder / "seed-0")
     low, high = (labels.value_text(run, value) for value in run.examples["label"].agg(["min", "max"]))
-    told = f"{len(run.examples)} training rows, {_HOSTILE} from {low} to {high}"
+    facts = f"{len(run.examples)} training rows, {_HOSTILE} from {low} to {high}"
     for path in _PAGES:
         page.goto(f"{app.address}/{path}?run=seed-0")
         page.wait_for_url(f"**/{path}?**")
         app.settle()
-        expect(page.get_by_text(told).first).to_be_visible()
+        expect(page.get_by_text(facts).first).to_be_visible()
         expect(page.get_by_text(f"test R² {run.quality['test']:.1%}").first).to_be_visible()
     page.goto(f"{app.address}/example?run=seed-0&evaluation=2")
     expect(page.get_by_text("validation example")).to_be_visible()
@@ -73,7 +73,7 @@ def test_a_tile_shows_the_value_and_what_the_model_says(app: App, folder: Path):
     run = Run.open(folder / "seed-0")
     row = run.examples.sort_values("error", ascending=False).iloc[0].to_dict()
     app.open("overview")
-    tile = app.tiles("Predicted worst").first
+    tile = app.tiles("Largest prediction errors").first
     expect(tile.locator(".label")).to_have_text(labels.value_text(run, row["label"]))
     expect(tile.locator(".predicted")).to_have_text(labels.value_text(run, row["predicted"]))
 
@@ -101,13 +101,13 @@ def test_a_value_is_typed_taken_from_the_model_and_taken_back(app: App, page: Pa
     expect(page.get_by_text(said)).to_contain_text(f"({abs(row['residual']) / run.values.scale:.2f} SD)")
     typed(app, "New value", "123.4567")
     app.button("Set value").click()
-    expect(app.badge("relabelled 123.457")).to_be_visible()
+    expect(app.badge("relabeled 123.457")).to_be_visible()
     assert run.cleaned_labels().set_index("id").loc[row["id"], "label"] == 123.4567
     app.button("Undo").click()
     expect(app.badge("undecided")).to_be_visible()
     page.locator(".gallery.picture").click()  # out of the field, where letters are letters
     app.press("r")
-    expect(app.badge(f"relabelled {suggested:.6g}")).to_be_visible()
+    expect(app.badge(f"relabeled {suggested:.6g}")).to_be_visible()
     assert run.cleaned_labels().set_index("id").loc[row["id"], "label"] == suggested
     app.press("u")
     expect(app.badge("undecided")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The clickable grid of examples, and the single one: one component, since they share pictures, keys and theme."""
+"""The gallery component: grids and strips of clickable tiles, and one large example with keys."""
 
 from __future__ import annotations
 
@@ -24,22 +24,20 @@ _component = st.components.v2.component(
     js=(_HERE / "gallery.js").read_text(encoding="utf-8"),
 )
 
-# What the script is given where a layout has no use for it.
+# Values for the script that a layout does not use.
 _PLAIN = {"name": "", "size": 0, "keys": {}, "page_keys": False, "selectable": False, "reports_focus": False}
 _BADGES = {"keep": "✓ keep", "drop": "✕ drop", "relabel": "⇄"}
-_STATES = {"keep": "kept", "drop": "dropped", "relabel": "relabelled"}
 
+_LONGEST_ON_TILE, _LEAST_FOR_TEXT = 240, 168  # characters of a text on a tile, and the pixels that they need
 
-_LONGEST_ON_TILE, _LEAST_FOR_TEXT = 240, 168  # letters, and the pixels that they want
-
-# Called with the action of a pressed key and the ids that it is about: the selected tiles, else the focused one.
-# It runs before the page does, so that the page is drawn once and not twice.
+# Called with the action of a pressed key and the ids that it applies to: the selected tiles, else the focused one.
+# It runs before the page, so that the page is drawn once and not twice.
 OnPressed = Callable[[str, list[str]], None]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the user did in a gallery since the last run of the page.
+    """The user's actions in a gallery since the last run of the page.
 
     Attributes:
         opened: Id of the tile to open, "" for a mosaic, None when nothing was opened.
@@ -54,20 +52,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class Tile:
-    """What one tile shows.
+    """The contents of one tile.
 
     Attributes:
-        id: What the answers call it.
-        src: Address of the image; "" where the example is a text or a row of a table.
-        alt: The whole tile in words.
-        text: What stands in the image's place then.
+        id: Id of the tile in answers.
+        src: Address of the image; "" for a text or a row of a table.
+        alt: Description of the whole tile.
+        text: Text shown in place of an image.
         label: Name of its label.
-        predicted: What the model says instead of it; "" where it says the same.
-        score: The number, as text.
-        aside: What stands small beside the number: a percentile or a unit.
-        tone: Whether the number is an effect that helps or harms; an arrow says so.
-        note: A few words over the foot of the image.
-        decision: kept, dropped or relabelled.
+        predicted: The prediction; "" if it is the label.
+        score: Score or effect, as text.
+        aside: A percentile or a unit beside the score.
+        tone: Whether the score is a helpful or harmful effect, which an arrow shows.
+        note: A few words over the bottom of the image.
+        decision: kept, dropped or relabeled.
         badge: The decision in a corner of the image.
     """
 
@@ -99,23 +97,23 @@ def gallery(
     selectable: bool = False,
     captions: bool = True,
 ) -> Answer:
-    """Draws tiles for training examples, each with one of its scores.
+    """Draw tiles of training examples, each with one of its scores.
 
     Args:
-        run: The run they belong to.
-        examples: Rows of ``state.examples(run)``, in the order of the tiles.
+        run: The run of the examples.
+        examples: Rows of ``session.examples(run)``, in the order of the tiles.
         score: The score to show on each tile.
         key: Streamlit's key.
-        name: What the grid is called for a screen reader.
-        layout: A grid that wraps, or one strip that scrolls.
-        size: Width of a tile in pixels; in a grid the least width.
+        name: Name of the gallery for screen readers.
+        layout: A grid that wraps, or a strip that scrolls.
+        size: Width of a tile in pixels; in a grid, the minimum width.
         keys: Key -> action.
-        on_pressed: What to do about the actions.
-        selectable: Whether tiles can be selected, and the focused one is reported.
-        captions: Whether score, label and prediction stand below each image.
+        on_pressed: Called with the action of a pressed key.
+        selectable: Whether tiles can be selected and the focused tile is reported.
+        captions: Whether to show score, label and prediction below each image.
 
     Returns:
-        What the user did.
+        The user's actions.
     """
     return tiles(
         [training_tile(run, row, score) for row in examples.to_dict("records")],
@@ -142,7 +140,7 @@ def tiles(
     selectable: bool = False,
     captions: bool = True,
 ) -> Answer:
-    """Draws any tiles, one at least; the arguments are those of :func:`gallery`."""
+    """Draw one or more tiles of any kind; the arguments are those of :func:`gallery`."""
     data = {
         "items": [asdict(replace(item, text=_shortened(item.text))) for item in items],
         "layout": layout,
@@ -166,20 +164,20 @@ def picture(
     keys: dict[str, str] | None = None,
     on_pressed: OnPressed | None = None,
 ) -> None:
-    """Draws one training example large; its keys answer wherever the focus is on the page."""
+    """Draw one training example large; its keys work wherever the focus is on the page."""
     large(training_tile(run, row, score), key=key, size=size, keys=keys, on_pressed=on_pressed)
 
 
 def large(
     item: Tile, *, key: str, size: int, keys: dict[str, str] | None = None, on_pressed: OnPressed | None = None
 ) -> None:
-    """Draws the image of any tile as :func:`picture` does."""
+    """Draw any tile large, as :func:`picture` does."""
     data = {"items": [asdict(item)], "layout": "picture", "size": size, "keys": keys or {}, "page_keys": True}
     _mount(data, key, {item.id}, on_pressed)
 
 
 def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
-    """Draws a few small training images as one thing to click; its answer's ``opened`` is then ""."""
+    """Draw a few small training images that are one button; ``opened`` is "" after a click."""
     shown = run.examples.iloc[list(rows)].to_dict("records")
     items = [
         {"id": str(row), "alt": "", **pictured(run, "train", {**values, "row": row})}
@@ -190,14 +188,14 @@ def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
 
 
 def pictured(run: Run, split: SplitName, row: dict[str, Any]) -> dict[str, str]:
-    """What stands for an example: ``src`` of its image, or its ``text``, as a tile takes them."""
+    """Return ``src`` and ``text`` of an example's tile: the address of its image, or its text."""
     if "text" not in row:
         return {"src": run_library.thumbnail_url(run, split, row["row"])}
     return {"src": "", "text": row["text"]}
 
 
 def training_tile(run: Run, row: dict[str, Any], score: str) -> Tile:
-    """A row of ``state.examples(run)`` with one of its scores."""
+    """Return the tile of a row of ``session.examples(run)`` with one of its scores."""
     action = row["action"]
     badge = _BADGES.get(action, "")
     label, predicted = labels.on_tile(run, row)
@@ -209,14 +207,14 @@ def training_tile(run: Run, row: dict[str, Any], score: str) -> Tile:
         predicted=predicted,
         score=format_score(row[score]),
         aside=format_percentile(row[f"{score} percentile"]),
-        decision=_STATES.get(action, ""),
+        decision=labels.DECISION_NAMES[action] if action else "",
         badge=f"{badge} {row['new_label_name']}" if action == "relabel" else badge,
     )
 
 
 def _mount(data: dict[str, Any], key: str, ids: set[str], on_pressed: OnPressed | None = None) -> Answer:
     def pressed() -> None:
-        # A key pressed while the page was changing may belong to a component that is gone.
+        # A key pressed during a change of page may belong to a component that no longer exists.
         state = st.session_state.get(key)
         if state is not None and state.pressed and on_pressed is not None:
             on_pressed(state.pressed["action"], state.pressed["ids"])
@@ -231,16 +229,16 @@ def _mount(data: dict[str, Any], key: str, ids: set[str], on_pressed: OnPressed 
     )
     return Answer(
         opened=result.opened["id"] if result.opened else None,
-        # What was selected or focused before the tiles changed is no longer on the page.
+        # Tiles that were selected or focused before a change may no longer be on the page.
         selected=[id_ for id_ in result.selected or [] if id_ in ids],
         focused=result.focused if result.focused in ids else None,
     )
 
 
 def _shortened(text: str) -> str:
-    """As much of a text as a tile has room for."""
+    """Return as much of a text as fits on a tile."""
     return text if len(text) <= _LONGEST_ON_TILE else text[:_LONGEST_ON_TILE].rstrip() + "…"
 
 
 def _nothing() -> None:
-    """Streamlit reports only the values that have a callback."""
+    """Do nothing: Streamlit reports only values that have a callback."""

@@ -1,13 +1,13 @@
-// The clickable image grid. Python sends items; this sends back:
+// The clickable gallery. Python sends items; this script sends back:
 //   opened   {id}           a tile was clicked, or Enter pressed on it
 //   pressed  {action, ids}  a key of data.keys was pressed
 //   focused  id             the tile with the keyboard focus (when data.reports_focus)
-//   selected [ids]          ctrl-click, the tick box or Space (when data.selectable)
+//   selected [ids]          ctrl-click, the check box or Space (when data.selectable)
 // Text from the data reaches the page through textContent and attributes only, never as HTML.
 
 const views = new WeakMap();
 const ANSWER_MS = 800;
-const STEPS = new Set(["previous", "next", "back"]); // actions that decide nothing about a picture
+const STEPS = new Set(["previous", "next", "back"]); // actions that decide nothing about an example
 
 export default function (component) {
   const { data, parentElement } = component;
@@ -15,7 +15,7 @@ export default function (component) {
   const view = views.get(root) ?? { signature: "", focused: 0, selected: new Set(), busy: -Infinity, timer: 0 };
   views.set(root, view);
   Object.assign(view, { root, data, component, busy: -Infinity });
-  // Rebuilding the tiles loses the keyboard focus, so it is done only when they change.
+  // Rebuilding the tiles loses the keyboard focus, so it happens only when they change.
   const signature = JSON.stringify([data.items, data.layout, data.size]);
   if (signature !== view.signature) {
     const sameTiles = view.ids === JSON.stringify(data.items.map((item) => item.id));
@@ -25,9 +25,9 @@ export default function (component) {
     build(view, sameTiles);
     if (hadFocus) focusTile(view, view.focused);
   }
-  view.listening?.abort(); // this function runs at every redraw, and must not leave a listener behind each time
+  view.listening?.abort(); // this function runs at every redraw and must not add a listener each time
   view.listening = new AbortController();
-  // Page-wide keys are caught before Streamlit sees them: it has "r" and "c" for itself.
+  // Page-wide keys are caught before Streamlit sees them, since it uses "r" and "c" itself.
   const target = data.page_keys ? document : root;
   target.addEventListener("keydown", (event) => pressed(view, event), { capture: true, signal: view.listening.signal });
   const { waiting } = view;
@@ -57,7 +57,7 @@ function build(view, sameTiles) {
   markSelected(view);
 }
 
-// The image; a text, or a row in words, where there is none.
+// The image, or the text of an example without one.
 function picture(item) {
   if (item.text) {
     const words = element("div", "text");
@@ -108,7 +108,7 @@ function tile(view, item, index) {
 
 function captionOf(item) {
   const caption = element("div", "caption");
-  caption.setAttribute("aria-hidden", "true"); // the image's alt text says it all
+  caption.setAttribute("aria-hidden", "true"); // the image's alt text contains all of it
   caption.append(
     element("span", `score ${item.tone}`, item.score),
     element("span", "aside", item.aside),
@@ -130,7 +130,7 @@ function clicked(view, index, event) {
   }
 }
 
-// Another page or picture follows, and the keys are about that one: these tiles must not answer them until they go.
+// Another page or example follows, and the keys act on that one: these tiles must not answer them until they go.
 function open(view, index) {
   if (send(view, "opened", { id: view.data.items[index].id })) view.root.children[index].blur();
 }
@@ -142,7 +142,7 @@ function focused(view, index) {
   view.focused = index;
   if (!view.data.reports_focus) return;
   clearTimeout(view.timer);
-  // Holding an arrow key down must not cause a rerun for each tile on the way.
+  // Holding down an arrow key must not cause a rerun for each tile it passes.
   view.timer = setTimeout(() => view.component.setStateValue("focused", view.data.items[index]?.id ?? null), 150);
 }
 
@@ -179,9 +179,9 @@ function markSelected(view) {
   });
 }
 
-// One message at a time: a second key press before the answer would hit the picture that is about to go.
+// One message at a time: a second key press before the answer would act on the example that is about to go.
 function send(view, name, value) {
-  clearTimeout(view.timer); // where the focus was is of no use to the page that opens
+  clearTimeout(view.timer); // the page that opens does not need the previous focus
   const now = performance.now();
   if (now - view.busy < ANSWER_MS) return false;
   view.busy = now;
@@ -189,8 +189,8 @@ function send(view, name, value) {
   return true;
 }
 
-// A key pressed too early waits for the answer, and counts if it only steps or if the pictures are still the same: keep,
-// then next, then back, but never a second drop for a picture that nobody has seen.
+// A key pressed too early waits for the answer. It counts if it only steps or if the examples are still the same: keep,
+// then next, then back work in a row, but a second drop never acts on an example that the user has not seen.
 function press(view, action) {
   const focusedId = view.data.items[view.focused]?.id;
   const ids = view.selected.size ? [...view.selected] : [focusedId].filter((id) => id !== undefined);
@@ -212,14 +212,14 @@ function pressed(view, event) {
   event.stopImmediatePropagation();
 }
 
-// Letters belong to whatever text field or open menu has the focus.
+// Letters belong to the text field or open menu that has the focus.
 function isTyping(event) {
   const target = event.composedPath()[0];
   if (!(target instanceof Element)) return false;
   return target.matches("input, textarea, select, [contenteditable=true]") || Boolean(target.closest("[role=dialog]"));
 }
 
-// Arrows belong to the tiles that have the focus, though the page has a use for them too.
+// Arrow keys belong to the tiles that have the focus, even where the page uses them too.
 function isAmongTiles(event) {
   const target = event.composedPath()[0];
   return target instanceof Element && Boolean(target.closest("[role=listbox]"));

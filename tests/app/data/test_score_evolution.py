@@ -152,7 +152,7 @@ def test_the_page_stays_usable_while_scores_are_computed(run, monkeypatch):
     slow.gate.set()
     _wait(scores, 11.2)
     app.run()
-    assert "Computed from the run's linearised model for 11.2 steps" in _words(app)
+    assert "Computed from the run's linearized model, at 11.2 steps" in _words(app)
 
 
 @pytest.fixture

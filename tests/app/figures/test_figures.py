@@ -41,7 +41,7 @@ def test_no_example_is_lost(values, logarithmic):
     assert np.isfinite(figure.data[0].x).all()
 
 
-def test_colours_split_the_bars():
+def test_colors_split_the_bars():
     values = pd.Series(RNG.uniform(0, 1, 500))
     groups = as_categories(pd.Series(RNG.choice(["b", "a", "c"], 500)))
     figure = histogram(values, score_bins(values.to_numpy()), groups, "score", log_y=True)
@@ -55,7 +55,7 @@ def test_one_value_stands_out_from_the_others():
     assert list(categories.cat.categories) == ["b", "others"]
 
 
-def test_each_series_is_a_line_that_differs_by_more_than_colour():
+def test_each_series_is_a_line_that_differs_by_more_than_color():
     points = pd.DataFrame({"series": ["a", "a", "b", "b"], "x": [1, 10, 1, 10], "y": [0.1, 0.2, 0.3, 0.4]})
     figure = lines(points, "steps", "share", log_x=True)
     assert [trace.name for trace in figure.data] == ["a", "b"]
@@ -115,7 +115,7 @@ def test_a_heatmap_of_zero_is_pale_in_either_theme():
     assert all(float(color.rsplit(",", 1)[1].rstrip(")")) < 0.1 for color in alphas.values())
 
 
-def test_the_lowest_points_are_marked_in_the_colours_of_their_lines():
+def test_the_lowest_points_are_marked_in_the_colors_of_their_lines():
     points = pd.DataFrame({"series": ["a"] * 3 + ["b"] * 3, "x": [1, 2, 3] * 2, "y": [3.0, 1.0, 2.0, np.nan, 5.0, 4.0]})
     figure = mark_lowest(lines(points, "x", "y", log_x=False), points, ["b", "a", "c"])
     assert [(trace.x[0], trace.y[0]) for trace in figure.data[2:]] == [(3, 4.0), (2, 1.0)]

@@ -15,11 +15,11 @@ def categories(names, values):
     return pd.Series(pd.Categorical(values, categories=names, ordered=True))
 
 
-def test_kinds_differ_by_colour_and_symbol_together_and_hold_every_row():
+def test_kinds_differ_by_color_and_symbol_together_and_hold_every_row():
     names = [f"class {i}" for i in range(figures.MOST_KINDS)]
     layers = figures.kinds(PLACES, ROWS, categories(names, RNG.choice(names, 400)))
     assert [layer.name for layer in layers] == names
-    assert len({(layer.colour, layer.symbol) for layer in layers}) == len(names)
+    assert len({(layer.color, layer.symbol) for layer in layers}) == len(names)
     assert len({layer.symbol for layer in layers}) == len(names)
     np.testing.assert_array_equal(np.sort(np.concatenate([layer.rows for layer in layers])), ROWS)
 
@@ -49,7 +49,7 @@ def test_a_point_of_the_figure_is_found_again_among_the_rows():
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_the_colour_bar_shows_the_score_itself(signed):
+def test_the_color_bar_shows_the_score_itself(signed):
     rng = np.random.default_rng(1)
     heavy = rng.normal(0, 1, 400) if signed else np.exp(rng.normal(-6, 3, 400))
     (layer,) = figures.scored(PLACES, ROWS, heavy)
@@ -59,8 +59,8 @@ def test_the_colour_bar_shows_the_score_itself(signed):
     if signed:
         assert marker.cmin == -marker.cmax
     else:
-        # The lowest few share one colour.
-        np.testing.assert_allclose(marker.color[5:], np.log10(layer.colour)[5:], rtol=1e-5)
+        # The lowest few share one color.
+        np.testing.assert_allclose(marker.color[5:], np.log10(layer.color)[5:], rtol=1e-5)
         assert (marker.color[:5] <= marker.color[5]).all()
         low, high = np.quantile(heavy, [0.01, 0.99])
         assert [float(marker.colorbar.ticktext[end]) for end in (0, -1)] == pytest.approx([low, high], rel=0.05)

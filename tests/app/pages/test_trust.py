@@ -1,4 +1,4 @@
-"""Trust: what it takes to know more, and what is said where nothing is known."""
+"""Trust: what it takes to verify more, and what the page shows without a verification."""
 
 import numpy as np
 import pandas as pd
@@ -23,10 +23,10 @@ def test_without_scores_the_pages_say_what_to_do(tmp_path, name):
 def test_what_was_not_verified_is_said(tmp_path):
     make_run(tmp_path / "plain", n=40, evidence=False)
     run_library.serve(tmp_path)
-    assert "Not verified: nobody has trained again" in page_text(open_page("overview", run="plain"))
-    trust = open_page("trust", run="plain")
-    assert "Not verified yet" in page_text(trust)
-    assert "182 trainings still to do" in page_text(trust)  # 2 (1 + 40 + 50)
+    assert "Not verified yet: Trust compares" in words(page("overview", run="plain"))
+    trust = page("trust", run="plain")
+    assert "Not verified yet" in words(trust)
+    assert "182 trainings to do" in words(trust)  # 2 (1 + 40 + 50)
 
 
 def test_trainings_that_are_done_are_not_counted_again():
@@ -39,12 +39,12 @@ def test_trainings_that_are_done_are_not_counted_again():
 
 def test_the_diagonal_is_for_one_unit_alone():
     x = np.array([0.0, 1.0, 2.0])
-    figure = truth_scatter(x, 2 * x + 1, np.full(3, np.nan), "foretold", "happened", same_unit=False)
+    figure = truth_scatter(x, 2 * x + 1, np.full(3, np.nan), "predicted", "actual", same_unit=False)
     assert [trace.name for trace in figure.data] == ["removed examples", "least squares"]
     slope = np.diff(figure.data[1].y) / np.diff(figure.data[1].x)
     assert np.allclose(slope, 2)
     assert not figure.data[0].error_y.visible
-    figure = truth_scatter(x, x, np.ones(3), "foretold", "happened", same_unit=True)
-    assert figure.data[-1].name == "as foretold"
+    figure = truth_scatter(x, x, np.ones(3), "predicted", "actual", same_unit=True)
+    assert figure.data[-1].name == "as predicted"
     assert figure.data[0].error_y.visible
-    assert len(truth_scatter(np.ones(3), x, np.ones(3), "foretold", "happened", True).data) >= 1
+    assert len(truth_scatter(np.ones(3), x, np.ones(3), "predicted", "actual", True).data) >= 1

@@ -108,7 +108,7 @@ def test_examples_of_about_a_value_are_near_it_and_predicted_well(prices):
     frame = session.examples(prices)
     off = frame["residual"].abs()
     worst = frame.loc[off.idxmax()]
-    near = typical.about(frame, worst["predicted"], worst["id"])
+    near = typical.near(frame, worst["predicted"], worst["id"])
     assert worst["id"] not in set(near["id"])
     assert (off[near.index] <= off.median()).all()
     well = frame[off <= off.median()]
@@ -118,7 +118,7 @@ def test_examples_of_about_a_value_are_near_it_and_predicted_well(prices):
 
 
 def test_the_worst_predicted_are_looked_for_by_the_loss_where_there_is_no_error(prices):
-    assert labels.doubtful(prices).score == "loss"
+    assert labels.suspect_ranking(prices).score == "loss"
 
 
 def test_runs_that_tell_other_columns_are_not_compared(prices):
@@ -135,7 +135,7 @@ def test_the_units_of_what_happened_are_those_of_values(prices, run):
 
 def test_the_overview_speaks_of_values(prices):
     low, high = (labels.value_text(prices, value) for value in prices.examples["label"].agg(["min", "max"]))
-    told = page_text(open_page("overview", run="prices")).replace("\\", "")
-    assert f"training rows, {TARGET} from {low} to {high}" in told
-    assert f"test R² {prices.quality['test']:.1%}" in told
-    assert "classes" not in told
+    text = words(page("overview", run="prices")).replace("\\", "")
+    assert f"training rows, {TARGET} from {low} to {high}" in text
+    assert f"test R² {prices.quality['test']:.1%}" in text
+    assert "classes" not in text
