@@ -64,7 +64,7 @@ def open_run(run_id: str) -> Run:
     """
     path = folder() / run_id
     # A run's id is the name of one directory: anything else could reach outside the folder.
-    if run_id in ("", ".", "..") or Path(run_id).name != run_id or not (path / "run.json").is_file():
+    if run_id in ("", ".", "..") or Path(run_id).name != run_id or not (path / MANIFEST_FILE).is_file():
         raise InputError(f"There is no run {run_id!r} in {folder()}. Choose one on the Runs page.")
     return _opened(path, _changed(path))
 
@@ -86,7 +86,7 @@ def _opened(path: Path, changed: int) -> Run:  # noqa: ARG001 (a cache key)
 
 def _changed(path: Path) -> int:
     """Return when run.json was last written, which every stage does last."""
-    return (path / "run.json").stat().st_mtime_ns
+    return (path / MANIFEST_FILE).stat().st_mtime_ns
 
 
 def _current() -> _Served:

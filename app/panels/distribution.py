@@ -25,7 +25,9 @@ def draw(run: Run, score: str) -> None:
     if frame.empty:
         st.info("This score has no values to draw.")
         return
-    st.markdown(f"**Distribution of {plain(run.measure(score).title_in_sentence)}** (click a bar to browse its examples)")
+    st.markdown(
+        f"**Distribution of {plain(run.measure(score).title_in_sentence)}** (click a bar to browse its examples)"
+    )
     plot, options = st.columns([6, 1], gap="medium")
     with options:
         categories = _coloring(run, frame)

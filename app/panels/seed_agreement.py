@@ -11,7 +11,7 @@ from samplescope_app.data import comparison, navigation
 
 def draw(run: Run) -> None:
     """Draw the rank correlation of each score between runs that differ by the seed only."""
-    st.markdown("#### Seeds")
+    st.markdown("#### Other seeds")
     siblings = [other for other in comparison.partners(run) if _differs_by_seed(run, other)]
     if not siblings:
         st.caption(
@@ -32,7 +32,7 @@ def draw(run: Run) -> None:
     )
     st.caption(
         f"Spearman's rank correlation of this run's scores (seed {run.manifest.config.get('seed', 0)}) with those "
-        "of the same run with another seed. What differs between seeds says more about the training than about examples."
+        "of the same run with another seed. Differences between seeds say more about training than examples."
     )
 
 

@@ -35,7 +35,7 @@ def summary(run: Run, details: dict[str, Any]) -> None:
     rows = [
         {
             "Score": title(run, name),
-            "Predicts": FORETOLD[method["truth"]].capitalize(),
+            "Predicts": RETRAINING_OUTCOMES[method["truth"]].capitalize(),
             "Pearson": interval(method["single"]["pearson"]),
             "Spearman": interval(method["single"]["spearman"]),
             "Noise ceiling": method["ceiling"],
@@ -64,7 +64,7 @@ def summary(run: Run, details: dict[str, Any]) -> None:
 
 def scatter(run: Run, details: dict[str, Any]) -> None:
     """Draw the predicted and actual effect of each removed example for one score."""
-    points = read_points(run.path)
+    points = read_verification(run.path)
     if points.empty:
         st.info(
             "An earlier version verified this run and did not store single removals. Verify it again below: this "
@@ -92,7 +92,7 @@ def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
     figure = figures.truth_scatter(
         *(members[column].to_numpy() for column in ("estimate", "truth", "spread")),
         f"predicted: {score_title(known) if known else name}{averaged}",
-        f"actual: {FORETOLD[truth]} ({unit}){averaged}",
+        f"actual: {RETRAINING_OUTCOMES[truth]} ({unit}){averaged}",
         same_unit=known is not None and known.unit == unit,
     )
     alt = f"{title(run, name)} of {len(members)} removed examples against the actual effect of retraining without them"
@@ -132,7 +132,7 @@ def _describe(run: Run, name: str, method: dict[str, Any], members: pd.DataFrame
 
 def seeds(run: Run, details: dict[str, Any]) -> None:
     """Draw how much the actual effects differ between seeds."""
-    points, trainings = read_points(run.path), read_trainings(run.path)
+    points, trainings = read_verification(run.path), read_retraining_summary(run.path)
     if details["seeds"] < 2 or points.empty:
         st.caption("The variation between seeds needs two seeds or more.")
         return
@@ -143,7 +143,7 @@ def seeds(run: Run, details: dict[str, Any]) -> None:
         noise, over = float(np.sqrt(np.mean(np.square(one["spread"])))), float(one["truth"].std())
         rows.append(
             {
-                "Actual effect": FORETOLD[truth].capitalize(),
+                "Actual effect": RETRAINING_OUTCOMES[truth].capitalize(),
                 "Between seeds": noise,
                 "Between examples": over,
                 "Ratio": noise / over if over else np.nan,
@@ -194,7 +194,7 @@ def missing_trainings(trainings: pd.DataFrame, first_seed: int, examples: int, h
     """Return the number of trainings that a verification still needs; it reuses those of a smaller one.
 
     Args:
-        trainings: Finished trainings, from :func:`read_trainings`.
+        trainings: Finished trainings, from :func:`read_retraining_summary`.
         first_seed: Seed of the run.
         examples: Number of examples to remove one by one.
         halves: Number of random halves.
@@ -218,7 +218,7 @@ def _number(run: Run, label: str, value: int, least: int, most: int) -> int:
 
 def _cost(run: Run, examples: int, halves: int, seeds: int) -> str:
     """Return the number of missing trainings and their time in parallel, in words."""
-    trainings = read_trainings(run.path)
+    trainings = read_retraining_summary(run.path)
     missing = missing_trainings(trainings, int(run.manifest.config.get("seed", 0)), examples, halves, seeds)
     if not missing:
         return "all trainings are done, so this takes moments"

@@ -7,8 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from samplescope_app.data.navigation import PAGES
-from tests.browser.driver import App
-from tests.browser.test_pages import THEMES
+from tests.support.app_driver import THEMES, App
 
 _GRAVE = ("serious", "critical")
 

@@ -57,7 +57,7 @@ def test_effects_say_their_sign_in_more_than_color(app: App, run: Run):
 def test_another_method_ranks_as_its_own_matrix(app: App, run: Run):
     start = 40
     app.open("example", id=run.examples["id"].iloc[start])
-    assert shown_rows(app, "Helps most") == strongest(run.effects("ntk")[start], 1)
+    assert app.shown_rows("Helps most") == strongest(run.effects("ntk")[start], 1)
     app.page.get_by_role("combobox", name="Method").click()
     app.page.get_by_role("option", name=MEASURES["influence"].title).click()
     own = strongest(run.effects("influence")[start], 1)

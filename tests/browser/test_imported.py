@@ -85,8 +85,8 @@ def test_effects_rank_as_their_own_matrix(app: App, page: Page, given: Run):
     start, effects = 17, given.effects("ekfac")[:]
     app.open("example", id=given.examples["id"].iloc[start])
     choose(app, "Effects by", METHOD)
-    assert shown_rows(app, "Helps most") == strongest(effects[start], 1)
-    assert shown_rows(app, "Harms most") == strongest(effects[start], -1)
+    assert app.shown_rows("Helps most") == strongest(effects[start], 1)
+    assert app.shown_rows("Harms most") == strongest(effects[start], -1)
     expect(page.get_by_text(f"Effect of #{start} on each of {effects.shape[1]} validation examples")).to_be_visible()
     expect(app.tiles("Helps most").first).to_have_accessible_name(re.compile("its own unit, helpful$"))
     app.tiles("Harms most").first.click()

@@ -89,7 +89,7 @@ def test_what_is_chosen_outlives_other_colors(app: App, run: Run):
     inside = draw_around(app, run)
     expect(app.page.get_by_text(f"{len(inside)} selected", exact=True)).to_be_visible()
     app.page.get_by_role("combobox", name="Color by").click()
-    app.page.get_by_role("option", name="Functional sample information").click()
+    app.page.get_by_role("option", name="Functional sample information (F-SI)").click()
     expect(app.page.locator(".js-plotly-plot .infolayer .colorbar")).to_be_visible()
     app.settle()
     expect(app.page.get_by_text(f"{len(inside)} selected", exact=True)).to_be_visible()

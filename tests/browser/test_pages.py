@@ -50,7 +50,7 @@ def test_every_image_has_a_description(app: App, page: Page):
     assert name is not None
     assert name.startswith("#")
     assert "labeled digit" in name
-    assert "functional sample information" in name
+    assert "functional sample information (F-SI)" in name
 
 
 def test_the_list_of_runs_tells_damaged_and_unfinished_ones(page: Page, tmp_path: Path, serve: Serve):

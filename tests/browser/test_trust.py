@@ -52,11 +52,11 @@ def test_a_point_leads_to_its_example(app: App, page: Page, run: Run):
 def test_noise_wrong_labels_and_studies_are_shown(app: App, page: Page):
     app.open("trust")
     app.settle()
-    for text in ("Variation between seeds", "Wrong labels", "Studies of this run", "Seeds"):
+    for text in ("Variation between seeds", "Wrong labels", "Studies of this run", "Other seeds"):
         expect(page.get_by_text(text, exact=True)).to_be_visible()
     expect(page.locator(".js-plotly-plot .legendtext", has_text="Random order")).to_be_visible()
-    expect(page.locator(".js-plotly-plot .legendtext", has_text="Functional sample information")).to_be_visible()
-    expect(page.get_by_text("How wrong influence functions would be")).to_be_visible()
+    expect(page.locator(".js-plotly-plot .legendtext", has_text="Functional sample information (F-SI)")).to_be_visible()
+    expect(page.get_by_text("Error of influence functions", exact=True)).to_be_visible()
     expect(page.get_by_text("This run has no influence function, so there is no damping to choose.")).to_be_visible()
 
 

@@ -171,10 +171,10 @@ def bare(tmp_path):
 def test_what_a_run_lacks_is_said_with_what_adds_it():
     training = _words(_page("training"))
     for title in ("Functional sample information (F-SI)", "Sensitivity (MPE)", "Contribution (HYDRA)"):
-        assert f"{title} is not stored over training in this run" in training
-    assert "known only where the data say which labels were changed" in training
+        assert f"This run does not store {title} over training" in training
+    assert "known only if the data record the changed labels" in training
     classes = _words(_page("classes"))
-    assert "This run has no effects of classes on classes" in classes
+    assert "This run has no effects between classes" in classes
     assert "samplescope score" in classes
 
 

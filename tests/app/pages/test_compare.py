@@ -32,7 +32,7 @@ def test_runs_of_other_data_and_a_single_run_say_so(tmp_path):
     make_run(tmp_path / "other", n=40, ids=[f"else-{i}" for i in range(40)])
     assert "The other run in this folder is of other data" in page_text(open_page("compare", run="mine"))
     make_run(tmp_path / "third", n=40, ids=[f"more-{i}" for i in range(40)])
-    text = words(page("compare", run="mine"))
+    text = page_text(open_page("compare", run="mine"))
     assert "The other 2 runs in this folder are of other data" in text
     assert "Drop or relabel examples on Review and retrain there" in text
 

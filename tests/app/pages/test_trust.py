@@ -23,10 +23,10 @@ def test_without_scores_the_pages_say_what_to_do(tmp_path, name):
 def test_what_was_not_verified_is_said(tmp_path):
     make_run(tmp_path / "plain", n=40, evidence=False)
     run_library.serve(tmp_path)
-    assert "Not verified yet: Trust compares" in words(page("overview", run="plain"))
-    trust = page("trust", run="plain")
-    assert "Not verified yet" in words(trust)
-    assert "182 trainings to do" in words(trust)  # 2 (1 + 40 + 50)
+    assert "Not verified yet: Trust compares" in page_text(open_page("overview", run="plain"))
+    trust = open_page("trust", run="plain")
+    assert "Not verified yet" in page_text(trust)
+    assert "182 trainings to do" in page_text(trust)  # 2 (1 + 40 + 50)
 
 
 def test_trainings_that_are_done_are_not_counted_again():

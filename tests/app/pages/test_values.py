@@ -135,7 +135,7 @@ def test_the_units_of_what_happened_are_those_of_values(prices, run):
 
 def test_the_overview_speaks_of_values(prices):
     low, high = (labels.value_text(prices, value) for value in prices.examples["label"].agg(["min", "max"]))
-    text = words(page("overview", run="prices")).replace("\\", "")
+    text = page_text(open_page("overview", run="prices")).replace("\\", "")
     assert f"training rows, {TARGET} from {low} to {high}" in text
     assert f"test R² {prices.quality['test']:.1%}" in text
     assert "classes" not in text
