@@ -46,7 +46,7 @@ def format_select() -> None:
         st.segmented_control(
             "Format of figures",
             list(_FORMATS),
-            format_func=_FORMATS.get,
+            format_func=_FORMATS.__getitem__,
             default="png",
             required=True,
             key=_FORMAT,

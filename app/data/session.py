@@ -8,6 +8,7 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
+from attribution_core.runs.decisions import Action
 from attribution_core.runs.labels import label_names
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
@@ -52,7 +53,7 @@ def suspicious_end(run: Run, score: str) -> bool:
     return run.measure(score).suspicious != "low"
 
 
-def decide(run: Run, ids: list[str], action: str, new_label: float | None = None) -> None:
+def decide(run: Run, ids: list[str], action: Action, new_label: float | None = None) -> None:
     """Record a decision, or show why it cannot be saved."""
     try:
         run.decisions.record(ids, action, new_label)

@@ -120,10 +120,9 @@ def map_figure(
     size = _marker_size(sum(len(layer.rows) for layer in layers))
     figure = go.Figure()
     for layer in layers:
-        by_score = not isinstance(layer.color, str)
         marker: dict[str, Any] = {"symbol": layer.symbol, "size": size, "opacity": 0.45 if layer.back else 0.8}
         hover = html.escape(layer.name, quote=False)
-        if by_score:
+        if not isinstance(layer.color, str):
             colors, bar, hover = _scale(layer.color, signed)
             marker |= colors
             marker["colorbar"] = {
@@ -139,9 +138,9 @@ def map_figure(
             mode="markers",
             name=html.escape(layer.name, quote=False),
             marker=marker,
-            showlegend=not by_score,
+            showlegend=isinstance(layer.color, str),
             hovertemplate=f"{hover}<extra></extra>",
-            customdata=layer.color if by_score else None,
+            customdata=None if isinstance(layer.color, str) else layer.color,
             selectedpoints=None if chosen is None else np.flatnonzero(_are_chosen(layer, chosen)),
         )
     axis = {"visible": False, "zeroline": False, "showgrid": False}

@@ -26,7 +26,7 @@ def mark_lowest(figure: go.Figure, points: pd.DataFrame, series: list[str]) -> g
         members = points[(points["series"] == name) & points["y"].notna()]
         if members.empty:
             continue
-        lowest = members.loc[members["y"].idxmin()]
+        lowest = members.iloc[int(members["y"].to_numpy().argmin())]
         figure.add_scatter(
             x=[lowest["x"]],
             y=[lowest["y"]],

@@ -75,7 +75,7 @@ def heatmap(
     if values.size <= _MOST_CLICKABLE:
         _add_targets(figure, values, rows, columns)
     if chosen is not None and chosen[0] in matrix.index and chosen[1] in matrix.columns:
-        _add_frame(figure, matrix.index.get_loc(chosen[0]), matrix.columns.get_loc(chosen[1]))
+        _add_frame(figure, list(matrix.index).index(chosen[0]), list(matrix.columns).index(chosen[1]))
     _lay_out(figure, rows, columns, row_title, column_title)
     return figure
 

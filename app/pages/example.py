@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -12,6 +11,7 @@ from attribution_core.runs import Run
 from samplescope_app.data import filters, navigation, session
 from samplescope_app.panels import evolution, example_card, example_facts, header, influencers, scores, typical
 from samplescope_app.wording import labels
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_score, plain
 
 _LEFT_WIDTH, _SCORES_WIDTH = 470, 350  # pixels; side by side in a wide window, else one above the other
@@ -49,7 +49,7 @@ def _training_page(run: Run) -> None:
     _training_example(run, row, listed, chosen.score)
 
 
-def _training_example(run: Run, row: dict[str, Any], listed: np.ndarray, score: str) -> None:
+def _training_example(run: Run, row: Row, listed: np.ndarray, score: str) -> None:
     around = example_card.around(listed, row["row"])
     steps = {action: session.examples(run)["id"].iloc[target] for action, target in around.items()}
     act = functools.partial(example_card.act, run, steps)
@@ -82,7 +82,7 @@ def _evaluation_page(run: Run, asked: str) -> None:
     _evaluation_example(run, row, split)
 
 
-def _evaluation_example(run: Run, row: dict[str, Any], split: np.ndarray) -> None:
+def _evaluation_example(run: Run, row: Row, split: np.ndarray) -> None:
     steps = {action: str(target) for action, target in example_card.around(split, row["row"]).items()}
     act = functools.partial(example_card.act, run, steps)
     name = f"#{row['row']} of {row['split']}"

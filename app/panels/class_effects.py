@@ -118,12 +118,13 @@ def _cell(run: Run) -> tuple[str, str] | None:
         for column, split, side in zip(columns, ("Training", "Validation"), _KEYS, strict=True)
     ]
     _show_address(chosen)
-    if None in chosen:
+    train, evaluation = chosen
+    if train is None or evaluation is None:
         st.caption(
             f"Click a cell, or choose two {many(run)} here, to see the pairs of examples with the strongest effects."
         )
         return None
-    return chosen[0], chosen[1]
+    return train, evaluation
 
 
 def _take_address(run: Run) -> None:

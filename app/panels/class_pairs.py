@@ -36,8 +36,9 @@ def draw(run: Run, method: str, cell: tuple[str, str]) -> None:
             if members.empty:
                 st.caption("None among the strongest pairs.")
             with st.container(horizontal=True, gap="small"):
-                for place, pair in enumerate(members.head(_PAIRS).itertuples()):
-                    _pair(run, pair.train_row, pair.evaluation_row, pair.effect, method, f"{title} {place + 1}")
+                for place, pair in enumerate(members.head(_PAIRS).to_dict("records")):
+                    name = f"{title} {place + 1}"
+                    _pair(run, pair["train_row"], pair["evaluation_row"], pair["effect"], method, name)
 
 
 def _pair(run: Run, train_row: int, evaluation_row: int, effect: float, method: str, name: str) -> None:

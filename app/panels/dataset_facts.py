@@ -52,7 +52,15 @@ def meaning(run: Run, score: str) -> None:
     """Draw the definition of a score and how this run computed it."""
     st.markdown(f"**{plain(run.measure(score).title)}: definition**")
     st.markdown(score_help(run.measure(score)))
-    details = run.facts(score)
-    if details:
-        shown = {name: format_score(value) if isinstance(value, float) else value for name, value in details.items()}
-        st.caption(" · ".join(f"{plain(name.replace('_', ' '))}: {plain(value)}" for name, value in shown.items()))
+    known = {name: value for name, value in run.facts(score).items() if value is not None}
+    if known:
+        st.caption(
+            " · ".join(f"{plain(name.replace('_', ' '))}: {plain(_written(value))}" for name, value in known.items())
+        )
+
+
+def _written(value: object) -> str:
+    """Return a fact as text: whole numbers in full, other numbers as scores are written."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
+        return f"{int(value):,}"
+    return format_score(value) if isinstance(value, float) else str(value)

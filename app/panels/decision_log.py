@@ -18,7 +18,7 @@ def draw(run: Run) -> None:
     counts = run.decisions.counts()
     st.markdown("**Decisions**")
     for column, action in zip(st.columns(3), counts, strict=True):
-        column.metric(labels.DECISION_NAMES[action], f"{counts[action]:,}")
+        column.metric(labels.DECISION_NAMES[action].capitalize(), f"{counts[action]:,}")
     current = run.decisions.current().iloc[::-1].head(_LISTED)
     if current.empty:
         st.caption("No decisions yet. The dataset itself never changes: decisions are a log that an export applies.")

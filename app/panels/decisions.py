@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import streamlit as st
 
@@ -10,12 +10,13 @@ from attribution_core.runs import Run
 from samplescope_app.components.gallery import OnPressed
 from samplescope_app.data import session
 from samplescope_app.wording import labels
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
 _MOST_DIGITS = 10  # classes up to which one digit names a class
 
 
-def badge(row: dict[str, Any]) -> None:
+def badge(row: Row) -> None:
     """Draw the decision about an example, in words, color and an icon."""
     match row["action"]:
         case "keep":
@@ -29,7 +30,7 @@ def badge(row: dict[str, Any]) -> None:
             st.badge("undecided", color="gray")
 
 
-def keys(run: Run, row: dict[str, Any]) -> dict[str, str]:
+def keys(run: Run, row: Row) -> dict[str, str]:
     """Return key -> action for a page about one example: d, k, u, r for the prediction, a digit for each class."""
     keys = {"d": "drop", "k": "keep", "u": "undo"}
     if (suggested := labels.suggestion(run, row)) is not None:
@@ -39,9 +40,12 @@ def keys(run: Run, row: dict[str, Any]) -> dict[str, str]:
     return keys
 
 
-def buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed, skippable: bool = False) -> None:
+def buttons(run: Run, row: Row, key: str, act: OnPressed, skippable: bool = False) -> None:
     """Draw buttons for the same actions as the keys."""
-    buttons = [("drop", "Drop `d`", "close", "secondary"), ("keep", "Keep `k`", "check", "secondary")]
+    buttons: list[tuple[str, str, str, Literal["secondary", "tertiary"]]] = [
+        ("drop", "Drop `d`", "close", "secondary"),
+        ("keep", "Keep `k`", "check", "secondary"),
+    ]
     if (suggested := labels.suggestion(run, row)) is not None:
         name = plain(row["predicted_name"] if run.values is None else labels.value_text(run, suggested))
         buttons.append((f"relabel {suggested!r}", f"Relabel {name} `r`", "swap_horiz", "secondary"))
@@ -65,7 +69,7 @@ def buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed, skippable: 
         _value_input(run, row, key, act)
 
 
-def _value_input(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> None:
+def _value_input(run: Run, row: Row, key: str, act: OnPressed) -> None:
     """Draw a number input and a button that takes the number as the new value."""
     field = f"{key} value {row['id']}"
 
@@ -87,7 +91,7 @@ def _value_input(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> Non
         st.button("Set value", icon=":material/edit:", key=f"{key} set value", on_click=take)
 
 
-def _class_buttons(run: Run, row: dict[str, Any], key: str, act: OnPressed) -> None:
+def _class_buttons(run: Run, row: Row, key: str, act: OnPressed) -> None:
     """Draw a button for each class if there are at most ten, else a menu."""
     ids = [row["id"]]
     st.caption("Relabel to")

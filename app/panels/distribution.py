@@ -58,7 +58,7 @@ def _coloring(run: Run, frame: pd.DataFrame) -> pd.Series | None:
         list(columns),
         index=None,
         placeholder="none",
-        format_func=columns.get,
+        format_func=columns.__getitem__,
         key="overview color",
         persist_state="session",
     )

@@ -134,7 +134,7 @@ def _categories(run: Run, frame: pd.DataFrame, color: str, highlighted: str | No
 
 
 def _flag(flags: np.ndarray, name: str, other: str) -> tuple[pd.Series, str]:
-    return pd.Series(pd.Categorical.from_codes((~flags).astype(int), categories=[name, other], ordered=True)), other
+    return pd.Series(pd.Categorical(np.where(flags, name, other), categories=[name, other], ordered=True)), other
 
 
 def _evaluation_layers(run: Run) -> list[Layer]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -17,6 +15,7 @@ from samplescope_app.data import navigation, score_evolution, session
 from samplescope_app.data.score_evolution import ScoreEvolution
 from samplescope_app.panels import curves
 from samplescope_app.wording import labels
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain, score_help
 
 _TILES = 24
@@ -137,7 +136,7 @@ def contribution(run: Run) -> None:
             navigation.open_example(run, answer.opened)
 
 
-def of_example(run: Run, row: dict[str, Any]) -> None:
+def of_example(run: Run, row: Row) -> None:
     """Draw a small chart of each measure of a training example over training; nothing if the run has none."""
     if not run.evolutions:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -13,6 +12,7 @@ from attribution_core.runs import Run
 from samplescope_app.components.gallery import OnPressed, Tile, large, training_tile
 from samplescope_app.data import navigation, session
 from samplescope_app.panels import decisions, example_facts
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
 STEP_KEYS = {"ArrowLeft": "previous", "ArrowRight": "next", "b": "back"}
@@ -21,7 +21,7 @@ _ABOUT_WIDTH = 200  # pixels, of the facts beside the picture
 _LONGEST_ID = 30  # characters of a heading
 
 
-def training_example(run: Run, row: dict[str, Any], score: str, act: OnPressed) -> None:
+def training_example(run: Run, row: Row, score: str, act: OnPressed) -> None:
     """Draw a training example with its facts and the buttons that decide about it."""
     facts = picture_and_facts(training_tile(run, row, score), decisions.keys(run, row) | STEP_KEYS, act)
     with facts:

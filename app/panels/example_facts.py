@@ -10,10 +10,11 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app.data import run_library
 from samplescope_app.wording import labels
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_score, plain
 
 
-def label_lines(run: Run, row: dict[str, Any]) -> None:
+def label_lines(run: Run, row: Row) -> None:
     """Draw the label, prediction and groups of an example."""
     title = "Label" if run.values is None else plain(run.values.name)
     lines = [f"{title} **{plain(row['label_name'])}**", _prediction(run, row)]
@@ -22,7 +23,7 @@ def label_lines(run: Run, row: dict[str, Any]) -> None:
     st.markdown("  \n".join(lines))
 
 
-def _prediction(run: Run, row: dict[str, Any]) -> str:
+def _prediction(run: Run, row: Row) -> str:
     """Return the prediction for an example, as a line of Markdown."""
     sign = ":material/warning: " if labels.is_far(run, row) else ""
     if run.values is None:
@@ -39,7 +40,7 @@ def column(run: Run, rows: Iterable[int]) -> tuple[list[str], Any]:
     """Return the images or texts of training examples for a table, and the configuration of their column."""
     if "text" in run.examples:
         texts = run.examples["text"].to_numpy()
-        width = (
+        width: Literal["medium", "small"] = (
             "medium" if labels.example_noun(run) == "text" else "small"
         )  # the first cells of a row are not informative
         return [texts[row] for row in rows], st.column_config.TextColumn("", width=width)

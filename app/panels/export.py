@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
@@ -15,7 +16,14 @@ from attribution_core.runs.names import EXPORTS_FOLDER
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
-_FORMATS = {"csv": "CSV list", "same": "Original format", "parquet": "Parquet", "folder": "Zip of folders"}
+Format = Literal["csv", "parquet", "folder", "same"]  # that of attribution_core.export.export, which imports PyTorch
+
+_FORMATS: dict[Format, str] = {
+    "csv": "CSV list",
+    "same": "Original format",
+    "parquet": "Parquet",
+    "folder": "Zip of folders",
+}
 _OF_IMAGES = ("parquet", "folder")  # cannot hold texts or rows of a table
 _OF_CLASSES = ("folder",)  # cannot hold values
 _CONTENTS = {
@@ -46,7 +54,7 @@ def panel(run: Run) -> None:
     format_ = st.segmented_control(
         "Format",
         formats,
-        format_func=_FORMATS.get,
+        format_func=_FORMATS.__getitem__,
         default="csv",
         required=True,
         key="export format",
@@ -64,15 +72,19 @@ def panel(run: Run) -> None:
         _offer(done)
 
 
-def _export(run: Run, format_: str) -> Path | None:
+def _export(run: Run, format_: Format) -> Path | None:
     # Imported on demand, since it imports PyTorch, which no other page needs.
     from attribution_core.export.export import export_run, suffix_of
 
     stem = re.sub(r"[^\w-]+", "-", run.id)
     bar = st.progress(0.0, text="Exporting")
+
+    def show(done: int, total: int, what: str) -> None:
+        bar.progress(done / max(1, total), text=what.capitalize())
+
     try:
         out = run.path / EXPORTS_FOLDER / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}{suffix_of(run, format_)}"
-        with listening(lambda done, total, what: bar.progress(done / max(1, total), text=what.capitalize())):
+        with listening(show):
             summary = export_run(run, format_, out)
     except InputError as error:
         st.error(plain(error), icon=":material/error:")

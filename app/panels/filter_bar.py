@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import streamlit as st
 
@@ -24,7 +25,7 @@ def draw(run: Run) -> None:
     with columns[0]:
         scores.select(run, filters.KEYS["score"], "Sort by", persist_state="session")
     with columns[1]:
-        st.selectbox("Order", list(_ORDERS), format_func=_ORDERS.get, **_widget("descending"))
+        st.selectbox("Order", list(_ORDERS), format_func=_ORDERS.__getitem__, **_widget("descending"))
     if run.values is None:
         columns[2].multiselect("Class", run.class_names, placeholder="all", **_widget("classes"))
         columns[3].multiselect("Predicted", run.class_names, placeholder="all", **_widget("predicted"))
@@ -33,7 +34,9 @@ def draw(run: Run) -> None:
             column.number_input(label, value=None, step=labels.step(run), format="%.10g", **_widget(name))
     with columns[4]:
         names = labels.DECISION_NAMES
-        st.multiselect("Decision", list(names), format_func=names.get, placeholder="all", **_widget("decisions"))
+        st.multiselect(
+            "Decision", list(names), format_func=names.__getitem__, placeholder="all", **_widget("decisions")
+        )
     with columns[5]:
         st.text_input("ID contains", **_widget("text"))
     with columns[6], st.popover("More filters", icon=":material/tune:", width="stretch"):
@@ -56,7 +59,7 @@ def _more_filters(run: Run) -> None:
             st.multiselect("Values", values, placeholder="all", **_widget("group_values"))
 
 
-def _widget(name: str) -> dict[str, str]:
+def _widget(name: str) -> dict[str, Any]:
     return {"key": filters.KEYS[name], "persist_state": "session"}
 
 

@@ -16,6 +16,7 @@ from samplescope_app.data import effects, navigation, session
 from samplescope_app.data.effects import Ranked, SplitName
 from samplescope_app.panels import jobs
 from samplescope_app.wording import labels
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_score, plain, score_help
 
 _COUNT = 12  # tiles of each kind
@@ -39,7 +40,7 @@ def method_select(run: Run) -> str:
     )
 
 
-def of_training_example(run: Run, row: dict[str, Any]) -> None:
+def of_training_example(run: Run, row: Row) -> None:
     """Draw the validation examples that a training example helps and harms most."""
     if not run.effect_methods:
         _without_effects(run)
@@ -62,7 +63,7 @@ def of_training_example(run: Run, row: dict[str, Any]) -> None:
             navigation.open_evaluation(run, int(answer.opened))
 
 
-def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
+def on_evaluation_example(run: Run, row: Row) -> None:
     """Draw the training examples that help and harm an evaluation example most."""
     if not run.effect_methods:
         _without_effects(run)
@@ -91,7 +92,7 @@ def on_evaluation_example(run: Run, row: dict[str, Any]) -> None:
             navigation.open_example(run, answer.opened)
 
 
-def neighbors(run: Run, split: SplitName, row: dict[str, Any]) -> None:
+def neighbors(run: Run, split: SplitName, row: Row) -> None:
     """Draw the training examples most similar to an example for the trained network, and compare their labels."""
     try:
         found = effects.nearest(run, split, row["row"], _COUNT)
@@ -119,7 +120,7 @@ def neighbors(run: Run, split: SplitName, row: dict[str, Any]) -> None:
         navigation.open_example(run, answer.opened)
 
 
-def _their_labels(run: Run, found: Ranked, row: dict[str, Any]) -> str:
+def _their_labels(run: Run, found: Ranked, row: Row) -> str:
     """Return how the labels of the nearest examples compare with that of an example, as a sentence."""
     near = run.examples["label"].iloc[found.rows]
     if run.values is None:
@@ -147,7 +148,7 @@ def evaluation_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
     ]
 
 
-def evaluation_tile(run: Run, row: dict[str, Any]) -> Tile:
+def evaluation_tile(run: Run, row: Row) -> Tile:
     """Return the tile of a row of ``run.evaluation``, which has its position as ``row``."""
     label, predicted = labels.on_tile(run, row)
     return Tile(
@@ -173,12 +174,12 @@ def format_effect(value: float) -> str:
     return sign + format_score(abs(value))
 
 
-def _training_rows(run: Run, ranked: Ranked) -> Iterable[tuple[dict[str, Any], float]]:
+def _training_rows(run: Run, ranked: Ranked) -> Iterable[tuple[Row, float]]:
     records = session.examples(run).iloc[ranked.rows].to_dict("records")
     return zip(records, ranked.values.tolist(), strict=True)
 
 
-def _with(run: Run, row: dict[str, Any], words: str, **values: Any) -> Tile:
+def _with(run: Run, row: Row, words: str, **values: Any) -> Tile:
     """Return the tile of a training example with another number in place of its score."""
     decision = labels.decision(row)
     alt = ", ".join([f"#{row['row']}", labels.in_words(run, row), words, *([decision] if decision else [])])
@@ -189,7 +190,7 @@ def _effect_words(value: float, unit: str) -> str:
     return f"effect {format_effect(value)} {unit}, {_tone(value)}"
 
 
-def _effect_text(value: float, unit: str) -> dict[str, str]:
+def _effect_text(value: float, unit: str) -> dict[str, Any]:
     return {
         "score": format_effect(value),
         "aside": unit if len(unit) <= _SHORT_UNIT else "",

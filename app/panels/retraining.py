@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from attribution_core.errors import InputError
-from attribution_core.jobs.jobs import Job, jobs_in
+from attribution_core.jobs.jobs import Job, Kind, jobs_in
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import changes, cleaned_folder
 from samplescope_app.data import comparison, navigation, run_library
@@ -13,7 +13,7 @@ from samplescope_app.panels import jobs as job_panel
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
-_KIND = "clean"
+_KIND: Kind = "clean"
 
 
 def panel(run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import streamlit as st
 
@@ -16,7 +18,7 @@ from samplescope_app.wording.text import plain
 _MOSAIC = 16
 _UNFINISHED = ("failed", "incomplete")
 _MAKES: tuple[Kind, ...] = ("score", "clean")  # kinds of jobs that create a run
-_STATUS = {
+_STATUS: dict[str, tuple[str, str, Literal["green", "blue", "red", "orange"]]] = {
     "complete": ("complete", ":material/check:", "green"),
     "running": ("running", ":material/progress_activity:", "blue"),
     "failed": ("failed", ":material/error:", "red"),

@@ -43,11 +43,13 @@ def partner_select(run: Run, others: list[Run]) -> Run:
     names = {name: f"{each.title} · {name}" for name, each in by_id.items()}
     # The keys contain the runs of the address, so that a link and the menus never disagree.
     with left:
-        one = st.selectbox("Run", list(names), list(names).index(run.id), names.get, key=f"compare run {run.id}")
+        one = st.selectbox(
+            "Run", list(names), list(names).index(run.id), names.__getitem__, key=f"compare run {run.id}"
+        )
     rest = [name for name in names if name != one]
     with right:
         at = rest.index(other.id) if other.id in rest else 0
-        two = st.selectbox("Compare with", rest, at, names.get, key=f"compare {one} {other.id}")
+        two = st.selectbox("Compare with", rest, at, names.__getitem__, key=f"compare {one} {other.id}")
     st.query_params["other"] = two
     if one != run.id:
         st.query_params["run"] = one

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from attribution_core.runs import Run
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_percentile, format_score, plain, score_help
 
 
@@ -19,7 +20,7 @@ def select(run: Run, key: str, label: str = "Score", **options: Any) -> str:
     )
 
 
-def table(run: Run, row: dict[str, Any]) -> None:
+def table(run: Run, row: Row) -> None:
     """Draw every score of an example with its percentile, and its definition as help."""
     with st.container(gap=None):
         for score in run.scores:

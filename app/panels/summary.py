@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ class Cut:
     score: str
 
 
-def measured_curves(run: Run, summary: dict[str, object]) -> pd.DataFrame:
+def measured_curves(run: Run, summary: dict[str, Any]) -> pd.DataFrame:
     """Return the measured curves with intervals: columns series, x (percent removed), y, half_width."""
     points = curves.points(run, "summarization").assign(half_width=np.nan)
     widths = [
@@ -119,7 +120,7 @@ def cut_slider(run: Run, order: np.ndarray, score: str) -> Cut:
     return Cut(kept, order, round((1 - kept / 100) * len(order)), score)
 
 
-def explanation(run: Run, measured: pd.DataFrame, cut: Cut, summary: dict[str, object]) -> pd.DataFrame | None:
+def explanation(run: Run, measured: pd.DataFrame, cut: Cut, summary: dict[str, Any]) -> pd.DataFrame | None:
     """Draw the quality at the cut and how it was measured; return the linearized model's curves if they are wanted."""
     linear = curves.points(run, "summarization_linear")
     st.markdown(_left_over(run, measured, cut))
@@ -141,7 +142,7 @@ def figure(run: Run, measured: pd.DataFrame, linear: pd.DataFrame | None, cut: C
     chart.chart(figure, key="summarization", alt=f"{quality.capitalize()} by share kept; the cut keeps {cut.kept}%")
 
 
-def _seeds_text(run: Run, summary: dict[str, object]) -> str:
+def _seeds_text(run: Run, summary: dict[str, Any]) -> str:
     seeds = summary.get("seeds")
     if seeds is None or seeds == 1:
         return f"Each {run.quality_name} is from one training, so its variation is not known."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -12,6 +11,7 @@ from attribution_core.runs import Run
 from samplescope_app.components.gallery import gallery, picture
 from samplescope_app.data import navigation, review_queue, session
 from samplescope_app.panels import decisions, example_facts, scores, typical
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
 _DEFAULT_QUEUE = 100
@@ -67,7 +67,8 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
 def _order_name(run: Run, name: str, queue: review_queue.Queue | None) -> str:
     if queue is not None and name == review_queue.CHOICE:
         return review_queue.title(queue)
-    return f"{'highest' if session.suspicious_end(run, name) else 'lowest'} {run.measure(name).title}"
+    end = "Highest" if session.suspicious_end(run, name) else "Lowest"
+    return f"{end} {run.measure(name).title_in_sentence}"
 
 
 def _progress(suspects: pd.DataFrame, skipped: int) -> None:
@@ -90,7 +91,7 @@ def _finished(run: Run, skipped: int) -> None:
         st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
 
 
-def _suspect(run: Run, row: dict[str, Any], score: str) -> None:
+def _suspect(run: Run, row: Row, score: str) -> None:
     """Draw the suspect with its facts and the buttons that decide; after a decision the next suspect follows."""
     act = functools.partial(_act, run)
     image, about = st.columns([4, 5], gap="medium")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
@@ -11,12 +9,13 @@ from attribution_core.runs import Run
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import navigation, session
 from samplescope_app.wording import labels
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
 _TYPICAL = 10
 
 
-def strips(run: Run, row: dict[str, Any], score: str, key: str) -> None:
+def strips(run: Run, row: Row, score: str, key: str) -> None:
     """Draw typical examples of the label, and of the prediction if it differs, to compare an example with."""
     frame = session.examples(run)
     compared = [row["label"], row["predicted"]] if labels.is_far(run, row) else [row["label"]]

@@ -90,7 +90,9 @@ def _draw(run: Run, name: str, truth: str, members: pd.DataFrame) -> None:
     averaged = ", mean" if truth in _OVER_EXAMPLES else ""
     known, unit = run.known_measures.get(name), truth_unit(run, truth)
     figure = figures.truth_scatter(
-        *(members[column].to_numpy() for column in ("estimate", "truth", "spread")),
+        members["estimate"].to_numpy(),
+        members["truth"].to_numpy(),
+        members["spread"].to_numpy(),
         f"predicted: {score_title(known) if known else name}{averaged}",
         f"actual: {RETRAINING_OUTCOMES[truth]} ({unit}){averaged}",
         same_unit=known is not None and known.unit == unit,

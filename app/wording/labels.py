@@ -13,6 +13,8 @@ from attribution_core.runs import Measure, Run
 from attribution_core.runs.labels import VALUE_RANGE, changed_labels, label_names
 from samplescope_app.wording.text import NOUNS, format_score
 
+Row = dict[Any, Any]  # of ``run.examples`` or ``run.evaluation``: column -> value
+
 DECISION_NAMES = {"": "undecided", "keep": "kept", "drop": "dropped", "relabel": "relabeled"}
 _FAR = 0.5  # standard deviations of the values beyond which a prediction is far off
 
@@ -59,7 +61,7 @@ def value_range(run: Run, values: pd.Series) -> str:
     return f"{name(run)} from {low} to {high}"
 
 
-def decision(row: dict[str, Any]) -> str:
+def decision(row: Row) -> str:
     """Return the decision about an example, such as "dropped" or "relabeled cat"; empty if there is none."""
     if not row["action"]:
         return ""
@@ -72,7 +74,7 @@ def value_text(run: Run, value: float) -> str:
     return f"{round(value, _digits(run)) + 0.0:.10g}"  # + 0 turns minus zero into zero
 
 
-def on_tile(run: Run, row: dict[str, Any]) -> tuple[str, str]:
+def on_tile(run: Run, row: Row) -> tuple[str, str]:
     """Return the label that a tile shows, and the prediction, which is "" if it is the same.
 
     Args:
@@ -85,14 +87,14 @@ def on_tile(run: Run, row: dict[str, Any]) -> tuple[str, str]:
     return label, "" if predicted == label else predicted
 
 
-def in_words(run: Run, row: dict[str, Any]) -> str:
+def in_words(run: Run, row: Row) -> str:
     """Return label and prediction, such as "labeled cat, predicted dog" or "strength 34.2, predicted 28.1"."""
     label, predicted = on_tile(run, row)
     labeled = f"{'labeled' if run.values is None else name(run)} {label}"
     return f"{labeled}, predicted {predicted}" if predicted else labeled
 
 
-def describe(run: Run, row: dict[str, Any], measure: Measure) -> str:
+def describe(run: Run, row: Row, measure: Measure) -> str:
     """Return the alt text of a training example's tile, with one of its scores."""
     parts = [f"#{row['row']}", in_words(run, row), f"{measure.title_in_sentence} {format_score(row[measure.name])}"]
     if row["action"]:
@@ -100,7 +102,7 @@ def describe(run: Run, row: dict[str, Any], measure: Measure) -> str:
     return ", ".join(parts)
 
 
-def suggestion(run: Run, row: dict[str, Any]) -> float | None:
+def suggestion(run: Run, row: Row) -> float | None:
     """Return the label that the model predicts, rounded if it is a value; None if that is the example's label."""
     if run.values is None:
         return None if row["predicted"] == row["label"] else int(row["predicted"])
@@ -116,7 +118,7 @@ def step(run: Run) -> float:
     return 10.0 ** -_digits(run)
 
 
-def is_far(run: Run, row: dict[str, Any]) -> bool:
+def is_far(run: Run, row: Row) -> bool:
     """Return whether the model predicts another class, or a value that is far off."""
     if run.values is None:
         return not row["correct"]
@@ -164,4 +166,5 @@ def group_title(run: Run, group: str) -> str:
 
 def _digits(run: Run) -> int:
     """Return the number of decimal places; negative for whole tens, hundreds and so on."""
-    return 2 - math.floor(math.log10(run.values.scale))
+    scale = 1.0 if run.values is None else run.values.scale
+    return 2 - math.floor(math.log10(scale))

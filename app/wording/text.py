@@ -34,7 +34,7 @@ def format_percentile(percentile: float) -> str:
 
 def score_title(measure: Measure) -> str:
     """Return the measure's title with its unit."""
-    return f"{measure.title} ({measure.unit})" if measure.unit else measure.title
+    return f"{measure.title}, {measure.unit}" if measure.unit else measure.title
 
 
 def score_help(measure: Measure) -> str:

@@ -14,6 +14,7 @@ from attribution_core.runs import Run
 from attribution_core.runs.store import SplitName
 from samplescope_app.data import run_library
 from samplescope_app.wording import labels
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_percentile, format_score
 
 _HERE = Path(__file__).parent
@@ -156,7 +157,7 @@ def tiles(
 
 def picture(
     run: Run,
-    row: dict[str, Any],
+    row: Row,
     score: str,
     *,
     key: str,
@@ -187,14 +188,14 @@ def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
     return _mount(data, key, set())
 
 
-def pictured(run: Run, split: SplitName, row: dict[str, Any]) -> dict[str, str]:
+def pictured(run: Run, split: SplitName, row: Row) -> dict[str, Any]:
     """Return ``src`` and ``text`` of an example's tile: the address of its image, or its text."""
     if "text" not in row:
         return {"src": run_library.thumbnail_url(run, split, row["row"])}
     return {"src": "", "text": row["text"]}
 
 
-def training_tile(run: Run, row: dict[str, Any], score: str) -> Tile:
+def training_tile(run: Run, row: Row, score: str) -> Tile:
     """Return the tile of a row of ``session.examples(run)`` with one of its scores."""
     action = row["action"]
     badge = _BADGES.get(action, "")
