@@ -126,11 +126,13 @@ def _class_buttons(run: Run, row: Row, key: str, act: OnPressed) -> None:
 
 
 def decide(run: Run, action: str, ids: list[str]) -> None:
-    """Carry out keep, drop or "relabel LABEL" for one example."""
+    """Carry out keep or drop for some examples, or "relabel LABEL" for one."""
     verb, _, label = action.partition(" ")
-    new_label = labels.parsed(run, label) if label else None
-    in_data = run.examples.loc[run.examples["id"] == ids[0], "label"]
-    if verb == "relabel" and new_label == in_data.iloc[0]:
-        session.decide(run, ids, "keep")  # relabeling to the same label means keep
+    if verb == "relabel":
+        new_label = labels.parsed(run, label)
+        if new_label == run.examples.loc[run.examples["id"] == ids[0], "label"].iloc[0]:
+            session.decide(run, ids, "keep")  # relabeling to the same label means keep
+        else:
+            session.decide(run, ids, "relabel", new_label)
     else:
-        session.decide(run, ids, verb, new_label)
+        session.decide(run, ids, "drop" if verb == "drop" else "keep")

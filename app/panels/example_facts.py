@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -40,9 +40,8 @@ def column(run: Run, rows: Iterable[int]) -> tuple[list[str], Any]:
     """Return the images or texts of training examples for a table, and the configuration of their column."""
     if "text" in run.examples:
         texts = run.examples["text"].to_numpy()
-        width: Literal["medium", "small"] = (
-            "medium" if labels.example_noun(run) == "text" else "small"
-        )  # the first cells of a row are not informative
+        # The first cells of a row are not informative, so a table needs no width for them.
+        width: Literal["medium", "small"] = "medium" if labels.example_noun(run) == "text" else "small"
         return [texts[row] for row in rows], st.column_config.TextColumn("", width=width)
     images = [run_library.thumbnail_url(run, "train", row) for row in rows]
     return images, st.column_config.ImageColumn("", width="small")

@@ -55,7 +55,7 @@ def _act(run: Run, action: str, ids: list[str]) -> None:
     if action == "undo":
         session.undo(run)
     else:
-        session.decide(run, ids, action)
+        decisions.decide(run, action, ids)
 
 
 def _page(chosen: filters.Filters, count: int) -> int:

@@ -184,11 +184,11 @@ def test_without_a_summary_its_cost_is_said_and_the_cut_goes_by_information():
     assert "Not measured yet" in _words(app)
     assert "samplescope summarize" in _words(app)
     assert "111 trainings" in _words(app)
-    assert "the cut goes by functional sample information" in _words(app)
-    assert "32 would go" in _words(app)
+    assert "the cut removes examples by F-SI" in _words(app)
+    assert "32 to remove" in _words(app)
     assert "Compute" in [button.label for button in app.button]
     app.slider[0].set_value(100).run()
-    assert "Nothing goes" in _words(app)
+    assert "The cut removes nothing" in _words(app)
 
 
 def test_a_summary_by_one_seed_has_no_intervals(folder, run, monkeypatch):
@@ -198,5 +198,5 @@ def test_a_summary_by_one_seed_has_no_intervals(folder, run, monkeypatch):
     details = {**run.manifest.details["summarization"], "seeds": 1, "retrained": nothing}
     monkeypatch.setitem(run.manifest.details, "summarization", details)
     words = _words(_page("summarize"))
-    assert "Keeping **60%** (48 of 80): test accuracy **86.0%**, of 90.0% with all." in words
+    assert "Keeping **60%** (48 of 80): test accuracy **86.0%**, versus 90.0% with all." in words
     assert "not known" in words

@@ -138,7 +138,7 @@ def test_summaries_are_drawn_over_what_is_kept():
         }
     )
     figure = summaries(points)
-    assert [trace.name for trace in figure.data] == ["least informative, scored again", "most informative"]
+    assert [trace.name for trace in figure.data] == ["least informative, rescored", "most informative"]
     assert list(figure.data[1].x) == [100.0, 60.0]
     assert list(figure.data[1].error_y.array) == [0.01, 0.03]
     both = summaries(points, points[["series", "x", "y"]])
