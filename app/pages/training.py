@@ -10,6 +10,7 @@ from samplescope_app.panels import evolution, header, influencers, live_informat
 from samplescope_app.wording.text import plain
 
 _MEASURES = ("fsi", "sensitivity", "contribution")  # those that a run may store over training
+_OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "iblr": "iBLR"}
 _EXPLANATION = (
     "The scores over training, since the effect of an example depends on how long the model trains. Choose a training "
     "time or an epoch to see the examples that ranked highest then."
@@ -34,7 +35,8 @@ def _facts(run: Run) -> None:
     recipe, stage = run.manifest.config.get("recipe") or {}, run.manifest.stages.get("training")
     facts = []
     if "epochs" in recipe:
-        facts.append(f"{recipe['epochs']} epochs of {recipe['optimizer']}")
+        optimizer = _OPTIMIZERS.get(recipe["optimizer"], recipe["optimizer"])
+        facts.append(f"{recipe['epochs']} epochs of {optimizer}")
         facts.append(f"learning rate {recipe['learning_rate']:g}, batches of {recipe['batch_size']}")
     if stage is not None and stage.seconds is not None:
         facts.append(f"trained in {stage.seconds:.0f} s")

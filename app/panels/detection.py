@@ -24,10 +24,7 @@ def draw(run: Run) -> None:
     details = run.manifest.details.get("detection", {})
     if "scores" not in details:
         reason = details.get("skipped", "this run did not compute it")
-        st.caption(
-            f"How soon each score finds {wrong} is not known: {plain(reason)}. A column original_label in the dataset "
-            "says which they are."
-        )
+        st.caption(f"Not measured: {plain(reason)}. A column original_label in the dataset says which they are.")
         return
     rows = pd.DataFrame(details["scores"]).T.sort_values("area", ascending=False)
     st.caption(f"How soon each score finds the {details['wrong_labels']:,} known {wrong}.")

@@ -38,7 +38,7 @@ def sensitivity(run: Run) -> None:
     stored = score_evolution.read(run, run.version, "sensitivity")
     epoch = _epoch(run, stored)
     with right:
-        st.markdown("**Sensitivity of groups over training**")
+        st.markdown("**Sensitivity of groups by epoch**")
         points = score_evolution.group_means(stored, run.version, "sensitivity")
         figure = figures.lines(points, "epochs", "mean sensitivity", False)
         figure.update_yaxes(type="log", rangemode="normal", dtick=1, exponentformat="power")

@@ -49,13 +49,14 @@ def farthest(run: Run) -> None:
     if run.values is not None:
         if (worst := labels.suspect_ranking(run)) is not None:
             ranked = session.ranked(session.examples(run), worst.score, worst.descending).head(_FAR)
-            what = f"Highest {run.measure(worst.score).title_in_sentence} first: wrong values and unusual examples"
+            score = run.measure(worst.score).title_in_sentence
+            what = f"Highest {score} first. Look here for wrong values and unusual examples."
             _summary(run, ranked["row"].to_numpy(), worst.title, what, "far")
         return
     rows = _farthest(run, run.version)
     what = (
-        "Distance on the map from the median point of the class, relative to the median distance of the class; "
-        "farthest first. Wrong labels and unusual examples"
+        "The examples farthest on the map from the median point of their class, relative to the median distance in the "
+        "class. Look here for wrong labels and unusual examples."
     )
     _summary(run, rows, "Far from the others of their class", what, "far")
 
