@@ -1,65 +1,8 @@
-"""Filters, order and the lookup of runs."""
+"""The training examples of a run with their percentiles."""
 
-import numpy as np
 import pytest
-import streamlit as st
 
-from attribution_core.errors import InputError
-from samplescope_app.data import filters, run_library, session
-from samplescope_app.data.filters import Filters
-
-
-@pytest.fixture(autouse=True)
-def _no_cache():
-    """Each test begins with a decision log that is new, and so has the version that another one had."""
-    st.cache_resource.clear()
-
-
-def matching(run, *values, **named):
-    return session.examples(run).iloc[filters.matching(run, Filters("fsi", *values, **named))]
-
-
-def test_filters_narrow_and_sort(run):
-    every = matching(run)
-    assert len(every) == len(run.examples)
-    assert every["fsi"].is_monotonic_decreasing
-    assert matching(run, descending=False)["fsi"].is_monotonic_increasing
-    some = matching(run, classes=["digit 3"], wrong_only=True)
-    assert set(some["label_name"]) <= {"digit 3"}
-    assert not some["correct"].any()
-    low, high = np.quantile(run.examples["fsi"], [0.2, 0.4])
-    between = matching(run, low=low, high=high)
-    assert between["fsi"].between(low, high).all()
-    assert len(matching(run, text="TRAIN-0001")) == 10
-    assert len(matching(run, text="(")) == 0
-    grouped = matching(run, group="original_label", group_values=["digit 1"])
-    assert set(grouped["original_label"]) == {"digit 1"}
-
-
-def test_a_selection_is_a_filter_among_others(run):
-    chosen = matching(run, selection=(70, 3, 12, 5))
-    assert set(chosen["row"]) == {3, 5, 12, 70}
-    assert chosen["fsi"].is_monotonic_decreasing
-    label = run.examples["label_name"].iloc[12]
-    same = [row for row in (3, 5, 12, 70) if run.examples["label_name"].iloc[row] == label]
-    assert sorted(matching(run, selection=(70, 3, 12, 5), classes=[label])["row"]) == same
-    assert len(matching(run, selection=(10**6,))) == 0  # of a run that was since written anew
-
-
-def test_the_list_is_made_once_and_again_after_a_decision(run):
-    chosen = Filters("fsi", decisions=[""])
-    before = filters.matching(run, chosen)
-    assert filters.matching(run, Filters("fsi", decisions=[""])) is before
-    run.decisions.record(["train-00003"], "drop")
-    assert set(before) - set(filters.matching(run, chosen)) == {3}
-
-
-def test_decisions_show_at_once(run):
-    run.decisions.record(["train-00003"], "relabel", 7)
-    row = session.examples(run).set_index("id").loc["train-00003"]
-    assert (row["action"], row["new_label_name"]) == ("relabel", "digit 7")
-    assert len(matching(run, decisions=["relabel"])) == 1
-    assert len(matching(run, decisions=[""])) == len(run.examples) - 1
+from samplescope_app.data import session
 
 
 def test_percentiles_say_how_many_score_this_or_less(run):
@@ -67,17 +10,3 @@ def test_percentiles_say_how_many_score_this_or_less(run):
     assert frame["fsi percentile"].max() == 100
     middle = frame.iloc[10]
     assert middle["fsi percentile"] == pytest.approx((frame["fsi"] <= middle["fsi"]).mean() * 100)
-
-
-@pytest.mark.parametrize("run_id", ["", ".", "..", "../digits", "digits/", "/etc", "digits/thumbnails", "nothing"])
-def test_a_run_id_is_the_name_of_a_run(run, run_id):
-    with pytest.raises(InputError, match="There is no run"):
-        run_library.open_run(run_id)
-
-
-def test_a_run_that_changed_is_opened_anew(run, folder):
-    assert run_library.open_run("digits") is run
-    file = folder / "digits" / "run.json"
-    file.write_text(file.read_text().replace("digits, digits", "renamed"))
-    assert run_library.open_run("digits").title == "renamed"
-    file.write_text(file.read_text().replace("renamed", "digits, digits"))
