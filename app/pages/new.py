@@ -12,7 +12,7 @@ from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, find_job, job_named, jobs_in, options_target, start_job
 from attribution_core.jobs.requests import run_name
 from attribution_core.runs.names import safe_name
-from samplescope_app.data import run_library, session
+from samplescope_app.data import navigation, run_library
 from samplescope_app.panels import data_check, jobs, run_form
 from samplescope_app.wording.text import plain
 
@@ -152,7 +152,7 @@ def _others_running() -> None:
         if job.kind in ("score", "clean") and job.status == "running":
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(f":material/progress_activity: **{plain(job.target)}** is running", width="content")
-                st.page_link(session.PAGES["new"], label="Watch", query_params={"job": job.id})
+                st.page_link(navigation.PAGES["new"], label="Watch", query_params={"job": job.id})
 
 
 def _follow(job: Job) -> None:
@@ -183,7 +183,7 @@ def _follow(job: Job) -> None:
         st.query_params.pop("job", None)
         st.rerun()
     if onward and done:
-        st.switch_page(session.PAGES["overview"], query_params={"run": job.target})
+        st.switch_page(navigation.PAGES["overview"], query_params={"run": job.target})
     if onward and jobs.start(job.kind, job.options, job.target) is not None:
         st.rerun()
 

@@ -95,7 +95,7 @@ def estimate(job: Job, stale: bool) -> bool:
     table = pd.DataFrame(rows, columns=["Stage", "Time"])
     st.dataframe(table.style.set_properties(color="gray") if stale else table, hide_index=True)
     for name, reason in taken["skipped"].items():
-        st.caption(f"Without {plain(titles.get(name, name))}: {plain(reason)}")
+        st.caption(f"{plain(_heading(titles, name))} skipped: {plain(reason)}")
     if stale:
         st.caption(":material/history: These numbers are for other options than the current ones.")
     else:

@@ -1,4 +1,4 @@
-"""Background jobs on a page: a button that starts one, its progress while it runs, and what came of it."""
+"""Background jobs on a page: the button that starts one, its progress and its outcome."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _DOES = {
 def offer(
     run_id: str, kind: Kind, options: Mapping[str, Any], *, label: str, key: str, cost: str = "", primary: bool = False
 ) -> None:
-    """A button that starts a job for a run; while it runs, its progress instead; afterwards, how it ended, and again.
+    """Draw the button that starts a job for a run, or the progress of the running job, or the outcome and the button.
 
-    The page is rerun once when the job ends, so that it shows what came of it.
+    The page is rerun once when the job ends, so that it shows the result.
 
     Args:
-        run_id: The run that it is done to, or that it makes.
+        run_id: The run that the job works on or creates.
         kind: One of ``attribution_core.jobs.requests.OPTIONS``.
-        options: As of the kind.
-        label: Of the button.
-        key: Streamlit's.
-        cost: What it takes, in words, beside the button.
+        options: Options of the job, as its kind takes them.
+        label: Label of the button.
+        key: Streamlit's key.
+        cost: The cost of the job in words, shown beside the button.
         primary: Whether the button is the page's main one.
     """
     job = find_job(run_library.folder(), kind, run_id)
@@ -56,7 +56,7 @@ def offer(
 
 
 def start(kind: Kind, options: Mapping[str, Any], target: str) -> Job | None:
-    """Starts a job, or finds it running; None where it was refused, which the page says."""
+    """Start a job, or return the one that is running; if it is refused, show why and return None."""
     try:
         with st.spinner("Starting"):
             return start_job(run_library.folder(), kind, options, target)
@@ -66,12 +66,12 @@ def start(kind: Kind, options: Mapping[str, Any], target: str) -> Job | None:
 
 
 def watch(job: Job, *, key: str, above: Callable[[Job], None] | None = None) -> None:
-    """The progress of a running job with a way to stop it; the whole page is rerun when it ends.
+    """Draw the progress of a running job and a button that cancels it; rerun the whole page when it ends.
 
     Args:
-        job: Running.
-        key: Streamlit's.
-        above: Draws what else should follow the job, above its progress.
+        job: A running job.
+        key: Streamlit's key.
+        above: Draws more about the job above its progress, at every update.
     """
     _watched(job.id, key, above)
 
@@ -83,18 +83,22 @@ def _watched(job_id: str, key: str, above: Callable[[Job], None] | None) -> None
         st.rerun(scope="app")
     if above is not None:
         above(job)
-    activity = job.progress
+    progress = job.progress
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{_DOES[job.kind]}** · {_elapsed(job)}", width="stretch")
-        st.button("Cancel", key=f"{key} cancel", icon=":material/stop:", on_click=cancel_job, args=(job,))
-    share = min(1.0, max(0.0, activity.done / activity.total)) if activity.total > 0 else 0.0
-    counts = f" · {activity.done:,} of {activity.total:,}" if activity.total > 1 else ""
-    st.progress(share, text=plain(activity.what.capitalize()) + counts)
+        st.button("Cancel", key=f"{key} cancel", icon=":material/stop:", on_click=_cancel, args=(job,))
+    share = min(1.0, max(0.0, progress.done / progress.total)) if progress.total > 0 else 0.0
+    counts = f" · {progress.done:,} of {progress.total:,}" if progress.total > 1 else ""
+    st.progress(share, text=plain(progress.what.capitalize()) + counts)
     log(job)
 
 
+def _cancel(job: Job) -> None:
+    cancel_job(job)
+
+
 def outcome(job: Job) -> None:
-    """How a job ended, in a line; its log where that tells more."""
+    """Draw how a job ended, and its log if that says more."""
     if job.status == "done":
         ended = f" in {duration(job.seconds)}" if job.seconds is not None else ""
         st.caption(f":material/check: Done{ended}, started {_started(job):%d %b %Y, %H:%M}.")
@@ -110,7 +114,7 @@ def outcome(job: Job) -> None:
 
 
 def log(job: Job) -> None:
-    """The end of what the job printed, folded; nothing where it printed nothing."""
+    """Draw the end of a job's output in an expander; nothing if there is none."""
     tail = job.log_tail()
     if tail.strip():
         with st.expander("Log"):
@@ -118,7 +122,7 @@ def log(job: Job) -> None:
 
 
 def duration(seconds: float) -> str:
-    """For people: "8 s", "4 min", "2 h 05 min"."""
+    """Return a duration in words: "8 s", "4 min", "2 h 05 min"."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
@@ -126,7 +130,7 @@ def duration(seconds: float) -> str:
 
 
 def seconds_of(run: Run) -> float:
-    """What scoring a run took; 0 where it does not say."""
+    """Return the seconds that scoring a run took; 0 if they are not known."""
     return sum(stage.seconds or 0.0 for stage in run.manifest.stages.values())
 
 

@@ -111,7 +111,7 @@ def _draw_source() -> None:
     st.segmented_control(
         "Data",
         list(_SOURCES),
-        format_func=_SOURCES.get,
+        format_func=_SOURCES.__getitem__,
         required=True,
         label_visibility="collapsed",
         **_widget(_SOURCE),
@@ -216,5 +216,5 @@ def _switch_key(setting: Setting) -> str:
     return f"{_key(setting)} on"
 
 
-def _widget(key: str) -> dict[str, str]:
+def _widget(key: str) -> dict[str, Any]:
     return {"key": key, "persist_state": "session"}
