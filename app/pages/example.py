@@ -14,7 +14,7 @@ from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_score, plain
 
-_LEFT_WIDTH, _SCORES_WIDTH = 470, 350  # pixels; side by side in a wide window, else one above the other
+_LEFT_WIDTH, _SCORES_WIDTH = 470, 360  # pixels; side by side in a wide window, else one above the other
 _EXPLANATION = (
     "The examples that this one helps (▲) and harms (▼), or that help and harm it. Click a tile to open it. The keys "
     "act on the large example."

@@ -15,13 +15,14 @@ from samplescope_app.wording.text import plain
 def nothing_to_compare(run: Run) -> None:
     """Show why there is no run to compare with, and the ways to get one."""
     others = [entry for entry in run_library.runs() if entry.run is not None and entry.id != run.id]
-    reason = (
-        f"The other {len(others):,} runs in this folder are of other data: none shares a training example with it."
-        if len(others) > 1
-        else "The other run in this folder is of other data: it shares no training example with this one."
-        if others
-        else "This is the only run in its folder."
-    )
+    if len(others) > 1:
+        reason = (
+            f"The other {len(others):,} runs in this folder are of other data: none shares an example with this run."
+        )
+    elif others:
+        reason = "The other run in this folder is of other data: it shares no training example with this one."
+    else:
+        reason = "This is the only run in its folder."
     seconds = jobs.seconds_of(run)
     cost = f" Either takes about as long as this run, {jobs.duration(seconds)}." if seconds else ""
     st.info(

@@ -26,6 +26,6 @@ def table(run: Run, row: Row) -> None:
         for score in run.scores:
             measure = run.measure(score)
             percentile = format_percentile(row[f"{score} percentile"])
-            name, value = st.columns([5, 4], vertical_alignment="center", wrap=False)
+            name, value = st.columns([29, 20], gap="xxsmall", vertical_alignment="center", wrap=False)
             name.markdown(plain(measure.title), help=score_help(measure))
             value.markdown(f"**{plain(format_score(row[score]))}** {plain(measure.unit)} :gray[{percentile}]")

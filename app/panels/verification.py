@@ -161,10 +161,15 @@ def seeds(run: Run, details: dict[str, Any]) -> None:
         alt="Standard deviation of the actual effects between seeds",
     )
     whole = trainings[(trainings["removed"] == 0) & trainings["keeps_places"].astype(bool)]["accuracy"]
+    on_all = (
+        f" Training on all examples gave a validation {run.quality_name} of {whole.min():.1%} to {whole.max():.1%} "
+        f"over {len(whole)} seeds."
+        if len(whole)
+        else ""
+    )
     st.caption(
         f"Standard deviations of the same removal between {details['seeds']} seeds, and between examples of the mean "
-        "over seeds. With a ratio above one, a single retraining shows mostly noise. Training on all examples gave a "
-        f"validation {run.quality_name} of {whole.min():.1%} to {whole.max():.1%} over {len(whole)} seeds."
+        f"over seeds. With a ratio above one, a single retraining shows mostly noise.{on_all}"
     )
 
 
