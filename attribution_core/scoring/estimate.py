@@ -13,7 +13,7 @@ from attribution_core.progress import report, silenced
 from attribution_core.scoring.memory_check import peak_of, why_not_enough_memory
 from attribution_core.scoring.probe import Probe
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages import STAGES
+from attribution_core.scoring.stages import STAGES, Stage
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ def estimate_prepared(prepared: Prepared, seconds_to_open: float) -> Estimate:
     free, base = free_bytes(device), used_bytes(device)
     sizes = RunSizes(prepared)
     probe = Probe(prepared, sizes, seconds_to_open)
-    planned, seconds, skipped = [], {}, {}
+    planned: list[Stage] = []
+    seconds: dict[str, float] = {}
+    skipped: dict[str, str] = {}
     for done, stage in enumerate(STAGES):
         report(done, len(STAGES), f"probing {stage.title}")
         reason = skipped.get(stage.needs) or stage.why_skipped(prepared)
