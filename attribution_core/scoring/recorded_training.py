@@ -1,4 +1,4 @@
-"""A run's training in its files: its two ends, its learning rates, and the state after some of its epochs."""
+"""A run's training on disk: first and last weights, learning rates, and checkpoints after some of its epochs."""
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,18 +19,18 @@ _STATE, _SECOND_MOMENT = "state/", "second_moment/"
 
 
 def kept_epochs(epochs: int) -> list[int]:
-    """After which epochs the state is kept: 1, 2, 5, 10, 20, 50 and so on, and the last."""
+    """Return the epochs after which a checkpoint is kept: 1, 2, 5, 10, 20, 50 and so on, and the last."""
     series = (digit * 10**power for power in range(len(str(epochs))) for digit in (1, 2, 5))
     return [*(epoch for epoch in series if epoch < epochs), *([epochs] if epochs else [])]
 
 
 def kept_steps(recipe: Recipe, examples: int) -> list[int]:
-    """The same in steps of the optimiser."""
+    """Return the same in steps of the optimizer."""
     return [recipe.model_copy(update={"epochs": epoch}).steps(examples) for epoch in kept_epochs(recipe.epochs)]
 
 
 def write_training(writer: RunWriter, trajectory: Trajectory) -> None:
-    """Writes model/initial and final.safetensors, and trajectory/."""
+    """Write model/initial and final.safetensors, and trajectory/."""
     for name, weights in ((INITIAL_WEIGHTS_FILE, trajectory.initial), (FINAL_WEIGHTS_FILE, trajectory.final)):
         with writer.path_for(name) as path:
             save_file(weights, path)
@@ -46,21 +46,23 @@ def write_training(writer: RunWriter, trajectory: Trajectory) -> None:
             save_file(named, path)
 
 
-def read_training(writer: RunWriter, config: ScoreConfig, model: nn.Module, side: tuple[Tensor, Tensor]) -> Trajectory:
-    """The run's training from its first state to its last, at which the model ends up.
+def read_training(
+    writer: RunWriter, config: ScoreConfig, model: nn.Module, train_data: tuple[Tensor, Tensor]
+) -> Trajectory:
+    """Read the run's training from its first weights to its last, which the model has afterwards.
 
     Args:
-        writer: The run, trained.
-        config: What it was scored with.
-        model: Of the run's kind, whatever its weights.
-        side: Inputs and labels of the training split.
+        writer: A trained run.
+        config: The configuration that it was scored with.
+        model: A model of the run's kind, at any weights.
+        train_data: Inputs and targets of the training split.
     """
     initial, final = (load_file(writer.path / name) for name in (INITIAL_WEIGHTS_FILE, FINAL_WEIGHTS_FILE))
     model.load_state_dict(final)
     example = next(model.parameters())
-    data = as_inputs(side[0], example), side[1].to(example.device)
+    data = as_inputs(train_data[0], example), train_data[1].to(example.device)
     recipe = config.recipe.model_copy(update={"seed": config.seed})
-    trajectory = Trajectory(recipe, len(side[0]), torch.ones(len(side[0])), model, data, initial, final)
+    trajectory = Trajectory(recipe, len(train_data[0]), torch.ones(len(train_data[0])), model, data, initial, final)
     steps = load_file(writer.path / TRAINING_STEPS_FILE)
     trajectory.rates = steps["rates"].tolist()
     trajectory.part_sizes = steps["part_sizes"].tolist() if "part_sizes" in steps else []  # of an earlier version
@@ -68,7 +70,7 @@ def read_training(writer: RunWriter, config: ScoreConfig, model: nn.Module, side
 
 
 def add_kept_states(writer: RunWriter, trajectory: Trajectory) -> None:
-    """Reads the states and second moments that were kept on the way, into the trajectory."""
+    """Read the checkpoints and second moments that were kept, into the trajectory."""
     for step in kept_steps(trajectory.recipe, trajectory.num_examples):
         named = load_file(writer.path / checkpoint_file(step))
         if step != trajectory.steps:

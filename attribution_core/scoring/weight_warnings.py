@@ -1,31 +1,31 @@
-"""What speaks against weights that were given: outputs in another order than the classes, or nothing learnt."""
+"""Warnings about given weights: outputs in another order than the classes, or nothing learned."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-# A classifier that does better than always the largest class by less than this share of what is left learnt nothing.
-_LEARNT = 0.1
-# By so much another order of the classes must fit better before it is called one; less may be noise.
+# A classifier has learned nothing if it closes less than this share of the gap from always guessing the largest class.
+_LEARNED = 0.1
+# Another order of the classes must fit better by this much; less may be noise.
 _BETTER = 0.1
 
 
 def weight_warnings_of_values(r2: float) -> list[str]:
-    """The same of values, by the R² of the given weights on the training examples."""
+    """Return the same for a regression, from the R² of the given weights on the training examples."""
     if r2 > 0:
         return []
     return [
         f"The given weights predict the training values worse than their mean does (R² {r2:.2f}): they should take the "
-        "features and give the target standardised, as the dataset's own training split has them."
+        "features and predict the target standardized, as the dataset's own training split has them."
     ]
 
 
 def weight_warnings(predicted: np.ndarray, labels: np.ndarray, class_names: list[str]) -> list[str]:
-    """Sentences on predictions of the training examples that a person should see before trusting a score.
+    """Return sentences that a person should read before trusting a score of a run with given weights.
 
     Args:
-        predicted: Classes ``[n]``.
-        labels: Classes ``[n]``.
-        class_names: In the order of the labels.
+        predicted: Predicted classes of the training examples, ``[n]``.
+        labels: Their labels, ``[n]``.
+        class_names: Names of the classes, in the order of the labels.
     """
     k = len(class_names)
     counts = np.zeros((k, k), dtype=np.int64)
@@ -36,12 +36,12 @@ def weight_warnings(predicted: np.ndarray, labels: np.ndarray, class_names: list
     if reordered >= accuracy + _BETTER:
         moved = [f"{class_names[a]} means {class_names[b]}" for a, b in zip(outputs, classes, strict=True) if a != b]
         return [
-            f"The model's outputs seem to come in another order than the dataset's classes: {accuracy:.1%} of the "
-            f"training labels are predicted, and {reordered:.1%} where {', '.join(moved)}."
+            f"The model's outputs seem to be in another order than the dataset's classes: {accuracy:.1%} of the "
+            f"training labels are predicted, and {reordered:.1%} if {', '.join(moved)}."
         ]
-    if accuracy < largest + _LEARNT * (1 - largest):
+    if accuracy < largest + _LEARNED * (1 - largest):
         return [
-            f"The given weights predict {accuracy:.1%} of the training labels, and always the largest class would "
+            f"The given weights predict {accuracy:.1%} of the training labels, and always guessing the largest class "
             f"{largest:.1%}: check that weights, preprocessing and classes belong together before trusting any score."
         ]
     return []
