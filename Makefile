@@ -46,7 +46,8 @@ docs: $(DEVELOPMENT)
 check: $(DEVELOPMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@mkdir -p .make && ln -sfn ../app .make/samplescope_app  # the app under the name that it is imported by
+	MYPYPATH=.make $(BIN)/mypy
 	$(BIN)/lint-imports
 
 bench: $(DEVELOPMENT)
@@ -64,4 +65,4 @@ chromium: $(DEVELOPMENT)
 	@sh tests/install_chromium.sh $(BIN)/python
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .make

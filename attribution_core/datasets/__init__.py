@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from attribution_core.lazy import lazy_names
+import lazy_loader
 
 if TYPE_CHECKING:
     from attribution_core.datasets.dataset import Dataset, Splits
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from attribution_core.datasets.open import BUILTIN_DATASETS, FORMATS, format_of, open_dataset, opens_by_name
     from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
 else:
-    __getattr__ = lazy_names(
+    __getattr__, __dir__, _ = lazy_loader.attach(
         __name__,
+        None,
         {
             "dataset": ("Dataset", "Splits"),
             "decisions": ("with_decisions",),

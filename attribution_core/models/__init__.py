@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from attribution_core.lazy import lazy_names
+import lazy_loader
 
 if TYPE_CHECKING:
     from attribution_core.models.catalog import ARCHITECTURES
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from attribution_core.models.weights import load_weights
     from attribution_core.models.zoo import build_model
 else:
-    __getattr__ = lazy_names(
+    __getattr__, __dir__, _ = lazy_loader.attach(
         __name__,
+        None,
         {
             "catalog": ("ARCHITECTURES",),
             "networks": ("TwoLayerReLU",),

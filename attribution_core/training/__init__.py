@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from attribution_core.lazy import lazy_names
+import lazy_loader
 
 if TYPE_CHECKING:
     from attribution_core.training.losses import as_outputs, loss_values
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     )
     from attribution_core.training.trajectory import Trajectory, batches
 else:
-    __getattr__ = lazy_names(
+    __getattr__, __dir__, _ = lazy_loader.attach(
         __name__,
+        None,
         {
             "losses": ("as_outputs", "loss_values"),
             "recipe": ("Recipe",),
