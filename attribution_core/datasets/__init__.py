@@ -5,22 +5,24 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from attribution_core.datasets.builtin import BUILTIN_DATASETS
     from attribution_core.datasets.dataset import Dataset, Splits
     from attribution_core.datasets.decisions import with_decisions
     from attribution_core.datasets.formats.torch_objects import TorchData
     from attribution_core.datasets.listing import Unreadable
-    from attribution_core.datasets.open import BUILTIN_DATASETS, FORMATS, format_of, open_dataset, opens_by_name
+    from attribution_core.datasets.open import FORMATS, format_of, open_dataset, opens_by_name
     from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
 else:
     __getattr__, __dir__, _ = lazy_loader.attach(
         __name__,
         None,
         {
+            "builtin": ("BUILTIN_DATASETS",),
             "dataset": ("Dataset", "Splits"),
             "decisions": ("with_decisions",),
             "formats.torch_objects": ("TorchData",),
             "listing": ("Unreadable",),
-            "open": ("BUILTIN_DATASETS", "FORMATS", "format_of", "open_dataset", "opens_by_name"),
+            "open": ("FORMATS", "format_of", "open_dataset", "opens_by_name"),
             "tensors": ("Statistics", "as_tensors", "common_size", "pixel_statistics"),
         },
     )

@@ -1,7 +1,6 @@
 """Open any labeled dataset with one call: by name, from files in one of many formats, or from torch objects."""
 
 import dataclasses
-import importlib.resources
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attribution_core.datasets.builtin import BUILTIN_DATASETS
 from attribution_core.datasets.dataset import Dataset, Splits
 from attribution_core.datasets.formats import (
     folder,
@@ -24,33 +24,11 @@ from attribution_core.datasets.formats import (
     torch_objects,
 )
 from attribution_core.datasets.formats.torch_objects import TorchData
-from attribution_core.datasets.images import ArrayImage
 from attribution_core.datasets.inspection import ImageFacts, facts_of_row, inspect
 from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadable
 from attribution_core.datasets.partition import hold_out, stratified_subset
 from attribution_core.datasets.targets import Task, ValueScale
 from attribution_core.errors import InputError
-
-
-@dataclass(frozen=True)
-class BuiltinDataset:
-    """A dataset that opens by name, with no download.
-
-    Attributes:
-        name: Name that opens it.
-        description: Contents, in one sentence.
-        license: License and its holder.
-        source: Address of the original data.
-        read: Function that lists its examples.
-        notes: Sentences that a user should read before trusting a score.
-    """
-
-    name: str
-    description: str
-    license: str
-    source: str
-    read: Callable[[], Listing]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,45 +50,7 @@ class Format:
     options: tuple[str, ...] = ()
 
 
-def _read_demo() -> Listing:
-    resource = importlib.resources.files("samplescope_assets") / "demo" / "fashion-demo.parquet"
-    with importlib.resources.as_file(resource) as path:
-        return parquet.read(path)
-
-
-def _read_digits() -> Listing:
-    from sklearn.datasets import load_digits  # importing scikit-learn takes a second, and few runs need it
-
-    digits = load_digits()
-    pixels = np.rint(digits.images * (255 / _LARGEST_DIGIT_VALUE)).astype(np.uint8)
-    ids = [f"digits-{row:04d}" for row in range(len(pixels))]
-    examples = Examples.without_groups(ids, [ArrayImage(image) for image in pixels], digits.target)
-    return Listing({"train": examples}, [str(digit) for digit in range(10)])
-
-
-_LARGEST_DIGIT_VALUE = 16
 _LONGEST_SHOWN = 200  # characters of a path in an error
-
-BUILTIN_DATASETS = (
-    BuiltinDataset(
-        "fashion-demo",
-        "4,000 images of clothing from Fashion-MNIST, 28 x 28, with 100 wrong labels planted among 2,000 for training",
-        "MIT, Zalando SE",
-        "https://github.com/zalandoresearch/fashion-mnist",
-        _read_demo,
-        (
-            "100 of the 2,000 training labels (5%) were changed on purpose to another class drawn at random; the "
-            "column original_label keeps the true ones.",
-        ),
-    ),
-    BuiltinDataset(
-        "digits",
-        "1,797 handwritten digits, 8 x 8",
-        "CC BY 4.0, Alpaydin and Kaynak (UCI)",
-        "https://archive.ics.uci.edu/dataset/80",
-        _read_digits,
-    ),
-)
 
 FORMATS = (
     Format("idx", "IDX files (train-images-idx3-ubyte, ...)", idx.recognizes, idx.read),

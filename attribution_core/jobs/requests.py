@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from attribution_core.datasets.builtin import BUILTIN_DATASETS
 from attribution_core.errors import InputError, validation_message
 from attribution_core.models.catalog import ARCHITECTURES, CLASSIFIERS
 from attribution_core.preparation.config import ScoreConfig
@@ -32,14 +33,8 @@ __all__ = [
 
 _LONGEST_NAME = 150  # bytes; file systems allow 255, and the kind of a job stands before it
 
-# The datasets that open by name, and what they hold. attribution_core.datasets knows more but loads torch;
-# tests/jobs/test_jobs.py compares the two.
-DATASETS = {
-    "fashion-demo": (
-        "4,000 images of clothing from Fashion-MNIST, 28 x 28, with 100 wrong labels planted among 2,000 for training"
-    ),
-    "digits": "1,797 handwritten digits, 8 x 8",
-}
+# The datasets that open by name, and what they hold.
+DATASETS = {each.name: each.description for each in BUILTIN_DATASETS}
 # The models that a run can train without a file or a library, and what they are.
 MODELS = {
     "auto": "mlp for gray or small images, cnn4 for color",

@@ -18,7 +18,7 @@ QUICK = ["--epochs", "2", "--hidden", "16"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Thirty photographs-to-be in three class folders with names from real life."""
+    """Images in three class folders with names from real life."""
     root = tmp_path_factory.mktemp("data") / "my pictures"
     generator = np.random.default_rng(0)
     for label, name in enumerate(("été", "cats & dogs", "=SUM(A1)")):
@@ -36,7 +36,7 @@ def run(folder, tmp_path_factory):
     return Run.open(out)
 
 
-def test_what_is_left_out_is_told(tmp_path, capsys):
+def test_skipped_measures_are_reported(tmp_path, capsys):
     arguments = ["score", "digits", "--out", str(tmp_path / "run"), "--influence", "off", "--damping", "0.1", *QUICK]
     assert cli.main(arguments) == 0
     assert "Without influence functions: turned off (influence=off)" in capsys.readouterr().out
@@ -96,9 +96,9 @@ def test_export_writes_a_list_that_is_safe_in_a_spreadsheet(run, tmp_path):
 def test_bad_input_is_one_sentence_and_code_2(arguments, sentence, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(arguments) == 2
-    told = capfd.readouterr().err
-    assert sentence in told.replace("\n", " ")
-    assert "Traceback" not in told
+    printed = capfd.readouterr().err
+    assert sentence in printed.replace("\n", " ")
+    assert "Traceback" not in printed
     assert list(tmp_path.iterdir()) == []  # no half-made run
 
 
@@ -114,7 +114,7 @@ def test_a_traceback_comes_with_debug_only(capsys, monkeypatch):
         cli.main(["--debug", *arguments])
 
 
-def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
+def test_an_interruption_says_how_to_resume(capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -125,27 +125,29 @@ def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
 
 def test_methods_and_datasets_are_listed(capsys):
     assert cli.main(["methods"]) == 0
-    told = capsys.readouterr().out
-    assert "Functional sample information (F-SI) (nats)" in told
-    assert "Harutyunyan" in told
+    printed = capsys.readouterr().out
+    assert "Functional sample information (F-SI) (nats)" in printed
+    assert "Harutyunyan" in printed
     assert cli.main(["datasets"]) == 0
     assert "fashion-demo" in capsys.readouterr().out
 
 
 def test_every_classifier_is_offered(capsys):
     assert cli.main(["score", "--help"]) == 0
-    told = re.sub(r"[^\w,]+", " ", capsys.readouterr().out)  # without the frame
-    assert ", ".join(name for name, each in ARCHITECTURES.items() if each.classifies) + " or auto" in told
+    printed = re.sub(r"[^\w,]+", " ", capsys.readouterr().out)  # without the frame
+    assert ", ".join(name for name, each in ARCHITECTURES.items() if each.classifies) + " or auto" in printed
 
 
 def test_the_command_is_installed():
-    told = subprocess.run([sys.executable, "-m", "attribution_core.cli.main", "--help"], capture_output=True, text=True)
-    assert told.returncode == 0
+    printed = subprocess.run(
+        [sys.executable, "-m", "attribution_core.cli.main", "--help"], capture_output=True, text=True
+    )
+    assert printed.returncode == 0
     for command in ("demo", "score", "open", "export", "methods", "datasets"):
-        assert command in told.stdout
+        assert command in printed.stdout
 
 
-def test_provenance_stands_beside_an_export(run, tmp_path):
+def test_provenance_is_written_beside_an_export(run, tmp_path):
     cli.main(["export", str(run.path), "--format", "csv", "--out", str(tmp_path / "clean.csv")])
     beside = [path for path in tmp_path.iterdir() if path.suffix == ".json"]
     assert len(beside) == 1

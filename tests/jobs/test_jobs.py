@@ -1,4 +1,4 @@
-"""Background jobs: started once, seen from anywhere, stopped, resumed; and the estimate that a check makes."""
+"""Background jobs: started once, found from anywhere, stopped and resumed; and the estimate of a check."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def pid_of(job: Job) -> int:
     return int((job.path / "pid").read_text())
 
 
-def asked(folder: Path, kind: str, options: dict, target: str) -> Path:
-    """A job's directory as ``start_job`` leaves it to the process."""
+def requested(folder: Path, kind: str, options: dict, target: str) -> Path:
+    """Make a job's directory as ``start_job`` leaves it for the process."""
     path = folder / ".jobs" / f"{kind}-{target}"
     path.mkdir(parents=True)
     content = JobRequest.model_construct(kind=kind, target=target, options=options, started="2026-01-01T00:00:00+00:00")
@@ -79,7 +79,7 @@ def asked(folder: Path, kind: str, options: dict, target: str) -> Path:
 # -- one process, wherever it is started from ------------------------------------------------------------------------
 
 
-def test_a_job_started_again_is_the_one_that_runs(tmp_path):
+def test_starting_a_running_job_returns_it(tmp_path):
     first = start_job(tmp_path, "score", LONG, "run")
     second = start_job(tmp_path, "score", {**LONG, "seed": 1}, "run")
     assert first.status == "running"
@@ -100,13 +100,13 @@ def test_two_processes_that_start_at_once_start_one_job(tmp_path):
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path), at], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    told = [starter.communicate(timeout=60)[0] for starter in starters]
-    assert told[0].startswith("running ")
-    assert told[0] == told[1]
+    printed = [starter.communicate(timeout=60)[0] for starter in starters]
+    assert printed[0].startswith("running ")
+    assert printed[0] == printed[1]
     cancel_job(find_job(tmp_path, "score", "run"))
 
 
-def test_a_run_stopped_and_started_again_ends_as_if_it_never_was(tmp_path):
+def test_a_stopped_run_resumes_and_ends_as_an_uninterrupted_one(tmp_path):
     whole = score(ScoreConfig.model_validate({**LONG, "out": tmp_path / "whole"}))
     job = wait(start_job(tmp_path, "score", LONG, "run"), trains)
     stopped = cancel_job(job)
@@ -125,7 +125,7 @@ def test_a_run_stopped_and_started_again_ends_as_if_it_never_was(tmp_path):
 
 
 def _verification_dies_whole(folder: Path) -> None:
-    """A verification's own processes end with it."""
+    """Check that the worker processes of a verification end with it."""
     options = {"examples": 3, "halves": 4, "seeds": 2, "processes": 2}
     job = wait(start_job(folder, "verify", options, "run"), lambda job: ended(job) or len(_group(pid_of(job))) > 2)
     assert job.status == "running", job.message
@@ -137,7 +137,7 @@ def _verification_dies_whole(folder: Path) -> None:
 
 
 def _group(leader: int) -> list[int]:
-    """The living processes of a group."""
+    """Return the living processes of a group."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -165,7 +165,7 @@ def test_a_killed_job_is_lost_and_can_be_started_again(tmp_path):
     assert jobs_in(tmp_path) == []
 
 
-def test_a_job_that_runs_is_not_forgotten(tmp_path):
+def test_a_running_job_is_not_forgotten(tmp_path):
     job = start_job(tmp_path, "score", LONG, "run")
     forget_job(job)
     assert cancel_job(job).status == "cancelled"
@@ -187,7 +187,7 @@ def test_a_job_that_runs_is_not_forgotten(tmp_path):
     ],
 )
 def test_a_failure_is_one_sentence(tmp_path, kind, options, sentence, capfd):
-    path = asked(tmp_path, kind, options, "run")
+    path = requested(tmp_path, kind, options, "run")
     assert runner.main([str(path)]) == 1
     job = job_named(tmp_path, path.name)
     assert job.status == "failed"
@@ -197,26 +197,26 @@ def test_a_failure_is_one_sentence(tmp_path, kind, options, sentence, capfd):
 
 
 @pytest.mark.parametrize("kind", ["verify", "summarize", "clean"])
-def test_a_page_runs_no_file_of_python(tmp_path, kind):
-    """Though the run that someone sent names one."""
+def test_a_page_executes_no_python_file(tmp_path, kind):
+    """Even if the run names one."""
     (tmp_path / "net.py").write_text("open('ran', 'w')")
     (tmp_path / "run").mkdir()
     about = {"schema_version": 1, "title": "t", "created": "2026-01-01", "fingerprint": "f"}
     config = {"data": "digits", "model": f"{tmp_path / 'net.py'}:build"}
     (tmp_path / "run" / "run.json").write_text(json.dumps({**about, "config": config}))
     options, target = ({"parent": "run"}, "after") if kind == "clean" else ({}, "run")
-    path = asked(tmp_path, kind, options, target)
+    path = requested(tmp_path, kind, options, target)
     assert runner.main([str(path)]) == 1
     assert "only in a terminal" in job_named(tmp_path, path.name).message
     assert not Path("ran").exists()
 
 
-def test_a_fault_of_ours_leaves_its_traceback_in_the_log(tmp_path, monkeypatch, capfd):
+def test_an_unexpected_error_leaves_its_traceback_in_the_log(tmp_path, monkeypatch, capfd):
     def broken(*_: object) -> None:
         raise TypeError("no such thing")
 
     monkeypatch.setitem(runner._WORK, "score", broken)
-    path = asked(tmp_path, "score", LONG, "run")
+    path = requested(tmp_path, "score", LONG, "run")
     assert runner.main([str(path)]) == 1
     assert "An unexpected error occurred (TypeError: no such thing)" in job_named(tmp_path, path.name).message
     assert "Traceback" in capfd.readouterr().err
@@ -261,22 +261,22 @@ def test_bad_options_and_names_are_refused_before_anything_starts(tmp_path, kind
     "name", ["", "score", "score-", "score-..", "score-../../etc", "../score-run", "shell-run", "\0"]
 )
 def test_hostile_ids_name_no_job(tmp_path, name):
-    asked(tmp_path, "score", LONG, "run")
+    requested(tmp_path, "score", LONG, "run")
     assert job_named(tmp_path, name) is None
 
 
-def test_a_directory_that_says_something_else_is_no_job(tmp_path):
-    path = asked(tmp_path, "score", LONG, "run")
+def test_a_directory_with_another_request_is_no_job(tmp_path):
+    path = requested(tmp_path, "score", LONG, "run")
     path.rename(path.with_name("score-other"))
-    damaged = asked(tmp_path, "score", LONG, "damaged") / "job.json"
+    damaged = requested(tmp_path, "score", LONG, "damaged") / "job.json"
     damaged.write_text("{")
     (tmp_path / ".jobs" / "score-link").symlink_to(path.with_name("score-other"))
     assert jobs_in(tmp_path) == []
     assert jobs_in(tmp_path / "nowhere") == []
 
 
-def test_a_file_with_another_processes_number_stops_nobody(tmp_path):
-    path = asked(tmp_path, "score", LONG, "run")
+def test_a_file_with_the_id_of_another_process_stops_nothing(tmp_path):
+    path = requested(tmp_path, "score", LONG, "run")
     other = subprocess.Popen(["sleep", "60"], start_new_session=True)
     (path / "pid").write_text(str(other.pid))
     assert cancel_job(job_named(tmp_path, path.name)).status == "lost"
@@ -298,7 +298,7 @@ def test_old_checks_are_forgotten(tmp_path, monkeypatch):
 # -- what pages know without torch ----------------------------------------------------------------------------------
 
 
-def test_pages_do_not_wait_for_torch():
+def test_pages_do_not_load_torch():
     code = "import sys, attribution_core.jobs.jobs, samplescope_app.panels.jobs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -312,9 +312,9 @@ def test_the_choices_are_those_of_the_core():
 # -- checks and estimates -------------------------------------------------------------------------------------------
 
 
-def test_a_check_tells_what_is_in_the_data_and_what_a_run_takes(tmp_path):
+def test_a_check_reports_the_data_and_the_cost_of_a_run(tmp_path):
     options = {"data": "digits", "model": "linear", "recipe": {"epochs": 1}, "influence": "off"}
-    path = asked(tmp_path, "check", options, options_target(options))
+    path = requested(tmp_path, "check", options, options_target(options))
     assert runner.main([str(path)]) == 0
     result = job_named(tmp_path, path.name).result
     found = result["found"]
@@ -333,15 +333,15 @@ def test_a_check_tells_what_is_in_the_data_and_what_a_run_takes(tmp_path):
     assert result["estimate"]["refusal"] == ""
 
 
-def test_a_check_tells_that_a_run_does_not_fit_and_what_would(tmp_path, monkeypatch):
+def test_a_check_reports_that_a_run_does_not_fit_and_what_would(tmp_path, monkeypatch):
     monkeypatch.setattr(estimate_module, "free_bytes", lambda _device: 1_000_000)
-    path = asked(tmp_path, "check", {"data": "digits", "model": "linear", "recipe": {"epochs": 1}}, "check")
+    path = requested(tmp_path, "check", {"data": "digits", "model": "linear", "recipe": {"epochs": 1}}, "check")
     assert runner.main([str(path)]) == 0
     assert "free on this machine: take smaller images" in job_named(tmp_path, path.name).result["estimate"]["refusal"]
 
 
-def test_a_check_tells_a_model_that_does_not_fit(tmp_path):
-    path = asked(tmp_path, "check", {"data": "digits", "model": "cnn4"}, "check")
+def test_a_check_reports_a_model_that_does_not_fit(tmp_path):
+    path = requested(tmp_path, "check", {"data": "digits", "model": "cnn4"}, "check")
     assert runner.main([str(path)]) == 0
     result = job_named(tmp_path, path.name).result
     assert result["found"]["name"] == "digits"
@@ -350,11 +350,11 @@ def test_a_check_tells_a_model_that_does_not_fit(tmp_path):
 
 
 def test_the_estimate_is_of_the_right_size(tmp_path):
-    """Within a factor of three in all: other processes may take the machine at either time."""
+    """Within a factor of three in total, since other processes may use the machine at either time."""
     options = {"hidden": (128,), "recipe": {"epochs": 10}, "influence": "off", "map": "off"}
     config = ScoreConfig.model_validate({"data": "digits", "out": tmp_path / "run", **options})
-    told = estimate(config)
+    estimated = estimate(config)
     real = {name: stage.seconds for name, stage in score(config).manifest.stages.items()}
-    assert set(told.seconds) <= set(real)
-    assert 1 / 3 < told.total / sum(real.values()) < 3
-    assert 2**27 < told.memory < 2**33
+    assert set(estimated.seconds) <= set(real)
+    assert 1 / 3 < estimated.total / sum(real.values()) < 3
+    assert 2**27 < estimated.memory < 2**33
