@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Options for the installation of PyTorch alone, such as TORCH="--index-url https://download.pytorch.org/whl/cpu".
 TORCH ?=
 ARGS ?=
+WORKERS ?= 2
 
 .PHONY: demo install test docs check bench chromium clean
 
@@ -35,9 +36,9 @@ $(DEVELOPMENT): $(RUNTIME)
 	@$(PIP) --editable '.[test]'
 	@touch $@
 
-# The whole suite, with the browser; ARGS="tests/methods -k fsi" runs a part.
+# The whole suite, with the browser, in WORKERS processes; ARGS="tests/methods -k fsi" runs a part.
 test: $(DEVELOPMENT) chromium
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 # The documentation, built into site/ without a network; a broken link or name is an error.
 docs: $(DEVELOPMENT)
