@@ -80,10 +80,10 @@ def names_an_experiment(command: list[str]) -> bool:
 
 
 def takes_these_options(command: list[str]) -> bool:
-    told = subprocess.run(
+    help_text = subprocess.run(
         [sys.executable, "-m", "attribution_core.cli.main", command[1], "--help"], capture_output=True, text=True
     ).stdout
-    return all(option in told for option in command if option.startswith("--"))
+    return all(option in help_text for option in command if option.startswith("--"))
 
 
 class NotRun(NamedTuple):

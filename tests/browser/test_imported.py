@@ -72,7 +72,7 @@ def test_its_suspicious_end_is_reviewed_and_judged(app: App, page: Page, given: 
     ).to_be_visible()
 
 
-def test_an_example_without_it_is_told_from_the_others(app: App, page: Page, given: Run):
+def test_an_example_without_the_score_is_distinguished_from_the_others(app: App, page: Page, given: Run):
     app.open("map")
     choose(app, "Color by", "Rarity")
     expect(page.locator(".js-plotly-plot").first.locator(".colorbar text", has_text="Rarity")).to_be_visible()

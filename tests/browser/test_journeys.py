@@ -130,7 +130,7 @@ def test_several_tiles_are_dropped_at_once(app: App, run: Run):
     assert actions(run) == {}
 
 
-def test_review_goes_on_by_itself(app: App, run: Run):
+def test_review_moves_to_the_next_example_by_itself(app: App, run: Run):
     order = by_score(run)
     labels = run.examples.set_index("id")["label"]
     app.open("review")

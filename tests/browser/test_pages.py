@@ -53,7 +53,7 @@ def test_every_image_has_a_description(app: App, page: Page):
     assert "functional sample information (F-SI)" in name
 
 
-def test_the_list_of_runs_tells_damaged_and_unfinished_ones(page: Page, tmp_path: Path, serve: Serve):
+def test_the_list_of_runs_marks_damaged_and_unfinished_ones(page: Page, tmp_path: Path, serve: Serve):
     make_run(tmp_path / "runs" / "good", n=40)
     make_run(tmp_path / "runs" / "unfinished", n=40, scored=False)
     (tmp_path / "runs" / "bad").mkdir()

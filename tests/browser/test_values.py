@@ -113,7 +113,7 @@ def test_a_value_is_typed_taken_from_the_model_and_taken_back(app: App, page: Pa
     expect(app.badge("undecided")).to_be_visible()
 
 
-def test_review_goes_on_once_a_value_is_set(app: App, page: Page, folder: Path):
+def test_review_moves_to_the_next_example_once_a_value_is_set(app: App, page: Page, folder: Path):
     run = Run.open(folder / "seed-0")
     first, second = run.examples.sort_values("fsi", ascending=False)["id"].iloc[:2]
     page.goto(f"{app.address}/review?run=seed-0")

@@ -63,7 +63,7 @@ def test_a_smaller_dataset_where_places_are_not_kept():
     assert torch.equal(random_halves(N, 2), halves[:2])
 
 
-def test_a_warm_start_goes_on_from_the_given_weights():
+def test_a_warm_start_begins_from_the_given_weights():
     start = state_of(after(0, TRAIN)[0])
     found = retrain_without(build, TRAIN, [[3]], RECIPE, EVALUATION, start=start)
     model = build(0)

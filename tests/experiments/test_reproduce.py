@@ -84,14 +84,14 @@ def test_data_root_and_out_reach_the_experiment(monkeypatch, tmp_path):
 
 def test_an_unknown_name_lists_those_that_are_near(capsys):
     assert cli.main(["reproduce", "memory_removals"]) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "no experiment 'memory_removals'" in told
-    assert "memory_removal_classes" in told
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "no experiment 'memory_removals'" in printed
+    assert "memory_removal_classes" in printed
     assert cli.main(["reproduce", "zzzzzz"]) == 2
     assert experiment_named("hydra_agreement_epochs").arguments == ("epochs",)
 
 
-def test_what_is_missing_is_told_in_a_sentence(capsys):
+def test_what_is_missing_is_reported_in_a_sentence(capsys):
     assert cli.main(["reproduce", "information_of_sources"]) == 2
     assert "--data-root" in capsys.readouterr().err
     assert cli.main(["reproduce"]) == 2
@@ -106,6 +106,6 @@ def test_wrong_options_of_the_experiment_end_with_2(capsys):
     assert "--epochs-on" in capsys.readouterr().out
 
 
-def test_a_folder_without_the_data_is_told_in_a_sentence(tmp_path, capsys):
+def test_a_folder_without_the_data_is_reported_in_a_sentence(tmp_path, capsys):
     assert cli.main(["reproduce", "information_extremes_text", "--data-root", str(tmp_path)]) == 2
     assert "rt-polarity-negative.txt" in " ".join(capsys.readouterr().err.split())

@@ -46,14 +46,14 @@ def test_rows_are_projected_gradients_of_both_sides(case, dimension):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_what_is_left_out_is_the_least_and_only_ever_left_out(case):
+def test_the_smallest_part_is_dropped_and_the_kernel_only_shrinks(case):
     plan = plan_parameters(case.model, case.train[0])
     whole = jacobian(case.model, case.train[0], plan)[1].flatten(0, 1)
     most = jacobian(case.model, case.train[0], planned(case, plan.width - 1))[1].flatten(0, 1)
-    left_out = whole @ whole.T - most @ most.T
+    dropped = whole @ whole.T - most @ most.T
     trace = float(whole.square().sum())
-    assert float(torch.linalg.eigvalsh(left_out)[0]) > -1e-9 * trace
-    assert float(left_out.trace()) < 3 * trace / plan.width
+    assert float(torch.linalg.eigvalsh(dropped)[0]) > -1e-9 * trace
+    assert float(dropped.trace()) < 3 * trace / plan.width
     complete = planned(case, plan.width)
     assert complete.kept_energy == 1.0
     assert all(chosen.is_whole for chosen in complete.coordinates.values())

@@ -129,7 +129,7 @@ def test_decisions_drop_and_set_values_and_the_scale_stays(run, tmp_path, capsys
     try:
         child = clean(run.path, tmp_path / "cleaned")
         assert main(["clean", str(run.path), "--out", str(child.path)]) == 0
-        told = capsys.readouterr().out
+        printed = capsys.readouterr().out
     finally:
         for _ in range(3):
             run.decisions.undo()
@@ -142,7 +142,7 @@ def test_decisions_drop_and_set_values_and_the_scale_stays(run, tmp_path, capsys
     found = paired_quality(run.evaluation.query("split == 'test'"), child.evaluation.query("split == 'test'"))
     assert (found.before, found.after) == pytest.approx((run.quality["test"], child.quality["test"]))
     assert found.interval[0] < found.difference < found.interval[1]
-    assert f"the R² was {found.before:.1%} and is {found.after:.1%}" in told
+    assert f"the R² was {found.before:.1%} and is {found.after:.1%}" in printed
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
@@ -196,7 +196,7 @@ class Flat(nn.Linear):
         return super().forward(inputs)[:, 0]
 
 
-def test_a_model_of_ones_own(tmp_path):
+def test_your_own_model(tmp_path):
     data = write_table(prices(80), tmp_path / "d.csv")
     splits = open_dataset(data)
     x, y = ac.table_features(splits.by_name)["train"], splits.train.targets

@@ -145,7 +145,7 @@ def test_each_route_is_said_in_the_run(tmp_path, parameters, sketch, route, monk
     assert np.isfinite(run.examples["fsi"]).all()
 
 
-def test_scoring_is_repeatable_and_goes_on_without_repeating(tmp_path):
+def test_scoring_is_repeatable_and_resumes_without_repeating(tmp_path):
     first = score(quick(tmp_path))
     started = first.manifest.stages["training"].started
     again = score(quick(tmp_path))
@@ -154,7 +154,7 @@ def test_scoring_is_repeatable_and_goes_on_without_repeating(tmp_path):
     pd.testing.assert_frame_equal(first.examples, other.examples)
 
 
-def test_a_run_killed_at_any_moment_goes_on(tmp_path):
+def test_a_run_killed_at_any_moment_resumes(tmp_path):
     whole = score(quick(tmp_path, out=tmp_path / "whole", map="umap"))
     script = (
         "from attribution_core.progress import listening; from attribution_core.training import Recipe\n"
@@ -179,7 +179,7 @@ def test_a_run_killed_at_any_moment_goes_on(tmp_path):
     assert np.isfinite(finished.evaluation[places]).all(axis=None)
 
 
-def test_a_run_of_an_earlier_version_goes_on_and_gets_what_it_lacks(tmp_path):
+def test_a_run_of_an_earlier_version_resumes_and_gets_what_it_lacks(tmp_path):
     """One whose configuration has no map yet, and whose stages end with what there was then."""
     config = quick(tmp_path, map="umap", sensitivity="off", influence="off")
     before = score(config)

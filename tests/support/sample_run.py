@@ -241,9 +241,9 @@ def _write_verification(writer: RunWriter) -> None:
     for name, truth, lds in (("fsi", "output_change", None), ("influence", "loss_change", estimate)):
         by_example = {"by_example": single, "by_example_ceiling": 0.96}
         methods[name] = {"truth": truth, "single": single, "ceiling": 0.95, "lds": lds, **by_example}
-        foretold = rng.normal(0, 1e-3, len(chosen))
-        happened = 2 * foretold + rng.normal(0, 1e-3, len(chosen))
-        values = {"method": name, "row": chosen, "estimate": foretold, "truth": happened, "spread": 5e-4}
+        predicted = rng.normal(0, 1e-3, len(chosen))
+        actual = 2 * predicted + rng.normal(0, 1e-3, len(chosen))
+        values = {"method": name, "row": chosen, "estimate": predicted, "truth": actual, "spread": 5e-4}
         points.append(pd.DataFrame(values))
     with writer.path_for("verification.parquet") as path:
         pd.concat(points).to_parquet(path, index=False)

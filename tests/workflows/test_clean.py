@@ -135,7 +135,7 @@ def test_cleaning_a_cleaned_run_and_its_export_hold_all_decisions(reviewed, tmp_
     assert len(open_dataset(tmp_path / "all").train) == 156
 
 
-def test_a_cleaning_that_was_killed_goes_on(reviewed):
+def test_a_cleaning_that_was_killed_resumes(reviewed):
     script = (
         "from attribution_core.progress import listening; from attribution_core.workflows.clean import clean\n"
         f"with listening(lambda done, total, what: print(what)): clean({str(reviewed.path)!r}, None)"
@@ -158,14 +158,14 @@ def test_a_cleaning_that_was_killed_goes_on(reviewed):
     assert child.manifest.details["cleaning"]["dropped"] == 3
 
 
-def test_the_command_tells_both_accuracies(reviewed, capsys):
+def test_the_command_prints_both_accuracies(reviewed, capsys):
     assert main(["clean", str(reviewed.path), "--out", str(reviewed.path.with_name("mine"))]) == 0
-    told = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
     child = Run.open(reviewed.path.with_name("mine"))
     was, is_ = (run.manifest.metrics["test_accuracy"] for run in (reviewed, child))
-    assert "157 training examples kept (1 relabeled), 3 dropped" in told
-    assert f"The accuracy on the same 40 test examples changed from {was:.1%} to {is_:.1%}" in told
-    assert "95% interval" in told
+    assert "157 training examples kept (1 relabeled), 3 dropped" in printed
+    assert f"The accuracy on the same 40 test examples changed from {was:.1%} to {is_:.1%}" in printed
+    assert "95% interval" in printed
 
 
 def test_what_cannot_be_cleaned_is_refused(scored, reviewed, tmp_path):

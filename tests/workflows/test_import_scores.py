@@ -70,7 +70,7 @@ def test_ids_may_come_from_a_list_that_the_run_exported(tmp_path):
     np.testing.assert_array_equal(imported(run, "--scores", tmp_path / "given.csv").examples["quality"], SCORES)
 
 
-def test_words_of_ones_own_are_kept(run, tmp_path):
+def test_your_own_title_and_definition_are_kept(run, tmp_path):
     shuffled_table(run, quality=SCORES).to_csv(tmp_path / "a.csv", index=False)
     words = {"--name": "label_quality", "--title": "Label quality", "--definition": "Low:\n perhaps wrong."}
     after = imported(run, "--scores", tmp_path / "a.csv", *(part for pair in words.items() for part in pair))

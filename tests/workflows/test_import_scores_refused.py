@@ -141,16 +141,16 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_what_does_not_fit_is_told_in_a_sentence_and_changes_nothing(run, tmp_path, capsys, case):
+def test_what_does_not_fit_is_reported_in_a_sentence_and_changes_nothing(run, tmp_path, capsys, case):
     make, message = HOSTILE[case]
     (tmp_path / "given").mkdir()
     arguments = make(run, tmp_path / "given")
     before = file_digests(run)
     assert main(["import", str(run.path), "--scores", *map(str, arguments)]) == 2
-    told = capsys.readouterr().err.strip()
-    assert "\n" not in told
-    assert "Traceback" not in told
-    assert re.search(message, told)
+    printed = capsys.readouterr().err.strip()
+    assert "\n" not in printed
+    assert "Traceback" not in printed
+    assert re.search(message, printed)
     assert file_digests(run) == before
 
 
@@ -169,7 +169,7 @@ def test_only_imports_are_removed(run, capsys):
     assert file_digests(run) == before
 
 
-def test_a_damaged_record_is_told(run):
+def test_a_damaged_record_is_reported(run):
     ac.import_scores(run, "quality", SCORES)
     file = run.path / "run.json"
     manifest = json.loads(file.read_text())

@@ -119,7 +119,7 @@ def test_a_run_without_a_model_says_what_to_do(tmp_path):
         LiveInformation.open(run)
 
 
-def test_a_model_too_large_to_keep_is_left_out(tmp_path, monkeypatch):
+def test_a_model_too_large_to_keep_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(live_stage, "LARGEST_SHARED", 1000)
     monkeypatch.setattr(live_stage, "LARGEST_SEPARATE", 10**9)
     shared = score(quick(tmp_path, max_train=100, sensitivity="off", influence="off"))

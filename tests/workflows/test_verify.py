@@ -55,7 +55,7 @@ def test_a_run_learns_how_far_each_score_can_be_trusted(run):
     assert ac.Run.open(run.path).status == "complete"
 
 
-def test_the_points_are_what_was_foretold_and_what_happened(run):
+def test_the_points_are_predicted_and_actual_effects(run):
     assert read_verification(run.path).empty
     found = verify(run.path, examples=6, halves=0, seeds=2)
     points = read_verification(run.path)
@@ -84,7 +84,7 @@ def test_the_points_are_what_was_foretold_and_what_happened(run):
     assert points["spread"].isna().all()
 
 
-def test_what_happened_is_told_from_what_was_trained():
+def test_actual_effects_follow_from_the_retrainings():
     generator = torch.Generator().manual_seed(0)
     chosen, labels = [4, 1], torch.tensor([0, 1, 2, 0, 1])
     own = [[torch.randn(5, 3, generator=generator) for _ in range(2)]]
@@ -134,7 +134,7 @@ def test_asking_again_trains_only_what_is_missing(run, monkeypatch):
     assert asked == [(6, 6, "retraining")]
 
 
-def test_a_verification_that_was_killed_goes_on(run, capsys):
+def test_a_verification_that_was_killed_resumes(run, capsys):
     arguments = ["verify", str(run.path), "--examples", "40", "--halves", "0", "--processes", "2"]
     command = [sys.executable, "-m", "attribution_core.cli.main", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

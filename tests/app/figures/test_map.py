@@ -24,7 +24,7 @@ def test_kinds_differ_by_color_and_symbol_together_and_hold_every_row():
     np.testing.assert_array_equal(np.sort(np.concatenate([layer.rows for layer in layers])), ROWS)
 
 
-def test_what_is_not_highlighted_lies_below_in_grey():
+def test_examples_that_are_not_highlighted_are_gray_and_below():
     layers = figures.kinds(PLACES, ROWS, categories(["cat", "others"], np.where(ROWS < 10, "cat", "others")), "others")
     assert [(layer.name, layer.back) for layer in layers] == [("others", True), ("cat", False)]
     assert layers[1].rows.tolist() == list(range(10))

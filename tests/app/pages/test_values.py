@@ -53,7 +53,7 @@ def prices(scored: Path) -> Run:
         (100.0, 1998.0, "1998"),
     ],
 )
-def test_values_have_the_digits_that_tell_them_apart(scale, value, text):
+def test_values_have_enough_digits_to_differ(scale, value, text):
     assert labels.value_text(SimpleNamespace(values=SimpleNamespace(scale=scale)), value) == text
 
 
@@ -121,7 +121,7 @@ def test_the_worst_predicted_are_looked_for_by_the_loss_where_there_is_no_error(
     assert labels.suspect_ranking(prices).score == "loss"
 
 
-def test_runs_that_tell_other_columns_are_not_compared(prices):
+def test_runs_with_other_target_columns_are_not_compared(prices):
     ages = run_library.open_run("ages")
     assert set(ages.examples["id"]) & set(prices.examples["id"])
     assert comparison.partners(prices) == []

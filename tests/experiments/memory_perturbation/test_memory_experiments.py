@@ -25,7 +25,7 @@ def trained():
     return model, data, {name: memory_sensitivity(model, data, 4.0, **options) for name, options in estimates}
 
 
-def test_removing_examples_from_a_convex_problem_is_foretold(trained, tmp_path):
+def test_removals_from_a_convex_problem_are_predicted(trained, tmp_path):
     model, data, found = trained
     before = [p.clone() for p in model.parameters()]
     columns = memory_removal.example_removals(model, data, RECIPE.model_copy(update={"seed": 1}), found, 12)

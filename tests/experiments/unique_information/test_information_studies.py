@@ -184,7 +184,7 @@ def test_the_extremes_are_shown(data_root, tmp_path, capsys, task):
     assert not information_extremes.decide([{"disagreement": 0.2, "distance": 0.05}], examples=1000)
 
 
-def test_hard_rare_and_untypical_examples_are_told():
+def test_hard_rare_and_untypical_examples_are_named():
     inputs = torch.cat([torch.zeros(15, 2), torch.ones(15, 2), torch.tensor([[9.0, 9.0]])])
     inputs = inputs + 0.01 * torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
     classes = torch.tensor([0] * 15 + [1] * 16)

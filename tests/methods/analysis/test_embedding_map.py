@@ -38,7 +38,7 @@ def test_the_block_size_changes_nothing(digits, monkeypatch):
     whole = embedding_map(digits[0])
     monkeypatch.setattr(blocked, "BLOCK_BYTES", 50_000)
     seen = []
-    with listening(lambda *told: seen.append(told)):
+    with listening(lambda *call: seen.append(call)):
         split = embedding_map(digits[0])
     assert trustworthiness(whole, split, n_neighbors=15) > 0.99  # blocks may round otherwise
     searched = [done for done, _, what in seen if "neighbours" in what]

@@ -57,7 +57,7 @@ def test_clusters_find_examples_that_harm_what_others_help():
     assert (found.separation > 1).all()
 
 
-def test_clusters_of_what_cannot_be_told_apart():
+def test_clusters_of_identical_examples():
     found = label_noise_clusters(torch.ones(5, 4), torch.tensor([0, 0, 0, 0, 2]))
     assert not found.suspect.any()
     assert float(found.separation[0]) == 0

@@ -26,8 +26,8 @@ def brute_force(embeddings, threshold):
 def test_pairs_and_nearest_are_those_of_every_pair_looked_at(monkeypatch, bytes_each):
     monkeypatch.setattr(blocked, "BLOCK_BYTES", bytes_each)  # of several blocks, or one
     embeddings = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
-    told = []
-    with listening(lambda *args: told.append(args)):
+    reports = []
+    with listening(lambda *args: reports.append(args)):
         found = near_duplicates(embeddings, 0.9)
     expected, similarity = brute_force(embeddings, 0.9)
     assert [tuple(pair) for pair in found.pairs.tolist()] == list(expected)
@@ -37,8 +37,8 @@ def test_pairs_and_nearest_are_those_of_every_pair_looked_at(monkeypatch, bytes_
         others = {j: similarity[min(i, j), max(i, j)] for j in range(60) if j != i}
         assert int(found.nearest[i]) == max(others, key=others.get)
         assert float(found.nearest_similarity[i]) == pytest.approx(max(others.values()), abs=1e-12)
-    blocks = told[-1][1]
-    assert told[-1] == (blocks, blocks, "looking for near-duplicates")
+    blocks = reports[-1][1]
+    assert reports[-1] == (blocks, blocks, "looking for near-duplicates")
     assert (blocks > 1) == (bytes_each == 3000)
     few = near_duplicates(embeddings, 0.9, most=5)
     assert torch.equal(few.pairs, found.pairs[:5])

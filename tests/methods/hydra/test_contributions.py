@@ -175,7 +175,7 @@ def test_models_of_the_zoo_work_in_float32_and_are_left_as_they_were():
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_growth_tells_calm_training_from_chaos():
+def test_growth_separates_calm_from_chaotic_training():
     train_side, evaluation = train_and_evaluation()
     calm = train(mlp(), train_side, RECIPES["plain"].model_copy(update={"learning_rate": 1e-4}))
     assert hydra(calm, evaluation, hessian=True, objective="mean").growth < 1.1

@@ -55,7 +55,7 @@ def one_gradient(model, x, y):
     return lambda i: torch.cat([g.flatten() for g in torch.autograd.grad(value[i], list(model.parameters()))])
 
 
-def test_a_loop_of_ones_own_can_be_followed_and_chance_does_not_matter():
+def test_your_own_training_loop_can_be_followed_and_chance_does_not_matter():
     """Algorithm 1 written out, with the masks that training drew."""
     (inputs, labels), (evaluation_inputs, evaluation_labels) = train_and_evaluation()
     model, double = with_dropout(), with_dropout()

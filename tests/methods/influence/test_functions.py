@@ -132,7 +132,7 @@ def test_regressions_agree_with_the_explicit_inverse(solver, loss):
         assert close(found.effect, expected, 1e-6)
 
 
-def test_influence_at_the_optimum_of_a_regression_foretells_retraining():
+def test_influence_at_the_optimum_of_a_regression_predicts_retraining():
     """To first order in 1/n: the change of the loss after really minimising without an example."""
     case = regression("mse")
     (inputs, targets), (x, y) = case.train, case.evaluation

@@ -17,7 +17,7 @@ WITHOUT = {"contributions": "off", "sensitivity": "off", "influence": "off"}
 
 def test_a_run_maps_what_the_trained_network_sees(tmp_path):
     seen = []
-    with listening(lambda *told: seen.append(told)):
+    with listening(lambda *call: seen.append(call)):
         run = score(quick(tmp_path, map="umap", **WITHOUT))
     model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,))
     model.load_state_dict(load_file(run.path / "model" / "final.safetensors"))

@@ -204,7 +204,7 @@ def test_where_training_cannot_be_followed_the_run_says_why(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_training_that_cannot_be_repeated_is_told(tmp_path):
+def test_training_that_cannot_be_repeated_is_reported(tmp_path):
     def cut_off(name, contributions):
         """A run whose last stage is still to do, and whose recorded end another machine would not meet."""
         config = quick(tmp_path, out=tmp_path / name, contributions=contributions)
