@@ -46,8 +46,8 @@ def test_a_score_ranks_and_explains_itself(app: App, page: Page, given: Run):
     order = np.argsort(-given.examples["quality"].to_numpy(), kind="stable")
     app.open("overview")
     choose(app, "Score", TITLE)
-    assert app.shown_rows(f"Highest by {TITLE.lower()}")[:TILES] == order[:TILES].tolist()
-    assert app.shown_rows(f"Lowest by {TITLE.lower()}")[:TILES] == order[::-1][:TILES].tolist()
+    assert app.shown_rows(f"Highest {TITLE}")[:TILES] == order[:TILES].tolist()
+    assert app.shown_rows(f"Lowest {TITLE}")[:TILES] == order[::-1][:TILES].tolist()
     expect(page.get_by_text("Imported from Python on").first).to_be_visible()
     expect(page.get_by_text("imported from: Python")).to_be_visible()
     drawn = page.locator(".js-plotly-plot").first
@@ -62,7 +62,7 @@ def test_a_score_ranks_and_explains_itself(app: App, page: Page, given: Run):
 
 def test_its_suspicious_end_is_reviewed_and_judged(app: App, page: Page, given: Run):
     app.open("review")
-    choose(app, "Suspects by", f"lowest {TITLE}")
+    choose(app, "Rank suspects by", f"Lowest {TITLE}")
     app.shows(int(given.examples["quality"].idxmin()))
     app.open("trust")
     expect(page.locator(".js-plotly-plot .legendtext", has_text="Quality")).to_have_text(TITLE)  # among the best
@@ -84,7 +84,7 @@ def test_an_example_without_the_score_is_distinguished_from_the_others(app: App,
 def test_effects_rank_as_their_own_matrix(app: App, page: Page, given: Run):
     start, effects = 17, given.effects("ekfac")[:]
     app.open("example", id=given.examples["id"].iloc[start])
-    choose(app, "Effects by", METHOD)
+    choose(app, "Method", METHOD)
     assert app.shown_rows("Helps most") == strongest(effects[start], 1)
     assert app.shown_rows("Harms most") == strongest(effects[start], -1)
     expect(page.get_by_text(f"Effect of #{start} on each of {effects.shape[1]} validation examples")).to_be_visible()
@@ -95,7 +95,7 @@ def test_effects_rank_as_their_own_matrix(app: App, page: Page, given: Run):
     assert app.shown_rows("Most helpful") == strongest(effects[:, target], 1)
     assert len(app.shown_rows("Most harmful")) == SHOWN
     app.open("classes")
-    choose(app, "Effects by", METHOD)
+    choose(app, "Method", METHOD)
     expect(page.get_by_text("Blue (positive): they help. Orange")).to_be_visible()
 
 
