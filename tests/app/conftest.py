@@ -1,4 +1,4 @@
-"""The app's own functions and pages, without a browser."""
+"""A run that the tests of the app without a browser share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(folder: Path) -> Run:
-    """The run, served, without decisions."""
+    """The run, which the app serves and in which nothing is decided."""
     for file in (folder / "digits").glob("decisions.sqlite*"):
         file.unlink()
     run_library.serve(folder)

@@ -1,4 +1,4 @@
-"""The real app behind a real browser. A test fails on any console error and any request that leaves the machine."""
+"""The real app in a real browser. A test fails on a console error or a request that leaves the machine."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(runs_folder: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
 
 @pytest.fixture(params=["light"])
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page that remembers what went wrong, and fails the test for it."""
+    """A page that collects console errors and requests that leave the machine, and fails the test for them."""
     context = browser.new_context(viewport={"width": 1280, "height": 1400}, color_scheme=request.param)
     page = context.new_page()
     wrong: list[str] = []
@@ -81,7 +81,7 @@ def _leaves(url: str) -> bool:
 
 @pytest.fixture
 def serve(page: Page, tmp_path: Path) -> Iterator[Callable[[Path], str]]:
-    """Starts another server over a path; the page leaves it before it stops."""
+    """A function that starts another server over a path; the page leaves that server before it stops."""
     with contextlib.ExitStack() as servers:
         yield lambda path: servers.enter_context(served(path, tmp_path / f"{path.name}.log"))
         page.goto("about:blank")

@@ -1,4 +1,4 @@
-"""A sentence encoder small enough to be made in a test: random weights, in the form of sentence-transformers."""
+"""A sentence encoder small enough for tests: random weights, saved as sentence-transformers saves its models."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ _WORDS = ["a", "warm", "and", "clever", "film", "dull", "tired"]
 
 
 def make_sentence_encoder(folder: Path) -> Path:
-    """Writes one with vectors of 16 numbers."""
+    """Write an encoder whose vectors have 16 numbers."""
     base = folder.with_name(f"{folder.name}-base")
     base.mkdir(parents=True)
     vocabulary = base / "vocab.txt"

@@ -1,4 +1,4 @@
-"""A user's own network, training script and data, as files outside the package."""
+"""A network, a training script and data of a user, as files outside the package."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def network(num_classes=5):
 '''
 
 SCRIPT = '''
-"""Trains it, as anyone would."""
+"""Trains the network with a plain PyTorch loop."""
 
 from pathlib import Path
 
@@ -80,7 +80,7 @@ torch.save(model.state_dict(), "net.pt")
 
 
 def write_digits(root: Path, counts: dict[str, int]) -> Path:
-    """Writes so many images of each class for each split, as a folder of class folders."""
+    """Write ``counts[split]`` images of each class into each split, a folder of class folders."""
     digits = load_digits()
     for label, name in enumerate(NAMES):
         images = iter(np.flatnonzero(digits.target == label))
@@ -93,7 +93,7 @@ def write_digits(root: Path, counts: dict[str, int]) -> Path:
 
 
 def write_project(root: Path) -> Path:
-    """A folder with data/, net.py, train.py and what that wrote: net.safetensors and net.pt."""
+    """Write data/, net.py and train.py, and run train.py, which writes net.safetensors and net.pt."""
     write_digits(root / "data", {"train": 24, "validation": 8, "test": 8})
     (root / "net.py").write_text(MODEL)
     (root / "train.py").write_text(SCRIPT)

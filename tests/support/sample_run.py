@@ -1,4 +1,4 @@
-"""A small dataset of scikit-learn's digits and a run over it, with made-up but plausible scores: no training needed."""
+"""A small dataset of scikit-learn's digits, and a run over it with made-up but plausible scores and no training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHANGED_SHARE = 0.05
 
 
 def make_data(path: Path, n: int, class_names: list[str] = NAMES, ids: list[str] | None = None) -> Path:
-    """Writes a Parquet file with ``n`` training digits, 5% of their labels changed, and ``n // 2`` others."""
+    """Write a Parquet file of ``n`` training digits, 5% of them with wrong labels, and ``n // 2`` other digits."""
     digits = load_digits()
     rng = np.random.default_rng(0)
     total = n + n // 2
@@ -60,15 +60,15 @@ def make_run(
     scored: bool = True,
     evidence: bool = True,
 ) -> Path:
-    """Writes a run over :func:`make_data`, which goes beside it.
+    """Write a run over :func:`make_data`, and that data beside it.
 
     Args:
         path: The run's directory.
         n: Number of training examples.
         class_names: Ten names.
         ids: ``n`` ids of the training examples.
-        scored: Whether the run came as far as its scores.
-        evidence: Whether it says how far these can be trusted.
+        scored: Whether the run has scores; otherwise it stops before them.
+        evidence: Whether the run has a verification, a detection of wrong labels and a summarization.
 
     Returns:
         ``path``.
@@ -87,16 +87,16 @@ def write_run(
     name: str = "digits",
     width: int = 16,
 ) -> Path:
-    """Writes a run with made-up scores over any dataset.
+    """Write a run with made-up scores over any dataset.
 
     Args:
         path: The run's directory.
         splits: The dataset, with a group ``original_label``.
-        config: What it says it was scored with.
-        scored: Whether the run came as far as its scores.
-        evidence: Whether it says how far these can be trusted.
-        name: Of the dataset.
-        width: Of the embeddings.
+        config: Configuration that the run records.
+        scored: Whether the run has scores; otherwise it stops before them.
+        evidence: Whether the run has a verification, a detection of wrong labels and a summarization.
+        name: Name of the dataset.
+        width: Length of the embeddings.
 
     Returns:
         ``path``.
@@ -132,7 +132,7 @@ def write_run(
 
 
 def _write_matrices(writer: RunWriter, splits: Splits, rng: np.random.Generator, width: int) -> None:
-    """Effects by three methods with their strongest pairs, scores over training, embeddings and places on the map."""
+    """Write effects by three methods with their strongest pairs, scores over training, embeddings and the map."""
     n, m, names = len(splits.train), len(splits.validation), splits.train.class_names
     same = splits.train.labels[:, None] == splits.validation.labels
     for method, scale in (("ntk", 1e-2), ("hydra", 1e-4), ("influence", 1e-3)):
@@ -157,7 +157,7 @@ def _write_matrices(writer: RunWriter, splits: Splits, rng: np.random.Generator,
 
 
 def _write_live(writer: RunWriter, splits: Splits, width: int = 16) -> float:
-    """A linear model of the embeddings, from zero, for F-SI at any time; returns its largest stable rate."""
+    """Write a linear model of the embeddings for F-SI at any time, and return its largest stable learning rate."""
     train, evaluation = (
         torch.tensor(read_embeddings(writer.path, split)[:, None, :width], dtype=torch.float64)
         for split in ("train", "evaluation")
@@ -170,7 +170,7 @@ def _write_live(writer: RunWriter, splits: Splits, width: int = 16) -> float:
 
 
 def _class_pairs(effects: np.ndarray, splits: Splits, most: int = 3) -> pd.DataFrame:
-    """The strongest effects of both signs in every cell of classes."""
+    """Return the strongest effects of both signs for every pair of classes."""
     names, rows = splits.train.class_names, []
     for a, train_class in enumerate(names):
         for b, evaluation_class in enumerate(names):
@@ -185,7 +185,7 @@ def _class_pairs(effects: np.ndarray, splits: Splits, most: int = 3) -> pd.DataF
 
 
 def _write_sensitivities(writer: RunWriter, rng: np.random.Generator, n: int) -> None:
-    """A sensitivity with its curves: heavier tails over three epochs, and ten classes."""
+    """Write a sensitivity and its curves, over three epochs with heavier and heavier tails, and over ten classes."""
     sensitivity = rng.pareto(2, n)
     writer.add_column("examples", "sensitivity", sensitivity)
     losses = {
@@ -203,7 +203,7 @@ def _write_sensitivities(writer: RunWriter, rng: np.random.Generator, n: int) ->
 
 
 def _write_evidence(writer: RunWriter) -> None:
-    """What is known of the scores: wrong labels found, near-duplicates, a verification and what can go."""
+    """Write what shows how far to trust the scores: wrong labels, near-duplicates, a verification, a summarization."""
     examples = read_table(writer.path, "examples")
     changed = examples["label_name"] != examples["original_label"]
     write_detection(writer, torch.tensor(changed.to_numpy(copy=True)))
@@ -218,7 +218,7 @@ def _write_evidence(writer: RunWriter) -> None:
 
 
 def _write_summary(writer: RunWriter) -> None:
-    """Accuracies that fall from 0.9 the more is removed, and an order of removal by F-SI."""
+    """Write accuracies that fall from 0.9 as more is removed, and an order of removal by F-SI."""
     fractions = np.arange(10) / 10
     falls = {"bottom": 0.2, "bottom iterative": 0.1, "top": 0.6, "random": 0.3}
     accuracy = {name: 0.9 - fall * fractions for name, fall in falls.items()}
@@ -233,7 +233,7 @@ def _write_summary(writer: RunWriter) -> None:
 
 
 def _write_verification(writer: RunWriter) -> None:
-    """Two scores against twelve removals, that agree with them but for noise."""
+    """Write a verification in which two scores agree with twelve removals except for noise."""
     rng, chosen = np.random.default_rng(0), list(range(0, 36, 3))
     estimate = {"value": 0.8, "low": 0.7, "high": 0.9}
     single = {"pearson": estimate, "spearman": estimate, "examples": len(chosen)}
@@ -289,13 +289,13 @@ def _table(split: Dataset, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _scores(examples: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    """Heavy-tailed, and larger where the label was changed."""
+    """Return heavy-tailed scores that are larger where the label is wrong."""
     changed = (examples["label_name"] != examples["original_label"]).to_numpy()
     return np.exp(rng.normal(-6, 1.5, len(examples)) + 4 * changed)
 
 
 def _class_effects(names: list[str]) -> pd.DataFrame:
-    """Each class helps itself and harms the next."""
+    """Return effects by which each class helps itself and harms the next."""
     k = len(names)
     matrix = np.eye(k) - 0.5 * np.roll(np.eye(k), 1, axis=1)
     pairs = {"train_class": np.repeat(names, k), "evaluation_class": np.tile(names, k)}

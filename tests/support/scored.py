@@ -1,4 +1,4 @@
-"""Runs of the digits that take seconds, for the tests of scoring."""
+"""Configurations and data for scoring the digits within seconds."""
 
 import torch
 
@@ -11,13 +11,13 @@ QUICK = Recipe(epochs=2)
 
 
 def quick(tmp_path, **options) -> ScoreConfig:
-    """The map, whose code is compiled for seconds, is off unless asked for."""
+    """Return a quick configuration, by default without the map, which takes seconds to compile."""
     given = {"data": "digits", "out": tmp_path / "run", "hidden": (32,), "recipe": QUICK, "map": "off", **options}
     return ScoreConfig(**given)
 
 
 def digits_as_scored(*parts: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Inputs and labels of splits of the digits, as a run has them."""
+    """Return the inputs and labels of splits of the digits, normalized as a run normalizes them."""
     splits = ac.open_dataset("digits")
     statistics = pixel_statistics(splits.train, size=None)
     return [as_tensors(getattr(splits, part), size=None, statistics=statistics) for part in parts]
