@@ -117,7 +117,7 @@ def test_overview_says_it_in_short(app: App, page: Page):
 
 def _choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("combobox", name=label).click()
-    page.get_by_role("option", name=option).click()
+    page.get_by_role("option", name=option, exact=True).click()
 
 
 def _with_seed(run: Path, seed: int) -> None:
