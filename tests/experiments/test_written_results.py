@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from attribution_core.experiments.hydra import hydra_wrong_labels
-from attribution_core.experiments.ntk_influence import kernel_regime_studies, ntk_influence_accuracy
-from attribution_core.experiments.unique_information import linearization_accuracy, toy_unique_information
+from attribution_core.experiments.hydra import wrong_labels
+from attribution_core.experiments.ntk_influence import accuracy, kernel_regime_studies
+from attribution_core.experiments.unique_information import linearization_accuracy, toy
 
 
 def written(experiment, name, out, capsys, *arguments):
@@ -48,11 +48,9 @@ def test_kernel_regime_studies_write_four_figures(tmp_path, capsys, monkeypatch)
 
 
 def test_ntk_influence_accuracy_writes_a_row_for_each_width(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(ntk_influence_accuracy, "unit_norm_problem", problem)
+    monkeypatch.setattr(accuracy, "unit_norm_problem", problem)
     arguments = "--data-root", "DIR", "--data", "cifar10", "--train", "12", "--examples", "4", "--widths", "20", "50"
-    lines, results = written(
-        ntk_influence_accuracy, "ntk_influence_accuracy_cifar10", tmp_path / "out", capsys, *arguments
-    )
+    lines, results = written(accuracy, "ntk_influence_accuracy_cifar10", tmp_path / "out", capsys, *arguments)
     assert [line["width"] for line in lines] == [20, 50]
     assert results["rows"] == lines
 
@@ -78,25 +76,25 @@ def test_linearization_panel_is_in_order_of_the_real_change():
 @pytest.mark.parametrize("table", ["3", "4"])
 def test_hydra_wrong_labels_writes_each_table(tmp_path, capsys, monkeypatch, table):
     sides = images(60, 10), images(20, 10, 1), images(20, 10, 2)
-    monkeypatch.setattr(hydra_wrong_labels, "images_and_labels", lambda *_: sides)
+    monkeypatch.setattr(wrong_labels, "images_and_labels", lambda *_: sides)
     arguments = table, "--data-root", "DIR", "--seeds", "2", "--epochs", "1"
     lines, results = written(
-        hydra_wrong_labels, f"hydra_wrong_labels_table_{table}_mnist", tmp_path / "out", capsys, *arguments
+        wrong_labels, f"hydra_wrong_labels_table_{table}_mnist", tmp_path / "out", capsys, *arguments
     )
     assert lines[0].items() <= results.items()
     if table == "3":
         assert results["rows"] == lines[1:]
-        assert hydra_wrong_labels.cleaning_panel(lines[1:]).x[0] == "no filtering"
+        assert wrong_labels.cleaning_panel(lines[1:]).x[0] == "no filtering"
     else:
         assert lines[1].items() <= results.items()
-        panel = hydra_wrong_labels.clustering_panel(lines[1])
+        panel = wrong_labels.clustering_panel(lines[1])
         assert panel.series["wrong labels"] == [*lines[1]["by_label"], lines[1]["random_labels"]]
         assert {len(values) for values in panel.series.values()} == {len(panel.x)} == {11}
 
 
 def test_toy_unique_information_writes_each_set_of_points(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(toy_unique_information, "PER_CLASS", 4)
+    monkeypatch.setattr(toy, "PER_CLASS", 4)
     arguments = "--draws", "3", "--runs", "10", "--seeds", "2"
-    lines, results = written(toy_unique_information, "toy_unique_information", tmp_path / "out", capsys, *arguments)
+    lines, results = written(toy, "toy_unique_information", tmp_path / "out", capsys, *arguments)
     assert {name: lines[0][name] for name in ("information", "divergence", "steady_state")}.items() <= results.items()
     assert len(results["divergence"]) == 2

@@ -74,7 +74,7 @@ def sample_information(
     here when the schedule's loss is ``"sum"``. Real SGD takes both from the mean: ask with a schedule of
     ``loss="mean"``, for which H is divided by n, and the result is the divergence that SGD with independently drawn
     batches really shows (tests). Shuffling in epochs cancels noise, which makes the divergence larger
-    (:mod:`attribution_core.experiments.unique_information.toy_unique_information`).
+    (:mod:`attribution_core.experiments.unique_information.toy`).
 
     **The null space.** All is computed in the span of the training features, where every ``d_i`` lies; the rest of
     weight space, which neither training nor noise reaches, is left out. Within the span the noise of ``"sgd"`` may

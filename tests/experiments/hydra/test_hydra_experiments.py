@@ -7,7 +7,7 @@ import torch
 
 from attribution_core.experiments.data import with_wrong_labels
 from attribution_core.experiments.figures import write_figure
-from attribution_core.experiments.hydra import hydra_agreement, hydra_wrong_labels
+from attribution_core.experiments.hydra import agreement, wrong_labels
 from attribution_core.training import Recipe
 
 
@@ -21,41 +21,41 @@ def images(n, seed=0):
 
 def test_agreement_counts_wrong_signs_and_compares_ranks():
     exact = torch.tensor([1.0, -2.0, 3.0, -4.0])
-    assert hydra_agreement.agreement(exact * 7, exact) == {"sign_error": 0.0, "spearman": 1.0}
-    assert hydra_agreement.agreement(-exact, exact) == {"sign_error": 1.0, "spearman": -1.0}
+    assert agreement.agreement(exact * 7, exact) == {"sign_error": 0.0, "spearman": 1.0}
+    assert agreement.agreement(-exact, exact) == {"sign_error": 1.0, "spearman": -1.0}
 
 
 @pytest.fixture
 def calm(monkeypatch):
     """A training that hardly moves, where the Hessian does not matter."""
-    paper = hydra_agreement.PAPER.model_copy(update={"learning_rate": 1e-5, "momentum": 0.0, "batch_size": 16})
-    monkeypatch.setattr(hydra_agreement, "PAPER", paper)
+    paper = agreement.PAPER.model_copy(update={"learning_rate": 1e-5, "momentum": 0.0, "batch_size": 16})
+    monkeypatch.setattr(agreement, "PAPER", paper)
 
 
 def test_the_study_over_epochs_looks_at_each_end(calm, capsys, tmp_path):
     saved = []
-    hydra_agreement.epochs_study(images(120), images(30, 1), 3, [1, 3, 9], 2, lambda rows: saved.append(list(rows)))
+    agreement.epochs_study(images(120), images(30, 1), 3, [1, 3, 9], 2, lambda rows: saved.append(list(rows)))
     assert [json.loads(line)["epochs"] for line in capsys.readouterr().out.splitlines()] == [1, 3]
     for row in saved[-1]:
         assert row["all"]["spearman"] > 0.999
         assert row["all"]["sign_error"] < 0.02
         assert row["growth"] < 1.01
         assert row["hypergradient_error"] < 0.01 * row["hypergradient_size"]
-    write_figure(tmp_path / "figure.png", hydra_agreement.panels("epochs", saved[-1]))
+    write_figure(tmp_path / "figure.png", agreement.panels("epochs", saved[-1]))
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_row_of_factors_has_all_that_is_compared(tmp_path):
     recipe = Recipe(learning_rate=0.01, batch_size=16, epochs=2)
-    row = hydra_agreement.with_factors({"name": "linear"}, recipe, images(48), images(5, 1), subsets=4, seeds=2)
+    row = agreement.with_factors({"name": "linear"}, recipe, images(48), images(5, 1), subsets=4, seeds=2)
     for part in ("mean", "each"):
         assert {"sign_error", "spearman", "lds_free", "lds_exact", "ceiling", "growth"} == set(row[part])
         assert -1 <= row[part]["lds_exact"] <= 1
-    alone = hydra_agreement.with_factors({"name": "linear"}, recipe, images(48), images(5, 1), subsets=0, seeds=2)
+    alone = agreement.with_factors({"name": "linear"}, recipe, images(48), images(5, 1), subsets=0, seeds=2)
     assert alone["mean"]["spearman"] == row["mean"]["spearman"]
     for rows in ([row], [alone]):
         named = [{"model": "linear", "change": "base", **each} for each in rows]
-        write_figure(tmp_path / "figure.png", hydra_agreement.panels("factors", named))
+        write_figure(tmp_path / "figure.png", agreement.panels("factors", named))
 
 
 def test_wrong_labels_are_wrong_and_as_many_as_asked_for():
@@ -70,7 +70,7 @@ def test_cleaning_keeps_a_fifth_and_its_rows_say_how_good(capsys):
     clean, validation, test = images(100), images(40, 1), images(40, 2)
     labels, wrong = with_wrong_labels(clean[1], 0.8, 3, seed=0)
     recipe = Recipe(learning_rate=0.01, batch_size=16, epochs=2)
-    rows = hydra_wrong_labels.cleaning((clean[0], labels), validation, test, wrong, 2, recipe)
+    rows = wrong_labels.cleaning((clean[0], labels), validation, test, wrong, 2, recipe)
     by_name = {row["kept"]: row for row in rows}
     assert by_name["the rightly labelled"]["right"] == 1.0
     assert by_name["no filtering"]["right"] == 0.2
@@ -80,6 +80,6 @@ def test_cleaning_keeps_a_fifth_and_its_rows_say_how_good(capsys):
 def test_clusters_are_compared_with_the_truth_label_by_label():
     clean, validation = images(90), images(20, 1)
     labels, wrong = with_wrong_labels(clean[1], 0.5, 3, seed=0)
-    line = hydra_wrong_labels.clustering((clean[0], labels), validation, wrong, Recipe(batch_size=16, epochs=2))
+    line = wrong_labels.clustering((clean[0], labels), validation, wrong, Recipe(batch_size=16, epochs=2))
     assert len(line["by_label"]) == 10
     assert 0 <= line["random_labels"] <= 1

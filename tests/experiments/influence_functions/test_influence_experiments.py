@@ -13,12 +13,12 @@ from attribution_core.errors import InputError
 from attribution_core.experiments.data import cancer, table, with_wrong_labels
 from attribution_core.experiments.influence_functions import (
     bregman_decomposition,
-    influence_fidelity,
-    influence_wrong_labels,
+    fidelity,
+    wrong_labels,
 )
 from attribution_core.experiments.influence_functions.bregman_decomposition import Setting
-from attribution_core.experiments.influence_functions.influence_problems import Problem
 from attribution_core.experiments.influence_functions.kronfluence_reference import kronfluence_effects
+from attribution_core.experiments.influence_functions.problems import Problem
 from attribution_core.methods.influence.functions import influence_functions, self_influence
 from attribution_core.methods.influence.pairs import effects_on_pairs
 from attribution_core.methods.influence.proximal_bregman import proximal_bregman_response
@@ -89,7 +89,7 @@ def test_methods_are_scored_against_retraining_that_is_kept(tmp_path):
     options = argparse.Namespace(
         subsets=5, seeds=2, models=2, out=tmp_path, iterative=4, depth=20, methods=[*names, "kronfluence, heuristic"]
     )
-    results = influence_fidelity.compare(given, options, lambda _: None)
+    results = fidelity.compare(given, options, lambda _: None)
     assert set(results["rows"]) >= {*names, "sketch, mean of 2", "sketch, on those of cg", "kronfluence, heuristic"}
     assert all(-1 <= row["lds"] <= 1 for row in results["rows"].values())
     assert (tmp_path / "retrained_small.parquet").exists()
@@ -100,7 +100,7 @@ def test_kronfluence_has_our_sign_and_scale_and_nearly_our_ekfac():
     model = build_model("mlp", 3, (5,), (8,))
     train(model, data, RECIPE)
     products = kronfluence_effects(model, data, evaluation, strategy="identity")
-    identity = influence_fidelity.Identity(model, data[0])
+    identity = fidelity.Identity(model, data[0])
     ours, _ = effects_on_pairs(model, data, evaluation, "cross_entropy", identity)
     assert torch.allclose(products, ours, rtol=1e-3, atol=1e-6)
     found = influence_functions(model, data, evaluation, solver="ekfac", damping=0.01).effect
@@ -116,10 +116,10 @@ def test_wrong_labels_come_first():
     model = build_model("mlp", 10, (1, 28, 28), (32,))
     train(model, (clean[0], labels), RECIPE.model_copy(update={"epochs": 20}))
     scores = self_influence(model, (clean[0], labels)).effect
-    assert influence_wrong_labels.found_among_first(scores, wrong, 1.0) == 1.0
-    assert influence_wrong_labels.found_among_first(wrong.float(), wrong, 0.1) == 1.0
-    assert influence_wrong_labels.found_among_first(scores, wrong, 0.3) > 0.5
-    rises = influence_wrong_labels.responses(model, (clean[0], labels), [0, 1], 5)
+    assert wrong_labels.found_among_first(scores, wrong, 1.0) == 1.0
+    assert wrong_labels.found_among_first(wrong.float(), wrong, 0.1) == 1.0
+    assert wrong_labels.found_among_first(scores, wrong, 0.3) > 0.5
+    rises = wrong_labels.responses(model, (clean[0], labels), [0, 1], 5)
     assert rises.shape == (2,)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.experiments.label_noise import wrong_label_detection
+from attribution_core.experiments.label_noise import detection
 from attribution_core.experiments.label_noise.cleanlab_reference import cleanlab_scores
 from attribution_core.scoring.score import score
 from tests.support.sample_run import make_data
@@ -51,7 +51,7 @@ def test_without_cleanlab_it_is_said_how_to_have_it(monkeypatch):
 def test_a_run_is_compared_with_cleanlab_on_its_own_model(tmp_path, capsys):
     data = make_data(tmp_path / "digits.parquet", 200)
     run = score(quick(tmp_path, data=str(data), **OFF))
-    assert wrong_label_detection.main(["--run", str(run.path), "--folds", "2", "--out", str(tmp_path / "out")]) == 0
+    assert detection.main(["--run", str(run.path), "--folds", "2", "--out", str(tmp_path / "out")]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     rows = {line["score"]: line for line in lines}
     assert {"fsi", "si", "loss", "margin"} < set(rows)
@@ -67,21 +67,21 @@ def test_a_run_is_compared_with_cleanlab_on_its_own_model(tmp_path, capsys):
     assert kept["wrong_labels"] == 10
     assert set(kept["rows"]) == set(rows)
     assert (tmp_path / "out" / "wrong_label_detection_run.png").read_bytes().startswith(b"\x89PNG")
-    found = wrong_label_detection.known_wrong(run)
+    found = detection.known_wrong(run)
     numbers = np.array(run.class_names, dtype=object).tolist().index
     run.examples["original_label"] = [numbers(name) for name in run.examples["original_label"]]
-    assert torch.equal(wrong_label_detection.known_wrong(run), found)  # numbers say the same
+    assert torch.equal(detection.known_wrong(run), found)  # numbers say the same
     make_data(data, 198)
     with pytest.raises(InputError, match="has changed since"):
-        wrong_label_detection.training_side(run)
+        detection.training_side(run)
 
 
 def test_held_out_probabilities_are_of_models_that_have_not_seen_the_example(tmp_path, monkeypatch):
     run = score(quick(tmp_path, data=str(make_data(tmp_path / "digits.parquet", 60)), **OFF))
-    data = wrong_label_detection.training_side(run)
+    data = detection.training_side(run)
     seen = []
-    monkeypatch.setattr(wrong_label_detection, "train", lambda _model, side, _recipe: seen.append(side[0]))
-    found = wrong_label_detection.held_out_probabilities(run, data, 3, torch.device("cpu"))
+    monkeypatch.setattr(detection, "train", lambda _model, side, _recipe: seen.append(side[0]))
+    found = detection.held_out_probabilities(run, data, 3, torch.device("cpu"))
     assert torch.allclose(found.sum(dim=1), torch.ones(60, dtype=torch.float64))
     assert sum(len(inputs) for inputs in seen) == 2 * 60
     times = [sum(int((inputs == image).all(dim=(1, 2, 3)).sum()) for inputs in seen) for image in data[0]]
@@ -91,4 +91,4 @@ def test_held_out_probabilities_are_of_models_that_have_not_seen_the_example(tmp
 def test_a_run_without_the_truth_is_refused(tmp_path):
     run = score(quick(tmp_path, **OFF))
     with pytest.raises(InputError, match="column original_label"):
-        wrong_label_detection.main(["--run", str(run.path)])
+        detection.main(["--run", str(run.path)])

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import spearmanr
 
 from attribution_core.experiments.figures import write_figure
-from attribution_core.experiments.memory_perturbation import memory_generalization, memory_problems, memory_removal
+from attribution_core.experiments.memory_perturbation import generalization, problems, removal
 from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, train
@@ -21,38 +21,38 @@ def trained():
     data = striped_images(200)
     model = build_model("linear", 10, (1, 28, 28))
     train(model, data, RECIPE)
-    estimates = memory_removal.ESTIMATES.items()
+    estimates = removal.ESTIMATES.items()
     return model, data, {name: memory_sensitivity(model, data, 4.0, **options) for name, options in estimates}
 
 
 def test_removals_from_a_convex_problem_are_predicted(trained, tmp_path):
     model, data, found = trained
     before = [p.clone() for p in model.parameters()]
-    columns = memory_removal.example_removals(model, data, RECIPE.model_copy(update={"seed": 1}), found, 12)
+    columns = removal.example_removals(model, data, RECIPE.model_copy(update={"seed": 1}), found, 12)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert float(spearmanr(columns["kfac"], columns["paired"]).statistic) > 0.7
-    rows = memory_removal.compared(columns, ("real", "paired"))
+    rows = removal.compared(columns, ("real", "paired"))
     assert [row["estimate"] for row in rows] == ["kfac", "kfac, downdated", "diagonal", "error alone", "loss alone"]
     assert 0.3 < rows[0]["median_ratio"] < 3
     assert rows[0]["median_ratio"] == pytest.approx(float((columns["kfac"] / columns["paired"]).median()), abs=1e-3)
-    write_figure(tmp_path / "figure.png", memory_removal.panels("examples", columns))
+    write_figure(tmp_path / "figure.png", removal.panels("examples", columns))
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_removed_class_raises_the_test_loss(trained, tmp_path):
     model, data, found = trained
     test = striped_images(100, 1)
-    columns = memory_removal.class_removals(model, data, test, RECIPE, found)
+    columns = removal.class_removals(model, data, test, RECIPE, found)
     assert set(columns) == {"real", "own", "kfac", "kfac, downdated", "diagonal", "loss alone"}
     assert (columns["own"] > columns["loss alone"]).all()
     assert (columns["kfac"] > columns["loss alone"]).all()
-    write_figure(tmp_path / "figure.png", memory_removal.panels("classes", columns))
+    write_figure(tmp_path / "figure.png", removal.panels("classes", columns))
 
 
 def test_the_curve_says_what_it_picks_and_what_that_costs(monkeypatch):
-    monkeypatch.setitem(memory_problems.NETWORKS, "mnist", ("linear", ()))
-    monkeypatch.setitem(memory_generalization.CURVES, "mnist", (RECIPE, 0.001))
-    curve, summary = memory_generalization.curve_study(striped_images(120), striped_images(100, 1), "mnist", RECIPE, 4)
+    monkeypatch.setitem(problems.NETWORKS, "mnist", ("linear", ()))
+    monkeypatch.setitem(generalization.CURVES, "mnist", (RECIPE, 0.001))
+    curve, summary = generalization.curve_study(striped_images(120), striped_images(100, 1), "mnist", RECIPE, 4)
     assert curve.deltas == pytest.approx([0.12, 1.2, 12.0, 120.0])
     best = float(curve.test_loss.min())
     picked = float(curve.test_loss[int(curve.loo_loss.argmin())])
@@ -60,12 +60,12 @@ def test_the_curve_says_what_it_picks_and_what_that_costs(monkeypatch):
 
 
 def test_a_training_is_looked_at_after_the_papers_epochs(tmp_path):
-    recipe = memory_generalization.VARIANTS["adam"].model_copy(update={"epochs": 5, "weight_decay": 0.005})
-    found = memory_generalization.training_study(striped_images(96), striped_images(50, 1), "adam", recipe)
+    recipe = generalization.VARIANTS["adam"].model_copy(update={"epochs": 5, "weight_decay": 0.005})
+    found = generalization.training_study(striped_images(96), striped_images(50, 1), "adam", recipe)
     assert found.sensitivity.shape == (3, 96)
-    agreement = memory_generalization.agreement(found)
+    agreement = generalization.agreement(found)
     gap = (found.loo_loss - found.test_loss).abs().mean()
     assert agreement["mean_gap"] == pytest.approx(float(gap), abs=1e-4)
-    shares = memory_generalization.shares(found)
+    shares = generalization.shares(found)
     assert all(0.19 <= share <= 1 for share in shares["top_20_percent"])
     json.dumps(agreement | shares)

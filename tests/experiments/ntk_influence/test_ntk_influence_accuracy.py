@@ -3,7 +3,7 @@ import math
 import torch
 
 from attribution_core.experiments.data import infinitely_wide
-from attribution_core.experiments.ntk_influence.ntk_influence_accuracy import (
+from attribution_core.experiments.ntk_influence.accuracy import (
     near_end,
     really_retrained,
     retrained_outputs,

@@ -10,15 +10,15 @@ from torch import nn
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.experiments.unique_information import (
+    adversarial,
+    agreement,
+    extremes,
     film_reviews,
-    information_agreement,
-    information_extremes,
-    information_of_adversarial,
-    information_of_sources,
-    information_of_subclasses,
     pretraining,
+    sources,
+    subclasses,
 )
-from attribution_core.experiments.unique_information.information_studies import (
+from attribution_core.experiments.unique_information.common import (
     digits,
     histogram,
     information,
@@ -107,34 +107,32 @@ def test_pretraining_leaves_the_classes_of_the_task_out(cifar):
 
 
 def test_sources_differ_in_variety_and_information(data_root, tmp_path, capsys):
-    line = verdict_of(
-        information_of_sources, data_root, tmp_path, capsys, "--examples", "20", "--units", "8", "--seeds", "1"
-    )
+    line = verdict_of(sources, data_root, tmp_path, capsys, "--examples", "20", "--units", "8", "--seeds", "1")
     assert set(line["ratio"]) == {"small, t", "small, 100 t", "photographs, t", "photographs, 100 t"}
     row = {"variety": 2.0, "variety_of_mnist": 1.0, "mean": 3.0, "mean_of_others": 2.0}
-    assert information_of_sources.follows_variety(row)
-    assert not information_of_sources.follows_variety(row | {"mean": 1.0})
+    assert sources.follows_variety(row)
+    assert not sources.follows_variety(row | {"mean": 1.0})
 
 
 def test_variety_is_the_distance_to_the_nearest_of_the_same_class():
     images = torch.tensor([0.0, 3.0, 1.0, 9.0]).reshape(4, 1, 1, 1)
-    assert information_of_sources.variety((images, torch.tensor([0, 0, 1, 1]))) == pytest.approx((3 + 3 + 8 + 8) / 4)
-    alone = information_of_sources.variety((images[:3], torch.tensor([0, 0, 1])))
+    assert sources.variety((images, torch.tensor([0, 0, 1, 1]))) == pytest.approx((3 + 3 + 8 + 8) / 4)
+    alone = sources.variety((images[:3], torch.tensor([0, 0, 1])))
     assert alone == pytest.approx(3.0)
     digit, photograph = torch.zeros(1, 1, 28, 28), torch.rand(1, 1, 32, 32)
-    placed = information_of_sources.on_photographs(digit, photograph, torch.Generator().manual_seed(0))
+    placed = sources.on_photographs(digit, photograph, torch.Generator().manual_seed(0))
     assert any(torch.equal(placed[0, 0], photograph[0, 0, y : y + 28, x : x + 28]) for y in range(5) for x in range(5))
 
 
 def test_the_rare_subclass_is_compared_with_its_class(data_root, cifar, tmp_path, capsys, monkeypatch):
-    data, pets, few, held_out = information_of_subclasses.pets_against_deer(cifar, "cat", 0.005, seed=0)
+    data, pets, few, held_out = subclasses.pets_against_deer(cifar, "cat", 0.005, seed=0)
     assert (len(data[1]), int(pets.sum()), int(few.sum()), len(held_out[1])) == (41, 21, 1, 11)
     assert torch.equal(data[1] == 1, pets)
-    monkeypatch.setattr(information_of_subclasses, "FEW", 600)
+    monkeypatch.setattr(subclasses, "FEW", 600)
     arguments = "--share", "0.005", "--pretraining", "70", "--seeds", "1"
-    verdict_of(information_of_subclasses, data_root, tmp_path, capsys, *arguments)
-    assert information_of_subclasses.decide([{"ratio": 1.1}, {"ratio": 1.2}])
-    assert not information_of_subclasses.decide([{"ratio": 1.1}, {"ratio": 0.9}])
+    verdict_of(subclasses, data_root, tmp_path, capsys, *arguments)
+    assert subclasses.decide([{"ratio": 1.1}, {"ratio": 1.2}])
+    assert not subclasses.decide([{"ratio": 1.1}, {"ratio": 0.9}])
 
 
 def test_adversarial_examples_fool_the_network_they_were_made_for():
@@ -143,45 +141,45 @@ def test_adversarial_examples_fool_the_network_they_were_made_for():
     nn.init.zeros_(model[1].bias)
     inputs = torch.tensor([-0.9, -0.01, 0.01, 0.9]).reshape(4, 1, 1, 1).expand(4, 1, 2, 2)
     data = inputs, torch.tensor([0, 0, 1, 0])  # the last is wrong as it is
-    images, chosen = information_of_adversarial.adversarial(model, data, 10, 0.01)
+    images, chosen = adversarial.adversarial(model, data, 10, 0.01)
     assert chosen.tolist() == [False, True, True, False]
     assert torch.equal(images[~chosen], inputs[~chosen])
     assert torch.allclose(images[chosen], -inputs[chosen])  # 0.02 on the scale from -1 to 1
-    assert information_of_adversarial.adversarial(model, data, 1, 0.01)[1].sum() == 1
-    assert information_of_adversarial.decide([{"ratio": 1.1, "auc": 0.6}])
-    assert not information_of_adversarial.decide([{"ratio": 1.1, "auc": 0.6}, {"ratio": 0.9, "auc": 0.6}])
+    assert adversarial.adversarial(model, data, 1, 0.01)[1].sum() == 1
+    assert adversarial.decide([{"ratio": 1.1, "auc": 0.6}])
+    assert not adversarial.decide([{"ratio": 1.1, "auc": 0.6}, {"ratio": 0.9, "auc": 0.6}])
     with pytest.raises(InputError, match="larger --epsilon"):
-        information_of_adversarial.adversarial(model, data, 10, 0.001)
+        adversarial.adversarial(model, data, 10, 0.001)
 
 
 def test_adversarial_examples_are_compared_with_what_they_were(data_root, tmp_path, capsys):
     arguments = "--examples", "20", "--pretraining", "80", "--seeds", "1", "--epsilon", "0.3"
-    line = verdict_of(information_of_adversarial, data_root, tmp_path, capsys, *arguments)
+    line = verdict_of(adversarial, data_root, tmp_path, capsys, *arguments)
     assert set(line["auc"]) == {"before, t", "before, 100 t", "adversarial, t", "adversarial, 100 t"}
 
 
 def test_scores_of_several_networks_are_correlated(data_root, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(information_agreement, "NETWORKS", ("mlp", "lenet5"))
+    monkeypatch.setattr(agreement, "NETWORKS", ("mlp", "lenet5"))
     arguments = "--examples", "10", "--pretraining", "80", "--seeds", "2"
-    line = verdict_of(information_agreement, data_root, tmp_path, capsys, *arguments)
+    line = verdict_of(agreement, data_root, tmp_path, capsys, *arguments)
     assert set(line["correlation"]) == {"architectures", "heads", "times"}
     rows = torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 2.0, 1.0]])
-    assert torch.allclose(information_agreement.pearson(rows), torch.tensor([1.0, -1.0, -1.0]).double())
-    assert information_agreement.decide({"architectures": 0.4, "heads": 0.3, "times": 0.8})
-    assert not information_agreement.decide({"architectures": 0.1, "heads": 0.3, "times": 0.8})
-    assert not information_agreement.decide({"architectures": 0.4, "heads": 0.3, "times": 0.45})
+    assert torch.allclose(agreement.pearson(rows), torch.tensor([1.0, -1.0, -1.0]).double())
+    assert agreement.decide({"architectures": 0.4, "heads": 0.3, "times": 0.8})
+    assert not agreement.decide({"architectures": 0.1, "heads": 0.3, "times": 0.8})
+    assert not agreement.decide({"architectures": 0.4, "heads": 0.3, "times": 0.45})
 
 
 @pytest.mark.parametrize("task", ["text", "table"])
 def test_the_extremes_are_shown(data_root, tmp_path, capsys, task):
     arguments = task, "--examples", "40", "--units", "16", "--seeds", "2"
-    line = verdict_of(information_extremes, data_root, tmp_path, capsys, *arguments)
+    line = verdict_of(extremes, data_root, tmp_path, capsys, *arguments)
     assert ("words" in line["rank_correlation"]) == (task == "text")
     shown = json.loads((tmp_path / f"information_extremes_{task}.json").read_text())["extremes"]
     assert [row["end"] for row in shown] == ["least"] * 5 + ["most"] * 5
     assert max(row["fsi"] for row in shown[:5]) <= min(row["fsi"] for row in shown[5:])
-    assert information_extremes.decide([{"disagreement": 0.2, "distance": 0.1}], examples=1000)
-    assert not information_extremes.decide([{"disagreement": 0.2, "distance": 0.05}], examples=1000)
+    assert extremes.decide([{"disagreement": 0.2, "distance": 0.1}], examples=1000)
+    assert not extremes.decide([{"disagreement": 0.2, "distance": 0.05}], examples=1000)
 
 
 def test_hard_rare_and_untypical_examples_are_named():
@@ -189,7 +187,7 @@ def test_hard_rare_and_untypical_examples_are_named():
     inputs = inputs + 0.01 * torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
     classes = torch.tensor([0] * 15 + [1] * 16)
     classes[0] = 1
-    found = information_extremes.typicality(inputs, classes.float(), classes)
+    found = extremes.typicality(inputs, classes.float(), classes)
     assert int(found["disagreement"].argmax()) == 0
     assert int(found["distance"].argmax()) == 30
     assert int(found["from_class_mean"].argmax()) == 30

@@ -3,7 +3,7 @@ import math
 import torch
 from torch.distributions import MultivariateNormal
 
-from attribution_core.experiments.unique_information.toy_unique_information import (
+from attribution_core.experiments.unique_information.toy import (
     RATE,
     final_weights,
     gaussians,

@@ -41,14 +41,14 @@ from torch import Tensor
 
 from attribution_core.experiments.data import Side, table
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.unique_information.film_reviews import sentences, vectors
-from attribution_core.experiments.unique_information.information_studies import (
+from attribution_core.experiments.unique_information.common import (
     LONGER,
     conclude,
     digits,
     information,
     over_seeds,
 )
+from attribution_core.experiments.unique_information.film_reviews import sentences, vectors
 from attribution_core.models import build_model
 
 STATEMENT = "the least informative examples are typical and easy, the most informative ones nuanced and hard"

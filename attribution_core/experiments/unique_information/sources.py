@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from attribution_core.datasets import as_tensors, open_dataset
 from attribution_core.experiments.data import Side
 from attribution_core.experiments.reports import print_progress
-from attribution_core.experiments.unique_information.information_studies import (
+from attribution_core.experiments.unique_information.common import (
     LONGER,
     conclude,
     histogram,

@@ -32,7 +32,7 @@ from torch import Tensor
 from attribution_core.datasets import Dataset, open_dataset
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress
-from attribution_core.experiments.unique_information.information_studies import LONGER, conclude, digits, information
+from attribution_core.experiments.unique_information.common import LONGER, conclude, digits, information
 from attribution_core.experiments.unique_information.pretraining import cats_and_dogs, pretrained, with_new_head
 
 STATEMENT = "F-SI scores agree over architectures (about 0.45) and heads (0.36), and strongly over training times"

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from attribution_core.experiments.data import Side, images_and_labels
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.memory_perturbation.memory_problems import DELTA_PER_IMAGE, network
+from attribution_core.experiments.memory_perturbation.problems import DELTA_PER_IMAGE, network
 from attribution_core.experiments.reports import print_progress, write_results
 from attribution_core.methods.sensitivity.evolution import MemoryEvolution, memory_evolution
 from attribution_core.methods.sensitivity.groups import LooCurve, loo_curve

@@ -35,7 +35,7 @@ from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
 from attribution_core.experiments.data import Side
 from attribution_core.experiments.reports import print_progress
-from attribution_core.experiments.unique_information.information_studies import (
+from attribution_core.experiments.unique_information.common import (
     LONGER,
     conclude,
     histogram,

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from attribution_core.experiments.data import Side, images_and_labels
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.memory_perturbation.memory_problems import CLASSES, DELTA_PER_IMAGE, NETWORKS, network
+from attribution_core.experiments.memory_perturbation.problems import CLASSES, DELTA_PER_IMAGE, NETWORKS, network
 from attribution_core.experiments.reports import print_progress, write_results
 from attribution_core.methods.sensitivity.groups import leave_one_class_out
 from attribution_core.methods.sensitivity.perturbation import MemorySensitivity, memory_sensitivity

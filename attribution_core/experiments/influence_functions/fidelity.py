@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from attribution_core.evaluation.fidelity import ceiling_between_seeds, linear_datamodelling_score
 from attribution_core.experiments.figures import Panel
-from attribution_core.experiments.influence_functions.influence_problems import PROBLEMS, Problem, problem
 from attribution_core.experiments.influence_functions.kronfluence_reference import kronfluence_effects
+from attribution_core.experiments.influence_functions.problems import PROBLEMS, Problem, problem
 from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature.columns import Curvature

@@ -25,7 +25,7 @@ from torch import Tensor
 from attribution_core.datasets import Splits, open_dataset
 from attribution_core.experiments.data import Side
 from attribution_core.experiments.reports import print_progress
-from attribution_core.experiments.unique_information.information_studies import (
+from attribution_core.experiments.unique_information.common import (
     LONGER,
     conclude,
     histogram,
