@@ -1,4 +1,4 @@
-"""Published tables and figures, run again: one file each, each a command that prints its numbers.
+"""Experiments that repeat published tables and figures: a folder for each paper, a module for each command.
 
-Each runs as ``python -m attribution_core.experiments.NAME --data-root DIR``.
+``samplescope reproduce NAME --data-root DIR`` runs one; ``samplescope reproduce --list`` shows them all.
 """

@@ -1,4 +1,4 @@
-"""The problems that the experiments share."""
+"""Load the problems that the experiments share."""
 
 from pathlib import Path
 
@@ -13,39 +13,41 @@ from attribution_core.methods.linearized.model import LinearizedModel
 
 Side = tuple[Tensor, Tensor]
 
-# Folder under --data-root, and the two classes told apart: digits 4 and 9, airplanes and automobiles.
+# Folder under --data-root, and the two classes of the task: digits 4 and 9, airplanes and automobiles.
 PAIRS = {"mnist": (4, 9), "cifar10": (0, 1)}
 
 
 def two_classes(
     data_root: Path, name: str, count: int, classes: tuple[int, int] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Training images of two classes, drawn at random (always the same), since a file may be sorted by class.
+    """Draw training images of two classes at random, always the same ones, since a file may be sorted by class.
 
     Args:
         data_root: Folder that holds ``mnist/`` and ``cifar10/``.
-        name: One of them.
-        count: How many images.
-        classes: Which; by default those of :data:`PAIRS`.
+        name: Folder of the dataset, ``"mnist"`` or ``"cifar10"``.
+        count: Number of images.
+        classes: The two classes; by default those of :data:`PAIRS`.
 
     Returns:
         Inputs ``[count, channels, side, side]`` with pixels in 0..1, and labels ``[count]``; 1 is the second class.
 
     Raises:
-        InputError: Too few images.
+        InputError: The dataset has too few images of the two classes.
     """
     first, second = classes or PAIRS[name]
     train = open_dataset(data_root / name).train
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).tolist()
     chosen = [i for i in order if train.labels[i] in (first, second)][:count]
     if len(chosen) < count:
-        raise InputError(f"{data_root / name} has {len(chosen)} images of the two classes, fewer than {count}.")
+        raise InputError(
+            f"The experiment needs {count} images of the two classes, but {data_root / name} has {len(chosen)}."
+        )
     inputs, labels = as_tensors(train.subset(chosen), size=None, statistics=None)
     return inputs, (labels == second).long()
 
 
 def unit_norm_problem(data_root: Path, name: str, train: int, evaluation: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images of norm 1 with targets -1 and 1, as NTK influence takes them.
+    """Load images of norm 1 with targets -1 and 1, as in the paper on NTK influence.
 
     Returns:
         Training inputs ``[train, d]`` and targets ``[train, 1]``, then the same for evaluation; float32.
@@ -59,19 +61,22 @@ def unit_norm_problem(data_root: Path, name: str, train: int, evaluation: int) -
 def infinitely_wide(
     inputs: Tensor, targets: Tensor, evaluation_inputs: Tensor, evaluation_targets: Tensor
 ) -> LinearizedModel:
-    """The two-layer ReLU network of infinite width (NTK influence, eq. 4), whose outputs start from zero."""
+    """Return the two-layer ReLU network of infinite width (NTK influence, eq. 4), whose outputs start from zero."""
     kernels = relu_ntk(inputs, inputs), relu_ntk(evaluation_inputs, inputs)
     zeros = torch.zeros_like(targets), torch.zeros_like(evaluation_targets)
     return LinearizedModel.from_kernels(*kernels, *zeros, targets, evaluation_targets)
 
 
 def images_and_labels(path: Path, train: int, validation: int) -> tuple[Side, Side, Side]:
-    """Images of a dataset, standardised, with their labels: for training, for validation, and all of the test images.
+    """Load standardized images of a dataset with their labels, for training, validation and test.
 
     Args:
-        path: Of the dataset.
-        train: How many of its training images, from the first on; all where there are fewer.
-        validation: The same for those set aside from them.
+        path: Path of the dataset.
+        train: Number of training images, the first ones; all if there are fewer.
+        validation: Number of validation images, the first ones; all if there are fewer.
+
+    Returns:
+        The training images, the validation images and all test images, each with labels.
     """
     splits = open_dataset(path)
     parts = [splits.train.subset(range(min(train, len(splits.train))))]
@@ -82,12 +87,12 @@ def images_and_labels(path: Path, train: int, validation: int) -> tuple[Side, Si
 
 
 def table(path: Path, test_share: float = 0.1) -> tuple[Side, Side]:
-    """A table of numbers separated by blanks, the last column being the target: training and test examples.
+    """Read a table of numbers separated by blanks whose last column is the target, as training and test examples.
 
-    Every column is standardised by the training examples; which are for the test is drawn at random, always the same.
+    Every column is standardized by the training examples. The test examples are drawn at random, always the same ones.
 
     Raises:
-        InputError: It can't be read as such a table.
+        InputError: The file cannot be read as such a table.
     """
     try:
         values = np.loadtxt(path, dtype=np.float64, ndmin=2)
@@ -98,7 +103,7 @@ def table(path: Path, test_share: float = 0.1) -> tuple[Side, Side]:
 
 
 def cancer() -> tuple[Side, Side]:
-    """Breast cancer (UCI, from scikit-learn): standardised features and classes, for training and test."""
+    """Load breast cancer (UCI, from scikit-learn): standardized features and classes, for training and test."""
     from sklearn.datasets import load_breast_cancer
 
     found = load_breast_cancer()
@@ -117,7 +122,7 @@ def _standardised(inputs: np.ndarray, targets: np.ndarray, test_share: float, va
 
 
 def with_wrong_labels(labels: Tensor, share: float, classes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """``round(share n)`` labels changed to another at random: the labels, and which are wrong, bool ``[n]``."""
+    """Change ``round(share n)`` labels to another class at random; return them, and which are wrong, bool ``[n]``."""
     generator = torch.Generator().manual_seed(seed)
     wrong = torch.zeros(len(labels), dtype=torch.bool)
     wrong[torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]] = True

@@ -1,4 +1,4 @@
-"""Figures of experiments, as PNG."""
+"""Draw the figures of experiments as PNG files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from attribution_core.errors import InputError
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot: lines over numbers, or points over names.
+    """Describe one plot: lines over numbers, or points over names.
 
     Attributes:
-        title: Above it.
-        label: Of the axis of ``x`` when that holds numbers, of the values when it holds names.
+        title: Title above the plot.
+        label: Label of the axis of ``x`` if ``x`` holds numbers, or of the axis of values if it holds names.
         series: Values by name, each as long as ``x``; None leaves a gap.
         x: Numbers, or names.
-        levels: Level lines by name, such as the paper's number.
+        levels: Horizontal lines by name, such as the paper's number.
         log: Whether the axis of values is logarithmic.
     """
 
@@ -29,7 +29,7 @@ class Panel:
 
 
 def write_figure(path: Path, panels: Sequence[Panel]) -> None:
-    """Draws the panels side by side.
+    """Draw the panels side by side and write them as PNG.
 
     Raises:
         InputError: Matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""The list of experiments, and the command that runs one of them."""
+"""Test the list of experiments, and the command that runs one of them."""
 
 import argparse
 import importlib
@@ -33,9 +33,9 @@ def test_every_experiment_is_in_the_list():
     assert {each.module for each in EXPERIMENTS} == commands
 
 
-def test_which_need_data_is_what_their_options_say(monkeypatch):
+def test_the_list_marks_the_experiments_that_require_data(monkeypatch):
     class StoppedError(Exception):
-        """Instead of the experiment."""
+        """Raised in place of running the experiment."""
 
     required = {}
 
@@ -60,14 +60,14 @@ def test_the_list_shows_name_source_and_state(wide, capsys):
     assert "holds" in shown
 
 
-def test_options_of_the_experiment_are_handed_on(tmp_path, capsys):
+def test_options_are_passed_to_the_experiment(tmp_path, capsys):
     options = "--draws", "3", "--runs", "4", "--seeds", "1", "--out", str(tmp_path)
     assert cli.main(["reproduce", "toy_unique_information", *options]) == 0
     assert "divergence" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"toy_unique_information.json", "toy_unique_information.png"}
 
 
-def test_every_experiment_takes_a_folder_for_what_it_leaves_behind(capsys):
+def test_every_experiment_takes_a_folder_for_its_results(capsys):
     for each in EXPERIMENTS:
         assert run_experiment(each.name, ["--help"]) == 0
         assert "--out OUT" in capsys.readouterr().out, each.name
@@ -82,7 +82,7 @@ def test_data_root_and_out_reach_the_experiment(monkeypatch, tmp_path):
     assert given == [["classes", "--data-root", "D", "--out", "O", "--removed", "5"]]
 
 
-def test_an_unknown_name_lists_those_that_are_near(capsys):
+def test_an_unknown_name_suggests_similar_ones(capsys):
     assert cli.main(["reproduce", "memory_removals"]) == 2
     printed = " ".join(capsys.readouterr().err.split())
     assert "no experiment 'memory_removals'" in printed

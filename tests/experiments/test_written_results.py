@@ -1,4 +1,4 @@
-"""What experiments leave in ``--out``, on problems of seconds: the table that they printed, and its figure."""
+"""Test the table and the figure that experiments write into ``--out``, on problems of seconds."""
 
 import json
 
@@ -11,7 +11,7 @@ from attribution_core.experiments.unique_information import linearization_accura
 
 
 def written(experiment, name, out, capsys, *arguments):
-    """Runs an experiment and returns the lines it printed and the JSON it wrote, having looked for the figure."""
+    """Run an experiment, check its figure, and return the lines it printed and the JSON it wrote."""
     assert experiment.main([*arguments, "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir()} == {f"{name}.json", f"{name}.png"}
     assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -20,7 +20,7 @@ def written(experiment, name, out, capsys, *arguments):
 
 
 def problem(data_root, name, train, evaluation):
-    """Instead of two classes of images: at most 30 + 10 vectors of norm 1."""
+    """Return at most 30 + 10 vectors of norm 1 in place of two classes of images."""
     train, evaluation = min(train, 30), min(evaluation, 10)
     draw = torch.randn(train + evaluation, 6, generator=torch.Generator().manual_seed(0))
     x = torch.nn.functional.normalize(draw, dim=1)
@@ -55,7 +55,7 @@ def test_ntk_influence_accuracy_writes_a_row_for_each_width(tmp_path, capsys, mo
     assert results["rows"] == lines
 
 
-def test_linearization_accuracy_writes_what_it_correlates(tmp_path, capsys, monkeypatch):
+def test_linearization_accuracy_writes_the_values_it_correlates(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(linearization_accuracy, "two_classes", lambda *_: images(1010, 2))
     monkeypatch.setattr(linearization_accuracy, "STEPS", 20)
     monkeypatch.setattr(linearization_accuracy, "UNITS", 64)
@@ -63,14 +63,14 @@ def test_linearization_accuracy_writes_what_it_correlates(tmp_path, capsys, monk
     lines, results = written(linearization_accuracy, "linearization_accuracy", tmp_path / "out", capsys, *arguments)
     assert lines[0].items() <= results.items()
     for name, columns in results["columns"].items():
-        pair = torch.tensor([columns["linearised"], columns["retrained"]])
+        pair = torch.tensor([columns["linearized"], columns["retrained"]])
         assert pair.shape == (2, 5)
         assert float(torch.corrcoef(pair)[0, 1]) == pytest.approx(lines[0][f"pearson_{name}"], abs=1e-3)
 
 
 def test_linearization_panel_is_in_order_of_the_real_change():
     panel = linearization_accuracy.panel("weights", torch.tensor([1.0, 2.0, 3.0]), torch.tensor([6.0, 4.0, 5.0]), 0.9)
-    assert panel.series == {"retrained": [4.0, 5.0, 6.0], "linearised": [2.0, 3.0, 1.0]}
+    assert panel.series == {"retrained": [4.0, 5.0, 6.0], "linearized": [2.0, 3.0, 1.0]}
 
 
 @pytest.mark.parametrize("table", ["3", "4"])

@@ -1,20 +1,21 @@
-"""HYDRA, figures 3 to 5: how well the Hessian-free contributions agree with the exact ones, and with retraining.
+"""HYDRA, figures 3 to 5: how well Hessian-free contributions agree with exact ones, and with retraining.
 
     samplescope reproduce hydra_agreement_epochs --data-root DIR [--examples 10000] [--epochs 200] [--out FOLDER]
     samplescope reproduce hydra_agreement_factors --data-root DIR [--out FOLDER]
 
 ``epochs`` is the paper's setting: LeNet-5 on Fashion-MNIST, 200 epochs of batches of 64, rate 0.01 halved on plateaus
-of 2 epochs, momentum 0.9, decay 2e-5. At each end in ``--ends``, as if training had stopped there, it compares the
-contributions to the mean test loss: share of examples whose sign differs (figure 4; paper 0.014 after epoch 100) and
-Spearman's correlation (figure 5; paper 0.986), over all training examples and over 1% of each class, as in the paper.
-Figure 3's error of ``d w_T / d epsilon_i`` is estimated with ``--random`` directions u: the mean of ``<u, x>^2`` over
-standard normal u is ``|x|^2``. It is a root mean square over examples, where the paper takes the mean.
+of 2 epochs, momentum 0.9, decay 2e-5. At each of ``--ends``, as if training had stopped there, it compares the two
+kinds of contributions to the mean test loss: the share of examples whose sign differs (figure 4; paper 0.014 after
+epoch 100) and Spearman's correlation (figure 5; paper 0.986), over all training examples and over 1% of each class, as
+in the paper. Figure 3's error of ``d w_T / d epsilon_i`` is estimated with ``--random`` directions u: the mean of ``<u,
+x>^2`` over standard normal u is ``|x|^2``. It is a root mean square over examples, where the paper takes the mean.
 
 ``factors`` varies one thing at a time (epochs, rate, momentum, decay, model) on 1,000 examples, for the mean over the
-evaluation examples and for each of them, and sets beside both kinds of contribution their linear datamodelling score:
-the rank correlation of the summed effects of what is left out with the real losses after training on 30 random halves,
-averaged over two seeds. Contributions come from one training, of the first seed. ``ceiling`` is the correlation of the
-real losses of one seed with those of the other. ``growth`` says how chaotic training is (``Contributions.growth``).
+evaluation examples and for each of them. For both kinds of contribution it adds the linear datamodelling score: the
+rank correlation between the summed effects of the removed examples and the real losses after training on 30 random
+halves, averaged over two seeds. Contributions come from a single training with the first seed. ``ceiling`` is the
+correlation between the real losses of the two seeds. ``growth`` measures how chaotic training is
+(``Contributions.growth``).
 
 Each writes ``hydra_agreement_STUDY.json`` and ``.png`` into ``--out``.
 """
@@ -71,7 +72,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def agreement(free: Tensor, exact: Tensor) -> dict[str, float]:
-    """Share of wrong signs and Spearman's correlation of Hessian-free with exact contributions."""
+    """Return the share of wrong signs and Spearman's correlation of Hessian-free with exact contributions."""
     differs = (free.sign() != exact.sign()).double().mean()
     return {"sign_error": round(float(differs), 4), "spearman": round(float(spearmanr(free, exact)[0]), 4)}
 
@@ -80,7 +81,7 @@ def agreement(free: Tensor, exact: Tensor) -> dict[str, float]:
 
 
 def at_end(trajectory: Trajectory, test: Side, random: int) -> dict[str, Any]:
-    """Both kinds of contributions to the mean test loss, compared."""
+    """Compare both kinds of contributions to the mean test loss, and estimate figure 3's error."""
     replay = Replay(trajectory)
     directions = mean_gradient(replay.final_model(), trajectory.recipe.loss, *test)
     generator = torch.Generator().manual_seed(0)
@@ -114,7 +115,7 @@ def at_end(trajectory: Trajectory, test: Side, random: int) -> dict[str, Any]:
 
 
 def epochs_study(data: Side, test: Side, epochs: int, ends: list[int], random: int, save: Callable[..., None]) -> None:
-    """Trains once, then looks at each end."""
+    """Train once, then compare the contributions at each end."""
     model = build_model("lenet5", 10, data[0].shape[1:])
     recipe = PAPER.model_copy(update={"epochs": epochs})
     with listening(_progress("training")):
@@ -132,7 +133,7 @@ def epochs_study(data: Side, test: Side, epochs: int, ends: list[int], random: i
 def with_factors(
     model: dict[str, Any], recipe: Recipe, data: Side, evaluation: Side, subsets: int, seeds: int
 ) -> dict[str, Any]:
-    """One row: agreement and scores for the mean and for each evaluation example."""
+    """Return one row: agreement and scores for the mean and for each evaluation example."""
     shape = data[0].shape[1:]
 
     def build(seed: int) -> nn.Module:
@@ -170,7 +171,7 @@ def with_factors(
 
 
 def factors_study(data: Side, evaluation: Side, subsets: int, seeds: int, save: Callable[..., None]) -> None:
-    """One change at a time for each model, then other models at the base."""
+    """Study one change at a time for each model, then other models with the base recipe."""
     plan = [(model, change) for model in MODELS for change in CHANGES]
     plan += [(model, "base") for model in SIZES]
     rows = []
@@ -186,7 +187,7 @@ def factors_study(data: Side, evaluation: Side, subsets: int, seeds: int, save: 
 
 
 def panels(study: str, rows: list[dict[str, Any]]) -> list[Panel]:
-    """What is drawn: the paper's figures over epochs; or scores over the factors."""
+    """Return the panels: the paper's figures over epochs, or the scores of each factor."""
     if study == "epochs":
         x = [row["epochs"] for row in rows]
         drawn = [
@@ -206,21 +207,21 @@ def panels(study: str, rows: list[dict[str, Any]]) -> list[Panel]:
     parts = ("mean", "each")
     return [
         Panel(
-            "Hessian-free with exact",
+            "Hessian-free against exact",
             "Spearman",
             {part: [r[part]["spearman"] for r in rows] for part in parts},
             settings,
         ),
         Panel(
             "Growth of the exact derivative",
-            "times",
+            "factor",
             {part: [r[part]["growth"] for r in rows] for part in parts},
             settings,
             log=True,
         ),
         *(
             Panel(
-                f"Datamodelling score, {part}",
+                f"Linear datamodelling score, {part}",
                 "LDS",
                 {k: [r[part][k] for r in rows] for k in ("lds_free", "lds_exact", "ceiling")},
                 settings,
@@ -240,18 +241,20 @@ def _progress(what: str) -> Callable[[int, int, str], None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line for each end or factor, and write them with a figure."""
+    """Print one JSON line for each end or factor; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("study", choices=["epochs", "factors"])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds fashion-mnist/")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--examples", type=int, help="training examples: 10,000 for epochs, 1,000 for factors")
-    parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--ends", type=int, nargs="+", default=[1, 2, 5, 10, 20, 50, 100, 150, 200])
-    parser.add_argument("--random", type=int, default=3, help="directions to estimate figure 3 with; 0 leaves it out")
-    parser.add_argument("--evaluated", type=int, default=16, help="evaluation examples of factors")
-    parser.add_argument("--subsets", type=int, default=30, help="random halves; 0 leaves retraining out")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=200, help="epochs of training, for epochs")
+    parser.add_argument(
+        "--ends", type=int, nargs="+", default=[1, 2, 5, 10, 20, 50, 100, 150, 200], help="epochs to compare after"
+    )
+    parser.add_argument("--random", type=int, default=3, help="random directions to estimate figure 3; 0 skips it")
+    parser.add_argument("--evaluated", type=int, default=16, help="evaluation examples, for factors")
+    parser.add_argument("--subsets", type=int, default=30, help="random halves to retrain on; 0 skips retraining")
+    parser.add_argument("--seeds", type=int, default=2, help="retrainings on each half")
     options = parser.parse_args(argv)
     examples = options.examples or (10_000 if options.study == "epochs" else 1000)
     data, _, test = images_and_labels(options.data_root / "fashion-mnist", examples, 1)

@@ -3,20 +3,21 @@
     samplescope reproduce hydra_wrong_labels_table_3 --data-root DIR [--data mnist] [--out FOLDER]
     samplescope reproduce hydra_wrong_labels_table_4 --data-root DIR [--data mnist] [--out FOLDER]
 
-LeNet-5, batches of 64, rate 0.01, momentum 0.9, decay 2e-5, as in the paper, on ``--examples`` training images.
+Both train LeNet-5 with batches of 64, rate 0.01, momentum 0.9 and decay 2e-5, as in the paper, on ``--examples``
+training images.
 
-Table 3: 80% of the labels are changed to another class at random. Each training example's contribution to the mean loss
-on 1,000 validation images (whose labels are right) is computed after 20 epochs; the least useful 80% are removed
-and the network is trained anew on the rest for 20 epochs. Printed is its accuracy on the untouched test images, for
-contributions without and with the Hessian, of one training and averaged over ``--seeds``. Beside them stand no
-filtering, a random fifth, the rightly labelled fifth (the best that could be done), and training on the 1,000
-validation images alone: who has those could do this too. ``right`` is the share of right labels in what was kept. The
+Table 3: 80% of the labels are changed to another class at random. After 20 epochs, each training example's contribution
+to the mean loss on 1,000 validation images (whose labels are right) is computed; the least useful 80% are removed and
+the network is retrained on the rest for 20 epochs. Printed is its accuracy on the untouched test images, for
+contributions without and with the Hessian, of one training and averaged over ``--seeds``. The baselines are no
+filtering, a random fifth, the correctly labeled fifth (the best possible choice), and training on the 1,000 validation
+images alone, which anyone who has them could do. ``right`` is the share of right labels among the kept examples. The
 paper, on 50,000 images: MNIST 72.93% without filtering and 98.31% with; Fashion-MNIST 78.52% and 86.72%.
 
-Table 4: half of the labels are changed, training takes 50 epochs. The signs of a training example's contributions to
-the 1,000 validation images are clustered in two within each label; printed is the Jaccard index of the clusters with
-the right and the wrong labels, averaged over labels, from Hessian-free contributions (paper: MNIST 97.13% and 97.16%,
-Fashion-MNIST 78.06% and 77.73%).
+Table 4: half of the labels are changed, and training takes 50 epochs. Within each label, the signs of the training
+examples' contributions to the 1,000 validation images are clustered in two. Printed is the Jaccard index of the
+clusters with the right and the wrong labels, averaged over labels, from Hessian-free contributions (paper: MNIST 97.13%
+and 97.16%, Fashion-MNIST 78.06% and 77.73%).
 """
 
 import argparse
@@ -44,25 +45,25 @@ WRONG, CLUSTERED_WRONG, CLUSTERED_EPOCHS = 0.8, 0.5, 50
 
 
 def lenet(seed: int) -> nn.Module:
-    """LeNet-5 for images of 28 pixels."""
+    """Build LeNet-5 for images of 28 pixels."""
     return build_model("lenet5", 10, (1, 28, 28), seed=seed)
 
 
 def accuracy(data: Side, test: Side, recipe: Recipe, seed: int) -> float:
-    """On the test images, after training on the data."""
+    """Train on the data and return the accuracy on the test images."""
     model = lenet(seed)
     train(model, data, recipe.model_copy(update={"seed": seed}))
     return float((outputs_of(model, test[0]).argmax(dim=1) == test[1]).double().mean())
 
 
 def cleaning(data: Side, validation: Side, test: Side, wrong: Tensor, seeds: int, recipe: Recipe) -> list[dict]:
-    """Table 3: a row for each way to choose what is kept; accuracies are means over the seeds."""
+    """Return table 3: a row for each way to choose what is kept; accuracies are means over the seeds."""
     n, kept = len(wrong), round((1 - WRONG) * len(wrong))
     generator = torch.Generator().manual_seed(1)
     chosen: dict[str, Tensor | None] = {
         "no filtering": torch.arange(n),
         "a random fifth": torch.randperm(n, generator=generator)[:kept],
-        "the rightly labelled": (~wrong).nonzero()[:, 0],
+        "the correctly labeled fifth": (~wrong).nonzero()[:, 0],
         "the validation images alone": None,
     }
     trajectory = train(lenet(0), data, recipe)
@@ -93,7 +94,7 @@ def cleaning(data: Side, validation: Side, test: Side, wrong: Tensor, seeds: int
 
 
 def clustering(data: Side, validation: Side, wrong: Tensor, recipe: Recipe) -> dict:
-    """Table 4: the mean Jaccard indices over labels, from Hessian-free contributions."""
+    """Return table 4: the mean Jaccard indices over labels, from Hessian-free contributions."""
     with listening(print_progress):
         trajectory = train(lenet(0), data, recipe)
     with listening(print_progress):
@@ -113,31 +114,31 @@ def clustering(data: Side, validation: Side, wrong: Tensor, recipe: Recipe) -> d
 
 
 def cleaning_panel(rows: Sequence[dict[str, Any]]) -> Panel:
-    """Table 3."""
+    """Plot table 3."""
     series = {name: [row[name] for row in rows] for name in ("test_accuracy", "right")}
-    return Panel("Training on what was kept (table 3)", "share", series, [row["kept"] for row in rows])
+    return Panel("Training on the kept examples (table 3)", "share", series, [row["kept"] for row in rows])
 
 
 def clustering_panel(line: dict[str, Any]) -> Panel:
-    """Table 4: each label's index of the wrong labels, and the means of both."""
+    """Plot table 4: each label's index of the wrong labels, and the means of both indices."""
     series = {
         "wrong labels": [*line["by_label"], line["random_labels"]],
         "right labels": [None] * len(line["by_label"]) + [line["correct_labels"]],
     }
     names = [*(f"label {label}" for label in range(len(line["by_label"]))), "mean"]
-    return Panel("Clusters and the truth (table 4)", "Jaccard index", series, names)
+    return Panel("Clusters and true labels (table 4)", "Jaccard index", series, names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table, one JSON line each row, and write it with a figure."""
+    """Print the table, one JSON line for each row; write it with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("table", type=int, choices=[3, 4])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and fashion-mnist/")
     parser.add_argument("--data", choices=["mnist", "fashion-mnist"], default="mnist")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--examples", type=int, default=10_000, help="training images")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings averaged, and retrainings of each row")
-    parser.add_argument("--epochs", type=int, help="by default 20 for table 3 and 50 for table 4")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings to average, and retrainings for each row")
+    parser.add_argument("--epochs", type=int, help="epochs; by default 20 for table 3 and 50 for table 4")
     options = parser.parse_args(argv)
     clean, validation, test = images_and_labels(options.data_root / options.data, options.examples, 1000)
     share = WRONG if options.table == 3 else CLUSTERED_WRONG

@@ -3,32 +3,33 @@
     samplescope reproduce bregman_decomposition --data-root DIR [--data concrete] [--out FOLDER]
 
 A multilayer perceptron is trained for K epochs by SGD with a constant rate and batches of 128 (appendix C.3): on UCI
-Concrete and Energy two hidden layers of 128 and 1,000 epochs, as in the paper; on 6,000 images of MNIST or
-Fashion-MNIST two hidden layers of 256 and 50 epochs, where the paper has 1,024 and 1,000 (``--hidden 1024 --epochs
+Concrete and Energy with two hidden layers of 128 for 1,000 epochs, as in the paper; on 6,000 images of MNIST or
+Fashion-MNIST with two hidden layers of 256 for 50 epochs, where the paper has 1,024 and 1,000 (``--hidden 1024 --epochs
 1000``: many hours). ``cancer`` is logistic regression. Then for each of 20 training examples (appendix C.2):
 
-1. cold: trained again without it from the same initial weights for K + K/2 epochs, in the same order of batches;
-2. warm: trained on without it for K/2 epochs;
+1. cold: retrained without it from the same initial weights for K + K/2 epochs, in the same order of batches;
+2. warm: training continued without it for K/2 epochs;
 3. proximal: the same with ``damping/2 |w - w_s|^2`` added (eq. 21);
 4. Bregman: the proximal Bregman response (eq. 28), trained for K/2 epochs at a tenth of the rate;
-5. linearised: its linearised form (eq. 38), likewise;
-6. influence: the influence function by LiSSA of ``--depth`` 5,000, which is gradient descent on the objective of 5
-   with a rate of one over its scale (the paper: depth 5,000, scales of 10 to 500); beside it LiSSA of the depth at
-   which it comes as far as 5 did in its K/2 epochs, and for one output conjugate gradients.
+5. linearized: its linearized form (eq. 38), trained in the same way;
+6. influence: the influence function by LiSSA with ``--depth`` 5,000, which is gradient descent on the objective of 5
+   with a rate of one over its scale (the paper: depth 5,000, scales of 10 to 500). Beside it are LiSSA with the depth
+   at which it gets as far as 5 did in its K/2 epochs and, for one output, conjugate gradients.
 
-``--protocol converged`` minimises 4 and 5 by L-BFGS on all examples and takes conjugate gradients for 6, so that
-neither side stops short in directions of little curvature. The parts are then what the definitions say, and the
-correlation may be lower: for a squared error an example of leverage h moves the outputs ``1 / (1 - h)`` times as far as
-its influence function says (0.66 on average on Concrete), which K/2 epochs at a tenth of the rate hardly show. So for
-one output a last column divides by that: the removed example's loss and its Bregman term add up to something linear
-in the outputs, hence the curvature that is left is that of the others, and Sherman and Morrison's formula gives 1 - h.
+``--protocol converged`` minimizes 4 and 5 by L-BFGS on all examples and uses conjugate gradients for 6, so that neither
+side stops short in directions of little curvature. The parts then match their definitions, and the correlation may be
+lower: for a squared error, an example of leverage h moves the outputs ``1 / (1 - h)`` times as far as its influence
+function says (0.66 on average on Concrete), which K/2 epochs at a tenth of the rate hardly show. So for one output a
+last column divides by 1 - h: the removed example's loss and its Bregman term add up to something linear in the outputs,
+so the remaining curvature is that of the other examples, and the Sherman-Morrison formula gives 1 - h.
 
-Printed for each neighbouring two is the distance of the outputs on the training set, ``|f - f'|`` over all examples and
-outputs, mean and standard deviation over the examples: the five parts of table 5. And, as in table 6, Pearson's and
-Spearman's correlation of the test losses' changes that each influence function predicts (eq. 20) with the real ones of
-cold, warm, two-stage (D.2) and Bregman weights, over all pairs of the removed examples and 100 test examples.
+For each two neighboring stages, the command prints the distance of the outputs on the training set, ``|f - f'|`` over
+all examples and outputs, as mean and standard deviation over the removed examples: the five parts of table 5. As in
+table 6, it also prints Pearson's and Spearman's correlation between the changes of the test losses that each influence
+function predicts (eq. 20) and the real ones of cold, warm, two-stage (D.2) and Bregman weights, over all pairs of the
+removed examples and 100 test examples.
 
-Finished examples are kept in ``FOLDER``, so a command that was stopped goes on where it was.
+Finished examples are kept in ``FOLDER``, so a stopped command resumes where it was.
 """
 
 import argparse
@@ -67,7 +68,7 @@ from attribution_core.training.trainer import state_of
 PARTS = ("warm-start", "proximity", "non-convergence", "linearization", "solver")
 STAGES = ("cold", "warm", "proximal", "bregman", "linearized", "influence")
 COMPARED = ("cold", "warm", "two-stage", "bregman")
-# Influence functions by how they were solved; the first of those that a protocol has is stage 6.
+# Influence functions by solver; stage 6 is the first of those that a protocol uses.
 LISSA, AS_FAR, CG = "lissa", "as far", "cg"
 TESTED = 100
 # Table 5 (mean and deviation of the five parts) and table 6 (Pearson and Spearman with cold, warm, PBRF).
@@ -94,16 +95,16 @@ PAPER: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained, and how.
+    """Define what is trained, and how.
 
     Attributes:
         data: Training examples.
-        test: The test examples whose losses are compared.
-        loss: Of both.
-        hidden: Hidden sizes; none is logistic regression.
-        outputs: Of the model.
-        recipe: Of the training of K epochs.
-        damping: Of everything after it.
+        test: Test examples whose losses are compared.
+        loss: Loss on both.
+        hidden: Hidden sizes; none for logistic regression.
+        outputs: Number of outputs of the model.
+        recipe: Recipe of the training for K epochs.
+        damping: Damping of every stage after it.
     """
 
     data: Side
@@ -115,19 +116,19 @@ class Setting:
     damping: float = 0.001
 
     def network(self) -> nn.Module:
-        """At its initial weights, where the data lies."""
+        """Build the network at its initial weights, on the data's device."""
         name = "mlp" if self.hidden else "linear"
         return build_model(name, self.outputs, self.data[0].shape[1:], self.hidden).to(self.data[0].device)
 
     def on(self, device: torch.device) -> "Setting":
-        """The same, on another device."""
+        """Return the same setting on another device."""
         data, test = ((inputs.to(device), targets.to(device)) for inputs, targets in (self.data, self.test))
         return replace(self, data=data, test=test)
 
 
 def setting(name: str, data_root: Path, hidden: int | None, epochs: int | None, rate: float | None) -> Setting:
-    """The paper's, but for the width and length of the image networks."""
-    # Rates: of the paper's sweep those with the smallest test loss (0.1 for the images, where larger ones overfit).
+    """Return the paper's setting, except for the width and number of epochs of the image networks."""
+    # Rates: those of the paper's sweep with the smallest test loss (0.1 for the images, where larger ones overfit).
     rate = rate or (0.3 if name in ("concrete", "energy") else 0.1)
     recipe = Recipe(momentum=0.0, weight_decay=0.0, batch_size=128, schedule="constant", learning_rate=rate)
     if name == "cancer":
@@ -142,7 +143,7 @@ def setting(name: str, data_root: Path, hidden: int | None, epochs: int | None, 
 
 
 def optima(given: Setting, model: nn.Module, start: StateDict, example: int, converged: bool) -> dict[str, StateDict]:
-    """Weights of the stages 1 to 5, for a model at ``w_s``."""
+    """Compute the weights of stages 1 to 5, for a model at ``w_s``."""
     recipe, initial = given.recipe, state_of(given.network())
     half = recipe.epochs // 2
     longer, on = (recipe.model_copy(update={"epochs": epochs}) for epochs in (recipe.epochs + half, half))
@@ -164,13 +165,13 @@ def optima(given: Setting, model: nn.Module, start: StateDict, example: int, con
 
 
 def outputs_at(model: nn.Module, weights: StateDict, inputs: Tensor) -> Tensor:
-    """Outputs at some weights; the model is left there."""
+    """Return the outputs at given weights, which the model keeps."""
     model.load_state_dict(weights)
     return outputs_of(model, inputs)
 
 
 def depth_of_lissa(given: Setting, model: nn.Module, batch_size: int) -> int:
-    """Steps of rate ``1 / scale`` that take as long as K/2 epochs at a tenth of the rate."""
+    """Return the number of steps at rate ``1 / scale`` that amount to K/2 epochs at a tenth of the rate."""
     plan = plan_parameters(model, given.data[0])
     largest = largest_eigenvalue(model, given.data, plan, given.loss, "ggn", batch_size)
     steps = given.recipe.steps(len(given.data[0])) // 2
@@ -180,12 +181,12 @@ def depth_of_lissa(given: Setting, model: nn.Module, batch_size: int) -> int:
 def influences(
     given: Setting, model: nn.Module, chosen: list[int], converged: bool, depth: int
 ) -> tuple[dict[str, list[StateDict]], dict[str, float]]:
-    """Weights after each removal by each kind of influence function, and its largest relative residual."""
+    """Return the weights after each removal by each influence function, and its largest relative residual."""
     batch_size = given.recipe.batch_size
     kinds: dict[str, tuple[Solver, int]] = {}
     if not converged:
         kinds = {LISSA: ("lissa", depth), AS_FAR: ("lissa", depth_of_lissa(given, model, batch_size))}
-    if converged or given.outputs == 1:  # a step over all of 6,000 images takes seconds, and there are thousands
+    if converged or given.outputs == 1:  # a step over all 6,000 images takes seconds, and there are thousands of steps
         kinds[CG] = ("cg", 5000)
     weights, residuals = {}, {}
     for name, (solver, iterations) in kinds.items():
@@ -202,7 +203,10 @@ def influences(
 def predicted_changes(
     given: Setting, model: nn.Module, example: int, weights: dict[str, StateDict]
 ) -> dict[str, Tensor]:
-    """``grad l_j . (w - w_s)`` of each test example (eq. 20) by each influence function; the model is at ``w_s``."""
+    """Predict ``grad l_j . (w - w_s)`` (eq. 20) of each test example by each influence function.
+
+    The model must be at ``w_s``.
+    """
     start, (inputs, targets) = state_of(model), given.test
     errors = prediction_errors(outputs_of(model, inputs), targets, given.loss)
     found = {name: (_moved(model, start, each, inputs) * errors).sum(dim=1) for name, each in weights.items()}
@@ -215,7 +219,7 @@ def predicted_changes(
 
 
 def _moved(model: nn.Module, start: StateDict, moved: StateDict, inputs: Tensor) -> Tensor:
-    """The outputs' change to first order in the weights', ``[n, k]``."""
+    """Return the change of the outputs to first order in the change of the weights, ``[n, k]``."""
     here = dict(model.named_parameters())
     change = {name: (moved[name] - start[name]).to(value.device) for name, value in here.items()}
     call = functools.partial(torch.func.functional_call, model)
@@ -223,7 +227,7 @@ def _moved(model: nn.Module, start: StateDict, moved: StateDict, inputs: Tensor)
 
 
 def decompose(given: Setting, examples: int, converged: bool, kept: Path, depth: int = 5000) -> dict[str, Any]:
-    """The parts and the loss changes of each removed example, as far as they are not in the file ``kept``."""
+    """Compute the parts and the loss changes of each removed example, reusing those in the file ``kept``."""
     model = given.network()
     with listening(print_progress):
         train(model, given.data, given.recipe)
@@ -266,7 +270,7 @@ def _as_lists(values: dict[str, Tensor]) -> dict[str, list[float]]:
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
-    """Means and deviations of the parts, and the correlations of each influence function with each retraining."""
+    """Return means and deviations of the parts, and correlations of each influence function with each retraining."""
     rows = list(found["removals"].values())
     parts = torch.tensor([row["parts"] for row in rows], dtype=torch.float64)
     predicted, real = (
@@ -291,7 +295,7 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def print_table(name: str, line: dict[str, Any]) -> None:
-    """Ours beside the paper's."""
+    """Print our numbers beside the paper's."""
     paper, found = PAPER[name], line["correlations"]
     print(f"{name}: |f - f'| on the training set, ours and table 5")
     for (part, (mean, deviation)), (theirs, spread) in zip(line["parts"].items(), paper["parts"], strict=True):
@@ -304,17 +308,17 @@ def print_table(name: str, line: dict[str, Any]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table and a JSON line, and write them with a figure."""
+    """Print the table and a JSON line; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds uci/, mnist/, fashion-mnist/")
-    parser.add_argument("--data", choices=sorted(PAPER), required=True)
+    parser.add_argument("--data", choices=sorted(PAPER), required=True, help="dataset")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
-    parser.add_argument("--examples", type=int, default=20, help="how many training examples to remove, one by one")
+    parser.add_argument("--examples", type=int, default=20, help="training examples to remove, one by one")
     parser.add_argument("--hidden", type=int, help="units in each hidden layer")
-    parser.add_argument("--epochs", type=int, help="K")
+    parser.add_argument("--epochs", type=int, help="epochs K of the first training")
     parser.add_argument("--rate", type=float, help="learning rate")
-    parser.add_argument("--protocol", choices=["paper", "converged"], default="paper")
-    parser.add_argument("--depth", type=int, default=5000, help="of LiSSA")
+    parser.add_argument("--protocol", choices=["paper", "converged"], default="paper", help="how stages 4 to 6 end")
+    parser.add_argument("--depth", type=int, default=5000, help="steps of LiSSA")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args(argv)
     given = setting(options.data, options.data_root, options.hidden, options.epochs, options.rate)
@@ -331,7 +335,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     panels = [
         Panel("Parts of the gap (table 5)", "|f - f'|", {"ours": [line["parts"][p][0] for p in PARTS]}, list(PARTS)),
         Panel(
-            "Influence with retraining (table 6)",
+            "Influence functions against retraining (table 6)",
             "Pearson",
             {kind: [each[name][0] for name in COMPARED] for kind, each in line["correlations"].items()},
             list(COMPARED),

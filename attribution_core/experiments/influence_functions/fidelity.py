@@ -1,19 +1,19 @@
-"""Which solver of influence functions foretells retraining, and at what price?
+"""Which solver of influence functions predicts retraining, and at what cost?
 
     samplescope reproduce influence_fidelity --data-root DIR [--problem mnist] [--out FOLDER]
 
-1,000 training and 500 evaluation examples of MNIST (``mnist``, MLP of 256), of CIFAR-10's cats against dogs
-(``cats-dogs``, cnn4) or of Fashion-MNIST (``fashion-mnist``, LeNet-5), trained for 20 epochs. The network is retrained
-on 50 random halves from 3 seeds; a method's linear datamodelling score (LDS, Park et al. 2023) is the rank correlation
-over the halves of the sum of its effects over what was left out with the loss on an evaluation example, averaged over
-the evaluation examples, and over ``--models`` trained networks. The score of the mean of their effects is the row
-``sketch, mean of 3``. ``seconds`` are of one network. What no method can pass is the ceiling printed first,
-from the correlation of one seed's losses with another's.
+The problem is 1,000 training and 500 evaluation examples of MNIST (``mnist``, MLP of 256), of CIFAR-10's cats against
+dogs (``cats-dogs``, cnn4) or of Fashion-MNIST (``fashion-mnist``, LeNet-5), trained for 20 epochs. The network is
+retrained on 50 random halves from 3 seeds. A method's linear datamodelling score (LDS, Park et al. 2023) is the rank
+correlation, over the halves, between the sum of its effects over the removed examples and the loss on an evaluation
+example, averaged over the evaluation examples and over ``--models`` trained networks. The row ``sketch, mean of 3``
+scores the mean of their effects. ``seconds`` is the time for one network. The ceiling, printed first, is what no method
+can exceed; it comes from the correlation of one seed's losses with another's.
 
-Every solver runs at its default damping, and the sketch also at a row of dampings. cg and lissa solve for each
-evaluation example, so they take ``--iterative`` of them only, and their score stands beside the sketch's on the same.
-kronfluence's EKFAC runs at its own default (1e-8), at its heuristic (a tenth of each layer's mean eigenvalue) and at
-the damping of our own EKFAC.
+Every solver runs at its default damping, and the sketch also at several other dampings. cg and lissa solve for each
+evaluation example, so they use only ``--iterative`` of them, and the sketch's score on the same examples is printed for
+comparison. kronfluence's EKFAC runs at its own default damping (1e-8), at its heuristic (a tenth of each layer's mean
+eigenvalue) and at the damping of our own EKFAC.
 """
 
 import argparse
@@ -45,18 +45,18 @@ Method = Callable[[nn.Module], Tensor]
 
 
 class Identity:
-    """Products of gradients: no curvature at all."""
+    """Replace the curvature by the identity, so that effects are products of gradients."""
 
     def __init__(self, model: nn.Module, inputs: Tensor) -> None:
         self.plan = plan_parameters(model, inputs)
 
     def solve(self, vectors: dict[str, Tensor]) -> tuple[dict[str, Tensor], float | None]:
-        """The vectors themselves."""
+        """Return the vectors unchanged."""
         return vectors, None
 
 
 def methods_of(given: Problem, iterative: int, lissa: SolverOptions) -> dict[str, tuple[Method, int]]:
-    """By name: effects ``[n, m']`` of a model on the first ``m'`` evaluation examples."""
+    """Return methods by name, each a function of a model to effects ``[n, m']`` and its number ``m'`` of examples."""
     data, (inputs, targets) = given.data, given.evaluation
     every, few = (inputs, targets), (inputs[:iterative], targets[:iterative])
 
@@ -101,13 +101,13 @@ def methods_of(given: Problem, iterative: int, lissa: SolverOptions) -> dict[str
 
 
 def dampings(model: nn.Module, given: Problem) -> dict[float, Tensor]:
-    """The sketch's effects by the damping's share of the largest eigenvalue."""
+    """Return the sketch's effects for each damping, as a share of the largest eigenvalue."""
     spectrum = influence_spectrum(model, given.data, given.evaluation, "cross_entropy")
     return {share: spectrum.effects(share * float(spectrum.values[-1])) for share in SHARES}
 
 
 def trained(given: Problem, seeds: int) -> list[nn.Module]:
-    """The networks that are looked at, trained on all of the data."""
+    """Train the compared networks on all of the data."""
     models = []
     for seed in range(seeds):
         model = given.build(seed)
@@ -117,7 +117,7 @@ def trained(given: Problem, seeds: int) -> list[nn.Module]:
 
 
 def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """A row for each method, and for the sketch two more."""
+    """Score each method, with two more rows for the sketch."""
     with listening(print_progress):
         removed, losses = given.retrained(options.subsets, options.seeds, options.out)
     real = losses.mean(dim=0)
@@ -157,21 +157,21 @@ def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[st
 
 
 def mean(values: list[float]) -> float:
-    """Rounded for printing."""
+    """Return the mean, rounded for printing."""
     return round(sum(values) / len(values), 4)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line for each method, and write them with a figure."""
+    """Print one JSON line for each method; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/, cifar10/, ...")
-    parser.add_argument("--problem", choices=PROBLEMS, required=True)
+    parser.add_argument("--problem", choices=PROBLEMS, required=True, help="dataset and network")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--subsets", type=int, default=50, help="random halves to retrain on")
     parser.add_argument("--seeds", type=int, default=3, help="retrainings on each half")
-    parser.add_argument("--models", type=int, default=3, help="trained networks that a method is asked about")
-    parser.add_argument("--iterative", type=int, default=20, help="evaluation examples of cg and lissa")
-    parser.add_argument("--depth", type=int, default=500, help="of lissa")
+    parser.add_argument("--models", type=int, default=3, help="trained networks to apply each method to")
+    parser.add_argument("--iterative", type=int, default=20, help="evaluation examples for cg and lissa")
+    parser.add_argument("--depth", type=int, default=500, help="steps of lissa")
     parser.add_argument("--methods", nargs="+", help="only these rows")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args(argv)

@@ -1,6 +1,6 @@
-"""Another library's EKFAC, for comparison: kronfluence, https://github.com/pomonam/kronfluence.
+"""Compute effects with another library's EKFAC, for comparison: kronfluence, https://github.com/pomonam/kronfluence.
 
-It goes with Grosse et al. 2023, "Studying large language model generalization with influence functions".
+It implements Grosse et al. 2023, "Studying large language model generalization with influence functions".
 """
 
 import copy
@@ -25,18 +25,18 @@ def kronfluence_effects(
     strategy: str = "ekfac",
     batch_size: int = 256,
 ) -> Tensor:
-    """``effect[i, j]`` under cross-entropy, in our sign and scale, ``[n, m]``.
+    """Return ``effect[i, j]`` under cross-entropy, in our sign and scale, ``[n, m]``.
+
+    Labels for the Fisher information are drawn from the model with torch's global generator.
 
     Args:
-        model: A classifier at its trained weights; left as it was.
+        model: A classifier at its trained weights; it is not changed.
         train: Training inputs and classes.
         evaluation: Evaluation inputs and classes.
-        damping: Added to the curvature of the mean loss; None is kronfluence's heuristic, a tenth of the mean
+        damping: Damping added to the curvature of the mean loss; None for kronfluence's heuristic, a tenth of the mean
             eigenvalue of each layer.
         strategy: ``"ekfac"``, ``"kfac"`` or ``"identity"`` (products of gradients).
-        batch_size: Of everything.
-
-    Labels for the Fisher information are drawn from the model, by torch's global generator.
+        batch_size: Batch size of every computation.
     """
     from kronfluence.analyzer import Analyzer, prepare_model
     from kronfluence.arguments import FactorArguments, ScoreArguments

@@ -1,4 +1,4 @@
-"""The problems that influence functions are measured on, and what retraining really does there."""
+"""Define the problems that influence functions are measured on, and retrain their networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,16 +16,16 @@ EXAMPLES, EVALUATED = 1000, 500
 
 @dataclass(frozen=True)
 class Problem:
-    """A network and its data.
+    """Define a network and its data.
 
     Attributes:
-        name: Of the problem.
+        name: Name of the problem.
         data: Training examples.
         evaluation: Evaluation examples.
-        architecture: Of the zoo.
-        hidden: Its hidden sizes.
+        architecture: Name of the network in the zoo.
+        hidden: Hidden sizes of the network.
         outputs: Number of classes.
-        recipe: Of each training.
+        recipe: Recipe of each training.
     """
 
     name: str
@@ -38,14 +38,21 @@ class Problem:
 
     @property
     def build(self) -> Callable[[int], nn.Module]:
-        """The network with fresh weights from a seed, where the data lies."""
+        """A function that builds the network with fresh weights from a seed, on the data's device."""
         shape, device = self.data[0].shape[1:], self.data[0].device
         return lambda seed: build_model(self.architecture, self.outputs, shape, self.hidden, seed=seed).to(device)
 
     def retrained(self, subsets: int, seeds: int, folder: Path) -> tuple[Tensor, Tensor]:
-        """Which examples each training lacked ``[subsets, n]``, and the losses after it ``[seeds, subsets, m]``.
+        """Retrain on random halves.
 
-        Each training is kept in ``folder`` as it ends.
+        Args:
+            subsets: Number of halves.
+            seeds: Trainings on each.
+            folder: Folder for the file that keeps each training as it ends.
+
+        Returns:
+            The examples that each training lacks, bool ``[subsets, n]``, and the losses after it,
+            ``[seeds, subsets, m]``.
         """
         removed = ~random_halves(len(self.data[0]), subsets)
         found = retrain_without(
@@ -62,9 +69,9 @@ class Problem:
 
 
 def problem(name: str, data_root: Path, device: str = "auto") -> Problem:
-    """``"mnist"``, ``"fashion-mnist"`` or ``"cats-dogs"``, with 1,000 training and 500 evaluation examples."""
-    found, place = _problem(name, data_root), device_named(device)
-    data, evaluation = ((inputs.to(place), labels.to(place)) for inputs, labels in (found.data, found.evaluation))
+    """Load a problem of :data:`PROBLEMS`, with 1,000 training and 500 evaluation examples."""
+    found, target = _problem(name, data_root), device_named(device)
+    data, evaluation = ((inputs.to(target), labels.to(target)) for inputs, labels in (found.data, found.evaluation))
     return replace(found, data=data, evaluation=evaluation)
 
 

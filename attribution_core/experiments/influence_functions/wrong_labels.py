@@ -1,18 +1,18 @@
-"""Finding wrong labels by self-influence and by the proximal Bregman response: figure 6 of Bae et al. 2022.
+"""Find wrong labels by self-influence and by the proximal Bregman response: figure 6 of Bae et al. 2022.
 
     samplescope reproduce influence_wrong_labels --data-root DIR [--data mnist] [--out FOLDER]
 
-10% of MNIST (6,000 images), of whose labels 10% are changed to another class at random; a multilayer perceptron of
-two hidden layers is trained by SGD, batches of 128 (the paper: 1,024 units; here ``--hidden 256`` by default), for
-the 20 epochs after which the test loss is least. (After 50 the network has learnt many wrong labels by heart, and 75
-to 77% are found among the first 20%, where after 20 epochs it is 97%.) Examples are inspected in the order of their
-score, highest first; printed is the share of the wrong labels found among the first 5, 10, 20 and 30% for
+The data are 10% of MNIST (6,000 images), with 10% of the labels changed to another class at random. A multilayer
+perceptron with two hidden layers is trained by SGD in batches of 128 (the paper: 1,024 units; here ``--hidden 256`` by
+default), for the 20 epochs after which the test loss is smallest. (After 50 epochs the network has memorized many wrong
+labels, and 75 to 77% are found among the first 20%; after 20 epochs it is 97%.) Examples are inspected in the order of
+their score, highest first. Printed is the share of the wrong labels found among the first 5, 10, 20 and 30% for
 self-influence (at the default damping and at the paper's 0.001, by the sketch and by EKFAC), the training loss, and
 random order. The paper: over 80% among the first 20%.
 
-``--responses N`` adds figure 6's other curve on N examples, half of them wrong (for all 6,000 it would take days): the
-rise of an example's own loss in the proximal Bregman response to its removal, and the chance that it is higher for a
-wrong than for a right label (area under the curve), beside that of self-influence on the same examples.
+``--responses N`` adds figure 6's other curve on N examples, half of them wrong (all 6,000 would take days): the
+increase of an example's own loss in the proximal Bregman response to its removal, and the probability that it is higher
+for a wrong than for a right label (area under the curve), compared with self-influence on the same examples.
 """
 
 import argparse
@@ -42,13 +42,13 @@ SHARES = (0.05, 0.1, 0.2, 0.3)
 
 
 def found_among_first(scores: Tensor, wrong: Tensor, share: float) -> float:
-    """Share of the wrong labels among the highest ``share`` of the scores."""
+    """Return the share of the wrong labels found among the highest ``share`` of the scores."""
     inspected = scores.argsort(descending=True)[: round(share * len(scores))]
     return float(wrong[inspected].sum() / wrong.sum())
 
 
 def scores_of(model: nn.Module, data: Side) -> dict[str, Tensor]:
-    """The scores that are compared, ``[n]`` each."""
+    """Compute the scores to compare, ``[n]`` each."""
     generator = torch.Generator().manual_seed(0)
     with listening(print_progress):
         scores = {
@@ -62,7 +62,7 @@ def scores_of(model: nn.Module, data: Side) -> dict[str, Tensor]:
 
 
 def responses(model: nn.Module, data: Side, chosen: list[int], iterations: int) -> Tensor:
-    """The rise of each chosen example's loss in the response to its own removal, ``[chosen]``."""
+    """Return the increase of each chosen example's loss in the response to its own removal, ``[chosen]``."""
     start = state_of(model)
     before = loss_values(outputs_of(model, data[0][chosen]), data[1][chosen], "cross_entropy")
     after = []
@@ -76,16 +76,16 @@ def responses(model: nn.Module, data: Side, chosen: list[int], iterations: int) 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line for each score, and write them with a figure."""
+    """Print one JSON line for each score; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/")
     parser.add_argument("--data", choices=["mnist", "fashion-mnist"], default="mnist")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--examples", type=int, default=6000, help="training images")
     parser.add_argument("--hidden", type=int, default=256, help="units in each hidden layer")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--responses", type=int, default=0, help="examples whose response is computed")
-    parser.add_argument("--iterations", type=int, default=30, help="of L-BFGS in a response")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of training")
+    parser.add_argument("--responses", type=int, default=0, help="examples to compute the response of; 0 skips it")
+    parser.add_argument("--iterations", type=int, default=30, help="iterations of L-BFGS for each response")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args(argv)
     clean, _, test = images_and_labels(options.data_root / options.data, options.examples, 1)

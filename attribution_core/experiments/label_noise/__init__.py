@@ -1,1 +1,1 @@
-"""Experiments on wrong labels, beside other libraries."""
+"""Experiments on wrong labels, compared with other libraries."""

@@ -1,6 +1,6 @@
-"""Another library's search for wrong labels, for comparison: cleanlab, https://github.com/cleanlab/cleanlab.
+"""Find wrong labels with another library, for comparison: cleanlab, https://github.com/cleanlab/cleanlab.
 
-It goes with Northcutt, Jiang and Chuang 2021, "Confident learning: estimating uncertainty in dataset labels".
+It implements Northcutt, Jiang and Chuang 2021, "Confident learning: estimating uncertainty in dataset labels".
 """
 
 import torch
@@ -10,22 +10,22 @@ from attribution_core.errors import InputError
 
 
 def cleanlab_scores(probabilities: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """How suspicious confident learning finds each label, higher being more suspicious.
+    """Return how suspicious confident learning finds each label; higher is more suspicious.
 
-    cleanlab asks for probabilities of a model that has not seen the example, as from cross-validation.
+    cleanlab expects probabilities from a model that has not seen the example, as from cross-validation.
 
     Args:
-        probabilities: Of each class, ``[n, k]``.
-        labels: As given, ``[n]``.
+        probabilities: Probability of each class, ``[n, k]``.
+        labels: Given labels, ``[n]``.
 
     Returns:
-        By cleanlab's names, ``[n]`` each, float64. ``self_confidence``: one less the probability of the label.
-        ``normalized_margin``: half of one less the margin between it and the strongest other class.
-        ``find_label_issues``: one less that probability again, and 2 more for the labels that confident learning finds
-        to be wrong, which so come first, in cleanlab's own order.
+        Scores by cleanlab's names, ``[n]`` each, float64. ``self_confidence``: one minus the probability of the label.
+        ``normalized_margin``: half of one minus the margin between the label and the strongest other class.
+        ``find_label_issues``: one minus the probability of the label, plus 2 for the labels that confident learning
+        finds wrong, so that these come first, in cleanlab's own order.
 
     Raises:
-        InputError: cleanlab is not installed, or shapes that do not belong together.
+        InputError: cleanlab is not installed, or the shapes do not match.
     """
     try:
         from cleanlab.filter import find_label_issues

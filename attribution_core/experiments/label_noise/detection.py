@@ -1,16 +1,16 @@
-"""Finding wrong labels: every score of a run beside cleanlab's confident learning, on the same model.
+"""Find wrong labels with every score of a run and with cleanlab's confident learning, on the same model.
 
     samplescope reproduce wrong_label_detection --run PATH [--folds 5] [--out FOLDER]
 
-``PATH`` is a run on data whose wrong labels are known, that is with a column ``original_label``, such as
+``PATH`` is a run on data whose wrong labels are known, with a column ``original_label``, such as the run that
 ``samplescope demo --no-open --out PATH`` makes. Examples are inspected in the order of each score, most suspicious
-first; printed are the area under the detection curve, that under the ROC curve, and the share of the wrong labels found
-among the first 5, 10 and 20% of the examples.
+first. Printed are the area under the detection curve, the area under the ROC curve, and the share of the wrong labels
+found among the first 5, 10 and 20% of the examples.
 
-cleanlab is given the probabilities of the run's own model on its training examples. Its self-confidence then ranks as
-the training loss does, and its normalised margin as the margin. As it asks for probabilities of a model that has not
-seen the example, it is also given those of ``--folds`` trainings by the run's recipe, each on the other folds: rows
-that end in "held out". These cost so many trainings more, and are what cleanlab should be judged by.
+cleanlab first receives the probabilities of the run's own model on its training examples. Its self-confidence then
+ranks like the training loss, and its normalized margin like the margin. Since cleanlab expects probabilities from a
+model that has not seen the example, it also receives those of ``--folds`` trainings with the run's recipe, each on the
+other folds: these rows end in "held out". They cost ``--folds`` more trainings, and are the rows to judge cleanlab by.
 """
 
 import argparse
@@ -39,44 +39,47 @@ from attribution_core.training import Recipe, outputs_of, train
 
 
 def known_wrong(run: Run) -> Tensor:
-    """Which training labels are wrong, bool ``[n]``.
+    """Return which training labels are wrong, bool ``[n]``.
 
     Raises:
-        InputError: The run does not know.
+        InputError: The run does not have the original labels.
     """
     wrong = detection.known_wrong(run.examples)
     if wrong is None:
         raise InputError(
-            f"The run {run.id} was to have a column original_label, which says what the labels should be, and it has "
-            "none: give a run on data with known wrong labels, such as the demo's."
+            f"The run {run.id} needs a column original_label with the right labels, but has none. Give a run on data "
+            "with known wrong labels, such as the demo's."
         )
     return wrong
 
 
 def training_side(run: Run) -> Side:
-    """The run's training inputs, standardised as it had them, and labels.
+    """Return the run's training inputs, standardized as they were in the run, and their labels.
 
     Raises:
-        InputError: The dataset is not what it was when the run was made.
+        InputError: The dataset has changed since the run.
     """
     with listening(print_progress):
         return prepare_run(run, None, "cpu").tensors_by_split()["train"]
 
 
 def network(run: Run, device: torch.device) -> nn.Module:
-    """A model of the run's kind at its initial weights."""
+    """Build the run's model at its initial weights."""
     model, config = run.manifest.model, run.manifest.config
     classes = len(run.class_names)
     return build_model(model["name"], classes, model["input_shape"], config["hidden"], seed=config["seed"]).to(device)
 
 
 def probabilities(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Of each class, ``[n, k]``, float64, on the CPU."""
+    """Return the probability of each class, ``[n, k]``, float64, on the CPU."""
     return outputs_of(model, inputs).double().cpu().softmax(dim=1)
 
 
 def held_out_probabilities(run: Run, data: Side, folds: int, device: torch.device) -> Tensor:
-    """Those of models trained by the run's recipe on the other folds, stratified by label, ``[n, k]``."""
+    """Return each example's class probabilities from a model trained on the other folds, ``[n, k]``.
+
+    The folds are stratified by label, and training follows the run's recipe.
+    """
     config = run.manifest.config
     recipe = Recipe.model_validate(config["recipe"]).model_copy(update={"seed": config["seed"]})
     labels = data[1].numpy()
@@ -91,7 +94,7 @@ def held_out_probabilities(run: Run, data: Side, folds: int, device: torch.devic
 
 
 def all_scores(run: Run, folds: int, device: torch.device) -> dict[str, Tensor]:
-    """The run's own scores and cleanlab's, ``[n]`` each, higher being more suspicious."""
+    """Return the run's own scores and cleanlab's, ``[n]`` each; higher is more suspicious."""
     data = training_side(run)
     model = network(run, device)
     load_weights(model, run.path / FINAL_WEIGHTS_FILE)
@@ -105,7 +108,7 @@ def all_scores(run: Run, folds: int, device: torch.device) -> dict[str, Tensor]:
 
 
 def panels(curve: DetectionCurve) -> list[Panel]:
-    """The detection curves: of the run's scores, and of what is read off predictions beside the best of them."""
+    """Plot the detection curves of attribution scores, and of prediction scores with the best attribution score."""
     x = [share / 20 for share in range(21)]
     found = [curve.found_at(share) for share in x]
     series = {name: [each[name] for each in found] for name in curve.found} | {"random order": x}
@@ -119,10 +122,10 @@ def panels(curve: DetectionCurve) -> list[Panel]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line for each score, the best first, and write them with a figure."""
+    """Print one JSON line for each score, the best first; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--run", type=Path, required=True, help="directory of a run whose wrong labels are known")
-    parser.add_argument("--folds", type=int, default=5, help="trainings for held-out probabilities; 0 for none")
+    parser.add_argument("--folds", type=int, default=5, help="trainings for held-out probabilities; 0 skips them")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args(argv)

@@ -4,18 +4,19 @@
     samplescope reproduce memory_generalization_training --data-root DIR [--out FOLDER]
 
 ``curve`` (figure 4): a network (MNIST: MLP 500-300 by SGD with momentum; Fashion-MNIST: LeNet-5 by Adam; as in G.3) is
-trained from scratch for each of ``--deltas`` strengths of regularisation, three decades that scale with the number of
-images. Printed are training, estimated leave-one-out (Kronecker factors) and test loss of each, the delta that the
-estimate picks, and its test loss above the best. With few images for the weights the estimate lies too high for small
-delta, so that it picks too large a one: on 2,500 images of Fashion-MNIST its test loss was 14% above the best, on 5,000
-of MNIST 2.5%, on 20,000 of MNIST 1.9%.
+trained from scratch for each of ``--deltas`` strengths of regularization, over three decades that scale with the number
+of images. Printed are each one's training loss, estimated leave-one-out loss (Kronecker factors) and test loss, the
+delta that the estimate picks, and how far its test loss is above the best. With few images for the number of weights,
+the estimate is too high for small delta, so it picks too large a one: on 2,500 images of Fashion-MNIST its test loss
+was 14% above the best, on 5,000 of MNIST 2.5%, on 20,000 of MNIST 1.9%.
 
-``training`` (figures 5, 6; G.4, G.5): LeNet-5 on Fashion-MNIST, delta in proportion to the number of images, by AdamW
-with a diagonal Gauss-Newton posterior (the influence function), by Adam with its second moment and by iBLR with its
-precision. For each: Pearson's correlation and the mean absolute gap between the estimated leave-one-out loss and the
-test loss over the checkpoints. With so few images the diagonal forms of the first two, which know no correlation, are
-far too broad; iBLR's, which barely leaves its initial value, is near enough. For iBLR also the share of all sensitivity
-that the most sensitive 2% and 20% of the examples have, early and late (figure 6: heavier and heavier tails).
+``training`` (figures 5, 6; G.4, G.5): LeNet-5 on Fashion-MNIST, with delta in proportion to the number of images, by
+AdamW with a diagonal Gauss-Newton posterior (the influence function), by Adam with its second moment and by iBLR with
+its precision. For each, printed are Pearson's correlation and the mean absolute gap between the estimated leave-one-out
+loss and the test loss over the checkpoints. With this few images, the diagonal forms of the first two, which ignore
+correlations, are far too broad; iBLR's, which barely leaves its initial value, is close enough. For iBLR, also printed
+is the share of all sensitivity that the most sensitive 2% and 20% of the examples have, early and late (figure 6:
+heavier and heavier tails).
 """
 
 import argparse
@@ -38,7 +39,7 @@ from attribution_core.methods.sensitivity.perturbation import PosteriorName
 from attribution_core.progress import listening
 from attribution_core.training import Recipe, train
 
-# Recipe, and the smallest delta of an image.
+# For each dataset: the recipe, and the smallest delta for each image.
 CURVES = {
     "mnist": (Recipe(learning_rate=0.05, batch_size=256, epochs=40), 1 / 60_000),
     "fashion-mnist": (Recipe(optimizer="adam", learning_rate=2e-3, batch_size=256, epochs=40), 1 / 6000),
@@ -51,12 +52,12 @@ VARIANTS: dict[PosteriorName, Recipe] = {
     "iblr": _TRAINING.model_copy(update={"optimizer": "iblr", "learning_rate": 0.1, "second_momentum": 0.99999}),
 }
 NAMES = {"diagonal": "influence function (AdamW)", "adam": "Adam", "iblr": "iBLR"}
-# Of the paper's figures.
+# Checkpoints of the paper's figures.
 EPOCHS = (1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 250, 300)
 
 
 def curve_study(data: Side, test: Side, name: str, recipe: Recipe, deltas: int) -> tuple[LooCurve, dict[str, Any]]:
-    """Figure 4, and what its estimate picks."""
+    """Compute figure 4, and summarize the delta that its estimate picks."""
     values = [float(CURVES[name][1] * len(data[0]) * 10 ** (DECADES * i / (deltas - 1))) for i in range(deltas)]
     with listening(print_progress):
         curve = loo_curve(lambda: network(name), data, recipe, values, test)
@@ -72,7 +73,7 @@ def curve_study(data: Side, test: Side, name: str, recipe: Recipe, deltas: int) 
 
 
 def training_study(data: Side, test: Side, posterior: PosteriorName, recipe: Recipe) -> MemoryEvolution:
-    """One variant of figure 5: a training and its looks."""
+    """Train one variant of figure 5, and estimate its losses at the checkpoints."""
     model = network("fashion-mnist")
     with listening(print_progress):
         trajectory = train(model, data, recipe, record="checkpoints")
@@ -84,7 +85,7 @@ def training_study(data: Side, test: Side, posterior: PosteriorName, recipe: Rec
 
 
 def agreement(found: MemoryEvolution) -> dict[str, Any]:
-    """Of the estimate with the test loss over the checkpoints."""
+    """Measure the agreement of the estimate with the test loss over the checkpoints."""
     gap = (found.loo_loss - found.test_loss).abs()
     return {
         "pearson": round(_pearson(found.loo_loss, found.test_loss), 4),
@@ -96,7 +97,7 @@ def agreement(found: MemoryEvolution) -> dict[str, Any]:
 
 
 def shares(found: MemoryEvolution) -> dict[str, list[float]]:
-    """What part of all sensitivity the most sensitive 2% and 20% of the examples have, at each time."""
+    """Return the share of all sensitivity that the most sensitive 2% and 20% of the examples have at each time."""
     ordered = found.sensitivity.double().sort(dim=1, descending=True).values
     n = ordered.shape[1]
     return {
@@ -115,14 +116,14 @@ def _losses(title: str, label: str, x: list, found: LooCurve | MemoryEvolution) 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table, one JSON line each row."""
+    """Print the table, one JSON line for each row."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=["curve", "training"])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and fashion-mnist/")
-    parser.add_argument("--data", choices=list(CURVES), help="for training always fashion-mnist")
+    parser.add_argument("--data", choices=list(CURVES), help="dataset of the curve; training always uses fashion-mnist")
     parser.add_argument("--examples", type=int, help="training images: 20,000 for the curve, 5,000 for training")
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--deltas", type=int, default=12)
+    parser.add_argument("--epochs", type=int, help="epochs of each training; by default those of its recipe")
+    parser.add_argument("--deltas", type=int, default=12, help="strengths of regularization")
     parser.add_argument("--out", type=Path, help="folder for the JSON and the figure")
     options = parser.parse_args(argv)
     name = options.data or ("mnist" if options.what == "curve" else "fashion-mnist")
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 panels.append(
                     Panel(
                         "Sensitivity",
-                        "groups of examples, most sensitive last first",
+                        "groups of examples, most sensitive at the end first",
                         series,
                         range(len(grouped[0])),
                         log=True,

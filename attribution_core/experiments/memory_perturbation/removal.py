@@ -4,19 +4,21 @@
     samplescope reproduce memory_removal_classes --data-root DIR [--data fashion-mnist] [--out FOLDER]
 
 A network (MNIST: MLP 500-300; Fashion-MNIST: LeNet-5) is trained by SGD with momentum 0.9, batches of 256 and a cosine
-schedule, as in appendix G.1 and G.2, on ``--examples`` images, with delta in proportion to their number. Removal is
-training on from the trained weights without the example or class.
+schedule, as in appendix G.1 and G.2, on ``--examples`` images, with delta in proportion to their number. An example or
+class is removed by continuing training without it from the trained weights.
 
 ``examples``: for ``--removed`` examples, evenly spaced in the order of their estimated sensitivity, the sum over
-classes of the absolute change of the predicted probability. The change is taken twice: against the trained weights, as
-in the paper (``real``), and against training on with all examples in the same order of batches (``paired``), which
-leaves out what training on alone does. Printed are rank correlations of it with the sensitivity under each posterior,
-beside two things that need no posterior (error, loss), and the median ratio of the estimated to the paired change.
+classes of the absolute change of the predicted probability. The change is measured twice: against the trained weights,
+as in the paper (``real``), and against continued training with all examples in the same order of batches (``paired``),
+which excludes the effect of continued training itself. Printed are its rank correlations with the sensitivity under
+each posterior and with two baselines that need no posterior (error, loss), and the median ratio of the estimated to the
+paired change.
 
-``classes``: the mean leave-one-out loss of each class (eq. 20) against the test loss after training on without it, on
-all test images as in the paper, and on those of the class; beside it the class's training loss alone. Training on is
-short, as the paper's rates make it: after long training without a class its examples are lost whatever they were, and
-the order is another (on 2,500 images after 200 epochs the rank correlation was 0.43 on MNIST, -0.27 on Fashion-MNIST).
+``classes``: the mean leave-one-out loss of each class (eq. 20) against the test loss after continued training without
+the class, on all test images as in the paper, and on those of the class; the baseline is the class's training loss
+alone. Continued training is short, as the paper's rates make it: after long training without a class, its examples are
+lost in any case, and the order is another (on 2,500 images after 200 epochs the rank correlation was 0.43 on MNIST,
+-0.27 on Fashion-MNIST).
 """
 
 import argparse
@@ -40,8 +42,8 @@ from attribution_core.methods.sensitivity.perturbation import MemorySensitivity,
 from attribution_core.models.weights import StateDict
 from attribution_core.training import Recipe, loss_values, mean_loss, outputs_of, train
 
-# By what is removed and the dataset: images, epochs, rate, epochs of training on, their rate. About the most images
-# with which ``examples`` takes ten minutes on two cores.
+# For what is removed and the dataset: images, epochs, rate, epochs of continued training, its rate. About the largest
+# number of images with which ``examples`` takes ten minutes on two cores.
 SETTINGS = {
     ("examples", "mnist"): (5000, 100, 0.05, 60, 0.05),
     ("examples", "fashion-mnist"): (1500, 200, 0.05, 60, 0.02),
@@ -56,9 +58,10 @@ ESTIMATES: dict[str, dict[str, Any]] = {
 
 
 def trained_on(model: nn.Module, start: StateDict, data: Side, recipe: Recipe, kept: Tensor) -> nn.Module:
-    """The model, trained on from ``start`` with the examples that are kept, bool ``[n]``; the batches stay as they are.
+    """Continue training the model from ``start`` on the kept examples, bool ``[n]``, in unchanged batches.
 
-    The batch mean stays a sum over ``batch_size``, so the sum of losses loses what is removed and delta stays.
+    The batch mean remains a sum divided by ``batch_size``, so the sum of losses loses only the removed terms and delta
+    does not change.
     """
     model.load_state_dict(start)
     train(model, data, recipe, sample_weights=kept.float())
@@ -68,7 +71,7 @@ def trained_on(model: nn.Module, start: StateDict, data: Side, recipe: Recipe, k
 def example_removals(
     model: nn.Module, data: Side, recipe: Recipe, found: dict[str, MemorySensitivity], count: int
 ) -> dict[str, Tensor]:
-    """Estimated and real changes of the removed examples, by name, ``[count]`` each."""
+    """Return the estimated and real changes of the removed examples, by name, ``[count]`` each."""
     n = len(data[0])
     order = found["kfac"].sensitivity.argsort()
     chosen = order[torch.linspace(0, n - 1, count).round().long()]
@@ -97,7 +100,7 @@ def example_removals(
 def class_removals(
     model: nn.Module, data: Side, test: Side, recipe: Recipe, found: dict[str, MemorySensitivity]
 ) -> dict[str, Tensor]:
-    """Estimated losses and test losses of each class, by name, ``[classes]`` each."""
+    """Return the estimated losses and test losses of each class, by name, ``[classes]`` each."""
     start = {name: value.clone() for name, value in model.state_dict().items()}
     everywhere, own = [], []
     for removed in range(CLASSES):
@@ -115,7 +118,7 @@ def class_removals(
 
 
 def compared(columns: dict[str, Tensor], reals: tuple[str, str]) -> list[dict[str, Any]]:
-    """A row for each estimate: Spearman's correlation with both real columns, and the median ratio to the second."""
+    """Return, for each estimate, Spearman's correlation with both real columns and the median ratio to the second."""
     rows = []
     for name in (name for name in columns if name not in reals):
         row: dict[str, Any] = {"estimate": name}
@@ -126,7 +129,7 @@ def compared(columns: dict[str, Tensor], reals: tuple[str, str]) -> list[dict[st
 
 
 def panels(what: str, columns: dict[str, Tensor]) -> list[Panel]:
-    """Figure 2 with the examples in order of their real change, or figure 3(c)."""
+    """Plot figure 2, with the examples in order of their real change, or figure 3(c)."""
     if what == "classes":
         names = [str(c) for c in range(CLASSES)]
         series = {name: columns[name].tolist() for name in ("real", "kfac", "diagonal", "loss alone")}
@@ -139,18 +142,18 @@ def panels(what: str, columns: dict[str, Tensor]) -> list[Panel]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table, one JSON line each row."""
+    """Print the table, one JSON line for each row."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=["examples", "classes"])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and fashion-mnist/")
     parser.add_argument("--data", choices=list(NETWORKS), default="mnist")
     parser.add_argument("--examples", type=int, help="training images")
-    parser.add_argument("--removed", type=int, default=60, help="examples that are removed one by one")
-    parser.add_argument("--delta", type=float, help="by default 1/200 an image")
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--rate", type=float)
-    parser.add_argument("--epochs-on", type=int, help="of training on without the data")
-    parser.add_argument("--rate-on", type=float)
+    parser.add_argument("--removed", type=int, default=60, help="examples to remove one by one")
+    parser.add_argument("--delta", type=float, help="strength of regularization; by default 1/200 for each image")
+    parser.add_argument("--epochs", type=int, help="epochs of training")
+    parser.add_argument("--rate", type=float, help="learning rate")
+    parser.add_argument("--epochs-on", type=int, help="epochs of continued training without the data")
+    parser.add_argument("--rate-on", type=float, help="learning rate of continued training")
     parser.add_argument("--out", type=Path, help="folder for the JSON and the figure")
     options = parser.parse_args(argv)
     examples, epochs, rate, epochs_on, rate_on = SETTINGS[options.what, options.data]

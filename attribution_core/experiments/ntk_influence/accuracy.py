@@ -2,22 +2,22 @@ r"""NTK influence, table 1 and figure 1: predicted influence against that of rea
 
     samplescope reproduce ntk_influence_accuracy --data-root DIR [--data mnist] [--widths 2500 10000] [--out FOLDER]
 
-Two classes, images of norm 1, targets -1 and 1, the two-layer ReLU network of eq. 1 (only the first layer trained, its
-weights drawn with standard deviation ``KAPPA``), the objective of eq. 2 with weight decay 1 towards those weights.
-Full-batch gradient descent with a step of one over the largest curvature ends when the slowest direction has 1% left to
-go. The prediction is that of the infinitely wide network (eqs. 4, 8, 14) after the same steps, with no knowledge of
-the initial weights.
+Two classes, images of norm 1, targets -1 and 1, the two-layer ReLU network of eq. 1 (only the first layer is trained,
+its weights drawn with standard deviation ``KAPPA``), and the objective of eq. 2 with weight decay 1 towards those
+weights. Full-batch gradient descent with a step of one over the largest curvature stops when 1% of the slowest
+direction is left. The prediction is that of the infinitely wide network (eqs. 4, 8, 14) after the same steps; it does
+not use the initial weights.
 
-Retrained are the network without each of the 40 training examples that the prediction calls most influential on one
-evaluation image: the one whose prediction error is the median. Printed for each width are Pearson's R and Spearman's
-rho over these 40 (the paper's table 1: MNIST 0.977, 0.980, 0.987, 0.993 at widths 10, 20, 40, 80 thousand, CIFAR-10
-0.968, 0.981, 0.990, 0.996), and Pearson's R over all pairs of the 40 with the evaluation images. The paper does not
-print the number of examples, the weight decay or the initial scale; the scale matters: much smaller, and training
-turns units on and off; much larger, and the initial outputs, which the kernel does not know, are no longer small.
+The network is retrained without each of the 40 training examples that the prediction calls most influential on one
+evaluation image, the one with the median prediction error. Printed for each width are Pearson's R and Spearman's rho
+over these 40 (the paper's table 1: MNIST 0.977, 0.980, 0.987, 0.993 at widths 10, 20, 40, 80 thousand, CIFAR-10 0.968,
+0.981, 0.990, 0.996), and Pearson's R over all pairs of the 40 with the evaluation images. The paper does not print the
+number of examples, the weight decay or the initial scale. The scale matters: if it is much smaller, training turns
+units on and off; if it is much larger, the initial outputs, which the kernel does not know, are no longer small.
 
-Cost: the weights stay ``W_0 + C^T X``, so a step is one product of the ``n x n`` Gram matrix of the inputs with C,
-``2 n^2 width`` operations whatever the number of pixels: 2 * 10^9 at 300 examples and width 10,000, a few hundred times
-for each network.
+Cost: the weights remain ``W_0 + C^T X``, so a step is one product of the ``n x n`` Gram matrix of the inputs with C,
+``2 n^2 width`` operations for any number of pixels: 2 * 10^9 at 300 examples and width 10,000, a few hundred times for
+each network.
 """
 
 import argparse
@@ -45,16 +45,16 @@ WEIGHT_DECAY, KAPPA, EVALUATED = 1.0, 0.05, 100
 def retrained_outputs(
     network: TwoLayerReLU, inputs: Tensor, targets: Tensor, evaluation_inputs: Tensor, schedule: GradientDescent
 ) -> Tensor:
-    """Outputs ``[m]`` after gradient descent on the first layer from its present weights, which are left as they are.
+    """Return the outputs ``[m]`` after gradient descent on the first layer, leaving the network's weights unchanged.
 
     ``W_t = W_0 + C_t^T X`` with ``C_0 = 0``; the gradient adds ``error_i a_r [unit r is on] / sqrt(width)`` to C.
 
     Args:
-        network: One output.
-        inputs: ``[n, d]``.
-        targets: ``[n, 1]``.
-        evaluation_inputs: ``[m, d]``.
-        schedule: Discrete; decays towards the initial weights.
+        network: A network with one output, at its initial weights.
+        inputs: Training inputs, ``[n, d]``.
+        targets: Training targets, ``[n, 1]``.
+        evaluation_inputs: Evaluation inputs, ``[m, d]``.
+        schedule: Discrete schedule whose weight decay pulls towards the initial weights.
     """
     readout = network.second[0] / math.sqrt(network.second.shape[1])
     with torch.no_grad():
@@ -69,7 +69,7 @@ def retrained_outputs(
 
 
 def near_end(eigenvalues: Tensor) -> GradientDescent:
-    """Gradient descent until 1% of the slowest direction is left."""
+    """Return the schedule of gradient descent until 1% of the slowest direction is left."""
     rate = 1.0 / float(eigenvalues[-1] + WEIGHT_DECAY)
     slowest = 1 - rate * float(eigenvalues[0] + WEIGHT_DECAY)
     return GradientDescent(rate, math.ceil(math.log(0.01) / math.log(slowest)), WEIGHT_DECAY, "discrete")
@@ -78,7 +78,7 @@ def near_end(eigenvalues: Tensor) -> GradientDescent:
 def really_retrained(
     width: int, sides: tuple[Tensor, Tensor, Tensor, Tensor], removed: list[int], schedule: GradientDescent, seed: int
 ) -> Tensor:
-    """``effect[i, j]`` for each removed example by retraining without it: ``[len(removed), m]``."""
+    """Return ``effect[i, j]`` for each removed example from retraining without it, ``[len(removed), m]``."""
     inputs, targets, evaluation_inputs, evaluation_targets = sides
     torch.manual_seed(seed)
     network = TwoLayerReLU(inputs.shape[1], width, kappa=KAPPA)
@@ -98,15 +98,15 @@ def really_retrained(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line for each width, and write them with a figure."""
+    """Print one JSON line for each width; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and cifar10/")
     parser.add_argument("--data", choices=sorted(PAIRS), default="mnist")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     parser.add_argument("--train", type=int, default=300, help="number of training examples")
-    parser.add_argument("--examples", type=int, default=40, help="how many of them to retrain without")
-    parser.add_argument("--widths", type=int, nargs="+", default=[2500, 5000, 10_000])
-    parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
+    parser.add_argument("--examples", type=int, default=40, help="number of them to remove, one by one")
+    parser.add_argument("--widths", type=int, nargs="+", default=[2500, 5000, 10_000], help="widths to retrain")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights")
     options = parser.parse_args(argv)
     sides = unit_norm_problem(options.data_root, options.data, options.train, EVALUATED)
     linear = infinitely_wide(*sides)
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows.append(row)
         print(json.dumps(row), flush=True)
     series = {name: [row[name] for row in rows] for name in ("pearson", "spearman", "pearson_all_pairs")}
-    panel = Panel("Predicted and real influence: correlation (table 1)", "width", series, options.widths)
+    panel = Panel("Correlation of predicted and real influence (table 1)", "width", series, options.widths)
     write_with_options(options, f"ntk_influence_accuracy_{options.data}", {"rows": rows}, [panel])
     return 0
 

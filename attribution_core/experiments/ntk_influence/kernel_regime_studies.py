@@ -1,12 +1,12 @@
-"""NTK influence, figures 2, 3, 5 and 7: the error of influence functions, its causes, and what influence costs.
+"""NTK influence, figures 2, 3, 5 and 7: the error of influence functions, its causes, and sample complexity.
 
     samplescope reproduce kernel_regime_studies --data-root DIR [--data mnist] [--out FOLDER]
 
-Two classes, 1,000 training and 1,000 evaluation images of norm 1, targets -1 and 1, the two-layer ReLU network of
+Two classes, 1,000 training and 1,000 evaluation images of norm 1, targets -1 and 1, and the two-layer ReLU network of
 infinite width. One JSON line for each figure:
 
-* ``figure_2``: for weight decays from 2^-4 to 2^4 the error rate of the inverse-Hessian-vector-product estimate and its
-  lower bound (theorem 3). Both must fall as the weight decay grows, the bound below the rate.
+* ``figure_2``: for weight decays from 2^-4 to 2^4, the error rate of the inverse-Hessian-vector-product estimate and
+  its lower bound (theorem 3). Both must fall as the weight decay grows, with the bound below the rate.
 * ``figure_3``: at the weight decays 1/16, 1 and 16, the rank correlation of each training example's error rate with its
   density (theorem 4: negative), and the mean error rate in each tenth of the examples, from the rarest to the densest.
 * ``figure_5``: complexity (eq. 19) of ten groups from the most harmful to the most helpful; largest at both ends.
@@ -45,14 +45,14 @@ FLIPPED = 0.4
 
 
 def figure_2(linear: LinearizedModel) -> dict[str, list[float]]:
-    """Error rate and lower bound for nine weight decays."""
+    """Return the error rate and its lower bound for nine weight decays."""
     decays = [2.0**power for power in range(-4, 5)]
     error = estimate_error(linear, decays)
     return {"weight_decay": decays, "error_rate": rounded(error.rate), "lower_bound": rounded(error.lower_bound)}
 
 
 def figure_3(linear: LinearizedModel) -> dict[str, dict[str, object]]:
-    """Density against error rate, for three weight decays."""
+    """Compare density with error rate, for three weight decays."""
     density = feature_density(linear)
     tenths = density.argsort().tensor_split(10)
     result: dict[str, dict[str, object]] = {}
@@ -66,13 +66,13 @@ def figure_3(linear: LinearizedModel) -> dict[str, dict[str, object]]:
 
 
 def figure_5(linear: LinearizedModel) -> dict[str, list[float]]:
-    """Complexity of ten groups by influence."""
+    """Return the complexity of ten groups by influence."""
     influence = linear.removal_effects(GradientDescent(1.0, math.inf, 1.0)).mean(dim=1)
     return {"complexity": rounded(complexity_by_influence(linear, GradientDescent(1.0, math.inf), influence))}
 
 
 def figure_7(sides: tuple[Tensor, Tensor, Tensor, Tensor]) -> dict[str, list[float]]:
-    """Share of flipped labels among the most influential over time; 0.4 is that of chance."""
+    """Return the share of flipped labels among the most influential examples over time; chance is 0.4."""
     inputs, targets, evaluation_inputs, evaluation_targets = sides
     flipped = torch.rand(len(targets), generator=torch.Generator().manual_seed(0)) < FLIPPED
     noisy = torch.where(flipped[:, None], -targets, targets)
@@ -83,12 +83,12 @@ def figure_7(sides: tuple[Tensor, Tensor, Tensor, Tensor]) -> dict[str, list[flo
 
 
 def rounded(values: Tensor | list[float]) -> list[float]:
-    """For print."""
+    """Round values for printing."""
     return [round(float(value), 4) for value in values]
 
 
 def panels(found: Mapping[str, Any]) -> list[Panel]:
-    """The four figures, from what each study found."""
+    """Plot the four figures from the results of each study."""
     error, shares = found["figure_2"], found["figure_7"]
     decays = [math.log2(decay) for decay in error["weight_decay"]]
     rates = {name: error[name] for name in ("error_rate", "lower_bound")}
@@ -104,7 +104,7 @@ def panels(found: Mapping[str, Any]) -> list[Panel]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line for each figure, and write them with a figure of four panels."""
+    """Print one JSON line for each figure; write them with a figure of four panels."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and cifar10/")
     parser.add_argument("--data", choices=sorted(PAIRS), default="mnist")

@@ -2,22 +2,22 @@
 
     samplescope reproduce information_of_adversarial --data-root DIR [--seeds 5] [--out FOLDER]
 
-Cats against dogs, 1,000 training images. A pretrained network is fine-tuned on them; for 10% of them an adversarial
-example is made that it gets wrong, by the fast gradient sign method with epsilon 0.01, and takes the original's place.
-F-SI is then that of the pretrained network with a new head; t = 1,000 and eta = 0.001. The paper: adversarial examples
-are on average more informative than normal ones, and F-SI can detect them.
+The task is cats against dogs with 1,000 training images. A pretrained network is fine-tuned on them. For 10% of them,
+the fast gradient sign method with epsilon 0.01 makes an adversarial example that this network gets wrong, and the
+example replaces the original. F-SI is then that of the pretrained network with a new head, at t = 1,000 and
+eta = 0.001. The paper: adversarial examples are on average more informative than normal ones, and F-SI can detect them.
 
 The paper has Kaggle's photographs and a ResNet-18 pretrained on ImageNet. Here the images are CIFAR-10's, of 32 pixels,
-and the network is LeNet-5 (or, ``--network cnn4``, the paper's four-layer CNN, which takes ten times as long) trained
-on the eight other classes, all its weights linearised; epsilon is of pixels from 0 to 1; validation is on 1,000 other
-images. Success is not to be had with every image, but with those near the decision boundary, and these may be
-informative as they are. So beside the numbers of the adversarial examples stand those of the very same images before
-they were perturbed, in the original training set.
+and the network is LeNet-5 (or, with ``--network cnn4``, the paper's four-layer CNN, which takes ten times as long)
+trained on the eight other classes, with all its weights linearized; epsilon applies to pixels from 0 to 1; validation
+uses 1,000 other images. The method succeeds only on images near the decision boundary, and these may be informative to
+begin with. So the numbers of the adversarial examples are printed beside those of the same images before the
+perturbation, in the original training set.
 
-The statement **holds** if, at 100 t (see ``information_studies``), in every seed the adversarial examples have the
-higher mean, and an area under the ROC curve (``auc``) above 1/2. ``beyond_the_choice`` says whether in every seed that
-area is also above the one of the same images before. A seed draws the images and the network. Three minutes on one
-core.
+The statement **holds** if, at 100 t (see :mod:`~attribution_core.experiments.unique_information.common`), with every
+seed, the adversarial examples have the higher mean and an area under the ROC curve (``auc``) above 1/2.
+``beyond_the_choice`` says whether, with every seed, that area is also above that of the same images before the
+perturbation. A seed draws the images and the network. Three minutes on one core.
 """
 
 import argparse
@@ -53,12 +53,12 @@ FINE_TUNING = Recipe(learning_rate=0.01, epochs=10)
 
 
 def perturbed(model: nn.Module, data: Side, epsilon: float) -> Tensor:
-    """Images moved by the fast gradient sign method (Goodfellow et al. 2015), which raises their loss.
+    """Move images by the fast gradient sign method (Goodfellow et al. 2015), which raises their loss.
 
     Args:
-        model: One output, the logit of class 1.
-        data: Images with pixels in -1..1 and labels.
-        epsilon: How far each pixel moves, on a scale from 0 to 1.
+        model: A network with one output, the logit of class 1.
+        data: Images with pixels in -1..1, and their labels.
+        epsilon: Distance that each pixel moves, on a scale from 0 to 1.
     """
     inputs = data[0].clone().requires_grad_()
     loss = F.binary_cross_entropy_with_logits(model(inputs)[:, 0], data[1].float(), reduction="sum")
@@ -67,36 +67,38 @@ def perturbed(model: nn.Module, data: Side, epsilon: float) -> Tensor:
 
 
 def adversarial(model: nn.Module, data: Side, count: int, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Perturbs the first ``count`` images, at most, that the model gets right as they are and wrong when perturbed.
+    """Perturb at most the first ``count`` images that the model gets right as they are and wrong when perturbed.
 
     Returns:
-        All images, those in their adversarial form, and which these are, bool ``[n]``.
+        All images, with these in their adversarial form, and a mask of the perturbed ones, bool ``[n]``.
 
     Raises:
-        InputError: There are none.
+        InputError: No image becomes adversarial.
     """
     moved = perturbed(model, data, epsilon)
     right, still = ((outputs_of(model, images)[:, 0] > 0) == (data[1] == 1) for images in (data[0], moved))
     chosen = torch.zeros(len(data[1]), dtype=torch.bool)
     chosen[(right & ~still).nonzero()[:count, 0]] = True
     if not chosen.any():
-        raise InputError(f"Moving pixels by {epsilon:g} makes no image adversarial here: give a larger --epsilon.")
+        raise InputError(f"No image becomes adversarial when its pixels move by {epsilon:g}. Give a larger --epsilon.")
     return torch.where(chosen[:, None, None, None], moved, data[0]), chosen
 
 
 def decide(rows: Sequence[dict[str, float]]) -> bool:
-    """Whether the marked examples have the higher mean and can be told apart in every seed."""
+    """Return whether the adversarial examples have the higher mean and are detectable with every seed."""
     return all(row["ratio"] > 1 and row["auc"] > 0.5 for row in rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a JSON line for each form of the images and time, and one that says what holds; write them."""
+    """Print a JSON line for each form of the images and time and one with the verdict; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds cifar10/")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
-    parser.add_argument("--examples", type=int, default=1000, help="training images, and as many for validation")
-    parser.add_argument("--pretraining", type=int, default=10_000, help="images of the other classes")
-    parser.add_argument("--epsilon", type=float, default=EPSILON, help="of the perturbation, on a scale from 0 to 1")
+    parser.add_argument("--examples", type=int, default=1000, help="training images; as many for validation")
+    parser.add_argument("--pretraining", type=int, default=10_000, help="images of the other classes to pretrain on")
+    parser.add_argument(
+        "--epsilon", type=float, default=EPSILON, help="size of the perturbation, on a scale from 0 to 1"
+    )
     parser.add_argument("--network", choices=["lenet5", "cnn4"], default="lenet5")
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args(argv)

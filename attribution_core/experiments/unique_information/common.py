@@ -1,12 +1,13 @@
-"""What the studies of functional sample information (F-SI) share.
+"""Share what the studies of functional sample information (F-SI) have in common.
 
-In all of them the linearised model is trained on the mean of half squared errors, classes as 0/1 targets, without
-weight decay. F-SI is in nats, with the 1/2 of equation 8 (the authors' code leaves it out: theirs is twice ours).
+In all of them the linearized model is trained on the mean of half squared errors, with classes as 0/1 targets and
+without weight decay. F-SI is in nats, with the 1/2 of equation 8 (the authors' code omits it, so their values are twice
+ours).
 
 **Time.** The paper's networks are pretrained ResNets of eleven million weights on images of 224 pixels. Ours are far
-smaller, and so are their kernels: after the paper's ``t`` steps of its rate ``eta`` they are hardly trained, and F-SI
-is then little more than the size of an example's gradient. So every study is done twice, at ``t`` and at ``LONGER``
-times ``t``, and the second decides whether a statement holds; what came of the first stands beside it.
+smaller, and so are their kernels: after the paper's ``t`` steps at its rate ``eta`` they are hardly trained, and F-SI
+is then little more than the size of an example's gradient. So every study runs at two times, ``t`` and ``LONGER`` times
+``t``. The second decides whether a statement holds; the results at the first are printed beside it.
 """
 
 import json
@@ -32,15 +33,15 @@ LONGER = 100
 def information(
     model: nn.Module, train: Side, validation: Side, rate: float, times: Sequence[float], sketched: bool = False
 ) -> list[Tensor]:
-    """F-SI of every training example after some training times: for each ``[n]``.
+    """Return the F-SI of every training example, ``[n]`` for each of several training times.
 
     Args:
-        model: At the weights about which it is linearised.
+        model: The model at the weights where it is linearized.
         train: Training examples.
-        validation: Inputs whose predictions count.
-        rate: ``eta``.
-        times: Steps.
-        sketched: Whether the Kronecker sketch takes the place of the exact kernel.
+        validation: Examples whose predictions F-SI measures.
+        rate: Learning rate ``eta``.
+        times: Numbers of steps.
+        sketched: Whether to use the Kronecker sketch instead of the exact kernel.
     """
     linear = linearize(model, train, validation, sketch="kronecker" if sketched else None)
     schedules = [GradientDescent(rate, steps, loss="mean") for steps in times]
@@ -48,15 +49,15 @@ def information(
 
 
 def two_groups(scores: Tensor, marked: Tensor) -> dict[str, float]:
-    """How the scores of a marked group compare with those of the others.
+    """Compare the scores of a marked group with those of the others.
 
     Args:
-        scores: ``[n]``.
-        marked: Bool ``[n]``.
+        scores: Scores, ``[n]``.
+        marked: Mask of the group, bool ``[n]``.
 
     Returns:
-        Both means, the ratios of the means and of the medians, and ``auc``, the chance that a marked example scores
-        higher than another one (area under the ROC curve).
+        Both means, the ratios of the means and of the medians, and ``auc``, the probability that a marked example
+        scores higher than an unmarked one (area under the ROC curve).
     """
     first, second = scores[marked], scores[~marked]
     return {
@@ -69,7 +70,7 @@ def two_groups(scores: Tensor, marked: Tensor) -> dict[str, float]:
 
 
 def over_seeds(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
-    """Mean and standard deviation of every number over the seeds, four digits each; one seed has no deviation."""
+    """Return the mean and standard deviation of every number over the seeds, to four digits; 0 for one seed."""
     found = {}
     for name in rows[0]:
         values = torch.tensor([row[name] for row in rows], dtype=torch.float64)
@@ -79,12 +80,12 @@ def over_seeds(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
 
 
 def digits(value: float) -> float:
-    """Four significant ones, for print."""
+    """Round to four significant digits for printing."""
     return float(f"{value:.4g}")
 
 
 def histogram(title: str, groups: Mapping[str, Tensor], bins: int = 20) -> Panel:
-    """The share of each group's scores in bins of equal width in the logarithm."""
+    """Plot the share of each group's scores in bins of equal width in the logarithm."""
     logs = {name: scores.clamp(min=1e-300).log10() for name, scores in groups.items()}
     together = torch.cat(list(logs.values()))
     low, high = float(together.min()), float(together.max())
@@ -96,14 +97,14 @@ def histogram(title: str, groups: Mapping[str, Tensor], bins: int = 20) -> Panel
 def conclude(
     name: str, options: Namespace, results: Mapping[str, Any], verdict: Mapping[str, Any], panels: Sequence[Panel]
 ) -> None:
-    """Writes NAME.json and NAME.png into ``options.out`` and prints the verdict as the last line.
+    """Write NAME.json and NAME.png into ``options.out`` and print the verdict as the last line.
 
     Args:
-        name: Of the experiment.
-        options: What was asked for.
+        name: Name of the experiment.
+        options: Options of the command line.
         results: Numbers of every row.
         verdict: ``statement``, what the paper says; ``holds``; and the numbers that decide it.
-        panels: The figure.
+        panels: Panels of the figure.
     """
     shown = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     write_results(options.out, name, {"options": shown, **results, "verdict": verdict}, panels)

@@ -1,30 +1,32 @@
-"""Unique information, section 7 and appendix A.7: typical examples inform least, of a text task and of a table.
+"""Unique information, section 7 and appendix A.7: typical examples are the least informative, in text and in a table.
 
     samplescope reproduce information_extremes_text --data-root DIR [--encoder FILE.npy] [--seeds 3] [--out FOLDER]
     samplescope reproduce information_extremes_table --data-root DIR [--seeds 3] [--out FOLDER]
 
 The paper, on sentiment analysis: the least informative examples are typical and easy, the most informative ones nuanced
-and hard; with the length of a review F-SI correlates at -0.16. It looks at the examples themselves; so ``text`` prints
-the five most and the five least informative ones, and ``table`` their rows. Beside it stands a measure of three things
-that need no model, all among the training examples as the network is given them:
+and hard; F-SI correlates at -0.16 with the length of a review. The paper inspects the examples themselves, so the
+command prints the five most and the five least informative sentences or rows. It also measures three properties that
+need no model, all among the training examples as the network receives them:
 
-* ``disagreement``: squared difference of an example's target from the mean of its ten nearest neighbours' (hard);
+* ``disagreement``: squared difference between an example's target and the mean of its ten nearest neighbors' (hard);
 * ``distance``: mean distance to these ten (rare);
-* ``from_class_mean``: distance to the mean of its class, for a table to that of all examples (untypical);
+* ``from_class_mean``: distance to the mean of its class, or for a table to the mean of all examples (untypical);
 
-and ``words``, the length of a sentence. Printed are Spearman's correlations of F-SI with each, over ``--seeds`` draws
-of the examples and the initial weights. The statement **holds** if in every seed those with ``disagreement`` and
-``distance`` at 100 t are both above three standard errors of no correlation, 3 / sqrt(n).
+and ``words``, the length of a sentence. It prints Spearman's correlation of F-SI with each, over ``--seeds`` draws of
+the examples and the initial weights. The statement **holds** if, with every seed, the correlations with
+``disagreement`` and ``distance`` at 100 t both exceed three standard errors of no correlation, 3 / sqrt(n).
 
 ``text``: 2,000 sentences of film reviews (rt-polarity) for training and 1,000 for validation, one hidden layer of 2,000
-ReLU units, one output, t = 10,000, eta = 0.003, as in the paper but for the data (there: whole reviews of IMDB, the
-average of their words' 300-dimensional GloVe vectors). By default a sentence's vector is that of its words' TF-IDF
-weights, reduced to 300 dimensions and scaled to norm 1. ``--encoder`` takes another one's from a NumPy file, a row for
-each line of ``rt-polarity-negative.txt`` and then of ``rt-polarity-positive.txt``. ``table``: UCI Concrete, 90% for
-training, the same network and times, squared error of the standardised strength; the paper has no table.
+ReLU units, one output, t = 10,000, eta = 0.003, as in the paper except for the data (there: whole reviews of IMDB as
+averages of their words' 300-dimensional GloVe vectors). By default a sentence's vector holds the TF-IDF weights of its
+words, reduced to 300 dimensions and scaled to norm 1. ``--encoder`` reads the vectors of another encoder from a NumPy
+file with a row for each line of ``rt-polarity-negative.txt`` and then of ``rt-polarity-positive.txt``. ``table``: UCI
+Concrete, 90% for training, the same network and times, squared error of the standardized strength; the paper has no
+table.
 
-The extremes printed are those at 100 t, which is also what decides (see ``information_studies``; vectors of norm 1 make
-a small kernel). Half a minute on one core.
+The extremes printed are those at 100 t, which also decides the statement (see
+:mod:`~attribution_core.experiments.unique_information.common`; vectors of norm 1 make a small kernel). Half a minute on
+one core.
 """
 
 import argparse
@@ -57,15 +59,15 @@ STEPS, RATE, NEIGHBOURS, SHOWN = 10_000, 0.003, 10, 5
 
 @dataclass(frozen=True)
 class StudyProblem:
-    """What each seed draws its examples from.
+    """Hold the examples that each seed draws from.
 
     Attributes:
-        inputs: ``[all, d]``.
-        targets: ``[all]``: labels 0 and 1, or values.
-        names: What to print of each example.
-        words: Length of each, ``[all]``; None for a table.
-        train: How many training examples a seed draws.
-        validation: How many others.
+        inputs: Inputs of all examples, ``[all, d]``.
+        targets: Labels 0 and 1, or values, ``[all]``.
+        names: Text to print for each example.
+        words: Number of words of each sentence, ``[all]``; None for a table.
+        train: Number of training examples that a seed draws.
+        validation: Number of validation examples that a seed draws.
     """
 
     inputs: Tensor
@@ -76,20 +78,20 @@ class StudyProblem:
     validation: int
 
     def side(self, rows: Tensor) -> Side:
-        """Some of the examples, as a network is given them."""
+        """Return some of the examples in the form that the network receives."""
         targets = self.targets[rows]
         return self.inputs[rows], targets[:, None] if targets.is_floating_point() else targets
 
 
 def film_reviews(data_root: Path, encoder: str, train: int) -> StudyProblem:
-    """Sentences, half as many for validation as for training."""
+    """Read the film reviews, with half as many sentences for validation as for training."""
     texts, labels = sentences(data_root / "text")
     words = torch.tensor([len(text.split()) for text in texts])
     return StudyProblem(vectors(texts, encoder), labels, texts, words, train, train // 2)
 
 
 def concrete(data_root: Path) -> StudyProblem:
-    """UCI Concrete, standardised."""
+    """Read UCI Concrete, standardized."""
     sides = table(data_root / "uci" / "concrete.txt")
     inputs, targets = (torch.cat([side[part] for side in sides]) for part in (0, 1))
     rows = [" ".join(f"{value:.1f}" for value in row) for row in inputs.tolist()]
@@ -98,12 +100,12 @@ def concrete(data_root: Path) -> StudyProblem:
 
 
 def typicality(inputs: Tensor, targets: Tensor, classes: Tensor) -> dict[str, Tensor]:
-    """How hard, how rare and how untypical each example is among the others.
+    """Measure how hard, how rare and how untypical each example is among the others.
 
     Args:
-        inputs: ``[n, d]``.
-        targets: ``[n]``.
-        classes: ``[n]``, whose means are taken; all alike for a table.
+        inputs: Inputs, ``[n, d]``.
+        targets: Targets, ``[n]``.
+        classes: Classes whose means are taken, ``[n]``; a single class for a table.
 
     Returns:
         ``disagreement``, ``distance`` and ``from_class_mean``, ``[n]`` each.
@@ -120,13 +122,13 @@ def typicality(inputs: Tensor, targets: Tensor, classes: Tensor) -> dict[str, Te
 
 @dataclass(frozen=True)
 class Scored:
-    """What one seed found, at t and at ``LONGER`` t.
+    """Hold the results of one seed, at t and at ``LONGER`` t.
 
     Attributes:
         chosen: Positions of the training examples in the task, ``[n]``.
-        scores: Their F-SI at both times, ``[n]`` each.
-        measures: What needs no model, by name, ``[n]`` each.
-        correlations: Spearman's of F-SI with each measure at both times, by name.
+        scores: F-SI at both times, ``[n]`` each.
+        measures: Measures that need no model, by name, ``[n]`` each.
+        correlations: Spearman's correlation of F-SI with each measure at both times, by name.
     """
 
     chosen: Tensor
@@ -136,7 +138,7 @@ class Scored:
 
 
 def scored(task: StudyProblem, units: int, seed: int) -> Scored:
-    """Draws the examples and the network, and scores them."""
+    """Draw the examples and the network, and score them."""
     order = torch.randperm(len(task.targets), generator=torch.Generator().manual_seed(seed))
     chosen, others = order[: task.train], order[task.train : task.train + task.validation]
     data, targets = task.side(chosen), task.targets[chosen]
@@ -151,12 +153,12 @@ def scored(task: StudyProblem, units: int, seed: int) -> Scored:
 
 
 def decide(rows: Sequence[dict[str, float]], examples: int) -> bool:
-    """Whether hard and rare examples are the more informative in every seed, beyond three standard errors."""
+    """Return whether hard and rare examples are more informative with every seed, beyond three standard errors."""
     return all(min(row["disagreement"], row["distance"]) > 3 / examples**0.5 for row in rows)
 
 
 def extremes(task: StudyProblem, found: Scored) -> list[dict[str, Any]]:
-    """The least and then the most informative examples at ``LONGER`` t, the most extreme first."""
+    """List the least and then the most informative examples at ``LONGER`` t, the most extreme first."""
     scores = found.scores[1]
     order = scores.argsort()
     ends = {"least": order[:SHOWN], "most": order.flip(0)[:SHOWN]}
@@ -170,21 +172,21 @@ def extremes(task: StudyProblem, found: Scored) -> list[dict[str, Any]]:
 
 
 def by_tenth(found: Scored, name: str) -> Panel:
-    """A measure's mean in each tenth of the examples, from the least to the most informative at ``LONGER`` t."""
+    """Plot a measure's mean in each tenth of the examples, from the least to the most informative at ``LONGER`` t."""
     tenths = found.scores[1].argsort().tensor_split(10)
     means = [float(found.measures[name][members].mean()) for members in tenths]
     return Panel(f"Mean {name}", "tenth by F-SI, least first", {name: means}, [float(i) for i in range(1, 11)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the extremes, a JSON line for each time and one that says what holds; write them with a figure."""
+    """Print the extremes, a JSON line for each time and one with the verdict; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("task", choices=["text", "table"])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds text/ and uci/")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
-    parser.add_argument("--encoder", default="tfidf", help="of sentences: tfidf, or a NumPy file of vectors")
-    parser.add_argument("--examples", type=int, default=2000, help="sentences for training")
-    parser.add_argument("--units", type=int, default=2000, help="in the hidden layer")
+    parser.add_argument("--encoder", default="tfidf", help="encoder of sentences: tfidf, or a NumPy file of vectors")
+    parser.add_argument("--examples", type=int, default=2000, help="training sentences")
+    parser.add_argument("--units", type=int, default=2000, help="units in the hidden layer")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args(argv)
     text = options.task == "text"

@@ -1,4 +1,4 @@
-"""Sentences of film reviews (rt-polarity, Pang and Lee 2005) as vectors."""
+"""Read sentences of film reviews (rt-polarity, Pang and Lee 2005) and encode them as vectors."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ DIMENSIONS = 300
 
 
 def sentences(folder: Path) -> tuple[list[str], Tensor]:
-    """All sentences, and their labels: 1 for positive ones.
+    """Return all sentences and their labels, 1 for positive ones.
 
     Raises:
         InputError: A file is missing.
@@ -22,17 +22,21 @@ def sentences(folder: Path) -> tuple[list[str], Tensor]:
     found: list[list[str]] = []
     for name in FILES:
         if not (folder / name).is_file():
-            raise InputError(f"{folder} should hold {' and '.join(FILES)}, and {name} is not there.")
+            raise InputError(f"{folder} must contain {' and '.join(FILES)}, but {name} is not there.")
         lines = (folder / name).read_text(encoding="utf-8").split("\n")
         found.append([line.strip() for line in lines if line.strip()])
     return found[0] + found[1], torch.tensor([0] * len(found[0]) + [1] * len(found[1]))
 
 
 def vectors(texts: list[str], encoder: str) -> Tensor:
-    """A vector of each sentence, ``[sentences, dimensions]``.
+    """Return a vector for each sentence, ``[sentences, dimensions]``.
+
+    Args:
+        texts: The sentences.
+        encoder: ``"tfidf"``, or the path of a NumPy file with a row for each sentence.
 
     Raises:
-        InputError: The file has no row for each sentence.
+        InputError: The file cannot be read, or does not have a row for each sentence.
     """
     if encoder == "tfidf":
         from sklearn.decomposition import TruncatedSVD
@@ -47,6 +51,6 @@ def vectors(texts: list[str], encoder: str) -> Tensor:
         raise InputError(f'--encoder must be "tfidf" or a NumPy file of vectors, not {encoder}: {error}.') from error
     if values.ndim != 2 or len(values) != len(texts):
         raise InputError(
-            f"{encoder} should have a row for each of {len(texts):,} sentences; its shape is {values.shape}."
+            f"{encoder} must have a row for each of {len(texts):,} sentences; its shape is {values.shape}."
         )
     return torch.from_numpy(values).float()

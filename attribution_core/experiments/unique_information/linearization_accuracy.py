@@ -1,14 +1,13 @@
-"""Unique information, table 1 (MNIST MLP): linearised changes against those of really retrained networks.
+"""Unique information, table 1 (MNIST MLP): changes of the linearized model against those of really retrained networks.
 
     samplescope reproduce linearization_accuracy --data-root DIR [--examples 40] [--weight-decay 1] [--out FOLDER]
 
 MNIST 4 against 9, 1,000 + 1,000 images, one output, one hidden layer of 1,024 ReLU units, 2,000 full-batch steps of
 rate 0.001 on the mean of half squared errors plus ``l2 / 2 |w - w_0|^2`` (the paper's lambda = 10^3 is l2 = 1 at
-n = 1,000). Printed is Pearson's correlation over the examples of ``|w - w_{-i}|^2`` and of
-``sum_j |f(x_j) - f_{-i}(x_j)|^2`` between the linearised model and the network (paper: weights 0.987 and 0.977,
-predictions 0.993 and 0.993, without and with decay). Each retraining is 2,000 steps of about 2.4 * 10^9 operations
-(pixels that are zero in every image are left out, which changes nothing): about a minute on one core, 40 examples most
-of an hour.
+n = 1,000). Printed is Pearson's correlation over the examples, between the linearized model and the network, of
+``|w - w_{-i}|^2`` and of ``sum_j |f(x_j) - f_{-i}(x_j)|^2`` (paper: weights 0.987 without and 0.977 with weight decay,
+predictions 0.993 and 0.993). Each retraining takes 2,000 steps of about 2.4 * 10^9 operations, about a minute on one
+core, so 40 examples take most of an hour. (Pixels that are zero in every image are dropped, which changes nothing.)
 """
 
 import argparse
@@ -34,7 +33,7 @@ STEPS, RATE, UNITS = 2000, 0.001, 1024
 
 
 def trained(model: nn.Module, inputs: Tensor, labels: Tensor, decay: float) -> nn.Module:
-    """Full-batch gradient descent on the mean loss, decaying towards the initial weights; in place."""
+    """Train in place by full-batch gradient descent on the mean loss, with decay towards the initial weights."""
     start = [p.detach().clone() for p in model.parameters()]
     for _ in range(STEPS):
         loss = 0.5 * (model(inputs)[:, 0] - labels).square().mean()
@@ -46,8 +45,8 @@ def trained(model: nn.Module, inputs: Tensor, labels: Tensor, decay: float) -> n
 
 
 def changes(inputs: Tensor, labels: Tensor, held_out: Tensor, examples: int, decay: float) -> Tensor:
-    """Squared changes of weights and of held-out predictions by really retraining: ``[examples, 2]``."""
-    # The weight of a pixel that is zero everywhere has no gradient and no effect, with decay towards w_0 or without.
+    """Return the squared changes of weights and held-out predictions from real retraining, ``[examples, 2]``."""
+    # The weight of a pixel that is zero in every image has no gradient and no effect, with or without decay to w_0.
     live = (torch.cat([inputs, held_out]) != 0).any(dim=0).flatten()
     inputs, held_out = inputs.flatten(1)[:, live], held_out.flatten(1)[:, live]
 
@@ -71,20 +70,20 @@ def changes(inputs: Tensor, labels: Tensor, held_out: Tensor, examples: int, dec
 
 
 def panel(name: str, estimated: Tensor, real: Tensor, pearson: object) -> Panel:
-    """Both changes of the examples, in order of the real ones."""
+    """Plot the estimated and the real change of each example, in order of the real one."""
     order = real.argsort()
-    series = {"retrained": real[order].tolist(), "linearised": estimated[order].tolist()}
+    series = {"retrained": real[order].tolist(), "linearized": estimated[order].tolist()}
     title = f"Squared change of {name} (Pearson {pearson})"
     return Panel(title, "examples in order of their real change", series, range(len(order)), log=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the correlations as one JSON line, and write them with what is correlated and a figure."""
+    """Print the correlations as one JSON line; write them with the correlated values and a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
-    parser.add_argument("--examples", type=int, default=40)
-    parser.add_argument("--weight-decay", type=float, default=0.0, help="l2 of the mean loss")
+    parser.add_argument("--examples", type=int, default=40, help="training examples to remove, one by one")
+    parser.add_argument("--weight-decay", type=float, default=0.0, help="weight decay (l2) of the mean loss")
     options = parser.parse_args(argv)
     inputs, labels = two_classes(options.data_root, "mnist", 2000)
     train, held_out = (inputs[:1000], labels[:1000]), (inputs[1000:], labels[1000:])
@@ -106,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         line[f"pearson_{name}"] = round(float(torch.corrcoef(pair)[0, 1]), 4)
         line[f"ratio_{name}"] = round(float(pair[0].sum() / pair[1].sum()), 4)
         panels.append(panel(name, pair[0], pair[1], line[f"pearson_{name}"]))
-        columns[name] = {"linearised": pair[0].tolist(), "retrained": pair[1].tolist()}
+        columns[name] = {"linearized": pair[0].tolist(), "retrained": pair[1].tolist()}
     print(json.dumps(line))
     write_with_options(options, "linearization_accuracy", {**line, "columns": columns}, panels)
     return 0

@@ -1,6 +1,6 @@
-"""Networks pretrained on some classes of CIFAR-10, for tasks on its other classes.
+"""Pretrain networks on some classes of CIFAR-10, for tasks on its other classes.
 
-They stand for the networks pretrained on ImageNet that papers start from.
+They replace the networks pretrained on ImageNet that the papers start from.
 """
 
 import torch
@@ -19,18 +19,18 @@ RECIPE = Recipe(learning_rate=0.05, weight_decay=5e-4, batch_size=128, epochs=5,
 
 
 def drawn(split: Dataset, counts: dict[str, int], seed: int) -> Side:
-    """Images of some classes of CIFAR-10, drawn at random and shuffled.
+    """Draw images of some classes of CIFAR-10 at random and shuffle them.
 
     Args:
-        split: Of CIFAR-10.
-        counts: How many of each class, by name.
-        seed: Of the draw.
+        split: A split of CIFAR-10.
+        counts: Number of images of each class, by name.
+        seed: Seed of the draw.
 
     Returns:
         Inputs ``[n, 3, 32, 32]`` with pixels in -1..1, and labels ``[n]``, positions in :data:`CLASSES`.
 
     Raises:
-        InputError: Too few images of a class.
+        InputError: A class has too few images.
     """
     generator = torch.Generator().manual_seed(seed)
     order, labels = torch.randperm(len(split), generator=generator), torch.from_numpy(split.labels)
@@ -39,7 +39,7 @@ def drawn(split: Dataset, counts: dict[str, int], seed: int) -> Side:
         members = order[labels[order] == CLASSES.index(name)][:count]
         if len(members) < count:
             raise InputError(
-                f"{count} images of the class {name} were asked for, and CIFAR-10 has {len(members)} here."
+                f"The experiment needs {count} images of the class {name}, but CIFAR-10 has {len(members)} here."
             )
         chosen.append(members)
     together = torch.cat(chosen)
@@ -49,20 +49,20 @@ def drawn(split: Dataset, counts: dict[str, int], seed: int) -> Side:
 
 
 def cats_and_dogs(split: Dataset, count: int, seed: int) -> Side:
-    """``count`` images of CIFAR-10, half of them cats (label 0) and half dogs (label 1)."""
+    """Draw ``count`` images of CIFAR-10, half of them cats (label 0) and half dogs (label 1)."""
     inputs, kinds = drawn(split, {"cat": count // 2, "dog": count - count // 2}, seed)
     return inputs, (kinds == CLASSES.index("dog")).long()
 
 
 def pretrained(name: str, split: Dataset, task: tuple[str, ...], images: int, seed: int) -> nn.Sequential:
-    """A network of the zoo trained to tell those classes of CIFAR-10 apart that a task does not have.
+    """Train a network of the zoo to classify the classes of CIFAR-10 that a task does not use.
 
     Args:
-        name: Of the network, one that is a sequence of layers.
+        name: Name of the network, which must be a sequence of layers.
         split: Training images of CIFAR-10.
-        task: The classes that it must not see, by name.
-        images: How many it is trained on.
-        seed: Of the images, the initial weights and the order of the batches.
+        task: Names of the classes that the network must not see.
+        images: Number of images to train on.
+        seed: Seed of the images, the initial weights and the order of the batches.
 
     Raises:
         InputError: The network is not a sequence of layers, or there are too few images.
@@ -75,20 +75,20 @@ def pretrained(name: str, split: Dataset, task: tuple[str, ...], images: int, se
         train(model, (inputs, positions[labels]), RECIPE.model_copy(update={"seed": seed}))
     if not isinstance(model, nn.Sequential):
         raise InputError(
-            f"{name} is not a sequence of layers, so its head cannot be exchanged: use mlp, lenet5 or cnn4."
+            f"{name} is not a sequence of layers, so its head cannot be replaced. Use mlp, lenet5 or cnn4."
         )
     return model
 
 
 def with_new_head(model: nn.Sequential, outputs: int, seed: int) -> nn.Sequential:
-    """The same network, its weights shared, with a last linear layer drawn anew.
+    """Return the same network, sharing its weights, with a newly drawn last linear layer.
 
     Raises:
-        InputError: Its last layer is of another kind.
+        InputError: The last layer is not linear.
     """
     *body, last = model.children()
     if not isinstance(last, nn.Linear):
-        raise InputError(f"The last layer must be linear to be drawn anew, not {type(last).__name__}.")
+        raise InputError(f"A new head replaces a linear last layer, but the last layer is {type(last).__name__}.")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(*body, nn.Linear(last.in_features, outputs))

@@ -2,21 +2,22 @@
 
     samplescope reproduce information_of_sources --data-root DIR [--seeds 3] [--out FOLDER]
 
-Ten digits, 1,000 training and 1,000 validation images, 500 of each from MNIST and 500 from another source; t = 20,000
-and eta = 0.0001 (appendix A.8). The paper takes street numbers (SVHN) as the other source and a pretrained ResNet-18:
-SVHN images are much more informative, which it puts down to their greater variety.
+The task has ten digits, 1,000 training and 1,000 validation images (500 of each from MNIST and 500 from another
+source), t = 20,000 and eta = 0.0001 (appendix A.8). The paper takes street numbers (SVHN) as the other source and a
+pretrained ResNet-18: SVHN images are much more informative, which it attributes to their greater variety.
 
-Here the network is the paper's one hidden layer of 1,024 units at its initial weights, all images are grey with pixels
-in 0..1, and two other sources stand for SVHN:
+Here the network is the paper's one hidden layer of 1,024 units at its initial weights, and all images are grayscale
+with pixels in 0..1. Two other sources replace SVHN:
 
-* ``small``: scikit-learn's digits of 8 x 8 pixels, resized to 28. They are all alike, blurred and centred, so that
-  MNIST, if anything, has the variety: the opposite order is to be expected.
+* ``small``: scikit-learn's digits of 8 x 8 pixels, resized to 28. They are similar to each other, blurred and centered,
+  so MNIST, if anything, has more variety, and the opposite order is expected.
 * ``photographs``: other MNIST digits, as their absolute difference from a random patch of a CIFAR-10 photograph. Like
   SVHN they have backgrounds and any contrast.
 
-Variety is measured as the mean distance of a training image to the nearest other one of its source and digit. The
-statement **holds** if, at 100 t (see ``information_studies``), for both sources and in every seed, the one of the two
-with more variety has the higher mean F-SI. A seed draws the images and the initial weights. Two minutes on one core.
+Variety is the mean distance from a training image to the nearest other one with the same source and digit. The
+statement **holds** if, at 100 t (see :mod:`~attribution_core.experiments.unique_information.common`), for both sources
+and with every seed, whichever of the two has more variety has the higher mean F-SI. A seed draws the images and the
+initial weights. Two minutes on one core.
 """
 
 import argparse
@@ -48,7 +49,7 @@ OTHERS = ("small", "photographs")
 
 
 def some_of(path: Path, count: int, generator: torch.Generator) -> Side:
-    """Grey training images of a dataset, drawn at random: ``[count, 1, side, side]`` in 0..1, and labels."""
+    """Draw grayscale training images of a dataset: ``[count, 1, side, side]`` in 0..1, and their labels."""
     train = open_dataset(path).train
     chosen = torch.randperm(len(train), generator=generator)[:count]
     images, labels = as_tensors(train.subset(chosen.numpy()), size=None, statistics=None)
@@ -56,7 +57,7 @@ def some_of(path: Path, count: int, generator: torch.Generator) -> Side:
 
 
 def small_digits(count: int, generator: torch.Generator) -> Side:
-    """scikit-learn's digits at 28 pixels."""
+    """Draw scikit-learn's digits, resized to 28 pixels."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -67,7 +68,7 @@ def small_digits(count: int, generator: torch.Generator) -> Side:
 
 
 def on_photographs(digits: Tensor, photographs: Tensor, generator: torch.Generator) -> Tensor:
-    """Absolute difference of digits from random patches of photographs ``[n, 1, side, side]`` as large as they are."""
+    """Return the absolute difference between digits and random patches of photographs, ``[n, 1, side, side]``."""
     side, room = digits.shape[-1], photographs.shape[-1] - digits.shape[-1] + 1
     corners = torch.randint(room, (len(digits), 2), generator=generator).tolist()
     patches = [image[:, y : y + side, x : x + side] for image, (y, x) in zip(photographs, corners, strict=True)]
@@ -75,7 +76,7 @@ def on_photographs(digits: Tensor, photographs: Tensor, generator: torch.Generat
 
 
 def two_sources(data_root: Path, other: str, count: int, seed: int) -> tuple[Side, Side]:
-    """``2 count`` images of MNIST and then as many of the other source."""
+    """Draw ``2 count`` images of MNIST and as many of the other source."""
     generator = torch.Generator().manual_seed(seed)
     images, labels = some_of(data_root / "mnist", 4 * count, generator)
     mnist = (images[: 2 * count], labels[: 2 * count])
@@ -86,7 +87,7 @@ def two_sources(data_root: Path, other: str, count: int, seed: int) -> tuple[Sid
 
 
 def variety(side: Side) -> float:
-    """Mean distance to the nearest other image of the same class, in pixels from 0 to 1."""
+    """Return the mean distance to the nearest other image of the same class, for pixels in 0..1."""
     flat, labels = side[0].flatten(1), side[1]
     distances = torch.cdist(flat, flat)
     distances[labels[:, None] != labels] = torch.inf
@@ -96,10 +97,10 @@ def variety(side: Side) -> float:
 
 
 def compared(mnist: Side, other: Side, units: int, seed: int) -> tuple[list[dict[str, float]], Tensor]:
-    """F-SI of the other source against MNIST, both halved into training and validation.
+    """Compare the F-SI of the other source with that of MNIST, each split in half for training and validation.
 
     Returns:
-        Numbers at t and at ``LONGER`` t, and the scores at the latter, ``[n]``.
+        The numbers at t and at ``LONGER`` t, and the scores at ``LONGER`` t, ``[n]``.
     """
     half = len(mnist[0]) // 2
     train, validation = (
@@ -114,17 +115,19 @@ def compared(mnist: Side, other: Side, units: int, seed: int) -> tuple[list[dict
 
 
 def follows_variety(row: dict[str, float]) -> bool:
-    """Whether the source with more variety has the higher mean F-SI."""
+    """Return whether the source with more variety has the higher mean F-SI."""
     return (row["variety"] > row["variety_of_mnist"]) == (row["mean"] > row["mean_of_others"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a JSON line for each other source and one that says what holds; write them with a figure."""
+    """Print a JSON line for each source and time and one with the verdict; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/ and cifar10/")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
-    parser.add_argument("--examples", type=int, default=500, help="of each source, and as many for validation")
-    parser.add_argument("--units", type=int, default=1024, help="in the hidden layer")
+    parser.add_argument(
+        "--examples", type=int, default=500, help="training images of each source; as many for validation"
+    )
+    parser.add_argument("--units", type=int, default=1024, help="units in the hidden layer")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args(argv)
     results, panels = {}, []

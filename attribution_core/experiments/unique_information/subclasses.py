@@ -1,17 +1,18 @@
-"""Unique information, figure 9: an under-sampled sub-class is more informative than the rest of its class.
+"""Unique information, figure 9: an under-sampled subclass is more informative than the rest of its class.
 
     samplescope reproduce information_of_subclasses --data-root DIR [--seeds 3] [--out FOLDER]
 
-CIFAR-10, pets against deer: the class of pets is 4,000 dogs and 200 cats, whose labels do not tell them apart, and
-there are 4,000 deer; t = 10,000 and eta = 0.0001 (appendix A.6). The paper: cats have more unique information than dogs
-on average. It takes a pretrained ResNet-18. Here it is LeNet-5 trained on the seven other classes of CIFAR-10, with a
-new head of one output; all its weights are linearised, from 2,000 images on by the Kronecker sketch. Validation is on
-test images in the same proportions, a quarter as many.
+The task is CIFAR-10, pets against deer. The class of pets is 4,000 dogs and 200 cats, which the labels do not
+distinguish, and there are 4,000 deer; t = 10,000 and eta = 0.0001 (appendix A.6). The paper: cats have more unique
+information than dogs on average. The paper uses a pretrained ResNet-18. Here the network is LeNet-5 trained on the
+seven other classes of CIFAR-10, with a new head of one output; all its weights are linearized, with the Kronecker
+sketch above 2,000 images. Validation uses test images in the same proportions, a quarter as many.
 
-Cats may be more informative than dogs whatever their number, so it is done again the other way round, with 4,000 cats
-and 200 dogs. The statement **holds** if, at 100 t (see ``information_studies``), in both cases and in every seed the
-mean F-SI of the under-sampled sub-class is above that of the other. ``auc`` is the chance that one of its examples
-scores higher than one of the other pets. A seed draws the images and the network. Four minutes on one core.
+Cats may be more informative than dogs whatever their number, so the experiment also runs the other way around, with
+4,000 cats and 200 dogs. The statement **holds** if, at 100 t (see
+:mod:`~attribution_core.experiments.unique_information.common`), in both cases and with every seed, the mean F-SI of the
+under-sampled subclass is above that of the other. ``auc`` is the probability that one of its examples scores higher
+than one of the other pets. A seed draws the images and the network. Four minutes on one core.
 """
 
 import argparse
@@ -44,11 +45,17 @@ MANY, FEW, EXACT_UP_TO = 4000, 200, 2000
 
 
 def pets_against_deer(splits: Splits, rare: str, share: float, seed: int) -> tuple[Side, Tensor, Tensor, Side]:
-    """The problem with one of the two pets under-sampled.
+    """Draw the problem with one of the two pets under-sampled.
+
+    Args:
+        splits: CIFAR-10.
+        rare: The under-sampled pet.
+        share: Share of the paper's numbers of images.
+        seed: Seed of the draw.
 
     Returns:
-        Training images with labels (1 for pets), which of them are pets and which are the rare ones, both bool ``[n]``,
-        and validation images with labels.
+        Training images with labels (1 for pets), masks of the pets and of the rare pets, both bool ``[n]``, and
+        validation images with labels.
     """
     counts = {name: round(share * (FEW if name == rare else MANY)) for name in TASK}
     inputs, kinds = drawn(splits.train, counts, seed)
@@ -60,17 +67,17 @@ def pets_against_deer(splits: Splits, rare: str, share: float, seed: int) -> tup
 
 
 def decide(rows: Sequence[dict[str, float]]) -> bool:
-    """Whether the under-sampled sub-class has the higher mean every time."""
+    """Return whether the under-sampled subclass always has the higher mean."""
     return all(row["ratio"] > 1 for row in rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a JSON line for each rare sub-class and time, and one that says what holds; write them with a figure."""
+    """Print a JSON line for each rare subclass and time and one with the verdict; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds cifar10/")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
-    parser.add_argument("--share", type=float, default=1.0, help="of the paper's 8,200 images")
-    parser.add_argument("--pretraining", type=int, default=10_000, help="images of the other classes")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the paper's 8,200 images")
+    parser.add_argument("--pretraining", type=int, default=10_000, help="images of the other classes to pretrain on")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args(argv)
     splits = open_dataset(options.data_root / "cifar10")

@@ -1,22 +1,23 @@
-"""How much of MNIST can go? Figures 2c and 7b of unique information (Harutyunyan et al. 2021).
+"""How much of MNIST can be removed? Figures 2c and 7b of unique information (Harutyunyan et al. 2021).
 
     samplescope reproduce summarization --data-root DIR [--out FOLDER]
 
-1,000 images of the digits 4 and 9; a network of one hidden layer of 1,024 units with one output, trained by full-batch
-gradient descent on half the squared error for the time of 2,000 steps at a rate of 0.001 (appendix A.8). Examples are
-removed in the order of their F-SI at the initial weights, on 1,000 validation images: least informative first, scored
-once or again after every 5%; most informative first; at random; and the same within the classes. After each tenth the
-accuracy on 2,000 test images is taken: of a really trained network, from another seed each time, and of the linearised
-one, in closed form. ``--hidden 1024 1024`` trains a network of two hidden layers on what the scores of the first one
-leave, as in figure 7b.
+A network with one hidden layer of 1,024 units and one output is trained on 1,000 images of the digits 4 and 9 by
+full-batch gradient descent on half the squared error, for the time of 2,000 steps at a rate of 0.001 (appendix A.8).
+Examples are removed in the order of their F-SI at the initial weights, measured on 1,000 validation images: least
+informative first, scored once or again after every 5%; most informative first; at random; and the same within the
+classes. After each tenth, the accuracy on 2,000 test images is measured, both of a really trained network, with another
+seed each time, and of the linearized one, in closed form. ``--hidden 1024 1024`` trains a network with two hidden
+layers on the examples that the scores of the first network leave, as in figure 7b.
 
 Training takes momentum 0.9 and a tenth of the steps, which is the same time of gradient flow: 40 minutes on two cores.
-``--momentum 0`` is the paper's own: a few minutes on a GPU, many hours without.
+``--momentum 0`` is the paper's own setting: a few minutes on a GPU, many hours without.
 
 Statement: "recomputing the information scores after each removal greatly improves the performance when many samples are
-removed", and removing the least informative does little harm where removing the most informative does most. It is said
-to hold if, with half of the examples removed, the mean accuracy of ``bottom iterative`` is above that of ``random`` by
-more than the 95% interval of their difference over the seeds, and that of ``top`` is not above any other.
+removed", and removing the least informative does little harm where removing the most informative does most. The
+statement **holds** if, with half of the examples removed, the mean accuracy of ``bottom iterative`` is above that of
+``random`` by more than the 95% interval of their difference over the seeds, and the mean of ``top`` is not above any
+other.
 """
 
 import argparse
@@ -55,18 +56,18 @@ HALF = 0.5
 
 
 def build(hidden: tuple[int, ...], device: torch.device, seed: int) -> nn.Module:
-    """A network with one output and fresh weights."""
+    """Build a network with one output and fresh weights."""
     return build_model("mlp", 1, (1, 28, 28), hidden, seed=seed).to(device)
 
 
 def linearised(model: nn.Module, data: Side, evaluation: Side) -> LinearizedModel:
-    """The network at its initial weights, targets 0 and 1."""
+    """Linearize the network at its initial weights, with targets 0 and 1."""
     train, others = ((inputs, labels[:, None].float()) for inputs, labels in (data, evaluation))
     return linearize(model, train, others)
 
 
 def orders_by_strategy(models: Sequence[LinearizedModel], labels: Tensor, step: float) -> dict[str, list[Tensor]]:
-    """For each strategy, free and within the classes, an order of removal for each network."""
+    """Return an order of removal for each network, for each strategy, both overall and balanced by class."""
     orders = {}
     for balanced in (False, True):
         for strategy in STRATEGIES:
@@ -80,7 +81,7 @@ def orders_by_strategy(models: Sequence[LinearizedModel], labels: Tensor, step: 
 
 
 def summary(curve: SummarizationCurve) -> dict[str, Any]:
-    """Means and intervals, and whether the paper's statement holds."""
+    """Return means and intervals, and whether the paper's statement holds."""
     intervals = {name: [each.tolist() for each in curve.interval(name)] for name in curve.accuracy}
     gain, width = curve.advantage("bottom iterative", "random", HALF)
     half = {name: means[curve.fractions.index(HALF)] for name, (means, _) in intervals.items()}
@@ -96,7 +97,7 @@ def summary(curve: SummarizationCurve) -> dict[str, Any]:
 
 
 def print_table(kind: str, found: dict[str, Any]) -> None:
-    """Accuracy in percent for each share removed."""
+    """Print the accuracy in percent for each share removed."""
     print(f"{kind}: test accuracy (%) after removing a share of the examples, mean +- 95% interval")
     print(f"  {'':26}" + "".join(f"{fraction:>12.0%}" for fraction in found["fractions"]))
     for name, (means, widths) in found["mean_and_interval"].items():
@@ -105,16 +106,20 @@ def print_table(kind: str, found: dict[str, Any]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the tables and a JSON line for each, and write them with a figure."""
+    """Print each table with its JSON line; write them with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds mnist/")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
-    parser.add_argument("--examples", type=int, default=1000, help="training images, and as many for validation")
+    parser.add_argument("--examples", type=int, default=1000, help="training images; as many for validation")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--step", type=float, default=0.05, help="share removed before scoring again")
-    parser.add_argument("--hidden", type=int, nargs="+", default=[1024], help="units of the network that is trained")
+    parser.add_argument("--step", type=float, default=0.05, help="share to remove before scoring again")
+    parser.add_argument(
+        "--hidden", type=int, nargs="+", default=[1024], help="units in each hidden layer of the trained network"
+    )
     parser.add_argument("--momentum", type=float, default=0.9)
-    parser.add_argument("--processes", type=int, default=0, help="that train side by side; 0: this one")
+    parser.add_argument(
+        "--processes", type=int, default=0, help="processes that train in parallel; 0 trains in this one"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args(argv)
     device, n, hidden = device_named(options.device), options.examples, tuple(options.hidden)
@@ -129,11 +134,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     tested = [linearised(build(hidden, device, seed), data, test) for seed in range(options.seeds)]
     kept_in = options.out / f"summarization_{'-'.join(map(str, hidden))}_{options.momentum:g}.parquet"
-    given, asked = ((x.cpu(), y.cpu()) for x, y in (data, test))  # they may travel to other processes
-    trainer = Trainer(partial(build, hidden, device), given, asked, recipe, None)
+    train_side, test_side = ((x.cpu(), y.cpu()) for x, y in (data, test))  # they may be sent to other processes
+    trainer = Trainer(partial(build, hidden, device), train_side, test_side, recipe, None)
     with listening(print_progress):
         kinds = {
-            "linearised": linear_accuracies(tested, TIME, test[1]),
+            "linearized": linear_accuracies(tested, TIME, test[1]),
             "retrained": retrained_accuracies(trainer, options.processes, kept_in),
         }
     results, panels = {}, []

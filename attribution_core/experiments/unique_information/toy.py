@@ -2,23 +2,23 @@ r"""Unique information, appendix A.1: what one example adds to the weights, and 
 
     samplescope reproduce toy_unique_information [--seeds 5] [--out FOLDER]
 
-Two classes of 40 points in the plane, linear regression on targets -1 and 1 by stochastic gradient descent: 200 epochs,
-batches of 5, learning rate 0.1, half squared error, weights from zero. The randomness of training is the order of the
-examples, shuffled anew in each epoch. With all examples but one fixed and the last, ``z``, drawn from the same two
-classes, printed are
+The task has two classes of 40 points in the plane. Linear regression on targets -1 and 1 is trained by stochastic
+gradient descent: 200 epochs, batches of 5, learning rate 0.1, half squared error, weights from zero. The randomness of
+training is the order of the examples, reshuffled in each epoch. With all examples but one fixed and the last, ``z``,
+drawn from the same two classes, the command prints
 
 * ``information``: ``I(W; z | S_-i) = E_z KL(p(w | S_-i, z) || E_z' p(w | S_-i, z'))``; about 1.3 nats in the paper;
 * ``divergence``: ``E_z KL(p(w | S_-i, z) || p(w | S_-i))``, which bounds it; about 3.0 nats in the paper;
-* ``steady_state``: the same as sample information predicts it for SGD (eqs. 13-14).
+* ``steady_state``: the divergence that sample information predicts for SGD (eqs. 13-14).
 
-Each ``p(w | S)`` is taken as the Gaussian with the mean and covariance of the final weights of many trainings.
+Each ``p(w | S)`` is approximated by the Gaussian with the mean and covariance of the final weights of many trainings.
 
-The paper has one set of points and does not print the Gaussians that it came from. The scale is decisive: SGD's noise
-shrinks with the points' spread, and so both numbers grow from less than 0.1 at a spread of 1 to several and hundreds at
-0.1. ``CENTRE`` and ``SPREAD`` were chosen so that the first set is near both of the paper's numbers at once; over other
-sets the divergence varies several-fold, as a few far points z carry its mean. Equation 14 takes batches as drawn
-independently; shuffling in epochs cancels much of that noise along flat directions, which is why ``steady_state`` is
-far smaller than what really happens.
+The paper has one set of points and does not print the Gaussians that it was drawn from. The scale is decisive: SGD's
+noise shrinks with the points' spread, so the two numbers grow from less than 0.1 at a spread of 1 to several and
+hundreds at 0.1. ``CENTER`` and ``SPREAD`` were chosen so that the first set is near both of the paper's numbers at
+once; over other sets the divergence varies several-fold, since a few distant points z dominate its mean. Equation 14
+assumes that batches are drawn independently; shuffling within epochs cancels much of that noise along flat directions,
+which is why ``steady_state`` is far smaller than the real divergence.
 """
 
 import argparse
@@ -39,29 +39,29 @@ from attribution_core.methods.linearized.sample_information import sample_inform
 from attribution_core.methods.linearized.schedule import GradientDescent
 
 PER_CLASS, EPOCHS, BATCH, RATE = 40, 200, 5, 0.1
-CENTRE, SPREAD = 0.4, 0.43
+CENTER, SPREAD = 0.4, 0.43
 PAPER = {"the paper's information": 1.3, "the paper's divergence": 3.0}
 
 
 def draw(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Points ``[n, 2]`` of the given classes, and their targets ``[n]``."""
+    """Draw points ``[n, 2]`` of the given classes; return them with their targets ``[n]``."""
     targets = 2.0 * labels - 1.0
-    centres = CENTRE * torch.stack([targets, torch.zeros_like(targets)], dim=1)
-    return centres + SPREAD * torch.randn(len(labels), 2, generator=generator), targets
+    centers = CENTER * torch.stack([targets, torch.zeros_like(targets)], dim=1)
+    return centers + SPREAD * torch.randn(len(labels), 2, generator=generator), targets
 
 
 def final_weights(inputs: Tensor, targets: Tensor, runs: int, epochs: int, generator: torch.Generator) -> Tensor:
-    """Weights of linear regression after SGD in ``runs`` random orders, for each of some datasets at once.
+    """Train linear regression by SGD in ``runs`` random orders, on several datasets at once.
 
     Args:
-        inputs: ``[datasets, n, d]``.
-        targets: ``[datasets, n]``.
-        runs: Trainings of each dataset.
-        epochs: Passes over it; the last batch of each may be short.
-        generator: Of the orders.
+        inputs: Inputs, ``[datasets, n, d]``.
+        targets: Targets, ``[datasets, n]``.
+        runs: Trainings on each dataset.
+        epochs: Passes over the dataset; the last batch of each may be short.
+        generator: Source of the random orders.
 
     Returns:
-        ``[datasets, runs, d]``.
+        Final weights, ``[datasets, runs, d]``.
     """
     datasets, n, d = inputs.shape
     weights = torch.zeros(datasets, runs, d)
@@ -77,15 +77,15 @@ def final_weights(inputs: Tensor, targets: Tensor, runs: int, epochs: int, gener
 
 
 def gaussians(weights: Tensor) -> MultivariateNormal:
-    """The Gaussians with the weights' moments, one for each dataset, in float64."""
+    """Fit a Gaussian to the weights of each dataset by their moments, in float64."""
     weights = weights.double()
     mean = weights.mean(dim=1)
-    centred = weights - mean[:, None]
-    return MultivariateNormal(mean, centred.transpose(1, 2) @ centred / (weights.shape[1] - 1))
+    centered = weights - mean[:, None]
+    return MultivariateNormal(mean, centered.transpose(1, 2) @ centered / (weights.shape[1] - 1))
 
 
 def information(given: MultivariateNormal) -> Tensor:
-    """Mutual information of ``w`` and the index of its Gaussian, all equally likely, by 1,000 samples of each."""
+    """Estimate the mutual information of ``w`` and the index of its Gaussian, all equally likely, by 1,000 samples."""
     samples = given.sample(torch.Size((1000,)))  # [1000, k, d]
     own = given.log_prob(samples)
     each = torch.stack([component.log_prob(samples) for component in components(given)])
@@ -94,13 +94,13 @@ def information(given: MultivariateNormal) -> Tensor:
 
 
 def components(given: MultivariateNormal) -> list[MultivariateNormal]:
-    """One distribution for each Gaussian."""
+    """Split a batch of Gaussians into one distribution each."""
     pairs = zip(given.loc, given.covariance_matrix, strict=True)
     return [MultivariateNormal(mean, covariance) for mean, covariance in pairs]
 
 
 def steady_state(inputs: Tensor, targets: Tensor) -> float:
-    """Sample information (eqs. 13-14) of the last example of each dataset, in the mean."""
+    """Return the mean sample information (eqs. 13-14) of the last example of each dataset."""
     schedule = GradientDescent(1.0, math.inf, loss="mean")
     scores = []
     for x, y in zip(inputs, targets, strict=True):
@@ -111,13 +111,13 @@ def steady_state(inputs: Tensor, targets: Tensor) -> float:
 
 
 def toy_information(seed: int, draws: int, runs: int, epochs: int = EPOCHS) -> dict[str, float]:
-    """The numbers for one draw of the other 79 points.
+    """Compute the numbers for one draw of the other 79 points.
 
     Args:
-        seed: Of the points and the orders.
-        draws: How many z; the information can't pass ``log draws``.
-        runs: Trainings for each.
-        epochs: Of each training.
+        seed: Seed of the points and the orders.
+        draws: Number of points z; the information cannot exceed ``log draws``.
+        runs: Trainings for each z.
+        epochs: Epochs of each training.
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # torch.distributions takes no generator
@@ -136,10 +136,10 @@ def toy_information(seed: int, draws: int, runs: int, epochs: int = EPOCHS) -> d
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line, with each number for every set of points, and write it with a figure."""
+    """Print one JSON line with each number for every set of points; write it with a figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
-    parser.add_argument("--draws", type=int, default=100, help="number of z")
+    parser.add_argument("--draws", type=int, default=100, help="number of points z")
     parser.add_argument("--runs", type=int, default=300, help="trainings for each z")
     parser.add_argument("--seeds", type=int, default=5, help="sets of points")
     options = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""The experiments' own parts, on problems of seconds; their numbers come from the commands."""
+"""Test the parts of the HYDRA experiments on problems of seconds; their numbers come from the commands."""
 
 import json
 
@@ -12,7 +12,7 @@ from attribution_core.training import Recipe
 
 
 def images(n, seed=0):
-    """Three kinds of stripes with noise, called 0 to 2."""
+    """Draw three kinds of noisy stripes, labeled 0 to 2."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(3, (n,), generator=generator)
     patterns = torch.stack([torch.sin(torch.arange(28) * (1 + label)).expand(28, 28) for label in range(3)])
@@ -27,12 +27,12 @@ def test_agreement_counts_wrong_signs_and_compares_ranks():
 
 @pytest.fixture
 def calm(monkeypatch):
-    """A training that hardly moves, where the Hessian does not matter."""
+    """Make training hardly move the weights, so that the Hessian does not matter."""
     paper = agreement.PAPER.model_copy(update={"learning_rate": 1e-5, "momentum": 0.0, "batch_size": 16})
     monkeypatch.setattr(agreement, "PAPER", paper)
 
 
-def test_the_study_over_epochs_looks_at_each_end(calm, capsys, tmp_path):
+def test_the_study_over_epochs_compares_at_each_end(calm, capsys, tmp_path):
     saved = []
     agreement.epochs_study(images(120), images(30, 1), 3, [1, 3, 9], 2, lambda rows: saved.append(list(rows)))
     assert [json.loads(line)["epochs"] for line in capsys.readouterr().out.splitlines()] == [1, 3]
@@ -45,7 +45,7 @@ def test_the_study_over_epochs_looks_at_each_end(calm, capsys, tmp_path):
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_row_of_factors_has_all_that_is_compared(tmp_path):
+def test_a_row_of_factors_has_every_compared_number(tmp_path):
     recipe = Recipe(learning_rate=0.01, batch_size=16, epochs=2)
     row = agreement.with_factors({"name": "linear"}, recipe, images(48), images(5, 1), subsets=4, seeds=2)
     for part in ("mean", "each"):
@@ -58,7 +58,7 @@ def test_a_row_of_factors_has_all_that_is_compared(tmp_path):
         write_figure(tmp_path / "figure.png", agreement.panels("factors", named))
 
 
-def test_wrong_labels_are_wrong_and_as_many_as_asked_for():
+def test_the_requested_number_of_labels_is_changed():
     labels = torch.arange(1000) % 10
     changed, wrong = with_wrong_labels(labels, 0.8, 10, seed=0)
     assert int(wrong.sum()) == 800
@@ -66,13 +66,13 @@ def test_wrong_labels_are_wrong_and_as_many_as_asked_for():
     assert set(changed.tolist()) == set(range(10))
 
 
-def test_cleaning_keeps_a_fifth_and_its_rows_say_how_good(capsys):
+def test_cleaning_keeps_a_fifth_and_reports_its_quality(capsys):
     clean, validation, test = images(100), images(40, 1), images(40, 2)
     labels, wrong = with_wrong_labels(clean[1], 0.8, 3, seed=0)
     recipe = Recipe(learning_rate=0.01, batch_size=16, epochs=2)
     rows = wrong_labels.cleaning((clean[0], labels), validation, test, wrong, 2, recipe)
     by_name = {row["kept"]: row for row in rows}
-    assert by_name["the rightly labelled"]["right"] == 1.0
+    assert by_name["the correctly labeled fifth"]["right"] == 1.0
     assert by_name["no filtering"]["right"] == 0.2
     assert len(capsys.readouterr().out.splitlines()) == len(rows) == 8
 

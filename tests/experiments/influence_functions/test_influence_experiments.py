@@ -1,4 +1,4 @@
-"""The parts of the influence-function experiments, on problems of seconds."""
+"""Test the parts of the influence-function experiments on problems of seconds."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ RECIPE = Recipe(learning_rate=0.3, momentum=0.0, batch_size=32, epochs=6, weight
 
 
 def blobs(n, seed=0):
-    """Three overlapping clouds in five dimensions."""
+    """Draw three overlapping clouds in five dimensions."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(3, (n,), generator=generator)
     middles = torch.randn(3, 5, generator=torch.Generator().manual_seed(9))
@@ -42,7 +42,7 @@ def small_problem():
     return Problem("small", blobs(60), blobs(20, 1), "mlp", (8,), 3, RECIPE)
 
 
-def test_the_gap_is_decomposed_and_kept(tmp_path, monkeypatch):
+def test_the_gap_is_decomposed_and_the_results_are_kept(tmp_path, monkeypatch):
     given = Setting(blobs(64), blobs(20, 1), "cross_entropy", (8,), 3, RECIPE, damping=0.1)
     kept = tmp_path / "partial.json"
     found = bregman_decomposition.decompose(given, 3, True, kept)
@@ -72,7 +72,7 @@ def test_under_squared_error_the_response_is_influence_over_one_minus_leverage()
     assert (predicted["cg"] - changes).norm() > 0.05 * changes.norm()
 
 
-def test_lissa_goes_as_far_as_the_responses_training():
+def test_lissa_gets_as_far_as_the_training_of_the_response():
     given = Setting(blobs(64), blobs(20, 1), "cross_entropy", (8,), 3, RECIPE, damping=0.1)
     model = given.network()
     assert bregman_decomposition.depth_of_lissa(given, model, 32) >= 1
@@ -83,7 +83,7 @@ def test_lissa_goes_as_far_as_the_responses_training():
     assert bregman_decomposition.depth_of_lissa(replace(longer, damping=scale + 0.1), model, 32) > 1.9 * other
 
 
-def test_methods_are_scored_against_retraining_that_is_kept(tmp_path):
+def test_methods_are_scored_against_kept_retrainings(tmp_path):
     given = small_problem()
     names = ["sketch", "sketch, empirical", "sketch, fisher", "ekfac", "kfac", "gradient products", "cg", "lissa"]
     options = argparse.Namespace(
@@ -104,7 +104,7 @@ def test_kronfluence_has_our_sign_and_scale_and_nearly_our_ekfac():
     ours, _ = effects_on_pairs(model, data, evaluation, "cross_entropy", identity)
     assert torch.allclose(products, ours, rtol=1e-3, atol=1e-6)
     found = influence_functions(model, data, evaluation, solver="ekfac", damping=0.01).effect
-    torch.manual_seed(0)  # of the labels it draws
+    torch.manual_seed(0)  # for the labels that kronfluence draws
     theirs = kronfluence_effects(model, data, evaluation, 0.01)
     assert spearmanr(found.flatten(), theirs.flatten())[0] > 0.8
     assert 0.5 < float(found.norm() / theirs.norm()) < 2
@@ -123,7 +123,7 @@ def test_wrong_labels_come_first():
     assert rises.shape == (2,)
 
 
-def test_tables_are_standardised_and_split(tmp_path):
+def test_tables_are_standardized_and_split(tmp_path):
     values = np.random.default_rng(0).normal(3.0, 2.0, (40, 4))
     np.savetxt(tmp_path / "table.txt", values)
     (inputs, targets), (other, _) = table(tmp_path / "table.txt")
@@ -140,7 +140,7 @@ def test_tables_are_standardised_and_split(tmp_path):
     assert set(labels.tolist()) == {0, 1}
 
 
-def test_the_papers_numbers_are_there_for_every_dataset(capsys):
+def test_the_papers_numbers_are_printed_for_every_dataset(capsys):
     line = {
         "parts": {name: [0.1, 0.01] for name in bregman_decomposition.PARTS},
         "correlations": {

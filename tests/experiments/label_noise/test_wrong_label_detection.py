@@ -1,4 +1,4 @@
-"""cleanlab beside the scores of a run, on digits."""
+"""Compare cleanlab with the scores of a run, on digits."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ OFF = {"contributions": "off", "sensitivity": "off", "influence": "off"}
 
 
 def problem(n=300):
-    """Probabilities that mostly know better than 10% of the labels: both, and which labels are wrong."""
+    """Return probabilities that mostly favor the true label, labels of which 10% are wrong, and which are wrong."""
     generator = torch.Generator().manual_seed(0)
     true = torch.randint(3, (n,), generator=generator)
     wrong = torch.arange(n) < n // 10
@@ -26,7 +26,7 @@ def problem(n=300):
     return logits.softmax(dim=1), torch.where(wrong, (true + 1) % 3, true), wrong
 
 
-def test_cleanlabs_scores_are_what_they_are_said_to_be():
+def test_cleanlabs_scores_are_as_documented():
     probabilities, labels, wrong = problem()
     scores = cleanlab_scores(probabilities, labels)
     own = probabilities.gather(1, labels[:, None])[:, 0]
@@ -39,7 +39,7 @@ def test_cleanlabs_scores_are_what_they_are_said_to_be():
     assert float(issues[wrong].double().mean()) > 0.8
 
 
-def test_without_cleanlab_it_is_said_how_to_have_it(monkeypatch):
+def test_without_cleanlab_the_error_says_how_to_install_it(monkeypatch):
     probabilities, labels, _ = problem()
     with pytest.raises(InputError, match=r"probabilities \[n, k\]"):
         cleanlab_scores(probabilities, labels[:-1])
@@ -70,13 +70,13 @@ def test_a_run_is_compared_with_cleanlab_on_its_own_model(tmp_path, capsys):
     found = detection.known_wrong(run)
     numbers = np.array(run.class_names, dtype=object).tolist().index
     run.examples["original_label"] = [numbers(name) for name in run.examples["original_label"]]
-    assert torch.equal(detection.known_wrong(run), found)  # numbers say the same
+    assert torch.equal(detection.known_wrong(run), found)  # numbers give the same result
     make_data(data, 198)
     with pytest.raises(InputError, match="has changed since"):
         detection.training_side(run)
 
 
-def test_held_out_probabilities_are_of_models_that_have_not_seen_the_example(tmp_path, monkeypatch):
+def test_held_out_probabilities_come_from_models_that_have_not_seen_the_example(tmp_path, monkeypatch):
     run = score(quick(tmp_path, data=str(make_data(tmp_path / "digits.parquet", 60)), **OFF))
     data = detection.training_side(run)
     seen = []
@@ -88,7 +88,7 @@ def test_held_out_probabilities_are_of_models_that_have_not_seen_the_example(tmp
     assert times == [2] * 60  # in all folds but its own
 
 
-def test_a_run_without_the_truth_is_refused(tmp_path):
+def test_a_run_without_the_original_labels_is_refused(tmp_path):
     run = score(quick(tmp_path, **OFF))
     with pytest.raises(InputError, match="column original_label"):
         detection.main(["--run", str(run.path)])

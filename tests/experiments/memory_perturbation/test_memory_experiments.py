@@ -1,4 +1,4 @@
-"""The parts of the memory-perturbation experiments, on problems of seconds."""
+"""Test the parts of the memory-perturbation experiments on problems of seconds."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_a_removed_class_raises_the_test_loss(trained, tmp_path):
     write_figure(tmp_path / "figure.png", removal.panels("classes", columns))
 
 
-def test_the_curve_says_what_it_picks_and_what_that_costs(monkeypatch):
+def test_the_curve_reports_its_choice_and_what_it_costs(monkeypatch):
     monkeypatch.setitem(problems.NETWORKS, "mnist", ("linear", ()))
     monkeypatch.setitem(generalization.CURVES, "mnist", (RECIPE, 0.001))
     curve, summary = generalization.curve_study(striped_images(120), striped_images(100, 1), "mnist", RECIPE, 4)
@@ -59,7 +59,7 @@ def test_the_curve_says_what_it_picks_and_what_that_costs(monkeypatch):
     assert summary["above_best"] == pytest.approx(picked / best - 1, abs=1e-4)
 
 
-def test_a_training_is_looked_at_after_the_papers_epochs(tmp_path):
+def test_losses_are_estimated_after_the_papers_epochs(tmp_path):
     recipe = generalization.VARIANTS["adam"].model_copy(update={"epochs": 5, "weight_decay": 0.005})
     found = generalization.training_study(striped_images(96), striped_images(50, 1), "adam", recipe)
     assert found.sensitivity.shape == (3, 96)

@@ -20,7 +20,7 @@ def problem(n=12, m=5, d=6):
 
 
 def test_descent_in_the_span_of_the_inputs_is_descent_on_the_weights():
-    """Eq. 2 by autograd, step by step."""
+    """Compare with eq. 2 by autograd, step by step."""
     inputs, targets, evaluation_inputs, _ = problem()
     torch.manual_seed(1)
     network = TwoLayerReLU(6, 50, kappa=0.3).double()

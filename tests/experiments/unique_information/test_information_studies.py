@@ -1,4 +1,4 @@
-"""The studies of F-SI, on problems of seconds: their parts, and that each can say that a statement does not hold."""
+"""Test the parts of the F-SI studies on problems of seconds, and that each can find that a statement fails."""
 
 import json
 
@@ -35,7 +35,7 @@ from tests.support.builders import encoded, write_idx, write_parquet
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
-    """MNIST, CIFAR-10, a table and film reviews, all made up and tiny."""
+    """Write tiny synthetic versions of MNIST, CIFAR-10, a table and film reviews."""
     root = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(10), 90)
@@ -59,7 +59,7 @@ def cifar(data_root):
 
 
 def verdict_of(experiment, data_root, out, capsys, *arguments):
-    """Runs an experiment and returns its last line, having checked what it left behind."""
+    """Run an experiment, check the files it wrote, and return its last line."""
     assert experiment.main([*arguments, "--data-root", str(data_root), "--out", str(out)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert set(lines[-1]) >= {"experiment", "statement", "holds", "holds_at_t"}
@@ -70,7 +70,7 @@ def verdict_of(experiment, data_root, out, capsys, *arguments):
     return lines[-1]
 
 
-def test_information_is_f_si_on_the_mean_loss():
+def test_information_is_fsi_on_the_mean_loss():
     inputs, labels = torch.randn(6, 4), torch.tensor([0, 1, 0, 1, 1, 0])
     model = build_model("mlp", 1, (4,), [8])
     found = information(model, (inputs, labels), (inputs, labels), 0.1, [10, 100])
@@ -91,12 +91,12 @@ def test_groups_are_compared_and_averaged():
     assert [sum(values) for values in panel.series.values()] == pytest.approx([1.0, 1.0])
 
 
-def test_pretraining_leaves_the_classes_of_the_task_out(cifar):
+def test_pretraining_excludes_the_classes_of_the_task(cifar):
     inputs, labels = pretraining.drawn(cifar.train, {"cat": 3, "deer": 5}, seed=0)
     assert sorted(labels.tolist()) == [3] * 3 + [4] * 5
     assert inputs.shape == (8, 3, 32, 32)
     assert -1 <= float(inputs.min()) < -0.9 < 0.9 < float(inputs.max()) <= 1
-    with pytest.raises(InputError, match="1000 images of the class frog were asked for"):
+    with pytest.raises(InputError, match="needs 1000 images of the class frog"):
         pretraining.drawn(cifar.train, {"frog": 1000}, seed=0)
     body = pretraining.pretrained("lenet5", cifar.train, ("cat", "dog"), 40, seed=0)
     assert outputs_of(body, inputs).shape == (8, 8)
@@ -140,7 +140,7 @@ def test_adversarial_examples_fool_the_network_they_were_made_for():
     nn.init.ones_(model[1].weight)
     nn.init.zeros_(model[1].bias)
     inputs = torch.tensor([-0.9, -0.01, 0.01, 0.9]).reshape(4, 1, 1, 1).expand(4, 1, 2, 2)
-    data = inputs, torch.tensor([0, 0, 1, 0])  # the last is wrong as it is
+    data = inputs, torch.tensor([0, 0, 1, 0])  # the network already gets the last one wrong
     images, chosen = adversarial.adversarial(model, data, 10, 0.01)
     assert chosen.tolist() == [False, True, True, False]
     assert torch.equal(images[~chosen], inputs[~chosen])
@@ -152,7 +152,7 @@ def test_adversarial_examples_fool_the_network_they_were_made_for():
         adversarial.adversarial(model, data, 10, 0.001)
 
 
-def test_adversarial_examples_are_compared_with_what_they_were(data_root, tmp_path, capsys):
+def test_adversarial_examples_are_compared_with_their_originals(data_root, tmp_path, capsys):
     arguments = "--examples", "20", "--pretraining", "80", "--seeds", "1", "--epsilon", "0.3"
     line = verdict_of(adversarial, data_root, tmp_path, capsys, *arguments)
     assert set(line["auc"]) == {"before, t", "before, 100 t", "adversarial, t", "adversarial, 100 t"}

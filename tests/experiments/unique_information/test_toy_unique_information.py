@@ -13,7 +13,7 @@ from attribution_core.experiments.unique_information.toy import (
 
 
 def test_sgd_takes_each_example_once_an_epoch():
-    """Orthogonal inputs: each weight learns from its own example alone, whatever the order."""
+    """With orthogonal inputs, each weight learns from its own example alone, in any order."""
     inputs, targets = torch.eye(7)[None], torch.arange(7.0)[None]
     weights = final_weights(inputs, targets, 3, 2, torch.Generator().manual_seed(0))
     assert weights.shape == (1, 3, 7)
