@@ -213,7 +213,7 @@ def import_(
     Effects from kronfluence, TRAK, dattri and TracIn are positive for helpful examples, as in SampleScope. For effects
     of the opposite sign, give --positive harmful. Imported effects keep their own scale.
     """
-    from attribution_core.workflows.import_scores import About, import_file, remove_scores
+    from attribution_core.workflows.import_scores import ScoreDescription, import_file, remove_scores
 
     if (scores is None) == (remove is None):
         raise InputError("Give either --scores FILE to import scores, or --remove NAME to remove an import.")
@@ -221,9 +221,9 @@ def import_(
         remove_scores(run, remove)
         out.print(f"Removed {escape(remove)} from {escape(str(run))}.", soft_wrap=True, highlight=False)
         return
-    about = About(title, unit, definition, suspicious, positive)
+    description = ScoreDescription(title, unit, definition, suspicious, positive)
     with Bars():
-        imported = import_file(run, scores, name, about, replace)  # type: ignore[arg-type]  # checked above
+        imported = import_file(run, scores, name, description, replace)  # type: ignore[arg-type]  # checked above
     for each, score in imported.items():
         what = "effects" if score.measure.kind == "effect" else "scores"
         note = f", {score.note}" if score.note else ""

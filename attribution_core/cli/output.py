@@ -14,7 +14,7 @@ from attribution_core.progress import listening
 from attribution_core.runs import RETRAINING_OUTCOMES, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
-    from attribution_core.evaluation.fidelity import ValueWithInterval
+    from attribution_core.evaluation.fidelity import Correlation
     from attribution_core.evaluation.summarization import SummarizationCurve
     from attribution_core.scoring.estimate import Estimate
     from attribution_core.workflows.verify import Verification
@@ -114,9 +114,11 @@ def print_summarization(curve: SummarizationCurve, quality_name: str) -> None:
     out.print(table)
 
 
-def _with_interval(estimate: ValueWithInterval | None) -> str:
+def _with_interval(correlation: Correlation | None) -> str:
     """Format a number with its interval; empty if there is none."""
-    return "" if estimate is None else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+    if correlation is None:
+        return ""
+    return f"{correlation.value:.2f} [{correlation.low:.2f}, {correlation.high:.2f}]"
 
 
 def print_estimate(estimated: Estimate) -> None:

@@ -1,1 +1,1 @@
-"""How good the scores are, measured against really training again."""
+"""Measure how good the scores are, against real retraining."""

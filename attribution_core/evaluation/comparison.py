@@ -1,4 +1,4 @@
-"""Two runs side by side: how good they are on the same examples, and rank correlations. No torch, as pages need it."""
+"""Compare two runs: quality on the same examples, and rank correlations. Imports no torch, for the app's pages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class PairedAccuracies:
-    """Accuracies of two models on the same examples.
+    """Hold the accuracies of two models on the same examples.
 
     Attributes:
-        examples: That both were evaluated on, with the same label.
-        before: Accuracy of the first model on them; NaN without any.
-        after: Of the second.
+        examples: Number of examples on which both were evaluated with the same label.
+        before: Accuracy of the first model on them; NaN if there are none.
+        after: Accuracy of the second model.
         gained: Examples that only the second gets right.
         lost: Examples that only the first gets right.
     """
@@ -28,21 +28,21 @@ class PairedAccuracies:
 
     @property
     def difference(self) -> float:
-        """Of the second model minus the first."""
+        """Accuracy of the second model minus that of the first."""
         return self.after - self.before
 
     @property
     def standard_error(self) -> float:
-        """Of the difference, from the pairs that differ (as in McNemar's test)."""
+        """Standard error of the difference, from the pairs that differ (as in McNemar's test)."""
         n = max(1, self.examples)
         return float(np.sqrt(self.gained + self.lost - (self.gained - self.lost) ** 2 / n) / n)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% of the difference: Agresti and Min 2005, half an example added to each of the four counts.
+        """95% interval of the difference: Agresti and Min 2005, with half an example added to each of the four counts.
 
-        It covers which examples happened to be tested, not that another training would have come out otherwise. Unlike
-        1.96 standard errors to either side, it does not shrink to nothing where no example differs.
+        It reflects which examples happened to be tested, not that another training would give other weights. Unlike
+        1.96 standard errors to either side, it does not shrink to zero if no example differs.
         """
         n, gained, lost = self.examples + 2, self.gained + 0.5, self.lost + 0.5
         middle, error = (gained - lost) / n, np.sqrt(gained + lost - (gained - lost) ** 2 / n) / n
@@ -51,16 +51,16 @@ class PairedAccuracies:
 
 @dataclass(frozen=True)
 class PairedR2:
-    """R² of two models' predictions on the same examples: of the values' variance, the share that they explain.
+    """Hold the R² of two models' predictions on the same examples: the share of the values' variance they explain.
 
     Attributes:
-        examples: That both were evaluated on, with the same value.
-        before: R² of the first model on them; NaN without different values.
-        after: Of the second.
-        gained: Examples that the second predicts more closely.
-        lost: Examples that the first predicts more closely.
-        standard_error: Of the difference, from the pairs' differences of squared residuals; the variance is taken as
-            known.
+        examples: Number of examples on which both were evaluated with the same value.
+        before: R² of the first model on them; NaN if the values do not differ.
+        after: R² of the second model.
+        gained: Examples that the second model predicts more closely.
+        lost: Examples that the first model predicts more closely.
+        standard_error: Standard error of the difference, from the differences of squared residuals; the variance is
+            treated as known.
     """
 
     examples: int
@@ -72,26 +72,26 @@ class PairedR2:
 
     @property
     def difference(self) -> float:
-        """Of the second model minus the first."""
+        """R² of the second model minus that of the first."""
         return self.after - self.before
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% of the difference; as for accuracies, of which examples happened to be tested."""
+        """95% interval of the difference; as for accuracies, it reflects which examples happened to be tested."""
         return self.difference - 1.96 * self.standard_error, self.difference + 1.96 * self.standard_error
 
 
 def paired_quality(before: pd.DataFrame, after: pd.DataFrame) -> PairedAccuracies | PairedR2:
-    """How good two models are on the same examples: accuracies of classes, R² of values."""
+    """Compare two models on the same examples: by accuracy for classification, by R² for regression."""
     return paired_r2(before, after) if "residual" in before else paired_accuracies(before, after)
 
 
 def paired_accuracies(before: pd.DataFrame, after: pd.DataFrame) -> PairedAccuracies:
-    """Accuracies of two models on the examples that both tables hold under the same label.
+    """Return the accuracies of two models on the examples that both tables have with the same label.
 
     Args:
-        before: Columns id, label_name and correct, a row for each example, of the first model.
-        after: The same of the second.
+        before: Table of the first model: columns id, label_name and correct, a row for each example.
+        after: The same table of the second model.
     """
     one, other = _in_both(before, after, "label_name")
     right, then = (each["correct"].to_numpy(dtype=bool) for each in (one, other))
@@ -100,11 +100,11 @@ def paired_accuracies(before: pd.DataFrame, after: pd.DataFrame) -> PairedAccura
 
 
 def paired_r2(before: pd.DataFrame, after: pd.DataFrame) -> PairedR2:
-    """R² of two models on the examples that both tables hold with the same value.
+    """Return the R² of two models on the examples that both tables have with the same value.
 
     Args:
-        before: Columns id, label and residual, a row for each example, of the first model.
-        after: The same of the second.
+        before: Table of the first model: columns id, label and residual, a row for each example.
+        after: The same table of the second model.
     """
     one, other = _in_both(before, after, "label")
     n, variance = len(one), float(np.var(one["label"])) if len(one) else 0.0
@@ -115,20 +115,21 @@ def paired_r2(before: pd.DataFrame, after: pd.DataFrame) -> PairedR2:
 
 
 def r_squared(table: pd.DataFrame) -> float:
-    """R² of predictions, the share of the values' variance that they explain: 1 is perfect, 0 no better than the mean.
+    """Return the R² of predictions, the share of the values' variance that they explain.
 
     Args:
         table: Columns label and residual.
 
     Returns:
-        One minus the mean squared residual over the variance; NaN of values that are all the same.
+        One minus the mean squared residual over the variance: 1 is perfect, 0 no better than the mean; NaN if all
+        values are the same.
     """
     variance = float(np.var(table["label"])) if len(table) else 0.0
     return 1 - float(np.mean(np.square(table["residual"]))) / variance if variance else np.nan
 
 
 def _in_both(before: pd.DataFrame, after: pd.DataFrame, label: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows that both tables have with the same label, in the same order."""
+    """Return the rows that both tables have with the same label, in the same order."""
     place = pd.Index(after["id"]).get_indexer(pd.Index(before["id"]))
     found = place >= 0
     one, other = before[found], after.iloc[place[found]]
@@ -137,19 +138,19 @@ def _in_both(before: pd.DataFrame, after: pd.DataFrame, label: str) -> tuple[pd.
 
 
 def rank_correlations(values: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's correlation of each two columns, over the rows that have both; each column is ranked once.
+    """Return Spearman's correlation of every two columns, over the rows that have both; each column is ranked once.
 
     Args:
-        values: A column for each score; NaN is missing.
+        values: A column for each score, with NaN for missing values.
 
     Returns:
-        Square; NaN where a column does not vary.
+        The square table of correlations, with NaN where a column does not vary.
     """
     return values.astype("float64").rank().corr()
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> tuple[float, int]:
-    """Spearman's correlation of two scores of the same examples, and over how many: those where both are numbers."""
+    """Return Spearman's correlation of two scores over the examples that have both, and the number of these."""
     both = np.isfinite(one) & np.isfinite(other)
     frame = pd.DataFrame({"one": one[both], "other": other[both]})
     return float(frame.rank().corr().to_numpy()[0, 1]), len(frame)

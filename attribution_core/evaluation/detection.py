@@ -1,4 +1,4 @@
-"""Do scores find the labels that are known to be wrong, when examples are inspected most suspicious first?"""
+"""Measure how soon scores find known wrong labels when examples are inspected most suspicious first."""
 
 import math
 from collections.abc import Mapping
@@ -16,24 +16,24 @@ from attribution_core.runs.labels import changed_labels
 from attribution_core.runs.names import effects_file
 
 SHARES = (0.05, 0.1, 0.2)
-# At most so many evaluation examples' effects are clustered, as in HYDRA's table 4.
+# Largest number of evaluation examples whose effects are clustered, as in HYDRA's table 4.
 _CLUSTERED_ON = 1000
 
 
 @dataclass(frozen=True)
 class DetectionCurve:
-    r"""The share of the wrong labels found, against the share of the examples inspected.
+    r"""Hold the share of the wrong labels found, against the share of the examples inspected.
 
     With a share ``p`` of wrong labels, the area under a curve (trapezoids) is 1/2 for a random order, whose curve is
-    the diagonal, and ``1 - p/2`` for a perfect one. What is inspected is ``p`` times the true positive rate plus
-    ``1 - p`` times the false positive rate, so the area under the ROC curve is an affine function of it:
+    the diagonal, and ``1 - p/2`` for a perfect one. The share inspected is ``p`` times the true positive rate plus
+    ``1 - p`` times the false positive rate, so the area under the ROC curve is an affine function of the area here:
     ``auc = (area - p/2) / (1 - p)``, 1/2 for random and 1 for perfect.
 
     Attributes:
-        inspected: Share of the examples, ``[n + 1]``, float64, from 0 to 1.
-        found: For each score the share of the wrong labels among so many of its highest, ``[n + 1]``, float64: the
-            expected share over all orders of examples that score the same.
-        wrong_share: ``p``.
+        inspected: Share of the examples inspected, ``[n + 1]``, float64, from 0 to 1.
+        found: For each score, the share of the wrong labels among the inspected examples with its highest values,
+            ``[n + 1]``, float64; for ties, the expected share over all orders.
+        wrong_share: Share of wrong labels, ``p``.
     """
 
     inspected: Tensor
@@ -42,32 +42,32 @@ class DetectionCurve:
 
     @property
     def perfect_area(self) -> float:
-        """The area under the curve of a perfect order."""
+        """Area under the curve of a perfect order."""
         return 1 - self.wrong_share / 2
 
     @property
     def area(self) -> dict[str, float]:
-        """The area under each score's curve."""
+        """Area under each score's curve."""
         return {name: float(torch.trapezoid(found, self.inspected)) for name, found in self.found.items()}
 
     @property
     def auc(self) -> dict[str, float]:
-        """The area under each score's ROC curve: the chance that it is higher for a wrong than for a right label."""
+        """Area under each score's ROC curve: the probability that it is higher for a wrong than for a right label."""
         return {name: (area - self.wrong_share / 2) / (1 - self.wrong_share) for name, area in self.area.items()}
 
     def found_at(self, share: float) -> dict[str, float]:
-        """The share of the wrong labels found once a share of the examples is inspected, on a line between examples.
+        """Return the share of the wrong labels found after inspecting a share of the examples, interpolated linearly.
 
         Raises:
-            InputError: A share outside [0, 1].
+            InputError: The share is outside [0, 1].
         """
         if not 0 <= share <= 1:
-            raise InputError(f"The share inspected must lie in [0, 1], not {share}.")
+            raise InputError(f"The share inspected must be in [0, 1], not {share}.")
         x = self.inspected.numpy()
         return {name: float(np.interp(share, x, found.numpy())) for name, found in self.found.items()}
 
     def rows(self) -> dict[str, dict[str, float]]:
-        """For each score ``area``, ``auc``, and what is found in the first 5%, 10% and 20%, under such names."""
+        """Return ``area`` and ``auc`` of each score, and the share found among the first ``5%``, ``10%`` and ``20%``."""
         area, auc = self.area, self.auc
         first = {f"{share:.0%}": self.found_at(share) for share in SHARES}
         return {
@@ -77,10 +77,10 @@ class DetectionCurve:
 
 
 def detection_curve(scores: Mapping[str, Tensor], wrong: Tensor) -> DetectionCurve:
-    """How soon each score finds the wrong labels.
+    """Compute how soon each score finds the wrong labels.
 
     Args:
-        scores: By name, ``[n]`` each; higher is more suspicious.
+        scores: Scores by name, ``[n]`` each; higher is more suspicious.
         wrong: Which labels are wrong, bool ``[n]``.
 
     Returns:
@@ -93,42 +93,42 @@ def detection_curve(scores: Mapping[str, Tensor], wrong: Tensor) -> DetectionCur
     count, n = int(wrong.sum()), wrong.numel()
     if wrong.ndim != 1 or not 0 < count < n:
         raise InputError(
-            f"Detection needs wrong [n] with some labels wrong and some right; given are {list(wrong.shape)} labels, "
-            f"{count} of them wrong."
+            f"Detection needs a mask [n] with some labels wrong and some right; given is one of shape "
+            f"{list(wrong.shape)} with {count} wrong."
         )
     for name, values in scores.items():
         if values.shape != wrong.shape or bool(values.isnan().any()):
             raise InputError(
-                f"The score {name} must be a number for each of the {n} labels, but it is {list(values.shape)} with "
-                f"{int(values.isnan().sum())} NaN: leave it out."
+                f"The score {name} needs a number for each of the {n} labels, but it has the shape "
+                f"{list(values.shape)} with {int(values.isnan().sum())} NaN. Remove it from the scores."
             )
     inspected = torch.arange(n + 1, dtype=torch.float64) / n
     return DetectionCurve(inspected, {name: _found(values, wrong) for name, values in scores.items()}, count / n)
 
 
 def known_wrong(examples: pd.DataFrame) -> Tensor | None:
-    """Which labels are known to be wrong, bool ``[n]``: those that differ from ``original_label``, a name or a number.
+    """Return which labels are known to be wrong: those that differ from ``original_label``, a name or a number.
 
     Args:
-        examples: Columns ``label``, ``label_name`` and, where something is known, ``original_label``.
+        examples: Columns ``label``, ``label_name`` and, if the right labels are known, ``original_label``.
 
     Returns:
-        None where nothing is known.
+        Bool ``[n]``, or None if the right labels are not known.
     """
     changed = changed_labels(examples)
     return None if changed is None else torch.tensor(changed)
 
 
 def suspicious_scores(run: Run) -> dict[str, Tensor]:
-    """What a run has to find wrong labels by, higher being more suspicious, in the order of its columns.
+    """Return a run's scores that can find wrong labels, higher being more suspicious, in the order of its columns.
 
-    These are its scores with a suspicious end (those whose low end it is are negated), but for imported ones that some
-    examples lack, and, where the run has classes and contributions to single examples, ``clusters``: first the
-    examples that :func:`~attribution_core.methods.analysis.label_noise.label_noise_clusters` suspects, then the others,
-    either by contribution, lowest first.
+    These are its scores with a suspicious end (negated if that is the low end), except imported ones that some examples
+    lack. If the run has classes and contributions to single examples, ``clusters`` is added: first the examples that
+    :func:`~attribution_core.methods.analysis.label_noise.label_noise_clusters` suspects, then the others, both by
+    contribution, lowest first.
 
     Returns:
-        By name, ``[n]``, float64.
+        Scores by name, ``[n]`` each, float64.
     """
     signs = {"high": 1.0, "low": -1.0}
     scores = {
@@ -143,19 +143,19 @@ def suspicious_scores(run: Run) -> dict[str, Tensor]:
 
 
 def _found(values: Tensor, wrong: Tensor) -> Tensor:
-    """One score's curve, ``[n + 1]``: exact in integers up to one division, so that ties give straight lines."""
+    """Return one score's curve, ``[n + 1]``, exact in integers up to one division, so that ties give straight lines."""
     ordered, order = values.detach().cpu().double().sort(descending=True)
     _, group, sizes = ordered.unique_consecutive(return_inverse=True, return_counts=True)
-    inside = torch.zeros_like(sizes).index_add_(0, group, wrong[order].long())  # wrong labels that score the same
+    inside = torch.zeros_like(sizes).index_add_(0, group, wrong[order].long())  # wrong labels in each group of ties
     before, start = inside.cumsum(0) - inside, sizes.cumsum(0) - sizes
-    rank = torch.arange(1, len(ordered) + 1) - start[group]  # within those that score the same, from 1
+    rank = torch.arange(1, len(ordered) + 1) - start[group]  # within the group of ties, from 1
     found = before[group] * sizes[group] + rank * inside[group]
     shares = found.double() / (sizes[group] * wrong.sum()).double()
     return torch.cat([shares.new_zeros(1), shares])
 
 
 def _clusters(run: Run) -> Tensor:
-    """Suspected or not, and by contribution within either, ``[n]``: in (0, 1] for suspects, in (-1, 0] for others."""
+    """Score suspects of the clustering in (0, 1] and other examples in (-1, 0], both by contribution, ``[n]``."""
     effects = run.effects("hydra")
     step = math.ceil(effects.shape[1] / _CLUSTERED_ON)
     labels = torch.tensor(run.examples["label"].to_numpy(dtype="int64"))

@@ -1,4 +1,4 @@
-"""Do predicted effects foretell what retraining shows?"""
+"""Measure how well predicted effects agree with retraining."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from attribution_core.errors import InputError
 
 
 def linear_datamodelling_score(effects: Tensor, removed: Tensor, losses: Tensor) -> Tensor:
-    """LDS (Park et al. 2023, TRAK, definition 2.3): rank correlation of predicted with real losses over subsets.
+    """Return the LDS (Park et al. 2023, TRAK, definition 2.3): rank correlations of predicted with real losses.
 
     The prediction for a subset is the sum of the effects of the examples that it lacks.
 
     Args:
         effects: ``effect[i, j]``, ``[n, m]``.
-        removed: Which training examples each retraining lacked, bool ``[subsets, n]``.
-        losses: Loss on each evaluation example after it, ``[subsets, m]``, best averaged over seeds.
+        removed: Which training examples each retraining lacks, bool ``[subsets, n]``.
+        losses: Loss on each evaluation example after each retraining, ``[subsets, m]``, preferably averaged over seeds.
 
     Returns:
-        Spearman's correlation over the subsets for each evaluation example, ``[m]``, float64; 0 where the prediction or
+        Spearman's correlation over the subsets for each evaluation example, ``[m]``, float64; 0 if the prediction or
         the loss does not vary.
 
     Raises:
-        InputError: Fewer than three subsets, or shapes that do not belong together.
+        InputError: There are fewer than three subsets, or the shapes do not match.
     """
     subsets, n = removed.shape
     if subsets < 3 or effects.shape != (n, losses.shape[1]) or len(losses) != subsets:
@@ -40,13 +40,13 @@ def linear_datamodelling_score(effects: Tensor, removed: Tensor, losses: Tensor)
 
 
 @dataclass(frozen=True)
-class ValueWithInterval:
-    """A number with its 95% interval.
+class Correlation:
+    """Hold a correlation with its 95% interval.
 
     Attributes:
-        value: From everything.
-        low: The interval's lower end.
-        high: Its upper end.
+        value: Correlation over all data.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
     """
 
     value: float
@@ -56,78 +56,79 @@ class ValueWithInterval:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How well predicted effects agree with real ones.
+    """Hold how well predicted effects agree with real ones.
 
     Attributes:
         pearson: Correlation of the values.
         spearman: Correlation of the ranks.
-        examples: Removed examples compared.
+        examples: Number of removed examples compared.
     """
 
-    pearson: ValueWithInterval
-    spearman: ValueWithInterval
+    pearson: Correlation
+    spearman: Correlation
     examples: int
 
 
 def fidelity(predicted: Tensor, real: Tensor, resamples: int = 500, seed: int = 0) -> Fidelity:
-    """Correlation of predicted with real effects over all pairs, with 95% intervals.
+    """Correlate predicted with real effects over all pairs, with 95% intervals.
 
-    The pairs of one removed example share its retraining, so whole examples are drawn anew for the bootstrap, not
-    pairs.
+    The pairs of one removed example share its retraining, so the bootstrap resamples whole examples, not pairs.
 
     Args:
-        predicted: Of each removed example on each evaluation example ``[e, m]``, or one number each ``[e]``.
-        real: The same, really retrained.
-        resamples: Of the bootstrap.
-        seed: Of the resamples.
+        predicted: Predicted effects of each removed example on each evaluation example ``[e, m]``, or one number each
+            ``[e]``.
+        real: The same effects from real retraining.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
 
     Raises:
-        InputError: Shapes that differ, fewer than three examples, or values that are not finite.
+        InputError: The shapes differ, there are fewer than three examples, or values are not finite.
     """
     one, other = (values.detach().double().cpu().reshape(len(values), -1).numpy() for values in (predicted, real))
     if predicted.shape != real.shape or len(one) < 3 or not (np.isfinite(one).all() and np.isfinite(other).all()):
         raise InputError(
-            f"Expected as many finite predicted as real effects, of three examples or more; given {list(one.shape)} "
-            f"and {list(other.shape)}."
+            "Expected finite predicted and real effects of the same shape, for at least three examples; given "
+            f"{list(one.shape)} and {list(other.shape)}."
         )
     found = [_correlations(one, other)]
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
         drawn = rng.integers(len(one), size=len(one))
         found.append(_correlations(one[drawn], other[drawn]))
-    pearson, spearman = (_estimate(list(values)) for values in zip(*found, strict=True))
+    pearson, spearman = (_with_interval(list(values)) for values in zip(*found, strict=True))
     return Fidelity(pearson, spearman, len(one))
 
 
-def lds_estimate(effects: Tensor, removed: Tensor, losses: Tensor) -> ValueWithInterval:
-    """Mean of :func:`linear_datamodelling_score` over the evaluation examples.
+def lds_with_interval(effects: Tensor, removed: Tensor, losses: Tensor) -> Correlation:
+    """Return the mean of :func:`linear_datamodelling_score` over the evaluation examples, with its 95% interval.
 
-    The interval is 1.96 jackknife errors to either side, each subset left out once. (The bootstrap's is of no use here:
-    a resample holds some subsets twice, and the ties move a rank correlation over few subsets by more than its error.)
+    The interval is 1.96 jackknife errors to either side, leaving out each subset once. (The bootstrap is of no use
+    here: a resample holds some subsets twice, and the ties move a rank correlation over few subsets by more than its
+    error.)
 
-    Arguments and errors are those of the score, but for one subset more.
+    Arguments and errors are those of the score, except that it needs one more subset.
     """
     value = float(linear_datamodelling_score(effects, removed, losses).mean())
     subsets = len(removed)
     others = [torch.arange(subsets) != left_out for left_out in range(subsets)]
     found = [float(linear_datamodelling_score(effects, removed[rest], losses[rest]).mean()) for rest in others]
     error = 1.96 * float(np.std(found)) * (subsets - 1) ** 0.5
-    return ValueWithInterval(value, max(-1.0, value - error), min(1.0, value + error))
+    return Correlation(value, max(-1.0, value - error), min(1.0, value + error))
 
 
 def ceiling_between_seeds(values: Tensor) -> float | None:
-    """The correlation with the mean over seeds that no estimate can pass, since retraining itself is noisy.
+    """Return the largest correlation with the mean over seeds that any prediction can reach, given retraining noise.
 
     With r the mean correlation of one seed's values with another's, the mean of S seeds has the reliability
-    ``S r / (1 + (S - 1) r)`` (Spearman and Brown); its root is the correlation of that mean with what infinitely many
-    seeds would give.
+    ``S r / (1 + (S - 1) r)`` (Spearman and Brown); its root is the correlation of that mean with the mean over
+    infinitely many seeds.
 
     Args:
         values: Real effects or losses by seed, ``[seeds, ...]``; correlated over the second dimension, separately for
-            each of any further ones, and averaged over those.
+            each index of any further dimensions, and averaged over those.
 
     Returns:
-        In 0..1; None for a single seed, which says nothing of the noise.
+        The ceiling, in 0..1; None for a single seed, which does not show the noise.
     """
     seeds = len(values)
     if seeds < 2:
@@ -140,20 +141,20 @@ def ceiling_between_seeds(values: Tensor) -> float | None:
 
 
 def _correlations(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Pearson's and Spearman's over all values; 0 where one side does not vary."""
+    """Return Pearson's and Spearman's correlation over all values; 0 if one side does not vary."""
     flat = one.reshape(-1, 1), other.reshape(-1, 1)
     ranks = tuple(rankdata(values, axis=0) for values in flat)
     return float(_by_column(*flat)[0]), float(_by_column(*ranks)[0])
 
 
 def _by_column(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of each column, ``[s, m]`` and ``[s, m]`` -> ``[m]``; 0 where one side does not vary."""
+    """Return Pearson's correlation of each column, ``[s, m]`` and ``[s, m]`` -> ``[m]``; 0 if a side does not vary."""
     one, other = (values - values.mean(axis=0) for values in (one, other))
     sizes = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
     return np.divide((one * other).sum(axis=0), sizes, out=np.zeros_like(sizes), where=sizes > 0)
 
 
-def _estimate(found: Sequence[float]) -> ValueWithInterval:
-    """The first of them is from everything, the others are from resamples."""
+def _with_interval(found: Sequence[float]) -> Correlation:
+    """Make a correlation from its value over all data, the first one, and those of the resamples."""
     low, high = np.quantile(found[1:], [0.025, 0.975])
-    return ValueWithInterval(found[0], float(low), float(high))
+    return Correlation(found[0], float(low), float(high))

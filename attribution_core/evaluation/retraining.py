@@ -1,9 +1,9 @@
-"""Training again without some examples: the truth that every score is measured against.
+"""Retrain without some examples: the truth that every score is measured against.
 
-Processes that share the work have one thread each, so that a training's result does not depend on how many they are,
-nor on a command having been stopped between two trainings: the effect of one example is a small difference of two
+Processes that share the work use one thread each, so the result of a training depends neither on their number nor on a
+command having been stopped between two trainings: the effect of one example is a small difference between two
 trainings, and rounding alone, amplified by training, can be as large. (The number of threads of the calling process is
-never touched: see :mod:`attribution_core.methods.linalg.solving` for what comes of that.)
+never changed; :mod:`attribution_core.methods.linalg.solving` explains why.)
 """
 
 import hashlib
@@ -33,17 +33,17 @@ from attribution_core.runs.retraining import Retraining, RetrainingTable
 from attribution_core.training import Recipe, as_pair, loss_values, outputs_of, train
 from attribution_core.training.trainer import LabeledData, state_of
 
-# Outputs are kept on so many evaluation examples; losses on all.
+# Number of evaluation examples whose outputs are kept; losses are kept for all.
 KEPT_OUTPUTS = 200
 
 
 class Removal(NamedTuple):
-    """One training that is asked for.
+    """Describe one training to run.
 
     Attributes:
-        removed: The examples that it lacks; none for training on everything.
-        seed: Of the initial weights and the order of batches.
-        keeps_places: See :func:`retrain_without`.
+        removed: Examples to remove; none for training on everything.
+        seed: Seed of the initial weights and the order of batches.
+        keeps_places: Whether removed examples keep their places in the batches; see :func:`retrain_without`.
     """
 
     removed: tuple[int, ...]
@@ -53,16 +53,16 @@ class Removal(NamedTuple):
 
 @dataclass(frozen=True)
 class Retrained:
-    """What trainings without groups of examples came to.
+    """Hold the results of trainings without groups of examples.
 
     Attributes:
-        losses: On each evaluation example, ``[groups, seeds, m]``.
-        accuracy: On the evaluation examples, ``[groups, seeds]``; R² where targets are single values, NaN where they
-            are several.
-        outputs: On the first ``KEPT_OUTPUTS`` evaluation examples, ``[groups, seeds, m', k]``.
-        own_outputs: On the removed examples themselves, ``[removed, k]`` for each group and seed; on every training
-            example where none was removed. Empty where places were not kept.
-        seconds: Of each training, ``[groups, seeds]``.
+        losses: Losses on each evaluation example, ``[groups, seeds, m]``.
+        accuracy: Accuracy on the evaluation examples, ``[groups, seeds]``; R² for single values as targets, NaN for
+            several.
+        outputs: Outputs on the first ``KEPT_OUTPUTS`` evaluation examples, ``[groups, seeds, m', k]``.
+        own_outputs: Outputs on the removed examples themselves, ``[removed, k]`` for each group and seed; on every
+            training example if none was removed. Empty if removed examples do not keep their places.
+        seconds: Time of each training in seconds, ``[groups, seeds]``.
     """
 
     losses: Tensor
@@ -74,7 +74,7 @@ class Retrained:
 
 @dataclass(frozen=True)
 class Trainer:
-    """What all the trainings have in common. Travels to other processes."""
+    """Hold what all trainings have in common; it can be sent to other processes."""
 
     build: Callable[[int], nn.Module]
     data: tuple[Tensor, Tensor]
@@ -82,31 +82,28 @@ class Trainer:
     recipe: Recipe
     start: StateDict | None
 
-    def __call__(
-        self,
-        asked: Removal,
-    ) -> Retraining:
-        """Trains once."""
+    def __call__(self, removal: Removal) -> Retraining:
+        """Train once without the removed examples."""
         began = time.perf_counter()
         inputs, targets = self.data
         gone = torch.zeros(len(inputs), dtype=torch.bool)
-        gone[list(asked.removed)] = True
-        model = self.build(asked.seed)
+        gone[list(removal.removed)] = True
+        model = self.build(removal.seed)
         if self.start is not None:
             model.load_state_dict(self.start)
-        recipe = self.recipe.model_copy(update={"seed": asked.seed})
-        if asked.keeps_places:
+        recipe = self.recipe.model_copy(update={"seed": removal.seed})
+        if removal.keeps_places:
             train(model, self.data, recipe, sample_weights=(~gone).double())
         else:
             train(model, (inputs[~gone], targets[~gone]), recipe)
         outputs = outputs_of(model, self.evaluation[0]).cpu()
         losses = loss_values(outputs, self.evaluation[1].cpu(), recipe.loss)
-        own = inputs[gone] if asked.removed else inputs
-        own_outputs = outputs_of(model, own).cpu() if asked.keeps_places else outputs[:0]
+        own = inputs[gone] if removal.removed else inputs
+        own_outputs = outputs_of(model, own).cpu() if removal.keeps_places else outputs[:0]
         return Retraining(
-            tuple(sorted(asked.removed)),
-            asked.seed,
-            asked.keeps_places,
+            tuple(sorted(removal.removed)),
+            removal.seed,
+            removal.keeps_places,
             losses.float().numpy(),
             accuracy(outputs, self.evaluation[1].cpu(), recipe.loss),
             outputs[:KEPT_OUTPUTS].float().numpy(),
@@ -115,7 +112,7 @@ class Trainer:
         )
 
     def fingerprint(self) -> str:
-        """Of what decides the results, so that kept ones are not taken for others."""
+        """Return a hash of everything that determines the results, so that stored ones are not mistaken for others."""
         digest = hashlib.sha256(self.recipe.model_copy(update={"seed": 0}).model_dump_json().encode())
         state = self.start or state_of(self.build(0))
         for tensor in (*self.data, *self.evaluation, *state.values()):
@@ -134,39 +131,40 @@ def retrain_without(
     start: StateDict | None = None,
     keeps_places: bool = True,
     processes: int = 0,
-    kept_in: Path | None = None,
+    results_file: Path | None = None,
 ) -> Retrained:
-    """Train again without each group of examples, really.
+    """Retrain without each group of examples.
 
     Args:
-        build: A model with fresh weights from a seed. To be sent to other processes it must be picklable: a function at
-            the top of a module, or ``functools.partial`` of one, not a lambda.
+        build: Function from a seed to a model with fresh weights. To be sent to other processes it must be picklable: a
+            function at the top of a module, or ``functools.partial`` of one, not a lambda.
         data: Training examples.
-        removals: The groups to remove, one after another; ``[]`` is training on everything, one index a single example.
-        recipe: Of each training; its seed is replaced.
-        evaluation: Examples on which losses are taken.
-        seeds: How many trainings for each group, from other weights and in another order; or their seeds.
-        start: Train on from these weights (warm) instead of fresh ones (cold).
-        keeps_places: Removed examples keep their places in the batches, whose means stay divided by the batch size: all
-            else is as in training on everything with that seed, so the difference of the two is the removal alone. If
-            not, the dataset is smaller and its epochs shorter, as for a half of the data.
-        processes: How many others, of one thread each, train side by side; 0: this one trains, with its own threads.
-        kept_in: A Parquet file that takes each training as it ends, so that a call that was stopped goes on where it
-            was, also with more removals or seeds.
+        removals: Groups to remove, one after another; ``[]`` trains on everything, one index removes a single example.
+        recipe: Recipe of each training; its seed is replaced.
+        evaluation: Examples to compute losses on.
+        seeds: Number of trainings for each group, each from other weights and in another order; or their seeds.
+        start: Weights to continue training from (warm) instead of fresh ones (cold).
+        keeps_places: Whether removed examples keep their places in the batches, whose means are still divided by the
+            batch size. Everything else is then as in training on everything with the same seed, so the difference of
+            the two is the removal alone. Otherwise the dataset is smaller and its epochs shorter, as for half the data.
+        processes: Number of processes that train in parallel, with one thread each; 0 trains in this process, with its
+            own threads.
+        results_file: Parquet file that stores each training as it ends, so that a stopped call resumes where it was,
+            also with more removals or seeds.
 
     Returns:
         Losses and outputs after each training.
 
     Raises:
-        InputError: An example that does not exist or is named twice, everything removed, a ``build`` that cannot be
-            sent to other processes, or a file that holds retrainings of another problem.
+        InputError: An example does not exist or is named twice, a group is everything, ``build`` cannot be sent to
+            other processes, or the file holds retrainings of another problem.
     """
     pair = as_pair(data)
     numbers = range(seeds) if isinstance(seeds, int) else seeds
     groups = [_checked(group, len(pair[0])) for group in removals]
-    asked = [Removal(group, seed, keeps_places) for group in groups for seed in numbers]
+    wanted = [Removal(group, seed, keeps_places) for group in groups for seed in numbers]
     trainer = Trainer(build, pair, as_pair(evaluation), recipe, start)
-    done = retrainings(trainer, asked, processes, kept_in)
+    done = retrainings(trainer, wanted, processes, results_file)
     rows = [[done[Removal(group, seed, keeps_places)] for seed in numbers] for group in groups]
     return Retrained(
         torch.from_numpy(np.array([[each.losses for each in row] for row in rows])),
@@ -179,19 +177,19 @@ def retrain_without(
 
 def retrainings(
     trainer: Trainer,
-    asked: Sequence[Removal],
+    removals: Sequence[Removal],
     processes: int = 0,
-    kept_in: Path | None = None,
+    results_file: Path | None = None,
 ) -> dict[Removal, Retraining]:
-    """The trainings asked for, of which those in the file ``kept_in`` are not done again.
+    """Train without each of the removals, except those whose results are already in ``results_file``.
 
     Arguments and errors are those of :func:`retrain_without`.
     """
-    table = RetrainingTable(kept_in, trainer.fingerprint() if kept_in else "")
+    table = RetrainingTable(results_file, trainer.fingerprint() if results_file else "")
     done = {Removal(row.removed, row.seed, row.keeps_places): row for row in table.rows}
-    missing = [each for each in dict.fromkeys(asked) if each not in done]
-    total = len(set(asked))
-    finished = _side_by_side(trainer, missing, processes) if processes and missing else _one_by_one(trainer, missing)
+    missing = [each for each in dict.fromkeys(removals) if each not in done]
+    total = len(set(removals))
+    finished = _in_parallel(trainer, missing, processes) if processes and missing else _one_by_one(trainer, missing)
     for count, row in enumerate(finished, start=total - len(missing) + 1):
         table.add(row)
         done[Removal(row.removed, row.seed, row.keeps_places)] = row
@@ -200,9 +198,9 @@ def retrainings(
 
 
 def random_halves(examples: int, count: int, seed: int = 0) -> Tensor:
-    """Which examples are kept in each of ``count`` random halves, bool ``[count, examples]``.
+    """Draw ``count`` random halves: which examples each keeps, bool ``[count, examples]``.
 
-    More of them begin with the same ones.
+    A larger ``count`` starts with the same halves.
     """
     generator = torch.Generator().manual_seed(seed)
     kept = torch.zeros(count, examples, dtype=torch.bool)
@@ -212,10 +210,10 @@ def random_halves(examples: int, count: int, seed: int = 0) -> Tensor:
 
 
 def accuracy(outputs: Tensor, targets: Tensor, loss: str) -> float:
-    """Share of the classes ``[n]`` that outputs ``[n, k]`` get right; R² of values ``[n]``, NaN of ``[n, k]``.
+    """Return the share of classes ``[n]`` that outputs ``[n, k]`` get right; R² for values ``[n]``, NaN for ``[n, k]``.
 
-    One output tells 0 from 1 at 1/2 for squared errors, at 0 for logits. R² is one minus the mean squared error over
-    the variance of these values: the share of it that the outputs explain.
+    A single output is class 1 above 1/2 for squared errors, and above 0 for logits. R² is one minus the mean squared
+    error over the variance of the values, the share of the variance that the outputs explain.
     """
     if targets.ndim > 1:
         return math.nan
@@ -230,35 +228,37 @@ def accuracy(outputs: Tensor, targets: Tensor, loss: str) -> float:
 def _checked(group: Sequence[int], examples: int) -> tuple[int, ...]:
     found = tuple(sorted(int(i) for i in group))
     if len(set(found)) < len(found) or (found and not 0 <= found[0] <= found[-1] < examples):
-        raise InputError(f"A group to remove names each of its examples in 0..{examples - 1} once, not {list(group)}.")
+        raise InputError(
+            f"A group to remove must name each of its examples in 0..{examples - 1} once, but it is {list(group)}."
+        )
     if len(found) == examples:
-        raise InputError(f"All {examples} examples would be removed: leave at least one.")
+        raise InputError(f"A removal must leave at least one example, but it names all {examples}.")
     return found
 
 
-def _one_by_one(trainer: Trainer, asked: Sequence[Removal]) -> Iterator[Retraining]:
-    for each in asked:
+def _one_by_one(trainer: Trainer, removals: Sequence[Removal]) -> Iterator[Retraining]:
+    for each in removals:
         with silenced():
             trained = trainer(each)
         yield trained
 
 
-# -- side by side ----------------------------------------------------------------------------------------------------
+# -- in parallel -------------------------------------------------------------------------------------------------------
 
 
-def _side_by_side(trainer: Trainer, asked: Sequence[Removal], processes: int) -> Iterator[Retraining]:
+def _in_parallel(trainer: Trainer, removals: Sequence[Removal], processes: int) -> Iterator[Retraining]:
     try:
         pickle.dumps(trainer.build)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InputError(
-            "A model's build function must be picklable to be sent to other processes, which a lambda or a local "
-            "function is not: give functools.partial of a function at the top of a module, or processes=0."
+            "A build function must be picklable to be sent to other processes, which a lambda or a local function is "
+            "not. Give functools.partial of a function at the top of a module, or processes=0."
         ) from error
     context = mp.get_context("spawn")
     stop = context.Event()
-    pool = ProcessPoolExecutor(min(processes, len(asked)), context, _start_worker, (trainer, stop))
+    pool = ProcessPoolExecutor(min(processes, len(removals)), context, _start_worker, (trainer, stop))
     try:
-        futures = [pool.submit(_work, each) for each in asked]
+        futures = [pool.submit(_work, each) for each in removals]
         for future in as_completed(futures):
             yield future.result()
     finally:
@@ -275,8 +275,8 @@ _worker: list[_Worker] = []
 
 
 def _start_worker(trainer: Trainer, stop: Event) -> None:
-    """In a process of its own, which ends with its parent, whatever ends that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and says so
+    """Set up a worker process, which exits with its parent however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and signals it
     torch.set_num_threads(1)
     _worker[:] = [_Worker(trainer, stop)]
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -289,7 +289,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(asked: Removal) -> Retraining:
+def _work(removal: Removal) -> Retraining:
     trainer, stop = _worker[0]
 
     def unless_stopped(*_: object) -> None:
@@ -297,4 +297,4 @@ def _work(asked: Removal) -> Retraining:
             raise Cancelled
 
     with listening(unless_stopped):
-        return trainer(asked)
+        return trainer(removal)

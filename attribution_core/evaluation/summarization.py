@@ -1,7 +1,8 @@
-"""Data summarization: how much of a dataset can go, and in which order (unique information, section 5, figure 2c).
+"""Summarize datasets: how much can be removed, and in which order (unique information, section 5, figure 2c).
 
-Unique information of two examples that say the same is low for both, so removing all of the least informative at once
-loses what they share: :func:`removal_order` scores what is left again after each step (the paper: every 5%).
+Two examples that duplicate each other both have low unique information, so removing all of the least informative at
+once loses what they share. :func:`removal_order` therefore rescores the remaining examples after each step (in the
+paper, every 5%).
 """
 
 import math
@@ -25,26 +26,26 @@ Strategy = Literal["bottom", "bottom iterative", "top", "random"]
 STRATEGIES: tuple[Strategy, ...] = ("bottom", "bottom iterative", "top", "random")
 FRACTIONS = tuple(round(0.1 * tenth, 1) for tenth in range(10))
 
-# Scores of the examples that are left: their indices ``[kept]`` -> ``[kept]``, larger for more informative.
+# Scores of the remaining examples, from their indices: ``[kept]`` -> ``[kept]``, larger for more informative.
 ScoresOf = Callable[[Tensor], Tensor]
-# Accuracies after training without what was removed, for pairs of removed indices and a seed.
+# Accuracies after training without the removed examples, from pairs of removed indices and a seed.
 AccuraciesOf = Callable[[Sequence[tuple[list[int], int]]], Sequence[float]]
 
 
 @dataclass(frozen=True)
 class SummarizationCurve:
-    """Test accuracy against the share of the training examples that was removed.
+    """Hold the test accuracy against the share of the training examples that was removed.
 
     Attributes:
-        fractions: Removed, ``[f]``.
-        accuracy: By strategy, ``[f, seeds]``.
+        fractions: Shares removed, ``[f]``.
+        accuracy: Accuracy by strategy, ``[f, seeds]`` each.
     """
 
     fractions: tuple[float, ...]
     accuracy: dict[str, Tensor]
 
     def interval(self, strategy: str) -> tuple[Tensor, Tensor]:
-        """Mean over the seeds and half the width of its 95% interval (Student's t; NaN for one seed), ``[f]`` each."""
+        """Return the mean over seeds and half the width of its 95% interval (Student's t; NaN for one), ``[f]`` each."""
         values = self.accuracy[strategy]
         seeds = values.shape[1]
         if seeds < 2:
@@ -52,7 +53,7 @@ class SummarizationCurve:
         return values.mean(dim=1), student.ppf(0.975, seeds - 1) * values.std(dim=1) / seeds**0.5
 
     def advantage(self, strategy: str, other: str, fraction: float) -> tuple[float, float]:
-        """Mean difference of two strategies' accuracies, seed by seed, and half the width of its 95% interval."""
+        """Return the mean difference of two strategies' accuracies by seed, and half the width of its 95% interval."""
         row = self.fractions.index(fraction)
         difference = (self.accuracy[strategy][row] - self.accuracy[other][row])[None]
         mean, width = SummarizationCurve((fraction,), {"difference": difference}).interval("difference")
@@ -60,7 +61,7 @@ class SummarizationCurve:
 
 
 def scores_by_information(linear: LinearizedModel, schedule: GradientDescent) -> ScoresOf:
-    """F-SI of the examples that are left, in the linearised model trained on them."""
+    """Return a function that computes the F-SI of the remaining examples in the linearized model trained on them."""
 
     def scores_of(kept: Tensor) -> Tensor:
         with silenced():
@@ -77,26 +78,27 @@ def removal_order(
     step: float = 0.05,
     seed: int = 0,
 ) -> Tensor:
-    """In which order to remove the training examples.
+    """Return the order in which to remove the training examples.
 
     Args:
-        scores_of: Their scores, given which are left.
+        scores_of: Function that scores the remaining examples.
         labels: Classes, ``[n]``.
-        strategy: ``"bottom"``: least informative first, scored once; ``"bottom iterative"``: scored again whenever a
-            share ``step`` of all has gone; ``"top"``: most informative first, scored once; ``"random"``.
-        balanced: Keep the classes' shares: an example's place within its own class counts.
-        step: Share of all examples removed at once.
-        seed: Of ``"random"``.
+        strategy: ``"bottom"``: least informative first, scored once; ``"bottom iterative"``: least informative first,
+            rescored whenever a share ``step`` of all was removed; ``"top"``: most informative first, scored once; or
+            ``"random"``.
+        balanced: Whether to preserve the shares of the classes, by ranking each example within its own class.
+        step: Share of all examples to remove before rescoring.
+        seed: Seed of ``"random"``.
 
     Returns:
-        Indices ``[n]``, the first to be removed first.
+        Indices ``[n]`` in the order of removal.
 
     Raises:
-        InputError: A strategy that does not exist, or a step outside of (0, 1].
+        InputError: The strategy does not exist, or the step is outside (0, 1].
     """
     if strategy not in STRATEGIES or not 0 < step <= 1:
         raise InputError(
-            f"Choose a strategy among {', '.join(STRATEGIES)} and a step in (0, 1], not {strategy!r} and {step}."
+            f"Choose a strategy from {', '.join(STRATEGIES)} and a step in (0, 1], not {strategy!r} and {step}."
         )
     n = len(labels)
     labels, left = labels.cpu(), torch.arange(n)
@@ -112,7 +114,7 @@ def removal_order(
         order = _lowest_first(scores_of(left).cpu(), labels[left], sizes)
         gone.append(left[order[:at_once]])
         left = left[order[at_once:].sort().values]
-        report(n - len(left), n, "scoring what is left")
+        report(n - len(left), n, "scoring remaining examples")
     return torch.cat(gone)
 
 
@@ -121,38 +123,38 @@ def summarization_curve(
     accuracies_of: AccuraciesOf,
     fractions: Sequence[float] = FRACTIONS,
 ) -> SummarizationCurve:
-    """Accuracy after removing the first examples of each order.
+    """Measure the accuracy after removing the first examples of each order.
 
     Args:
-        orders: For each strategy one order of removal for each seed, all of n examples.
-        accuracies_of: :func:`retrained_accuracies`, :func:`linear_accuracies` or one's own.
-        fractions: To remove, in [0, 1).
+        orders: For each strategy, one order of removal of all examples for each seed.
+        accuracies_of: :func:`retrained_accuracies`, :func:`linear_accuracies` or a function of your own.
+        fractions: Shares to remove, in [0, 1).
 
     Raises:
-        InputError: A fraction outside of [0, 1), or one that leaves nothing.
+        InputError: A fraction is outside [0, 1), or leaves no example.
     """
-    asked = []
+    removals = []
     for order, seed in _each(orders):
         for fraction in fractions:
             count = round(fraction * len(order))
             if not 0 <= fraction < 1 or count >= len(order):
-                raise InputError(f"A fraction to remove must lie in [0, 1) and leave an example, not {fraction}.")
-            asked.append((sorted(order[:count].tolist()), seed))
-    found = torch.tensor(accuracies_of(asked), dtype=torch.float64).reshape(len(orders), -1, len(fractions))
+                raise InputError(f"A fraction to remove must be in [0, 1) and leave an example, not {fraction}.")
+            removals.append((sorted(order[:count].tolist()), seed))
+    found = torch.tensor(accuracies_of(removals), dtype=torch.float64).reshape(len(orders), -1, len(fractions))
     return SummarizationCurve(tuple(fractions), {name: rows.T for name, rows in zip(orders, found, strict=True)})
 
 
 def retrained_accuracies(
     trainer: Trainer,
     processes: int = 0,
-    kept_in: Path | None = None,
+    results_file: Path | None = None,
 ) -> AccuraciesOf:
-    """Accuracies on the trainer's evaluation examples, by really training."""
+    """Return a function that measures accuracies on the trainer's evaluation examples by real retraining."""
 
-    def accuracies(asked: Sequence[tuple[list[int], int]]) -> list[float]:
-        removals = [Removal(tuple(removed), seed, False) for removed, seed in asked]
-        done = retrainings(trainer, removals, processes, kept_in)
-        return [done[each].accuracy for each in removals]
+    def accuracies(removals: Sequence[tuple[list[int], int]]) -> list[float]:
+        wanted = [Removal(tuple(removed), seed, False) for removed, seed in removals]
+        done = retrainings(trainer, wanted, processes, results_file)
+        return [done[each].accuracy for each in wanted]
 
     return accuracies
 
@@ -162,22 +164,22 @@ def linear_accuracies(
     schedule: GradientDescent,
     labels: Tensor,
 ) -> AccuraciesOf:
-    """Accuracies of linearised models, one for each seed, trained in closed form on what is left.
+    """Return a function that measures accuracies of linearized models trained in closed form on the remaining examples.
 
     Args:
-        models: Linearised on all training examples, evaluated on the test examples.
-        schedule: How they are trained.
-        labels: Classes of the test examples, ``[m]``; with one output 0 and 1, told apart at 1/2.
+        models: Linearized models, one for each seed, of all training examples, evaluated on the test examples.
+        schedule: Training schedule of the models.
+        labels: Classes of the test examples, ``[m]``; with one output, 0 and 1, separated at 1/2.
     """
 
-    def accuracies(asked: Sequence[tuple[list[int], int]]) -> list[float]:
+    def accuracies(removals: Sequence[tuple[list[int], int]]) -> list[float]:
         found = []
-        for number, (removed, seed) in enumerate(asked):
+        for number, (removed, seed) in enumerate(removals):
             kept = torch.ones(models[seed].num_train, dtype=torch.bool)
             kept[removed] = False
             outputs = models[seed].trained_on(kept.nonzero()[:, 0]).predictions(schedule).cpu()
             found.append(accuracy(outputs, labels.cpu(), "mse"))
-            report(number + 1, len(asked), "linearised training")
+            report(number + 1, len(removals), "linearized training")
         return found
 
     return accuracies
@@ -188,7 +190,7 @@ def _each(orders: Mapping[str, Sequence[Tensor]]) -> list[tuple[Tensor, int]]:
 
 
 def _lowest_first(scores: Tensor, labels: Tensor, sizes: Tensor | None) -> Tensor:
-    """The order of the scores; with the classes' sizes, of places among all of the own class, as shares of it."""
+    """Order examples by score or, given class sizes, by their rank within their class as a share of its size."""
     if sizes is None:
         return scores.argsort(stable=True)
     places = torch.zeros(len(scores), dtype=torch.float64)

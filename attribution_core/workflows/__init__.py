@@ -1,1 +1,1 @@
-"""What is done with a scored run, or to make the next one: verify, summarize, clean, import scores."""
+"""Work with scored runs: verify, summarize, clean, import scores, and compute F-SI live."""

@@ -1,4 +1,4 @@
-"""Closing the loop: retrain on the cleaned set, as a new run that knows which one it comes from."""
+"""Retrain on a cleaned dataset, as a new run that records the run it comes from."""
 
 from pathlib import Path
 
@@ -19,36 +19,36 @@ def clean(
     device: str = "auto",
     model: nn.Module | None = None,
 ) -> Run:
-    """Apply a run's decisions to its training examples, and train and score what is left as the run itself was.
+    """Apply a run's decisions to its training examples, and train and score the rest with the run's configuration.
 
-    Validation and test examples stay as they are, so that the accuracies of the two runs are of the same images. The
-    decisions in force are written into the run that was reviewed, and copied into the new one; called again with the
-    same decisions, the new run goes on where it was. Its details name under ``"cleaning"`` the run it comes from, with
-    that run's metrics, and how many examples were dropped, relabelled and kept.
+    Validation and test examples do not change, so the accuracies of the two runs are measured on the same images. The
+    current decisions are written into the reviewed run and copied into the new one; a second call with the same
+    decisions resumes the new run. Its details name, under ``"cleaning"``, the run it comes from with that run's
+    metrics, and the numbers of dropped, relabeled and kept examples.
 
     Args:
-        run: The directory of the run that was reviewed.
-        out: The new run's directory; ``RUN-cleaned`` beside it by default, see :func:`cleaned_folder`.
-        data: Where the dataset lies now, if it was moved; or the torch dataset that was scored.
-        device: ``"auto"`` takes CUDA when there is one.
-        model: The module that was fine-tuned, as it was before, where it came from a program.
+        run: Directory of the reviewed run.
+        out: Directory of the new run; by default ``RUN-cleaned`` beside the old one, see :func:`cleaned_folder`.
+        data: New path of the dataset, if it was moved, or the torch dataset that was scored.
+        device: Device to compute on; ``"auto"`` takes CUDA if available.
+        model: The module before fine-tuning, if the scored model came from a program.
 
     Returns:
         The new run.
 
     Raises:
-        InputError: No such run, an unfinished one, no decision that changes anything, decisions that leave a class
-            without examples, data that has changed, or a directory that holds another run.
+        InputError: The run does not exist or is not finished, no decision changes anything, the decisions leave a class
+            without examples, the data has changed, or the directory holds another run.
     """
     parent = Run.open(run)
     out = Path(out) if out is not None else cleaned_folder(parent)
     file, counts = write_decisions(parent), changes(parent)
     splits = splits_of_program(parent, data)
-    # Other data would be compared with themselves.
+    # Different data must not pass as the reviewed run's: prepare_run checks them against its fingerprint.
     where = prepare_run(parent, splits or data, device, model).config.data
     options = {**parent.manifest.config, "data": where, "out": out, "decisions": file, "device": device}
     if out.resolve() == parent.path:
-        raise InputError(f"{out} is the run that was reviewed: give another --out.")
+        raise InputError(f"{out} is the run that was reviewed. Give another --out.")
     child = score(ScoreConfig.model_validate(options), model, splits=splits)
     link = {
         "parent": parent.id,

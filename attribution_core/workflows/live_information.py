@@ -1,4 +1,4 @@
-"""F-SI at any training time, answered while somebody waits: the linearised model that a run keeps."""
+"""Compute F-SI at any training time while the user waits, from the linearized model that a run keeps."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ EXACT_WORK = 10**10
 
 @dataclass(frozen=True)
 class LiveInformation:
-    """F-SI of a run's training examples at any training time; threads may share it.
+    """Compute the F-SI of a run's training examples at any training time; threads may share an instance.
 
     Attributes:
-        linear: The run's linearised model, evaluated on its validation examples.
-        schedule: How the run trains it, for its own time.
-        range: The first and the last of the times that the run holds values for.
+        linear: The run's linearized model, evaluated on its validation examples.
+        schedule: The run's own training schedule.
+        range: The first and the last training time for which the run holds values.
     """
 
     linear: LinearizedModel
@@ -38,17 +38,17 @@ class LiveInformation:
 
     @classmethod
     def open(cls, run: Run, exact: bool = False) -> LiveInformation:
-        """Reads what the run keeps for this.
+        """Read the linearized model that a run keeps.
 
         Args:
             run: A scored run.
-            exact: Answer in the precision that the run was scored in, whatever the size. Otherwise runs of more than
-                ``EXACT_WORK`` are answered in float32, more than twice as fast; on the demo (2,000 examples, 1,025
-                features, 10 classes) no value is then further off than a relative 1e-5, at any time that it holds
-                (tests/evaluation/test_live.py).
+            exact: Whether to compute in the precision of the run at any size. Otherwise runs that need more than
+                ``EXACT_WORK`` multiplications are computed in float32, more than twice as fast. On the demo (2,000
+                examples, 1,025 features, 10 classes) no value then has a relative error above 1e-5, at any time for
+                which the run holds values (``tests/workflows/test_live_information.py``).
 
         Raises:
-            InputError: The run keeps nothing for this, and why; or the file is damaged.
+            InputError: The run keeps no linearized model (the message says why), or its file is damaged.
         """
         facts = run.manifest.details.get("fsi", {})
         file = run.path / LIVE_MODEL_FILE
@@ -58,40 +58,40 @@ class LiveInformation:
         try:
             state = load_file(file)
         except (OSError, SafetensorError) as error:
-            raise InputError(f"{file} is damaged ({error}): score the data again.") from error
+            raise InputError(f"{file} is damaged ({error}). Score the data again.") from error
         linear = LinearizedModel.from_state(state, None if exact or math.isinf(steps) else _precision(state))
-        linear.evaluation_energy(state["gradient"][None].to(linear.features.dtype))  # formed before threads ask
+        linear.evaluation_energy(state["gradient"][None].to(linear.features.dtype))  # computed before threads need it
         times, _ = run.evolution("fsi")
         return cls(linear, GradientDescent(rate, steps, decay), (float(times.min()), float(times.max())))
 
     @property
     def steps(self) -> float:
-        """The run's own training time."""
+        """Training time of the run itself, in steps."""
         return self.schedule.steps
 
     @property
     def precision(self) -> str:
-        """What is computed for each example: ``"float64"`` or ``"float32"``."""
+        """Precision of the computation for each example: ``"float64"`` or ``"float32"``."""
         return str(self.linear.features.dtype).removeprefix("torch.")
 
     def at(self, steps: float) -> np.ndarray:
-        """F-SI of every training example after training for the time of so many steps: ``[n]``, nats, float64.
+        """Return the F-SI of every training example after training for ``steps`` steps: ``[n]``, nats, float64.
 
-        The run's learning rate, weight decay and evaluation examples; unique information, eqs. 8 and 16.
+        The learning rate, weight decay and evaluation examples are the run's (unique information, eqs. 8 and 16).
 
         Raises:
-            InputError: A negative time, or an endless one that float32 can't answer.
+            InputError: The time is negative, or infinite where float32 cannot compute it.
         """
         schedule = GradientDescent(self.schedule.learning_rate, steps, self.schedule.weight_decay)
         return functional_sample_information(self.linear, schedule).numpy()
 
 
 def _precision(state: dict[str, torch.Tensor]) -> torch.dtype | None:
-    """Float32 for large models; None keeps what they have."""
+    """Return float32 for large models, and None, which keeps their precision, for others."""
     n, _, p = state["features"].shape
     return torch.float32 if n * state["residuals"].shape[2] * p**2 > EXACT_WORK else None
 
 
 def _why_not(run: Run) -> str:
     reason = run.manifest.details.get("live", {}).get("skipped", "run the same score command again to add it")
-    return f"The run {run.id} keeps no linearised model to compute F-SI from: {reason}."
+    return f"The run {run.id} keeps no linearized model to compute F-SI from: {reason}."

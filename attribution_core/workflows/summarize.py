@@ -1,4 +1,4 @@
-"""How much of a run's dataset can go: orders of removal by its F-SI, and the accuracy that is left."""
+"""Measure how much of a run's dataset can be removed: orders of removal by F-SI, and the accuracy that remains."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ from attribution_core.scoring.stages.base import curve_rows
 
 @dataclass(frozen=True)
 class Summaries:
-    """Test accuracies against the share removed, by strategy.
+    """Hold test accuracies against the share removed, by strategy.
 
     Attributes:
-        linear: Of the linearised model, in closed form.
-        retrained: Of the run's model, really trained on what is left.
+        linear: Accuracies of the linearized model, in closed form.
+        retrained: Accuracies of the run's model, really retrained on the remaining examples.
     """
 
     linear: SummarizationCurve
@@ -51,25 +51,27 @@ def summarize(
     device: str = "auto",
     model: nn.Module | None = None,
 ) -> Summaries:
-    """Remove a run's training examples in several orders, train on what is left, and see what that costs.
+    """Remove a run's training examples in several orders, retrain on the rest, and measure the accuracy.
 
-    The run gets curves ``summarization`` and ``summarization_linear``, column ``summary_rank`` (the order of ``"bottom
-    iterative"``) and details. Each training is kept at once, so a call that was stopped goes on where it was. Where
-    the run linearises the head, the features are those of the network trained on everything, so the linearised
-    accuracies are too good where much was removed.
+    The run gets the curves ``summarization`` and ``summarization_linear``, the column ``summary_rank`` (the order of
+    ``"bottom iterative"``) and details. Each training is stored as it ends, so a stopped call resumes where it was. If
+    the run linearizes the head, the features are those of the network trained on everything, so the linearized
+    accuracies are too high once much was removed.
 
     Args:
-        path: The run's directory.
-        seeds: Trainings of each, from other weights and in another order, and random orders.
-        balanced: Keep the shares of the classes, or of the ranges of values.
-        step: Share removed before what is left is scored again.
-        processes: That train side by side, of one thread each; 0: this one, with its own threads. Not on a GPU.
-        data: Where the dataset lies now, if it was moved; or the torch dataset that was scored.
-        device: ``"auto"`` takes CUDA when there is one.
-        model: The module that was fine-tuned, as it was before, where it came from a program.
+        path: Directory of the run.
+        seeds: Number of trainings for each point, each from other weights and in another order; also the number of
+            random orders.
+        balanced: Whether to preserve the shares of the classes, or of the ranges of values.
+        step: Share to remove before the remaining examples are scored again.
+        processes: Number of processes that train in parallel, with one thread each; 0 trains in this process, with its
+            own threads. Not for a GPU.
+        data: New path of the dataset, if it was moved, or the torch dataset that was scored.
+        device: Device to compute on; ``"auto"`` takes CUDA if available.
+        model: The module before fine-tuning, if the scored model came from a program.
 
     Raises:
-        InputError: No such run, an unfinished one, or data that has changed.
+        InputError: The run does not exist or is not finished, or its data has changed.
     """
     run = Run.open(path)
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
@@ -99,7 +101,7 @@ def _linear(
     prepared: Prepared,
     tensors_by_split: dict[str, InputsAndTargets],
 ) -> tuple[LinearizedModel, GradientDescent]:
-    """The run's linearised model, evaluated on its validation examples and then on its test examples."""
+    """Load the run's linearized model, evaluated on its validation examples and then on its test examples."""
     config, parts = prepared.config, zip(tensors_by_split["validation"], tensors_by_split["test"], strict=True)
     inputs, labels = (torch.cat(part) for part in parts)
     tensors_by_split = {"train": tensors_by_split["train"], "validation": (inputs, labels)}
@@ -115,7 +117,7 @@ def _orders(
     balanced: bool,
     step: float,
 ) -> dict[str, list[Tensor]]:
-    """For each strategy an order for each seed; only the random one differs from seed to seed."""
+    """Return an order of removal for each strategy and seed; only the random orders differ between seeds."""
     information = scores_by_information(model, schedule)
     orders: dict[str, list[Tensor]] = {}
     for name in STRATEGIES:

@@ -1,4 +1,4 @@
-"""Scores of a run against really training again, and what that says of each."""
+"""Compare a run's scores with real retraining, to measure how far each can be trusted."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.evaluation.fidelity import (
+    Correlation,
     Fidelity,
-    ValueWithInterval,
     ceiling_between_seeds,
     fidelity,
-    lds_estimate,
+    lds_with_interval,
 )
 from attribution_core.evaluation.retraining import Retrained, random_halves, retrain_without
 from attribution_core.methods.curvature.losses import means_of
@@ -25,8 +25,8 @@ from attribution_core.runs.names import RETRAINING_FILE, VERIFICATION_FILE
 from attribution_core.runs.verification import VERIFICATION_COLUMNS
 from attribution_core.training import loss_values
 
-# What each score of a run foretells about a removal; the others foretell nothing that a retraining shows.
-TRUTHS = {
+# The outcome of a removal that each score predicts; other scores predict nothing that retraining can show.
+PREDICTED_OUTCOMES = {
     "influence": "loss_change",
     "hydra": "loss_change",
     "ntk": "loss_change",
@@ -36,42 +36,42 @@ TRUTHS = {
     "self_influence": "own_loss_change",
     "loo_loss": "own_loss",
 }
-# Told by random halves too: those that predict a loss on other examples, and add up.
+# Outcomes that random halves can also test: losses on other examples, whose predictions add up.
 ADDITIVE = ("loss_change", "mean_loss_change")
 
 
 @dataclass(frozen=True)
 class MethodFidelity:
-    """How one score of a run agrees with retraining.
+    """Hold how well one score of a run agrees with retraining.
 
     Attributes:
-        truth: What it foretells, a key of :data:`attribution_core.runs.RETRAINING_OUTCOMES`.
-        single: Over the examples removed one by one.
-        ceiling: The rank correlation that retraining noise leaves possible there; None for a single seed.
-        lds: Linear datamodelling score over random halves; None where there are too few halves, or it has none.
-        by_example: Over the examples removed one by one, of the means over evaluation examples: the points that the
-            run keeps. The same as ``single`` for a score with one number an example.
-        by_example_ceiling: Of its rank correlation.
+        truth: The outcome that the score predicts, a key of :data:`attribution_core.runs.RETRAINING_OUTCOMES`.
+        single: Agreement over the examples removed one by one.
+        ceiling: The largest rank correlation that retraining noise allows for ``single``; None for a single seed.
+        lds: Linear datamodelling score over random halves; None without halves, or if the score is not additive.
+        by_example: Agreement over the examples removed one by one, of the means over evaluation examples: the points
+            that the run keeps. Equal to ``single`` for a score with one number for each example.
+        by_example_ceiling: The largest rank correlation that retraining noise allows for ``by_example``.
     """
 
     truth: str
     single: Fidelity
     ceiling: float | None
-    lds: ValueWithInterval | None
+    lds: Correlation | None
     by_example: Fidelity
     by_example_ceiling: float | None
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What retraining says of a run's scores.
+    """Hold what retraining shows about a run's scores.
 
     Attributes:
-        methods: By the name of the score.
-        lds_ceiling: The score that retraining noise leaves possible over halves; None for a single seed or no halves.
-        halves: Random halves of the training examples.
-        seeds: Trainings of each.
-        seconds: Of one training, on average.
+        methods: Agreement of each score, by its name.
+        lds_ceiling: The largest datamodelling score that retraining noise allows; None for a single seed or no halves.
+        halves: Number of random halves of the training examples.
+        seeds: Number of trainings for each removal.
+        seconds: Mean time of one training, in seconds.
     """
 
     methods: dict[str, MethodFidelity]
@@ -91,25 +91,27 @@ def verify(
     device: str = "auto",
     model: nn.Module | None = None,
 ) -> Verification:
-    """Train a run's model again without some of its examples, and compare its scores with what happens.
+    """Retrain a run's model without some of its examples, and compare its scores with the outcomes.
 
-    Everything that was trained is kept in the run's ``retraining.parquet`` at once; called again, also with larger
-    numbers, only what is missing is trained. What was found stands in the run's details under ``"verification"``, and
-    what each score foretold beside what happened in its ``verification.parquet``.
+    Each training is stored in the run's ``retraining.parquet`` as it ends; a later call, also with larger numbers,
+    trains only what is missing. The results are in the run's details under ``"verification"``, and the prediction of
+    each score beside the outcome in its ``verification.parquet``.
 
     Args:
-        path: The run's directory.
-        examples: Training examples to remove one by one, three or more: half drawn at random, half those that the
-            run's scores are strongest on (see :func:`chosen_examples`).
-        halves: Random halves of the data to train on; 0 or four and more.
-        seeds: Trainings of each kind, from other weights and in another order; with one, noise can't be told.
-        processes: That train side by side, of one thread each; 0: this one, with its own threads. Not on a GPU.
-        data: Where the dataset lies now, if it was moved; or the torch dataset that was scored.
-        device: ``"auto"`` takes CUDA when there is one.
-        model: The module that was fine-tuned, as it was before, where it came from a program.
+        path: Directory of the run.
+        examples: Number of training examples to remove one by one, at least three: half drawn at random, half those
+            with the run's strongest scores (see :func:`chosen_examples`).
+        halves: Number of random halves of the data to train on; 0, or at least four.
+        seeds: Number of trainings for each removal, each from other weights and in another order; a single one does
+            not show the noise.
+        processes: Number of processes that train in parallel, with one thread each; 0 trains in this process, with its
+            own threads. Not for a GPU.
+        data: New path of the dataset, if it was moved, or the torch dataset that was scored.
+        device: Device to compute on; ``"auto"`` takes CUDA if available.
+        model: The module before fine-tuning, if the scored model came from a program.
 
     Raises:
-        InputError: No such run, an unfinished one, data that has changed, or numbers that say nothing.
+        InputError: The run does not exist or is not finished, its data has changed, or a number is too small.
     """
     run = Run.open(path)
     _check(examples, halves, seeds)
@@ -122,11 +124,11 @@ def verify(
         trainings = _Trainings(run, prepared, tensors_by_split, range(config.seed, config.seed + seeds), processes)
         ones = trainings([[], *([i] for i in chosen)], True, "without one example")
         kept = trainings([row.nonzero()[:, 0].tolist() for row in removed], False, "on random halves")
-        real = real_changes(ones, chosen, tensors_by_split["train"][1], config.recipe.loss)
-        predicted = {name: effects for name in TRUTHS if (effects := _predicted(run, name)) is not None}
+        real = retraining_outcomes(ones, chosen, tensors_by_split["train"][1], config.recipe.loss)
+        predicted = {name: effects for name in PREDICTED_OUTCOMES if (effects := _predicted(run, name)) is not None}
         found = Verification(
             {
-                name: _method(effects, TRUTHS[name], chosen, real[TRUTHS[name]], removed, kept)
+                name: _method(effects, PREDICTED_OUTCOMES[name], chosen, real[PREDICTED_OUTCOMES[name]], removed, kept)
                 for name, effects in predicted.items()
             },
             ceiling_between_seeds(kept.losses.transpose(0, 1)) if halves else None,
@@ -134,7 +136,10 @@ def verify(
             seeds,
             float(ones.seconds.mean()),
         )
-        points = [_points(name, effects[chosen], chosen, real[TRUTHS[name]]) for name, effects in predicted.items()]
+        points = [
+            _points(name, effects[chosen], chosen, real[PREDICTED_OUTCOMES[name]])
+            for name, effects in predicted.items()
+        ]
         with writer.path_for(VERIFICATION_FILE) as file:
             pd.concat(points, ignore_index=True).to_parquet(file, index=False)
         writer.describe("verification", {**asdict(found), "chosen": chosen})
@@ -142,31 +147,32 @@ def verify(
 
 
 def chosen_examples(run: Run, count: int) -> list[int]:
-    """Training examples to remove, by turns one drawn at random and the one on which the run's scores are strongest.
+    """Choose training examples to remove, alternating random ones with those that have the run's strongest scores.
 
-    Removing most examples changes next to nothing, so a random sample alone would mostly compare noise. More examples
-    begin with the same ones. Strength is the mean rank of the sizes of the scores that foretell something.
+    Removing most examples changes next to nothing, so a random sample alone would mostly compare noise. A larger
+    ``count`` starts with the same examples. Strength is the mean rank of the absolute values of the scores in
+    :data:`PREDICTED_OUTCOMES`.
     """
     n = len(run.examples)
     drawn = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
-    columns = [name for name in TRUTHS if name in run.examples.columns]
+    columns = [name for name in PREDICTED_OUTCOMES if name in run.examples.columns]
     strength = run.examples[columns].abs().rank().mean(axis=1).to_numpy()
     strongest = np.argsort(-strength, kind="stable").tolist() if columns else drawn
     by_turns = [i for pair in zip(drawn, strongest, strict=True) for i in pair]
     return list(dict.fromkeys(by_turns))[:count]
 
 
-def real_changes(ones: Retrained, chosen: list[int], labels: Tensor, loss: str) -> dict[str, Tensor]:
-    """What really happened, by the keys of :data:`attribution_core.runs.RETRAINING_OUTCOMES`.
+def retraining_outcomes(ones: Retrained, chosen: list[int], labels: Tensor, loss: str) -> dict[str, Tensor]:
+    """Compute the real outcomes of the removals, by the keys of :data:`attribution_core.runs.RETRAINING_OUTCOMES`.
 
     Args:
         ones: Training on everything, then without each chosen example.
-        chosen: Their indices.
-        labels: Of all the training examples, ``[n]``.
-        loss: Of the training.
+        chosen: Indices of the chosen examples.
+        labels: Labels of all training examples, ``[n]``.
+        loss: Loss of the training.
 
     Returns:
-        ``[seeds, examples]`` each; ``"loss_change"`` ``[seeds, examples, m]``.
+        Outcomes, ``[seeds, examples]`` each; ``"loss_change"`` is ``[seeds, examples, m]``.
     """
     seeds = ones.losses.shape[1]
     before = torch.stack([ones.own_outputs[0][s][chosen] for s in range(seeds)]).double()  # [seeds, e, k]
@@ -187,7 +193,7 @@ def real_changes(ones: Retrained, chosen: list[int], labels: Tensor, loss: str) 
 
 
 class _Trainings:
-    """Trains the run's model without groups of its examples."""
+    """Train the run's model without groups of its examples."""
 
     def __init__(
         self,
@@ -211,12 +217,12 @@ class _Trainings:
                 self._seeds,
                 keeps_places=keeps_places,
                 processes=self._processes,
-                kept_in=self._run.path / RETRAINING_FILE,
+                results_file=self._run.path / RETRAINING_FILE,
             )
 
 
 def _predicted(run: Run, name: str) -> Tensor | None:
-    """What a score foretells of all training examples, ``[n]`` or ``[n, m]``; None where the run does not have it."""
+    """Return a score of all training examples, ``[n]`` or ``[n, m]``; None if the run does not have it."""
     if name in run.examples.columns:
         return torch.from_numpy(run.examples[name].to_numpy(dtype=np.float64, copy=True))
     try:
@@ -233,7 +239,7 @@ def _method(
         losses = kept.losses.mean(dim=1)
         if truth == "mean_loss_change":
             losses = losses.mean(dim=1, keepdim=True)
-        lds = lds_estimate(effects.reshape(len(effects), -1), removed, losses)
+        lds = lds_with_interval(effects.reshape(len(effects), -1), removed, losses)
     single, ceiling = fidelity(effects[chosen], real.mean(dim=0)), ceiling_between_seeds(real.flatten(1))
     if effects.ndim == 1:
         return MethodFidelity(truth, single, ceiling, lds, single, ceiling)
@@ -242,7 +248,7 @@ def _method(
 
 
 def _points(name: str, effects: Tensor, chosen: list[int], real: Tensor) -> pd.DataFrame:
-    """What a score foretold of each removed example, ``[e]`` or ``[e, m]``, and what happened, ``[seeds, e, ...]``."""
+    """Return a row for each removed example from predictions ``[e]`` or ``[e, m]`` and outcomes ``[seeds, e, ...]``."""
     estimate, truths = (effects, real) if effects.ndim == 1 else (_means(effects), _means(real))
     values = {
         "method": name,
@@ -255,13 +261,13 @@ def _points(name: str, effects: Tensor, chosen: list[int], real: Tensor) -> pd.D
 
 
 def _means(values: Tensor) -> Tensor:
-    """Over the evaluation examples, which come last."""
+    """Return means over the evaluation examples, the last dimension."""
     return values.double().mean(dim=-1)
 
 
 def _check(examples: int, halves: int, seeds: int) -> None:
     if examples < 3 or halves in (1, 2, 3) or halves < 0 or seeds < 1:
         raise InputError(
-            "Verifying needs 3 examples or more, no halves or 4 and more, and a seed; given "
+            "Verification needs at least 3 examples, either no halves or at least 4, and at least 1 seed; given are "
             f"{examples}, {halves} and {seeds}."
         )

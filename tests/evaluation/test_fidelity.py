@@ -6,7 +6,7 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.fidelity import (
     ceiling_between_seeds,
     fidelity,
-    lds_estimate,
+    lds_with_interval,
     linear_datamodelling_score,
 )
 
@@ -80,7 +80,7 @@ def test_the_interval_of_the_lds_holds_it():
     effects = torch.randn(40, 6, generator=generator, dtype=torch.float64)
     removed = torch.rand(50, 40, generator=generator) < 0.5
     losses = removed.double() @ effects + 3 * torch.randn(50, 6, generator=generator)
-    found = lds_estimate(effects, removed, losses)
+    found = lds_with_interval(effects, removed, losses)
     assert found.value == pytest.approx(float(linear_datamodelling_score(effects, removed, losses).mean()))
     assert found.low < found.value < found.high
 

@@ -83,14 +83,14 @@ def test_processes_do_not_change_the_result(tmp_path):
 def test_what_was_kept_is_not_trained_again(tmp_path, monkeypatch):
     kept = tmp_path / "folder" / "retraining.parquet"
     seen = []
-    first = retrain_without(build, TRAIN, REMOVALS[:2], RECIPE, EVALUATION, kept_in=kept)
+    first = retrain_without(build, TRAIN, REMOVALS[:2], RECIPE, EVALUATION, results_file=kept)
     with listening(lambda *now: seen.append(now)):
-        more = retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, 2, kept_in=kept)
+        more = retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, 2, results_file=kept)
     assert seen[0] == (3, 6, "retraining")
     assert torch.equal(more.losses[:2, 0], first.losses[:, 0])
     assert torch.equal(more.own_outputs[0][0], first.own_outputs[0][0])
     monkeypatch.setattr(retraining, "train", None)
-    again = retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, 2, kept_in=kept)
+    again = retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, 2, results_file=kept)
     assert torch.equal(again.losses, more.losses)
 
 
@@ -106,20 +106,20 @@ def test_a_training_that_fails_leaves_those_before_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(retraining, "train", failing)
     with pytest.raises(KeyboardInterrupt):
-        retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, kept_in=kept)
-    retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, kept_in=kept)
+        retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, results_file=kept)
+    retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, results_file=kept)
     assert len(calls) == 4
 
 
 def test_a_file_of_another_problem_is_refused(tmp_path):
     kept = tmp_path / "retraining.parquet"
-    retrain_without(build, TRAIN, [[0]], RECIPE, EVALUATION, kept_in=kept)
+    retrain_without(build, TRAIN, [[0]], RECIPE, EVALUATION, results_file=kept)
     other = RECIPE.model_copy(update={"epochs": 3})
     with pytest.raises(InputError, match="another problem"):
-        retrain_without(build, TRAIN, [[0]], other, EVALUATION, kept_in=kept)
+        retrain_without(build, TRAIN, [[0]], other, EVALUATION, results_file=kept)
     kept.write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match="damaged"):
-        retrain_without(build, TRAIN, [[0]], RECIPE, EVALUATION, kept_in=kept)
+        retrain_without(build, TRAIN, [[0]], RECIPE, EVALUATION, results_file=kept)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_lambda_cannot_be_sent_to_processes():
 
 def test_rows_come_back_from_the_file_as_they_were(tmp_path):
     file = tmp_path / "retraining.parquet"
-    retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, kept_in=file)
+    retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, results_file=file)
     fingerprint = retraining.Trainer(build, TRAIN, EVALUATION, RECIPE, None).fingerprint()
     rows = RetrainingTable(file, fingerprint).rows
     assert [row.removed for row in rows] == [(), (3,), (1, 5)]

@@ -122,7 +122,9 @@ def test_retrained_accuracies_are_those_of_training_on_what_is_left(tmp_path):
     recipe = Recipe(batch_size=8, epochs=2)
     trainer = Trainer(functools.partial(build), data, test, recipe, None)
     orders = {"top": [torch.arange(20), torch.arange(20).flip(0)]}
-    curve = summarization_curve(orders, retrained_accuracies(trainer, kept_in=tmp_path / "kept.parquet"), [0.0, 0.5])
+    curve = summarization_curve(
+        orders, retrained_accuracies(trainer, results_file=tmp_path / "kept.parquet"), [0.0, 0.5]
+    )
     assert curve.accuracy["top"].shape == (2, 2)
     model = build(1)
     train(model, (data[0][:10], data[1][:10]), recipe.model_copy(update={"seed": 1}))

@@ -1,4 +1,4 @@
-"""Retraining on the cleaned set: what goes, what stays, and that both runs are tested on the same images."""
+"""Test retraining on a cleaned dataset: what changes, what stays, and that both runs share their test images."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def scored(tmp_path_factory):
 
 @pytest.fixture
 def reviewed(scored, tmp_path):
-    """A copy of the run with three examples dropped, one kept and one relabelled."""
+    """Copy the run, drop three examples, keep one and relabel one."""
     shutil.copytree(scored.path, tmp_path / "run")
     (tmp_path / "run" / "lock").unlink()
     run = Run.open(tmp_path / "run")
@@ -59,7 +59,7 @@ def _next(label) -> int:
     return (int(label) + 1) % 10
 
 
-def test_what_was_decided_is_done_and_nothing_else(reviewed):
+def test_exactly_the_decisions_are_applied(reviewed):
     child = clean(reviewed.path)
     assert child.path == reviewed.path.with_name("run-cleaned")
     before, after = reviewed.examples, child.examples
@@ -88,7 +88,7 @@ def test_what_was_decided_is_done_and_nothing_else(reviewed):
     assert child.manifest.dataset.fingerprint != reviewed.manifest.dataset.fingerprint
 
 
-def test_the_same_decisions_are_the_same_run_and_others_another(reviewed):
+def test_the_same_decisions_give_the_same_run_and_others_another(reviewed):
     first = clean(reviewed.path)
     started = first.manifest.stages["training"].started
     assert clean(reviewed.path).path == first.path
@@ -101,14 +101,14 @@ def test_the_same_decisions_are_the_same_run_and_others_another(reviewed):
     assert cleaned_folder(reviewed) == first.path
 
 
-def test_a_cleaned_run_stands_without_its_parent(reviewed):
+def test_a_cleaned_run_does_not_need_its_parent(reviewed):
     child = clean(reviewed.path)
     shutil.rmtree(reviewed.path)
     found = verify(child.path, examples=3, halves=0, seeds=1)
     assert found.methods["fsi"].single.examples == 3
 
 
-def test_cleaning_a_cleaned_run_and_its_export_hold_all_decisions(reviewed, tmp_path):
+def test_cleaning_a_cleaned_run_and_exporting_it_include_all_decisions(reviewed, tmp_path):
     child = clean(reviewed.path)
     ids, before = child.examples["id"].tolist(), reviewed.examples.set_index("id")
     child.decisions.record([ids[0]], "drop")
@@ -234,7 +234,7 @@ def test_accuracies_are_paired_by_id_and_label():
 
 
 def test_the_interval_of_a_difference_covers_it():
-    """Over many test sets of 100 drawn from a population in which 10% are gained and 4% lost."""
+    """Draw many test sets of 100 from a population in which 10% are gained and 4% lost."""
     generator, covered = np.random.default_rng(0), 0
     for _ in range(1000):
         kind = generator.choice(3, 100, p=[0.1, 0.04, 0.86])
@@ -261,8 +261,8 @@ def test_rank_correlations_are_spearmans():
     assert (value, count) == (pytest.approx(spearmanr(frame["a"][10:], frame["b"][10:])[0]), 40)
 
 
-def test_runs_score_the_same_without_decisions_as_before_there_were_any(tmp_path):
-    """A run from before the field existed goes on, and is not taken for another configuration."""
+def test_runs_from_before_decisions_resume_with_the_same_scores(tmp_path):
+    """A run from before the field existed resumes, and is not mistaken for another configuration."""
     run = score(quick(tmp_path, max_train=50, **LEAN))
     file = run.path / "run.json"
     manifest = json.loads(file.read_text())

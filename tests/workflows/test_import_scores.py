@@ -1,4 +1,4 @@
-"""Scores from elsewhere come in whole, in our sign, or not at all."""
+"""Test that scores of other libraries are imported completely and in our sign, or not at all."""
 
 import contextlib
 
@@ -35,7 +35,7 @@ def imported(run: Run, *arguments: object) -> Run:
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "parquet", "parquet by its index"])
-def test_columns_come_by_their_ids(run, tmp_path, form):
+def test_columns_are_matched_by_id(run, tmp_path, form):
     given = SCORES.copy()
     given[7] = np.nan
     table = shuffled_table(run, quality=given, self_trak=np.arange(N))
@@ -88,7 +88,7 @@ def test_an_array_is_in_the_order_of_the_run(run, tmp_path):
     assert after.effect_methods == METHODS
 
 
-def test_effects_come_as_ours_are_kept(run, tmp_path):
+def test_effects_are_stored_as_our_own_are(run, tmp_path):
     after = imported(run, "--scores", save_array(tmp_path / "ekfac.npy", np.asfortranarray(EFFECTS)))
     found, ours = after.effects("ekfac"), after.effects("ntk")
     np.testing.assert_array_equal(found[:], EFFECTS.astype(np.float32))
@@ -103,7 +103,7 @@ def test_effects_come_as_ours_are_kept(run, tmp_path):
         pd.testing.assert_frame_equal(*(each.reset_index(drop=True) for each in both))
 
 
-def test_effects_are_turned_so_that_positive_is_helpful_and_the_test_examples_stay_untouched(run, tmp_path):
+def test_effects_are_flipped_so_that_positive_is_helpful_and_test_examples_are_skipped(run, tmp_path):
     every = np.concatenate([EFFECTS, np.full((N, TEST), 5.0)], axis=1)
     after = imported(run, "--scores", save_array(tmp_path / "turned.npy", every), "--positive", "harmful")
     np.testing.assert_array_equal(after.effects("turned")[:], -EFFECTS.astype(np.float32))
@@ -126,7 +126,7 @@ def test_from_python(run, dtype):
         ac.import_scores(run, "frame", pd.DataFrame(EFFECTS))
 
 
-def test_wrong_labels_are_looked_for_by_it_too(run):
+def test_detection_includes_an_imported_score(run):
     before = Run.open(run.path).manifest.details["detection"]["scores"]
     wrong = (run.examples["label_name"] != run.examples["original_label"]).to_numpy(dtype=float)
     after = ac.import_scores(run, "oracle", -wrong, suspicious="low")
@@ -140,10 +140,10 @@ def test_wrong_labels_are_looked_for_by_it_too(run):
 # -- what goes again ---------------------------------------------------------------------------------------------------
 
 
-def test_an_import_is_replaced_only_when_that_is_said(run, tmp_path, capsys):
+def test_an_import_is_replaced_only_on_request(run, tmp_path, capsys):
     ac.import_scores(run, "trak", SCORES, title="First")
     before = file_digests(run)
-    with pytest.raises(InputError, match="imported into digits before: give --replace"):
+    with pytest.raises(InputError, match=r"imported into digits before\. Give --replace"):
         ac.import_scores(run, "trak", EFFECTS)
     assert file_digests(run) == before
     after = ac.import_scores(run, "trak", EFFECTS, title="Second", replace=True)
@@ -156,7 +156,7 @@ def test_an_import_is_replaced_only_when_that_is_said(run, tmp_path, capsys):
     assert "trak" not in set(after.class_effects["method"]) | set(after.class_pairs["method"])
 
 
-def test_what_is_removed_leaves_nothing(run, capsys):
+def test_a_removed_import_leaves_nothing_behind(run, capsys):
     ac.import_scores(run, "quality", SCORES, suspicious="low")
     ac.import_scores(run, "trak", EFFECTS)
     for name in ("quality", "trak"):
@@ -177,7 +177,7 @@ def test_what_is_removed_leaves_nothing(run, capsys):
     [(SCORES, "write_detection"), (SCORES, "the end"), (EFFECTS, "write_classes"), (EFFECTS, "the end")],
     ids=["scores early", "scores late", "effects early", "effects late"],
 )
-def test_an_import_cut_off_leaves_the_run_as_it_was(run, monkeypatch, values, cut_off_in, earlier):
+def test_an_interrupted_import_leaves_the_run_unchanged(run, monkeypatch, values, cut_off_in, earlier):
     if earlier is not None:
         ac.import_scores(run, "trak", earlier)
     before, options = file_digests(run), {"replace": True, "suspicious": "high" if values is SCORES else None}
@@ -196,7 +196,7 @@ _update = RunWriter.update
 
 
 def _cut_off_at_the_end(writer, **fields):
-    """What tells readers of an import changes no field."""
+    """Raise at the update without fields that signals an import to readers."""
     _update(writer, **fields)
     if not fields:
         raise KeyboardInterrupt
@@ -206,8 +206,8 @@ def _cut_off(*_):
     raise KeyboardInterrupt
 
 
-def test_an_import_that_was_killed_is_not_seen_and_its_name_is_free(run, monkeypatch):
-    monkeypatch.setattr(import_scores, "_as_it_was_on_failure", lambda *_: contextlib.nullcontext())
+def test_a_killed_import_is_hidden_and_its_name_is_free(run, monkeypatch):
+    monkeypatch.setattr(import_scores, "_restored_on_failure", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(import_scores, "_write", _cut_off)
     with pytest.raises(KeyboardInterrupt):
         ac.import_scores(run, "trak", SCORES)

@@ -1,4 +1,4 @@
-"""F-SI at any training time, from what a run keeps."""
+"""Test F-SI at any training time, from the linearized model that a run keeps."""
 
 import math
 import shutil
@@ -32,7 +32,7 @@ def largest_error(values: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(values / expected - 1).max())
 
 
-def test_live_values_are_those_of_the_run_at_the_times_it_holds(run):
+def test_live_values_equal_the_runs_own_at_its_times(run):
     live = LiveInformation.open(run)
     assert live.precision == "float64"
     assert live.steps == run.manifest.config["steps"]
@@ -44,7 +44,7 @@ def test_live_values_are_those_of_the_run_at_the_times_it_holds(run):
 
 
 def test_live_values_between_these_times_are_leave_one_outs(run):
-    """Of three examples, by gradient flow on what is left, in the eigenbasis of its own Gram matrix."""
+    """Compare three examples with gradient flow on the rest, in the eigenbasis of its own Gram matrix."""
     live, steps = LiveInformation.open(run), 456.7
     scores, linear = live.at(steps), live.linear
     schedule = replace(live.schedule, steps=steps)
@@ -68,7 +68,7 @@ def test_threads_get_the_same_answers(run):
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
-def test_the_demo_is_answered_in_float32_and_nearly_alike(demo_run):
+def test_the_demo_is_computed_in_float32_with_nearly_the_same_values(demo_run):
     live, exact = LiveInformation.open(demo_run), LiveInformation.open(demo_run, exact=True)
     assert (live.precision, exact.precision) == ("float32", "float64")
     assert largest_error(exact.at(exact.steps), demo_run.examples["fsi"].to_numpy()) < 1e-9
@@ -80,7 +80,7 @@ def test_the_demo_is_answered_in_float32_and_nearly_alike(demo_run):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
-def test_a_model_comes_back_from_its_state(case, dtype):
+def test_a_model_is_restored_from_its_state(case, dtype):
     linear = LinearizedModel.from_jacobians(
         case.train_jacobian, case.evaluation_jacobian, *case.outputs_and_targets, dtype=dtype
     )
@@ -94,7 +94,7 @@ def test_a_model_comes_back_from_its_state(case, dtype):
         assert torch.equal(functional_sample_information(again, schedule), scores)
 
 
-def test_a_state_that_is_none_is_refused():
+def test_an_invalid_state_is_refused():
     case = LINEAR_CASES[0]
     state = case.linear_model().state()
     with pytest.raises(InputError, match="do not fit together: gradient"):
@@ -123,7 +123,7 @@ def test_a_model_too_large_to_keep_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(live_stage, "LARGEST_SHARED", 1000)
     monkeypatch.setattr(live_stage, "LARGEST_SEPARATE", 10**9)
     shared = score(quick(tmp_path, max_train=100, sensitivity="off", influence="off"))
-    with pytest.raises(InputError, match=r"keeps no linearised model .* the limit is"):
+    with pytest.raises(InputError, match=r"keeps no linearized model .* the limit is"):
         LiveInformation.open(shared)
     assert shared.status == "complete"
     options = {"max_train": 100, "parameters": "^1", "sensitivity": "off", "influence": "off"}
@@ -133,7 +133,7 @@ def test_a_model_too_large_to_keep_is_skipped(tmp_path, monkeypatch):
     assert largest_error(live.at(live.steps), separate.examples["fsi"].to_numpy()) < 1e-9
 
 
-def test_an_endless_training_is_answered_in_full_precision(tmp_path, monkeypatch):
+def test_an_infinite_training_time_is_computed_in_full_precision(tmp_path, monkeypatch):
     from attribution_core.workflows import live_information as module
 
     monkeypatch.setattr(module, "EXACT_WORK", 0)

@@ -1,4 +1,4 @@
-"""Summarising a run, from Python and from the command line."""
+"""Test summarizing a run, from Python and from the command line."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from attribution_core.workflows.summarize import summarize
 from tests.support.scored import quick
 
 
-def test_a_run_learns_how_much_of_its_data_can_go(tmp_path, capsys):
+def test_summarization_records_how_much_of_the_data_can_be_removed(tmp_path, capsys):
     run = ac.score(quick(tmp_path, max_train=200))
     assert "summarization" not in set(run.curves["curve"])
     found = summarize(run.path, seeds=2)

@@ -1,4 +1,4 @@
-"""Verifying a run by really training again, from Python and from the command line."""
+"""Test verifying a run by real retraining, from Python and from the command line."""
 
 import shutil
 import signal
@@ -20,7 +20,7 @@ from attribution_core.runs.retraining import read_retraining_summary
 from attribution_core.runs.verification import read_verification
 from attribution_core.training import loss_values
 from attribution_core.workflows import verify as verification
-from attribution_core.workflows.verify import TRUTHS, chosen_examples, real_changes, verify
+from attribution_core.workflows.verify import PREDICTED_OUTCOMES, chosen_examples, retraining_outcomes, verify
 from tests.support.scored import quick
 
 
@@ -36,9 +36,9 @@ def run(scored, tmp_path):
     return ac.Run.open(tmp_path / "run")
 
 
-def test_a_run_learns_how_far_each_score_can_be_trusted(run):
+def test_verification_records_how_far_each_score_can_be_trusted(run):
     found = verify(run.path, examples=6, halves=4, seeds=2)
-    assert set(found.methods) == set(TRUTHS)
+    assert set(found.methods) == set(PREDICTED_OUTCOMES)
     for name, method in found.methods.items():
         assert method.single.examples == 6
         assert method.single.pearson.low <= method.single.pearson.value <= method.single.pearson.high
@@ -96,7 +96,7 @@ def test_actual_effects_follow_from_the_retrainings():
         own,
         torch.zeros(3, 2),
     )
-    real = real_changes(ones, chosen, labels, "cross_entropy")
+    real = retraining_outcomes(ones, chosen, labels, "cross_entropy")
     seed, e = 1, 0  # example 4
     assert torch.allclose(real["loss_change"][seed, e], ones.losses[1, seed] - ones.losses[0, seed])
     assert torch.allclose(real["mean_loss_change"][seed, e], (ones.losses[1, seed] - ones.losses[0, seed]).mean())
@@ -110,7 +110,7 @@ def test_actual_effects_follow_from_the_retrainings():
     assert torch.allclose(real["own_probability_change"][seed, e].float(), probabilities)
 
 
-def test_more_examples_begin_with_the_same_and_half_are_the_strongest(run):
+def test_more_examples_start_with_the_same_ones_and_half_are_the_strongest(run):
     few, many = chosen_examples(run, 6), chosen_examples(run, 20)
     assert many[:6] == few
     assert len(set(many)) == 20
@@ -118,7 +118,7 @@ def test_more_examples_begin_with_the_same_and_half_are_the_strongest(run):
     assert strength[many[1::2]].mean() > strength.mean()
 
 
-def test_asking_again_trains_only_what_is_missing(run, monkeypatch):
+def test_a_second_verification_trains_only_what_is_missing(run, monkeypatch):
     first = verify(run.path, examples=4, halves=0, seeds=1)
     assert first.lds_ceiling is None
     assert all(method.lds is None and method.ceiling is None for method in first.methods.values())
@@ -155,9 +155,9 @@ def test_a_verification_that_was_killed_resumes(run, capsys):
 
 
 def test_what_cannot_be_verified_is_refused(run, tmp_path):
-    with pytest.raises(InputError, match="3 examples or more"):
+    with pytest.raises(InputError, match="at least 3 examples"):
         verify(run.path, examples=2)
-    with pytest.raises(InputError, match="no halves or 4"):
+    with pytest.raises(InputError, match="no halves or at least 4"):
         verify(run.path, halves=2)
     with pytest.raises(InputError, match="not a run"):
         verify(tmp_path / "nowhere")

@@ -63,7 +63,7 @@ class Problem:
             self.evaluation,
             seeds,
             keeps_places=False,
-            kept_in=folder / f"retrained_{self.name}.parquet",
+            results_file=folder / f"retrained_{self.name}.parquet",
         )
         return removed, found.losses.transpose(0, 1)
 

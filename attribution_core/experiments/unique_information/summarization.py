@@ -133,13 +133,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         epochs=steps, schedule="constant",
     )  # fmt: skip
     tested = [linearised(build(hidden, device, seed), data, test) for seed in range(options.seeds)]
-    kept_in = options.out / f"summarization_{'-'.join(map(str, hidden))}_{options.momentum:g}.parquet"
+    results_file = options.out / f"summarization_{'-'.join(map(str, hidden))}_{options.momentum:g}.parquet"
     train_side, test_side = ((x.cpu(), y.cpu()) for x, y in (data, test))  # they may be sent to other processes
     trainer = Trainer(partial(build, hidden, device), train_side, test_side, recipe, None)
     with listening(print_progress):
         kinds = {
             "linearized": linear_accuracies(tested, TIME, test[1]),
-            "retrained": retrained_accuracies(trainer, options.processes, kept_in),
+            "retrained": retrained_accuracies(trainer, options.processes, results_file),
         }
     results, panels = {}, []
     for kind, accuracies_of in kinds.items():
