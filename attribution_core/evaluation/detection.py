@@ -67,7 +67,7 @@ class DetectionCurve:
         return {name: float(np.interp(share, x, found.numpy())) for name, found in self.found.items()}
 
     def rows(self) -> dict[str, dict[str, float]]:
-        """Return ``area`` and ``auc`` of each score, and the share found among the first ``5%``, ``10%`` and ``20%``."""
+        """Return each score's ``area``, ``auc`` and share found among the first ``5%``, ``10%`` and ``20%``."""
         area, auc = self.area, self.auc
         first = {f"{share:.0%}": self.found_at(share) for share in SHARES}
         return {

@@ -45,7 +45,7 @@ class SummarizationCurve:
     accuracy: dict[str, Tensor]
 
     def interval(self, strategy: str) -> tuple[Tensor, Tensor]:
-        """Return the mean over seeds and half the width of its 95% interval (Student's t; NaN for one), ``[f]`` each."""
+        """Return the mean over seeds and half the width of its 95% interval (Student's t; NaN for one), ``[f]``."""
         values = self.accuracy[strategy]
         seeds = values.shape[1]
         if seeds < 2:

@@ -16,7 +16,7 @@ from tests.support.sample_run import make_run
 
 
 def problem(n=300, seed=0):
-    """Wrong labels, 15% of them, and scores with and without ties that find them more or less."""
+    """Return labels of which 15% are wrong, and scores with and without ties that partly find them."""
     generator = torch.Generator().manual_seed(seed)
     wrong = torch.rand(n, generator=generator) < 0.15
     noisy = wrong.double() + torch.randn(n, generator=generator, dtype=torch.float64)
@@ -55,7 +55,7 @@ def test_ties_count_as_the_mean_over_all_their_orders():
     assert torch.allclose(found[1:], mean)
 
 
-def test_what_is_found_first():
+def test_the_share_found_first_is_interpolated():
     wrong = torch.tensor([True, False, True, False, False, False, False, False, False, False])
     curve = detection_curve({"score": torch.arange(10, 0, -1)}, wrong)
     assert curve.found["score"].tolist() == [0, 0.5, 0.5, 1, 1, 1, 1, 1, 1, 1, 1]
@@ -69,7 +69,7 @@ def test_what_is_found_first():
         curve.found_at(1.5)
 
 
-def test_what_cannot_be_judged_is_refused():
+def test_unusable_labels_and_scores_are_refused():
     scores = torch.rand(4)
     for wrong in (torch.zeros(4), torch.ones(4), torch.tensor([[True, False]])):
         with pytest.raises(InputError, match="some labels wrong"):

@@ -22,7 +22,7 @@ def test_true_additive_effects_score_one_and_noise_scores_none():
     assert float(linear_datamodelling_score(unrelated, removed, losses).abs().max()) < 0.6
 
 
-def test_what_does_not_vary_scores_nothing_and_shapes_are_checked():
+def test_constant_values_score_zero_and_shapes_are_checked():
     removed = torch.tensor([[True, False], [False, True], [True, True]])
     assert linear_datamodelling_score(torch.zeros(2, 1), removed, torch.rand(3, 1)).tolist() == [0.0]
     with pytest.raises(InputError, match="3 subsets or more"):
@@ -47,7 +47,7 @@ def test_correlations_are_scipys_and_intervals_hold_them():
 
 
 def test_pairs_of_one_example_are_drawn_together():
-    """Eight copies of each pair say no more than one."""
+    """Eight copies of each pair carry no more information than one."""
     generator = torch.Generator().manual_seed(1)
     predicted = torch.randn(20, generator=generator)
     real = predicted + torch.randn(20, generator=generator)
@@ -55,7 +55,7 @@ def test_pairs_of_one_example_are_drawn_together():
     assert copied.pearson.low == pytest.approx(one.pearson.low)
 
 
-def test_an_interval_covers_the_truth_about_as_often_as_it_says():
+def test_an_interval_covers_the_truth_about_as_often_as_it_claims():
     generator = torch.Generator().manual_seed(2)
     covered = 0
     for trial in range(100):
@@ -65,7 +65,7 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     assert 85 <= covered <= 99
 
 
-def test_fidelity_refuses_what_cannot_be_compared():
+def test_fidelity_refuses_effects_that_cannot_be_compared():
     with pytest.raises(InputError, match="three examples"):
         fidelity(torch.rand(2), torch.rand(2))
     with pytest.raises(InputError, match="given"):
@@ -85,7 +85,7 @@ def test_the_interval_of_the_lds_holds_it():
     assert found.low < found.value < found.high
 
 
-def test_the_ceiling_is_what_the_truth_itself_would_reach():
+def test_the_ceiling_is_the_score_that_the_truth_itself_would_reach():
     generator = torch.Generator().manual_seed(0)
     truth = torch.randn(400, 3, generator=generator)
     noisy = truth + 0.7 * torch.randn(3, 400, 3, generator=generator)

@@ -1,4 +1,4 @@
-"""Retraining: what it trains, that it may be stopped, and that neither processes nor stops change it."""
+"""Test retraining: what it trains, that it can be stopped, and that neither processes nor stops change the result."""
 
 import functools
 
@@ -80,7 +80,7 @@ def test_processes_do_not_change_the_result(tmp_path):
     assert seen[-1] == (6, 6, "retraining")
 
 
-def test_what_was_kept_is_not_trained_again(tmp_path, monkeypatch):
+def test_stored_trainings_are_not_repeated(tmp_path, monkeypatch):
     kept = tmp_path / "folder" / "retraining.parquet"
     seen = []
     first = retrain_without(build, TRAIN, REMOVALS[:2], RECIPE, EVALUATION, results_file=kept)
@@ -94,7 +94,7 @@ def test_what_was_kept_is_not_trained_again(tmp_path, monkeypatch):
     assert torch.equal(again.losses, more.losses)
 
 
-def test_a_training_that_fails_leaves_those_before_it(tmp_path, monkeypatch):
+def test_a_failed_training_keeps_the_results_before_it(tmp_path, monkeypatch):
     kept = tmp_path / "retraining.parquet"
     real, calls = retraining.train, []
 
@@ -124,7 +124,7 @@ def test_a_file_of_another_problem_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("removals", "message"),
-    [([[N]], "0..23"), ([[1, 1]], "once"), ([[-1]], "0..23"), ([list(range(N))], "leave at least one")],
+    [([[N]], "0..23"), ([[1, 1]], "once"), ([[-1]], "0..23"), ([list(range(N))], "must leave at least one")],
 )
 def test_groups_are_checked(removals, message):
     with pytest.raises(InputError, match=message):
@@ -136,7 +136,7 @@ def test_a_lambda_cannot_be_sent_to_processes():
         retrain_without(lambda seed: build(seed), TRAIN, REMOVALS, RECIPE, EVALUATION, processes=2)
 
 
-def test_rows_come_back_from_the_file_as_they_were(tmp_path):
+def test_rows_are_read_back_unchanged(tmp_path):
     file = tmp_path / "retraining.parquet"
     retrain_without(build, TRAIN, REMOVALS, RECIPE, EVALUATION, results_file=file)
     fingerprint = retraining.Trainer(build, TRAIN, EVALUATION, RECIPE, None).fingerprint()

@@ -1,4 +1,4 @@
-"""Orders of removal and what they cost."""
+"""Test orders of removal, and the accuracies that they leave."""
 
 import functools
 import math
@@ -48,8 +48,8 @@ def test_balanced_orders_keep_the_classes_shares(strategy):
         assert abs(int((LABELS[order[:removed]] == 0).sum()) - 0.6 * removed) <= 1
 
 
-def test_what_is_left_is_scored_again():
-    """Two copies say the same, so neither is informative until the other has gone."""
+def test_remaining_examples_are_rescored():
+    """Two copies duplicate each other, so neither is informative until the other is removed."""
     copies = {0: 1, 1: 0}
     asked = []
 
@@ -81,7 +81,7 @@ def test_bad_strategies_and_steps_are_refused():
 
 
 @pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
-def test_a_model_trained_on_a_part_is_that_made_from_the_part(case):
+def test_a_model_trained_on_a_part_equals_one_built_from_the_part(case):
     linear = case.linear_model()
     kept = torch.tensor([0, 2, 3, 6])
     part = LinearizedModel.from_jacobians(
@@ -114,7 +114,7 @@ def build(seed):
     return build_model("mlp", 2, (5,), (4,), seed=seed)
 
 
-def test_retrained_accuracies_are_those_of_training_on_what_is_left(tmp_path):
+def test_retrained_accuracies_are_those_of_training_on_the_remaining_examples(tmp_path):
     generator = torch.Generator().manual_seed(0)
     data, test = (
         (torch.randn(n, 5, generator=generator), torch.randint(2, (n,), generator=generator)) for n in (20, 9)
@@ -132,7 +132,7 @@ def test_retrained_accuracies_are_those_of_training_on_what_is_left(tmp_path):
     assert float(curve.accuracy["top"][1, 1]) == float(right)
 
 
-def test_intervals_are_students():
+def test_intervals_follow_students_t():
     curve = SummarizationCurve(
         (0.0, 0.5), {"a": torch.tensor([[0.5, 0.7, 0.9], [0.2, 0.2, 0.2]]), "b": torch.tensor([[0.4, 0.5, 0.6]] * 2)}
     )
