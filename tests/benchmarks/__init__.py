@@ -1,1 +1,1 @@
-"""Benchmarks: each prints one JSON line. Outside the test suite: ``make bench``."""
+"""Benchmarks, outside the test suite (``make bench``). Each prints its results as JSON lines."""

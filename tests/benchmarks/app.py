@@ -1,18 +1,19 @@
-"""The app in Chromium on a run of 50,000 training and 1,000 evaluation examples.
+"""Time the app in Chromium on a run of 50,000 training and 1,000 evaluation examples.
 
     python -m tests.benchmarks.app [--data-root DIR] [--run DIR]
 
-The run is made by tests/benchmarks/large_run.py (a minute), by default in the system's folder for temporary files,
-and kept there. Times are a person's: from the click (or the address) until what was asked for is painted, pictures
-included, in a browser on the same machine. The first visit is the server's first ever, with nothing cached; others are
-the median and the worst of five. Memory is the server's largest resident set over the whole visit.
+``tests/benchmarks/large_run.py`` makes the run (in a minute), by default in the system's folder for temporary files,
+and the run is kept there. Times are those that a user waits: from the click (or the address) until the result,
+including images, is painted, in a browser on the same machine. The first visit is the server's first ever, with nothing
+cached; the others are the median and the worst of five. Memory is the server's largest resident set over the whole
+visit.
 
-The first visit is bounded by the browser: of its 2.8 s on two cores, about one is Chromium reading Streamlit's scripts,
-0.35 reading Plotly's and one React drawing; the server takes 0.5, and 0.1 from then on.
+The browser bounds the first visit: of its 2.8 s on two cores, Chromium takes about one second to read Streamlit's
+scripts, 0.35 s to read Plotly's and one second for React to draw; the server takes 0.5 s, and 0.1 s from then on.
 
-Lower bounds: a page is one round over the websocket and one run of its script, 50 ms with nothing in it; 60 thumbnails
-are 180 kB. A row of effects is two chunks of a mebibyte, a column 98, which decompress in 60 ms. The map is 50,000
-points of eight bytes.
+Lower bounds: a page is one round trip over the websocket and one run of its script, 50 ms for an empty one; 60
+thumbnails are 180 kB. A row of effects is two chunks of a mebibyte; a column is 98, which decompress in 60 ms. The map
+is 50,000 points of eight bytes.
 """
 
 import argparse
@@ -67,23 +68,23 @@ _PICTURES = """() => {
 
 
 class Visit:
-    """Takes times of what a person waits for."""
+    """Time what a user waits for."""
 
     def __init__(self, app: App) -> None:
         self.app, self.page = app, app.page
         self.seconds: dict[str, list[float]] = {}
 
     def timed(self, what: str, act: Callable[[], object], *seen: tuple[str, object]) -> None:
-        """From before ``act`` until all of ``seen`` (scripts with their arguments) and the pictures are painted."""
+        """Time from before ``act`` until all of ``seen`` (scripts with their arguments) and the images are painted."""
         start = time.perf_counter()
         act()
         for script, argument in seen:
-            # JobRequest 50 times a second: Playwright's expect() asks once a second after the first second.
+            # Polls 50 times a second: Playwright's expect() polls once a second after the first second.
             self.page.wait_for_function(script, arg=argument, polling=20)
         self.page.wait_for_function(_PICTURES, polling=20)
         self.page.evaluate(_PAINTED)
         self.seconds.setdefault(what, []).append(time.perf_counter() - start)
-        self.app.settle()  # the next time begins with a page at rest
+        self.app.settle()  # the next measurement starts with an idle page
 
     def overview(self, what: str) -> None:
         address = f"{self.app.address}/overview?run={self.app.run_id}"
@@ -112,13 +113,13 @@ class Visit:
 
 
 def peak_memory(pid: int) -> float:
-    """Of a process, in GB."""
+    """Return the largest resident set of a process, in GB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1e6
 
 
 def main() -> None:
-    """The command line; prints one JSON line for each time, and one for the memory."""
+    """Print one JSON line for each time, and one for the memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, help="folder that holds cifar10/")
     parser.add_argument("--run", type=Path, default=Path(tempfile.gettempdir()) / "samplescope-benchmark" / "large")

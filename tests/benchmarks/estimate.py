@@ -1,13 +1,13 @@
-"""What `estimate` says of a run beside what the run takes, on six configurations that differ in what matters.
+"""Compare the estimate of a run with what the run takes, on six configurations that differ in what matters.
 
     python -m tests.benchmarks.estimate [--only NAME]
 
-Estimate and run each have a process of their own, so that what one has loaded is no help to the other; time is that of
-the stages, memory the largest resident set (on a GPU, the most that was allocated there). A line of JSON each; `met`
-says whether both are within a factor of 1.5. The whole takes about seven minutes on two cores.
+Estimate and run each have their own process, so that neither profits from what the other has loaded. Time is that of
+the stages; memory is the largest resident set (on a GPU, the largest allocation there). One JSON line for each
+configuration; `met` says whether both are within a factor of 1.5. All six take about seven minutes on two cores.
 
-Found on two idle cores: seconds 0.94 to 1.21 of the real ones, memory 0.83 to 1.18. The first map ever on a machine
-takes 15 s more, for compiling UMAP's search, and is estimated so where nothing compiled is found.
+Measured on two idle cores: estimated seconds were 0.94 to 1.21 of the real ones, memory 0.83 to 1.18. The first map
+ever on a machine takes 15 s more, to compile UMAP's search; the estimate includes them if no compiled search is found.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _GB = 1e9
 
 
 def configurations(folder: Path) -> dict[str, dict[str, Any]]:
-    """Options of a run, by name."""
+    """Return the options of each run, by name."""
     table = load_breast_cancer(as_frame=True)
     frame = table.data.assign(label=np.array(["malignant", "benign"])[table.target])
     frame.to_csv(folder / "cancer.csv", index=False)
@@ -40,19 +40,19 @@ def configurations(folder: Path) -> dict[str, dict[str, Any]]:
         "demo, defaults": {"data": "fashion-demo"},
         "convolutions": {"data": "digits", "image_size": 28, "model": "lenet5"},
         "more convolutions": {"data": "digits", "image_size": 32, "max_train": 500, "model": "cnn4"},
-        "all parameters linearised": {"data": "digits", "hidden": (64,), "parameters": "all", "max_train": 400},
+        "all parameters linearized": {"data": "digits", "hidden": (64,), "parameters": "all", "max_train": 400},
         "table": {"data": str(folder / "cancer.csv")},
     }
 
 
 def measured(work: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Seconds and bytes, estimated or taken, from a process of its own."""
+    """Return estimated or real seconds and bytes, from a separate process."""
     command = [sys.executable, "-m", "tests.benchmarks.estimate", "--work", work, "--options", json.dumps(options)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def _work(work: str, options: dict[str, Any]) -> None:
-    """What the processes do."""
+    """Run the work of one process."""
     if work == "estimate":
         found = estimate(ScoreConfig.model_validate(options))
         print(json.dumps({"seconds": found.total, "memory": found.memory, "stages": found.seconds}))
@@ -65,9 +65,9 @@ def _work(work: str, options: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Print one JSON line for each configuration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="one configuration's name, or a part of it")
+    parser.add_argument("--only", help="name of a configuration, or a part of it")
     parser.add_argument("--work", choices=("estimate", "run"), help=argparse.SUPPRESS)
     parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -78,21 +78,21 @@ def main() -> None:
         for name, options in configurations(Path(folder)).items():
             if given.only and given.only not in name:
                 continue
-            said, taken = (measured(work, options) for work in ("estimate", "run"))
-            ratios = {what: said[what] / taken[what] for what in ("seconds", "memory")}
+            estimated, taken = (measured(work, options) for work in ("estimate", "run"))
+            ratios = {what: estimated[what] / taken[what] for what in ("seconds", "memory")}
             print(
                 json.dumps(
                     {
                         "benchmark": "estimate",
                         "what": name,
-                        "seconds": [round(said["seconds"], 1), round(taken["seconds"], 1)],
-                        "GB": [round(said["memory"] / _GB, 2), round(taken["memory"] / _GB, 2)],
+                        "seconds": [round(estimated["seconds"], 1), round(taken["seconds"], 1)],
+                        "GB": [round(estimated["memory"] / _GB, 2), round(taken["memory"] / _GB, 2)],
                         "ratios": {what: round(ratio, 2) for what, ratio in ratios.items()},
                         "met": all(1 / FACTOR <= ratio <= FACTOR for ratio in ratios.values()),
                         "stages": {
-                            stage: [round(said["stages"].get(stage, 0.0), 1), round(seconds, 1)]
+                            stage: [round(estimated["stages"].get(stage, 0.0), 1), round(seconds, 1)]
                             for stage, seconds in taken["stages"].items()
-                            if max(seconds, said["stages"].get(stage, 0.0)) >= 1
+                            if max(seconds, estimated["stages"].get(stage, 0.0)) >= 1
                         },
                     }
                 ),

@@ -1,15 +1,15 @@
-"""F-SI of every example against a fresh eigendecomposition per removed example.
+"""Compare F-SI of every example with a fresh eigendecomposition for each removed example.
 
     python -m tests.benchmarks.fsi [--data-root DIR] [--examples 1000]
 
-The problem of unique information, table 1: MNIST 4 against 9 (from ``DIR/mnist``; else synthetic inputs of that size),
-one output, an MLP with 1,024 ReLU units, t = 2000 steps of learning rate 0.001 on the mean loss. Timed is what follows
-the kernels: the eigendecomposition and all leave-one-outs, against decomposing the kernel again without an example, for
-10 of them, times n / 10. The reference's own seconds are printed beside the ratio.
+The problem of unique information, table 1: MNIST 4 against 9 (from ``DIR/mnist``, or else synthetic inputs of the same
+size), one output, an MLP with 1,024 ReLU units, t = 2000 steps of learning rate 0.001 on the mean loss. Timed is what
+follows the kernels: the eigendecomposition and all leave-one-outs, against decomposing the kernel again without an
+example, for 10 of them, times n / 10. The reference's seconds are printed beside the ratio.
 
-Lower bound: the eigendecomposition, about 9 n^3 operations (0.2 s for n = 1,000 at 50 GFlop/s); with 12 nodes the
-leave-one-outs need 48 n^2 for the inner products, as many for the changes and 2 n^2 min(m, n) for F-SI: a tenth of it
-together.
+Lower bound: the eigendecomposition takes about 9 n^3 operations (0.2 s for n = 1,000 at 50 GFlop/s). With 12 nodes, the
+leave-one-outs need 48 n^2 for the inner products, as many for the changes and 2 n^2 min(m, n) for F-SI: together a
+tenth of the eigendecomposition.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SAMPLED = 10
 
 
 def inputs_and_labels(data_root: Path | None, count: int) -> tuple[str, Tensor, Tensor]:
-    """``count`` images of the digits 4 and 9 in turn, or random ones with random labels."""
+    """Return a name, and ``count`` images of the digits 4 and 9 or random ones with alternating labels."""
     if data_root is None:
         generator = torch.Generator().manual_seed(0)
         return "synthetic", torch.rand(count, 1, 28, 28, generator=generator), torch.arange(count) % 2
@@ -45,9 +45,9 @@ def inputs_and_labels(data_root: Path | None, count: int) -> tuple[str, Tensor, 
 
 
 def main() -> int:
-    """Print the benchmark's line."""
+    """Print the result as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data-root", type=Path, help="folder that holds mnist/; synthetic inputs without it")
+    parser.add_argument("--data-root", type=Path, help="folder that holds mnist/; by default synthetic inputs")
     parser.add_argument("--examples", type=int, default=1000)
     options = parser.parse_args()
     n = options.examples

@@ -1,15 +1,15 @@
-"""How F-SI's time grows with the number of examples, and what a sweep over training times costs.
+"""Measure how the time of F-SI grows with the number of examples, and what a sweep over training times costs.
 
     python -m tests.benchmarks.fsi_scaling [--examples 10000] [--features 1024] [--outputs 10]
 
-Synthetic features whose spectrum falls off as a tangent kernel's does; timed is all that follows the features: the
-eigendecomposition of p x p, then every leave-one-out, for half the examples and for all, in float64 and in float32
+The features are synthetic, with a spectrum that decays like a tangent kernel's. Timed is everything after the features:
+the eigendecomposition of p x p, then every leave-one-out, for half the examples and for all, in float64 and in float32
 (the default from 67 million feature numbers on). The exponent is the slope of log time over log n between half and all.
 The sweep is 50 training times at n = 1,000, one output, from one decomposition.
 
-What bounds it, for n examples, k outputs, p features and 24 real columns of nodes: k (k + 1) / 2 p products, 24 times
-as many multiply-adds for the inner products, 24 k p for the changes and p^2 for F-SI; at k = 10 and p = 1,024 about 2.7
-million multiply-adds an example, nearly all in matrix products. The k x k solves are less than a tenth.
+Bounds, for n examples, k outputs, p features and 24 real columns of nodes: k (k + 1) / 2 p products, 24 times as many
+multiply-adds for the inner products, 24 k p for the changes and p^2 for F-SI. At k = 10 and p = 1,024 that is about 2.7
+million multiply-adds for each example, nearly all in matrix products. The k x k solves are less than a tenth.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 
 
 def problem(n: int, m: int, k: int, p: int) -> tuple[Tensor, ...]:
-    """Jacobians ``[n, k, p]`` and ``[m, k, p]``, outputs and one-hot-like targets."""
+    """Return Jacobians ``[n, k, p]`` and ``[m, k, p]``, outputs and one-hot targets."""
     generator = torch.Generator().manual_seed(0)
     scale = torch.logspace(0, -2, p)
     train, evaluation = (torch.randn(count, k, p, generator=generator) * scale for count in (n, m))
@@ -38,7 +38,7 @@ def problem(n: int, m: int, k: int, p: int) -> tuple[Tensor, ...]:
 
 
 def timed(arguments: tuple[Tensor, ...], dtype: torch.dtype) -> float:
-    """Seconds from features to F-SI."""
+    """Return the seconds from features to F-SI."""
     start = time.perf_counter()
     linear = LinearizedModel.from_jacobians(*arguments, dtype=dtype)
     functional_sample_information(linear, GradientDescent(1 / float(linear.eigenvalues[-1]), 1000))
@@ -46,7 +46,7 @@ def timed(arguments: tuple[Tensor, ...], dtype: torch.dtype) -> float:
 
 
 def sweep() -> float:
-    """Seconds for F-SI at 50 training times, n = 1,000, one output, after the decomposition's kernel."""
+    """Return the seconds for F-SI at 50 training times, n = 1,000, one output, including the decomposition."""
     start = time.perf_counter()
     linear = LinearizedModel.from_jacobians(*problem(1000, 1000, 1, 1000))
     schedule = GradientDescent(1 / float(linear.eigenvalues[-1]), 1)
@@ -56,7 +56,7 @@ def sweep() -> float:
 
 
 def main() -> int:
-    """Print the benchmark's line."""
+    """Print the result as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--features", type=int, default=1024)

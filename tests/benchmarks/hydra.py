@@ -1,21 +1,23 @@
-"""HYDRA against the training that it explains: time and memory.
+"""Compare HYDRA with the training that it explains, in time and memory.
 
     python -m tests.benchmarks.hydra [--examples 10000] [--evaluated 1000] [--epochs 5]
 
-LeNet-5 on the demo's images, repeated to the number of training examples, batches of 64, momentum and weight decay.
-Timed are training; every Hessian-free pair (one replay with per-layer factors); the exact adjoint of the mean loss; and
-the exact adjoints of 500 evaluation examples through a basis of 98% of their gradients' energy. ``one_pass`` is the
-training itself, followed in a sketch, with its error. ``paper_gigabytes`` is what the paper's method would keep: a
-hypergradient and its momentum for each training example.
+LeNet-5 is trained on the demo's images, repeated to the number of training examples, with batches of 64, momentum and
+weight decay. Timed are training; every Hessian-free pair (one replay with per-layer factors); the exact adjoint of the
+mean loss; and the exact adjoints of 500 evaluation examples through a basis of 98% of their gradients' energy.
+``one_pass`` is the training itself, followed in a sketch, with its error. ``paper_gigabytes`` is what the paper's
+method would store: a hypergradient and its momentum for each training example.
 
-What bounds the pairs, for LeNet-5: added up over training, the gradients of both convolutions meet an evaluation
-example once (2,572 multiply-adds); the factors of the linear layers meet at every step (818): with 10,000 x 1,000 x 5
-meetings 6.7 * 10^10, all in matrix products, a third of the training's. Before convolutions were added up it was
+Bounds of the pairs, for LeNet-5: summed over training, the gradients of both convolutions meet an evaluation example
+once (2,572 multiply-adds); the factors of the linear layers meet at every step (818). With 10,000 x 1,000 x 5 meetings
+that is 6.7 * 10^10, all in matrix products, a third of the training's. Before convolutions were summed it was
 1.6 * 10^11, and the windows of a convolution were copied column by column: 3.5 times the training, now 2.
-What bounds the exact mean: the derivative along u of a step and of its gradient is twice the step, beside the step
-itself, so with the replay 4 times the training; convolutions that share what they compute bring it to about 3.5, and
-torch.func's own layers around the same operations would make it 4.4.
-Each of 500: 116 directions, 16 through the network together, about the training once for each; more at a time are
+
+Bounds of the exact mean: the derivative along u of a step and of its gradient is twice the step, in addition to the
+step itself, so 4 times the training with the replay; convolutions that share what they compute reduce it to about 3.5,
+and torch.func's own layers around the same operations would make it 4.4.
+
+Bounds of the 500: 116 directions, 16 through the network together, about one training for each; more at a time are
 slower (32: 1.5 times as long), since their activations leave the cache.
 """
 
@@ -36,7 +38,7 @@ from attribution_core.training import Recipe, train
 
 
 def images(examples: int, evaluated: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The demo's training images repeated, and its validation images."""
+    """Return the demo's training images, repeated as needed, and its validation images."""
     splits = open_dataset("fashion-demo")
     statistics = pixel_statistics(splits.train, size=None)
     inputs, labels = as_tensors(splits.train, size=None, statistics=statistics)
@@ -48,7 +50,7 @@ def images(examples: int, evaluated: int) -> tuple[tuple[Tensor, Tensor], tuple[
 def one_pass(
     data: tuple[Tensor, Tensor], evaluation: tuple[Tensor, Tensor], recipe: Recipe, training: float
 ) -> dict[str, float]:
-    """The same training, followed while it runs."""
+    """Run the same training while following it in a sketch."""
     start = time.perf_counter()
     model = build_model("lenet5", 10, (1, 28, 28))
     with HydraAccumulator(model, data[0], recipe) as accumulator:
@@ -64,7 +66,7 @@ def one_pass(
 
 
 def main() -> int:
-    """Print the benchmark's line."""
+    """Print the result as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--evaluated", type=int, default=1000)

@@ -1,16 +1,16 @@
-"""Influence of 1,000 on 500 examples under LeNet-5: each solver's time, and kronfluence's EKFAC on the same weights.
+"""Time each solver for the influence of 1,000 on 500 examples under LeNet-5, and kronfluence's EKFAC.
 
     python -m tests.benchmarks.influence [--examples 1000 --evaluated 500] [--solvers sketch ekfac ...]
 
-LeNet-5 on the demo's images, trained for 5 epochs. Times are the least of ``--rounds``, by turns; cg and lissa, which
-solve for each evaluation example, run once on ``--iterative`` of them and are printed as seconds for one. ``ratio`` is
-our EKFAC's time over kronfluence's, both at the damping that ours has by default; ``rank_correlation`` is Spearman's
-between the effects of the two, ``of_its_own`` between two runs of kronfluence, which draws its labels at random: what
-no other implementation can pass.
+LeNet-5 is trained on the demo's images for 5 epochs; kronfluence uses the same weights. Times are the smallest of
+``--rounds`` interleaved runs. cg and lissa, which solve for each evaluation example, run once on ``--iterative`` of
+them, and their seconds for one are printed. ``ratio`` is our EKFAC's time over kronfluence's, both at our default
+damping. ``rank_correlation`` is Spearman's between the effects of the two; ``of_its_own`` is that between two runs of
+kronfluence, which draws its labels at random: the most that any other implementation can reach.
 
 Lower bound of EKFAC: the products of 1,000 x 500 gradients of 61,706 numbers are 6.2e10 operations, 1.2 s on a core
 that does 50 billion a second; everything else is a few passes over 1,000 examples (0.05 s each). The sketch needs
-inner products of gradients in 2,048 coordinates only, and an eigendecomposition of 2,048 (about 2 s on one core).
+only inner products of gradients in 2,048 coordinates, and an eigendecomposition of 2,048 (about 2 s on one core).
 """
 
 import argparse
@@ -35,7 +35,7 @@ SOLVERS = ("sketch", "empirical", "exact", "kfac", "ekfac", "cg", "lissa")
 
 
 def main() -> int:
-    """Print the benchmark's line."""
+    """Print the result as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--evaluated", type=int, default=500)
@@ -88,7 +88,7 @@ def main() -> int:
 
 
 def iterative(solver: str, model: torch.nn.Module, data: tuple[Tensor, Tensor], few: tuple[Tensor, Tensor]) -> dict:
-    """Seconds for one evaluation example, with its residual."""
+    """Return the seconds for one evaluation example, and the residual."""
     options = SolverOptions(iterations=500 if solver == "lissa" else 100, tolerance=0.01, batch_size=64)
     start = time.perf_counter()
     result: Influence = influence_functions(model, data, few, solver=solver, options=options)  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ def iterative(solver: str, model: torch.nn.Module, data: tuple[Tensor, Tensor], 
 
 
 def correlation(left: Tensor, right: Tensor) -> float:
-    """Spearman's, over all pairs."""
+    """Return Spearman's correlation over all pairs."""
     return round(float(spearmanr(left.flatten().cpu(), right.flatten().cpu())[0]), 4)
 
 

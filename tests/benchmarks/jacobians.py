@@ -1,15 +1,15 @@
-"""Jacobians, kernels and sketches against ``torch.func.vmap(jacrev)``, in time and peak memory, with ten outputs.
+"""Compare Jacobians, kernels and sketches with ``torch.func.vmap(jacrev)`` in time and peak memory, with ten outputs.
 
     python -m tests.benchmarks.jacobians [--models lenet5 cnn4 resnet18]
 
-Each measurement runs in a process of its own, whose peak memory is counted from before the first gradient. ``jacobian``
-and ``vmap_jacrev`` make the same ``[n, 10, p]`` numbers (checked); ``kernel`` and ``vmap_jacrev_kernel`` the same
-``[10 n, 10 n]`` kernel; ``sketch`` 2,000 features with their basis. LeNet-5 takes 64 examples, cnn4 16 and ResNet-18
-2, whose Jacobian alone has 223 million numbers.
-On two cores the factors make LeNet-5's and cnn4's Jacobians 5 times faster than vmap(jacrev) and in half of its memory
-(whose floor is the result itself), and their kernels 5 times faster in an eighth of it.
-ResNet-18's two examples are slower than with vmap(jacrev), by a quarter (Jacobian) and a half (kernel), in five sixths
-and two fifths of its memory.
+Each measurement runs in its own process, whose peak memory is counted from before the first gradient. ``jacobian`` and
+``vmap_jacrev`` compute the same ``[n, 10, p]`` numbers (checked); ``kernel`` and ``vmap_jacrev_kernel`` the same
+``[10 n, 10 n]`` kernel; ``sketch`` 2,000 features with their basis. LeNet-5 takes 64 examples, cnn4 16 and ResNet-18 2,
+whose Jacobian alone has 223 million numbers.
+
+On two cores the factors make LeNet-5's and cnn4's Jacobians 5 times faster than vmap(jacrev) in half of its memory
+(whose floor is the result itself), and their kernels 5 times faster in an eighth of it. ResNet-18's two examples are
+slower than with vmap(jacrev), by a quarter (Jacobian) and a half (kernel), in five sixths and two fifths of its memory.
 """
 
 import argparse
@@ -33,7 +33,7 @@ DIMENSION = 2000
 
 
 def vmap_jacrev(model: nn.Module, inputs: Tensor) -> Tensor:
-    """``[n, k, p]`` as PyTorch's own documentation makes it."""
+    """Return the Jacobian ``[n, k, p]`` as PyTorch's documentation computes it."""
     every = {name: value.detach() for name, value in model.named_parameters()}
     buffers = dict(model.named_buffers())
 
@@ -45,7 +45,7 @@ def vmap_jacrev(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def run(route: str, model: nn.Module, inputs: Tensor) -> Tensor:
-    """What the route makes."""
+    """Compute the result of a route."""
     if route.startswith("vmap_jacrev"):
         whole = vmap_jacrev(model, inputs)
         return whole if route == "vmap_jacrev" else whole.flatten(0, 1) @ whole.flatten(0, 1).T
@@ -58,7 +58,7 @@ def run(route: str, model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def measure(name: str, route: str) -> dict[str, float]:
-    """Seconds, peak megabytes and a checksum, in a fresh process."""
+    """Return seconds, peak megabytes and a checksum; call it in a fresh process."""
     n, shape = SHAPES[name]
     model = build_model(name, OUTPUTS, shape).eval()
     inputs = torch.rand(n, *shape, generator=torch.Generator().manual_seed(0))
@@ -73,7 +73,7 @@ def measure(name: str, route: str) -> dict[str, float]:
 
 
 def main() -> int:
-    """Print the benchmark's line."""
+    """Print the result as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", nargs="+", default=list(SHAPES))
     options = parser.parse_args()

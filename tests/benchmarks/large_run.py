@@ -1,9 +1,9 @@
-"""A run of 50,000 training and 1,000 evaluation examples with made-up scores, for measuring the app.
+"""Make a run of 50,000 training and 1,000 evaluation examples with synthetic scores, for measuring the app.
 
     python -m tests.benchmarks.large_run OUT [--data-root DIR] [--train 50000] [--evaluation 1000]
 
-The images are CIFAR-10's (``DIR/cifar10``, Parquet), so that thumbnails weigh what thumbnails weigh; without them,
-patterns of colour of the same size. Effects by three methods are whole matrices, 200 MB each before compression.
+The images are CIFAR-10's (``DIR/cifar10``, Parquet), so that thumbnails have a realistic size; without them, color
+patterns of the same size. Effects by three methods are whole matrices, 200 MB each before compression.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from tests.support.sample_run import write_run
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CHANGED_SHARE = 0.02
-WIDTH = 128  # of the embeddings
+WIDTH = 128  # width of the embeddings
 
 
 @dataclass(frozen=True)
 class Part:
-    """One split, as much of a dataset as a run is written from."""
+    """Hold one split, with as much of a dataset as writing a run needs."""
 
     ids: list[str]
     labels: np.ndarray
@@ -44,7 +44,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """The splits of the large run."""
+    """Hold the splits of the large run."""
 
     train: Part
     validation: Part
@@ -56,11 +56,11 @@ class Parts:
 
 
 def make_large_run(path: Path, data_root: Path | None, train: int = 50_000, evaluation: int = 1_000) -> Path:
-    """Writes the run; what stands at ``path`` already is kept.
+    """Write the run, unless there already is one at ``path``.
 
     Args:
-        path: The run's directory.
-        data_root: Holds ``cifar10/``; None for patterns.
+        path: Directory of the run.
+        data_root: Folder that holds ``cifar10/``; None for patterns.
         train: Number of training examples.
         evaluation: Number of validation examples, and of test examples.
 
@@ -79,7 +79,7 @@ def make_large_run(path: Path, data_root: Path | None, train: int = 50_000, eval
 
 
 def _part(split: str, pairs: list[tuple[bytes, int]], rng: np.random.Generator) -> Part:
-    """A fiftieth of the training labels are changed."""
+    """Make a split; a fiftieth of the training labels are changed."""
     true_labels = np.array([label for _, label in pairs])
     changed = rng.random(len(pairs)) < (CHANGED_SHARE if split == "train" else 0)
     labels = np.where(changed, (true_labels + 1) % len(CLASSES), true_labels)
@@ -89,7 +89,7 @@ def _part(split: str, pairs: list[tuple[bytes, int]], rng: np.random.Generator) 
 
 
 def _photographs(data_root: Path, train: int, held_out: int) -> Iterator[tuple[bytes, int]]:
-    """CIFAR-10's own splits, each in an order drawn once."""
+    """Yield images and labels of CIFAR-10's splits, each in a fixed random order."""
     for name, size in (("train", train), ("test", held_out)):
         (file,) = (data_root / "cifar10").glob(f"{name}*.parquet")
         table = pq.read_table(file)
@@ -101,7 +101,7 @@ def _photographs(data_root: Path, train: int, held_out: int) -> Iterator[tuple[b
 
 
 def _patterns(rng: np.random.Generator, count: int) -> Iterator[tuple[bytes, int]]:
-    """A coarse pattern for each class, with noise: a PNG of about three kilobytes, as those of photographs."""
+    """Yield noisy coarse patterns of each class, as PNGs of about three kilobytes, the size of a photograph's."""
     coarse = rng.integers(0, 256, (len(CLASSES), 4, 4, 3))
     for _ in range(count):
         label = int(rng.integers(len(CLASSES)))
@@ -112,7 +112,7 @@ def _patterns(rng: np.random.Generator, count: int) -> Iterator[tuple[bytes, int
 
 
 def main() -> None:
-    """The command line."""
+    """Make the run and print its directory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data-root", type=Path)

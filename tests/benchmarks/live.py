@@ -1,14 +1,14 @@
-"""F-SI at a new training time while somebody waits: what a slider over training costs.
+"""Time F-SI at a new training time while the user waits: the cost of moving a slider over training.
 
     python -m tests.benchmarks.live [--examples 2000] [--features 257] [--classes 10]
 
-Outputs that share random features of a slowly falling spectrum (the default size is a head on 256 hidden units and a
-bias; the demo has 1,025 features), half as many evaluation examples. The model is written and opened as a run's is, and
-asked for times all over its range, in the precision that :class:`LiveInformation` chooses; what that costs in accuracy
-is told as the largest relative error against float64 ("largest_relative_error"; null where it is float64).
+Outputs share random features with a slowly decaying spectrum (the default size is a head on 256 hidden units and a
+bias; the demo has 1,025 features), and there are half as many evaluation examples. The model is written and opened like
+a run's, and queried at times over its whole range, in the precision that :class:`LiveInformation` chooses. The cost in
+accuracy is the largest relative error against float64 ("largest_relative_error"; null if the precision is float64).
 
-Lower bound: n c p (p + m) multiplications or less; half the p^2 of them by the symmetry of F. At 80 GFlop/s (two cores,
-float64) 20 ms for the default size, 0.3 s for the demo's, which therefore is answered in float32.
+Lower bound: at most n c p (p + m) multiplications; half of the p^2 part by the symmetry of F. At 80 GFlop/s (two cores,
+float64) that is 20 ms for the default size, and 0.3 s for the demo's, which is therefore computed in float32.
 """
 
 import time
@@ -33,11 +33,11 @@ from attribution_core.runs import Run, RunWriter  # noqa: E402
 from attribution_core.scoring.stages.live import write_live_model  # noqa: E402
 from attribution_core.workflows.live_information import LiveInformation  # noqa: E402
 
-ASKED = 25
+QUERIES = 25
 
 
 def write_run(path: Path, n: int, p: int, k: int) -> None:
-    """A run that holds no more than live values need."""
+    """Write a run that holds only what live values need."""
     generator = torch.Generator().manual_seed(0)
     scale = torch.arange(1, p + 1, dtype=torch.float64) ** -0.75
     train, evaluation = (
@@ -55,7 +55,7 @@ def write_run(path: Path, n: int, p: int, k: int) -> None:
 
 
 def main() -> int:
-    """Print the benchmark's line."""
+    """Print the result as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--features", type=int, default=257)
@@ -69,14 +69,14 @@ def main() -> int:
         open_seconds = time.perf_counter() - start
         exact = LiveInformation.open(run, exact=True)
     low, high = live.range
-    times = low * (high / low) ** np.random.default_rng(0).random(ASKED)
+    times = low * (high / low) ** np.random.default_rng(0).random(QUERIES)
     milliseconds, errors = [], []
-    for asked in times:
+    for steps in times:
         start = time.perf_counter()
-        values = live.at(float(asked))
+        values = live.at(float(steps))
         milliseconds.append(1000 * (time.perf_counter() - start))
         if live.precision != exact.precision:
-            errors.append(float(np.abs(values / exact.at(float(asked)) - 1).max()))
+            errors.append(float(np.abs(values / exact.at(float(steps)) - 1).max()))
     line = {
         "benchmark": "live",
         "examples": options.examples,

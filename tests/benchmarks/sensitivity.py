@@ -1,16 +1,15 @@
-"""Memory-perturbation sensitivity of every training example against an epoch of training.
+"""Compare the time of every training example's sensitivity (MPE) with an epoch of training.
 
     python -m tests.benchmarks.sensitivity [--examples 10000]
 
-LeNet-5 on the demo's images, repeated to the number of examples, batches of 64. Each number is the least of five runs,
-by turns, in seconds and in epochs of training. Wanted: below two epochs with Kronecker factors, below one for a look
-during training (``adam``, whose posterior costs nothing).
+LeNet-5 on the demo's images, repeated to the number of examples, in batches of 64. Each number is the smallest of five
+interleaved runs, in seconds and in epochs of training. The goal is below two epochs with Kronecker factors, and below
+one for an estimate during training (``adam``, whose posterior costs nothing).
 
-A training step takes about 3 x 417,000 multiplications an example, less the gradient in the image. ``v e`` takes a
-forward pass, a backward pass through activations, each example's gradient, and the same two again on the way back:
-5 x 417,000 less the same twice, so 1.8 times the arithmetic of an epoch. ``along_error`` leaves out the way back, so it
-is as much as an epoch. What a look saves is the optimiser and small batches; what it adds is a copy of the windows of
-each convolution.
+A training step takes about 3 x 417,000 multiplications for each example, minus the gradient in the image. ``v e`` takes
+a forward pass, a backward pass through activations, each example's gradient, and the latter two again on the way back:
+5 x 417,000 minus the same twice, so 1.8 times the arithmetic of an epoch. ``along_error`` skips the way back, so it
+equals an epoch. The estimate saves the optimizer and small batches; it adds a copy of the windows of each convolution.
 """
 
 import argparse
@@ -32,7 +31,7 @@ DELTA = 10.0
 
 
 def least_seconds(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Of so many runs of each, by turns, since a machine's speed drifts; after one that does not count."""
+    """Return each work's smallest time over rounds, interleaved since a machine's speed drifts, after a warm-up."""
     least = dict.fromkeys(works, math.inf)
     for turn in range(rounds + 1):
         for name, work in works.items():
@@ -44,7 +43,7 @@ def least_seconds(works: dict[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def main() -> int:
-    """Print the benchmark's line."""
+    """Print the result as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)

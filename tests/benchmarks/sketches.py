@@ -1,12 +1,13 @@
-"""F-SI under both sketches against F-SI of the exact kernel.
+"""Compare F-SI under both sketches with F-SI of the exact kernel.
 
     python -m tests.benchmarks.sketches [--data-root DIR] [--examples 1000] [--steps 2000] [--models mlp cnn4]
 
 The problem of unique information, table 1: one output, learning rate 0.001 on the mean loss; MNIST 4 against 9 (from
-``DIR/mnist``), else Shirt against T-shirt/top of the demo dataset. For each model and route: Spearman and Pearson
-correlation with the exact scores, the ratio of the means, seconds from model to features, and their number.
+``DIR/mnist``), or else Shirt against T-shirt/top of the demo dataset. For each model and sketch: Spearman and Pearson
+correlation with the exact scores, the ratio of the means, the seconds from model to features, and the number of
+features.
 
-What was learnt (MNIST, n = m = 1,000, rank correlation at t = 2,000 / 20,000 / infinity):
+Results (MNIST, n = m = 1,000, rank correlation at t = 2,000 / 20,000 / infinity):
 
                                    MLP, 1,024 units        cnn4
     coordinates, 2,000 a tensor    0.977  0.923  0.39      0.987  0.983  0.67
@@ -15,10 +16,10 @@ What was learnt (MNIST, n = m = 1,000, rank correlation at t = 2,000 / 20,000 / 
     kronecker, 2,000 in all        1.000  1.000  0.47      1.000  1.000  0.36
     kronecker, 8,000 in all        1.000  1.000  0.93      1.000  1.000  0.93
 
-The Kronecker basis is at least as good as landmarks at the same number of features, and a row of it costs projections
-only, where a landmark costs kernel entries. Training to the end depends on the kernel's smallest eigenvalues, which no
-small sketch keeps: with nearly as many features as examples (times outputs) the scores even explode, so take the exact
-kernel there, or many times more features than examples.
+The Kronecker basis is at least as good as landmarks at the same number of features, and a row of it costs only
+projections, where a landmark costs kernel entries. Training to the end depends on the kernel's smallest eigenvalues,
+which no small sketch keeps: with nearly as many features as examples (times outputs) the scores even explode. Use the
+exact kernel there, or many times more features than examples.
 """
 
 import argparse
@@ -41,7 +42,7 @@ from tests.benchmarks.fsi import inputs_and_labels
 
 
 def two_classes(data_root: Path | None, count: int) -> tuple[str, Tensor, Tensor]:
-    """Up to ``count`` images of two classes that look alike."""
+    """Return a name, and up to ``count`` images and labels of two similar classes."""
     if data_root is not None:
         return inputs_and_labels(data_root, count)
     train = open_dataset("fashion-demo").train
@@ -52,15 +53,15 @@ def two_classes(data_root: Path | None, count: int) -> tuple[str, Tensor, Tensor
 
 
 def timed(*arguments: object, **options: object) -> tuple[LinearizedModel, float]:
-    """The linearised model, and seconds."""
+    """Return the linearized model and the seconds that it took."""
     start = time.perf_counter()
     return linearize(*arguments, **options), time.perf_counter() - start  # type: ignore[arg-type]
 
 
 def main() -> int:
-    """Print the benchmark's line."""
+    """Print the result as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data-root", type=Path, help="folder that holds mnist/; the demo dataset without it")
+    parser.add_argument("--data-root", type=Path, help="folder that holds mnist/; by default the demo dataset")
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--steps", type=float, default=2000)
     parser.add_argument("--models", nargs="+", default=["mlp", "cnn4"])
