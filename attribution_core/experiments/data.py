@@ -99,7 +99,7 @@ def table(path: Path, test_share: float = 0.1) -> tuple[Side, Side]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a table of numbers: {error}.") from error
     order = np.random.default_rng(0).permutation(len(values))
-    return _standardised(values[order, :-1], values[order, -1:], test_share, True)
+    return _standardized(values[order, :-1], values[order, -1:], test_share, True)
 
 
 def cancer() -> tuple[Side, Side]:
@@ -108,10 +108,10 @@ def cancer() -> tuple[Side, Side]:
 
     found = load_breast_cancer()
     order = np.random.default_rng(0).permutation(len(found.target))
-    return _standardised(found.data[order], found.target[order], 0.2, False)
+    return _standardized(found.data[order], found.target[order], 0.2, False)
 
 
-def _standardised(inputs: np.ndarray, targets: np.ndarray, test_share: float, values: bool) -> tuple[Side, Side]:
+def _standardized(inputs: np.ndarray, targets: np.ndarray, test_share: float, values: bool) -> tuple[Side, Side]:
     count = round(len(inputs) * (1 - test_share))
     inputs = (inputs - inputs[:count].mean(axis=0)) / inputs[:count].std(axis=0)
     if values:

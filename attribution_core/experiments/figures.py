@@ -50,7 +50,7 @@ def write_figure(path: Path, panels: Sequence[Panel]) -> None:
             else:
                 axes.plot(positions, numbers, f"-{marker}", label=name)
         for name, level in panel.levels.items():
-            axes.axhline(level, linestyle="--", color="grey", label=f"{name}: {level:g}")
+            axes.axhline(level, linestyle="--", color="gray", label=f"{name}: {level:g}")
         if names:
             axes.set_yticks(list(positions), list(panel.x))
             axes.invert_yaxis()

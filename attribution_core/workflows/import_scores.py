@@ -153,7 +153,7 @@ def import_file(
         What was imported, by name.
 
     Raises:
-        InputError: As :func:`import_scores`.
+        InputError: The file cannot be read, or for the reasons of :func:`import_scores`.
     """
     run, description = Run.open(path), description or ScoreDescription()
     found = read_scores(Path(file), run.examples["id"])

@@ -18,7 +18,7 @@ from attribution_core.runs import Run
 from attribution_core.runs.names import LIVE_MODEL_FILE
 
 # In the run's directory.
-# Up to so many multiplications (n c p^2) an answer in float64 takes a quarter of a second on two cores.
+# Number of multiplications (n c p^2) that take a quarter of a second in float64 on two cores.
 EXACT_WORK = 10**10
 
 

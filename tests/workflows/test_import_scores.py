@@ -132,7 +132,7 @@ def test_detection_includes_an_imported_score(run):
     after = ac.import_scores(run, "oracle", -wrong, suspicious="low")
     assert after.manifest.details["detection"]["scores"]["oracle"]["auc"] == pytest.approx(1)
     assert "oracle" in set(after.curves["series"])
-    wrong[0] = np.nan  # of an example that has no score it can't be told when it is inspected
+    wrong[0] = np.nan  # an example without a score has no place in the order of inspection
     after = ac.import_scores(run, "oracle", wrong, suspicious="high", replace=True)
     assert after.manifest.details["detection"]["scores"] == before
 

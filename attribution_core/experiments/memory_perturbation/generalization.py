@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 panels.append(
                     Panel(
                         "Sensitivity",
-                        "groups of examples, most sensitive at the end first",
+                        "groups of examples by final sensitivity, largest first",
                         series,
                         range(len(grouped[0])),
                         log=True,

@@ -54,7 +54,7 @@ from attribution_core.experiments.unique_information.film_reviews import sentenc
 from attribution_core.models import build_model
 
 STATEMENT = "the least informative examples are typical and easy, the most informative ones nuanced and hard"
-STEPS, RATE, NEIGHBOURS, SHOWN = 10_000, 0.003, 10, 5
+STEPS, RATE, NEIGHBORS, SHOWN = 10_000, 0.003, 10, 5
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ def typicality(inputs: Tensor, targets: Tensor, classes: Tensor) -> dict[str, Te
         ``disagreement``, ``distance`` and ``from_class_mean``, ``[n]`` each.
     """
     distances = torch.cdist(inputs, inputs).fill_diagonal_(torch.inf)
-    nearest, neighbours = distances.topk(min(NEIGHBOURS, len(inputs) - 1), largest=False)
+    nearest, neighbors = distances.topk(min(NEIGHBORS, len(inputs) - 1), largest=False)
     means = torch.stack([inputs[classes == each].mean(dim=0) for each in classes.unique()])
     return {
-        "disagreement": (targets - targets[neighbours].mean(dim=1)).square(),
+        "disagreement": (targets - targets[neighbors].mean(dim=1)).square(),
         "distance": nearest.mean(dim=1),
         "from_class_mean": (inputs - means[torch.searchsorted(classes.unique(), classes)]).norm(dim=1),
     }

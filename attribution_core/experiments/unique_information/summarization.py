@@ -60,7 +60,7 @@ def build(hidden: tuple[int, ...], device: torch.device, seed: int) -> nn.Module
     return build_model("mlp", 1, (1, 28, 28), hidden, seed=seed).to(device)
 
 
-def linearised(model: nn.Module, data: Side, evaluation: Side) -> LinearizedModel:
+def linearized(model: nn.Module, data: Side, evaluation: Side) -> LinearizedModel:
     """Linearize the network at its initial weights, with targets 0 and 1."""
     train, others = ((inputs, labels[:, None].float()) for inputs, labels in (data, evaluation))
     return linearize(model, train, others)
@@ -126,13 +126,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     inputs, labels = (each.to(device) for each in two_classes(options.data_root, "mnist", 4 * n))
     data, validation, test = ((inputs[part], labels[part]) for part in (slice(n), slice(n, 2 * n), slice(2 * n, None)))
     scored = [build((1024,), device, seed) for seed in range(options.seeds)]
-    orders = orders_by_strategy([linearised(model, data, validation) for model in scored], data[1], options.step)
+    orders = orders_by_strategy([linearized(model, data, validation) for model in scored], data[1], options.step)
     steps = round(TIME.steps * (1 - options.momentum))
     recipe = Recipe(
         loss="mse", learning_rate=TIME.learning_rate, momentum=options.momentum, weight_decay=0.0, batch_size=n,
         epochs=steps, schedule="constant",
     )  # fmt: skip
-    tested = [linearised(build(hidden, device, seed), data, test) for seed in range(options.seeds)]
+    tested = [linearized(build(hidden, device, seed), data, test) for seed in range(options.seeds)]
     results_file = options.out / f"summarization_{'-'.join(map(str, hidden))}_{options.momentum:g}.parquet"
     train_side, test_side = ((x.cpu(), y.cpu()) for x, y in (data, test))  # they may be sent to other processes
     trainer = Trainer(partial(build, hidden, device), train_side, test_side, recipe, None)
