@@ -17,7 +17,6 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run
 from attribution_core.runs.names import LIVE_MODEL_FILE
 
-# In the run's directory.
 # Number of multiplications (n c p^2) that take a quarter of a second in float64 on two cores.
 EXACT_WORK = 10**10
 
