@@ -107,7 +107,7 @@ def test_effects_are_flipped_so_that_positive_is_helpful_and_test_examples_are_s
     every = np.concatenate([EFFECTS, np.full((N, TEST), 5.0)], axis=1)
     after = imported(run, "--scores", save_array(tmp_path / "turned.npy", every), "--positive", "harmful")
     np.testing.assert_array_equal(after.effects("turned")[:], -EFFECTS.astype(np.float32))
-    assert "turned" in after.facts("turned")["note"]
+    assert "sign flipped" in after.facts("turned")["note"]
     assert f"without the {TEST} test examples" in after.facts("turned")["note"]
 
 
@@ -120,7 +120,7 @@ def test_from_python(run, dtype):
     after = ac.import_scores(after.path, "by_id", series, suspicious="high")
     np.testing.assert_array_equal(after.examples["by_id"], SCORES)
     assert after.measure("by_id").suspicious == "high"
-    with pytest.raises(InputError, match="twice"):
+    with pytest.raises(InputError, match="3 ids are repeated"):
         ac.import_scores(run, "twice", pd.concat([series, series[:3]]))
     with pytest.raises(InputError, match="not as a DataFrame"):
         ac.import_scores(run, "frame", pd.DataFrame(EFFECTS))
