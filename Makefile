@@ -38,7 +38,7 @@ $(DEVELOPMENT): $(RUNTIME)
 
 # The whole suite, with the browser, in WORKERS processes; ARGS="tests/methods -k fsi" runs a part.
 test: $(DEVELOPMENT) chromium
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # The documentation, built into site/ without a network; a broken link or name is an error.
 docs: $(DEVELOPMENT)
