@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 _WORDS = ["a", "warm", "and", "clever", "film", "dull", "tired"]
 
 
 def make_sentence_encoder(folder: Path) -> Path:
     """Write an encoder whose vectors have 16 numbers."""
+    # Imported here because it takes ten seconds, which most tests need not wait for.
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
     base = folder.with_name(f"{folder.name}-base")
     base.mkdir(parents=True)
     vocabulary = base / "vocab.txt"

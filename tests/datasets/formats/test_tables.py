@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
 
 from attribution_core.datasets import open_dataset
 from attribution_core.datasets.features import describe, table_features, text_features
@@ -202,6 +201,8 @@ def test_a_sentence_encoder_from_a_folder(tmp_path):
     folder = make_sentence_encoder(tmp_path / "encoder")
     vectors = text_features(named(splits), str(folder))
     assert vectors["train"].shape == (28, 16)
+    from sentence_transformers import SentenceTransformer
+
     model = SentenceTransformer(str(folder), device="cpu")
     direct = torch.from_numpy(model.encode([splits.train[i][0] for i in range(28)]))
     centred = direct - direct.mean(0)
