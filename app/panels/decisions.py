@@ -48,7 +48,7 @@ def buttons(run: Run, row: Row, key: str, act: OnPressed, skippable: bool = Fals
     ]
     if (suggested := labels.suggestion(run, row)) is not None:
         name = plain(row["predicted_name"] if run.values is None else labels.value_text(run, suggested))
-        buttons.append((f"relabel {suggested!r}", f"Relabel {name} `r`", "swap_horiz", "secondary"))
+        buttons.append((f"relabel {suggested!r}", f"Relabel to {name} `r`", "swap_horiz", "secondary"))
     buttons.append(("undo", "Undo `u`", "undo", "tertiary"))
     if skippable:
         buttons.append(("skip", "Skip `s`", "skip_next", "tertiary"))
