@@ -12,7 +12,7 @@ from samplescope_app.wording.text import plain
 _CARDS_A_ROW = 3
 _EXPLANATION = (
     "A run is a folder with a dataset, a model trained on it, and the scores of each training example. Open a run, "
-    "resume an incomplete one, or start a new one. Folder of runs:"
+    "resume an unfinished one, or start a new one. Folder of runs:"
 )
 
 

@@ -22,7 +22,7 @@ _STATUS: dict[str, tuple[str, str, Literal["green", "blue", "red", "orange"]]] =
     "complete": ("complete", ":material/check:", "green"),
     "running": ("running", ":material/progress_activity:", "blue"),
     "failed": ("failed", ":material/error:", "red"),
-    "incomplete": ("incomplete", ":material/warning:", "orange"),
+    "incomplete": ("unfinished", ":material/warning:", "orange"),
 }
 
 

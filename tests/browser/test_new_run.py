@@ -106,7 +106,7 @@ def test_cancel_and_resume(new_run: NewRun, page: Page):
     new_run.wait_for_path("/runs")
     expect(new_run.text("Training, epoch")).to_be_visible(timeout=60_000)
     new_run.button("Cancel").click()
-    expect(new_run.badge("incomplete")).to_be_visible()
+    expect(new_run.badge("unfinished")).to_be_visible()
     assert find_job(new_run.folder, "score", "long").status == "cancelled"
     new_run.button("Resume").click()
     expect(new_run.text("Scoring ·")).to_be_visible()

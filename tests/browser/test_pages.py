@@ -62,7 +62,7 @@ def test_the_list_of_runs_marks_damaged_and_unfinished_ones(page: Page, tmp_path
     app = App(page, url, "good")
     page.goto(url)
     app.wait_for_path("/runs")
-    for text in ("complete", "incomplete", "damaged"):
+    for text in ("complete", "unfinished", "damaged"):
         expect(app.badge(text)).to_be_visible()
     page.locator(".gallery.mosaic").first.click()
     app.wait_for_path("/overview")

@@ -97,8 +97,8 @@ def test_a_value_is_typed_taken_from_the_model_and_taken_back(app: App, page: Pa
     row = run.examples.sort_values("error", ascending=False).iloc[0].to_dict()
     suggested = labels.suggestion(run, row)
     example(app, row["id"])
-    said = f"The model says {labels.value_text(run, row['predicted'])}"
-    expect(page.get_by_text(said)).to_contain_text(f"({abs(row['residual']) / run.values.scale:.2f} SD)")
+    predicted = f"Predicted {labels.value_text(run, row['predicted'])}"
+    expect(page.get_by_text(predicted)).to_contain_text(f"({abs(row['residual']) / run.values.scale:.2f} SD)")
     typed(app, "New value", "123.4567")
     app.button("Set value").click()
     expect(app.badge("relabeled 123.457")).to_be_visible()
