@@ -105,4 +105,4 @@ def test_the_matrix_in_its_own_unit_and_what_stands_below(app: App, page: Page):
     expect(_matrix(page).locator(".cbtitle")).to_have_text("10−3 half squared error")
     expect(page.locator(".js-plotly-plot .barlayer .trace")).to_have_count(2)
     expect(page.get_by_text("Loss without each class")).to_be_visible()
-    expect(page.get_by_text("Largest contributions")).to_be_visible()
+    expect(page.get_by_text("Largest contributions", exact=True)).to_be_visible()
