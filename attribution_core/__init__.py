@@ -2,9 +2,10 @@
 
     import attribution_core as ac
 
-Names load on first use, so that a program which only reads runs does not wait for torch.
+Names load on first use, so that a program that only reads runs does not wait for torch.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from attribution_core.methods.hydra.seeds import hydra_over_seeds
     from attribution_core.methods.influence.damping import damping_sweep
     from attribution_core.methods.influence.functions import (
-        SolverOptions,
         influence_functions,
         influence_weights,
         self_influence,
     )
+    from attribution_core.methods.influence.options import InfluenceOptions
     from attribution_core.methods.influence.proximal_bregman import (
         proximal_bregman_response,
         proximal_response,
@@ -60,12 +61,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "GradientDescent": "methods.linearized.schedule",
     "HydraAccumulator": "methods.hydra.online",
+    "InfluenceOptions": "methods.influence.options",
     "InputError": "errors",
     "LinearizedModel": "methods.linearized.model",
     "Recipe": "training",
     "Run": "runs",
     "ScoreConfig": "scoring.score",
-    "SolverOptions": "methods.influence.functions",
     "bayesian_logistic_regression": "methods.sensitivity.bayesian_logistic",
     "build_model": "models",
     "class_contributions": "methods.analysis.label_noise",
@@ -94,7 +95,6 @@ _HOMES = {
     "relu_ntk": "methods.linearized.kernel_influence",
     "removal_order": "evaluation.summarization",
     "retrain_without": "evaluation.retraining",
-    "train_without": "methods.influence.proximal_bregman",
     "sample_complexity": "methods.linearized.kernel_influence",
     "sample_information": "methods.linearized.sample_information",
     "score": "scoring.score",
@@ -105,19 +105,26 @@ _HOMES = {
     "table_features": "datasets.features",
     "text_features": "datasets.features",
     "train": "training",
+    "train_without": "methods.influence.proximal_bregman",
     "two_stage_response": "methods.influence.proximal_bregman",
     "verify": "workflows.verify",
+}
+
+# Old names of public objects, kept as aliases for one release: name -> new name.
+_RENAMED = {
+    "SolverOptions": "InfluenceOptions",
+    "retrained_without": "train_without",
 }
 
 __all__ = [
     "GradientDescent",
     "HydraAccumulator",
+    "InfluenceOptions",
     "InputError",
     "LinearizedModel",
     "Recipe",
     "Run",
     "ScoreConfig",
-    "SolverOptions",
     "bayesian_logistic_regression",
     "build_model",
     "class_contributions",
@@ -163,6 +170,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        warnings.warn(
+            f"attribution_core.{name} is now attribution_core.{new}; the old name will be removed in the next release.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(import_module(f"{__name__}.{_HOMES[new]}"), new)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

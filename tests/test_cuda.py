@@ -9,7 +9,7 @@ from torch import Tensor
 
 import attribution_core as ac
 from attribution_core.errors import InputError
-from attribution_core.methods.influence.functions import Solver
+from attribution_core.methods.influence.options import Solver
 from attribution_core.training import Recipe
 from tests.cases import ModelCase, model_cases
 from tests.support.scored import quick
@@ -38,7 +38,7 @@ def whole(case: ModelCase, parameters="all"):
 
 def solved(solver: Solver, curvature="ggn", damping=1.0):
     def run(case: ModelCase) -> list[Tensor]:
-        options = ac.SolverOptions(iterations=500, tolerance=1e-10, dimension=20)
+        options = ac.InfluenceOptions(iterations=500, tolerance=1e-10, dimension=20)
         common = {"solver": solver, "curvature": curvature, "damping": damping, "options": options}
         pairs = ac.influence_functions(case.model, case.train, case.evaluation, **common)
         return [pairs.effect, ac.self_influence(case.model, case.train, **common).effect]

@@ -1,8 +1,8 @@
-"""Jacobians of a model's outputs in its parameters, whole or sketched, with a bounded memory.
+"""Jacobians of a model's outputs in its parameters, whole or sketched, in bounded memory.
 
-Layers of the kinds in :mod:`attribution_core.gradients.layers` go through their factors; every other parameter goes
-through ``torch.func``. Cost of a batch: one forward and k backward passes, plus the products that the chosen
-coordinates need: for a Linear layer one multiplication each.
+Layers of the kinds in :mod:`attribution_core.gradients.layers` are differentiated through their factors, all other
+parameters through ``torch.func``. Cost of a batch: one forward and k backward passes, plus the products for the chosen
+coordinates, one multiplication each for a Linear layer.
 """
 
 import functools
@@ -21,17 +21,17 @@ from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import report
 
-# What a batch may take; one that does not fit into memory all the same is halved.
+# Bytes that a batch may take; a batch that still does not fit into memory is halved.
 BATCH_BYTES = 256 * 2**20
 
 Result = TypeVar("Result")
 
 
 class Mixture(Protocol):
-    """What :func:`energies` mixes the outputs of a batch with."""
+    """Function from the outputs of a batch to the weights with which :func:`energies` mixes them."""
 
     def __call__(self, outputs: Tensor, where: slice) -> Tensor:
-        """``[b, k]`` from the outputs ``[b, k]`` and the batch's place among the inputs."""
+        """Return weights ``[b, k]`` for the outputs ``[b, k]`` of the batch at position ``where`` among the inputs."""
         ...
 
 
@@ -43,19 +43,19 @@ def factor_batches(
     what: str = "gradients",
     formed: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor, list[LayerFactors]]]:
-    """Inputs, outputs ``[b, k]`` and layer factors, batch by batch, with the model in evaluation mode meanwhile.
+    """Yield inputs, outputs and layer factors batch by batch, with the model in evaluation mode.
 
     Args:
         model: The model.
-        inputs: ``[n, ...]``.
-        plan: Whose layers are wanted.
-        mixture: ``[n, k]`` as in :func:`layer_factors`.
-        what: For the progress.
-        formed: Numbers that the caller forms of each example and output (or mixture) beside the factors; they and the
-            factors decide how many examples a batch has.
+        inputs: Inputs ``[n, ...]``.
+        plan: Plan with the layers to differentiate.
+        mixture: Weights of the outputs ``[n, k]``, as in :func:`layer_factors`.
+        what: Title of the progress.
+        formed: Count of numbers that the caller forms per example and output (or mixture) beside the factors. Together
+            with the factors they determine the batch size.
 
     Yields:
-        ``(inputs, outputs, factors)`` of each batch, on the model's device.
+        ``(inputs, outputs [b, k], factors)`` of each batch, on the model's device.
     """
 
     def of_batch(part: Tensor, where: slice) -> tuple[Tensor, Tensor, list[LayerFactors]]:
@@ -73,19 +73,19 @@ def energies(
     gradient: bool = True,
     what: str = "gradients",
 ) -> Iterator[tuple[Tensor, Energy]]:
-    """As :func:`factor_batches`, with :func:`energy_of` each batch.
+    """Yield the results of :func:`energy_of` batch by batch, with the model in evaluation mode.
 
     Args:
         model: The model.
-        inputs: ``[n, ...]``.
-        plan: Whose layers count.
-        mixture: Outputs of a batch and its place among the inputs to u, ``[b, k]``.
+        inputs: Inputs ``[n, ...]``.
+        plan: Plan with the layers that count.
+        mixture: Function from a batch's outputs and its position among the inputs to u, ``[b, k]``.
         energy: As in :func:`energy_of`.
         gradient: As in :func:`energy_of`.
-        what: For the progress.
+        what: Title of the progress.
 
     Yields:
-        Inputs, on the model's device, and what was found, of each batch.
+        Inputs of each batch, on the model's device, and the energy's results.
     """
     formed = (4 if gradient else 1) * max(chosen.numel for chosen in plan.coordinates.values())
 
@@ -101,29 +101,30 @@ def jacobian(
     plan: ParameterPlan,
     mixture: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Outputs and the Jacobian ``d f_c(x_b) / d w`` at the chosen coordinates.
+    """Return the outputs and the Jacobian ``d f_c(x_b) / d w`` at the chosen coordinates.
 
     Args:
-        model: Put in evaluation mode for the time being.
-        inputs: ``[n, ...]``, ``n >= 1``.
-        plan: From :func:`plan_parameters`.
-        mixture: ``[n, k]``: the one row of each example is that of ``sum_c mixture_bc f_c(x_b)`` instead.
+        model: The model, used in evaluation mode.
+        inputs: Inputs ``[n, ...]``, ``n >= 1``.
+        plan: Result of :func:`plan_parameters`.
+        mixture: Weights of the outputs ``[n, k]``, for the gradient of ``sum_c mixture_bc f_c(x_b)`` in place of the
+            Jacobian.
 
     Returns:
-        ``(outputs [n, k], jacobian [n, k, p])``, or ``[n, 1, p]``, in the model's own dtype.
+        ``(outputs [n, k], jacobian [n, k, p])``, or ``[n, 1, p]`` with a mixture, in the model's dtype.
 
     Raises:
-        InputError: No input, or a layer that cannot be differentiated per example, by its name.
+        InputError: There is no input, or a layer, named in the message, cannot be differentiated per example.
     """
     whole: Tensor | None = None
     outputs: list[Tensor] = []
     for where, values, blocks in block_batches(model, inputs, plan, mixture):
-        if whole is None:  # filled in place: parts and their concatenation would take twice the memory
+        if whole is None:  # filled in place, since batches and their concatenation would take twice the memory
             whole = values.new_empty(len(inputs), values.shape[1] if mixture is None else 1, plan.width)
         torch.cat(list(blocks.values()), dim=2, out=whole[where])
         outputs.append(values)
     if whole is None:
-        raise InputError("There are no inputs to differentiate at: give at least one example.")
+        raise InputError("There are no inputs to differentiate at: pass at least one example.")
     return torch.cat(outputs), whole
 
 
@@ -134,12 +135,13 @@ def block_batches(
     mixture: Tensor | None = None,
     what: str = "gradients",
 ) -> Iterator[tuple[slice, Tensor, dict[str, Tensor]]]:
-    """The rows of :func:`jacobian` a batch and a parameter at a time: nothing is kept.
+    """Yield the Jacobian one batch at a time, split by parameter; nothing is kept.
 
-    Arguments and errors are those of :func:`jacobian`; ``what`` is for the progress.
+    Arguments and errors are those of :func:`jacobian`; ``what`` is the title of the progress.
 
     Yields:
-        The batch's place, its outputs ``[b, k]``, and by parameter, in the plan's order, ``[b, k or 1, chosen]``.
+        The batch's position, its outputs ``[b, k]``, and rows ``[b, k or 1, chosen]`` by parameter, in the plan's
+        order.
     """
     formed = plan.width + max(chosen.numel for chosen in plan.coordinates.values())
 
@@ -155,7 +157,7 @@ def block_batches(
 
 
 def function_gradients(model: nn.Module, inputs: Tensor, names: list[str]) -> dict[str, Tensor]:
-    """Jacobians in the named parameters, by reverse mode over a vectorised forward pass: name -> ``[b, k, numel]``."""
+    """Return the Jacobians in the named parameters, by reverse mode and vmap: name -> ``[b, k, numel]``."""
     if not names:
         return {}
     every = {name: value.detach() for name, value in (*model.named_parameters(), *model.named_buffers())}
@@ -171,14 +173,14 @@ def function_gradients(model: nn.Module, inputs: Tensor, names: list[str]) -> di
         layers = ", ".join(sorted({name.rpartition(".")[0] or "the model" for name in names}))
         reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
         raise InputError(
-            f"No per-example gradients for layer {layers}, which has no fast route and which torch.func refuses "
-            f"({reason}): linearise other layers through parameters=..., or write it without what is named there."
+            f"No per-example gradients for layer {layers}, which has no fast route and which torch.func does not "
+            f"support ({reason}): choose other layers by parameters=..., or rewrite the layer without that operation."
         ) from error
     return {name: value.flatten(2) for name, value in whole.items()}
 
 
 def factor_blocks(factors: Sequence[LayerFactors], plan: ParameterPlan) -> dict[str, Tensor]:
-    """Chosen coordinates of the layers that have factors: parameter name -> ``[b, k, chosen]``."""
+    """Return the chosen coordinates of the layers that have factors: parameter name -> ``[b, k, chosen]``."""
     blocks = {}
     for layer in factors:
         for kind, name in layer.parameters():
@@ -196,9 +198,9 @@ def _bounded_batches(
     formed: int,
     what: str,
 ) -> Iterator[Result]:
-    """What ``work`` gives for inputs on the model's device and their place, in evaluation mode.
+    """Yield the results of ``work`` on batches of inputs and their positions, with the model in evaluation mode.
 
-    So many at once as ``BATCH_BYTES`` allows, or fewer where these do not fit into memory.
+    A batch takes up to ``BATCH_BYTES``, or less if that does not fit into memory.
     """
     example = next(model.parameters())
 
@@ -213,7 +215,7 @@ def _bounded_batches(
 
 
 def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, mixed: bool, formed: int) -> int:
-    """Examples a batch so that what one batch holds stays near ``BATCH_BYTES``, measured on one example."""
+    """Return the batch size for which a batch takes about ``BATCH_BYTES``, measured on one example."""
     ones = torch.ones(1, 1).to(next(model.parameters())) if mixed else None
     outputs, factors = AdaptiveBatchSize(1).run(lambda _: layer_factors(model, one, plan.layers, ones), 1)
     numbers = sum(layer.numel for layer in factors) + formed * (1 if mixed else outputs.shape[1])

@@ -1,21 +1,23 @@
 r"""The Kronecker sketch: the leading coordinates of every gradient in a Kronecker-factored eigenbasis.
 
-As a matrix, a layer's gradient is ``G = sum_l d_l a_l^T``. Let V hold the eigenvectors of the second moment of the
-inputs, ``sum |d|^2 a a^T``, and U those of the output gradients, ``sum |a|^2 d d^T``, over training examples. The
-coordinates ``U^T G V`` are as many as the parameters and keep all inner products; but few of them carry nearly all of
-the kernel's trace, since inputs and output gradients each lie near small subspaces. Kept are the ``dimension``
-coordinates with the largest second moments, over all layers together: the best choice for the trace in that basis.
-The basis is that of EKFAC (George et al., "Fast approximate natural gradient descent in a Kronecker-factored
-eigenbasis", 2018); for layers without positions U and V are those of the higher-order singular value decomposition.
+As a matrix, a layer's gradient is ``G = sum_l d_l a_l^T``. Let V be the eigenvectors of the second moment of the
+inputs, ``sum |d|^2 a a^T``, and U those of the output gradients, ``sum |a|^2 d d^T``, over training examples. There are
+as many coordinates ``U^T G V`` as parameters, and they preserve all inner products. But few of them carry nearly all of
+the kernel's trace, since inputs and output gradients are each close to small subspaces. The sketch keeps the
+``dimension`` coordinates with the largest second moments over all layers together, the best choice for the trace in
+that basis. The basis is that of EKFAC (George et al., "Fast approximate natural gradient descent in a
+Kronecker-factored eigenbasis", 2018); for layers without positions U and V are those of the higher-order singular value
+decomposition.
 
-Cost of a row: ``a`` and ``d`` are projected before their product, on the directions in use alone, so a Linear layer
-takes ``r_in in + r_out out`` multiplications and one for each kept coordinate, where the row of the Jacobian takes
+Cost of a row: ``a`` and ``d`` are projected before their product, only on the directions in use, so a Linear layer
+takes ``r_in in + r_out out`` multiplications plus one for each kept coordinate, where the row of the Jacobian takes
 ``in out``. Cost of the bases: two backward passes over at most ``FIT_EXAMPLES`` training examples and the
 eigendecompositions of ``in x in`` and ``out x out`` matrices.
 
-Other gradients (scales, grouped convolutions, embeddings, what goes through torch.func) are matrices too, with the
-parameter's first dimension as rows, and are treated alike. Unlike random coordinates this sketch only ever leaves out:
-kernel entries on the diagonal are never too large, and what is left out is known (``ParameterPlan.kept_energy``).
+Other gradients (scales, grouped convolutions, embeddings, those by torch.func) are also treated as matrices, with the
+parameter's first dimension as rows. Unlike random coordinates, this sketch only drops parts of a gradient: diagonal
+entries of the kernel are never too large, and the share of the trace that is kept is known
+(``ParameterPlan.kept_energy``).
 """
 
 from collections.abc import Iterator
@@ -30,11 +32,12 @@ from attribution_core.gradients.plan import ParameterPlan
 from attribution_core.gradients.sketch import Coordinates
 from attribution_core.progress import silenced
 
-FIT_EXAMPLES = 1000  # from which the basis is taken
-LONGEST_SIDE = 8192  # a longer side of a matrix (a vocabulary) keeps its own basis: its second moment is never formed
+FIT_EXAMPLES = 1000  # maximum number of examples that the basis is fitted to
+# A longer side of a matrix (a vocabulary) is not rotated, since its second moment would be too large.
+LONGEST_SIDE = 8192
 
 # One parameter's gradients in a batch, for one output: the factors of a plain linear map, or ``[b, rows, columns]``.
-Piece = MapFactors | Tensor
+MatrixGradients = MapFactors | Tensor
 
 
 def kronecker_plan(
@@ -48,17 +51,18 @@ def kronecker_plan(
     """Choose the sketch for a model and its training inputs.
 
     Args:
-        model: At ``w_0``.
+        model: Model at ``w_0``.
         inputs: Training inputs ``[n, ...]``; up to ``FIT_EXAMPLES`` of them, drawn at random, are used.
-        plan: Of whole parameters.
-        dimension: Coordinates kept of all parameters together. From ``plan.width`` on nothing is left out.
-        seed: Of the draw, and of a sign for each example and output: the outputs' gradients enter as
-            ``sum_c +-grad f_c``, whose second moments are on average those of all outputs, for one backward pass.
-        mixture: ``[n, k]``: fit the sketch to the gradients of ``sum_c mixture_bc f_c(x_b)``, instead of with signs.
+        plan: Plan of whole parameters.
+        dimension: Number of coordinates to keep of all parameters together; ``plan.width`` or more keeps all.
+        seed: Seed of the draw, and of a random sign for each example and output: the outputs' gradients are combined as
+            ``sum_c +-grad f_c``, whose second moments are on average those of all outputs, in one backward pass.
+        mixture: Weights of the outputs ``[n, k]``, to fit the sketch to the gradients of ``sum_c mixture_bc f_c(x_b)``
+            in place of random signs.
 
     Returns:
-        The plan with ``dimension`` coordinates and ``kept_energy``: the share of the kernel's trace that they keep on
-        the examples used; exact for one output or a mixture, an estimate for several.
+        The plan with ``dimension`` coordinates and ``kept_energy``, the share of the kernel's trace that they keep on
+        the examples used. It is exact for one output or a mixture, and an estimate for several outputs.
     """
     if dimension >= plan.width:
         return replace(plan, kept_energy=1.0)
@@ -73,38 +77,38 @@ def kronecker_plan(
 
     totals = outputs.new_zeros((), dtype=torch.float64)
     moments: dict[str, list[Tensor | None]] = {name: [None, None] for name in plan.coordinates}
-    for name, piece in mixed_pieces(model, chosen, plan, signs, "sketch: directions"):
-        totals += squares_in_basis(piece, None, None).sum()
-        for side, part in enumerate(_second_moments(piece)):
-            before = moments[name][side]
-            moments[name][side] = part if before is None or part is None else before + part
+    for name, gradients in mixed_gradients(model, chosen, plan, signs, "sketch: directions"):
+        totals += squares_in_basis(gradients, None, None).sum()
+        for axis, moment in enumerate(_second_moments(gradients)):
+            before = moments[name][axis]
+            moments[name][axis] = moment if before is None or moment is None else before + moment
     bases = {name: (_leading(left, dimension), _leading(right, dimension)) for name, (left, right) in moments.items()}
     energies: dict[str, Tensor] = {}
-    for name, piece in mixed_pieces(model, chosen, plan, signs, "sketch: energies"):
-        part = squares_in_basis(piece, *bases[name])
-        energies[name] = energies[name] + part if name in energies else part
+    for name, gradients in mixed_gradients(model, chosen, plan, signs, "sketch: energies"):
+        squares = squares_in_basis(gradients, *bases[name])
+        energies[name] = energies[name] + squares if name in energies else squares
     kept = torch.cat([energies[name] for name in plan.coordinates]).topk(dimension)
     selected = torch.zeros(sum(map(len, energies.values())), dtype=torch.bool, device=outputs.device)
     selected[kept.indices] = True
-    parts = selected.split([len(energies[name]) for name in plan.coordinates])
+    selections = selected.split([len(energies[name]) for name in plan.coordinates])
     coordinates = {
-        name: _compact(part.nonzero()[:, 0], plan.coordinates[name].numel, *bases[name])
-        for name, part in zip(plan.coordinates, parts, strict=True)
+        name: _compact(each.nonzero()[:, 0], plan.coordinates[name].numel, *bases[name])
+        for name, each in zip(plan.coordinates, selections, strict=True)
     }
     return replace(plan, coordinates=coordinates, kept_energy=float(kept.values.sum() / totals.clamp(min=1e-300)))
 
 
-def mixed_pieces(
+def mixed_gradients(
     model: nn.Module,
     inputs: Tensor,
     plan: ParameterPlan,
-    signs: Tensor,
+    mixture: Tensor,
     what: str,
-) -> Iterator[tuple[str, Piece]]:
-    """Gradients of ``sum_c signs_bc f_c(x_b)``, batch by batch and parameter by parameter."""
+) -> Iterator[tuple[str, MatrixGradients]]:
+    """Yield the gradients of ``sum_c mixture_bc f_c(x_b)``, batch by batch and parameter by parameter."""
     done, largest = 0, max(chosen.numel for chosen in plan.coordinates.values())
     rows = {name: value.shape[0] if value.ndim else 1 for name, value in model.named_parameters()}
-    for part, outputs, factors in factor_batches(model, inputs, plan, signs, what, largest):
+    for part, outputs, factors in factor_batches(model, inputs, plan, mixture, what, largest):
         for layer in factors:
             for kind, name in layer.parameters():
                 if (
@@ -117,43 +121,43 @@ def mixed_pieces(
                 elif name in plan.coordinates:
                     yield name, layer.jacobian(kind)[:, 0].unflatten(1, (rows[name], -1))
         for name, gradients in function_gradients(model, part, plan.rest).items():
-            mixed = torch.einsum("bkp,bk->bp", gradients, signs[done : done + len(part)])
+            mixed = torch.einsum("bkp,bk->bp", gradients, mixture[done : done + len(part)])
             yield name, mixed.unflatten(1, (rows[name], -1))
         done += len(outputs)
 
 
-def _second_moments(piece: Piece) -> tuple[Tensor | None, Tensor | None]:
-    """``sum G G^T`` and ``sum G^T G``, for factors with the norm of the other factor in its place; None if too long."""
-    if isinstance(piece, MapFactors):
-        a, d = piece.inputs[:, 0], piece.output_gradients[:, 0, 0]
+def _second_moments(gradients: MatrixGradients) -> tuple[Tensor | None, Tensor | None]:
+    """Return ``sum G G^T`` and ``sum G^T G``, with norms in place of the other factor; None if too large."""
+    if isinstance(gradients, MapFactors):
+        a, d = gradients.inputs[:, 0], gradients.output_gradients[:, 0, 0]
         weighted = d * a.flatten(1).norm(dim=1)[:, None, None], a * d.flatten(1).norm(dim=1)[:, None, None]
         left, right = (each.flatten(0, 1) for each in weighted)
     else:
-        left, right = piece.transpose(1, 2).flatten(0, 1), piece.flatten(0, 1)
+        left, right = gradients.transpose(1, 2).flatten(0, 1), gradients.flatten(0, 1)
     return tuple(each.T @ each if each.shape[1] <= LONGEST_SIDE else None for each in (left, right))  # type: ignore[return-value]
 
 
 def _leading(moment: Tensor | None, dimension: int) -> Tensor | None:
-    """Eigenvectors ``[side, r]`` of the ``r = min(side, dimension)`` largest eigenvalues; None for the identity."""
+    """Return eigenvectors ``[size, r]`` of the ``r = min(size, dimension)`` largest eigenvalues; None for identity."""
     if moment is None or len(moment) == 1:
         return None
-    # in float64: LAPACK may fail on float32 moments of far lower rank than size
+    # In float64, since LAPACK may fail on float32 moments whose rank is far below their size.
     return torch.linalg.eigh(moment.double()).eigenvectors[:, -dimension:].to(moment.dtype)
 
 
-def squares_in_basis(piece: Piece, left: Tensor | None, right: Tensor | None) -> Tensor:
-    """``sum_b (left^T G_b right)^2``, elementwise and flattened, float64."""
-    if isinstance(piece, Tensor):
-        return rotate(piece.flatten(1)[:, None], left, right).double().square().sum(dim=(0, 1))
-    if piece.sizes.positions > 1:
-        return piece.rotated_jacobian("weight", left, right).square().sum(dim=(0, 1)).double()
-    rotated = piece.rotated(left, right)
+def squares_in_basis(gradients: MatrixGradients, left: Tensor | None, right: Tensor | None) -> Tensor:
+    """Return ``sum_b (left^T G_b right)^2``, elementwise and flattened, float64."""
+    if isinstance(gradients, Tensor):
+        return rotate(gradients.flatten(1)[:, None], left, right).double().square().sum(dim=(0, 1))
+    if gradients.sizes.positions > 1:
+        return gradients.rotated_jacobian("weight", left, right).square().sum(dim=(0, 1)).double()
+    rotated = gradients.rotated(left, right)
     a, d = rotated.inputs[:, 0, 0].square(), rotated.output_gradients[:, 0, 0, 0].square()
     return (d.T @ a).flatten().double()
 
 
 def _compact(indices: Tensor, numel: int, left: Tensor | None, right: Tensor | None) -> Coordinates:
-    """The chosen coordinates, without the directions that none of them uses."""
+    """Return the chosen coordinates without the directions that none of them uses."""
     columns = right.shape[1] if right is not None else numel // (left.shape[0] if left is not None else numel)
     row, column = indices // columns, indices % columns
     if left is not None:

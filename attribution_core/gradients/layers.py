@@ -1,11 +1,11 @@
-"""Kinds of layers whose per-example gradients follow from what the layer saw and what each output asks of it.
+"""Kinds of layers whose per-example gradients follow from the layer's inputs and the gradients in its outputs.
 
 The gradient of output c of example b in the weight of a linear map ``y_l = W a_l + bias`` applied at positions l (one
 for a Linear layer on vectors, every pixel for a convolution through unfolding) is ``sum_l d_cl a_l^T``, with the input
-``a_l`` and the gradient ``d_cl`` of output c in ``y_l``. An embedding is such a map of one-hot inputs. A normalisation
-in evaluation mode scales normalised inputs elementwise, so its gradient is ``sum_l d_cl * normalised_l``.
+``a_l`` and the gradient ``d_cl`` of output c in ``y_l``. An embedding is such a map of one-hot inputs. A normalization
+in evaluation mode scales normalized inputs elementwise, so its gradient is ``sum_l d_cl * normalized_l``.
 
-To support another layer, write a maker and enter it in ``MAKERS``.
+To support another layer, write a maker and add it to ``MAKERS``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Kind = Literal["weight", "bias"]
 
 @dataclass(frozen=True)
 class LayerFactors(ABC):
-    """One layer's side of every per-example gradient of a batch. Every tensor in it has one row for each example.
+    """Factors of one layer's per-example gradients for a batch. Every tensor in it has one row per example.
 
     Attributes:
         name: The module's name in the model.
@@ -37,14 +37,14 @@ class LayerFactors(ABC):
 
     @abstractmethod
     def weight_jacobian(self, indices: Tensor | None = None) -> Tensor:
-        """``[b, k, numel]`` in the order of the flattened weight, or its columns ``indices``."""
+        """Return ``[b, k, numel]`` in the order of the flattened weight, or its columns ``indices``."""
 
     @abstractmethod
     def bias_jacobian(self) -> Tensor:
-        """``[b, k, out]``."""
+        """Return ``[b, k, out]``."""
 
     def jacobian(self, kind: Kind, indices: Tensor | None = None) -> Tensor:
-        """The parameter's Jacobian ``[b, k, numel]``, or its columns ``indices``."""
+        """Return the parameter's Jacobian ``[b, k, numel]``, or its columns ``indices``."""
         if kind == "weight":
             return self.weight_jacobian(indices)
         return self.bias_jacobian() if indices is None else self.bias_jacobian()[:, :, indices]
@@ -52,48 +52,48 @@ class LayerFactors(ABC):
     def rotated_jacobian(
         self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor | None = None
     ) -> Tensor:
-        """``left^T G right``, or its entries ``indices``, with the gradient as a matrix G; see :func:`rotate`."""
+        """Return ``left^T G right`` or its entries ``indices``, for the gradient as a matrix G; see :func:`rotate`."""
         rotated = rotate(self.jacobian(kind), left, right)
         return rotated if indices is None else rotated[:, :, indices]
 
     def take(self, examples: slice | Tensor) -> LayerFactors:
-        """The factors of some examples: a slice, indices or a mask."""
+        """Return the factors of some examples, given by a slice, indices or a mask."""
         return self._with({name: value[examples] for name, value in self._tensors().items()})
 
     @staticmethod
     def join(parts: Sequence[LayerFactors]) -> LayerFactors:
-        """The factors of all examples of several batches."""
+        """Concatenate the factors of several batches."""
         tensors = {name: torch.cat([part._tensors()[name] for part in parts]) for name in parts[0]._tensors()}
         return parts[0]._with(tensors)
 
     def parameters(self) -> tuple[tuple[Kind, str], ...]:
-        """Both kinds with the name that the model gives such a parameter, whether or not the layer has it."""
+        """Return both kinds with the model's names for such parameters, whether or not the layer has them."""
         prefix = f"{self.name}." if self.name else ""
         return ("weight", f"{prefix}weight"), ("bias", f"{prefix}bias")
 
     @property
     def num_examples(self) -> int:
-        """``b``."""
+        """Number of examples, ``b``."""
         return len(next(iter(self._tensors().values())))
 
     @property
     def device(self) -> torch.device:
-        """Of its tensors."""
+        """Device of the tensors."""
         return next(iter(self._tensors().values())).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the gradients."""
+        """Precision of the gradients."""
         return next(value.dtype for value in self._tensors().values() if value.is_floating_point())
 
     @property
     def numel(self) -> int:
-        """Numbers held."""
+        """Count of numbers in the tensors."""
         return sum(value.numel() for value in self._tensors().values())
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Size of the tensors in bytes."""
         return sum(value.nbytes for value in self._tensors().values())
 
     def _with(self, tensors: dict[str, Any]) -> LayerFactors:
@@ -108,12 +108,12 @@ class Sizes(NamedTuple):
     """Sizes of a layer with positions; its weight has ``groups * gradients * inputs`` numbers.
 
     Attributes:
-        outputs: Of the model, k.
-        groups: Of channels; 1 but for grouped convolutions.
-        positions: Where the layer is applied.
+        outputs: Number of outputs of the model, k.
+        groups: Number of groups of channels; 1 except for grouped convolutions.
+        positions: Number of positions at which the layer is applied.
         inputs: Length of ``a``.
         gradients: Length of ``d``.
-        input_cost: Multiplications for ``a . a'``.
+        input_cost: Number of multiplications for ``a . a'``.
     """
 
     outputs: int
@@ -131,20 +131,20 @@ class PositionFactors(LayerFactors):
     @property
     @abstractmethod
     def sizes(self) -> Sizes:
-        """Of the factors."""
+        """Sizes of the factors."""
 
     @abstractmethod
     def input_gram(self, other: PositionFactors, group: int, dtype: torch.dtype) -> Tensor:
-        """``a . a'`` for all pairs: ``[b * positions, b' * positions']``, computed in ``dtype``."""
+        """Return ``a . a'`` for all pairs, ``[b * positions, b' * positions']``, computed in ``dtype``."""
 
     @abstractmethod
     def gradients_of(self, group: int) -> Tensor:
-        """``d`` of one group of channels: ``[b, k, positions, out]``."""
+        """Return ``d`` of one group of channels, ``[b, k, positions, out]``."""
 
 
 @dataclass(frozen=True)
 class MapFactors(PositionFactors):
-    """A linear map at positions: Linear, or Conv2d with its channels in groups.
+    """A linear map applied at positions: Linear, or Conv2d with its channels in groups.
 
     Attributes:
         inputs: ``a``, ``[b, groups, positions, in]``.
@@ -156,12 +156,12 @@ class MapFactors(PositionFactors):
 
     @property
     def sizes(self) -> Sizes:
-        """Of the factors."""
+        """Sizes of the factors."""
         _, k, groups, positions, out = self.output_gradients.shape
         return Sizes(k, groups, positions, self.inputs.shape[3], out, self.inputs.shape[3])
 
     def weight_jacobian(self, indices: Tensor | None = None) -> Tensor:
-        """``[b, k, groups out in]``; a few columns of a layer with one position cost a product each."""
+        """Return ``[b, k, groups out in]``; a few columns of a layer with one position cost a product each."""
         _, groups, positions, width, out, _ = self.sizes
         if indices is not None and groups == positions == 1 and 2 * len(indices) < width * out:
             rows, columns = indices // width, indices % width
@@ -170,13 +170,13 @@ class MapFactors(PositionFactors):
         return whole if indices is None else whole[:, :, indices]
 
     def bias_jacobian(self) -> Tensor:
-        """``[b, k, out]``."""
+        """Return ``[b, k, out]``."""
         return self.output_gradients.sum(dim=3).flatten(2)
 
     def rotated_jacobian(
         self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor | None = None
     ) -> Tensor:
-        """The factors are turned before the gradient is formed, or it after, whichever is less."""
+        """Rotate the factors before the gradient is formed, or the gradient afterward, whichever is cheaper."""
         k, groups, positions, width, out, _ = self.sizes
         s, r = width if right is None else right.shape[1], out if left is None else left.shape[1]
         before = positions * (width * s * (right is not None) + k * out * r * (left is not None) + k * r * s)
@@ -187,34 +187,34 @@ class MapFactors(PositionFactors):
 
     @property
     def has_one_group(self) -> bool:
-        """Whether all channels meet: the weight is one matrix ``[out, in]``."""
+        """Whether the weight is one matrix ``[out, in]`` that connects all channels."""
         return self.sizes.groups == 1
 
     def rotated(self, left: Tensor | None, right: Tensor | None) -> MapFactors:
-        """Factors of ``left^T G right``, for one group: ``in s + k out r`` multiplications a position."""
+        """Return the factors of ``left^T G right`` for one group: ``in s + k out r`` multiplications per position."""
         inputs = self.inputs if right is None else self.inputs @ right
         gradients = self.output_gradients if left is None else self.output_gradients @ left
         return MapFactors(self.name, inputs, gradients)
 
     def input_gram(self, other: PositionFactors, group: int, dtype: torch.dtype) -> Tensor:
-        """One product of matrices."""
+        """Return ``a . a'`` from one matrix product."""
         if not isinstance(other, MapFactors):
-            raise TypeError(f"{self.name} meets the factors of another kind of layer.")
+            raise TypeError(f"The factors of {self.name} need those of the same kind of layer.")
         return self.inputs[:, group].flatten(0, 1).to(dtype) @ other.inputs[:, group].flatten(0, 1).to(dtype).T
 
     def gradients_of(self, group: int) -> Tensor:
-        """A view."""
+        """Return ``d`` of one group, as a view."""
         return self.output_gradients[:, :, group]
 
 
 @dataclass(frozen=True)
 class EmbeddingFactors(PositionFactors):
-    """A table of vectors, looked up at positions: a linear map of one-hot inputs.
+    """A table of vectors that is looked up at positions: a linear map of one-hot inputs.
 
     Attributes:
-        indices: ``[b, positions]``.
-        output_gradients: ``d``, ``[b, k, positions, out]``; zero where the padding index was looked up, whose row
-            PyTorch does not train.
+        indices: Indices looked up, ``[b, positions]``.
+        output_gradients: ``d``, ``[b, k, positions, out]``; zero for the padding index, whose row PyTorch does not
+            train.
         rows: Number of vectors in the table.
     """
 
@@ -224,12 +224,12 @@ class EmbeddingFactors(PositionFactors):
 
     @property
     def sizes(self) -> Sizes:
-        """Of the factors; one-hot inputs meet in one comparison."""
+        """Sizes of the factors; an inner product of one-hot inputs is one comparison."""
         _, k, positions, out = self.output_gradients.shape
         return Sizes(k, 1, positions, self.rows, out, 1)
 
     def weight_jacobian(self, indices: Tensor | None = None) -> Tensor:
-        """``[b, k, rows out]``; a few columns without the others."""
+        """Return ``[b, k, rows out]``; a few columns are computed without the others."""
         b, k, positions, out = self.output_gradients.shape
         if indices is not None and positions * len(indices) < self.rows * out:
             hits = (self.indices[:, :, None] == indices // out).to(self.output_gradients.dtype)
@@ -239,69 +239,69 @@ class EmbeddingFactors(PositionFactors):
         return table.flatten(2) if indices is None else table.flatten(2)[:, :, indices]
 
     def bias_jacobian(self) -> Tensor:
-        """There is none."""
+        """Raise TypeError, since an embedding has no bias."""
         raise TypeError(f"The embedding {self.name} has no bias.")
 
     def input_gram(self, other: PositionFactors, group: int, dtype: torch.dtype) -> Tensor:
-        """One where both looked up the same row."""
+        """Return 1 where both looked up the same row, otherwise 0."""
         if not isinstance(other, EmbeddingFactors) or group:
-            raise TypeError(f"{self.name} meets the factors of another kind of layer.")
+            raise TypeError(f"The factors of {self.name} need those of the same kind of layer.")
         return (self.indices.flatten()[:, None] == other.indices.flatten()).to(dtype)
 
     def gradients_of(self, group: int) -> Tensor:  # noqa: ARG002 - there is one group
-        """A view."""
+        """Return ``d`` of one group, as a view."""
         return self.output_gradients
 
 
 @dataclass(frozen=True)
 class ScaleFactors(LayerFactors):
-    """An elementwise scale and shift of normalised inputs; small, so its gradients are kept as they are.
+    """An elementwise scale and shift of normalized inputs; its gradients are small, so they are kept whole.
 
     Attributes:
-        weight: ``sum_l d_l * normalised_l``, ``[b, k, numel]``.
-        bias: ``sum_l d_l``, ``[b, k, numel]``.
+        weight: Gradient of the scale, ``sum_l d_l * normalized_l``, ``[b, k, numel]``.
+        bias: Gradient of the shift, ``sum_l d_l``, ``[b, k, numel]``.
     """
 
     weight: Tensor
     bias: Tensor
 
     def weight_jacobian(self, indices: Tensor | None = None) -> Tensor:
-        """``[b, k, numel]``."""
+        """Return ``[b, k, numel]``."""
         return self.weight if indices is None else self.weight[:, :, indices]
 
     def bias_jacobian(self) -> Tensor:
-        """``[b, k, numel]``."""
+        """Return ``[b, k, numel]``."""
         return self.bias
 
 
 def rotate(gradients: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
-    """``left^T G right`` of every gradient as a matrix G ``[rows, columns]``, None for the identity.
+    """Return ``left^T G right`` of every gradient as a matrix G ``[rows, columns]``.
 
     Args:
-        gradients: ``[b, k, rows columns]``.
-        left: ``[rows, r]``.
-        right: ``[columns, s]``.
+        gradients: Flattened gradients, ``[b, k, rows columns]``.
+        left: Basis of the rows, ``[rows, r]``; None is the identity.
+        right: Basis of the columns, ``[columns, s]``; None is the identity.
 
     Returns:
-        ``[b, k, r s]``.
+        Rotated gradients ``[b, k, r s]``.
     """
     if left is None and right is None:
         return gradients
     columns = gradients.shape[2] // len(left) if left is not None else len(right) if right is not None else 1
     matrices = gradients.unflatten(2, (-1, columns))
-    # (G^T left)^T, since a matrix on the right meets all gradients in one product, and one on the left does not
+    # (G^T left)^T, since a matrix on the right multiplies all gradients in one product, and one on the left does not
     matrices = matrices if left is None else (matrices.mT @ left).mT
     matrices = matrices if right is None else matrices @ right
     return matrices.flatten(2)
 
 
-# -- from what a hook saw to factors -----------------------------------------------------------------------------------
+# -- makers: from recorded inputs and gradients to factors -------------------------------------------------------------
 
 
 def layer_inputs(layer: nn.Module, inputs: Tensor) -> Tensor:
-    """``a`` of :class:`MapFactors` from what a Linear or Conv2d layer is given: ``[b, groups, positions, in]``.
+    """Return ``a`` of :class:`MapFactors` from the inputs of a Linear or Conv2d layer, ``[b, groups, positions, in]``.
 
-    For a convolution pads as ``nn.Conv2d`` does and takes the window at each position; channels lie together by groups.
+    For a convolution this pads as ``nn.Conv2d`` does and takes the window at each position, with channels by groups.
     """
     if isinstance(layer, nn.Linear):
         return inputs.reshape(len(inputs), 1, -1, inputs.shape[-1])
@@ -310,8 +310,8 @@ def layer_inputs(layer: nn.Module, inputs: Tensor) -> Tensor:
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     padded = F.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
     (height, width), (down, right) = layer.kernel_size, layer.dilation
-    # Views, and one copy that runs along whole rows of positions: F.unfold took three quarters of the time of cnn4's
-    # kernel, and a copy that runs along the few columns of a window half of that of LeNet-5's factors.
+    # Use views and one copy along whole rows of positions: F.unfold took three quarters of the time of cnn4's kernel,
+    # and a copy along the few columns of a window half the time of LeNet-5's factors.
     windows = padded.unfold(2, down * (height - 1) + 1, layer.stride[0]).unfold(
         3, right * (width - 1) + 1, layer.stride[1]
     )
@@ -342,19 +342,19 @@ def _embedding(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -
 
 
 def _channel_norm(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
-    """BatchNorm and GroupNorm: a scale for each channel, channels second."""
+    """Return the factors of BatchNorm and GroupNorm: a scale per channel, with channels along the second axis."""
     if isinstance(layer, nn.GroupNorm):
-        normalised = F.group_norm(inputs, layer.num_groups, eps=layer.eps)
+        normalized = F.group_norm(inputs, layer.num_groups, eps=layer.eps)
     elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        normalised = F.batch_norm(inputs, layer.running_mean, layer.running_var, training=False, eps=layer.eps)
+        normalized = F.batch_norm(inputs, layer.running_mean, layer.running_var, training=False, eps=layer.eps)
     else:
-        raise TypeError(f"{name} is not a normalisation by channels.")
-    x, d = normalised.reshape(*inputs.shape[:2], -1), gradients.reshape(*gradients.shape[:3], -1)
+        raise TypeError(f"{name} is not a normalization by channels.")
+    x, d = normalized.reshape(*inputs.shape[:2], -1), gradients.reshape(*gradients.shape[:3], -1)
     return ScaleFactors(name, torch.einsum("bkcl,bcl->bkc", d, x), d.sum(dim=3))
 
 
 def _layer_norm(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) -> LayerFactors:
-    """A scale for each number of the normalised shape, which comes last."""
+    """Return the factors of LayerNorm: a scale for each entry of the normalized shape, which comes last."""
     if not isinstance(layer, nn.LayerNorm):
         raise TypeError(f"{name} is not a LayerNorm.")
     size = layer.weight.numel()
@@ -363,7 +363,7 @@ def _layer_norm(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor) 
     return ScaleFactors(name, torch.einsum("bkli,bli->bki", d, x), d.sum(dim=2))
 
 
-# (name, layer, its input [b, ...], the gradient of each output in its result [b, k, ...]) -> factors
+# Makers: (name, layer, input [b, ...], gradient of each output in the layer's result [b, k, ...]) -> factors
 MAKERS: dict[type[nn.Module], Callable[[str, nn.Module, Tensor, Tensor], LayerFactors]] = {
     nn.Linear: _linear,
     nn.Conv2d: _convolution,
@@ -376,20 +376,20 @@ MAKERS: dict[type[nn.Module], Callable[[str, nn.Module, Tensor, Tensor], LayerFa
 
 
 def has_factors(module: nn.Module) -> bool:
-    """Whether the module is of a kind in ``MAKERS``; a subclass may compute something else, so it is not."""
+    """Return whether the module's type is in ``MAKERS``; a subclass may compute something else and is not."""
     return type(module) in MAKERS
 
 
 def refuse_unfit(model: nn.Module) -> None:
-    """Raise InputError, with the layer's name, where an example has no gradient of its own."""
+    """Raise InputError, with the layer's name, if an example has no gradient of its own."""
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             raise InputError(
-                f"Layer {name!r} normalises by the statistics of its batch, even in evaluation mode, so an example has "
+                f"Layer {name!r} normalizes by the statistics of its batch, even in evaluation mode, so an example has "
                 "no gradient of its own: use track_running_stats=True, or GroupNorm."
             )
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
             raise InputError(
-                f"Layer {name!r} rescales its weights whenever it is used (max_norm), which has no derivative: build "
-                "it without max_norm."
+                f"Layer {name!r} rescales its weights at every use (max_norm), which has no derivative: build it "
+                "without max_norm."
             )

@@ -1,7 +1,7 @@
 """Factors of per-example gradients from one forward pass and k backward passes through activations.
 
-Since examples do not meet in evaluation mode, a backward pass of ``sum_b f_c(x_b)`` gives the gradient of every example
-in every layer's result at once; no per-example weight gradient is formed unless asked for
+Since examples do not mix in evaluation mode, a backward pass of ``sum_b f_c(x_b)`` gives every example's gradient in
+every layer's result at once. Per-example weight gradients are formed only on request
 (:mod:`attribution_core.gradients.layers`).
 """
 
@@ -19,20 +19,20 @@ from attribution_core.gradients.layers import MAKERS, LayerFactors
 def layer_factors(
     model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module], mixture: Tensor | None = None
 ) -> tuple[Tensor, list[LayerFactors]]:
-    """Outputs and factors of one batch.
+    """Return the outputs and factors of one batch.
 
     Args:
-        model: In evaluation mode.
-        inputs: ``[b, ...]``, on the model's device.
-        layers: The layers wanted, by name, each of a kind in ``MAKERS``.
-        mixture: ``[b, k]``: the factors are those of the one output ``sum_c mixture_bc f_c(x_b)``, for a single
-            backward pass; None gives those of all k outputs.
+        model: Model in evaluation mode.
+        inputs: Inputs ``[b, ...]``, on the model's device.
+        layers: Layers to differentiate, by name, each of a kind in ``MAKERS``.
+        mixture: Weights of the outputs ``[b, k]``, for the factors of the single output ``sum_c mixture_bc f_c(x_b)``,
+            in one backward pass; None gives the factors of all k outputs.
 
     Returns:
         ``f(x)`` ``[b, k]`` and one :class:`LayerFactors` for each layer, in the order of ``layers``.
 
     Raises:
-        InputError: A layer that is not used exactly once in a pass, or outputs that are not ``[b, k]``.
+        InputError: A layer is not used exactly once in a pass, or the outputs are not ``[b, k]``.
     """
     outputs, seen = _passed(model, inputs, layers)
     if not layers:
@@ -53,7 +53,7 @@ def layer_factors(
 def output_gradients(
     model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module], mixture: Tensor
 ) -> dict[str, Tensor]:
-    """Gradients of ``sum_c mixture_bc f_c(x_b)`` in each layer's output, of its own shape, by name.
+    """Return the gradients of ``sum_c mixture_bc f_c(x_b)`` in each layer's output, by name and in the output's shape.
 
     Arguments and errors are those of :func:`layer_factors`.
     """
@@ -69,20 +69,20 @@ def loss_factors(
     loss: Callable[[Tensor], Tensor],
     parameters: Sequence[Tensor] = (),
 ) -> tuple[list[LayerFactors], tuple[Tensor, ...]]:
-    """Factors of each example's part in the gradient of a loss, and that gradient itself, from one backward pass.
+    """Return the factors of each example's share of a loss gradient, and that gradient, from one backward pass.
 
     Args:
-        model: Trained as it is: examples must not meet in it.
-        inputs: ``[b, ...]``, on the model's device.
-        layers: The layers wanted, by name, each of a kind in ``MAKERS``.
-        loss: Outputs ``[b, k]`` to a scalar that is a sum over examples.
-        parameters: Whose gradients of the loss are wanted as well.
+        model: The model, used in its current mode, in which it must not mix examples.
+        inputs: Inputs ``[b, ...]``, on the model's device.
+        layers: Layers to differentiate, by name, each of a kind in ``MAKERS``.
+        loss: Function from outputs ``[b, k]`` to a scalar that is a sum over examples.
+        parameters: Parameters whose gradients of the loss to return as well.
 
     Returns:
-        Factors of one output, which is the loss, in the order of ``layers``; and the parameters' gradients.
+        Factors of a single output, the loss, in the order of ``layers``; and the parameters' gradients.
 
     Raises:
-        InputError: A layer that is not used exactly once in a pass, or outputs that are not ``[b, k]``.
+        InputError: A layer is not used exactly once in a pass, or the outputs are not ``[b, k]``.
     """
     outputs, seen = _passed(model, inputs, layers)
     results = [result for _, result in seen.values()]
@@ -97,13 +97,13 @@ def loss_factors(
 
 
 class Energy(NamedTuple):
-    """What :func:`energy_of` finds for a batch.
+    """Result of :func:`energy_of` for a batch.
 
     Attributes:
-        outputs: ``f(x)``, ``[b, k]``.
-        mixture: u, ``[b, k]``.
-        value: The energy, ``[b]``.
-        gradient: Its gradient in u, ``[b, k]``; None if not asked for.
+        outputs: Outputs ``f(x)``, ``[b, k]``.
+        mixture: Weights u of the outputs, ``[b, k]``.
+        value: Energy of each example, ``[b]``.
+        gradient: Its gradient in u, ``[b, k]``; None if not requested.
     """
 
     outputs: Tensor
@@ -120,21 +120,21 @@ def energy_of(
     energy: Callable[[list[LayerFactors]], Tensor],
     gradient: bool = True,
 ) -> Energy:
-    """An energy of the gradients ``J^T u`` of the mixture ``u . f(x)``, for every example, and its gradient in u.
+    """Return an energy of each example's gradient ``J^T u`` of the mixture ``u . f(x)``, and its gradient in u.
 
     With the energy ``|P J^T u|^2 / 2`` the gradient is ``J P^T P J^T u``: products with each example's own kernel in
-    the metric ``P^T P``, for a forward pass, a backward pass and that one's backward pass, however many outputs.
+    the metric ``P^T P``, for a forward pass, a backward pass and its backward pass, for any number of outputs.
 
     Args:
-        model: In evaluation mode.
-        inputs: ``[b, ...]``, on the model's device.
-        layers: The layers that count, by name, each of a kind in ``MAKERS``.
-        mixture: Outputs ``[b, k]`` to u ``[b, k]``.
-        energy: Factors of the one output ``u . f(x)`` to ``[b]``, differentiable.
-        gradient: Whether the gradient is wanted, for about as much time again.
+        model: Model in evaluation mode.
+        inputs: Inputs ``[b, ...]``, on the model's device.
+        layers: Layers that count, by name, each of a kind in ``MAKERS``.
+        mixture: Function from outputs ``[b, k]`` to u ``[b, k]``.
+        energy: Differentiable function from the factors of the single output ``u . f(x)`` to energies ``[b]``.
+        gradient: Whether to compute the gradient, which doubles the time.
 
     Raises:
-        InputError: A layer that is not used exactly once in a pass, or outputs that are not ``[b, k]``.
+        InputError: A layer is not used exactly once in a pass, or the outputs are not ``[b, k]``.
     """
     outputs, seen = _passed(model, inputs, layers)
     weights = mixture(outputs.detach()).requires_grad_(gradient)
@@ -153,10 +153,10 @@ def energy_of(
 
 
 class Watch:
-    """Records what passes through some layers while a training loop runs as it always does; a context manager.
+    """Context manager that records the inputs and gradients of some layers during an unchanged training loop.
 
     Attributes:
-        layers: By name, each of a kind in ``MAKERS``.
+        layers: Recorded layers, by name, each of a kind in ``MAKERS``.
     """
 
     def __init__(self, layers: dict[str, nn.Module]) -> None:
@@ -172,18 +172,18 @@ class Watch:
         self._recording.close()
 
     def factors(self) -> list[LayerFactors]:
-        """Of the loss whose backward pass came last, as :func:`loss_factors` gives them; forgets that pass.
+        """Return the factors of the loss of the last backward pass, as :func:`loss_factors` does; discard that pass.
 
         Raises:
-            InputError: No backward pass, or a layer that was not used exactly once in it.
+            InputError: There was no backward pass, or a layer was not used exactly once in it.
         """
         found = []
         for name, uses in self._seen.items():
             passed = [(given, result.grad) for given, result in uses if result.grad is not None]
             if len(passed) != 1:
                 raise InputError(
-                    f"Layer {name!r} had {len(passed)} backward passes since the last step; call this once for each, "
-                    "within the with block, with batches small enough for memory to hold them whole."
+                    f"Layer {name!r} had {len(passed)} backward passes since the last step, not one: call this once "
+                    "after each, within the with block, with batches that fit into memory whole."
                 )
             given, gradient = passed[0]
             found.append(MAKERS[type(self.layers[name])](name, self.layers[name], given, gradient[:, None]))
@@ -194,8 +194,9 @@ class Watch:
 def _passed(
     model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module]
 ) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
-    """Outputs, with their graph, and what each layer took and gave on the way."""
-    # What is known to change its input in place gets a copy; what turns out to have done so gets one in a second pass.
+    """Return outputs, with their graph, and the input and output of each layer."""
+    # Modules known to change their input in place get a copy; if others turn out to do so, a second pass copies for
+    # all.
     for copies in (True,) if any(getattr(module, "inplace", False) for module in model.modules()) else (False, True):
         seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
         with _recording(layers, seen, copies=copies), torch.enable_grad():
@@ -203,10 +204,14 @@ def _passed(
         if all(result._version == 0 for uses in seen.values() for _, result in uses):
             break
     if outputs.ndim != 2 or len(outputs) != len(inputs):
-        raise InputError(f"A model must give [examples, outputs]; this one gives {list(outputs.shape)}.")
+        raise InputError(
+            f"The outputs of a model must be [examples, outputs]; those of this one are {list(outputs.shape)}."
+        )
     for name, uses in seen.items():
         if len(uses) != 1:
-            raise InputError(f"Layer {name!r} is used {len(uses)} times in a pass; per-example gradients need one use.")
+            raise InputError(
+                f"Layer {name!r} is used {len(uses)} times in a pass; per-example gradients need exactly one use."
+            )
     return outputs, {name: uses[0] for name, uses in seen.items()}
 
 
@@ -217,7 +222,7 @@ def _recording(
     retain: bool = False,
     copies: bool = True,
 ) -> Iterator[None]:
-    """Record each layer's input and output; with copies, what follows gets one, which an in-place ReLU may change."""
+    """Record each layer's input and output; ``copies`` passes on a copy, which an in-place ReLU may change."""
 
     def hook_of(name: str):  # type: ignore[no-untyped-def]
         def hook(_module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:

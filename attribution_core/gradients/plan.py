@@ -1,4 +1,4 @@
-"""Which parameters are differentiated, and by which route: layer factors where they are right, else torch.func."""
+"""Plan of which parameters are differentiated, by layer factors if these are correct, otherwise by torch.func."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.sketch import Coordinates
 from attribution_core.models import evaluation_mode
 
-# Factors are wrong where a parameter also acts outside its layer, and then by much more than rounding (TF32 included).
+# Relative tolerance. Factors of a parameter that also acts outside its layer are wrong by far more than TF32 rounding.
 AGREEMENT = 1e-2
 
 
@@ -25,9 +25,10 @@ class ParameterPlan:
 
     Attributes:
         coordinates: Chosen coordinates of each parameter, by name, in the model's order.
-        layers: Layers that go through factors, by name.
-        rest: Names of the parameters that go through torch.func.
-        kept_energy: Trace of the sketched kernel over that of the exact one, 0 to 1; None without such a sketch.
+        layers: Layers that are differentiated through factors, by name.
+        rest: Names of the parameters that are differentiated by torch.func.
+        kept_energy: Trace of the sketched kernel divided by that of the exact one, 0 to 1; None without a Kronecker
+            sketch.
     """
 
     coordinates: dict[str, Coordinates]
@@ -41,7 +42,7 @@ class ParameterPlan:
         return sum(len(chosen.indices) for chosen in self.coordinates.values())
 
     def part(self, names: Collection[str]) -> "ParameterPlan":
-        """The plan for some of its parameters."""
+        """Return the plan for some of its parameters."""
         prefixes = {name.rpartition(".")[0] for name in names}
         return replace(
             self,
@@ -52,14 +53,14 @@ class ParameterPlan:
 
 
 def select_parameters(model: nn.Module, parameters: str = "all") -> list[str]:
-    """Names of the parameters meant by ``"all"``, ``"head"`` (the last layer that has any) or a regular expression.
+    """Return the parameter names for ``"all"``, ``"head"`` (the last layer with parameters) or a regular expression.
 
     Raises:
-        InputError: Nothing matches, or the expression is not one.
+        InputError: The regular expression is invalid or matches nothing, or the model has no parameters.
     """
     names = [name for name, _ in model.named_parameters()]
     if not names:
-        raise InputError("The model has no parameters, so there is nothing to linearise.")
+        raise InputError("The model has no parameters, so there is nothing to differentiate.")
     if parameters == "all":
         return names
     if parameters == "head":
@@ -68,7 +69,7 @@ def select_parameters(model: nn.Module, parameters: str = "all") -> list[str]:
     try:
         chosen = [name for name in names if re.search(parameters, name)]
     except re.error as error:
-        raise InputError(f"parameters is not a regular expression: {parameters!r}, {error}.") from error
+        raise InputError(f"parameters is not a valid regular expression: {parameters!r}, {error}.") from error
     if not chosen:
         raise InputError(f"No parameter's name matches {parameters!r}; the model has {', '.join(names[:6])}, ...")
     return chosen
@@ -77,21 +78,21 @@ def select_parameters(model: nn.Module, parameters: str = "all") -> list[str]:
 def plan_parameters(
     model: nn.Module, inputs: Tensor, parameters: str = "all", dimension: int | None = None, seed: int = 0
 ) -> ParameterPlan:
-    """Decide how each chosen parameter is differentiated, by passing one and two inputs through the model.
+    """Decide how to differentiate each chosen parameter, by passing one and two inputs through the model.
 
-    A layer's factors are used when the layer is of a kind that has them, runs once in a pass, and gives the gradient
-    that autograd gives; so a layer used twice, tied weights, and weights that are also used outside their layer all go
-    through torch.func.
+    A layer's factors are used if the layer is of a kind that has them, runs once in a pass, and its factors give the
+    same gradient as autograd. Layers used twice, tied weights, and weights that are also used outside their layer are
+    therefore differentiated by torch.func.
 
     Args:
         model: The model.
-        inputs: ``[n, ...]``, of which the first two are tried.
+        inputs: Inputs ``[n, ...]``; the first two are passed through the model.
         parameters: As in :func:`select_parameters`.
-        dimension: Random coordinates kept of each parameter tensor; None keeps all.
-        seed: Of that choice.
+        dimension: Number of random coordinates kept of each parameter tensor; None keeps all.
+        seed: Seed of that choice.
 
     Raises:
-        InputError: Parameters that do not exist, or a model in which an example has no gradient of its own.
+        InputError: The parameters do not exist, or an example has no gradient of its own in the model.
     """
     chosen = select_parameters(model, parameters)
     with evaluation_mode(model):
@@ -103,36 +104,36 @@ def plan_parameters(
 
 
 def as_inputs(inputs: Tensor, example: Tensor) -> Tensor:
-    """Inputs on the device of a parameter, and in its dtype unless they are indices."""
+    """Move inputs to the device of a parameter, and to its dtype unless they are indices."""
     return inputs.to(device=example.device, dtype=example.dtype if inputs.is_floating_point() else None)
 
 
-def _layers_with_factors(model: nn.Module, pair: Tensor, chosen: list[str]) -> dict[str, nn.Module]:
-    """The layers of the chosen parameters whose factors can be trusted, by name."""
+def _layers_with_factors(model: nn.Module, two: Tensor, chosen: list[str]) -> dict[str, nn.Module]:
+    """Return the layers of the chosen parameters whose factors are correct, by name."""
     refuse_unfit(model)
     names = dict.fromkeys(name.rpartition(".")[0] for name in chosen)
     layers = {name: model.get_submodule(name) for name in names if has_factors(model.get_submodule(name))}
-    alone, once = _single_uses(model, pair[:1])
-    together, once_in_pair = _single_uses(model, pair)
+    alone, once = _single_uses(model, two[:1])
+    together, once_with_two = _single_uses(model, two)
     if not torch.allclose(alone, together[:1], rtol=0.0, atol=AGREEMENT * float(together.abs().max()), equal_nan=True):
         raise InputError(
             "The outputs for an example change with its batch or from call to call, even in evaluation mode, so it has "
-            "no gradient of its own: remove what mixes examples or draws random numbers."
+            "no gradient of its own: remove layers that mix examples or draw random numbers."
         )
-    layers = {name: layer for name, layer in layers.items() if layer in once and layer in once_in_pair}
-    disagreeing = _disagreeing(model, pair, layers)
+    layers = {name: layer for name, layer in layers.items() if layer in once and layer in once_with_two}
+    disagreeing = _disagreeing(model, two, layers)
     return {name: layer for name, layer in layers.items() if name not in disagreeing}
 
 
 def _single_uses(model: nn.Module, inputs: Tensor) -> tuple[Tensor, set[nn.Module]]:
-    """Outputs, and the modules that run once in the pass with the examples first in what they take and give."""
+    """Return outputs, and the modules that run once, with examples along the first axis of their input and output."""
     uses: Counter[nn.Module] = Counter()
     examples_first: set[nn.Module] = set()
 
     def hook(module: nn.Module, arguments: tuple, output: object) -> None:
         uses[module] += 1
-        sides = (*arguments[:1], output)
-        if len(sides) == 2 and all(isinstance(side, Tensor) and side.shape[:1] == inputs.shape[:1] for side in sides):
+        both = (*arguments[:1], output)
+        if len(both) == 2 and all(isinstance(each, Tensor) and each.shape[:1] == inputs.shape[:1] for each in both):
             examples_first.add(module)
 
     handles = [module.register_forward_hook(hook) for module in model.modules()]
@@ -146,7 +147,7 @@ def _single_uses(model: nn.Module, inputs: Tensor) -> tuple[Tensor, set[nn.Modul
 
 
 def _disagreeing(model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module]) -> set[str]:
-    """Layers whose factors do not add up to the gradient that autograd gives, for a random mixture of outputs."""
+    """Return the layers whose factors do not sum to autograd's gradient, for a random mixture of outputs."""
     with torch.no_grad():
         shape = model(inputs).shape
     mixture = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
@@ -155,7 +156,7 @@ def _disagreeing(model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module])
     with torch.enable_grad():
         total = (functional_call(model, free, (inputs,)) * mixture).sum()
     expected = dict(zip(free, torch.autograd.grad(total, list(free.values()), materialize_grads=True), strict=True))
-    # A gradient that is zero but for rounding (the bias of an attention's keys) agrees with nothing to a share of it.
+    # A gradient that is zero up to rounding (the bias of attention keys) never agrees to a relative tolerance.
     rounding = 100 * torch.finfo(mixture.dtype).eps * max(float(each.abs().max()) for each in expected.values())
     wrong = set()
     for layer in factors:

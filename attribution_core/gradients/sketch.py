@@ -1,4 +1,4 @@
-"""Smaller features with (nearly) the same inner products."""
+"""Coordinates of gradients that (nearly) preserve their inner products."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from attribution_core.gradients.layers import Kind, LayerFactors, rotate
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Coordinates of one parameter's gradient that are kept, in its own basis or in a Kronecker-factored one.
+    """The coordinates kept of one parameter's gradient, in the original basis or in a Kronecker-factored one.
 
     In a Kronecker-factored basis the gradient, as a matrix ``G`` (the first dimension against the others), has the
     coordinates ``left^T G right``, flattened.
 
     Attributes:
-        indices: ``[chosen]``, into the flattened coordinates.
-        numel: Of the parameter.
-        scale: Factor on each; 1 unless the choice was random.
-        left: ``[rows, r]``, orthonormal columns; None for the identity.
-        right: ``[columns, s]``, likewise.
+        indices: Indices into the flattened coordinates, ``[chosen]``.
+        numel: Number of entries of the parameter.
+        scale: Factor of each coordinate; 1 unless the choice was random.
+        left: Orthonormal columns ``[rows, r]``; None is the identity.
+        right: Orthonormal columns ``[columns, s]``; None is the identity.
     """
 
     indices: Tensor
@@ -31,10 +31,10 @@ class Coordinates:
 
     @classmethod
     def choose(cls, numel: int, dimension: int, generator: torch.Generator) -> "Coordinates":
-        """``min(numel, dimension)`` random coordinates, scaled so that inner products are right on average.
+        """Choose ``min(numel, dimension)`` random coordinates, scaled so that inner products are unbiased.
 
-        Unique information, section 5 and the authors' code: each parameter tensor apart (weights and biases too),
-        without replacement, times ``sqrt(numel / chosen)``.
+        As in unique information, section 5 and its authors' code, coordinates are chosen for each parameter tensor
+        separately (also for weights and biases), without replacement, and multiplied by ``sqrt(numel / chosen)``.
         """
         chosen = min(numel, dimension)
         order = torch.randperm(numel, generator=generator)[:chosen].sort().values
@@ -42,16 +42,16 @@ class Coordinates:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the gradient is kept as it is."""
+        """Whether the gradient is kept unchanged."""
         return self.left is None and self.right is None and len(self.indices) == self.numel
 
     @classmethod
     def turned(cls, numel: int, left: Tensor | None, right: Tensor | None) -> "Coordinates":
-        """All coordinates in square, orthonormal bases."""
+        """Keep all coordinates in square, orthonormal bases."""
         return cls(torch.arange(numel), numel, 1.0, left, right)
 
     def of_layer(self, layer: LayerFactors, kind: Kind) -> Tensor:
-        """The kept coordinates of a layer's weight or bias: ``[b, k, chosen]``."""
+        """Return the kept coordinates of a layer's weight or bias, ``[b, k, chosen]``."""
         if self.is_whole:
             return layer.jacobian(kind)
         if self.left is None and self.right is None:
@@ -60,7 +60,7 @@ class Coordinates:
         return layer.rotated_jacobian(kind, self.left, self.right, indices)
 
     def of_gradients(self, gradients: Tensor) -> Tensor:
-        """The kept coordinates of gradients ``[b, k, numel]``: ``[b, k, chosen]``."""
+        """Return the kept coordinates ``[b, k, chosen]`` of gradients ``[b, k, numel]``."""
         if self.is_whole:
             return gradients
         return rotate(gradients, self.left, self.right)[:, :, self.indices.to(gradients.device)] * self.scale

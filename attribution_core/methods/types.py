@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-# Inputs ``[n, ...]`` and targets ``[n]`` or ``[n, k]`` of some examples.
+# Inputs ``[n, ...]`` and targets ``[n]`` or ``[n, k]`` of one split, or of some of its examples.
 InputsAndTargets = tuple[Tensor, Tensor]
-# A vector, or several, in the coordinates of a plan: by parameter, ``[r, numel]``.
+# One or several vectors in the coordinates of a plan: ``[r, numel]`` by parameter name.
 Blocks = dict[str, Tensor]

@@ -25,7 +25,8 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from attribution_core.experiments.influence_functions.kronfluence_reference import kronfluence_effects
-from attribution_core.methods.influence.functions import Influence, SolverOptions, influence_functions
+from attribution_core.methods.influence.functions import Influence, influence_functions
+from attribution_core.methods.influence.options import InfluenceOptions
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, train
 from tests.benchmarks.hydra import images
@@ -89,7 +90,7 @@ def main() -> int:
 
 def iterative(solver: str, model: torch.nn.Module, data: tuple[Tensor, Tensor], few: tuple[Tensor, Tensor]) -> dict:
     """Return the seconds for one evaluation example, and the residual."""
-    options = SolverOptions(iterations=500 if solver == "lissa" else 100, tolerance=0.01, batch_size=64)
+    options = InfluenceOptions(iterations=500 if solver == "lissa" else 100, tolerance=0.01, batch_size=64)
     start = time.perf_counter()
     result: Influence = influence_functions(model, data, few, solver=solver, options=options)  # type: ignore[arg-type]
     seconds = time.perf_counter() - start

@@ -66,11 +66,11 @@ def test_kernels_equal_products_of_jacobians(case, parameters, block, monkeypatc
     assert torch.allclose(cross, other @ train.T, rtol=1e-10, atol=1e-10)
 
 
-def test_kernels_refuse_what_they_cannot_do():
+def test_kernels_refuse_partial_parameters():
     case = CASES[-1]
     plan = plan_parameters(case.model, case.train[0])
     assert not layer_kernels_apply(plan)
-    with pytest.raises(InputError, match="whole layers that have factors"):
+    with pytest.raises(InputError, match="whole parameters of layers with factors"):
         ntk.tangent_kernels(case.model, case.train[0], case.evaluation[0], plan)
 
 
@@ -133,7 +133,7 @@ def test_both_forms_of_a_layers_kernel_are_the_same(gram, monkeypatch):
         test_kernels_equal_products_of_jacobians(case, "all", BATCH_BYTES, monkeypatch)
 
 
-def test_layers_take_turns_when_memory_is_short(monkeypatch):
+def test_layers_are_processed_in_groups_when_memory_is_short(monkeypatch):
     monkeypatch.setattr(ntk, "FACTOR_BYTES", 1)
     test_kernels_equal_products_of_jacobians(CASES[3], "all", BATCH_BYTES, monkeypatch)
 
@@ -141,7 +141,7 @@ def test_layers_take_turns_when_memory_is_short(monkeypatch):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (nn.BatchNorm1d(3, track_running_stats=False), "Layer '1' normalises by the statistics of its batch"),
+        (nn.BatchNorm1d(3, track_running_stats=False), "Layer '1' normalizes by the statistics of its batch"),
         (nn.Sequential(nn.Linear(3, 3), nn.Embedding(3, 3, max_norm=1.0)), "Layer '1.1' rescales its weights"),
     ],
 )
@@ -188,8 +188,8 @@ def test_coordinates_keep_inner_products_on_average():
     assert abs(float(mean - x @ y)) < 4 * float(deviation) / 3000**0.5
 
 
-def test_a_parameter_whose_gradient_is_zero_but_for_rounding_keeps_its_layers_factors():
-    """The bias of an attention's keys moves every score of a query alike, so no output depends on it."""
+def test_a_parameter_with_a_gradient_of_zero_keeps_its_layers_factors():
+    """The bias of attention keys shifts every score of a query equally, so no output depends on it."""
 
     class Attention(nn.Module):
         def __init__(self) -> None:

@@ -18,7 +18,7 @@ def planned(case, dimension, **options):
 
 
 def rows_by_definition(case, inputs, plan):
-    """``left^T G right`` of gradients made one backward pass at a time."""
+    """``left^T G right`` of gradients computed one backward pass at a time."""
     shapes = {name: value.shape for name, value in case.model.named_parameters()}
     blocks = []
     for name, gradients in reference.full_jacobian(case.model, inputs).items():

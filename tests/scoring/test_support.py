@@ -30,7 +30,7 @@ def test_each_reason_names_the_layer():
 def test_nothing_works_where_examples_meet_in_evaluation():
     model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3))
     for reason in ac.supported_measures(model, torch.zeros(2, 4)).values():
-        assert "Layer '1' normalises by the statistics of its batch" in reason
+        assert "Layer '1' normalizes by the statistics of its batch" in reason
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

@@ -52,7 +52,8 @@ from attribution_core.experiments.reports import print_progress, write_with_opti
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature.iterative import largest_eigenvalue, lissa_scale
 from attribution_core.methods.curvature.losses import Loss, prediction_errors
-from attribution_core.methods.influence.functions import Solver, SolverOptions, influence_weights
+from attribution_core.methods.influence.functions import influence_weights
+from attribution_core.methods.influence.options import InfluenceOptions, Solver
 from attribution_core.methods.influence.proximal_bregman import (
     proximal_bregman_response,
     proximal_response,
@@ -191,10 +192,10 @@ def influences(
     weights, residuals = {}, {}
     for name, (solver, iterations) in kinds.items():
         print(f"{name}: at most {iterations:,} steps", file=sys.stderr, flush=True)
-        options = SolverOptions(iterations=iterations, tolerance=1e-4, batch_size=batch_size)
+        options = InfluenceOptions(iterations=iterations, tolerance=1e-4, batch_size=batch_size)
         groups = [[i] for i in chosen]
         weights[name], residual = influence_weights(
-            model, given.data, groups, given.loss, solver=solver, damping=given.damping, options=options
+            model, given.data, groups, options, loss=given.loss, solver=solver, damping=given.damping
         )
         residuals[name] = float(residual or 0.0)
     return weights, residuals

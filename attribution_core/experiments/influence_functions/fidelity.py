@@ -35,7 +35,8 @@ from attribution_core.experiments.reports import print_progress, write_with_opti
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.influence.damping import SHARES
-from attribution_core.methods.influence.functions import Influence, Solver, SolverOptions, influence_functions
+from attribution_core.methods.influence.functions import Influence, influence_functions
+from attribution_core.methods.influence.options import InfluenceOptions, Solver
 from attribution_core.methods.influence.pairs import effects_on_pairs
 from attribution_core.methods.influence.spectrum import influence_spectrum
 from attribution_core.progress import listening
@@ -55,13 +56,13 @@ class Identity:
         return vectors, None
 
 
-def methods_of(given: Problem, iterative: int, lissa: SolverOptions) -> dict[str, tuple[Method, int]]:
+def methods_of(given: Problem, iterative: int, lissa: InfluenceOptions) -> dict[str, tuple[Method, int]]:
     """Return methods by name, each a function of a model to effects ``[n, m']`` and its number ``m'`` of examples."""
     data, (inputs, targets) = given.data, given.evaluation
     every, few = (inputs, targets), (inputs[:iterative], targets[:iterative])
 
     def ours(solver: Solver, curvature: Curvature = "ggn", side: tuple[Tensor, Tensor] = every) -> Method:
-        options = lissa if solver == "lissa" else SolverOptions(iterations=100, tolerance=0.01)
+        options = lissa if solver == "lissa" else InfluenceOptions(iterations=100, tolerance=0.01)
 
         def run(model: nn.Module) -> Tensor:
             found: Influence = influence_functions(
@@ -128,7 +129,7 @@ def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[st
     def score(effect: Tensor, count: int) -> float:
         return float(linear_datamodelling_score(effect[:, :count], removed, real[:, :count]).mean())
 
-    methods = methods_of(given, options.iterative, SolverOptions(iterations=options.depth, batch_size=64))
+    methods = methods_of(given, options.iterative, InfluenceOptions(iterations=options.depth, batch_size=64))
     for name, (method, count) in methods.items():
         if options.methods and name not in options.methods:
             continue

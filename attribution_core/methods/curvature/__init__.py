@@ -1,1 +1,1 @@
-"""Losses and curvatures: their derivatives, columns, Kronecker factors and iterative inverses."""
+"""Losses and curvatures: derivatives, columns, Kronecker factors and iterative inverses."""

@@ -1,14 +1,15 @@
-r"""Curvatures of a mean loss, as factors of the outputs' Jacobians.
+r"""Curvatures of a mean loss, factored through the outputs' Jacobians.
 
 All but the Hessian have the form ``C = (1/n) sum_i J_i^T M_i M_i^T J_i``, with the Jacobian ``J_i`` ``[k, p]`` of
 example i's outputs and a root ``M_i`` ``[k, q]``:
 
-- **ggn**, generalised Gauss-Newton: ``M M^T`` is the Hessian of the loss in the outputs, q = k. For softmax, sigmoid
+- **ggn**, generalized Gauss-Newton: ``M M^T`` is the Hessian of the loss in the outputs, q = k. For softmax, sigmoid
   and squared error this is the Fisher information;
-- **fisher**: ``M = sigma(f) - y'`` for a label y' drawn from the model, q = 1: the same on average over draws;
-- **empirical**: ``M = sigma(f) - y``, the label's own, q = 1: the second moment of the training gradients.
+- **fisher**: ``M = sigma(f) - y'`` for a label y' drawn from the model, q = 1; it equals ggn on average over draws;
+- **empirical**: ``M = sigma(f) - y`` for the given label, q = 1: the second moment of the training gradients.
 
-- **hessian**: of the mean loss itself, which also holds the second derivatives of the network. It need not be positive.
+- **hessian**: the Hessian of the mean loss itself, which also contains the second derivatives of the network. It may
+  have negative eigenvalues.
 """
 
 from typing import Literal
@@ -28,44 +29,46 @@ Curvature = Literal["ggn", "hessian", "fisher", "empirical"]
 
 
 def num_columns(outputs: Tensor, curvature: Curvature) -> int:
-    """Columns of M of all examples together, n q."""
+    """Return the number of columns of M for all examples together, n q."""
     return outputs.numel() if curvature == "ggn" else len(outputs)
 
 
 def curvature_columns(
     outputs: Tensor, targets: Tensor | None, loss: Loss, curvature: Curvature, draws: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Columns m of M, or some that stand for all of them: ``sum m m^T`` is that of all, exactly or on average.
+    """Return the columns m of M, or a sample of them for which ``sum m m^T`` has the same expectation.
 
-    No M is formed, which for a vocabulary or an image as output would not fit. Drawn columns have a chance in
-    proportion to ``|m|^2`` and the same length.
+    No M is formed, since for a vocabulary or an image as output it would not fit into memory. Columns are drawn with
+    probability proportional to ``|m|^2`` and scaled to the same length.
 
     Args:
         outputs: f, ``[n, k]``.
-        targets: ``[n]`` or ``[n, k]``; of use for ``"empirical"`` only.
-        loss: Whose curvature it is.
-        curvature: Its form, not the Hessian.
-        draws: How many are drawn; no more than that are all taken as they are.
-        seed: Of the labels drawn for ``"fisher"``.
+        targets: Targets ``[n]`` or ``[n, k]``; only ``"empirical"`` uses them.
+        loss: Loss whose curvature it is.
+        curvature: Form of the curvature, other than the Hessian.
+        draws: Number of columns to draw; if there are no more than this, all are used.
+        seed: Seed of the labels drawn for ``"fisher"``.
 
     Returns:
-        Which example each belongs to, ``[columns]`` on the CPU, and the columns ``[columns, k]``.
+        Index of the example that each column belongs to, ``[columns]`` on the CPU, and the columns ``[columns, k]``.
     """
-    errors = None if curvature == "ggn" else _only_columns(outputs, targets, loss, curvature, seed)
+    errors = None if curvature == "ggn" else _single_columns(outputs, targets, loss, curvature, seed)
     norms = hessian_column_norms(outputs, loss) if errors is None else errors.square().sum(dim=1, keepdim=True)
     n, q = norms.shape
-    every = n * q <= draws
-    which, column = (torch.arange(n).repeat_interleave(q), torch.arange(q).repeat(n)) if every else _drawn(norms, draws)
+    uses_all = n * q <= draws
+    which, column = (
+        (torch.arange(n).repeat_interleave(q), torch.arange(q).repeat(n)) if uses_all else _drawn(norms, draws)
+    )
     here = which.to(outputs.device)
     columns = hessian_columns(outputs[here], column.to(here.device), loss) if errors is None else errors[here]
-    if every:
+    if uses_all:
         return which, columns
     length = (norms.double().sum() / len(which)).sqrt().to(columns)
     return which, columns * (length / columns.norm(dim=1, keepdim=True).clamp(min=torch.finfo(columns.dtype).tiny))
 
 
-def _only_columns(outputs: Tensor, targets: Tensor | None, loss: Loss, curvature: Curvature, seed: int) -> Tensor:
-    """M where it has one column, ``[n, k]``."""
+def _single_columns(outputs: Tensor, targets: Tensor | None, loss: Loss, curvature: Curvature, seed: int) -> Tensor:
+    """Return M for curvatures with one column, ``[n, k]``."""
     if curvature == "fisher":
         return sampled_errors(outputs, loss, seed)
     if curvature == "empirical" and targets is not None:
@@ -74,9 +77,9 @@ def _only_columns(outputs: Tensor, targets: Tensor | None, loss: Loss, curvature
 
 
 def _drawn(norms: Tensor, draws: int) -> tuple[Tensor, Tensor]:
-    """Rows and columns ``[draws]`` of ``norms`` ``[n, q]``, drawn in proportion to it, on the CPU."""
+    """Return row and column indices ``[draws]``, drawn in proportion to ``norms`` ``[n, q]``, on the CPU."""
     norms = norms.double().cpu()
-    if float(norms.sum()) == 0:  # every prediction is sure, to rounding
+    if float(norms.sum()) == 0:  # every prediction is certain up to rounding
         return torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long)
     generator = torch.Generator().manual_seed(0)
     which = torch.multinomial(norms.sum(dim=1), draws, replacement=True, generator=generator)
@@ -84,9 +87,9 @@ def _drawn(norms: Tensor, draws: int) -> tuple[Tensor, Tensor]:
 
 
 def sampled_errors(outputs: Tensor, loss: Loss, seed: int) -> Tensor:
-    """``sigma(f) - y'`` for targets y' drawn from what the outputs predict, ``[n, k]``.
+    """Return ``sigma(f) - y'`` for targets y' drawn from the model's predictions, ``[n, k]``.
 
-    Classes by softmax, 0 or 1 by the sigmoid of each output, or normal with unit variance for squared errors.
+    Targets are classes (softmax), 0 or 1 (sigmoid of each output), or normal with unit variance (squared error).
     """
     generator = torch.Generator().manual_seed(seed)
     if loss == "mse":

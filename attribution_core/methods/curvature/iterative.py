@@ -1,8 +1,8 @@
 """Products with a curvature that is never formed: the solvers ``cg`` and ``lissa``, and the Hessian as a matrix.
 
-The products themselves are curvlinops' (Dangel et al. 2025, "Position: Curvature matrices should be democratized via
-linear operators"): one with the Gauss-Newton matrix costs about a forward-mode and a reverse-mode pass over the data
-for each vector. Conjugate gradients are GPyTorch's, through curvlinops.
+curvlinops computes the products (Dangel et al. 2025, "Position: Curvature matrices should be democratized via linear
+operators"): one with the Gauss-Newton matrix costs about a forward-mode and a reverse-mode pass over the data per
+vector. Conjugate gradients are those of GPyTorch, called through curvlinops.
 """
 
 import math
@@ -20,17 +20,17 @@ from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import as_inputs
 from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.curvature.losses import Loss
-from attribution_core.methods.types import Blocks
+from attribution_core.methods.types import Blocks, InputsAndTargets
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import report
 from attribution_core.training import as_outputs, loss_values
 
-# Vectors that meet the data together.
+# Number of vectors that are multiplied in one pass over the data.
 VECTORS = 32
 
 
 class _MeanLoss(nn.Module):
-    """A loss as curvlinops wants it."""
+    """A loss module as curvlinops expects it."""
 
     reduction = "mean"
 
@@ -39,12 +39,12 @@ class _MeanLoss(nn.Module):
         self._loss = loss
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean over a batch."""
+        """Return the mean loss of a batch."""
         return loss_values(outputs, targets, self._loss).mean()
 
 
 class _RandomBatch:
-    """Data that is another random batch whenever it is looped over."""
+    """Data that yields a new random batch in every loop over it."""
 
     def __init__(self, inputs: Tensor, targets: Tensor, size: int, seed: int) -> None:
         self._inputs, self._targets, self._size = inputs, targets, size
@@ -58,23 +58,23 @@ class _RandomBatch:
 
 def curvature_operator(
     model: nn.Module,
-    train: tuple[Tensor, Tensor],
+    train: InputsAndTargets,
     plan: ParameterPlan,
     loss: Loss,
     curvature: Curvature,
     batch_size: int | None = None,
     seed: int = 0,
 ) -> Any:
-    """The curvature of the mean loss as a curvlinops operator on ``[p, r]``, in the plan's order of parameters.
+    """Return the curvature of the mean loss as a curvlinops operator on ``[p, r]``, in the plan's parameter order.
 
     Args:
-        model: At the trained weights, in evaluation mode as long as the operator is used.
+        model: Model at its trained weights; it must stay in evaluation mode while the operator is used.
         train: Training inputs and targets.
-        plan: Of whole parameters.
-        loss: Of the training.
+        plan: Plan of whole parameters.
+        loss: Loss of the training.
         curvature: ``"ggn"`` or ``"hessian"``.
-        batch_size: Each product meets so many examples, drawn anew, instead of all.
-        seed: Of these draws.
+        batch_size: Number of examples, drawn anew for each product; None uses all examples.
+        seed: Seed of these draws.
     """
     curvlinops = _curvlinops()
     named = dict(model.named_parameters())
@@ -102,11 +102,11 @@ def curvature_operator(
 
 def hessian_matrix(
     model: nn.Module,
-    train: tuple[Tensor, Tensor],
+    train: InputsAndTargets,
     plan: ParameterPlan,
     loss: Loss,
 ) -> Tensor:
-    """The Hessian of the mean loss, ``[p, p]``: p Hessian-vector products."""
+    """Return the Hessian of the mean loss, ``[p, p]``, from p Hessian-vector products."""
     with evaluation_mode(model):
         operator = curvature_operator(model, train, plan, loss, "hessian")
         example = next(model.parameters())
@@ -125,23 +125,23 @@ class IterativeInverse:
     """``(C + damping I)^{-1}`` by conjugate gradients or by LiSSA.
 
     Attributes:
-        model: At the trained weights.
+        model: Model at its trained weights.
         train: Training inputs and targets.
-        plan: Of whole parameters.
-        loss: Of the training.
+        plan: Plan of whole parameters.
+        loss: Loss of the training.
         curvature: ``"ggn"`` or ``"hessian"``.
-        damping: Added to C.
+        damping: Damping added to C.
         solver: ``"cg"`` or ``"lissa"``.
-        iterations: Of CG at most; LiSSA's depth.
-        tolerance: CG ends where the mean relative residual of the vectors that are solved together is below this, and
-            LiSSA over all examples where the largest is.
-        repeats: LiSSA's trials, which are averaged.
-        batch_size: Examples in each of LiSSA's steps; None: all, which makes it a Neumann series.
-        seed: Of the batches.
+        iterations: Maximum number of CG iterations; depth of LiSSA.
+        tolerance: CG stops when the mean relative residual of the vectors that are solved together is below this. LiSSA
+            over all examples stops when the largest one is.
+        repeats: Number of LiSSA trials to average.
+        batch_size: Number of examples in each step of LiSSA; None uses all, which makes it a Neumann series.
+        seed: Seed of the batches.
     """
 
     model: nn.Module
-    train: tuple[Tensor, Tensor]
+    train: InputsAndTargets
     plan: ParameterPlan
     loss: Loss
     curvature: Curvature
@@ -154,16 +154,16 @@ class IterativeInverse:
     seed: int = 0
 
     def solve(self, vectors: Blocks) -> tuple[Blocks, float | None]:
-        """The solutions, and the largest relative residual ``|(C + damping I) s - v| / |v|`` of all vectors."""
+        """Return the solutions, and the largest relative residual ``|(C + damping I) s - v| / |v|`` of all vectors."""
         flat = torch.cat([vectors[name].T for name in self.plan.coordinates])  # [p, r]
         solved, worst = torch.empty_like(flat), 0.0
         with evaluation_mode(self.model):
             operator = self._operator(None)
             for start in range(0, flat.shape[1], VECTORS):
-                part = flat[:, start : start + VECTORS]
-                solution = self._by_cg(operator, part) if self.solver == "cg" else self._by_lissa(part)
-                residual = operator @ solution + self.damping * solution - part
-                relative = residual.norm(dim=0) / part.norm(dim=0).clamp(min=torch.finfo(part.dtype).tiny)
+                block = flat[:, start : start + VECTORS]
+                solution = self._by_cg(operator, block) if self.solver == "cg" else self._by_lissa(block)
+                residual = operator @ solution + self.damping * solution - block
+                relative = residual.norm(dim=0) / block.norm(dim=0).clamp(min=torch.finfo(block.dtype).tiny)
                 worst = max(worst, float(relative.nan_to_num(nan=math.inf).max()))
                 solved[:, start : start + VECTORS] = solution
                 report(min(start + VECTORS, flat.shape[1]), flat.shape[1], f"{self.solver} solves")
@@ -188,14 +188,14 @@ class IterativeInverse:
             max_tridiag_iter=0,
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that CG did not converge, which the residual says
+            warnings.simplefilter("ignore")  # CG warns if it does not converge; the residual reports that
             return (inverse @ vectors).detach()
 
     def _by_lissa(self, vectors: Tensor) -> Tensor:
-        """Eqs. 48 and 49: ``s <- v + (I - (C_batch + damping I) / scale) s``, divided by the scale at the end.
+        """Solve by eqs. 48 and 49: ``s <- v + (I - (C_batch + damping I) / scale) s``, divided by the scale at the end.
 
-        A step is the residual of what was there before, so over all examples it also says when to end. It is gradient
-        descent, of rate ``1 / scale``, on the quadratic that the solution minimises.
+        A step equals the residual of the previous iterate, so over all examples it also decides when to stop. The
+        method is gradient descent, with rate ``1 / scale``, on the quadratic that the solution minimizes.
         """
         total = torch.zeros_like(vectors)
         sizes = vectors.norm(dim=0)
@@ -213,7 +213,7 @@ class IterativeInverse:
 
 
 def _curvlinops() -> Any:
-    """Imported late: it takes a second, and most solvers need none of it."""
+    """Import curvlinops on first use: it takes a second, and most solvers do not need it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch.jit.script, in linear_operator
         import curvlinops
@@ -223,22 +223,22 @@ def _curvlinops() -> Any:
 
 def largest_eigenvalue(
     model: nn.Module,
-    train: tuple[Tensor, Tensor],
+    train: InputsAndTargets,
     plan: ParameterPlan,
     loss: Loss,
     curvature: Curvature,
     batch_size: int | None = None,
 ) -> float:
-    """Of the curvature, by power iteration: 30 products with one vector; over random batches the largest that was met.
+    """Return the largest eigenvalue of the curvature, by power iteration: 30 products with one vector.
 
-    Arguments are those of :func:`curvature_operator`.
+    Over random batches it is the largest value found. Arguments are those of :func:`curvature_operator`.
     """
     with evaluation_mode(model):
         return _largest(curvature_operator(model, train, plan, loss, curvature, batch_size))
 
 
 def lissa_scale(largest: float, damping: float) -> float:
-    """What LiSSA divides by, so that its steps shrink: the largest damped eigenvalue, and 5% of it more."""
+    """Return the divisor that makes LiSSA's steps shrink: the largest eigenvalue plus 5%, plus the damping."""
     return 1.05 * largest + damping
 
 
@@ -255,7 +255,7 @@ def _largest(operator: Any, iterations: int = 30) -> float:
 
 
 def _examples_at_once(model: nn.Module, inputs: Tensor, plan: ParameterPlan) -> int:
-    """So many that what ``VECTORS`` vectors meet in the layers stays near ``BATCH_BYTES``, by one example's factors."""
+    """Return the batch size for which ``VECTORS`` products take about ``BATCH_BYTES``, from one example's factors."""
     ones = torch.ones(1, 1).to(next(model.parameters()))
     outputs, factors = layer_factors(model, inputs[:1], plan.layers, ones)
     numbers = sum(layer.numel for layer in factors) + outputs.numel()

@@ -1,23 +1,22 @@
-r"""Kronecker factors of a curvature, layer by layer (KFAC, in the expand form), and the eigenvalues in their basis.
+r"""Kronecker factors of a curvature for each layer (KFAC, in the expand form), and the eigenvalues in their basis.
 
 For the weight of a layer with inputs ``a`` and gradients ``d`` of the outputs at positions l, the block of
-``sum_i J_i^T M_i M_i^T J_i`` (:mod:`attribution_core.methods.curvature.columns`) is taken as ``A kron G``:
+``sum_i J_i^T M_i M_i^T J_i`` (:mod:`attribution_core.methods.curvature.columns`) is approximated by ``A kron G``:
 
     A = mean over examples and positions of a a^T         G = sum over examples and positions of d^T M M^T d
 
-A comes from a forward pass over up to ``EXAMPLES``, evenly spaced (convolutions, which have many positions, take every
-fourth of these where there are more than ``FEW``). G wants a backward pass for each column of M, k for the Gauss-Newton
-matrix, but most examples, being predicted surely, add next to nothing: it is a sum over examples and columns m of M, so
-``DRAWS`` pairs are drawn with a chance in proportion to ``|m|^2 = p_c (1 - p_c)``, a backward pass each, and all count
-the same. Where there are no more pairs than that, nothing is drawn.
+A is computed in a forward pass over up to ``EXAMPLES`` evenly spaced examples (convolutions, which have many positions,
+use every fourth of them if there are more than ``FEW``). G needs a backward pass for each column of M, k for the
+Gauss-Newton matrix, but most examples are predicted with certainty and add almost nothing. Since G is a sum over
+examples and columns m of M, ``DRAWS`` pairs are drawn with probability proportional to ``|m|^2 = p_c (1 - p_c)``, with
+a backward pass and equal weight for each. If there are no more pairs than that, all are used.
 
-EKFAC (George et al. 2018) keeps the eigenvectors of A and G and takes, in the place of products of their eigenvalues,
-the mean squares of the gradients' coordinates in that basis: the best diagonal there is in it.
+EKFAC (George et al. 2018) keeps the eigenvectors of A and G but replaces the products of their eigenvalues by the mean
+squares of the gradients' coordinates in that basis, the best diagonal in that basis.
 
-Measured on 5,000 images against all of them (median variance; rank correlation of the sensitivities; estimated
-leave-one-out loss): MLP 500-300 on MNIST 1.009, 0.99999 and 0.412 instead of 0.408; LeNet-5 on Fashion-MNIST 1.005,
-0.99997 and 0.585 instead of 0.583. For comparison, all k columns of 1,000 examples drawn evenly: 1.085 and 0.468 on
-MNIST.
+Compared with using all of 5,000 images (median variance; rank correlation of the sensitivities; estimated leave-one-out
+loss): MLP 500-300 on MNIST 1.009, 0.99999 and 0.412 instead of 0.408; LeNet-5 on Fashion-MNIST 1.005, 0.99997 and 0.585
+instead of 0.583. All k columns of 1,000 evenly drawn examples gave 1.085 and 0.468 on MNIST.
 """
 
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from attribution_core.methods.curvature.losses import Loss
 from attribution_core.models import evaluation_mode
 from attribution_core.progress import report
 
+# Maximum number of examples for A, of pairs drawn for G, and of examples of which a convolution uses all.
 EXAMPLES = 4000
 DRAWS = 4000
 FEW = 1000
@@ -43,10 +43,10 @@ _BATCH = 256
 
 
 class Basis(NamedTuple):
-    """Eigenvectors of a parameter's Kronecker factors, and the curvature that they stand for along each.
+    """Eigenvectors of a parameter's Kronecker factors, and the curvature along each.
 
     Attributes:
-        values: Diagonal of ``A kron G`` there (of a bias, of G), a sum over the data, ``[numel]``.
+        values: Diagonal of ``A kron G`` in the eigenbasis (for a bias, of G), a sum over the data, ``[numel]``.
         left: Eigenvectors of G, ``[out, out]``.
         right: Eigenvectors of A, ``[in, in]``; None for a bias.
     """
@@ -64,15 +64,15 @@ def kronecker_bases(
     curvature: Curvature = "ggn",
     seed: int = 0,
 ) -> dict[str, Basis]:
-    """Of each of the plan's parameters in a layer whose weight is one matrix: Linear, and Conv2d without groups.
+    """Return the basis of each parameter in a layer whose weight is one matrix: Linear, and Conv2d without groups.
 
     Args:
-        model: Put in evaluation mode for the time being.
-        train: Inputs ``[n, ...]``, and targets where the curvature is ``"empirical"``.
-        plan: Of whole parameters.
-        loss: Whose curvature it is.
+        model: The model, used in evaluation mode.
+        train: Inputs ``[n, ...]``, and targets, which only the curvature ``"empirical"`` needs.
+        plan: Plan of whole parameters.
+        loss: Loss whose curvature it is.
         curvature: As in :func:`attribution_core.methods.curvature.columns.curvature_columns`.
-        seed: Likewise.
+        seed: As in :func:`attribution_core.methods.curvature.columns.curvature_columns`.
     """
     layers = {name for name, layer in plan.layers.items() if _is_one_matrix(layer)}
     names = [name for name in plan.coordinates if name.rpartition(".")[0] in layers]
@@ -103,7 +103,7 @@ def _factors(
     curvature: Curvature,
     seed: int,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """A ``[in, in]`` and G ``[out, out]`` of each of the plan's layers, by name."""
+    """Return A ``[in, in]`` and G ``[out, out]`` of each of the plan's layers, by name."""
     inputs, targets = train
     chosen = _spaced(len(inputs))
     outputs, inner = _forward(model, inputs[chosen.to(inputs.device)], plan)
@@ -127,7 +127,7 @@ def _factors(
 
 
 def _spaced(n: int) -> Tensor:
-    """Which of n examples are used, evenly spaced."""
+    """Return the indices of the used examples, evenly spaced among n."""
     used = min(n, EXAMPLES)
     return torch.arange(used) * n // used
 
@@ -137,7 +137,7 @@ def _forward(
     inputs: Tensor,
     plan: ParameterPlan,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Outputs ``[n, k]``, and A of each layer."""
+    """Return outputs ``[n, k]``, and A of each layer."""
     example, n = next(model.parameters()), len(inputs)
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(plan.layers, 0)
@@ -162,7 +162,7 @@ def _forward(
 
 @contextmanager
 def _inputs_of(layers: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """What each layer is given meanwhile, by its name."""
+    """Record the input of each layer, by name, while the context is open."""
     seen: dict[str, Tensor] = {}
 
     def hook_of(name: str):  # type: ignore[no-untyped-def]

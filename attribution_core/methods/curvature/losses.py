@@ -1,20 +1,21 @@
-"""Derivatives of the losses in a model's outputs."""
+"""Derivatives of the losses with respect to a model's outputs."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from attribution_core.methods.types import InputsAndTargets
 from attribution_core.training import as_outputs, outputs_of
 
 Loss = Literal["cross_entropy", "binary_cross_entropy", "mse"]
 
 
 def hessian_root(outputs: Tensor, loss: Loss) -> Tensor:
-    """M with ``M M^T`` the Hessian of the loss in the outputs: ``[b, k]`` -> ``[b, k, k]``.
+    """Return M such that ``M M^T`` is the Hessian of the loss in the outputs: ``[b, k]`` -> ``[b, k, k]``.
 
-    Of softmax, ``diag(p) - p p^T``, with ``M = diag(sqrt p) - p sqrt(p)^T``; of sigmoids (one output, or binary
-    cross-entropy) ``diag(p (1 - p))``, with its root; of half the squared error the identity.
+    For softmax the Hessian is ``diag(p) - p p^T`` and ``M = diag(sqrt p) - p sqrt(p)^T``; for sigmoids (one output, or
+    binary cross-entropy) it is ``diag(p (1 - p))`` and M its root; for half the squared error it is the identity.
     """
     if loss == "mse":
         return torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device).expand(len(outputs), -1, -1)
@@ -25,7 +26,7 @@ def hessian_root(outputs: Tensor, loss: Loss) -> Tensor:
 
 
 def hessian_columns(outputs: Tensor, columns: Tensor, loss: Loss) -> Tensor:
-    """One column of :func:`hessian_root` for each example, the others not formed: columns ``[b]`` -> ``[b, k]``."""
+    """Return one column of :func:`hessian_root` per example without forming the others: ``[b]`` -> ``[b, k]``."""
     chosen = torch.zeros_like(outputs).scatter(1, columns[:, None], 1.0)
     if loss == "mse":
         return chosen
@@ -36,7 +37,7 @@ def hessian_columns(outputs: Tensor, columns: Tensor, loss: Loss) -> Tensor:
 
 
 def hessian_column_norms(outputs: Tensor, loss: Loss) -> Tensor:
-    """Squared lengths of the columns of :func:`hessian_root`, ``[b, k]``."""
+    """Return the squared lengths of the columns of :func:`hessian_root`, ``[b, k]``."""
     if loss == "mse":
         return torch.ones_like(outputs)
     p = means_of(outputs, loss)
@@ -46,7 +47,7 @@ def hessian_column_norms(outputs: Tensor, loss: Loss) -> Tensor:
 
 
 def hessian_product(outputs: Tensor, vectors: Tensor, loss: Loss) -> Tensor:
-    """``Lambda u`` for vectors u ``[b, k]``, with Lambda, the Hessian of the loss in the outputs, not formed."""
+    """Return ``Lambda u`` for vectors u ``[b, k]`` without forming Lambda, the Hessian of the loss in the outputs."""
     if loss == "mse":
         return vectors
     p = means_of(outputs, loss)
@@ -56,37 +57,37 @@ def hessian_product(outputs: Tensor, vectors: Tensor, loss: Loss) -> Tensor:
 
 
 def means_of(outputs: Tensor, loss: Loss) -> Tensor:
-    """What the outputs predict, ``[b, k]``: probabilities by softmax or sigmoids, or for ``"mse"`` themselves."""
+    """Return the predicted means, ``[b, k]``: probabilities by softmax or sigmoids; for ``"mse"``, the outputs."""
     if loss == "mse":
         return outputs
     return outputs.sigmoid() if _has_sigmoids(outputs, loss) else outputs.softmax(dim=1)
 
 
 def prediction_errors(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
-    """``e = sigma(f) - y`` of each example, the gradient of its loss in its outputs: ``[b, k]``."""
+    """Return ``e = sigma(f) - y``, the gradient of each example's loss in its outputs, ``[b, k]``."""
     return means_of(outputs, loss) - as_outputs(targets, outputs.shape[1]).to(outputs)
 
 
-def errors_of(model: nn.Module, side: tuple[Tensor, Tensor], loss: Loss) -> Tensor:
-    """Prediction errors of a model, ``[n, k]``: to first order, each example's loss as a mixture of its outputs.
+def errors_of(model: nn.Module, examples: InputsAndTargets, loss: Loss) -> Tensor:
+    """Return a model's prediction errors, ``[n, k]``: to first order, each example's loss as a mixture of its outputs.
 
     Args:
-        model: Used in evaluation mode.
-        side: Inputs and targets.
-        loss: Whose errors they are.
+        model: The model, used in evaluation mode.
+        examples: Inputs and targets.
+        loss: Loss whose errors they are.
     """
-    return prediction_errors(outputs_of(model, side[0]), side[1], loss)
+    return prediction_errors(outputs_of(model, examples[0]), examples[1], loss)
 
 
 def expected_errors(outputs: Tensor, variance: Tensor, targets: Tensor, loss: Loss, samples: int) -> Tensor:
-    """``E[sigma(g) - y]`` over outputs ``g ~ N(f, v)``, by Monte Carlo: ``[b, k]``.
+    """Estimate ``E[sigma(g) - y]`` over outputs ``g ~ N(f, v)`` by Monte Carlo, ``[b, k]``.
 
     Args:
         outputs: f, ``[b, k]``.
         variance: v, ``[b, k, k]``.
-        targets: ``[b]`` or ``[b, k]``.
-        loss: Whose error it is; for half the squared error the expectation is the error at f.
-        samples: How many draws, the same for all examples; each is used with its mirror image about f.
+        targets: Targets ``[b]`` or ``[b, k]``.
+        loss: Loss whose error it is; for half the squared error the expectation is the error at f.
+        samples: Number of draws, the same for all examples; each is used with its mirror image about f.
     """
     if loss == "mse":
         return prediction_errors(outputs, targets, loss)
@@ -102,5 +103,5 @@ def expected_errors(outputs: Tensor, variance: Tensor, targets: Tensor, loss: Lo
 
 
 def _has_sigmoids(outputs: Tensor, loss: Loss) -> bool:
-    """Whether each output has a probability of its own, so that the Hessian is diagonal."""
+    """Return whether each output has its own probability, which makes the Hessian diagonal."""
     return loss == "binary_cross_entropy" or outputs.shape[1] == 1

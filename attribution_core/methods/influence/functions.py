@@ -1,49 +1,48 @@
-r"""Influence functions: what the loss on an example would be without another, to first order in its weight.
+r"""Influence functions: the first-order change of one example's loss if another example is removed.
 
-With the mean loss ``J(w) = (1/n) sum_i l_i(w)``, a curvature C of it at the weights w as they are, and a damping, the
-removal of example i moves the weights by ``(1/n) (C + damping I)^{-1} grad l_i`` (Bae et al. 2022, "If influence
-functions are the answer, then what is the question?", eqs. 19, 27 and 37), so
+With the mean loss ``J(w) = (1/n) sum_i l_i(w)``, its curvature C at the given weights w, and a damping, removing
+example i moves the weights by ``(1/n) (C + damping I)^{-1} grad l_i`` (Bae et al. 2022, "If influence functions are the
+answer, then what is the question?", eqs. 19, 27 and 37), so
 
     effect[i, j] = (1/n) grad l_j^T (C + damping I)^{-1} grad l_i                                              (eq. 20)
 
-Weight decay that the model was trained with is part of the damping: give at least as much. What the numbers answer is
-not retraining but the proximal Bregman response (:mod:`attribution_core.methods.influence.proximal_bregman`).
+Weight decay that the model was trained with is part of the damping, so the damping should be at least as large.
+Influence functions predict the proximal Bregman response (:mod:`attribution_core.methods.influence.proximal_bregman`)
+rather than retraining.
 
 Solvers, for n training and m evaluation examples, p parameters, k outputs and q columns of M
-(:mod:`attribution_core.methods.curvature.columns`; q = k for ``ggn``, else 1):
+(:mod:`attribution_core.methods.curvature.columns`; q = k for ``ggn``, otherwise 1):
 
 ========== ======================= =====================================================================
 solver     curvature               cost
 ========== ======================= =====================================================================
 ``sketch`` ggn, fisher, empirical  up to 8,192 + n + m backward passes, then an eigendecomposition of
-                                   min(n q, p, ``dimension``), once for every damping
-``exact``  all four                a backward pass for each of n q + n + m rows; nothing is left out
+                                   min(n q, p, ``dimension``), which serves every damping
+``exact``  all four                a backward pass for each of n q + n + m rows; no approximation
 ``kfac``   ggn, fisher, empirical  two passes; then ``n m p`` multiplications
-``ekfac``  ggn, fisher, empirical  one pass more, and a better diagonal
+``ekfac``  ggn, fisher, empirical  one more pass, for a better diagonal
 ``cg``     ggn, hessian            min(n, m) times the iterations times two passes over the data
-``lissa``  ggn, hessian            the same over batches
+``lissa``  ggn, hessian            the same with batches in place of the data
 ========== ======================= =====================================================================
 
-Measured against retraining (experiment ``influence_fidelity``) ``sketch`` with its defaults is both the quickest and
-the closest, so it is the default.
+Compared with retraining (experiment ``influence_fidelity``), ``sketch`` with its defaults is both the fastest and the
+most accurate, so it is the default.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
-from attribution_core.methods.curvature.columns import Curvature
 from attribution_core.methods.curvature.iterative import IterativeInverse, largest_eigenvalue
-from attribution_core.methods.curvature.losses import Loss
 from attribution_core.methods.influence.kronecker import KroneckerInverse, kronecker_values, trace_of
+from attribution_core.methods.influence.options import InfluenceKeywords, InfluenceOptions
 from attribution_core.methods.influence.pairs import Inverse, effects_on_pairs, effects_on_themselves, loss_gradients
 from attribution_core.methods.influence.spectrum import (
-    DIMENSION,
     InfluenceSpectrum,
     hessian_spectrum,
     influence_spectrum,
@@ -53,37 +52,27 @@ from attribution_core.models.weights import StateDict
 from attribution_core.training import as_pair
 from attribution_core.training.trainer import LabeledData, state_of
 
-Solver = Literal["sketch", "exact", "kfac", "ekfac", "cg", "lissa"]
-
-# The default damping of a curvature with all its directions is ``DAMPING largest^2 / trace``, largest being its largest
-# eigenvalue: the fewer directions hold the curvature, the more of the small ones are noise to a network trained anew.
-# Against retraining (``influence_fidelity``, 1,000 examples) the best share of the largest eigenvalue was 1% for an MLP
-# on MNIST, 2% for LeNet-5 on Fashion-MNIST and 10% for cnn4 on cats against dogs; this takes 1.5, 3 and 5%, and its
-# score is within 0.02 of the best on each, where no single share comes nearer than 0.04 on all.
+# The default damping of a curvature with all its directions is ``DAMPING largest^2 / trace``, where ``largest`` is its
+# largest eigenvalue: the fewer directions carry the curvature, the more of the small ones are noise to a retrained
+# network. Compared with retraining (``influence_fidelity``, 1,000 examples), the best share of the largest eigenvalue
+# was 1% for an MLP on MNIST, 2% for LeNet-5 on Fashion-MNIST and 10% for cnn4 on cats against dogs. This rule gives
+# 1.5, 3 and 5%, and its score is within 0.02 of the best on each; no single share comes within 0.04 on all.
 DAMPING = 0.15
-# Kronecker factors know less of the small eigenvalues and want less damping: a share of the largest.
+# Kronecker factors say less about the small eigenvalues and need less damping: this share of the largest.
 DAMPING_OF_FACTORS = 0.001
-# A relative residual above this is said not to have converged.
+# A solve with a larger relative residual counts as not converged.
 CONVERGED = 0.01
-_CURVATURES: dict[Solver, tuple[Curvature, ...]] = {
-    "sketch": ("ggn", "fisher", "empirical"),
-    "exact": ("ggn", "hessian", "fisher", "empirical"),
-    "kfac": ("ggn", "fisher", "empirical"),
-    "ekfac": ("ggn", "fisher", "empirical"),
-    "cg": ("ggn", "hessian"),
-    "lissa": ("ggn", "hessian"),
-}
 
 
 @dataclass(frozen=True)
 class Influence:
-    """Influence of training examples, and how it came about.
+    """Influence of training examples, with the damping and the accuracy of the solution.
 
     Attributes:
-        effect: Loss after the removal of i minus before, on evaluation example j ``[n, m]``, or on itself ``[n]``.
-        damping: As used by each model of an ensemble.
-        residual: Largest relative residual of the solves; None where nothing was iterated.
-        kept_energy: Least share of the gradients' energy that a sketch keeps; None without one.
+        effect: Loss after the removal of i minus before, on evaluation example j ``[n, m]`` or on i itself ``[n]``.
+        damping: Damping used for each model of the ensemble.
+        residual: Largest relative residual of the solves; None for solvers that do not iterate.
+        kept_energy: Smallest share of the gradients' energy that a sketch keeps; None without a sketch.
     """
 
     effect: Tensor
@@ -93,124 +82,86 @@ class Influence:
 
     @property
     def converged(self) -> bool:
-        """Whether every solve came to a relative residual of at most ``CONVERGED``."""
+        """Whether every solve reached a relative residual of at most ``CONVERGED``."""
         return self.residual is None or self.residual <= CONVERGED
-
-
-@dataclass(frozen=True)
-class SolverOptions:
-    """What only some solvers ask for.
-
-    Attributes:
-        dimension: Largest matrix that ``sketch`` decomposes.
-        iterations: At most, of ``cg``; the depth of ``lissa``.
-        tolerance: Relative residual at which ``cg`` ends, and ``lissa`` over all examples.
-        repeats: Trials that ``lissa`` averages.
-        batch_size: Examples in each step of ``lissa``; None: all of them.
-        seed: Of sketches, sampled labels and batches.
-    """
-
-    dimension: int = DIMENSION
-    iterations: int = 500
-    tolerance: float = 1e-3
-    repeats: int = 1
-    batch_size: int | None = None
-    seed: int = 0
 
 
 def influence_functions(
     model: nn.Module,
     train: LabeledData,
     evaluation: LabeledData,
-    loss: Loss = "cross_entropy",
-    curvature: Curvature = "ggn",
-    solver: Solver = "sketch",
-    damping: float | None = None,
-    ensemble: Sequence[nn.Module] = (),
-    parameters: str = "all",
-    options: SolverOptions | None = None,
+    options: InfluenceOptions | None = None,
+    **keywords: Unpack[InfluenceKeywords],
 ) -> Influence:
-    """Influence of every training example on every evaluation example.
+    """Return the influence of every training example on every evaluation example.
 
     Args:
-        model: At its trained weights (converged or not); used in evaluation mode and left as it was.
-        train: What it was trained on.
+        model: Model at its trained weights, converged or not; used in evaluation mode and left as it was.
+        train: Examples that the model was trained on.
         evaluation: Evaluation examples.
-        loss: Of both.
-        curvature: ``"ggn"``, ``"hessian"``, ``"fisher"`` or ``"empirical"``, where the solver has it.
-        solver: See the head of this module.
-        damping: Added to the curvature of the mean loss; by default it follows the data (see ``DAMPING``).
-        ensemble: Further models trained alike from other seeds: effects are the mean over all of them, closer to what
-            retraining shows than those of any one.
-        parameters: ``"all"``, ``"head"`` or a regular expression over parameter names.
-        options: Of single solvers.
+        options: How to compute influence. The default solver is ``"sketch"``.
+        **keywords: Fields of :class:`InfluenceOptions`, such as ``loss``, ``curvature``, ``solver``, ``damping`` and
+            ``ensemble``; they replace those of ``options``.
 
     Returns:
         The effects, on the model's device.
 
     Raises:
-        InputError: Data, a combination or a damping that can't be used.
+        InputError: The data, the combination of options or the damping cannot be used.
     """
-    given = _Given.of(train, loss, curvature, solver, parameters, options)
-    return _mean_over([model, *ensemble], lambda each: given.influence(each, as_pair(evaluation), damping))
+    options = (options or InfluenceOptions()).with_keywords("sketch", **keywords)
+    return _mean_over_ensemble(model, as_pair(train), as_pair(evaluation), options)
 
 
 def self_influence(
     model: nn.Module,
     train: LabeledData,
-    loss: Loss = "cross_entropy",
-    curvature: Curvature = "ggn",
-    solver: Solver = "sketch",
-    damping: float | None = None,
-    ensemble: Sequence[nn.Module] = (),
-    parameters: str = "all",
-    options: SolverOptions | None = None,
+    options: InfluenceOptions | None = None,
+    **keywords: Unpack[InfluenceKeywords],
 ) -> Influence:
-    """Influence of every training example on itself, ``[n]``: large where a label was learnt by heart.
+    """Return the influence of every training example on itself, ``[n]``: large where a label was memorized.
 
-    Arguments, result and errors are those of :func:`influence_functions`. With a positive curvature never negative.
+    Arguments, result and errors are those of :func:`influence_functions`. It is never negative if the curvature is
+    positive.
     """
-    given = _Given.of(train, loss, curvature, solver, parameters, options)
-    return _mean_over([model, *ensemble], lambda each: given.influence(each, None, damping))
+    options = (options or InfluenceOptions()).with_keywords("sketch", **keywords)
+    return _mean_over_ensemble(model, as_pair(train), None, options)
 
 
 def influence_weights(
     model: nn.Module,
     train: LabeledData,
     groups: Sequence[Sequence[int]],
-    loss: Loss = "cross_entropy",
-    curvature: Curvature = "ggn",
-    solver: Solver = "cg",
-    damping: float | None = None,
-    options: SolverOptions | None = None,
+    options: InfluenceOptions | None = None,
+    **keywords: Unpack[InfluenceKeywords],
 ) -> tuple[list[StateDict], float | None]:
-    """Weights after the removal of groups of examples, ``w + (C + damping I)^{-1} (1/n) sum_S grad l_i`` (eq. 46).
+    """Return the weights after the removal of groups, ``w + (C + damping I)^{-1} (1/n) sum_S grad l_i`` (eq. 46).
 
     Args:
-        model: At its trained weights; left as it was.
-        train: What it was trained on.
-        groups: The examples of each group.
-        loss: Of the training.
-        curvature: As in :func:`influence_functions`.
-        solver: ``"cg"`` or ``"lissa"``: the others never form a step in the weights.
-        damping: As in :func:`influence_functions`.
-        options: Of the solver.
+        model: Model at its trained weights; left as it was.
+        train: Examples that the model was trained on.
+        groups: Indices of the examples in each group.
+        options: How to compute influence. The solver must be ``"cg"`` (the default) or ``"lissa"``, since the others
+            never form a step in the weights; ``ensemble`` must be empty and ``parameters`` ``"all"``.
+        **keywords: Fields of :class:`InfluenceOptions` that replace those of ``options``.
 
     Returns:
         Parameters and buffers for each group, on the CPU, and the largest relative residual.
 
     Raises:
-        InputError: As :func:`influence_functions`.
+        InputError: As in :func:`influence_functions`, or options that the weights do not support.
     """
-    if solver not in ("cg", "lissa"):
-        raise InputError(f'Steps in the weights need solver="cg" or "lissa", not {solver!r}.')
-    given = _Given.of(train, loss, curvature, solver, "all", options)
-    inputs, targets = given.train
-    inverse, _ = given.inverse(model, damping)
+    options = (options or InfluenceOptions()).with_keywords("cg", **keywords)
+    if options.solver not in ("cg", "lissa"):
+        raise InputError(f'Steps in the weights need solver="cg" or "lissa", not {options.solver!r}.')
+    if options.ensemble or options.parameters != "all":
+        raise InputError('Steps in the weights need parameters="all" and no ensemble.')
+    inputs, targets = examples = as_pair(train)
+    inverse, _ = _inverse(model, examples, options)
     sums: dict[str, list[Tensor]] = {name: [] for name in inverse.plan.coordinates}
     for group in groups:
         members = torch.tensor(list(group))
-        gradients = loss_gradients(model, (inputs[members], targets[members]), loss, inverse.plan)
+        gradients = loss_gradients(model, (inputs[members], targets[members]), options.loss, inverse.plan)
         for name, rows in gradients.items():
             sums[name].append(rows.sum(dim=0) / len(inputs))
     solved, residual = inverse.solve({name: torch.stack(rows) for name, rows in sums.items()})
@@ -225,132 +176,98 @@ def influence_weights(
     return states, residual
 
 
-class _Given(NamedTuple):
-    """What is asked, but for the model and the damping."""
-
-    train: InputsAndTargets
-    loss: Loss
-    curvature: Curvature
-    solver: Solver
-    parameters: str
-    options: SolverOptions
-
-    @staticmethod
-    def of(
-        train: LabeledData,
-        loss: Loss,
-        curvature: Curvature,
-        solver: Solver,
-        parameters: str,
-        options: SolverOptions | None,
-    ) -> "_Given":
-        curvature = _checked(solver, curvature)
-        return _Given(as_pair(train), loss, curvature, solver, parameters, options or SolverOptions())
-
-    def influence(self, model: nn.Module, evaluation: InputsAndTargets | None, damping: float | None) -> Influence:
-        """On the evaluation examples; where there are none, of the training examples on themselves."""
-        if self.solver in ("sketch", "exact"):
-            spectrum = self._spectrum(model, evaluation)
-            used = default_damping(spectrum) if damping is None else damping
-            effect = spectrum.self_influence(used) if evaluation is None else spectrum.effects(used)
-            return Influence(effect, (used,), kept_energy=spectrum.kept_energy)
-        inverse, used = self.inverse(model, damping)
-        if evaluation is None:
-            effect, residual = effects_on_themselves(model, self.train, self.loss, inverse)
-        else:
-            effect, residual = effects_on_pairs(model, self.train, evaluation, self.loss, inverse)
-        return Influence(effect, (used,), residual)
-
-    def _spectrum(self, model: nn.Module, evaluation: InputsAndTargets | None) -> InfluenceSpectrum:
-        if self.curvature == "hessian":
-            return hessian_spectrum(model, self.train, evaluation, self.loss, self.parameters)
-        return influence_spectrum(
-            model,
-            self.train,
-            evaluation,
-            self.loss,
-            self.curvature,
-            self.options.dimension if self.solver == "sketch" else None,
-            self.parameters,
-            self.options.seed,
-        )
-
-    def inverse(self, model: nn.Module, damping: float | None) -> tuple[Inverse, float]:
-        plan, options = plan_parameters(model, self.train[0], self.parameters), self.options
-        if self.solver in ("kfac", "ekfac"):
-            corrected = self.solver == "ekfac"
-            turned, values = kronecker_values(
-                model, self.train, plan, self.loss, self.curvature, corrected, options.seed
-            )
-            if damping is None:
-                damping = DAMPING_OF_FACTORS * max(float(each.max()) for each in values.values())
-            return KroneckerInverse(turned, values, _positive(damping)), damping
-        if damping is None:
-            largest = largest_eigenvalue(model, self.train, plan, self.loss, self.curvature)
-            damping = damping_from(largest, trace_of(model, self.train, plan, self.loss))
-        inverse = IterativeInverse(
-            model,
-            self.train,
-            plan,
-            self.loss,
-            self.curvature,
-            _positive(damping),
-            self.solver,
-            options.iterations,
-            options.tolerance,
-            options.repeats,
-            options.batch_size,
-            options.seed,
-        )
-        return inverse, damping
+def spectrum_for(
+    model: nn.Module, train: InputsAndTargets, evaluation: InputsAndTargets | None, options: InfluenceOptions
+) -> InfluenceSpectrum:
+    """Return the spectrum that the solvers ``sketch`` and ``exact`` use."""
+    if options.curvature == "hessian":
+        return hessian_spectrum(model, train, evaluation, options.loss, options.parameters)
+    dimension = options.dimension if options.solver == "sketch" else None
+    return influence_spectrum(
+        model, train, evaluation, options.loss, options.curvature, dimension, options.parameters, options.seed
+    )
 
 
-def default_damping(spectrum: InfluenceSpectrum) -> float:
-    """``DAMPING largest^2 / trace`` of the spectrum's eigenvalues; errors as :func:`damping_from`."""
-    return damping_from(float(spectrum.values[-1:].sum()), float(spectrum.values.abs().sum()))
-
-
-def damping_from(largest: float, trace: float) -> float:
-    """``DAMPING largest^2 / trace``.
-
-    Raises:
-        InputError: There is no curvature, so no damping can follow from it.
-    """
-    if not largest > 0 or not trace > 0:
-        raise InputError("The loss has no curvature at these weights, so no damping follows from it: give one.")
-    return DAMPING * largest**2 / trace
-
-
-def _mean_over(models: Sequence[nn.Module], influence: Callable[[nn.Module], Influence]) -> Influence:
-    total: Influence | None = None
-    for number, model in enumerate(models):
-        one = influence(model)
-        if total is None:
-            total = one
-            continue
+def _mean_over_ensemble(
+    model: nn.Module, train: InputsAndTargets, evaluation: InputsAndTargets | None, options: InfluenceOptions
+) -> Influence:
+    total = _influence(model, train, evaluation, options)
+    for number, member in enumerate(options.ensemble, start=2):
+        one = _influence(member, train, evaluation, options)
         total = Influence(
-            total.effect + (one.effect.to(total.effect) - total.effect) / (number + 1),
+            total.effect + (one.effect.to(total.effect) - total.effect) / number,
             total.damping + one.damping,
             None if total.residual is None or one.residual is None else max(total.residual, one.residual),
             None if total.kept_energy is None or one.kept_energy is None else min(total.kept_energy, one.kept_energy),
         )
-    if total is None:
-        raise TypeError("There is no model.")
     return total
 
 
-def _checked(solver: Solver, curvature: Curvature) -> Curvature:
-    if solver not in _CURVATURES:
-        raise InputError(f"There is no solver {solver!r}: choose one of {', '.join(_CURVATURES)}.")
-    known = _CURVATURES[solver]
-    if curvature not in known:
-        able = ", ".join(name for name, has in _CURVATURES.items() if curvature in has)
-        hint = f"; {able} can" if able else ""
-        raise InputError(f"The solver {solver} has the curvatures {', '.join(known)}, not {curvature!r}{hint}.")
-    return curvature
+def _influence(
+    model: nn.Module, train: InputsAndTargets, evaluation: InputsAndTargets | None, options: InfluenceOptions
+) -> Influence:
+    """Return one model's influence on the evaluation examples, or on the training examples themselves if None."""
+    if options.solver in ("sketch", "exact"):
+        spectrum = spectrum_for(model, train, evaluation, options)
+        damping = default_damping(spectrum) if options.damping is None else options.damping
+        effect = spectrum.self_influence(damping) if evaluation is None else spectrum.effects(damping)
+        return Influence(effect, (damping,), kept_energy=spectrum.kept_energy)
+    inverse, damping = _inverse(model, train, options)
+    if evaluation is None:
+        effect, residual = effects_on_themselves(model, train, options.loss, inverse)
+    else:
+        effect, residual = effects_on_pairs(model, train, evaluation, options.loss, inverse)
+    return Influence(effect, (damping,), residual)
+
+
+def _inverse(model: nn.Module, train: InputsAndTargets, options: InfluenceOptions) -> tuple[Inverse, float]:
+    """Return the inverse of the damped curvature, for solvers without a spectrum, and the damping."""
+    plan, damping = plan_parameters(model, train[0], options.parameters), options.damping
+    if options.solver in ("kfac", "ekfac"):
+        corrected = options.solver == "ekfac"
+        turned, values = kronecker_values(model, train, plan, options.loss, options.curvature, corrected, options.seed)
+        if damping is None:
+            damping = DAMPING_OF_FACTORS * max(float(each.max()) for each in values.values())
+        return KroneckerInverse(turned, values, _positive(damping)), damping
+    if damping is None:
+        largest = largest_eigenvalue(model, train, plan, options.loss, options.curvature)
+        damping = damping_from(largest, trace_of(model, train, plan, options.loss))
+    inverse = IterativeInverse(
+        model,
+        train,
+        plan,
+        options.loss,
+        options.curvature,
+        _positive(damping),
+        str(options.solver),
+        options.iterations,
+        options.tolerance,
+        options.repeats,
+        options.batch_size,
+        options.seed,
+    )
+    return inverse, damping
+
+
+def default_damping(spectrum: InfluenceSpectrum) -> float:
+    """Return ``DAMPING largest^2 / trace`` of the spectrum's eigenvalues; errors as in :func:`damping_from`."""
+    return damping_from(float(spectrum.values[-1:].sum()), float(spectrum.values.abs().sum()))
+
+
+def damping_from(largest: float, trace: float) -> float:
+    """Return ``DAMPING largest^2 / trace``.
+
+    Raises:
+        InputError: There is no curvature to derive a damping from.
+    """
+    if not largest > 0 or not trace > 0:
+        raise InputError(
+            "The loss has no curvature at these weights to derive a damping from: set the damping yourself."
+        )
+    return DAMPING * largest**2 / trace
 
 
 def _positive(damping: float) -> float:
     if not damping > 0:
-        raise InputError(f"The damping must be positive; {damping:.3g} was given.")
+        raise InputError(f"The damping must be positive, not {damping:.3g}.")
     return damping

@@ -1,9 +1,9 @@
 """Curvature that is diagonal in a Kronecker-factored basis: the solvers ``kfac`` and ``ekfac``.
 
-A layer's curvature is treated as diagonal in the eigenvectors of its Kronecker factors
-(:mod:`attribution_core.methods.curvature.kronecker`), so an inverse product is a division. Gradients are rotated into
-that basis as they are formed, through their factors where that is cheaper, and are never rotated back: an effect is the
-same in any basis.
+In the eigenvectors of its Kronecker factors (:mod:`attribution_core.methods.curvature.kronecker`) a layer's curvature
+is taken as diagonal, so multiplying by its inverse is a division. Gradients are rotated into that basis as they are
+formed, through their factors where that is cheaper, and are never rotated back, since an effect is the same in any
+basis.
 
 Parameters without Kronecker factors (scales, grouped convolutions, embeddings) keep their own coordinates, with the
 diagonal of the curvature.
@@ -11,15 +11,15 @@ diagonal of the curvature.
 
 from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from attribution_core.gradients import ParameterPlan
-from attribution_core.gradients.kronecker import mixed_pieces, squares_in_basis
+from attribution_core.gradients.kronecker import mixed_gradients, squares_in_basis
 from attribution_core.gradients.sketch import Coordinates
 from attribution_core.methods.curvature.columns import Curvature, curvature_columns
 from attribution_core.methods.curvature.kronecker import DRAWS, kronecker_bases
 from attribution_core.methods.curvature.losses import Loss
-from attribution_core.methods.types import Blocks
+from attribution_core.methods.types import Blocks, InputsAndTargets
 from attribution_core.progress import silenced
 from attribution_core.training import outputs_of
 
@@ -29,9 +29,9 @@ class KroneckerInverse:
     """``(C + damping I)^{-1}`` for a C that is diagonal in the plan's coordinates.
 
     Attributes:
-        plan: Whose coordinates are turned.
-        values: Diagonal of C by parameter, ``[numel]``: curvature of the mean loss.
-        damping: Added to it.
+        plan: Plan with coordinates in the rotated basis.
+        values: Diagonal of C by parameter, ``[numel]``; C is the curvature of the mean loss.
+        damping: Damping added to C.
     """
 
     plan: ParameterPlan
@@ -39,30 +39,30 @@ class KroneckerInverse:
     damping: float
 
     def solve(self, vectors: Blocks) -> tuple[Blocks, float | None]:
-        """``(C + damping I)^{-1} v`` for vectors by parameter, ``[r, numel]``; a division has no residual."""
+        """Return ``(C + damping I)^{-1} v`` for vectors ``[r, numel]`` by parameter; a division has no residual."""
         return {name: vector / (self.values[name] + self.damping) for name, vector in vectors.items()}, None
 
 
 def kronecker_values(
     model: nn.Module,
-    train: tuple[Tensor, Tensor],
+    train: InputsAndTargets,
     plan: ParameterPlan,
     loss: Loss,
     curvature: Curvature,
     corrected: bool,
     seed: int = 0,
 ) -> tuple[ParameterPlan, Blocks]:
-    """The plan in the Kronecker-factored basis, and the diagonal of the curvature there.
+    """Return the plan in the Kronecker-factored basis, and the diagonal of the curvature there.
 
     Args:
-        model: At the trained weights.
+        model: Model at its trained weights.
         train: Training inputs and targets.
-        plan: Of whole parameters.
-        loss: Of the training.
+        plan: Plan of whole parameters.
+        loss: Loss of the training.
         curvature: ``"ggn"``, ``"fisher"`` or ``"empirical"``.
-        corrected: Whether the diagonal is that of the gradients themselves (EKFAC), for a second pass, or the product
-            of the factors' eigenvalues (KFAC).
-        seed: Of the labels drawn for ``"fisher"``.
+        corrected: Whether the diagonal is that of the gradients themselves (EKFAC), which takes a second pass, or the
+            product of the factors' eigenvalues (KFAC).
+        seed: Seed of the labels drawn for ``"fisher"``.
     """
     bases = kronecker_bases(model, train, plan, loss, curvature, seed)
     coordinates, values = dict(plan.coordinates), {}
@@ -75,8 +75,8 @@ def kronecker_values(
     return replace(plan, coordinates=coordinates), values
 
 
-def trace_of(model: nn.Module, train: tuple[Tensor, Tensor], plan: ParameterPlan, loss: Loss) -> float:
-    """Trace of the Gauss-Newton matrix of the mean loss: the mean of ``|J^T M|^2``."""
+def trace_of(model: nn.Module, train: InputsAndTargets, plan: ParameterPlan, loss: Loss) -> float:
+    """Return the trace of the Gauss-Newton matrix of the mean loss: the mean of ``|J^T M|^2``."""
     with silenced():
         diagonal = _squares(model, train, plan, plan.coordinates, loss, "ggn", 0)
     return sum(float(each.sum()) for each in diagonal.values())
@@ -84,20 +84,20 @@ def trace_of(model: nn.Module, train: tuple[Tensor, Tensor], plan: ParameterPlan
 
 def _squares(
     model: nn.Module,
-    train: tuple[Tensor, Tensor],
+    train: InputsAndTargets,
     plan: ParameterPlan,
     coordinates: dict[str, Coordinates],
     loss: Loss,
     curvature: Curvature,
     seed: int,
 ) -> Blocks:
-    """Diagonal of the curvature for the plan's parameters in the given coordinates."""
+    """Return the diagonal of the curvature for the plan's parameters in the given coordinates."""
     inputs, targets = train
     outputs = outputs_of(model, inputs)
     which, mixtures = curvature_columns(outputs, targets, loss, curvature, DRAWS, seed)
     sums: Blocks = {}
     chosen = inputs[which.to(inputs.device)]
-    for name, piece in mixed_pieces(model, chosen, plan, mixtures, "eigenvalues"):
-        part = squares_in_basis(piece, coordinates[name].left, coordinates[name].right)
-        sums[name] = sums[name] + part if name in sums else part
+    for name, gradients in mixed_gradients(model, chosen, plan, mixtures, "eigenvalues"):
+        squares = squares_in_basis(gradients, coordinates[name].left, coordinates[name].right)
+        sums[name] = sums[name] + squares if name in sums else squares
     return {name: (total / len(inputs)).to(outputs.dtype) for name, total in sums.items()}

@@ -1,7 +1,7 @@
-"""Influence through solved gradients: ``s = (C + damping I)^{-1} g`` of one side, then inner products with the other.
+"""Influence through solved gradients: ``s = (C + damping I)^{-1} g`` for one split, then inner products with the other.
 
-The side with fewer examples is solved (the s_test order of Koh and Liang 2017; Bae et al. 2022, eq. 50). Gradients of
-the other are formed a batch and a parameter at a time, meet the solved ones, and are forgotten: ``n m p``
+The split with fewer examples is solved (the s_test order of Koh and Liang 2017; Bae et al. 2022, eq. 50). Gradients of
+the other split are formed a batch and a parameter at a time, multiplied with the solved ones and discarded: ``n m p``
 multiplications.
 """
 
@@ -16,7 +16,7 @@ from attribution_core.methods.curvature.losses import Loss, errors_of
 from attribution_core.methods.types import Blocks, InputsAndTargets
 from attribution_core.progress import silenced
 
-# What the solved gradients of one side may take at a time.
+# Bytes that the solved gradients may take at a time.
 HELD_BYTES = 2**30
 
 
@@ -24,16 +24,16 @@ class Inverse(Protocol):
     """An inverse of a damped curvature.
 
     Attributes:
-        plan: In whose coordinates vectors are given.
+        plan: Plan in whose coordinates vectors are given.
     """
 
     @property
     def plan(self) -> ParameterPlan:
-        """In whose coordinates vectors are given."""
+        """Plan in whose coordinates vectors are given."""
         ...
 
     def solve(self, vectors: Blocks) -> tuple[Blocks, float | None]:
-        """The inverse times vectors by parameter ``[r, numel]``, and the largest relative residual if there is one."""
+        """Return the inverse times vectors ``[r, numel]`` by parameter, and the largest relative residual, if any."""
         ...
 
 
@@ -44,24 +44,24 @@ def effects_on_pairs(
     loss: Loss,
     inverse: Inverse,
 ) -> tuple[Tensor, float | None]:
-    """``effect[i, j]`` ``[n, m]``, and the largest residual of the solves."""
-    turned = len(train[0]) < len(evaluation[0])
-    solved_side, other = (train, evaluation) if turned else (evaluation, train)
-    solved_errors, errors = (errors_of(model, side, loss) for side in (solved_side, other))
+    """Return ``effect[i, j]`` ``[n, m]``, and the largest residual of the solves."""
+    solves_train = len(train[0]) < len(evaluation[0])
+    fewer, more = (train, evaluation) if solves_train else (evaluation, train)
+    solved_errors, errors = (errors_of(model, split, loss) for split in (fewer, more))
     effect = errors.new_zeros(len(errors), len(solved_errors))
     residuals = []
     size = max(1, HELD_BYTES // (inverse.plan.width * errors.element_size()))
     for start in range(0, len(solved_errors), size):
         block = slice(start, start + size)
-        vectors = _rows(model, solved_side[0][block], inverse.plan, solved_errors[block])
+        vectors = _gradients(model, fewer[0][block], inverse.plan, solved_errors[block])
         solved, residual = inverse.solve(vectors)
         residuals.append(residual)
         del vectors
-        for where, _, rows in block_batches(model, other[0], inverse.plan, errors, "influence"):
+        for where, _, rows in block_batches(model, more[0], inverse.plan, errors, "influence"):
             for name, part in rows.items():
                 effect[where, block] += part[:, 0] @ solved[name].T
     effect /= len(train[0])
-    return effect.T if turned else effect, _largest(residuals)
+    return effect.T if solves_train else effect, _largest(residuals)
 
 
 def effects_on_themselves(
@@ -70,7 +70,7 @@ def effects_on_themselves(
     loss: Loss,
     inverse: Inverse,
 ) -> tuple[Tensor, float | None]:
-    """``effect[i, i]`` ``[n]``, and the largest residual of the solves."""
+    """Return ``effect[i, i]`` ``[n]``, and the largest residual of the solves."""
     errors = errors_of(model, train, loss)
     effect, residuals = errors.new_zeros(len(errors)), []
     for where, _, rows in block_batches(model, train[0], inverse.plan, errors, "self-influence"):
@@ -82,12 +82,12 @@ def effects_on_themselves(
     return effect / len(errors), _largest(residuals)
 
 
-def loss_gradients(model: nn.Module, side: InputsAndTargets, loss: Loss, plan: ParameterPlan) -> Blocks:
-    """Gradients of each example's loss in the plan's coordinates, by parameter ``[n, chosen]``."""
-    return _rows(model, side[0], plan, errors_of(model, side, loss))
+def loss_gradients(model: nn.Module, examples: InputsAndTargets, loss: Loss, plan: ParameterPlan) -> Blocks:
+    """Return the gradients of each example's loss in the plan's coordinates, by parameter ``[n, chosen]``."""
+    return _gradients(model, examples[0], plan, errors_of(model, examples, loss))
 
 
-def _rows(model: nn.Module, inputs: Tensor, plan: ParameterPlan, errors: Tensor) -> Blocks:
+def _gradients(model: nn.Module, inputs: Tensor, plan: ParameterPlan, errors: Tensor) -> Blocks:
     parts: dict[str, list[Tensor]] = {}
     with silenced():
         for _, _, rows in block_batches(model, inputs, plan, errors):

@@ -1,25 +1,25 @@
-r"""The proximal Bregman response: the question that influence functions answer.
+r"""The proximal Bregman response, which influence functions approximate.
 
-Bae et al. 2022, "If influence functions are the answer, then what is the question?", equations of the appendix. With
-weights ``w_s`` as they are, converged or not, examples S to be removed and ``eps = 1/n`` for each:
+Bae et al. 2022, "If influence functions are the answer, then what is the question?", equations of the appendix. Given
+weights ``w_s``, converged or not, examples S to remove and ``eps = 1/n`` for each:
 
-- **retraining** minimises ``J(w) - eps sum_S l_i(w)`` (eq. 11), from fresh weights (cold) or from ``w_s`` (warm);
+- **retraining** minimizes ``J(w) - eps sum_S l_i(w)`` (eq. 11), from fresh weights (cold) or from ``w_s`` (warm);
 - the **proximal response** adds ``damping/2 |w - w_s|^2`` (eq. 21);
-- the **proximal Bregman response** replaces J, which further training would lower whatever is removed, by what holds
-  the outputs where they are (eq. 28):
+- the **proximal Bregman response** replaces J, which further training would lower whatever is removed, by a term that
+  keeps the outputs where they are (eq. 28):
 
       (1/n) sum_i D_i(f(w, x_i), f(w_s, x_i)) - eps sum_S l_i(w) + damping/2 |w - w_s|^2,
       D_i(y, y') = l_i(y) - l_i(y') - grad l_i(y') . (y - y')                                                 (eq. 29)
 
-- its **linearised** form takes outputs to first order in ``w - w_s``, D to second and ``l_i`` of S to first order
+- its **linearized** form expands outputs to first order in ``w - w_s``, D to second and ``l_i`` of S to first order
   (eq. 38). Its minimum is ``w_s + (C + damping I)^{-1} eps sum_S grad l_i`` with the Gauss-Newton matrix C (eq. 46):
   the influence function;
 - **two-stage** retraining (appendix D.2) is ``w_s`` plus the difference of warm retraining without S and with it.
 
-Here J has no weight decay of its own; a model that was trained with some has it in D as well: add it to the damping.
-The Bregman term is computed in float64 from float32 outputs, since near ``w_s`` it is a difference of nearly equal
-numbers. A full-batch step of any objective costs a forward and a backward pass over the data (linearised: a
-forward-mode and a reverse-mode one).
+Here J has no weight decay of its own. For a model that was trained with weight decay, D contains it as well, so add it
+to the damping. The Bregman term is computed in float64 from float32 outputs, since near ``w_s`` it is a difference of
+nearly equal numbers. A full-batch step of any objective costs a forward and a backward pass over the data (linearized:
+a forward-mode and a reverse-mode pass).
 """
 
 from collections.abc import Callable, Sequence
@@ -45,13 +45,13 @@ _BATCH = 1024
 
 @dataclass(frozen=True)
 class Response:
-    """Where the weights go.
+    """Weights after the response to a removal.
 
     Attributes:
         weights: Parameters and buffers after the response, on the CPU.
-        objective: Its value there.
-        gradient_norm: Of the objective's gradient there, as a share of that at ``w_s``: 0 where it is minimal.
-        steps: Of the optimiser, or evaluations of L-BFGS.
+        objective: Value of the objective at these weights.
+        gradient_norm: Norm of the objective's gradient there, divided by that at ``w_s``; 0 at a minimum.
+        steps: Number of optimizer steps, or of evaluations by L-BFGS.
     """
 
     weights: StateDict
@@ -70,21 +70,21 @@ def proximal_bregman_response(
     recipe: Recipe | None = None,
     iterations: int = 200,
 ) -> Response:
-    """Weights after the proximal Bregman response to the removal of examples (eqs. 28 and 30, linearised eq. 38).
+    """Return the weights after the proximal Bregman response to a removal (eqs. 28 and 30; linearized, eq. 38).
 
     Args:
-        model: At ``w_s``; used in evaluation mode and left as it was.
+        model: Model at ``w_s``; used in evaluation mode and left as it was.
         data: Training examples.
-        removed: One example, or a group of them.
-        damping: Of the mean objective.
-        loss: Convex in the outputs, as all of ours are.
-        linearized: The linearised form.
-        recipe: Minimise by its SGD, Adam or AdamW, with its rate, batches and epochs (its weight decay is not used);
-            None is L-BFGS with strong Wolfe line searches on all examples.
-        iterations: Of L-BFGS, at most.
+        removed: Index of the example to remove, or indices of a group.
+        damping: Damping of the mean objective.
+        loss: Loss of the training; all supported losses are convex in the outputs.
+        linearized: Whether to use the linearized form.
+        recipe: Recipe whose SGD, Adam or AdamW minimizes the objective, with its learning rate, batches and epochs (its
+            weight decay is not used). None uses L-BFGS with strong Wolfe line searches on all examples.
+        iterations: Maximum number of L-BFGS iterations.
 
     Raises:
-        InputError: No example to remove, one that does not exist, or a damping below zero.
+        InputError: There is no example to remove, an index does not exist, or the damping is below zero.
     """
     kind: Kind = "linearized" if linearized else "bregman"
     return _respond(kind, model, data, removed, damping, loss, recipe, iterations)
@@ -99,7 +99,9 @@ def proximal_response(
     recipe: Recipe | None = None,
     iterations: int = 200,
 ) -> Response:
-    """Weights after the proximal response (eq. 21); with a damping of 0, warm retraining in evaluation mode.
+    """Return the weights after the proximal response (eq. 21).
+
+    With a damping of 0 this is warm retraining in evaluation mode.
 
     Arguments and errors are those of :func:`proximal_bregman_response`.
     """
@@ -113,25 +115,25 @@ def train_without(
     recipe: Recipe,
     start: StateDict,
 ) -> StateDict:
-    """Weights after training from ``start`` (fresh weights: cold; ``w_s``: warm) without some examples (eq. 11).
+    """Return the weights after training without some examples (eq. 11).
 
-    Removed examples keep their places in the batches, whose means stay divided by the batch size, so that the order of
-    batches is that of training with everything, and ``eps = 1/n``.
+    Removed examples keep their places in the batches with weight zero, and the loss is still divided by the batch size.
+    So the batches are in the same order as in training on all examples, and ``eps = 1/n``.
 
     Args:
-        model: Of the kind; left as it was.
+        model: Model of the architecture to train; left as it was.
         data: Training examples.
-        removed: One example, a group of them, or none (``[]``).
-        recipe: Of the training.
-        start: Parameters and buffers.
+        removed: Index of the example to remove, indices of a group, or ``[]`` for none.
+        recipe: Recipe of the training.
+        start: Parameters and buffers to start from: fresh weights (cold) or ``w_s`` (warm).
     """
-    pair = as_pair(data)
-    weights = torch.ones(len(pair[0]))
-    weights[list(_group(removed, len(pair[0]), allow_none=True))] = 0.0
+    examples = as_pair(data)
+    weights = torch.ones(len(examples[0]))
+    weights[list(_group(removed, len(examples[0]), allow_none=True))] = 0.0
     before, training = state_of(model), model.training
     try:
         model.load_state_dict(start)
-        train(model, pair, recipe, sample_weights=weights)
+        train(model, examples, recipe, sample_weights=weights)
         return state_of(model)
     finally:
         model.load_state_dict(before)
@@ -144,9 +146,9 @@ def two_stage_response(
     removed: int | Sequence[int],
     recipe: Recipe,
 ) -> StateDict:
-    """``w_s`` plus what warm retraining without the examples does more than warm retraining with them (D.2).
+    """Return ``w_s`` plus the difference between warm retraining without the examples and with them (D.2).
 
-    Arguments are those of :func:`train_without`; the model is at ``w_s``.
+    Arguments are those of :func:`train_without`; the model must be at ``w_s``.
     """
     start = state_of(model)
     without = train_without(model, data, removed, recipe, start)
@@ -154,7 +156,13 @@ def two_stage_response(
 
 
 def two_stage_weights(start: StateDict, without: StateDict, everything: StateDict) -> StateDict:
-    """``w_s`` plus the difference of warm retraining without the examples and with them, where both are there."""
+    """Return ``w_s`` plus the difference between warm retraining without the examples and with them.
+
+    Args:
+        start: ``w_s``.
+        without: Weights after warm retraining without the examples.
+        everything: Weights after warm retraining with all examples.
+    """
     return {
         name: value + without[name] - everything[name] if value.is_floating_point() else value
         for name, value in start.items()
@@ -172,7 +180,7 @@ def _respond(
     iterations: int,
 ) -> Response:
     if damping < 0:
-        raise InputError(f"The damping must be 0 or more; {damping:.3g} was given.")
+        raise InputError(f"The damping must be 0 or more, not {damping:.3g}.")
     inputs, targets = as_pair(data)
     example = next(model.parameters())
     inputs = inputs.to(device=example.device, dtype=example.dtype if inputs.is_floating_point() else None)
@@ -186,8 +194,8 @@ def _respond(
             value, last = objective.evaluate(None)
             if not torch.isfinite(value):
                 raise InputError(
-                    f"The {kind} response has no minimum that was found: with a damping of {damping:.3g} the objective "
-                    "fell without end. Give more damping, remove fewer examples, or use smaller steps."
+                    f"No minimum of the {kind} response was found: with a damping of {damping:.3g} the objective falls "
+                    "without limit. Increase the damping, remove fewer examples, or use smaller steps."
                 )
             return Response(state_of(model), float(value), float(last) / max(first, 1e-300), steps)
         finally:
@@ -197,7 +205,7 @@ def _respond(
 
 
 class _Objective:
-    """One of the objectives at the head of this module, on all examples or on a batch."""
+    """One of the objectives described in the module docstring, on all examples or on a batch."""
 
     def __init__(
         self, kind: Kind, model: nn.Module, inputs: Tensor, targets: Tensor, group: Tensor, damping: float, loss: Loss
@@ -211,7 +219,7 @@ class _Objective:
         self._errors = prediction_errors(self._outputs, targets, loss)
 
     def evaluate(self, batch: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The value, float64, and the norm of the gradient, which is left in the parameters."""
+        """Return the value, float64, and the norm of the gradient, which is stored in the parameters."""
         n = len(self.inputs)
         for parameter in self.parameters.values():
             parameter.grad = None
@@ -232,7 +240,7 @@ class _Objective:
         return value, squares.sqrt()
 
     def _fit(self, part: Tensor, weight: float) -> Tensor:
-        """What holds the outputs to the targets or to where they were, over some examples."""
+        """Return the term that keeps the outputs near the targets or where they were, for some examples."""
         if self.kind == "linearized":
             return self._linearized_fit(part, weight)
         targets, outputs = self.targets[part], self.model(self.inputs[part]).double()
@@ -245,7 +253,7 @@ class _Objective:
         return weight * total.detach()
 
     def _linearized_fit(self, part: Tensor, weight: float) -> Tensor:
-        """``(1/2) u^T Lambda u`` for the outputs' change u to first order; its gradient is a Gauss-Newton product."""
+        """Return ``(1/2) u^T Lambda u`` for the first-order change u; its gradient is a Gauss-Newton product."""
         outputs_at = self._outputs_at(part)
         start, u = jvp(outputs_at, (self._start,), (self._change(),))[:2]
         curved = hessian_product(start, u, self.loss)
@@ -253,7 +261,7 @@ class _Objective:
         return weight / 2 * (u.double() * curved.double()).sum()
 
     def _removed(self, part: Tensor, weight: float) -> Tensor:
-        """The removed examples' losses; linearised, to first order (less their values at the start)."""
+        """Return the removed examples' losses; linearized, their first-order change from the start."""
         if self.kind != "linearized":
             total = loss_values(self.model(self.inputs[part]).double(), self.targets[part], self.loss).sum()
             (-weight * total).backward()
@@ -263,11 +271,11 @@ class _Objective:
         return sum(((each.double() * gradient[name]).sum() for name, each in self._change().items()), torch.zeros(()))
 
     def _outputs_at(self, part: Tensor) -> Callable[[dict[str, Tensor]], Tensor]:
-        """Outputs of some examples as a function of the parameters."""
+        """Return the outputs of some examples as a function of the parameters."""
         return lambda weights: functional_call(self.model, weights | self._buffers, (self.inputs[part],))
 
     def _change(self) -> dict[str, Tensor]:
-        """``w - w_s``."""
+        """Return ``w - w_s``."""
         return {name: value.detach() - self._start[name] for name, value in self.parameters.items()}
 
     def _add_gradient(self, gradient: dict[str, Tensor]) -> None:
@@ -280,7 +288,10 @@ def _by_lbfgs(
     objective: _Objective,
     iterations: int,
 ) -> int:
-    """Until the gradient's largest entry has shrunk by the root of the precision; it is given that at the start."""
+    """Minimize until the gradient's largest entry has shrunk by the square root of the machine precision.
+
+    The gradient at the start must be in the parameters.
+    """
     calls = 0
     precision = torch.finfo(next(iter(objective.parameters.values())).dtype).eps
     largest = max(
@@ -325,5 +336,7 @@ def _group(removed: int | Sequence[int], n: int, allow_none: bool = False) -> li
     group = [removed] if isinstance(removed, int) else [int(i) for i in removed]
     wrong = [i for i in group if not 0 <= i < n]
     if wrong or (not group and not allow_none) or len(set(group)) < len(group):
-        raise InputError(f"Give different examples in 0..{n - 1} to remove, at least one; not {wrong or group}.")
+        raise InputError(
+            f"Expected at least one example to remove, with different indices in 0..{n - 1}, not {wrong or group}."
+        )
     return group

@@ -1,23 +1,23 @@
 r"""Influence at every damping from one eigendecomposition: the solvers ``exact`` and ``sketch``.
 
-Write the curvature (:mod:`attribution_core.methods.curvature.columns`) as
-``C = (1/n) sum_i J_i^T M_i M_i^T J_i = (1/n) R^T R`` with R ``[n q, p]``, and ``C = U diag(values) U^T``. Then an
-effect needs only the gradients' coordinates in the eigenvectors:
+With the curvature ``C = (1/n) sum_i J_i^T M_i M_i^T J_i = (1/n) R^T R``
+(:mod:`attribution_core.methods.curvature.columns`), R ``[n q, p]``, and ``C = U diag(values) U^T``, an effect needs
+only the gradients' coordinates in the eigenvectors:
 
     effect[i, j] = (1/n) g_j^T (C + damping I)^{-1} g_i = (1/n) sum_r (g_j . u_r)(g_i . u_r) / (values_r + damping)
 
-U comes from the smaller of two matrices:
+U is computed from the smaller of two matrices:
 
-- **primal**, ``R^T R`` ``[p, p]``: ``n q p^2`` multiplications and an eigendecomposition of p. Where p is large,
-  gradients are sketched (:mod:`attribution_core.gradients.kronecker`), which leaves the same out of every effect, and
-  of R's n q rows ``ROWS`` are drawn, in proportion to their squares;
+- **primal**, ``R^T R`` ``[p, p]``: ``n q p^2`` multiplications and an eigendecomposition of size p. If p is large,
+  gradients are sketched (:mod:`attribution_core.gradients.kronecker`), which drops the same directions from every
+  effect, and ``ROWS`` of R's n q rows are drawn, in proportion to their squared norms;
 - **dual** (Woodbury's form), ``R R^T`` ``[n q, n q]``, whose eigenvectors v give ``u = R^T v / sqrt(n value)`` and
   ``g . u = (g R^T) v / sqrt(n value)``: only inner products of gradients are needed, assembled layer by layer from
-  factors (:mod:`attribution_core.gradients.ntk`), and nothing of size p is kept. A training gradient lies in R's span
-  for ``ggn`` and ``empirical``, so there nothing is missing; for ``fisher`` what lies outside counts with 1/damping.
+  factors (:mod:`attribution_core.gradients.ntk`), and nothing of size p is kept. For ``ggn`` and ``empirical`` the
+  training gradients are in the span of R, so nothing is missing; for ``fisher`` the part outside counts with 1/damping.
 
-So with n = 1,000 examples the empirical curvature of any network is exact in its dual form for one backward pass an
-example, and an eigendecomposition of 1,000.
+So for n = 1,000 examples the dual form gives the empirical curvature of any network exactly, for one backward pass per
+example and an eigendecomposition of size 1,000.
 """
 
 from dataclasses import dataclass, replace
@@ -42,13 +42,13 @@ from attribution_core.methods.types import InputsAndTargets
 from attribution_core.progress import report, silenced
 from attribution_core.training import outputs_of
 
-# The largest matrix to decompose where gradients may be sketched.
+# Size of the largest matrix to decompose if gradients may be sketched.
 DIMENSION = 2048
-# The largest matrix to decompose where nothing may be sketched.
+# Size of the largest matrix to decompose if nothing may be sketched.
 EXACT_SIZE = 12_000
-# Rows of R that are met where gradients are sketched: columns of M, drawn where there are more.
+# Maximum number of rows of R (columns of M) used with sketched gradients; if there are more, this many are drawn.
 ROWS = 8192
-# Eigenvalues below this share of the largest are rounding, and their eigenvectors have no direction.
+# Eigenvalues below this share of the largest are rounding errors, and their eigenvectors are arbitrary.
 _ROUNDING = 1e-12
 _BLOCK = 1024
 
@@ -58,12 +58,13 @@ class InfluenceSpectrum:
     """Gradients in the eigenvectors of a curvature.
 
     Attributes:
-        values: Eigenvalues of C, ascending, ``[r]``, float64. Curvature of the mean loss.
+        values: Eigenvalues of C, the curvature of the mean loss, ascending, ``[r]``, float64.
         train: Coordinates of the training examples' loss gradients, ``[n, r]``.
-        evaluation: The same of the evaluation examples, ``[m, r]``.
-        outside: Inner products ``[n, m]`` of what lies outside the eigenvectors; None where nothing counts.
-        outside_self: Squared norms of that part of the training gradients, ``[n]``.
-        kept_energy: Share of the gradients' energy that a sketch keeps, 0 to 1; None without one.
+        evaluation: Coordinates of the evaluation examples' loss gradients, ``[m, r]``.
+        outside: Inner products ``[n, m]`` of the gradients' parts outside the eigenvectors' span; None if they do not
+            count.
+        outside_self: Squared norms of those parts of the training gradients, ``[n]``.
+        kept_energy: Share of the gradients' energy that a sketch keeps, 0 to 1; None without a sketch.
     """
 
     values: Tensor
@@ -74,10 +75,10 @@ class InfluenceSpectrum:
     kept_energy: float | None = None
 
     def effects(self, damping: float) -> Tensor:
-        """``effect[i, j]``, loss on j after the removal of i minus before, ``[n, m]``.
+        """Return ``effect[i, j]``, the loss on j after the removal of i minus before, ``[n, m]``.
 
         Raises:
-            InputError: A damping that leaves the curvature without an inverse.
+            InputError: The damped curvature is not positive, so it has no inverse.
         """
         weighted = (self.evaluation / self._damped(damping)).to(self.train.dtype)
         effect = self.train @ weighted.T
@@ -86,14 +87,14 @@ class InfluenceSpectrum:
         return effect / len(self.train)
 
     def self_influence(self, damping: float) -> Tensor:
-        """``effect[i, i]`` of the training examples on themselves, ``[n]``; errors as :meth:`effects`."""
+        """Return ``effect[i, i]`` of the training examples on themselves, ``[n]``; errors as in :meth:`effects`."""
         own = (self.train.square() / self._damped(damping)).sum(dim=1)
         if self.outside_self is not None:
             own += self.outside_self / damping
         return own / len(self.train)
 
     def on(self, chosen: Tensor) -> "InfluenceSpectrum":
-        """The same for some of the evaluation examples, by their indices."""
+        """Return the spectrum with only the evaluation examples of the given indices."""
         outside = None if self.outside is None else self.outside[:, chosen]
         return replace(self, evaluation=self.evaluation[chosen], outside=outside)
 
@@ -101,7 +102,7 @@ class InfluenceSpectrum:
         least = float(self.values.min()) if len(self.values) else 0.0
         if not damping > 0 or not least + damping > 0:
             hint = f", above {-least:.3g} for this curvature" if least < 0 else ""
-            raise InputError(f"The damping must be positive{hint}; {damping:.3g} was given.")
+            raise InputError(f"The damping must be positive{hint}, not {damping:.3g}.")
         return self.values + damping
 
 
@@ -118,17 +119,17 @@ def influence_spectrum(
     """Decompose a curvature other than the Hessian.
 
     Args:
-        model: At the trained weights.
+        model: Model at its trained weights.
         train: Training inputs ``[n, ...]`` and targets.
-        evaluation: Evaluation inputs ``[m, ...]`` and targets; None where only self-influence is wanted.
-        loss: Of both.
+        evaluation: Evaluation inputs ``[m, ...]`` and targets; None if only self-influence is needed.
+        loss: Loss of the training and evaluation examples.
         curvature: ``"ggn"``, ``"fisher"`` or ``"empirical"``.
-        dimension: The largest matrix to decompose: beyond it gradients are sketched. None never sketches.
+        dimension: Size of the largest matrix to decompose; gradients are sketched above it. None never sketches.
         parameters: ``"all"``, ``"head"`` or a regular expression over parameter names.
-        seed: Of the sketch, and of the labels drawn for ``"fisher"``.
+        seed: Seed of the sketch, and of the labels drawn for ``"fisher"``.
 
     Raises:
-        InputError: Nothing may be sketched and both forms are too large.
+        InputError: Gradients may not be sketched and both matrices are too large.
     """
     plan, outputs = plan_parameters(model, train[0], parameters), outputs_of(model, train[0])
     own = _Rows(train[0], prediction_errors(outputs, train[1], loss))
@@ -138,13 +139,13 @@ def influence_spectrum(
     if size > EXACT_SIZE and not sketched:
         raise InputError(
             f"An exact {curvature} of {plan.width:,} parameters and {len(outputs):,} examples needs a matrix of "
-            f'{size:,} rows to be decomposed; up to {EXACT_SIZE:,} are: use solver="sketch".'
+            f'{size:,} rows decomposed; the maximum is {EXACT_SIZE:,}: use solver="sketch".'
         )
     which, mixture = curvature_columns(outputs, train[1], loss, curvature, ROWS if sketched else columns, seed)
     rows = _Rows(train[0][which.to(train[0].device)], mixture)
     if sketched:
         plan = kronecker_plan(model, rows.inputs, plan, dimension or 0, seed, rows.mixture)
-    other = _Rows.of_losses(model, evaluation or _one_of(train), loss)
+    other = _Rows.of_losses(model, evaluation or _first_of(train), loss)
     if plan.width <= len(which):
         return _primal(model, rows, own, other, plan)
     dtype = torch.float64 if dimension is None else outputs.dtype
@@ -160,51 +161,53 @@ def hessian_spectrum(
     loss: Loss,
     parameters: str = "all",
 ) -> InfluenceSpectrum:
-    """Decompose the Hessian of the mean loss, which may have negative eigenvalues; arguments as above.
+    """Decompose the Hessian of the mean loss, which may have negative eigenvalues.
+
+    Arguments are those of :func:`influence_spectrum`.
 
     Raises:
-        InputError: More than ``EXACT_SIZE`` parameters.
+        InputError: There are more than ``EXACT_SIZE`` parameters.
     """
     plan = plan_parameters(model, train[0], parameters)
     if plan.width > EXACT_SIZE:
         raise InputError(
-            f"The Hessian of {plan.width:,} parameters is too large to decompose (up to {EXACT_SIZE:,} are): use "
+            f"The Hessian of {plan.width:,} parameters is too large to decompose (the maximum is {EXACT_SIZE:,}): use "
             'solver="cg", or curvature="ggn".'
         )
     values, vectors = _decomposed(hessian_matrix(model, train, plan, loss).double())
-    sides = (_Rows.of_losses(model, side, loss) for side in (train, evaluation or _one_of(train)))
-    own, other = (each.gradients(model, plan) for each in sides)
+    losses = (_Rows.of_losses(model, split, loss) for split in (train, evaluation or _first_of(train)))
+    own, other = (each.gradients(model, plan) for each in losses)
     basis = vectors.to(own.dtype)
     return InfluenceSpectrum(values, own @ basis, other @ basis)
 
 
-def _one_of(side: InputsAndTargets) -> InputsAndTargets:
-    """The first example, which stands in for evaluation examples where none are asked for."""
-    return side[0][:1], side[1][:1]
+def _first_of(examples: InputsAndTargets) -> InputsAndTargets:
+    """Return the first example, which replaces the evaluation examples if there are none."""
+    return examples[0][:1], examples[1][:1]
 
 
 class _Rows(NamedTuple):
-    """Gradients of ``sum_c mixture_bc f_c(x_b)``, one for each input.
+    """Gradients of ``sum_c mixture_bc f_c(x_b)``, one per input.
 
     Attributes:
-        inputs: ``[b, ...]``.
-        mixture: ``[b, k]``.
+        inputs: Inputs, ``[b, ...]``.
+        mixture: Weights of the outputs, ``[b, k]``.
     """
 
     inputs: Tensor
     mixture: Tensor
 
     @staticmethod
-    def of_losses(model: nn.Module, side: InputsAndTargets, loss: Loss) -> "_Rows":
-        """The gradients of the examples' losses."""
-        return _Rows(side[0], errors_of(model, side, loss))
+    def of_losses(model: nn.Module, examples: InputsAndTargets, loss: Loss) -> "_Rows":
+        """Return the gradients of the examples' losses."""
+        return _Rows(examples[0], errors_of(model, examples, loss))
 
     def gradients(
         self,
         model: nn.Module,
         plan: ParameterPlan,
     ) -> Tensor:
-        """Their coordinates in the plan, ``[b, p]``."""
+        """Return the gradients' coordinates in the plan, ``[b, p]``."""
         return jacobian(model, self.inputs, plan, self.mixture)[1][:, 0]
 
     def with_others(self, others: "_Rows") -> "_Rows":
@@ -239,7 +242,7 @@ def _dual(
     plan: ParameterPlan,
     dtype: torch.dtype,
 ) -> InfluenceSpectrum:
-    """Where the training gradients lie in the span of the rows, or are the rows (``own`` is None)."""
+    """Decompose the dual form if the training gradients are in the span of the rows, or are the rows (own is None)."""
     if own is None:
         kernel, cross = _kernels(model, rows, other, plan, dtype)
         values, vectors = _directions(kernel, len(kernel))
@@ -259,7 +262,7 @@ def _dual_outside(
     plan: ParameterPlan,
     dtype: torch.dtype,
 ) -> InfluenceSpectrum:
-    """Where they do not: what lies outside is known from the inner products of the gradients themselves."""
+    """Decompose the dual form otherwise; inner products of the gradients give their parts outside the span."""
     n, count = len(own.inputs), len(rows.inputs)
     kernel, cross = _kernels(model, rows.with_others(own), other, plan, dtype)
     values, vectors = _directions(kernel[:count, :count], n)
@@ -276,7 +279,7 @@ def _kernels(
     plan: ParameterPlan,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """Inner products of the left rows with themselves and of the right ones with them."""
+    """Return the inner products of the left rows with themselves and of the right rows with the left."""
     if layer_kernels_apply(plan):
         mixtures = left.mixture, right.mixture
         return tangent_kernels(model, left.inputs, right.inputs, plan, mixtures, dtype)[:2]
@@ -288,7 +291,7 @@ def _directions(
     kernel: Tensor,
     n: int,
 ) -> tuple[Tensor, Tensor]:
-    """Eigenvalues of C, and what turns inner products with its rows into coordinates in its eigenvectors."""
+    """Return C's eigenvalues, and the matrix from inner products with its rows to coordinates in its eigenvectors."""
     values, vectors = _decomposed(kernel.double() / n)
     kept = values > (_ROUNDING if kernel.dtype == torch.float64 else _ROUNDING**0.5) * values[-1]
     return values[kept], (vectors[:, kept] / (n * values[kept]).sqrt()).to(kernel.dtype)
@@ -297,7 +300,7 @@ def _directions(
 def _decomposed(
     matrix: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, ascending, and eigenvectors."""
+    """Return the eigenvalues, ascending, and the eigenvectors."""
     what = f"decomposing a {len(matrix):,} x {len(matrix):,} matrix"
     report(0, 1, what)
     values, vectors = torch.linalg.eigh(matrix)

@@ -1,4 +1,4 @@
-"""Columns of a curvature's root, without the root; and influence where it would not fit."""
+"""Columns of a curvature's root without the root, and influence where the root would not fit into memory."""
 
 import pytest
 import torch
@@ -10,7 +10,8 @@ from attribution_core.methods.curvature.losses import (
     hessian_root,
     prediction_errors,
 )
-from attribution_core.methods.influence.functions import SolverOptions, influence_functions
+from attribution_core.methods.influence.functions import influence_functions
+from attribution_core.methods.influence.options import InfluenceOptions
 from attribution_core.models import build_model
 
 LOSSES = ["cross_entropy", "binary_cross_entropy", "mse"]
@@ -44,7 +45,7 @@ def test_columns_are_those_of_the_root(k, loss):
 
 @pytest.mark.parametrize("curvature", ["ggn", "fisher", "empirical"])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_drawn_columns_stand_for_all_of_them(loss, curvature):
+def test_drawn_columns_approximate_all_columns(loss, curvature):
     outputs, targets = outputs_and_targets(4, loss, 4000)
     every = curvature_columns(outputs, targets, loss, curvature, 10**6)[1]
     which, drawn = curvature_columns(outputs, targets, loss, curvature, 3000)
@@ -55,7 +56,7 @@ def test_drawn_columns_stand_for_all_of_them(loss, curvature):
 
 
 def test_an_autoencoder_and_a_language_model_have_influence():
-    """Their roots of the Hessian, ``[n, k, k]``, would not fit for real images and vocabularies."""
+    """Roots of the Hessian, ``[n, k, k]``, would not fit into memory for real images and vocabularies."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(12, 1, 6, 6, generator=generator)
     autoencoder = build_model("autoencoder", 36, (1, 6, 6), (20, 5))
@@ -67,13 +68,13 @@ def test_an_autoencoder_and_a_language_model_have_influence():
     ):
         model.double()
         data = tuple(each.double() if each.is_floating_point() else each for each in data)
-        exact = influence_functions(model, data, data, loss, solver="exact", damping=0.1).effect
-        options = SolverOptions(iterations=300, tolerance=1e-8)
-        cg = influence_functions(model, data, data, loss, solver="cg", damping=0.1, options=options)
+        exact = influence_functions(model, data, data, loss=loss, solver="exact", damping=0.1).effect
+        options = InfluenceOptions(iterations=300, tolerance=1e-8)
+        cg = influence_functions(model, data, data, loss=loss, solver="cg", damping=0.1, options=options)
         assert float((cg.effect - exact).abs().max()) < 1e-5 * float(exact.abs().max())
         sketched = influence_functions(
-            model, data, data, loss, damping=0.1, options=SolverOptions(dimension=200)
+            model, data, data, loss=loss, damping=0.1, options=InfluenceOptions(dimension=200)
         ).effect
         assert torch.corrcoef(torch.stack([sketched.flatten(), exact.flatten()]))[0, 1] > 0.9
         for solver in ("kfac", "ekfac"):
-            assert influence_functions(model, data, data, loss, solver=solver).effect.isfinite().all()
+            assert influence_functions(model, data, data, loss=loss, solver=solver).effect.isfinite().all()

@@ -1,4 +1,6 @@
-"""Influence functions against explicit inverses, on every case and for every solver."""
+"""Influence functions compared with explicit inverses, for every case and solver."""
+
+import dataclasses
 
 import pytest
 import torch
@@ -11,13 +13,14 @@ from attribution_core.methods.curvature.columns import sampled_errors
 from attribution_core.methods.curvature.losses import hessian_root, prediction_errors
 from attribution_core.methods.influence import spectrum
 from attribution_core.methods.influence.damping import damping_sweep
-from attribution_core.methods.influence.functions import DAMPING, SolverOptions, influence_functions, self_influence
+from attribution_core.methods.influence.functions import DAMPING, influence_functions, self_influence
 from attribution_core.methods.influence.kronecker import kronecker_values
+from attribution_core.methods.influence.options import InfluenceKeywords, InfluenceOptions
 from attribution_core.models import build_model
 from attribution_core.training import loss_values
 from tests.cases import ModelCase, model_cases
 
-EXACT = SolverOptions(iterations=3000, tolerance=1e-9)
+EXACT = InfluenceOptions(iterations=3000, tolerance=1e-9)
 
 
 def explicit(case: ModelCase, loss: str, curvature: str, damping: float) -> tuple[Tensor, Tensor]:
@@ -70,11 +73,13 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> bool:
 def test_exact_equals_the_explicit_inverse(case, curvature):
     damping = 0.03
     expected, own = explicit(case, "cross_entropy", curvature, damping)
-    found = influence_functions(case.model, case.train, case.evaluation, "cross_entropy", curvature, "exact", damping)
+    found = influence_functions(
+        case.model, case.train, case.evaluation, curvature=curvature, solver="exact", damping=damping
+    )
     assert close(found.effect, expected)
     assert found.damping == (damping,)
     assert found.converged
-    found = self_influence(case.model, case.train, "cross_entropy", curvature, "exact", damping)
+    found = self_influence(case.model, case.train, curvature=curvature, solver="exact", damping=damping)
     assert close(found.effect, own)
 
 
@@ -85,16 +90,18 @@ SMALL = [case for case in model_cases() if case.name in ("linear", "mlp, two hid
 @pytest.mark.parametrize("solver", ["exact", "cg", "lissa"])
 @pytest.mark.parametrize("curvature", ["ggn", "hessian"])
 @pytest.mark.parametrize("case", SMALL, ids=str)
-def test_iterative_solvers_come_to_the_explicit_inverse(case, curvature, solver, loss):
+def test_iterative_solvers_reach_the_explicit_inverse(case, curvature, solver, loss):
     damping = 1.0 if curvature == "ggn" else 3.0  # the Hessian of an untrained network has negative eigenvalues
     expected, own = explicit(case, loss, curvature, damping)
     found = influence_functions(
-        case.model, case.train, case.evaluation, loss, curvature, solver, damping, options=EXACT
+        case.model, case.train, case.evaluation, EXACT, loss=loss, curvature=curvature, solver=solver, damping=damping
     )
     assert close(found.effect, expected, 1e-7)
     assert solver == "exact" or found.residual < 1e-8
     assert found.converged
-    found = self_influence(case.model, case.train, loss, curvature, solver, damping, options=EXACT)
+    found = self_influence(
+        case.model, case.train, EXACT, loss=loss, curvature=curvature, solver=solver, damping=damping
+    )
     assert close(found.effect, own, 1e-7)
 
 
@@ -122,21 +129,23 @@ def regression(loss: str) -> ModelCase:
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 @pytest.mark.parametrize("solver", ["exact", "cg", "lissa"])
 def test_regressions_agree_with_the_explicit_inverse(solver, loss):
-    """Issue E: below 1e-6 in float64; of linear models the Gauss-Newton matrix is the Hessian."""
+    """The error is below 1e-6 in float64; for linear models the Gauss-Newton matrix is the Hessian."""
     case = regression(loss)
     expected, _ = explicit(case, loss, "hessian", 0.01)
     for curvature in ("ggn", "hessian"):
         found = influence_functions(
-            case.model, case.train, case.evaluation, loss, curvature, solver, 0.01, options=EXACT
+            case.model, case.train, case.evaluation, EXACT, loss=loss, curvature=curvature, solver=solver, damping=0.01
         )
         assert close(found.effect, expected, 1e-6)
 
 
 def test_influence_at_the_optimum_of_a_regression_predicts_retraining():
-    """To first order in 1/n: the change of the loss after really minimising without an example."""
+    """Compare with the change of the loss after minimizing without an example, which agrees to first order in 1/n."""
     case = regression("mse")
     (inputs, targets), (x, y) = case.train, case.evaluation
-    found = influence_functions(case.model, case.train, case.evaluation, "mse", solver="exact", damping=0.01).effect
+    found = influence_functions(
+        case.model, case.train, case.evaluation, loss="mse", solver="exact", damping=0.01
+    ).effect
 
     def solved(kept: Tensor) -> Tensor:
         design = torch.cat([inputs, torch.ones(len(inputs), 1, dtype=inputs.dtype)], dim=1)[kept]
@@ -155,27 +164,29 @@ def test_influence_at_the_optimum_of_a_regression_predicts_retraining():
 @pytest.mark.parametrize("solver", ["kfac", "ekfac"])
 @pytest.mark.parametrize("case", model_cases(), ids=str)
 def test_kronecker_solvers_divide_by_a_diagonal_in_an_orthonormal_basis(case, solver, curvature):
-    """With a damping that outweighs every curvature they are inner products of gradients divided by it."""
+    """With a damping far above the curvature, effects are inner products of gradients divided by the damping."""
     expected, own = explicit(case, "cross_entropy", "empirical", 1e9)
-    found = influence_functions(case.model, case.train, case.evaluation, "cross_entropy", curvature, solver, 1e9)
+    found = influence_functions(
+        case.model, case.train, case.evaluation, curvature=curvature, solver=solver, damping=1e9
+    )
     assert close(found.effect, expected, 1e-6)
-    found = self_influence(case.model, case.train, "cross_entropy", curvature, solver, 1e9)
+    found = self_influence(case.model, case.train, curvature=curvature, solver=solver, damping=1e9)
     assert close(found.effect, own, 1e-6)
 
 
 def test_ekfac_is_exact_where_the_basis_is():
-    """One example, one output, one layer without a bias: A and G hold the curvature's only direction."""
+    """One example, one output, one layer without a bias: A and G contain the curvature's only direction."""
     model = nn.Linear(4, 1, bias=False).double()
     side = torch.randn(1, 4, dtype=torch.float64), torch.randn(1, 1, dtype=torch.float64)
     other = torch.randn(3, 4, dtype=torch.float64), torch.randn(3, 1, dtype=torch.float64)
     case = ModelCase("one", model, side, other)
     expected, _ = explicit(case, "mse", "ggn", 0.1)
     for solver in ("kfac", "ekfac"):
-        assert close(influence_functions(model, side, other, "mse", solver=solver, damping=0.1).effect, expected)
+        assert close(influence_functions(model, side, other, loss="mse", solver=solver, damping=0.1).effect, expected)
 
 
 def test_ekfac_keeps_the_diagonal_of_the_curvature_in_its_basis():
-    """The mean squares in the turned coordinates are those of the explicit Jacobian, turned."""
+    """The mean squares in the rotated coordinates are those of the explicit Jacobian after rotation."""
     case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
     plan = plan_parameters(case.model, case.train[0])
     turned, values = kronecker_values(case.model, case.train, plan, "cross_entropy", "ggn", True)
@@ -187,29 +198,31 @@ def test_ekfac_keeps_the_diagonal_of_the_curvature_in_its_basis():
     assert 0.3 < float(sum(each.sum() for each in kfac.values()) / trace) < 3
 
 
-def test_a_sketch_of_everything_is_exact_and_a_smaller_one_says_what_it_keeps():
+def test_a_sketch_of_everything_is_exact_and_a_smaller_one_reports_what_it_keeps():
     case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
     for curvature in ("ggn", "fisher", "empirical"):
-        exact = influence_functions(case.model, case.train, case.evaluation, "cross_entropy", curvature, "exact", 0.1)
-        whole = influence_functions(case.model, case.train, case.evaluation, "cross_entropy", curvature, damping=0.1)
+        exact = influence_functions(
+            case.model, case.train, case.evaluation, curvature=curvature, solver="exact", damping=0.1
+        )
+        whole = influence_functions(case.model, case.train, case.evaluation, curvature=curvature, damping=0.1)
         assert close(whole.effect, exact.effect)
         assert whole.kept_energy is None
     small = influence_functions(
-        case.model, case.train, case.evaluation, damping=0.1, options=SolverOptions(dimension=12)
+        case.model, case.train, case.evaluation, damping=0.1, options=InfluenceOptions(dimension=12)
     )
     assert 0.3 < small.kept_energy < 1
     exact = influence_functions(case.model, case.train, case.evaluation, solver="exact", damping=0.1)
     assert torch.corrcoef(torch.stack([small.effect.flatten(), exact.effect.flatten()]))[0, 1] > 0.8
 
 
-def test_drawn_rows_come_close_to_all_of_them(monkeypatch):
+def test_drawn_rows_approximate_all_rows(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     side = torch.randn(400, 6, generator=generator), torch.randint(3, (400,), generator=generator)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
     exact = influence_functions(model, side, side, solver="exact", damping=0.01).effect
     monkeypatch.setattr(spectrum, "ROWS", 600)  # of 1,200
-    drawn = influence_functions(model, side, side, damping=0.01, options=SolverOptions(dimension=70)).effect
+    drawn = influence_functions(model, side, side, damping=0.01, options=InfluenceOptions(dimension=70)).effect
     assert torch.corrcoef(torch.stack([exact.flatten(), drawn.flatten().double()]))[0, 1] > 0.98
 
 
@@ -237,36 +250,36 @@ def test_the_default_damping_follows_the_spectrum():
     assert close(cg.effect, exact.effect, 1e-2)
 
 
-def test_a_solver_that_did_not_converge_says_so():
+def test_a_solver_that_did_not_converge_reports_it():
     case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
     for solver in ("cg", "lissa"):
         found = influence_functions(
-            case.model, case.train, case.evaluation, solver=solver, damping=1e-5, options=SolverOptions(iterations=3)
+            case.model, case.train, case.evaluation, solver=solver, damping=1e-5, options=InfluenceOptions(iterations=3)
         )
         assert found.residual > 0.01
         assert not found.converged
 
 
-def test_lissa_over_batches_comes_near_on_average():
+def test_lissa_over_batches_is_close_on_average():
     case = regression("mse")
-    exact = influence_functions(case.model, case.train, case.evaluation, "mse", solver="exact", damping=0.1).effect
-    options = SolverOptions(iterations=80, repeats=6, batch_size=10)
+    exact = influence_functions(case.model, case.train, case.evaluation, loss="mse", solver="exact", damping=0.1).effect
+    options = InfluenceOptions(iterations=80, repeats=6, batch_size=10)
     found = influence_functions(
-        case.model, case.train, case.evaluation, "mse", solver="lissa", damping=0.1, options=options
+        case.model, case.train, case.evaluation, loss="mse", solver="lissa", damping=0.1, options=options
     )
     assert torch.corrcoef(torch.stack([found.effect.flatten(), exact.flatten()]))[0, 1] > 0.98
     assert 0 < found.residual < 0.5
 
 
-def test_what_cant_be_asked_is_refused_in_a_sentence():
+def test_invalid_requests_are_refused_in_a_sentence():
     case = next(case for case in model_cases() if case.name == "cnn4")
     with pytest.raises(InputError, match="no solver 'arnoldi': choose one of sketch"):
         influence_functions(case.model, case.train, case.evaluation, solver="arnoldi")
-    with pytest.raises(InputError, match="cg has the curvatures ggn, hessian, not 'fisher'; sketch, exact"):
+    with pytest.raises(InputError, match="cg supports the curvatures ggn, hessian, not 'fisher'; use sketch, exact"):
         influence_functions(case.model, case.train, case.evaluation, curvature="fisher", solver="cg")
-    with pytest.raises(InputError, match="must be positive; 0 was given"):
+    with pytest.raises(InputError, match="must be positive, not 0"):
         influence_functions(case.model, case.train, case.evaluation, damping=0.0)
-    with pytest.raises(InputError, match="must be positive; -1 was given"):
+    with pytest.raises(InputError, match="must be positive, not -1"):
         influence_functions(case.model, case.train, case.evaluation, solver="kfac", damping=-1.0)
     with pytest.raises(InputError, match=r"Hessian of .* parameters is too large"):
         influence_functions(case.model, case.train, case.evaluation, curvature="hessian", solver="exact")
@@ -291,3 +304,29 @@ def test_a_sweep_over_dampings_compares_with_the_default():
     other = influence_functions(case.model, case.train, case.evaluation, damping=float(sweep.damping[0]))
     expected = [spearmanr(a, b)[0] for a, b in zip(default.effect.T, other.effect.T, strict=True)]
     assert float(sweep.agreement[0]) == pytest.approx(sum(expected) / len(expected))
+
+
+def test_a_sweep_takes_the_options_of_influence_functions():
+    case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
+    arguments = case.model, case.train, case.evaluation
+    options = InfluenceOptions(curvature="empirical", damping=0.1)
+    sweep = damping_sweep(*arguments, options, [0.1])
+    near, far = (influence_functions(*arguments, options, damping=each) for each in (0.1, float(sweep.damping[0])))
+    expected = [spearmanr(a, b)[0] for a, b in zip(near.effect.T, far.effect.T, strict=True)]
+    assert float(sweep.agreement[0]) == pytest.approx(sum(expected) / len(expected))
+    assert damping_sweep(*arguments, shares=[0.1], solver="exact").damping[0] > 0
+    with pytest.raises(InputError, match='needs solver="sketch" or "exact" and no ensemble; the solver is \'cg\''):
+        damping_sweep(*arguments, solver="cg")
+
+
+def test_keywords_are_the_options_and_replace_theirs():
+    case = next(case for case in model_cases() if case.name == "linear")
+    fields = {field.name: field.default for field in dataclasses.fields(InfluenceOptions)}
+    assert list(InfluenceKeywords.__annotations__) == list(fields)
+    options = InfluenceOptions(solver="exact", damping=0.3)
+    found = influence_functions(case.model, case.train, case.evaluation, options, damping=0.1)
+    by_keywords = influence_functions(case.model, case.train, case.evaluation, solver="exact", damping=0.1)
+    assert found.damping == (0.1,)
+    assert torch.equal(found.effect, by_keywords.effect)
+    with pytest.raises(TypeError, match="dampening"):
+        influence_functions(case.model, case.train, case.evaluation, dampening=0.1)

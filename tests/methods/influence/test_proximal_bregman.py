@@ -1,4 +1,4 @@
-"""The proximal Bregman response against closed forms, autograd and the influence function."""
+"""The proximal Bregman response compared with closed forms, autograd and the influence function."""
 
 from dataclasses import replace
 
@@ -10,7 +10,8 @@ from torch.func import functional_call
 from attribution_core.errors import InputError
 from attribution_core.gradients import jacobian, plan_parameters
 from attribution_core.methods.curvature.losses import hessian_root, prediction_errors
-from attribution_core.methods.influence.functions import SolverOptions, influence_weights
+from attribution_core.methods.influence.functions import influence_weights
+from attribution_core.methods.influence.options import InfluenceOptions
 from attribution_core.methods.influence.proximal_bregman import (
     proximal_bregman_response,
     proximal_response,
@@ -30,7 +31,7 @@ def flat(state: dict[str, Tensor], model: nn.Module) -> Tensor:
 
 
 def gauss_newton_step(case: ModelCase, group: list[int], damping: float, loss: str, without: bool = False) -> Tensor:
-    """``(C + damping I)^{-1} (1/n) sum_S g_i`` explicitly (eq. 46); with ``without`` C loses the group's own part."""
+    """Explicit ``(C + damping I)^{-1} (1/n) sum_S g_i`` (eq. 46); ``without`` removes the group from C."""
     inputs, targets = case.train
     n = len(inputs)
     outputs, rows = jacobian(case.model, inputs, plan_parameters(case.model, inputs))
@@ -46,7 +47,7 @@ def gauss_newton_step(case: ModelCase, group: list[int], damping: float, loss: s
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 @pytest.mark.parametrize("group", [[2], [0, 3, 5]])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_linearised_response_is_the_damped_gauss_newton_step(case, group, loss):
+def test_the_linearized_response_is_the_damped_gauss_newton_step(case, group, loss):
     before = state_of(case.model)
     found = proximal_bregman_response(case.model, case.train, group, 0.05, loss, linearized=True, iterations=500)
     moved = flat(found.weights, case.model) - flat(before, case.model)
@@ -54,14 +55,14 @@ def test_the_linearised_response_is_the_damped_gauss_newton_step(case, group, lo
     assert float((moved - expected).norm()) < 1e-6 * float(expected.norm())
     assert found.gradient_norm < 1e-7
     assert all(torch.equal(value, before[name]) for name, value in state_of(case.model).items())
-    options = SolverOptions(tolerance=1e-9)
-    (influence,), _ = influence_weights(case.model, case.train, [group], loss, damping=0.05, options=options)
+    options = InfluenceOptions(tolerance=1e-9)
+    (influence,), _ = influence_weights(case.model, case.train, [group], loss=loss, damping=0.05, options=options)
     step = flat(influence, case.model) - flat(before, case.model)
     assert float((step - expected).norm()) < 1e-6 * float(expected.norm())
 
 
-def test_of_a_linear_model_under_squared_error_the_response_leaves_the_groups_own_curvature_out():
-    """The Bregman term of a removed example and its loss add up to something linear: an exact leave-one-out."""
+def test_the_response_of_a_linear_model_under_squared_error_excludes_the_groups_curvature():
+    """The Bregman term and the loss of a removed example add up to a linear term: an exact leave-one-out."""
     case = next(case for case in CASES if case.name == "linear")
     before = flat(state_of(case.model), case.model)
     for group in ([1], [0, 4]):
@@ -73,9 +74,9 @@ def test_of_a_linear_model_under_squared_error_the_response_leaves_the_groups_ow
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse", "binary_cross_entropy"])
 @pytest.mark.parametrize("kind", ["bregman", "proximal"])
 def test_responses_are_minima_of_their_objectives(kind, loss):
-    """The gradient of the objective as eqs. 28 and 21 write it, by autograd, vanishes at the response."""
+    """The gradient of the objectives of eqs. 28 and 21, by autograd, vanishes at the response."""
     torch.manual_seed(0)
-    smooth = nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 3)).double().eval()  # else minima lie at kinks
+    smooth = nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 3)).double().eval()  # otherwise minima are at kinks
     case = replace(CASES[1], model=smooth)
     inputs, targets = case.train
     if loss == "binary_cross_entropy":
@@ -98,8 +99,8 @@ def test_responses_are_minima_of_their_objectives(kind, loss):
     assert found.gradient_norm < 1e-6
 
 
-def test_nothing_moves_far_where_nothing_is_asked_and_influence_is_the_limit():
-    """With more damping the response comes ever closer to its linearisation."""
+def test_influence_is_the_limit_of_the_response_for_large_damping():
+    """With more damping the response approaches its linearization."""
     case = next(case for case in CASES if case.name == "mlp, two hidden layers")
     before = flat(state_of(case.model), case.model)
     errors = []
@@ -110,12 +111,12 @@ def test_nothing_moves_far_where_nothing_is_asked_and_influence_is_the_limit():
         errors.append(float((moved - expected).norm() / expected.norm()))
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.01
-    with pytest.raises(InputError, match="fell without end"):
+    with pytest.raises(InputError, match="falls without limit"):
         proximal_bregman_response(case.model, case.train, 0, 0.01, iterations=500)
 
 
 @pytest.mark.parametrize("linearized", [False, True])
-def test_sgd_and_adam_come_to_the_same_minimum(linearized):
+def test_sgd_and_adam_reach_the_same_minimum(linearized):
     case = next(case for case in CASES if case.name == "linear")
     before = flat(state_of(case.model), case.model)
     exact = proximal_bregman_response(case.model, case.train, 3, 0.3, linearized=linearized, iterations=500)
@@ -127,7 +128,7 @@ def test_sgd_and_adam_come_to_the_same_minimum(linearized):
         assert found.steps == 400
 
 
-def test_retraining_keeps_the_order_of_batches_and_two_stages_cancel_what_all_do():
+def test_retraining_keeps_the_batch_order_and_two_stages_cancel_common_changes():
     generator = torch.Generator().manual_seed(0)
     data = torch.randn(12, 4, generator=generator), torch.randint(3, (12,), generator=generator)
     recipe = Recipe(learning_rate=0.1, batch_size=4, epochs=3, weight_decay=0.0, schedule="constant")
@@ -146,9 +147,9 @@ def test_retraining_keeps_the_order_of_batches_and_two_stages_cancel_what_all_do
     assert not model.training
 
 
-def test_what_cant_be_removed_is_refused():
+def test_invalid_removals_are_refused():
     case = CASES[0]
-    for group, said in ((99, "not .99."), ([], "at least one"), ([1, 1], "different")):
+    for group, said in ((99, "not .99."), ([], "at least one"), ([1, 1], "different indices")):
         with pytest.raises(InputError, match=said):
             proximal_bregman_response(case.model, case.train, group, 0.1)
     with pytest.raises(InputError, match="damping must be 0 or more"):
