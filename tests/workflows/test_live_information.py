@@ -97,9 +97,9 @@ def test_a_model_is_restored_from_its_state(case, dtype):
 def test_an_invalid_state_is_refused():
     case = LINEAR_CASES[0]
     state = case.linear_model().state()
-    with pytest.raises(InputError, match="do not fit together: gradient"):
+    with pytest.raises(InputError, match="do not match: gradient"):
         LinearizedModel.from_state({**state, "gradient": state["gradient"][:, :-1]})
-    with pytest.raises(InputError, match="not those of a linearised model"):
+    with pytest.raises(InputError, match="not those of a linearized model"):
         LinearizedModel.from_state({"features": state["features"]})
 
 

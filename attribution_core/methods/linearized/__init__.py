@@ -1,1 +1,1 @@
-"""The linearised model and what follows from it: SI, F-SI and NTK influence."""
+"""The linearized model and its measures: SI, F-SI and NTK influence."""

@@ -1,4 +1,4 @@
-"""From a model and data to a :class:`LinearizedModel`: which features, and by which route."""
+"""Build a :class:`LinearizedModel` from a model and data, with features computed by the cheapest route."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,29 +33,29 @@ def linearize(
     seed: int = 0,
     dtype: torch.dtype | None = None,
 ) -> LinearizedModel:
-    """Linearise a model at its present weights ``w_0``: ``f(x) = f_0(x) + grad f_0(x)^T (w - w_0)``.
+    """Linearize a model at its current weights ``w_0``: ``f(x) = f_0(x) + grad f_0(x)^T (w - w_0)``.
 
-    Targets are taken for half squared errors: classes become one-hot (0/1 for one output).
+    Targets are prepared for half squared errors: classes become one-hot (0/1 for one output).
 
     Args:
-        model: Any module that gives ``[b, k]``, on any device; used in evaluation mode and left as it was.
-        train: Training examples, a torch dataset of (input, target) or a pair of tensors.
+        model: Any module with outputs ``[b, k]``, on any device; used in evaluation mode and left as it was.
+        train: Training examples, as a torch dataset of (input, target) or as input and target tensors.
         evaluation: Evaluation examples.
         sketch: None keeps every parameter. ``"kronecker"`` keeps the ``dimension`` leading coordinates of all layers
-            together in a basis fitted to the training examples, and tells what they keep as ``kept_energy``.
-            ``"coordinates"`` keeps ``dimension`` random coordinates of each tensor, as the paper does.
-        dimension: Of the sketch.
-        parameters: ``"all"``, ``"head"`` (the last layer: outputs then share their features, and all costs lose their
-            k^2) or a regular expression over parameter names.
-        seed: Of the sketch.
-        dtype: Precision of what is computed for each example; by default float64, for large problems float32.
+            together, in a basis fitted to the training examples, and sets ``kept_energy``. ``"coordinates"`` keeps
+            ``dimension`` random coordinates of each tensor, as the paper does.
+        dimension: Dimension of the sketch.
+        parameters: ``"all"``, ``"head"`` (the last layer; outputs then share their features, which removes the factor
+            k^2 from all costs) or a regular expression over parameter names.
+        seed: Seed of the sketch.
+        dtype: Precision of per-example work; None is float64, or float32 for large problems.
 
     Returns:
-        The linearised model, on the model's device. With every parameter kept the route is the smaller of the Jacobian
-        (``p <= n k`` columns) and the kernel.
+        The linearized model, on the model's device. Without a sketch it is built from the Jacobian or the kernel,
+        whichever is smaller (``p <= n k`` columns for the Jacobian).
 
     Raises:
-        InputError: Data or parameters that cannot be used, in one sentence.
+        InputError: The data or the parameters cannot be used.
     """
     if sketch not in (None, "coordinates", "kronecker"):
         raise InputError(f'sketch must be None, "coordinates" or "kronecker", not {sketch!r}.')
@@ -79,15 +79,15 @@ def linearize(
         f_train, train_matrix = jacobian(model, train_inputs, plan)
         f_evaluation, evaluation_matrix = jacobian(model, evaluation_inputs, plan)
     targets = [as_outputs(t.to(f_train.device), f_train.shape[1]) for t in (train_targets, evaluation_targets)]
-    with _announced(min(train_matrix.shape[:-1].numel(), train_matrix.shape[-1])):
+    with _reported(min(train_matrix.shape[:-1].numel(), train_matrix.shape[-1])):
         linear = build(train_matrix, evaluation_matrix, f_train, f_evaluation, *targets, dtype=dtype)
     linear.kept_energy = plan.kept_energy
     return linear
 
 
 @contextmanager
-def _announced(size: int) -> Iterator[None]:
-    """Name the eigendecomposition, which has no steps of its own, before it starts."""
+def _reported(size: int) -> Iterator[None]:
+    """Report the eigendecomposition as one step of progress, before it starts and after it ends."""
     what = f"decomposing a {size:,} x {size:,} matrix"
     report(0, 1, what)
     yield
@@ -99,20 +99,20 @@ def _num_outputs(model: nn.Module, inputs: Tensor) -> int:
 
 
 def _output_layer(model: nn.Module, plan: ParameterPlan, inputs: Tensor) -> nn.Linear | None:
-    """The Linear layer that holds all chosen parameters and whose result is the output; None if there is none."""
+    """Return the Linear layer that has all chosen parameters and gives the model's output; None if there is none."""
     layers = list(plan.layers.values())
     if plan.rest or len(layers) != 1 or not isinstance(layers[0], nn.Linear):
         return None
     outputs, _, results = _through(model, layers[0], inputs[:1])
     if results.shape != outputs.shape or not torch.equal(results, outputs):
         return None
-    # Whatever the layer gave would be the output: a ReLU behind it may have changed nothing by chance.
+    # Equality may be a coincidence (a ReLU that changed nothing), so other results must pass through unchanged too.
     ramp = torch.arange(1.0, results.numel() + 1).to(results).view_as(results)
-    return layers[0] if all(_passes_on(model, layers[0], inputs[:1], given) for given in (ramp, -ramp)) else None
+    return layers[0] if all(_passes_through(model, layers[0], inputs[:1], each) for each in (ramp, -ramp)) else None
 
 
-def _passes_on(model: nn.Module, layer: nn.Module, inputs: Tensor, result: Tensor) -> bool:
-    """Whether the model's output is what the layer gives, were that this."""
+def _passes_through(model: nn.Module, layer: nn.Module, inputs: Tensor, result: Tensor) -> bool:
+    """Return whether the model's output equals ``result`` if the layer's result is replaced by it."""
     handle = layer.register_forward_hook(lambda _module, _given, _result: result)
     try:
         return torch.equal(outputs_of(model, inputs), result)
@@ -121,11 +121,11 @@ def _passes_on(model: nn.Module, layer: nn.Module, inputs: Tensor, result: Tenso
 
 
 def head_of(model: nn.Module, inputs: Tensor) -> nn.Linear:
-    """The last layer with parameters, if it is Linear and gives the model's output.
+    """Return the last layer with parameters, which must be Linear and give the model's output.
 
     Args:
         model: The model.
-        inputs: ``[n, ...]``, of which the first is tried.
+        inputs: Inputs ``[n, ...]``; the first one is passed through the model.
 
     Raises:
         InputError: There is no such layer.
@@ -137,7 +137,7 @@ def head_of(model: nn.Module, inputs: Tensor) -> nn.Linear:
 
 
 def head_inputs(model: nn.Module, inputs: Tensor) -> Tensor:
-    """What the last layer is given for each example, ``[n, ...]`` -> ``[n, d]``: the network's own embedding of it.
+    """Return the inputs of the last layer, the network's embedding of each example: ``[n, ...]`` -> ``[n, d]``.
 
     Raises:
         InputError: The model does not end in a linear layer.
@@ -146,7 +146,7 @@ def head_inputs(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _head_features(model: nn.Module, head: nn.Linear, plan: ParameterPlan, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs ``[n, k]`` and shared features ``[n, 1, p]``: the head's inputs, and a 1 for its bias, as chosen."""
+    """Return outputs ``[n, k]`` and shared features ``[n, 1, p]``: the head's inputs, and a 1 for a chosen bias."""
     outputs, given, _ = _through(model, head, inputs)
     chosen = {name.rpartition(".")[2] for name in plan.coordinates}
     features = [given] if "weight" in chosen else []
@@ -155,7 +155,7 @@ def _head_features(model: nn.Module, head: nn.Linear, plan: ParameterPlan, input
 
 
 def _through(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The model's outputs, and what the layer was given and gave on the way."""
+    """Return the model's outputs, and the layer's inputs and outputs during the pass."""
     seen: list[tuple[Tensor, Tensor]] = []
     handle = layer.register_forward_hook(lambda _module, given, result: seen.append((given[0], result)))
     try:

@@ -1,5 +1,5 @@
-"""Defaults of the linearized model. Loads without torch, so that help and forms can show them."""
+"""Defaults of the linearized model, importable without torch so that help and forms can show them."""
 
-# Coordinates of each parameter tensor, as in unique information, section 5; of all tensors together in the Kronecker
-# sketch, whose F-SI at t = 2000 then ranks examples as the exact kernel does (tests/benchmarks/sketches.py).
+# Coordinates kept of each parameter tensor, as in unique information, section 5. The Kronecker sketch keeps this many
+# of all tensors together; F-SI at t = 2000 then ranks examples as the exact kernel does (tests/benchmarks/sketches.py).
 DIMENSION = 2000

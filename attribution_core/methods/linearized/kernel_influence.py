@@ -1,7 +1,7 @@
-"""Influence in the neural-tangent-kernel regime, and how far the classical estimate is from it.
+"""Influence in the neural-tangent-kernel regime, and the error of the classical estimate there.
 
 Zhang and Zhang, "Rethinking influence functions of neural networks in the over-parameterized regime", AAAI 2022. The
-exact influence of a removal (eqs. 8, 9, 14), at any training time (eq. 20), is
+exact influence of a removal (eqs. 8, 9, 14), at any training time (eq. 20), is computed by
 :meth:`attribution_core.methods.linearized.model.LinearizedModel.removal_effects`.
 """
 
@@ -18,21 +18,21 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 
 
 def relu_ntk(x: Tensor, y: Tensor) -> Tensor:
-    """Tangent kernel of the infinitely wide two-layer ReLU network whose first layer is trained (eq. 4).
+    """Return the tangent kernel of the infinitely wide two-layer ReLU network whose first layer is trained (eq. 4).
 
     ``K(x, y) = x.y (pi - theta) / (2 pi)`` with the angle theta between x and y; the paper's inputs have norm 1.
 
     Args:
-        x: ``[n, ...]``; all but the first axis is the input.
-        y: ``[m, ...]``.
+        x: Inputs ``[n, ...]``; all axes but the first are flattened.
+        y: Inputs ``[m, ...]``.
 
     Returns:
-        ``[n, m]``, float64. It is the same for every output, so a model of it shares its features.
+        Kernel ``[n, m]``, float64. It is the same for every output, so a model with this kernel shares its features.
     """
     x, y = x.flatten(1).double(), y.flatten(1).double()
     inner = x @ y.T
     norms = x.norm(dim=1)[:, None] * y.norm(dim=1)
-    # The angle from the chord, not from the cosine: arccos loses half the digits where x and y (nearly) agree.
+    # Compute the angle from the chord, not the cosine: arccos loses half the digits where x and y (nearly) agree.
     unit_x, unit_y = (z / z.norm(dim=1, keepdim=True).clamp(min=torch.finfo(z.dtype).tiny) for z in (x, y))
     half = torch.cdist(unit_x, unit_y, compute_mode="donot_use_mm_for_euclid_dist") / 2
     angle = 2 * torch.arcsin(half.clamp(max=1.0))
@@ -41,13 +41,13 @@ def relu_ntk(x: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class KernelRegimeInfluence:
-    """The classical estimate of influence in the kernel regime, beside the truth.
+    """The classical estimate of influence in the kernel regime, with the exact effects.
 
     Attributes:
         effects: Inverse-Hessian-vector-product estimate of ``effect[i, j]``, eq. 13, ``[n, m]``.
-        exact: The same effects of really removing i, eqs. 8 and 14, ``[n, m]``.
-        lower_bound: Theorem 3 (eq. 16): the error ``|exact - effects|`` is at least this, ``[n, m]`` (may be negative,
-            and then says nothing). None when each output has features of its own, for which the theorem does not hold.
+        exact: Effects of actually removing i, eqs. 8 and 14, ``[n, m]``.
+        lower_bound: Lower bound of the error ``|exact - effects|`` by theorem 3 (eq. 16), ``[n, m]``; a negative bound
+            says nothing. None if outputs do not share their features, since the theorem does not hold then.
     """
 
     effects: Tensor
@@ -56,22 +56,22 @@ class KernelRegimeInfluence:
 
 
 def ihvp_effects_in_kernel_regime(linear: LinearizedModel, weight_decay: float) -> KernelRegimeInfluence:
-    r"""Influence functions for the fully trained model, exactly as they are in the kernel regime (eq. 13).
+    r"""Compute the influence functions of the fully trained model in the kernel regime (eq. 13).
 
     With ``alpha_ij = Psi_j (Lambda + lambda)^-1 Psi_i^T``, the error ``u_j = f(x_j) - y_j`` on evaluation example j and
-    ``e_i = f(x_i) - y_i`` on training example i, the estimate is ``u_j^T alpha_ij e_i``. Removing i in earnest puts the
-    leave-one-out error ``f_{-i}(x_i) - y_i`` in place of ``e_i`` and adds half the squared change (eq. 14).
+    ``e_i = f(x_i) - y_i`` on training example i, the estimate is ``u_j^T alpha_ij e_i``. Actually removing i
+    replaces ``e_i`` by the leave-one-out error ``f_{-i}(x_i) - y_i`` and adds half the squared change (eq. 14).
 
-    Theorem 3, for shared features, where alpha is a scalar: ``e_i = (1 - alpha_ii)(f_{-i}(x_i) - y_i)``, so the error
+    Theorem 3 is for shared features, where alpha is a scalar: ``e_i = (1 - alpha_ii)(f_{-i}(x_i) - y_i)``, so the error
     is ``alpha_ii`` times the first term and the half square; ``alpha_ii >= lambda_min / (lambda_min + lambda)`` with
-    the least eigenvalue of the n x n kernel (0 when it is singular).
+    the smallest eigenvalue of the n x n kernel (0 if it is singular).
 
     Args:
-        linear: The linearised model.
-        weight_decay: ``lambda`` > 0, beside the sum of losses.
+        linear: The linearized model.
+        weight_decay: ``lambda`` > 0, added to the sum of losses.
 
     Raises:
-        InputError: Without weight decay, where the Hessian has no inverse.
+        InputError: The weight decay is not positive, so the Hessian has no inverse.
     """
     if not weight_decay > 0:
         raise InputError(f"The estimate inverts the Hessian, so it needs a positive weight decay, not {weight_decay}.")
@@ -79,7 +79,7 @@ def ihvp_effects_in_kernel_regime(linear: LinearizedModel, weight_decay: float) 
     n, a, p = linear.features.shape
     m = len(linear.evaluation_features)
     errors = linear.predictions(schedule) - linear.evaluation_targets
-    # sum_j over outputs of Psi_j^T u_j and of Psi_i^T e_i, so that no [n, m, k, k] array is formed
+    # Sums over outputs of Psi_j^T u_j and of Psi_i^T e_i, so that no [n, m, k, k] array is formed
     pulled = torch.einsum("map,mac->mcp", linear.evaluation_features.double(), errors.reshape(m, a, -1))
     gradients = linear.gradients(schedule).double() / (linear.eigenvalues + weight_decay)
     effects = gradients.flatten(1) @ pulled.flatten(1).T
@@ -94,30 +94,33 @@ def ihvp_effects_in_kernel_regime(linear: LinearizedModel, weight_decay: float) 
 
 
 def sample_complexity(kernel: Tensor, targets: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
-    r"""What each group of training examples adds to the norm of the function that fits all labels (eq. 19).
+    r"""Return how much each group of training examples adds to the norm of the function that fits all labels (eq. 19).
 
-    ``C(G) = sqrt(Y^T K^-1 Y) - sqrt(Y_-G^T K_-G^-1 Y_-G)``, the increment of the RKHS norm. By the block inverse the
-    second square is the first minus ``alpha_G^T ((K^-1)_GG)^-1 alpha_G`` with ``alpha = K^-1 Y``: one factorisation for
-    all groups, then ``O(|G|^3)`` each.
+    ``C(G) = sqrt(Y^T K^-1 Y) - sqrt(Y_-G^T K_-G^-1 Y_-G)`` is the increment of the RKHS norm. By the block inverse the
+    second square is the first minus ``alpha_G^T ((K^-1)_GG)^-1 alpha_G`` with ``alpha = K^-1 Y``: one factorization for
+    all groups, then ``O(|G|^3)`` for each.
 
     Args:
-        kernel: ``[n, n]``, positive definite.
-        targets: ``[n]`` or ``[n, k]``; squares are summed over outputs.
-        groups: Indices of each group.
+        kernel: Positive definite kernel, ``[n, n]``.
+        targets: Targets ``[n]`` or ``[n, k]``; squares are summed over outputs.
+        groups: Indices of the examples in each group.
 
     Returns:
-        ``[len(groups)]``, >= 0 up to rounding.
+        Increments ``[len(groups)]``, >= 0 up to rounding.
 
     Raises:
-        InputError: A kernel that is not positive definite (equal inputs make it so), or groups that do not fit.
+        InputError: The kernel is not positive definite (equal inputs cause that), has another size than the targets, or
+            a group is empty or has an index out of range.
     """
     kernel = kernel.double()
     targets = targets.double().reshape(len(targets), -1).to(kernel.device)
     if kernel.shape != (len(targets), len(targets)):
-        raise InputError(f"The kernel of {len(targets)} targets must be square and as large, not {list(kernel.shape)}.")
+        raise InputError(
+            f"The kernel of {len(targets)} targets must be [{len(targets)}, {len(targets)}], not {list(kernel.shape)}."
+        )
     factor, failed = torch.linalg.cholesky_ex(kernel)
     if int(failed):
-        raise InputError("The kernel is not positive definite, so not every label can be fitted: leave duplicates out.")
+        raise InputError("The kernel is not positive definite, so not every label can be fitted: remove duplicates.")
     inverse = torch.cholesky_inverse(factor)
     alpha = inverse @ targets
     whole = (targets * alpha).sum()
@@ -125,27 +128,30 @@ def sample_complexity(kernel: Tensor, targets: Tensor, groups: Sequence[Sequence
     for group in groups:
         chosen = torch.as_tensor(group, dtype=torch.int64, device=kernel.device)
         if len(chosen) == 0 or int(chosen.min()) < 0 or int(chosen.max()) >= len(kernel):
-            raise InputError(f"A group holds one or more indices from 0 to {len(kernel) - 1}.")
+            raise InputError(f"A group must contain one or more indices from 0 to {len(kernel) - 1}.")
         removed = (alpha[chosen] * torch.linalg.solve(inverse[chosen][:, chosen], alpha[chosen])).sum()
         complexity.append(whole.sqrt() - (whole - removed).clamp(min=0).sqrt())
     return torch.stack(complexity)
 
 
 def share_among_influencers(effects: Tensor, marked: Tensor, top: int = 1) -> Tensor:
-    """Share of marked training examples (with wrong labels, say) among the most influential of each evaluation example.
+    """Return the share of marked training examples among the most influential ones of each evaluation example.
 
     Args:
         effects: ``effect[i, j]`` at one training time, ``[n, m]``; influence is its absolute value (figure 7).
-        marked: bool, ``[n]``.
-        top: How many influencers of each evaluation example count.
+        marked: Which training examples are marked (those with wrong labels, for example), bool, ``[n]``.
+        top: Number of influencers per evaluation example.
 
     Returns:
-        A number from 0 to 1.
+        Share from 0 to 1, averaged over the evaluation examples.
 
     Raises:
-        InputError: More influencers than examples, or marks of another length.
+        InputError: There are fewer examples than influencers, or the number of marks differs from that of examples.
     """
     if marked.shape != (len(effects),) or not 1 <= top <= len(effects):
-        raise InputError(f"Expected {len(effects)} marks and from 1 to {len(effects)} influencers; top is {top}.")
+        raise InputError(
+            f"Expected {len(effects)} marks and a top from 1 to {len(effects)}; got {list(marked.shape)} marks and top "
+            f"{top}."
+        )
     leaders = effects.abs().topk(top, dim=0).indices
     return marked.to(effects.device)[leaders].double().mean()

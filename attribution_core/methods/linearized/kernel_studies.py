@@ -1,7 +1,7 @@
-"""Studies of influence in the neural-tangent-kernel regime: where the classical estimate errs, what influence costs.
+"""Studies of influence in the neural-tangent-kernel regime: error of the classical estimate, influence and complexity.
 
 Zhang and Zhang, "Rethinking influence functions of neural networks in the over-parameterized regime", AAAI 2022,
-figures 2, 3, 5 and 7, each for any linearised model.
+figures 2, 3, 5 and 7, each for any linearized model.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,13 @@ from attribution_core.progress import silenced, track
 
 @dataclass(frozen=True)
 class EstimateError:
-    """How wrong the classical estimate is, for some weight decays (figure 2).
+    """Error of the classical estimate for some weight decays (figure 2).
 
     Attributes:
-        rate: Sum over pairs of ``|exact - estimate|`` over that of ``|exact|``, ``[decays]``; 1 is as wrong as zero.
-        lower_bound: The same for the leading term of theorem 3, ``lambda_min / (lambda_min + lambda)``, ``[decays]``;
-            0 where the n x n kernel is singular (fewer features than examples).
+        rate: Sum of ``|exact - estimate|`` over all pairs, divided by that of ``|exact|``, ``[decays]``; an estimate of
+            zero has a rate of 1.
+        lower_bound: Leading term of the rate's bound by theorem 3, ``lambda_min / (lambda_min + lambda)``,
+            ``[decays]``; 0 if the n x n kernel is singular (fewer features than examples).
     """
 
     rate: Tensor
@@ -39,16 +40,16 @@ def estimate_error(
     linear: LinearizedModel,
     weight_decays: Sequence[float],
 ) -> EstimateError:
-    """Error rate of the inverse-Hessian-vector-product estimate against its lower bound (theorem 3, figure 2).
+    """Return the error rate of the inverse-Hessian-vector-product estimate and its lower bound (theorem 3, figure 2).
 
     Args:
-        linear: The linearised model.
-        weight_decays: Each ``> 0``, beside the sum of losses.
+        linear: The linearized model.
+        weight_decays: Weight decays, each ``> 0``, added to the sum of losses.
 
     Raises:
-        InputError: A weight decay that is not positive, or no shared features, for which the theorem is.
+        InputError: A weight decay is not positive, or outputs do not share their features, as the theorem requires.
     """
-    _check_one_row(linear, "Theorem 3 is")
+    _require_one_row(linear, "Theorem 3")
     least = float(linear.eigenvalues[0]) if len(linear.eigenvalues) == linear.num_train else 0.0
     rates, bounds = [], []
     for decay in track(weight_decays, len(weight_decays), "error of influence functions"):
@@ -59,12 +60,13 @@ def estimate_error(
 
 
 def estimate_error_by_example(linear: LinearizedModel, weight_decay: float) -> Tensor:
-    """Error rate of the classical estimate for each training example over all evaluation examples: ``[n]``, ``>= 0``.
+    """Return the classical estimate's error rate for each training example, ``[n]``, ``>= 0``.
 
-    What figure 3 lays against :func:`feature_density`: theorem 4 bounds it by one over the density's square root.
+    It is taken over all evaluation examples. Figure 3 plots it against :func:`feature_density`: theorem 4 bounds it by
+    one over the density's square root.
 
     Raises:
-        InputError: A weight decay that is not positive.
+        InputError: The weight decay is not positive.
     """
     influence = ihvp_effects_in_kernel_regime(linear, weight_decay)
     size = influence.exact.abs().sum(dim=1)
@@ -72,24 +74,25 @@ def estimate_error_by_example(linear: LinearizedModel, weight_decay: float) -> T
 
 
 def feature_density(linear: LinearizedModel, components: int = 20) -> Tensor:
-    """Probability density of each training example among all, up to a factor (theorem 4, figure 3).
+    """Return the probability density at each training example, up to a factor (theorem 4, figure 3).
 
-    SciPy's Gaussian kernel density estimate (Scott's bandwidth) on the leading principal coordinates in feature space,
-    found among the last columns of the features, which are those of the uncentred Gram matrix. A density in hundreds of
-    dimensions can't be estimated from a thousand points, and in two it has lost the geometry; on MNIST and CIFAR-10 its
-    rank correlation with the error grows up to some fifty coordinates. Cost: ``n^2 components``, on one core.
+    It is SciPy's Gaussian kernel density estimate (Scott's bandwidth) in the leading principal coordinates of feature
+    space. These are found among the last columns of the features, which are those of the uncentered Gram matrix. A
+    density in hundreds of dimensions cannot be estimated from a thousand points, and two dimensions lose the geometry;
+    on MNIST and CIFAR-10 its rank correlation with the error grows up to some fifty coordinates. Cost:
+    ``n^2 components``, on one core.
 
     Args:
-        linear: The linearised model, with one feature row for each example.
-        components: How many coordinates; fewer where the features span fewer.
+        linear: The linearized model, with one feature row per example.
+        components: Number of coordinates; fewer are used if the features span fewer.
 
     Returns:
-        ``[n]``, positive, float64; the largest is 1.
+        Densities ``[n]``, positive, float64; the largest is 1.
 
     Raises:
-        InputError: Several feature rows for each example.
+        InputError: Examples have several feature rows.
     """
-    _check_one_row(linear, "A density in feature space is")
+    _require_one_row(linear, "A density in feature space")
     leading = linear.features[:, 0, -(components + 1) :].double()
     left, scales, _ = torch.linalg.svd(leading - leading.mean(dim=0), full_matrices=False)
     spanned = (scales > 1e-8 * scales[:1]) & (scales > 1e-12 * leading.norm())
@@ -103,27 +106,31 @@ def feature_density(linear: LinearizedModel, components: int = 20) -> Tensor:
 def complexity_by_influence(
     linear: LinearizedModel, schedule: GradientDescent, influence: Tensor, groups: int = 10
 ) -> Tensor:
-    r"""What groups of training examples, from the most harmful to the most helpful, add to the model's norm (figure 5).
+    r"""Return how much groups of examples, from most harmful to most helpful, add to the model's norm (figure 5).
 
-    ``C(G) = |w - w_0| - |w_{-G} - w_0|``, the increment of the function's norm in the space of the kernel. For a
-    positive definite kernel, outputs that start from zero and endless training without weight decay, it is eq. 19
-    (:func:`attribution_core.methods.linearized.kernel_influence.sample_complexity`); this function takes any schedule
-    and any features.
+    ``C(G) = |w - w_0| - |w_{-G} - w_0|`` is the increment of the function's norm in the space of the kernel. For a
+    positive definite kernel, outputs that start from zero and training to the end without decay it is eq. 19
+    (:func:`attribution_core.methods.linearized.kernel_influence.sample_complexity`); here the schedule and the features
+    may be any.
 
     Args:
-        linear: The linearised model.
+        linear: The linearized model.
         schedule: How it is trained.
-        influence: ``[n]``: the mean effect of each example, say; groups of equal size are cut along it.
-        groups: How many.
+        influence: Influence of each example, such as its mean effect, ``[n]``; examples are sorted by it and split into
+            groups of equal size.
+        groups: Number of groups.
 
     Returns:
-        ``[groups]``; with a finite time or a weight decay it may be negative.
+        Increments ``[groups]``; they may be negative for a finite time or with a weight decay.
 
     Raises:
-        InputError: More groups than examples, or influence of another length.
+        InputError: There are more groups than examples, or ``influence`` has another length.
     """
     if influence.shape != (linear.num_train,) or not 2 <= groups <= linear.num_train:
-        raise InputError(f"Expected influence [{linear.num_train}] and from 2 groups to as many; groups is {groups}.")
+        raise InputError(
+            f"Expected influence [{linear.num_train}] and from 2 to {linear.num_train} groups; got influence "
+            f"{list(influence.shape)} and {groups} groups."
+        )
     weights = linear.weights(schedule)
     members = influence.argsort().tensor_split(groups)
     return torch.stack([weights.norm() - (weights - linear.group_change(group, schedule)).norm() for group in members])
@@ -136,20 +143,20 @@ def marked_share_over_time(
     marked: Tensor,
     top: int = 1,
 ) -> Tensor:
-    """Share of marked examples among the most influential of each evaluation example, over training (eq. 20, figure 7).
+    """Return the share of marked examples among the most influential ones at several training times (eq. 20, figure 7).
 
-    With wrong labels marked, the paper finds a rise and a fall: first the clean examples lead, then the wrong labels
-    are learnt, then each is so well known that it no longer matters to others.
+    If wrong labels are marked, the paper finds a rise and a fall: first the clean examples lead, then the wrong labels
+    are learned, and finally each is so well fitted that it no longer matters to others.
 
     Args:
-        linear: The linearised model.
-        schedule: How it is trained, but for its time.
+        linear: The linearized model.
+        schedule: How it is trained; its time is replaced.
         times: Training times, in steps.
-        marked: bool, ``[n]``.
-        top: How many influencers of each evaluation example count.
+        marked: Which training examples are marked, bool, ``[n]``.
+        top: Number of influencers per evaluation example.
 
     Returns:
-        ``[times]``, from 0 to 1.
+        Shares ``[times]``, from 0 to 1.
     """
     moments = [replace(schedule, steps=time) for time in times]
     shares = []
@@ -159,8 +166,9 @@ def marked_share_over_time(
     return torch.stack(shares)
 
 
-def _check_one_row(linear: LinearizedModel, what: str) -> None:
+def _require_one_row(linear: LinearizedModel, what: str) -> None:
     if linear.features.shape[1] != 1:
         raise InputError(
-            f'{what} for one feature row an example: linearise one output, or outputs that share theirs ("head").'
+            f"{what} needs one feature row per example: linearize one output, or outputs that share their features "
+            '(parameters="head").'
         )

@@ -1,8 +1,8 @@
-r"""The formulas behind every leave-one-out of a linear model, in the eigenbasis of its Gram matrix.
+r"""Leave-one-out formulas of a linear model, in the eigenbasis of its Gram matrix.
 
-The notation is that of :mod:`attribution_core.methods.linearized.model`, which derives them. All take examples, or
-groups of them, a block at a time: feature rows ``[block, a, p]``, residuals ``[block, a, c]``. Everything per example
-is computed in the features' precision, float64 or float32; the spectrum and its resolvents are always float64.
+:mod:`attribution_core.methods.linearized.model` derives them and defines the notation. All take a block of examples, or
+of groups, at a time: feature rows ``[block, a, p]`` and residuals ``[block, a, c]``. Per-example work is done in the
+precision of the features, float64 or float32; the spectrum and its resolvents are always float64.
 """
 
 import torch
@@ -12,25 +12,25 @@ from attribution_core.methods.linalg import blocked
 from attribution_core.methods.linalg.contour import Resolvents
 from attribution_core.methods.linalg.solving import solve
 
-# Leverages this close to 1 are 1: the example alone decides some direction, and the limit below takes over.
+# Leverages this close to 1 count as 1: the example alone decides some direction, and the limit below applies.
 LEVERAGE_TOLERANCE = 1e-9
 
 
 class ResolventChanges:
     """``Re sum_q c_q D_q Psi_i^T (I - rho Psi_i D_q Psi_i^T)^-1 (r_i - rho Psi_i D_q beta)``.
 
-    Complex numbers meet the features as pairs of real matrices. What all examples share is computed once, in full
-    precision, before it is rounded to that of the features.
+    Complex matrices multiply the features as pairs of real ones. Terms that all examples share are computed once, in
+    float64, and then rounded to the precision of the features.
     """
 
     def __init__(self, gradient: Tensor, spectrum: Tensor, resolvents: Resolvents, dtype: torch.dtype) -> None:
-        """Prepares the nodes.
+        """Compute the terms that all examples share.
 
         Args:
             gradient: ``beta``, ``[c, p]``, float64.
             spectrum: ``Lambda + lambda``, ``[p]``, float64.
             resolvents: ``c_q``, the shifts in ``D_q``, and ``rho``.
-            dtype: Of the features, float64 or float32.
+            dtype: Precision of the features, float64 or float32.
         """
         precision = torch.complex128 if dtype == torch.float64 else torch.complex64
         inverses = resolvents.inverses(spectrum)  # D_q: [q, p]
@@ -39,21 +39,21 @@ class ResolventChanges:
         self._nodes = len(inverses)
         self._inverses = (resolvents.rate * inverses).to(precision)  # rho D_q: [q, p]
         self._filtered = filtered.flatten(0, 1).T.to(precision)  # rho D_q beta: [p, q c]
-        # c_q D_q, such that real and imaginary parts of [block, 2 q] give a real part: [2 q, p]
+        # c_q D_q, stacked so that real and imaginary parts [block, 2 q] give a real part: [2 q, p]
         self._weighted = torch.cat([weighted.real, -weighted.imag]).to(dtype)
 
     def __call__(self, features: Tensor, residuals: Tensor) -> Tensor:
-        """The changes ``[block, c, p]`` of examples with features ``[block, a, p]`` and residuals ``[block, a, c]``."""
+        """Return the changes ``[block, c, p]`` for features ``[block, a, p]`` and residuals ``[block, a, c]``."""
         block, a, p = features.shape
         c, nodes = residuals.shape[2], self._nodes
-        # rho Psi_i D_q Psi_i^T for every node in one product: [block, q, a, a]
+        # rho Psi_i D_q Psi_i^T for all nodes in one product: [block, q, a, a]
         inner = _weighted_inner_products(features, self._inverses)
         # rho Psi_i D_q beta: [block, q, a, c]
         start = _real_times_complex(features.reshape(block * a, p), self._filtered)
         right = residuals[:, None] - start.reshape(block, a, nodes, c).transpose(1, 2)
         identity = torch.eye(a, dtype=inner.dtype, device=inner.device)
         solved = right / (1 - inner) if a == 1 else solve(identity - inner, right)
-        # Re sum_q c_q D_q solved_q, for each row a and column c, then against Psi_i
+        # Re sum_q c_q D_q solved_q for each row a and column c, then times Psi_i
         solved = solved.permute(0, 2, 3, 1).reshape(block * a * c, nodes)
         mixed = torch.cat([solved.real, solved.imag], dim=1) @ self._weighted
         mixed = mixed.reshape(block, a, c, p).mul_(features[:, :, None, :])
@@ -61,14 +61,14 @@ class ResolventChanges:
 
 
 def interpolation_changes(features: Tensor, residuals: Tensor, gradient: Tensor, eigenvalues: Tensor) -> Tensor:
-    r"""The limit of endless training without decay: the change of the minimum-norm least-squares solution.
+    r"""Return the change of the minimum-norm least-squares solution: training to the end without decay.
 
-    One resolvent, ``D = (Lambda + lambda)^-1``, as lambda -> 0. With ``M = I - Psi_i Lambda^-1 Psi_i^T`` (one minus
-    the leverage: entries of ``I - V_i V_i^T``, exact), ``S = Psi_i Lambda^-2 Psi_i^T``,
+    There is one resolvent, ``D = (Lambda + lambda)^-1``, and lambda -> 0. With ``M = I - Psi_i Lambda^-1 Psi_i^T`` (one
+    minus the leverage: entries of ``I - V_i V_i^T``, exact), ``S = Psi_i Lambda^-2 Psi_i^T``,
     ``e = r_i - Psi_i Lambda^-1 beta`` and ``h = Psi_i Lambda^-2 beta``, the solve is
-    ``(M + lambda S) x = e + lambda h``. Where M is positive it is ``M^-1 e`` (fewer features than data); where M is
-    0, e is 0 as well and the next order decides: ``S x = h``, which is the kernel form of NTK influence, eq. 9
-    (more features than data). Both may occur in one example.
+    ``(M + lambda S) x = e + lambda h``. Where M is positive, x is ``M^-1 e`` (fewer features than data). Where M is 0,
+    e is 0 as well and the next order decides: ``S x = h``, which is the kernel form of NTK influence, eq. 9 (more
+    features than data). Both may occur in one example.
     """
     whitened = features / eigenvalues.sqrt()
     leverage = torch.eye(features.shape[1], dtype=features.dtype, device=features.device) - (
@@ -82,7 +82,7 @@ def interpolation_changes(features: Tensor, residuals: Tensor, gradient: Tensor,
     null = values < LEVERAGE_TOLERANCE
     inverse = torch.where(null, 0.0, 1.0 / torch.where(null, 1.0, values))
     regular = vectors @ (inverse[..., None] * (vectors.transpose(1, 2) @ error))
-    # On the null space, padded with ones where there is none, so that the whole block is one batched solve.
+    # Solve on the null space, padded with ones elsewhere so that the whole block is one batched solve.
     mask = null.to(values.dtype)
     rotated = vectors.transpose(1, 2) @ second @ vectors * mask[:, :, None] * mask[:, None, :]
     rotated = rotated + torch.diag_embed(1.0 - mask)
@@ -92,10 +92,10 @@ def interpolation_changes(features: Tensor, residuals: Tensor, gradient: Tensor,
 
 
 def _weighted_inner_products(features: Tensor, weights: Tensor) -> Tensor:
-    """``sum_p x_ap w_qp x_bp`` of each block's rows: ``[block, a, p]``, complex ``[q, p]`` -> ``[block, q, a, a]``.
+    """Return ``sum_p x_ap w_qp x_bp``: ``[block, a, p]`` and complex ``[q, p]`` -> ``[block, q, a, a]``.
 
-    For a few rows the products of pairs are formed once, for all nodes (one matrix product); a large group would need
-    ``a^2 p`` numbers for that, so it goes node by node.
+    For a few rows, products of pairs are formed once and serve all nodes in one matrix product. For a large group that
+    would take ``a^2 p`` numbers, so each node is computed separately.
     """
     block, a, p = features.shape
     if 8 * p * a * (a + 1) // 2 <= blocked.BLOCK_BYTES:
@@ -112,6 +112,6 @@ def _weighted_inner_products(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def _real_times_complex(real: Tensor, weights: Tensor) -> Tensor:
-    """``real @ weights`` with a real left side: half the work of a complex product."""
+    """Return ``real @ weights`` in half the work of a complex product."""
     parts = real @ torch.cat([weights.real, weights.imag], dim=1)
     return torch.complex(*parts.tensor_split(2, dim=1))

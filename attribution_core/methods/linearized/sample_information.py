@@ -1,4 +1,4 @@
-"""Unique information: how much one example alone informs the predictions (F-SI) and the weights (SI).
+"""Unique information: how much a single example informs the predictions (F-SI) and the weights (SI).
 
 Harutyunyan et al., "Estimating informativeness of samples with smooth unique information", ICLR 2021.
 """
@@ -19,26 +19,26 @@ def functional_sample_information(
     schedule: GradientDescent,
     sigma: float = 1.0,
 ) -> Tensor:
-    r"""F-SI: the information that the predictions hold about each training example, and about no other.
+    r"""Return F-SI, the information that only this training example gives the predictions.
 
-    The Kullback-Leibler divergence between the predictions with and without the example, both smoothed by Gaussian
-    noise of standard deviation ``sigma``, averaged over the evaluation inputs (eqs. 8 and 16):
+    It is the Kullback-Leibler divergence between the predictions with and without the example, both smoothed by
+    Gaussian noise of standard deviation ``sigma``, averaged over the evaluation inputs (eqs. 8 and 16):
 
         F-SI_i = 1 / (2 sigma^2 m) sum_j |f(x_j) - f_{-i}(x_j)|^2 = 1 / (2 sigma^2) d_i^T F d_i
 
-    with ``d_i = w - w_{-i}`` and ``F = sum_j Phi_j^T Phi_j / m`` (eq. 9, exact for a linear model). Through F the cost
-    does not grow with the number of evaluation examples (:mod:`attribution_core.methods.linearized.energy`).
+    with ``d_i = w - w_{-i}`` and ``F = sum_j Phi_j^T Phi_j / m`` (eq. 9, exact for a linear model). Because of F, the
+    cost does not grow with the number of evaluation examples (:mod:`attribution_core.methods.linearized.energy`).
 
     Args:
-        linear: The linearised model.
+        linear: The linearized model.
         schedule: How it is trained.
-        sigma: Smoothing noise on the outputs, ``> 0``; a mere factor.
+        sigma: Standard deviation of the noise on the outputs, ``> 0``; it only scales the result.
 
     Returns:
-        ``[n]``, nats, ``>= 0``, float64.
+        F-SI ``[n]`` in nats, ``>= 0``, float64.
 
     Raises:
-        InputError: ``sigma`` not positive, or a learning rate above the stability limit.
+        InputError: ``sigma`` is not positive, or the learning rate is above the stability limit.
     """
     if not sigma > 0:
         raise InputError(f"sigma must be positive, not {sigma}.")
@@ -58,7 +58,7 @@ def sample_information(
     batch_size: int = 1,
     floor: float = 1e-9,
 ) -> Tensor:
-    r"""SI: the information that the smoothed weights hold about each training example, and about no other.
+    r"""Return SI, the information that only this training example gives the smoothed weights.
 
     ``SI_i = d_i^T Sigma^-1 d_i / 2`` with ``d_i = w - w_{-i}`` (eq. 5). With the curvature ``H = A + lambda`` of the
     sum of losses, diagonal in the eigenbasis, the smoothing covariance is
@@ -66,38 +66,39 @@ def sample_information(
     * ``"isotropic"``: ``sigma^2 I``;
     * ``"langevin"``: the steady state of SGD with gradient noise ``sigma^2 I``, ``eta sigma^2 / (2 b) H^-1`` (eq. 15);
     * ``"sgd"``: the solution of ``H Sigma + Sigma H = (eta / b) Lambda`` (eq. 14) with the covariance
-      ``Lambda = G G^T / n - g g^T`` of the examples' gradients at the trained weights (appendix C). Where H is diagonal
-      the Lyapunov equation is solved entry by entry, ``Sigma_ab = (eta / b) Lambda_ab / (h_a + h_b)``, which is what
-      the Bartels-Stewart algorithm comes to after its Schur step.
+      ``Lambda = G G^T / n - g g^T`` of the examples' gradients at the trained weights (appendix C). Since H is
+      diagonal, the Lyapunov equation is solved entry by entry, ``Sigma_ab = (eta / b) Lambda_ab / (h_a + h_b)``; the
+      Bartels-Stewart algorithm reduces to this after its Schur step.
 
-    **Sum or mean.** The paper's H is that of the sum of losses, its noise that of a batch's mean gradient; so are they
-    here when the schedule's loss is ``"sum"``. Real SGD takes both from the mean: ask with a schedule of
-    ``loss="mean"``, for which H is divided by n, and the result is the divergence that SGD with independently drawn
-    batches really shows (tests). Shuffling in epochs cancels noise, which makes the divergence larger
+    **Sum or mean.** The paper's H is that of the sum of losses, and its noise is that of a batch's mean gradient; the
+    same holds here if the schedule's loss is ``"sum"``. Real SGD takes both from the mean: use a schedule with
+    ``loss="mean"``, which divides H by n. The result is then the divergence that SGD with independently drawn batches
+    shows (see the tests). Shuffling in epochs cancels noise, which makes the divergence larger
     (:mod:`attribution_core.experiments.unique_information.toy`).
 
-    **The null space.** All is computed in the span of the training features, where every ``d_i`` lies; the rest of
-    weight space, which neither training nor noise reaches, is left out. Within the span the noise of ``"sgd"`` may
-    still miss a direction (Lambda has rank n - 1 at most), and a change along it would be infinitely informative:
-    ``floor`` times the largest variance is added to every variance, so that the result is finite and a lower bound.
+    **The null space.** Everything is computed in the span of the training features, which contains every ``d_i``; the
+    rest of weight space, which neither training nor noise reaches, is ignored. Within the span the noise of ``"sgd"``
+    may still miss a direction (the rank of Lambda is at most n - 1), and a change along it would be infinitely
+    informative. Therefore ``floor`` times the largest variance is added to every variance, which makes the result
+    finite and a lower bound.
 
-    The papers take ``"langevin"`` and ``"sgd"`` at the minimum of a regularised loss: ``steps=inf`` and a weight decay.
+    The papers use ``"langevin"`` and ``"sgd"`` at the minimum of a regularized loss: ``steps=inf`` and a weight decay.
 
     Args:
-        linear: The linearised model.
+        linear: The linearized model.
         schedule: How it is trained.
         covariance: The smoothing covariance.
         sigma: Standard deviation of the isotropic smoothing, or of Langevin's gradient noise; ``> 0``.
-        learning_rate: ``eta`` of the noisy training, ``> 0``; it need not be the schedule's.
-        batch_size: ``b``.
-        floor: Least variance as a share of the largest, for ``"sgd"``.
+        learning_rate: ``eta`` of the noisy training, ``> 0``; it may differ from the schedule's.
+        batch_size: Batch size ``b``.
+        floor: Smallest variance as a share of the largest, for ``"sgd"``.
 
     Returns:
-        ``[n]``, nats, ``>= 0``, float64.
+        SI ``[n]`` in nats, ``>= 0``, float64.
 
     Raises:
-        InputError: A parameter out of range, no curvature in some direction, or no gradient noise at all (training to
-            the end without weight decay fits every label, and SGD then stands still).
+        InputError: A parameter is out of range, some direction has no curvature, or there is no gradient noise
+            (training to the end without weight decay fits every label, and SGD then does not move).
     """
     if covariance not in ("isotropic", "langevin", "sgd"):
         raise InputError(f'The covariance must be "isotropic", "langevin" or "sgd", not {covariance!r}.')
@@ -122,16 +123,16 @@ def sample_information(
 def _sgd_precision(
     linear: LinearizedModel, schedule: GradientDescent, curvature: Tensor, noise: float, floor: float
 ) -> tuple[Tensor, Tensor]:
-    """Eigenvectors ``[c p, c p]`` and inverse eigenvalues ``[c p]`` of SGD's steady-state covariance."""
+    """Return eigenvectors ``[c p, c p]`` and inverse eigenvalues ``[c p]`` of SGD's steady-state covariance."""
     gradients = linear.gradients(schedule).flatten(1).double()
     if gradients.norm() <= 1e-10 * linear.gradients(GradientDescent(1.0, 0)).norm():
         raise InputError(
-            "There is no gradient noise at these weights (every label is fitted), so SGD has no spread to smooth with: "
-            "use a weight decay, fewer steps, or another covariance."
+            "There is no gradient noise at these weights (every label is fitted), so SGD has no covariance to smooth "
+            "with: use a weight decay, fewer steps, or another covariance."
         )
     curvature = curvature.repeat(gradients.shape[1] // len(curvature))
-    centred = gradients - gradients.mean(dim=0)
-    scatter = centred.T @ centred / len(centred)
+    centered = gradients - gradients.mean(dim=0)
+    scatter = centered.T @ centered / len(centered)
     covariance = noise * scatter / (curvature[:, None] + curvature)
     variances, vectors = torch.linalg.eigh(covariance)
     return vectors, 1 / (variances.clamp(min=0) + floor * variances[-1])

@@ -1,4 +1,4 @@
-"""How the linearised model is trained: gradient descent on half squared errors, at any time."""
+"""Training schedule of the linearized model: gradient descent on half squared errors, for any time."""
 
 import math
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from attribution_core.methods.linalg import contour
 class GradientDescent:
     """Full-batch gradient descent on ``sum_i |f(x_i) - y_i|^2 / 2 + weight_decay / 2 |w - w_0|^2``.
 
-    Unique information, eqs. 10-11 and appendix F. Training starts at ``w_0``; the decay pulls towards ``w_0``.
+    See unique information, eqs. 10-11 and appendix F. Training starts at ``w_0``, and the decay pulls toward ``w_0``.
 
     Attributes:
-        learning_rate: ``eta`` > 0.
-        steps: ``t``, the training time; ``math.inf`` trains to the end. A whole number in discrete time.
-        weight_decay: ``lambda`` >= 0, beside the *sum* of the losses. It does not change when examples are removed.
+        learning_rate: Learning rate, ``eta`` > 0.
+        steps: Training time ``t``; ``math.inf`` trains to the end. Must be a whole number in discrete time.
+        weight_decay: ``lambda`` >= 0, added to the *sum* of the losses. It does not change when examples are removed.
         dynamics: ``"continuous"`` (gradient flow for the time ``eta t``) or ``"discrete"``.
-        loss: ``"sum"`` as in the papers, or ``"mean"``: the learning rate is divided by the number of examples
-            present, so it grows from ``eta / n`` to ``eta / (n - 1)`` when one is removed, as in real training on
-            a mean loss. A trainer's weight decay ``l2`` on a mean loss is ``weight_decay = n * l2`` here.
+        loss: ``"sum"`` as in the papers, or ``"mean"``, which divides the learning rate by the number of examples
+            present: it grows from ``eta / n`` to ``eta / (n - 1)`` when one is removed, as in real training on a mean
+            loss. A trainer's weight decay ``l2`` on a mean loss corresponds to ``weight_decay = n * l2``.
     """
 
     learning_rate: float
@@ -37,7 +37,9 @@ class GradientDescent:
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"The learning rate must be a positive number, not {self.learning_rate}.")
         if math.isnan(self.steps) or self.steps < 0:
-            raise InputError(f"The number of steps must be zero or more (math.inf for the end), not {self.steps}.")
+            raise InputError(
+                f"The number of steps must be zero or more (math.inf trains to the end), not {self.steps}."
+            )
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise InputError(f"The weight decay must be zero or more, not {self.weight_decay}.")
         if self.dynamics not in ("continuous", "discrete"):
@@ -45,33 +47,33 @@ class GradientDescent:
         if self.loss not in ("sum", "mean"):
             raise InputError(f'The loss must be "sum" or "mean", not {self.loss!r}.')
         if self.dynamics == "discrete" and math.isfinite(self.steps) and self.steps != int(self.steps):
-            raise InputError(f"Discrete gradient descent takes a whole number of steps, not {self.steps}: round it.")
+            raise InputError(f"Discrete gradient descent needs a whole number of steps, not {self.steps}: round it.")
 
     @property
     def is_interpolation(self) -> bool:
-        """Whether it ends at the minimum-norm least-squares solution: endless training without weight decay."""
+        """Whether training ends at the minimum-norm least-squares solution: to the end without weight decay."""
         return math.isinf(self.steps) and self.weight_decay == 0
 
     def rate(self, examples: int) -> float:
-        """The learning rate on the sum of losses when ``examples`` are present."""
+        """Return the learning rate on the sum of losses if ``examples`` are present."""
         return self.learning_rate / max(examples, 1) if self.loss == "mean" else self.learning_rate
 
     def check_stable(self, largest: float, examples: int) -> None:
-        """Raise InputError when discrete steps would diverge on the eigenvalue ``largest`` of the kernel."""
+        """Raise InputError if discrete steps diverge on the kernel's largest eigenvalue."""
         limit = 2.0 / (largest + self.weight_decay) if largest + self.weight_decay > 0 else math.inf
         if self.dynamics == "discrete" and self.rate(examples) >= limit:
             scale = examples if self.loss == "mean" else 1
             raise InputError(
                 f"The learning rate {self.learning_rate:g} is above the stability limit {limit * scale:g} of discrete "
-                "gradient descent on this kernel: use a smaller one, or continuous time."
+                "gradient descent on this kernel: use a smaller rate, or continuous dynamics."
             )
 
     def filter(self, eigenvalues: Tensor, examples: int) -> Tensor:
-        """``g`` of ``w_t - w_0 = g(A) b`` at the eigenvalues of ``A`` (without the decay), elementwise.
+        """Return ``g`` of ``w_t - w_0 = g(A) b`` at the eigenvalues of ``A`` (without the decay), elementwise.
 
         Args:
-            eigenvalues: Of the Gram matrix, ``>= 0``, any shape.
-            examples: How many examples are present.
+            eigenvalues: Eigenvalues of the Gram matrix, ``>= 0``, of any shape.
+            examples: Number of examples present.
         """
         x, eta = eigenvalues + self.weight_decay, self.rate(examples)
         if math.isinf(self.steps):
@@ -86,12 +88,12 @@ class GradientDescent:
         return torch.where(x > 0, reached / x, torch.full_like(x, eta * self.steps))
 
     def resolvents(self, largest: float, examples: int, nodes: int = contour.TALBOT_NODES) -> contour.Resolvents:
-        """The same ``g`` as a sum of resolvents of ``A + weight_decay``; not for interpolation, which has none.
+        """Return the same ``g`` as a sum of resolvents of ``A + weight_decay``; interpolation has no such sum.
 
         Args:
             largest: Largest eigenvalue of ``A``.
-            examples: How many examples are present.
-            nodes: Of the contour; fewer do where float32 follows.
+            examples: Number of examples present.
+            nodes: Number of nodes of the contour; fewer are enough for float32 results.
         """
         if math.isinf(self.steps):
             return contour.ridge()

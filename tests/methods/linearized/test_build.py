@@ -18,7 +18,7 @@ CASES = model_cases()
 
 
 def explicit(case, names=None):
-    """The linearised model from Jacobians made one backward pass at a time."""
+    """The linearized model from Jacobians computed one backward pass at a time."""
     jacobians = []
     for inputs, _ in (case.train, case.evaluation):
         full = reference.full_jacobian(case.model, inputs)
@@ -51,7 +51,7 @@ def test_a_head_alone_shares_its_features(case, part):
     assert torch.allclose(scores, right, rtol=1e-8)
 
 
-def test_a_first_layer_is_not_taken_for_a_head():
+def test_a_first_layer_is_not_mistaken_for_a_head():
     model = build_model("two_layer", 2, (5,), hidden=[7]).double()
     inputs = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     data = inputs, torch.arange(8) % 2

@@ -34,7 +34,7 @@ def test_the_kernel_is_exact_at_equal_opposite_and_zero_inputs():
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 def test_influence_at_the_end_equals_the_block_inverse(weight_decay):
-    """Eqs. 8 and 9, written out."""
+    """Eqs. 8 and 9 in explicit form."""
     kernel, cross, y, t, linear = kernel_model()
     inverse = torch.linalg.inv(kernel + weight_decay * torch.eye(15, dtype=torch.float64))
     before = 0.5 * (cross @ inverse @ y - t).square().sum(dim=1)
@@ -59,11 +59,11 @@ def test_the_classical_estimate_and_theorem_3(k):
     assert torch.allclose(result.exact, linear.removal_effects(GradientDescent(1.0, math.inf, decay)), rtol=1e-10)
     error = (result.exact - result.effects).abs()
     assert (error >= result.lower_bound - 1e-12).all()
-    assert (result.lower_bound > 0).any()  # it says something somewhere
+    assert (result.lower_bound > 0).any()  # the bound is not void everywhere
 
 
 def test_the_classical_estimate_for_outputs_with_their_own_features():
-    """Eq. 12 with the Hessian of the linear model written out."""
+    """Eq. 12 with the explicit Hessian of the linear model."""
     case, decay = LINEAR_CASES[3], 0.5
     linear = case.linear_model()
     rows = case.train_jacobian.flatten(0, 1)
@@ -85,7 +85,7 @@ def test_a_singular_kernel_bounds_nothing():
 
 
 @pytest.mark.parametrize("k", [1, 2])
-def test_complexity_equals_factorising_again(k):
+def test_complexity_equals_a_new_factorization(k):
     kernel, _, y, _, _ = kernel_model(k=k)
     groups = [[0], [3, 7, 9], list(range(10))]
 
@@ -111,7 +111,7 @@ def test_bad_input_is_refused_in_a_sentence():
         ihvp_effects_in_kernel_regime(linear, 0.0)
     with pytest.raises(InputError, match="not positive definite"):
         sample_complexity(torch.ones(15, 15), y, [[0]])
-    with pytest.raises(InputError, match="square and as large"):
+    with pytest.raises(InputError, match=r"of 15 targets must be \[15, 15\]"):
         sample_complexity(kernel[:4], y, [[0]])
     with pytest.raises(InputError, match="indices from 0 to 14"):
         sample_complexity(kernel, y, [[15]])

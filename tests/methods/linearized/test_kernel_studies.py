@@ -18,7 +18,7 @@ from tests.cases import LINEAR_CASES
 from tests.support.kernel_models import kernel_model, unit_vectors
 
 
-def test_the_error_rate_is_that_of_formulas_13_and_14_and_above_its_bound():
+def test_the_error_rate_follows_eqs_13_and_14_and_is_above_its_bound():
     kernel, cross, y, t, linear = kernel_model()
     decays, rates = [0.1, 1.0, 10.0], []
     for decay in decays:
@@ -39,7 +39,7 @@ def test_the_error_rate_is_that_of_formulas_13_and_14_and_above_its_bound():
     assert (error.rate.diff() < 0).all()
 
 
-def test_a_crowd_is_denser_than_a_loner():
+def test_a_cluster_is_denser_than_an_outlier():
     crowd = torch.nn.functional.normalize(unit_vectors(1) + 0.05 * unit_vectors(59, seed=1), dim=1)
     x = torch.cat([crowd, -unit_vectors(1)])
     zeros = torch.zeros(60, 1)
@@ -56,14 +56,14 @@ def test_equal_examples_are_equally_dense():
 
 
 @pytest.mark.parametrize("groups", [2, 5, 15])
-def test_complexity_at_the_end_is_that_of_equation_19(groups):
+def test_complexity_at_the_end_equals_equation_19(groups):
     kernel, _, y, _, linear = kernel_model(k=2)
     influence = torch.randn(15, generator=torch.Generator().manual_seed(7))
     members = [group.tolist() for group in influence.argsort().tensor_split(groups)]
     expected = sample_complexity(kernel, y, members)
     found = complexity_by_influence(linear, GradientDescent(1.0, math.inf), influence, groups)
     assert torch.allclose(found, expected, rtol=1e-8)
-    with pytest.raises(InputError, match="groups is 1"):
+    with pytest.raises(InputError, match="and 1 groups"):
         complexity_by_influence(linear, GradientDescent(1.0, math.inf), influence, 1)
 
 
@@ -78,7 +78,7 @@ def test_the_share_is_one_where_only_the_marked_have_an_effect():
     assert float(marked_share_over_time(linear, schedule, [30], ~leaders)[0]) == 0
 
 
-def test_outputs_with_features_of_their_own_are_refused():
+def test_outputs_that_do_not_share_features_are_refused():
     linear = LINEAR_CASES[2].linear_model()
     with pytest.raises(InputError, match="one feature row"):
         estimate_error(linear, [1.0])

@@ -16,7 +16,7 @@ TOLERANCE = 1e-8
 
 
 def error(value, expected):
-    """Relative to each example's largest entry, or, for one with next to no effect (a duplicate), to 1e-3 of all."""
+    """Relative to each example's largest entry, or to 1e-3 of the overall one if its effect is tiny (a duplicate)."""
     scale = expected.flatten(1).abs().amax(dim=1).clamp(min=max(1e-3 * float(expected.abs().max()), 1e-300))
     return float(((value - expected).flatten(1).abs().amax(dim=1) / scale).max())
 
@@ -27,7 +27,7 @@ def from_kernels(case: LinearCase) -> LinearizedModel:
 
 
 def shared(case: LinearCase) -> tuple[LinearizedModel, LinearizedModel, LinearCase]:
-    """The case's first feature row given to three outputs: as a shared model, as kernels, and written out in full."""
+    """The case's first feature row for three outputs: as a shared model, as kernels, and in full Kronecker form."""
     train, evaluation = case.train_jacobian[:, :1], case.evaluation_jacobian[:, :1]
     identity = torch.eye(3, dtype=torch.float64)
     generator = torch.Generator().manual_seed(11)
@@ -39,7 +39,7 @@ def shared(case: LinearCase) -> tuple[LinearizedModel, LinearizedModel, LinearCa
 
 
 @pytest.mark.parametrize("case", LINEAR_CASES, ids=str)
-def test_leave_one_out_equals_training_again(case):
+def test_leave_one_out_equals_retraining(case):
     kernels, jacobians = from_kernels(case), case.linear_model()
     worst = {}
     for schedule in schedules(case.largest):
@@ -79,7 +79,7 @@ def test_removing_a_group_equals_training_without_it(case, group):
         assert error(linear.group_prediction_change(group, schedule)[None], expected[None]) < TOLERANCE, schedule
 
 
-def test_a_large_group_goes_node_by_node(monkeypatch):
+def test_a_large_group_is_solved_node_by_node(monkeypatch):
     case, schedule = LINEAR_CASES[3], GradientDescent(0.01, 300)
     expected = case.linear_model().group_prediction_change(range(9), schedule)
     monkeypatch.setattr(blocked, "BLOCK_BYTES", 1)
@@ -166,11 +166,11 @@ def test_bad_input_is_refused_in_a_sentence():
     for group in ([], [1, 1], [23], [-1]):
         with pytest.raises(InputError, match="group"):
             linear.group_prediction_change(group, GradientDescent(0.01, 10))
-    with pytest.raises(InputError, match="at least one example must stay"):
+    with pytest.raises(InputError, match="keep at least one"):
         linear.group_prediction_change(range(23), GradientDescent(0.01, 10))
 
 
-def test_float32_kernels_are_taken_with_their_rounding():
+def test_float32_kernels_are_accepted_with_their_rounding():
     case = linear_case("float32", 30, 9, 2, 40, seed=9)
     exact, schedule = case.linear_model(), GradientDescent(0.5 / case.largest, 200)
     rounded = LinearizedModel.from_jacobians(

@@ -1,4 +1,4 @@
-"""float32 for large problems: what it costs in accuracy."""
+"""Accuracy of float32 for large problems."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from attribution_core.errors import InputError
-from attribution_core.methods.linearized import model as linearized
+from attribution_core.methods.linearized import decomposition
 from attribution_core.methods.linearized.kernel_influence import ihvp_effects_in_kernel_regime, relu_ntk
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
@@ -64,9 +64,9 @@ def test_the_kernel_regime_estimate_in_float32_is_near():
     assert torch.allclose(single.exact, expected.exact, atol=1e-5 * float(expected.exact.abs().max()))
 
 
-def test_large_problems_take_float32_by_themselves(monkeypatch):
+def test_large_problems_use_float32_by_default(monkeypatch):
     assert digits(1).features.dtype == torch.float64
-    monkeypatch.setattr(linearized, "SINGLE_PRECISION_FROM", 1000)
+    monkeypatch.setattr(decomposition, "SINGLE_PRECISION_FROM", 1000)
     assert digits(1).features.dtype == torch.float32
     with pytest.raises(InputError, match="needs float64"):
         functional_sample_information(digits(1), GradientDescent(1.0, math.inf))

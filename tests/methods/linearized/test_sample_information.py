@@ -11,11 +11,11 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 from tests.cases import LINEAR_CASES, linear_case
 from tests.support import reference
 
-CASES = [case for case in LINEAR_CASES if "fewer" in case.name]  # the features span weight space: nothing is left out
+CASES = [case for case in LINEAR_CASES if "fewer" in case.name]  # the features span weight space
 
 
 def explicit(case, schedule, covariance, sigma, rate, batch, floor):
-    """Eq. 5 with every matrix written out in weight space, retraining without each example."""
+    """Eq. 5 with explicit matrices in weight space, retraining without each example."""
     rows = case.train_jacobian.flatten(0, 1)
     changes = reference.weight_changes(case.train_jacobian, case.residuals, schedule)
     hessian = rows.T @ rows + schedule.weight_decay * torch.eye(rows.shape[1], dtype=torch.float64)
@@ -38,7 +38,7 @@ def explicit(case, schedule, covariance, sigma, rate, batch, floor):
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("covariance", ["isotropic", "langevin", "sgd"])
 @pytest.mark.parametrize("steps", [300, math.inf])
-def test_sample_information_equals_every_matrix_written_out(case, covariance, steps):
+def test_sample_information_equals_explicit_matrices(case, covariance, steps):
     schedule = GradientDescent(0.9 / case.largest, steps, 0.02 * case.largest)
     options = {"sigma": 0.7, "learning_rate": 0.03, "batch_size": 4}
     expected = explicit(case, schedule, covariance, 0.7, 0.03, 4, 1e-3)
@@ -83,8 +83,8 @@ def test_bad_input_is_refused_in_a_sentence():
             sample_information(linear, GradientDescent(0.01, 10), **{name: 0})
 
 
-def test_a_mean_loss_gives_the_information_that_sgd_really_shows():
-    """Half the squared distance of the means in the spread of 20,000 trainings with independently drawn batches."""
+def test_a_mean_loss_gives_the_information_that_sgd_shows():
+    """Half the squared distance of the means, in units of the spread of 20,000 trainings with independent batches."""
     generator = torch.Generator().manual_seed(0)
     n, batch, rate, runs = 20, 4, 0.03, 20_000
     x = torch.randn(n, 2, generator=generator, dtype=torch.float64)
