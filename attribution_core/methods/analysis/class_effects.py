@@ -1,7 +1,7 @@
-"""What classes do to classes, from any matrix of effects, a block of its rows at a time.
+"""Effects of training classes on evaluation classes, from any matrix of effects, one block of rows at a time.
 
 Chen et al., "HyDRA: Hypergradient data relevance analysis for interpreting deep neural networks", AAAI 2021: eq. 23 and
-figure 2. The single effects behind a mean are kept too, as far as a person looks at them.
+figure 2. The strongest single effects behind each mean are kept too.
 """
 
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ import torch
 from attribution_core.errors import InputError
 from attribution_core.methods.analysis.label_noise import class_contributions, class_means, normalised
 
-# Pairs of either sign for each pair of classes, and how many there may be in all.
+# Maximum number of pairs of either sign for each pair of classes, and of pairs in total.
 PAIRS = 8
 MOST_PAIRS = 100_000
 
-# Training rows, evaluation rows and effects of pairs.
+# Training rows, evaluation rows and effects of pairs of examples.
 _Pairs = tuple[np.ndarray, ...]
 _NONE: _Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
@@ -27,12 +27,12 @@ class ClassEffects:
     """Effects of training classes on evaluation classes.
 
     Attributes:
-        mean: Of ``effect[i, j]`` over the examples of both classes, ``[k, k]``, rows of training; NaN where either side
-            has no example.
-        normalised: Each mean over the root of its row sum times its column sum (figure 2), ``[k, k]``.
-        train_rows: Of the strongest pairs, ``[p]``, by training class, evaluation class, then strength.
-        evaluation_rows: Likewise.
-        effects: Likewise; helpful ones are positive, harmful ones negative, and none is zero.
+        mean: Mean of ``effect[i, j]`` over the examples of both classes, ``[k, k]``, with a row per training class; NaN
+            if either class has no example.
+        normalised: Each mean divided by the square root of its row sum times its column sum (figure 2), ``[k, k]``.
+        train_rows: Training rows of the strongest pairs, ``[p]``, sorted by training class, evaluation class, strength.
+        evaluation_rows: Evaluation rows of these pairs, ``[p]``.
+        effects: Effects of these pairs, ``[p]``; helpful ones are positive, harmful ones negative, and none is zero.
     """
 
     mean: np.ndarray
@@ -43,7 +43,7 @@ class ClassEffects:
 
 
 def pairs_per_cell(classes: int) -> int:
-    """How many pairs of either sign are kept for each pair of classes: 8 up to 79 classes, then fewer."""
+    """Return the number of pairs of either sign to keep for each pair of classes: 8 up to 79 classes, then fewer."""
     return max(1, min(PAIRS, MOST_PAIRS // (2 * classes**2)))
 
 
@@ -54,22 +54,22 @@ def class_effects(
     classes: int,
     most: int | None = None,
 ) -> ClassEffects:
-    """Means by classes, and the strongest helpful and harmful pairs within each pair of classes.
+    """Return the means by class, and the strongest helpful and harmful pairs within each pair of classes.
 
-    A training example is listed once within a cell and sign, with the evaluation example on which it is strongest (the
-    first of equal ones), so that one example does not fill the list. One block and a few numbers for each example and
-    class are held, never the matrix.
+    A training example is listed once per cell and sign, with the evaluation example on which its effect is strongest
+    (the first one if several are equal), so that one example does not fill the list. Only one block and a few numbers
+    per example and class are held in memory, never the whole matrix.
 
     Args:
-        blocks: (rows, ``effect[rows, :]``), each row once and in order.
-        train_labels: ``[n]``.
-        evaluation_labels: ``[m]``.
-        classes: Their number.
-        most: How many pairs of either sign a cell lists; by default :func:`pairs_per_cell`. Of more than
-            ``MOST_PAIRS`` in all only the strongest are kept.
+        blocks: (rows, ``effect[rows, :]``), with each row once and in order.
+        train_labels: Training labels, ``[n]``.
+        evaluation_labels: Evaluation labels, ``[m]``.
+        classes: Number of classes.
+        most: Number of pairs of either sign to list per cell; None uses :func:`pairs_per_cell`. If there are more than
+            ``MOST_PAIRS`` in total, only the strongest are kept.
 
     Raises:
-        InputError: Labels that do not go with the effects.
+        InputError: The numbers of labels and effects differ.
     """
     most = pairs_per_cell(classes) if most is None else most
     by_class, kept = [torch.empty(0, classes, dtype=torch.float64)], _NONE
@@ -77,8 +77,8 @@ def class_effects(
     for rows, values in blocks:
         if values.shape != (len(train_labels[rows]), len(evaluation_labels)):
             raise InputError(
-                f"Effects of {len(train_labels)} training on {len(evaluation_labels)} evaluation examples do not hold "
-                f"a block {list(values.shape)} at row {rows.start}."
+                f"A block of effects {list(values.shape)} at row {rows.start} does not match {len(train_labels)} "
+                f"training and {len(evaluation_labels)} evaluation labels."
             )
         by_class.append(class_means(torch.from_numpy(values.astype(np.float64)).T, others, classes).T)
         found = _strongest_of_each(values, rows.start, evaluation_labels, classes)
@@ -88,7 +88,9 @@ def class_effects(
         kept = tuple(each[chosen] for each in pairs)
     means = torch.cat(by_class)
     if len(means) != len(train_labels):
-        raise InputError(f"{len(train_labels)} training labels do not go with effects of {len(means)} examples.")
+        raise InputError(
+            f"Expected effects of {len(train_labels)} training examples, one per label, not of {len(means)}."
+        )
     mean = class_contributions(means, torch.tensor(train_labels), torch.arange(classes), classes)
     strength = np.abs(kept[2])
     if len(strength) > MOST_PAIRS:
@@ -99,7 +101,7 @@ def class_effects(
 
 
 def _strongest_of_each(values: np.ndarray, start: int, labels: np.ndarray, classes: int) -> _Pairs:
-    """Each row's most helpful and most harmful pair within each evaluation class, if any; rows count from ``start``."""
+    """Return each row's most helpful and most harmful pair in each evaluation class; rows count from ``start``."""
     found, rows = [_NONE], np.arange(len(values))
     for label in range(classes):
         columns = np.flatnonzero(labels == label)
@@ -114,7 +116,7 @@ def _strongest_of_each(values: np.ndarray, start: int, labels: np.ndarray, class
 
 
 def _first_in_cells(cells: np.ndarray, effects: np.ndarray, most: int) -> np.ndarray:
-    """Places of the ``most`` strongest of either sign in each cell, earlier ones first among equals."""
+    """Return the positions of the ``most`` strongest effects of either sign in each cell; ties keep their order."""
     groups = 2 * cells + (effects < 0)
     order = np.lexsort((-np.abs(effects), groups))
     places = np.arange(len(order))

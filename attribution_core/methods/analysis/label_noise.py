@@ -1,7 +1,7 @@
-r"""What contributions are used for: classes among each other, wrong labels without supervision, removal.
+r"""Uses of contributions: effects between classes, wrong labels without supervision, and removal.
 
 Chen et al., "HyDRA: Hypergradient data relevance analysis for interpreting deep neural networks", AAAI 2021: eq. 23 and
-figure 2, tables 3 and 4. All of it works on any ``effect[i, j]``, by whatever method.
+figure 2, tables 3 and 4. All functions accept ``effect[i, j]`` of any method.
 """
 
 from dataclasses import dataclass
@@ -14,40 +14,41 @@ from attribution_core.errors import InputError
 
 
 def class_contributions(effects: Tensor, train_labels: Tensor, evaluation_labels: Tensor, classes: int) -> Tensor:
-    """Mean effect of a training class on an evaluation class (eq. 23).
+    """Return the mean effect of each training class on each evaluation class (eq. 23).
 
     Args:
-        effects: ``effect[i, j]``, ``[n, m]``; means over evaluation classes ``[n, classes]`` go with the labels
+        effects: ``effect[i, j]``, ``[n, m]``; or means over evaluation classes, ``[n, classes]``, with the labels
             ``arange(classes)``.
-        train_labels: ``[n]``.
-        evaluation_labels: ``[m]``.
-        classes: Their number.
+        train_labels: Training labels, ``[n]``.
+        evaluation_labels: Evaluation labels, ``[m]``.
+        classes: Number of classes.
 
     Returns:
-        ``[classes, classes]``, rows of training; NaN where either side has no example. In the effects' precision.
+        Means ``[classes, classes]``, with a row per training class, in the effects' precision; NaN if either class has
+        no example.
     """
     by_row = class_means(effects, train_labels, classes)
     return class_means(by_row.T, evaluation_labels, classes).T
 
 
 def normalised(matrix: Tensor) -> Tensor:
-    """Each entry over the square root of its row sum times its column sum (figure 2).
+    """Divide each entry by the square root of its row sum times its column sum (figure 2).
 
-    The paper does not say what to do when that product is negative; its absolute value is taken, which keeps the
-    entry's sign. NaN counts as nothing in the sums.
+    The paper does not say what to do if that product is negative; its absolute value is used, which keeps the entry's
+    sign. The sums ignore NaN.
     """
     rows, columns = matrix.nansum(dim=1, keepdim=True), matrix.nansum(dim=0, keepdim=True)
     return matrix / (rows * columns).abs().sqrt()
 
 
 def least_useful(contribution: Tensor, share: float) -> Tensor:
-    """The examples with the lowest contribution, lowest first: ``round(share n)`` indices (table 3).
+    """Return the ``round(share n)`` examples with the lowest contribution, lowest first (table 3).
 
     Raises:
-        InputError: A share outside [0, 1].
+        InputError: The share is outside [0, 1].
     """
     if not 0 <= share <= 1:
-        raise InputError(f"The share to remove must lie in [0, 1], not {share}.")
+        raise InputError(f"The share to remove must be in [0, 1], not {share}.")
     return contribution.argsort(stable=True)[: round(share * len(contribution))]
 
 
@@ -56,9 +57,9 @@ class LabelNoise:
     """Two clusters within each label.
 
     Attributes:
-        suspect: Which examples are in the cluster that contributes less, bool ``[n]``.
+        suspect: Whether each example is in the cluster that contributes less, bool ``[n]``.
         separation: For each class, how much more the other cluster contributes, in standard deviations of the class's
-            contributions: ``[classes]``; near 0 where there is nothing to tell apart, NaN for fewer than two examples.
+            contributions, ``[classes]``; near 0 if the clusters do not differ, NaN for fewer than two examples.
     """
 
     suspect: Tensor
@@ -66,18 +67,18 @@ class LabelNoise:
 
 
 def label_noise_clusters(effects: Tensor, labels: Tensor, seed: int = 0) -> LabelNoise:
-    """Tells wrong labels from right ones without supervision (table 4).
+    """Separate wrong labels from correct ones without supervision (table 4).
 
-    The signs of an example's effects on the evaluation examples are its features; the examples of one label are split
-    in two by k-means. Wrongly labelled ones help and harm others than the rightly labelled do.
+    The features of an example are the signs of its effects on the evaluation examples, and k-means splits the examples
+    of each label into two clusters. Mislabeled examples help and harm different examples than correctly labeled ones.
 
     Args:
-        effects: ``effect[i, j]``, ``[n, m]``; the paper takes m = 1,000.
-        labels: As given, ``[n]``.
-        seed: Of k-means, which starts ten times.
+        effects: ``effect[i, j]``, ``[n, m]``; the paper uses m = 1,000.
+        labels: Given labels, ``[n]``.
+        seed: Seed of k-means, which starts ten times.
 
     Returns:
-        The clusters. The paper does not say which of two is the wrong one: it is the one of lower mean effect.
+        The clusters. The paper does not say which of the two is suspect; here it is the one with the lower mean effect.
     """
     effects, labels = effects.cpu(), labels.cpu()
     classes = int(labels.max()) + 1
@@ -89,7 +90,7 @@ def label_noise_clusters(effects: Tensor, labels: Tensor, seed: int = 0) -> Labe
         if len(members) < 2:
             continue
         signs = effects[members].sign()
-        if bool((signs == signs[:1]).all()):  # nothing to tell apart
+        if bool((signs == signs[:1]).all()):  # all examples have the same features
             separation[label] = 0.0
             continue
         assigned = torch.from_numpy(KMeans(2, n_init=10, random_state=seed).fit(signs.numpy()).labels_).bool()
@@ -100,13 +101,13 @@ def label_noise_clusters(effects: Tensor, labels: Tensor, seed: int = 0) -> Labe
 
 
 def jaccard_index(found: Tensor, real: Tensor) -> float:
-    """Intersection over union of two sets given as bool ``[n]``; 1 when both are empty."""
+    """Return the intersection over union of two sets given as bool ``[n]``; 1 if both are empty."""
     union = int((found | real).sum())
     return int((found & real).sum()) / union if union else 1.0
 
 
 def class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean of the rows of each class: ``[n, m]`` -> ``[classes, m]``."""
+    """Return the mean of the rows of each class: ``[n, m]`` -> ``[classes, m]``."""
     labels = labels.to(values.device)
     total = values.new_zeros(classes, values.shape[1]).index_add_(0, labels, values)
     return total / torch.bincount(labels, minlength=classes)[:, None].to(values.dtype)

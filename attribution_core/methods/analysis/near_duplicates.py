@@ -1,11 +1,11 @@
-r"""Near-duplicates among embeddings: redundant examples, told apart from typical ones.
+r"""Near-duplicates among embeddings, which separates redundant examples from typical ones.
 
-A low F-SI has two causes: an example may be typical, its neighbourhood being dense, or it may be there twice. What
-tells them apart is how near an example's nearest other one is beside the other distances around it.
+A low F-SI has two causes: an example may be typical, in a dense neighborhood, or it may occur twice. The distance to an
+example's nearest neighbor, compared with the other distances around it, separates the two.
 
-Where examples are spread evenly about a point, ``d`` dimensions wide, the distance to the nearest over that to the k-th
-nearest, raised to the power ``d``, is the least of ``k - 1`` uniform numbers:
-``P(r_1 / r_k <= x) = 1 - (1 - x^d)^(k-1)`` (for k = 2 it is the law of Facco et al. 2017, "Estimating the intrinsic
+If examples are spread evenly about a point in ``d`` dimensions, the ratio of the distances to the nearest and to the
+k-th nearest, raised to the power ``d``, is distributed as the minimum of ``k - 1`` uniform numbers:
+``P(r_1 / r_k <= x) = 1 - (1 - x^d)^(k-1)`` (for k = 2 this is the law of Facco et al. 2017, "Estimating the intrinsic
 dimension of datasets by a minimal neighborhood information").
 """
 
@@ -19,11 +19,11 @@ from attribution_core.errors import InputError
 from attribution_core.methods.linalg.blocked import blocks, inner
 from attribution_core.progress import track
 
-# How far an example looks around: groups of up to so many near-duplicates are found.
-NEIGHBOURS = 10
-# How many examples of a dataset without near-duplicates would be expected to seem to have one.
+# Number of neighbors compared, which limits the size of the groups of near-duplicates that are found.
+NEIGHBORS = 10
+# Expected number of examples that appear to have a near-duplicate in a dataset without any.
 FALSE_REPORTS = 1.0
-# The law is fitted where near-duplicates do not reach as long as less than half of the examples have any.
+# Quantiles that the law is fitted to; near-duplicates do not affect them if less than half of the examples have one.
 _FITTED_AT = (0.5, 0.9)
 _ROUNDING = 1e-12  # of a cosine
 
@@ -33,13 +33,13 @@ class NearDuplicates:
     """Pairs of examples that are nearly the same. Similarities are cosines, in float64.
 
     Attributes:
-        pairs: The most similar ones, ``[p, 2]``, the lower index first, most similar first.
-        similarity: Of each pair, ``[p]``.
-        count: How many pairs there are, of which ``most`` are listed at most.
-        nearest: For every example the nearest other one, ``[n]``.
-        nearest_similarity: Their similarity, ``[n]``.
-        least: How similar another example must be to be each one's near-duplicate, ``[n]``: two are a pair where each
-            is for the other.
+        pairs: Indices of the pairs, ``[p, 2]``, the lower index first, sorted from the most similar pair.
+        similarity: Similarity of each pair, ``[p]``.
+        count: Number of pairs, of which at most ``most`` are listed.
+        nearest: Index of each example's nearest other example, ``[n]``.
+        nearest_similarity: Similarity to the nearest example, ``[n]``.
+        least: Minimum similarity of each example to a near-duplicate, ``[n]``; two examples are a pair if their
+            similarity reaches both minimums.
     """
 
     pairs: Tensor
@@ -55,52 +55,55 @@ def near_duplicates(
     threshold: float | None = None,
     most: int = 10_000,
 ) -> NearDuplicates:
-    """Finds all pairs of near-duplicates, exactly: n^2 d multiplications, a block of rows against all at a time.
+    """Find all pairs of near-duplicates exactly: n^2 d multiplications, one block of rows against all rows at a time.
 
-    Beside a float64 copy of the embeddings that takes a quarter of a GiB, or what one row takes where that is more.
+    Besides a float64 copy of the embeddings, this takes a quarter of a GiB, or the size of one row if that is larger.
 
     Args:
-        embeddings: Such as the inputs of a trained network's last layer, ``[n, d]``. A row of zeros is like no other.
-        threshold: The least cosine similarity of a pair, for all examples alike. By default it follows the data around
-            each example: the distance between two is to be less than ``c`` times that from either to its tenth nearest,
-            where ``c`` is such that without near-duplicates one example in the whole dataset would be expected to have
-            a nearer neighbour than that. The law is fitted to the median and the 90% quantile of ``r_1 / r_10``, so
-            it holds as long as less than half of the examples have near-duplicates; beyond that, exact copies
-            are found.
-        most: How many pairs to list.
+        embeddings: Embeddings ``[n, d]``, such as the inputs of a trained network's last layer. A row of zeros is
+            similar to no other row.
+        threshold: Minimum cosine similarity of a pair, for all examples. None derives it from the data around each
+            example: the distance between two must be less than ``c`` times that from either to its tenth nearest
+            neighbor, where ``c`` is such that without near-duplicates one example in the whole dataset would be
+            expected to have a nearer neighbor than that. The law is fitted to the median and the 90% quantile of
+            ``r_1 / r_10``, so it holds if less than half of the examples have near-duplicates; otherwise only exact
+            copies are found.
+        most: Maximum number of pairs to list.
 
     Returns:
-        The pairs and every example's nearest other one, on the embeddings' device.
+        The pairs and each example's nearest other example, on the embeddings' device.
 
     Raises:
-        InputError: Embeddings that are not ``[n, d]`` or not finite, too few examples, or a threshold that is no
-            cosine.
+        InputError: The embeddings are not ``[n, d]`` or not finite, there are too few examples, or the threshold is not
+            a cosine.
     """
-    fewest = 2 if threshold is not None else NEIGHBOURS + 1
+    fewest = 2 if threshold is not None else NEIGHBORS + 1
     if embeddings.ndim != 2 or len(embeddings) < fewest or not bool(embeddings.isfinite().all()):
         raise InputError(
-            f"Near-duplicates are sought among finite embeddings [n, d] of {fewest} examples or more; given are "
-            f"{list(embeddings.shape)}, {int((~embeddings.isfinite()).sum())} numbers of which are not finite."
+            f"Near-duplicates need finite embeddings [n, d] of {fewest} examples or more; these are "
+            f"{list(embeddings.shape)}, with {int((~embeddings.isfinite()).sum())} numbers that are not finite."
         )
     if most < 1 or (threshold is not None and not -1 <= threshold <= 1):
-        raise InputError(f"Expected a cosine from -1 to 1 as threshold and 1 pair or more, not {threshold} and {most}.")
+        raise InputError(
+            f"Expected a cosine from -1 to 1 as threshold and at least 1 pair to list, not {threshold} and {most}."
+        )
     unit = torch.nn.functional.normalize(embeddings.detach().double(), dim=1)
-    similarity, nearest = _neighbours(unit, min(NEIGHBOURS, len(unit) - 1))
+    similarity, nearest = _neighbors(unit, min(NEIGHBORS, len(unit) - 1))
     least = _least(similarity) if threshold is None else torch.full_like(similarity[:, 0], threshold)
     pairs, of_pairs, count = _pairs(unit, least, similarity[:, 0], most)
     return NearDuplicates(pairs, of_pairs, count, nearest, similarity[:, 0], least)
 
 
-def _neighbours(
+def _neighbors(
     unit: Tensor,
     k: int,
 ) -> tuple[Tensor, Tensor]:
-    """The k highest similarities of each example with others, ``[n, k]``, and the nearest other one, ``[n]``."""
+    """Return each example's k highest similarities to others, ``[n, k]``, and its nearest other example, ``[n]``."""
     highest, nearest = [], []
-    parts = list(blocks(len(unit), 3 * unit.element_size() * len(unit)))
-    for rows in track(parts, len(parts), "looking for near-duplicates"):
+    slices = list(blocks(len(unit), 3 * unit.element_size() * len(unit)))
+    for rows in track(slices, len(slices), "searching for near-duplicates"):
         similarity = inner(unit[rows], unit).clamp_(-1, 1)
-        similarity.diagonal(rows.start).fill_(-torch.inf)  # nobody is their own neighbour
+        similarity.diagonal(rows.start).fill_(-torch.inf)  # an example is not its own neighbor
         values, indices = similarity.topk(k, dim=1)
         highest.append(values)
         nearest.append(indices[:, 0])
@@ -108,7 +111,7 @@ def _neighbours(
 
 
 def _least(similarity: Tensor) -> Tensor:
-    """The default threshold of each example, ``[n]``, from its highest similarities, ``[n, k]``."""
+    """Return the default threshold of each example, ``[n]``, from its highest similarities, ``[n, k]``."""
     n, k = similarity.shape
     distances = (2 - 2 * similarity).clamp(min=0).sqrt()  # between points of the unit sphere
     farthest = distances[:, -1]
@@ -116,7 +119,7 @@ def _least(similarity: Tensor) -> Tensor:
     probability = torch.tensor([*_FITTED_AT, min(FALSE_REPORTS / n, 1.0)], dtype=torch.float64)
     power = 1 - (1 - probability) ** (1 / (k - 1))  # x^d where P(r_1 / r_k <= x) is each probability
     low, high = (float(value) for value in ratio.quantile(probability[:2].to(ratio.device)))
-    if not 0 < low < high:  # half of the examples are exact copies, or all distances are alike
+    if not 0 < low < high:  # half of the examples are exact copies, or all distances are equal
         return torch.ones_like(farthest)
     dimension = math.log(power[1] / power[0]) / math.log(high / low)
     factor = low * float(power[2] / power[0]) ** (1 / dimension)
@@ -124,7 +127,8 @@ def _least(similarity: Tensor) -> Tensor:
 
 
 def _pairs(unit: Tensor, least: Tensor, nearest_similarity: Tensor, most: int) -> tuple[Tensor, Tensor, int]:
-    """The listed pairs, their similarities, and how many there are; an example far from its nearest is in none."""
+    """Return the listed pairs, their similarities, and the number of pairs."""
+    # An example that is far from its nearest neighbor is in no pair.
     among = (nearest_similarity >= least - _ROUNDING).nonzero()[:, 0]
     rows, limit = unit[among], least[among] - _ROUNDING
     pairs, similarities, count = among.new_empty(0, 2), unit.new_empty(0), 0

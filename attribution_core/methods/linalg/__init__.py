@@ -1,1 +1,1 @@
-"""Linear algebra that knows nothing of data or models."""
+"""Linear algebra without any knowledge of data or models."""

@@ -7,7 +7,7 @@ from attribution_core.methods.analysis.embedding_map import (
     EPOCHS,
     MIN_DIST,
     MOST,
-    NEIGHBOURS,
+    NEIGHBORS,
     embedding_map,
     is_compiled,
 )
@@ -58,7 +58,7 @@ class MapStage(Stage):
         details = {
             "route": "UMAP by cosine similarity of the inputs of the trained network's last layer, training and "
             "evaluation examples together",
-            "neighbours": NEIGHBOURS,
+            "neighbours": NEIGHBORS,
             "min_dist": MIN_DIST,
             "epochs": EPOCHS,
             "laid_out": min(len(together), MOST),

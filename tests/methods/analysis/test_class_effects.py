@@ -13,7 +13,7 @@ def in_blocks(effects, size):
 
 
 def reference(effects, mine, theirs, classes, most):
-    """Every cell by itself, every pair looked at."""
+    """Every cell on its own, from all pairs."""
     rows = []
     for a in range(classes):
         for b in range(classes):
@@ -36,12 +36,12 @@ def listed(found: ClassEffects):
 
 @pytest.mark.parametrize("size", [1, 7, 100])
 @pytest.mark.parametrize("most", [1, 3, 50])
-def test_means_and_pairs_are_those_of_looking_at_every_pair(size, most):
+def test_means_and_pairs_equal_those_from_all_pairs(size, most):
     rng = np.random.default_rng(0)
     effects = rng.normal(0, 1, (60, 40)).astype(np.float32)
     mine, theirs = rng.integers(0, 4, 60), rng.integers(0, 4, 40)
     theirs[theirs == 2] = 1  # a class without evaluation examples
-    effects[np.ix_(mine == 0, theirs == 1)] = -1  # and a cell of nothing but equal harm
+    effects[np.ix_(mine == 0, theirs == 1)] = -1  # and a cell in which all effects are equally harmful
     effects[:, 5] = 0
     found = class_effects(in_blocks(effects, size), mine, theirs, 4, most)
     matrix = class_contributions(*(torch.from_numpy(each) for each in (effects.astype(float), mine, theirs)), 4)
@@ -51,7 +51,7 @@ def test_means_and_pairs_are_those_of_looking_at_every_pair(size, most):
     assert listed(found) == reference(effects, mine, theirs, 4, most)
 
 
-def test_signs_are_kept_apart():
+def test_signs_are_listed_separately():
     effects = np.array([[0.5, 0.4], [-0.1, 0.0]], dtype=np.float32)
     found = class_effects([(slice(0, 2), effects)], np.zeros(2, int), np.zeros(2, int), 1)
     assert [(int(i), int(j)) for i, j, _ in listed(found)] == [(0, 0), (1, 0)]
@@ -72,9 +72,9 @@ def test_the_table_stays_small(monkeypatch):
     }
 
 
-def test_labels_that_do_not_go_with_the_effects_are_refused():
+def test_labels_that_do_not_match_the_effects_are_refused():
     effects = np.zeros((4, 3), np.float32)
-    with pytest.raises(InputError, match="do not hold a block"):
+    with pytest.raises(InputError, match="does not match 4 training and 2 evaluation"):
         class_effects([(slice(0, 4), effects)], np.zeros(4, int), np.zeros(2, int), 1)
-    with pytest.raises(InputError, match="do not go with effects of 4 examples"):
+    with pytest.raises(InputError, match="one per label, not of 4"):
         class_effects([(slice(0, 4), effects)], np.zeros(9, int)[:4].repeat(2), np.zeros(3, int), 1)

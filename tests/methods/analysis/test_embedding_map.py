@@ -20,7 +20,7 @@ def digits():
     return torch.tensor(images[:600]), labels[:600]
 
 
-def test_the_same_seed_gives_the_same_map_and_neighbours_stay_neighbours(digits):
+def test_the_same_seed_gives_the_same_map_and_neighbors_stay_neighbors(digits):
     images, labels = digits
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -38,22 +38,22 @@ def test_the_block_size_changes_nothing(digits, monkeypatch):
     whole = embedding_map(digits[0])
     monkeypatch.setattr(blocked, "BLOCK_BYTES", 50_000)
     seen = []
-    with listening(lambda *call: seen.append(call)):
+    with listening(lambda *reported: seen.append(reported)):
         split = embedding_map(digits[0])
-    assert trustworthiness(whole, split, n_neighbors=15) > 0.99  # blocks may round otherwise
-    searched = [done for done, _, what in seen if "neighbours" in what]
+    assert trustworthiness(whole, split, n_neighbors=15) > 0.99  # blocks may round differently
+    searched = [done for done, _, what in seen if "neighbors" in what]
     assert len(searched) >= 1
     assert seen[-1] == (EPOCHS, EPOCHS, "laying out the map")
 
 
-def test_more_examples_than_are_laid_out_together_go_to_their_neighbours(digits):
+def test_more_examples_than_are_laid_out_together_are_placed_near_their_neighbors(digits):
     images = digits[0]
     places = embedding_map(images, most=300)
     assert np.array_equal(places, embedding_map(images, most=300))
     chosen = torch.randperm(600, generator=torch.Generator().manual_seed(0))[:300].sort().values
     assert np.array_equal(places[chosen], embedding_map(images[chosen]))
     assert trustworthiness(images.numpy(), places, n_neighbors=15, metric="cosine") > 0.93
-    # A copy of what is laid out goes near it: of 400 pairs, those of which one is laid out and the other is not.
+    # A copy of a laid-out example is placed near it: of 400 pairs, take those with only one example laid out.
     doubled = embedding_map(torch.cat([images[:400], images[:400]]), most=400)
     laid_out = torch.zeros(800, dtype=torch.bool)
     laid_out[torch.randperm(800, generator=torch.Generator().manual_seed(0))[:400]] = True
@@ -76,12 +76,12 @@ def test_equal_embeddings_have_a_map(embeddings):
 
 
 @pytest.mark.parametrize("embeddings", [torch.ones(3, 8), torch.ones(40), torch.full((40, 8), math.nan)])
-def test_what_has_no_map_is_refused(embeddings):
-    with pytest.raises(InputError, match="A map takes finite embeddings"):
+def test_invalid_embeddings_are_refused(embeddings):
+    with pytest.raises(InputError, match="A map needs finite embeddings"):
         embedding_map(embeddings)
 
 
-def test_what_is_compiled_is_known_by_its_files(tmp_path, monkeypatch):
+def test_compiled_code_is_detected_by_its_files(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert not is_compiled()
     (tmp_path / "pynndescent_1").mkdir()

@@ -28,7 +28,7 @@ def test_class_contributions_are_means_over_all_pairs():
     assert torch.allclose(class_contributions(by_class, mine, torch.arange(3), 3), matrix[:3, :3])
 
 
-def test_normalisation_divides_by_the_root_of_row_and_column_sums():
+def test_normalization_divides_by_the_root_of_row_and_column_sums():
     matrix = torch.tensor([[4.0, 1.0], [-2.0, 3.0]])
     expected = torch.tensor(
         [[4 / math.sqrt(5 * 2), 1 / math.sqrt(5 * 4)], [-2 / math.sqrt(1 * 2), 3 / math.sqrt(1 * 4)]]
@@ -57,7 +57,7 @@ def test_clusters_find_examples_that_harm_what_others_help():
     assert (found.separation > 1).all()
 
 
-def test_clusters_of_identical_examples():
+def test_clusters_of_indistinguishable_examples():
     found = label_noise_clusters(torch.ones(5, 4), torch.tensor([0, 0, 0, 0, 2]))
     assert not found.suspect.any()
     assert float(found.separation[0]) == 0

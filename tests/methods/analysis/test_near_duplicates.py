@@ -15,7 +15,7 @@ COPIES = 25  # of each kind
 
 
 def brute_force(embeddings, threshold):
-    """Every pair looked at alone, in float64."""
+    """Every pair on its own, in float64."""
     unit = embeddings.double() / embeddings.double().norm(dim=1, keepdim=True)
     similarity = {(i, j): float(unit[i] @ unit[j]) for i in range(len(unit)) for j in range(i + 1, len(unit))}
     found = {pair: value for pair, value in similarity.items() if value >= threshold}
@@ -23,11 +23,11 @@ def brute_force(embeddings, threshold):
 
 
 @pytest.mark.parametrize("bytes_each", [2**28, 3000])
-def test_pairs_and_nearest_are_those_of_every_pair_looked_at(monkeypatch, bytes_each):
+def test_pairs_and_nearest_equal_those_from_all_pairs(monkeypatch, bytes_each):
     monkeypatch.setattr(blocked, "BLOCK_BYTES", bytes_each)  # of several blocks, or one
     embeddings = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
-    reports = []
-    with listening(lambda *args: reports.append(args)):
+    reported = []
+    with listening(lambda *args: reported.append(args)):
         found = near_duplicates(embeddings, 0.9)
     expected, similarity = brute_force(embeddings, 0.9)
     assert [tuple(pair) for pair in found.pairs.tolist()] == list(expected)
@@ -37,16 +37,16 @@ def test_pairs_and_nearest_are_those_of_every_pair_looked_at(monkeypatch, bytes_
         others = {j: similarity[min(i, j), max(i, j)] for j in range(60) if j != i}
         assert int(found.nearest[i]) == max(others, key=others.get)
         assert float(found.nearest_similarity[i]) == pytest.approx(max(others.values()), abs=1e-12)
-    blocks = reports[-1][1]
-    assert reports[-1] == (blocks, blocks, "looking for near-duplicates")
+    blocks = reported[-1][1]
+    assert reported[-1] == (blocks, blocks, "searching for near-duplicates")
     assert (blocks > 1) == (bytes_each == 3000)
     few = near_duplicates(embeddings, 0.9, most=5)
     assert torch.equal(few.pairs, found.pairs[:5])
     assert few.count == found.count
 
 
-def test_two_are_a_pair_where_each_is_near_enough_for_the_other(monkeypatch):
-    monkeypatch.setattr(search, "FALSE_REPORTS", 30.0)  # so that there are pairs by chance
+def test_two_examples_are_a_pair_if_each_is_near_enough_to_the_other(monkeypatch):
+    monkeypatch.setattr(search, "FALSE_REPORTS", 30.0)  # to get pairs by chance
     points = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     found = near_duplicates(points)
     _, similarity = brute_force(points, 1.0)
@@ -56,16 +56,16 @@ def test_two_are_a_pair_where_each_is_near_enough_for_the_other(monkeypatch):
     )
     assert {tuple(pair) for pair in found.pairs.tolist()} == both
     assert 5 < len(both) < len(either)
-    # About as many have one as were to be expected, if only because the law was fitted to them.
+    # The number is close to the expected one, not least because the law was fitted to these data.
     assert 15 <= int((found.nearest_similarity >= found.least).sum()) <= 45
 
 
 def with_copies(clean):
-    """Images with copies behind them, ``COPIES`` of each kind, and whose copies they are."""
+    """Images followed by copies, ``COPIES`` of each kind, and the original of each copy."""
     generator = torch.Generator().manual_seed(0)
     exact, light, heavy, shifted = torch.randperm(len(clean), generator=generator)[: 4 * COPIES].split(COPIES)
 
-    def noisy(images, share):  # of the pixels' standard deviation, which is 1; a level of grey is a sixth of it
+    def noisy(images, share):  # of the pixels' standard deviation, which is 1; a gray level is a sixth of it
         return images + share * torch.randn(images.shape, generator=generator)
 
     copies = [clean[exact], noisy(clean[light], 0.04), noisy(clean[heavy], 0.08), torch.roll(clean[shifted], 1, 3)]
@@ -73,7 +73,7 @@ def with_copies(clean):
 
 
 def head_features(images, labels):
-    """What the last layer of a trained network is given."""
+    """Inputs of the last layer of a trained network."""
     model = build_model("mlp", 10, images.shape[1:], (128,))
     train(model, (images, labels), Recipe(epochs=20))
     return linearize(model, (images, labels), (images[:1], labels[:1]), parameters=r"3\.weight").features[:, 0]
@@ -94,7 +94,7 @@ def test_planted_copies_of_digits_are_found_among_typical_ones():
     assert counts["noise 0.04"] >= 0.9 * COPIES
     assert counts["noise 0.08"] >= 0.5 * COPIES
     assert len(pairs - set(planted)) <= 2
-    # One pixel of eight is a long way: a shifted copy is no near-duplicate to this network.
+    # A shift by one of eight pixels is large: a shifted copy is not a near-duplicate for this network.
     assert counts["shifted"] <= 2
 
 
@@ -110,10 +110,10 @@ def test_a_dense_class_is_typical_and_not_redundant():
     assert len(planted & reported) >= 9
     assert len(reported - planted) <= 2
     everywhere = near_duplicates(points, float(found.similarity.min()))
-    assert everywhere.count > 1000  # one threshold for all takes the dense class for copies
+    assert everywhere.count > 1000  # a single threshold mistakes the dense class for copies
 
 
-def test_copies_by_the_dozen_and_rows_of_zeros():
+def test_many_copies_and_rows_of_zeros():
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(40, 8, generator=generator)
     repeated = torch.cat([points[:1].expand(12, 8), 3 * points[1:], torch.zeros(2, 8)])
@@ -122,19 +122,19 @@ def test_copies_by_the_dozen_and_rows_of_zeros():
     assert found.pairs.max() == 11
     assert torch.allclose(found.similarity, torch.ones(1, dtype=torch.float64))
     assert found.nearest_similarity[-2:].tolist() == [0, 0]
-    mostly = near_duplicates(points.repeat(2, 1))  # every example twice: only exact copies can be told
+    mostly = near_duplicates(points.repeat(2, 1))  # every example twice: only exact copies are found
     assert mostly.pairs.sort(dim=0).values.tolist() == [[i, i + 40] for i in range(40)]
-    assert near_duplicates(torch.eye(20)).count == 0  # all are as far from each other
+    assert near_duplicates(torch.eye(20)).count == 0  # all distances are equal
 
 
-def test_what_cannot_be_searched_is_refused():
+def test_invalid_embeddings_are_refused():
     points = torch.rand(20, 3)
     with pytest.raises(InputError, match="of 11 examples or more"):
         near_duplicates(points[:10])
     assert near_duplicates(points[:10], threshold=0.99).nearest.shape == (10,)
-    with pytest.raises(InputError, match="1 numbers of which"):
+    with pytest.raises(InputError, match="with 1 numbers that are not finite"):
         near_duplicates(torch.where(torch.arange(60).reshape(20, 3) == 7, torch.nan, points))
-    with pytest.raises(InputError, match=r"given are \[60\]"):
+    with pytest.raises(InputError, match=r"these are \[60\]"):
         near_duplicates(points.flatten(), threshold=0.5)
     for threshold, most in ((1.5, 10), (float("nan"), 10), (0.9, 0)):
         with pytest.raises(InputError, match="cosine from -1 to 1"):

@@ -1,4 +1,4 @@
-"""Solving must be right whatever the number of threads was set to."""
+"""Solutions must be correct for any number of threads."""
 
 import subprocess
 import sys
@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 
-from attribution_core.methods.linalg.solving import ONE_BY_ONE_FROM, solve
+from attribution_core.methods.linalg.solving import UNBATCHED_FROM, solve
 
-# In a process of its own, which keeps the number of threads that it sets.
+# Runs in a separate process, since the number of threads is global.
 THREADS = """
 import torch
 from attribution_core.methods.linalg.solving import solve
@@ -23,7 +23,7 @@ for dtype in (torch.float32, torch.float64, torch.complex128):
 """
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (5, 3, 3), (2, 4, ONE_BY_ONE_FROM, ONE_BY_ONE_FROM)])
+@pytest.mark.parametrize("shape", [(3, 3), (5, 3, 3), (2, 4, UNBATCHED_FROM, UNBATCHED_FROM)])
 def test_solutions_solve(shape):
     a = torch.randn(*shape, dtype=torch.float64) + 40 * torch.eye(shape[-1])
     b = torch.randn(*shape[:-1], 2, dtype=torch.float64)
