@@ -1,1 +1,1 @@
-"""HYDRA: what each example contributed over a whole training."""
+"""HYDRA: the contribution of each example over a whole training."""

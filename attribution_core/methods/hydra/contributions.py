@@ -1,4 +1,4 @@
-r"""HYDRA: what each training example contributed over the whole of training.
+r"""HYDRA: the contribution of each training example over a whole training.
 
 Chen et al., "HyDRA: Hypergradient data relevance analysis for interpreting deep neural networks", AAAI 2021. Training
 is stochastic gradient descent with momentum p and weight decay lambda (eqs. 5-6),
@@ -6,20 +6,21 @@ is stochastic gradient descent with momentum p and weight decay lambda (eqs. 5-6
     v_t = p v_{t-1} + (1/B_t) sum_{i in B_t} s_i grad l_i(w_{t-1}) + lambda w_{t-1},     w_t = w_{t-1} - eta_t v_t,
 
 and the contribution of example i to an evaluation loss is ``-s_i d loss(w_T) / d s_i``: the loss after removing i minus
-before, to first order (eqs. 7-8; the paper's 1/N + epsilon_i is ``s_i / N``). Its derivative goes backwards through
-training with one vector for each of w and v, from ``gamma = grad loss(w_T)`` and ``delta = 0``:
+before, to first order (eqs. 7-8; the paper's 1/N + epsilon_i is ``s_i / N``). The derivative is computed backward
+through training with one vector each for w and v, starting from ``gamma = grad loss(w_T)`` and ``delta = 0``:
 
     u = delta - eta_t gamma;   d loss / d s_i += <u, grad l_i(w_{t-1})> / B_t for i in B_t;
     delta <- p u;              gamma <- gamma + lambda u + H_t u,
 
-with the Hessian ``H_t`` of the batch's loss (eq. 11). ``<u, grad l_i>`` of a whole batch is one forward-mode derivative
-of its losses along u, and ``H_t u`` the gradient of their mean: about twice a training step for all examples together,
-where the paper's forward recursion costs as much for each of them.
+with the Hessian ``H_t`` of the batch's loss (eq. 11). ``<u, grad l_i>`` for a whole batch is one forward-mode
+derivative of its losses along u, and ``H_t u`` is the gradient of their mean: about twice the cost of a training step
+for all examples together, where the paper's forward recursion costs as much for each of them.
 
 **Hessian-free** (the paper's approximation, Algorithm 1): without ``H_t u`` every u is a multiple ``kappa_t`` of the
-final gradient, with scalars that follow from the rates alone. What is left is a sum over training of inner products,
-``- s_i kappa_t / B_t <grad l_j(w_T), grad l_i(w_{t-1})>``, which needs one replay in the order of training: for every
-pair by per-layer factors (:mod:`attribution_core.gradients.pairs`), for a mean by the forward-mode derivative.
+final gradient, with scalars that follow from the learning rates alone. The contribution is then a sum over training of
+inner products, ``- s_i kappa_t / B_t <grad l_j(w_T), grad l_i(w_{t-1})>``, which needs one replay in the order of
+training. All pairs are computed from per-layer factors (:mod:`attribution_core.gradients.pairs`), a mean by the
+forward-mode derivative.
 """
 
 import functools
@@ -40,17 +41,18 @@ from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, every_pair, f
 from attribution_core.methods.hydra.replay import (
     Replay,
     Snapshot,
-    refuse_chance,
-    refuse_meeting_examples,
+    refuse_mixed_examples,
     refuse_other_optimizers,
+    refuse_random_layers,
 )
 from attribution_core.progress import report
 from attribution_core.training import Recipe, Trajectory, as_outputs, as_pair, loss_values
 from attribution_core.training.trainer import LabeledData
 
-# What the weights of a stretch of training may take at a time; past it each stretch is replayed again on the way back.
+# Bytes that the weights of a segment of training may take at a time; for longer trainings each segment is replayed
+# again on the way back.
 HELD_BYTES = 2 * 2**30
-# Directions that go through the network together.
+# Number of directions that pass through the network together.
 DIRECTIONS_AT_ONCE = 16
 
 Objective = Literal["each", "mean", "class"]
@@ -64,14 +66,14 @@ class Contributions:
     Attributes:
         effect: Loss after removing i minus before, in the recipe's loss: ``[n, m]`` for the objective ``"each"``,
             ``[n]`` for ``"mean"``, ``[n, classes]`` for ``"class"``.
-        by_epoch: The part of each epoch in the effect on the mean loss, ``[epochs, n]``, which sums to it; for
-            ``"mean"``, and for ``"each"`` without the Hessian; None otherwise.
-        kept_energy: For ``"each"`` with the Hessian, the share of the evaluation gradients' squared norms that the
-            basis holds, 1 when it holds all; None otherwise.
-        growth: With the Hessian, how much more strongly than at the end of training the final loss answers to a change
-            of the weights at the worst moment before it. Near 1, the derivative may hold for whole removals; far above,
-            training is chaotic, and it holds for infinitesimal changes only. None otherwise.
-        spread: Of an average over seeds, the standard deviation of one training's effect; None otherwise.
+        by_epoch: Contribution of each epoch to the effect on the mean loss, ``[epochs, n]``; it sums to that effect.
+            Available for ``"mean"``, and for ``"each"`` without the Hessian; None otherwise.
+        kept_energy: Share of the evaluation gradients' squared norms that the basis keeps, 1 if it keeps all; for
+            ``"each"`` with the Hessian, None otherwise.
+        growth: With the Hessian, the largest sensitivity of the final loss to a change of the weights during training,
+            divided by that at the end. Near 1, the derivative may hold for whole removals; far above 1, training is
+            chaotic and it holds for infinitesimal changes only. None without the Hessian.
+        spread: Standard deviation of one training's effect, for an average over seeds; None otherwise.
     """
 
     effect: Tensor
@@ -89,88 +91,88 @@ def hydra(
     energy: float = 0.98,
     rank: int | None = None,
 ) -> Contributions:
-    """Contributions of every training example over a recorded training.
+    """Compute the contributions of every training example over a recorded training.
 
     Args:
-        trajectory: What :func:`attribution_core.train` returned; ``record="none"`` is enough, since it is replayed.
+        trajectory: Result of :func:`attribution_core.train`; ``record="none"`` is enough, since training is replayed.
         evaluation: Evaluation examples.
-        hessian: Whether the derivative is exact or the paper's approximation. Neither is the truth about a removal:
-            the exact derivative is that along one trajectory, batch order and all.
+        hessian: Whether to compute the exact derivative instead of the paper's approximation. Neither gives the true
+            effect of a removal: the exact derivative follows one trajectory with its batch order.
         objective: ``"each"`` evaluation example, their ``"mean"``, or the mean of each ``"class"``.
-        energy: For ``"each"`` with the Hessian: the share of the evaluation gradients' energy that a basis must hold.
-        rank: Size of that basis instead.
+        energy: Share of the evaluation gradients' energy that the basis must keep, for ``"each"`` with the Hessian.
+        rank: Size of that basis, in place of ``energy``.
 
     Returns:
         The contributions, in the model's precision and on its device.
 
     Raises:
-        InputError: Layers whose examples meet or that draw at random, parameters without per-example gradients (for
-            ``"each"`` without the Hessian), a replay that does not end where training ended, or bad options.
+        InputError: A layer mixes the examples of a batch or draws at random, parameters have no per-example gradients
+            (for ``"each"`` without the Hessian), the replay does not end where training ended, or options are invalid.
     """
     if objective not in ("each", "mean", "class"):
         raise InputError(f'The objective must be "each", "mean" or "class", not {objective!r}.')
     if not 0 < energy <= 1 or (rank is not None and rank < 1):
-        raise InputError(f"energy must lie in (0, 1] and rank be 1 or more, not {energy} and {rank}.")
+        raise InputError(f"energy must be in (0, 1] and rank 1 or more, not {energy} and {rank}.")
     if trajectory.steps == 0:
-        raise InputError("The model was not trained (no steps), so no example has contributed.")
+        raise InputError("The trajectory has no training steps, so no example has contributed.")
     replay = Replay(trajectory)
     inputs, targets = as_pair(evaluation)
     inputs = as_inputs(inputs, next(replay.model.parameters()))
-    sides = inputs, targets.to(inputs.device)
+    evaluated = inputs, targets.to(inputs.device)
     if objective == "each" and not hessian:
-        effect, by_epoch = every_pair(replay, *sides, (-step_factors(trajectory)).tolist())
+        effect, by_epoch = every_pair(replay, *evaluated, (-step_factors(trajectory)).tolist())
         return Contributions(effect, by_epoch=by_epoch)
-    start, coefficients, kept = _objective_gradients(replay, *sides, objective, energy, rank)
-    parts, growth = weight_responses(replay, start, hessian, by_epoch=objective == "mean")
-    total = -parts.sum(dim=0) * replay.weights  # [r, n]
+    start, coefficients, kept = _objective_gradients(replay, *evaluated, objective, energy, rank)
+    responses, growth = weight_responses(replay, start, hessian, by_epoch=objective == "mean")
+    total = -responses.sum(dim=0) * replay.weights  # [r, n]
     if not torch.isfinite(total).all():
         raise InputError(
-            "The exact derivative of this training is not a finite number, since changes of its early weights grow "
+            "The exact derivative of this training is not a finite number, because changes of its early weights grow "
             "without bound (chaos): use hessian=False, or train with a smaller learning rate or for fewer epochs."
         )
     if objective == "mean":
-        return Contributions(total[0], by_epoch=-parts[:, 0] * replay.weights, growth=growth)
+        return Contributions(total[0], by_epoch=-responses[:, 0] * replay.weights, growth=growth)
     effect = total.T if coefficients is None else total.T @ coefficients.T
     return Contributions(effect, kept_energy=kept, growth=growth)
 
 
 def refuse_for_hydra(model: nn.Module, inputs: Tensor, recipe: Recipe) -> None:
-    """Raises InputError, with what is in the way, where :func:`hydra` could not give every pair after training."""
+    """Raise InputError, with the obstacle, if :func:`hydra` could not compute every pair after training."""
     refuse_other_optimizers(recipe)
-    refuse_meeting_examples(model)
-    refuse_chance(model)
+    refuse_mixed_examples(model)
+    refuse_random_layers(model)
     factored_layers(model, inputs)
 
 
 def weight_responses(
     replay: Replay, directions: Vectors, hessian: bool, by_epoch: bool = False
 ) -> tuple[Tensor, float | None]:
-    """How far each example's weight moves the final weights: ``<u, d w_T / d s_i>``.
+    """Return the response of the final weights to each example's weight: ``<u, d w_T / d s_i>``.
 
     Args:
-        replay: Of the training.
-        directions: u, ``[r, ...]`` for each parameter.
-        hessian: Exactly, or without the Hessian.
-        by_epoch: Whether the parts of each epoch are kept apart.
+        replay: Replay of the training.
+        directions: Directions u, ``[r, ...]`` for each parameter.
+        hessian: Whether to compute the exact response instead of the Hessian-free one.
+        by_epoch: Whether to keep the epochs' contributions separate.
 
     Returns:
-        ``[epochs, r, n]``, whose sum over epochs is the response, or ``[1, r, n]``; and the growth (see
+        Responses ``[epochs, r, n]``, to be summed over epochs, or ``[1, r, n]``; and the growth (see
         :class:`Contributions`).
     """
     with warnings.catch_warnings():
-        # PyTorch's own, from where it loads its rules for derivatives; no one who reads it can do anything.
+        # PyTorch raises this warning while it loads its derivative rules; the user cannot do anything about it.
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
         first = next(iter(directions.values()))
         epochs = replay.trajectory.recipe.epochs if by_epoch else 1
-        parts = first.new_zeros(epochs, len(first), replay.trajectory.num_examples)
+        responses = first.new_zeros(epochs, len(first), replay.trajectory.num_examples)
         if hessian:
-            return parts, _adjoint(replay, directions, parts)
-        _along(replay, directions, parts)
-        return parts, None
+            return responses, _adjoint(replay, directions, responses)
+        _along(replay, directions, responses)
+        return responses, None
 
 
 def step_factors(trajectory: Trajectory) -> Tensor:
-    """``kappa_t`` of every step, ``d loss(w_T) / d v_t`` in units of the final gradient: ``[steps]``, float64."""
+    """Return ``kappa_t`` of every step: ``d loss(w_T) / d v_t`` in units of the final gradient, ``[steps]``."""
     momentum, decay = trajectory.recipe.momentum, trajectory.recipe.weight_decay
     gamma, delta, kappas = 1.0, 0.0, []
     for rate in reversed(trajectory.rates):
@@ -180,18 +182,18 @@ def step_factors(trajectory: Trajectory) -> Tensor:
     return torch.tensor(kappas[::-1], dtype=torch.float64)
 
 
-# -- means, by derivatives along a direction ---------------------------------------------------------------------------
+# -- means, by directional derivatives ---------------------------------------------------------------------------------
 
 
 def _objective_gradients(
     replay: Replay, inputs: Tensor, targets: Tensor, objective: Objective, energy: float, rank: int | None
 ) -> tuple[Vectors, Tensor | None, float | None]:
-    """Gradients at ``w_T`` to start from, ``[r, ...]`` by parameter; for ``"each"`` those of :func:`_basis`."""
+    """Return the gradients at ``w_T`` to start from, ``[r, ...]`` by parameter; for ``"each"``, see :func:`_basis`."""
     final = replay.final_model()
     parameters = _detached(final)
     loss = replay.trajectory.recipe.loss
     if objective == "each":
-        if loss != "cross_entropy":  # classes become one-hot before vmap, which can't look at them
+        if loss != "cross_entropy":  # classes become one-hot here, since vmap cannot inspect them
             targets = as_outputs(targets, final(inputs[:1]).shape[1]).to(inputs.dtype)
 
         def one_loss(weights: Vectors, x: Tensor, y: Tensor) -> Tensor:
@@ -204,14 +206,14 @@ def _objective_gradients(
     members: list[Tensor | slice] = [slice(None)]
     if objective == "class":
         if targets.is_floating_point():
-            raise InputError('The objective "class" needs classes as targets: use "mean".')
+            raise InputError('The objective "class" needs class labels as targets: use "mean".')
         members = [targets == label for label in range(int(targets.max()) + 1)]
     means = [mean_gradient(final, loss, inputs[chosen], targets[chosen]) for chosen in members]
     return {name: torch.stack([mean[name] for mean in means]) for name in parameters}, None, None
 
 
 def mean_gradient(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> Vectors:
-    """Of the mean loss at the model's weights, in batches, by parameter; zero where there are no examples."""
+    """Return the gradient of the mean loss at the model's weights, by parameter; zero if there are no examples."""
     parameters = _detached(model)
 
     def total_loss(weights: Vectors, part: slice) -> Tensor:
@@ -226,7 +228,7 @@ def mean_gradient(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) 
 
 
 def _basis(gradients: Vectors, energy: float, rank: int | None) -> tuple[Vectors, Tensor, float]:
-    """An orthonormal basis of most of the gradients' energy, the gradients in it ``[m, r]``, and the share it holds."""
+    """Return an orthonormal basis of the gradients, their coefficients ``[m, r]``, and the share of energy kept."""
     first = next(iter(gradients.values()))
     m = len(first)
     gram = first.new_zeros(m, m, dtype=torch.float64)
@@ -250,37 +252,38 @@ def _basis(gradients: Vectors, energy: float, rank: int | None) -> tuple[Vectors
 def _along(
     replay: Replay,
     start: Vectors,
-    parts: Tensor,
+    responses: Tensor,
 ) -> None:
-    """Adds ``d loss / d s_i`` Hessian-free for each starting gradient to ``parts``."""
+    """Add the Hessian-free ``d loss / d s_i`` for each starting gradient to ``responses``."""
     kappas = step_factors(replay.trajectory)
     for moment in replay.moments():
         weights = _detached(replay.model)
         slopes, _ = _slopes(replay, weights, start, moment.batch, curvature=False)
-        part = _part(parts, replay, moment.step)
-        part[:, moment.batch] += slopes * (float(kappas[moment.step]) / len(moment.batch))
+        _responses_at(responses, replay, moment.step)[:, moment.batch] += slopes * (
+            float(kappas[moment.step]) / len(moment.batch)
+        )
         report(moment.step + 1, len(replay.steps), "replaying training")
 
 
-def _part(parts: Tensor, replay: Replay, step: int) -> Tensor:
-    return parts[replay.epoch_of(step)] if len(parts) > 1 else parts[0]
+def _responses_at(responses: Tensor, replay: Replay, step: int) -> Tensor:
+    return responses[replay.epoch_of(step)] if len(responses) > 1 else responses[0]
 
 
 def _adjoint(
     replay: Replay,
     start: Vectors,
-    parts: Tensor,
+    responses: Tensor,
 ) -> float:
-    """Adds ``d loss / d s_i`` exactly for each starting gradient to ``parts``; returns the growth."""
+    """Add the exact ``d loss / d s_i`` for each starting gradient to ``responses``; return the growth."""
     recipe, rates = replay.trajectory.recipe, replay.trajectory.rates
     gamma = {name: value.clone() for name, value in start.items()}
     delta = {name: torch.zeros_like(value) for name, value in start.items()}
     largest = first = _norms(start)
-    for step, weights in _backwards(replay):
+    for step, weights in _backward(replay):
         u = {name: delta[name] - rates[step] * gamma[name] for name in gamma}
         batch = replay.steps[step]
         slopes, curved = _slopes(replay, weights, u, batch, curvature=True)
-        _part(parts, replay, step)[:, batch] += slopes / len(batch)
+        _responses_at(responses, replay, step)[:, batch] += slopes / len(batch)
         for name in gamma:
             delta[name] = recipe.momentum * u[name]
             gamma[name] += recipe.weight_decay * u[name] + curved[name]
@@ -289,14 +292,14 @@ def _adjoint(
 
 
 def _norms(vectors: Vectors) -> Tensor:
-    """Of each direction, ``[r]``."""
+    """Return the norm of each direction, ``[r]``."""
     return torch.stack([torch.linalg.vector_norm(each.flatten(1), dim=1) for each in vectors.values()]).norm(dim=0)
 
 
 def _slopes(
     replay: Replay, weights: Vectors, directions: Vectors, batch: Tensor, curvature: bool
 ) -> tuple[Tensor, Vectors]:
-    """``<u, grad l_i>`` for each direction and example ``[r, b]``, and ``H u`` of the batch's loss if asked for."""
+    """Return ``<u, grad l_i>`` for each direction and example, ``[r, b]``, and the batch's ``H u`` if requested."""
 
     def of_part(where: slice) -> tuple[Tensor, Vectors]:
         return _slopes_of_part(replay, weights, directions, batch[where], len(batch), curvature)
@@ -310,7 +313,7 @@ def _slopes(
 def _slopes_of_part(
     replay: Replay, weights: Vectors, directions: Vectors, part: Tensor, examples: int, curvature: bool
 ) -> tuple[Tensor, Vectors]:
-    """The same for some of a batch's ``examples``, whose products with the Hessian add up to the batch's."""
+    """Return the same for a part of the batch; the parts' products with the Hessian sum to the batch's."""
     inputs, targets, factors = replay.inputs[part], replay.targets[part], replay.weights[part] / examples
 
     def losses(parameters: Vectors) -> Tensor:
@@ -320,8 +323,8 @@ def _slopes_of_part(
         values = losses(parameters)
         return (factors * values).sum(), values
 
-    # Forward over reverse, not reverse over forward: PyTorch 2.14's second derivative of LayerNorm is wrong in the
-    # latter (tests/methods/test_hydra.py).
+    # Use forward over reverse: in reverse over forward, PyTorch 2.14's second derivative of LayerNorm is wrong
+    # (tests/methods/hydra/test_contributions.py).
     def one(u: Vectors) -> tuple[Tensor, Vectors]:
         if not curvature:
             return jvp(losses, (weights,), (u,))[1], {}
@@ -330,7 +333,7 @@ def _slopes_of_part(
 
     if len(next(iter(directions.values()))) > 1:
         return vmap(one, chunk_size=DIRECTIONS_AT_ONCE)(directions)
-    # The same without the layers of torch.func, which cost a fifth of a step of LeNet-5.
+    # The same without torch.func, whose overhead is a fifth of a LeNet-5 step.
     with forward_ad.dual_level():
         moving = {
             name: forward_ad.make_dual(weights[name].requires_grad_(curvature), directions[name][0]) for name in weights
@@ -338,7 +341,7 @@ def _slopes_of_part(
         total, values = objective(moving)
         gradients = torch.autograd.grad(total, list(moving.values()), materialize_grads=True) if curvature else ()
         tangents = [forward_ad.unpack_dual(each).tangent for each in (values, *gradients)]
-    # A gradient that does not move along u has no tangent at all.
+    # A gradient that does not change along u has no tangent.
     slopes, *curved = [
         torch.zeros_like(each) if tangent is None else tangent.detach()
         for each, tangent in zip((values, *gradients), tangents, strict=True)
@@ -346,27 +349,28 @@ def _slopes_of_part(
     return slopes[None], {name: value[None] for name, value in zip(weights, curved, strict=curvature)}
 
 
-def _backwards(
+def _backward(
     replay: Replay,
 ) -> Iterator[tuple[int, Vectors]]:
-    """The weights before every step, from the last to the first, holding ``HELD_BYTES`` of them at most.
+    """Yield the weights before every step, from the last to the first, holding at most ``HELD_BYTES`` of them.
 
-    A first replay checks the end and leaves a snapshot at the start of each stretch; the last stretch is kept from it.
+    A first replay checks the final weights and takes a snapshot at the start of each segment; it also provides the
+    weights of the last segment.
     """
     steps = len(replay.steps)
     size = sum(value.nbytes for value in replay.model.parameters())
-    stretch = max(1, min(steps, HELD_BYTES // size))
-    # One block for each parameter, used again by every stretch: thousands of small tensors made and freed in turn left
-    # the heap in pieces, four times as large.
-    held = {name: value.new_empty(stretch, *value.shape) for name, value in _detached(replay.model).items()}
+    segment = max(1, min(steps, HELD_BYTES // size))
+    # One block per parameter, reused by every segment: allocating and freeing thousands of small tensors fragmented the
+    # heap to four times the size.
+    held = {name: value.new_empty(segment, *value.shape) for name, value in _detached(replay.model).items()}
 
     def hold(step: int) -> None:
         for name, value in _detached(replay.model).items():
-            held[name][step % stretch].copy_(value)
+            held[name][step % segment].copy_(value)
 
     snapshots: list[Snapshot] = []
     for moment in replay.moments():
-        if moment.step % stretch == 0:
+        if moment.step % segment == 0:
             snapshots.append(replay.snapshot())
         hold(moment.step)
         report(moment.step + 1, 2 * steps, "replaying training")
@@ -378,9 +382,9 @@ def _backwards(
             for moment in replay.moments(until):
                 hold(moment.step)
         for step in range(until - 1, snapshot.step - 1, -1):
-            # Copies: a tangent of a view would be made for the whole block.
-            yield step, {name: values[step % stretch].clone() for name, values in held.items()}
-            report(2 * steps - step, 2 * steps, "going backwards through training")
+            # Copy, since a tangent of a view would be allocated for the whole block.
+            yield step, {name: values[step % segment].clone() for name, values in held.items()}
+            report(2 * steps - step, 2 * steps, "going backward through training")
         until = snapshot.step
 
 

@@ -1,19 +1,20 @@
-r"""Hessian-free HYDRA while training goes on, for when it cannot be repeated.
+r"""Hessian-free HYDRA during training, for trainings that cannot be repeated.
 
 Algorithm 1 (Chen et al. 2021) keeps two vectors for each training example, the derivatives a of the weights and b of
-the velocity in its own weight: at every step ``b <- p b + lambda a``, plus its part of the batch's gradient where it is
-in the batch, and ``a <- a - eta b``. Here they are sketched: the leading coordinates of every layer's gradient in a
-Kronecker-factored basis of the initial network (:mod:`attribution_core.gradients.kronecker`), ``dimension`` in all.
-A step of an example outside the batch is a 2 x 2 matrix of scalars, so those are multiplied up for each example and
-applied when it is next met: a step costs ``O(batch dimension)``, whatever the number of examples, and any schedule of
-rates will do, known before or not. Memory is ``2 n dimension`` numbers, where the paper's takes ``2 n |w|``.
+the velocity in the example's weight: at every step ``b <- p b + lambda a``, plus its share of the batch's gradient if
+it is in the batch, and ``a <- a - eta b``. Here they are sketched: only the ``dimension`` leading coordinates of all
+layers' gradients are kept, in a Kronecker-factored basis of the initial network
+(:mod:`attribution_core.gradients.kronecker`). A step of an example outside the batch is a 2 x 2 matrix of scalars.
+These matrices are multiplied for each example and applied when it is next in a batch, so a step costs
+``O(batch dimension)`` for any number of examples. The learning rates need not be known in advance. Memory is
+``2 n dimension`` numbers, where the paper's algorithm takes ``2 n |w|``.
 
-A few training examples are followed without a sketch as well. Their effects on the evaluation examples are exact
-(Hessian-free) and are what the sketch's error is measured by.
+A few training examples are also followed without a sketch. Their effects on the evaluation examples are exact
+(Hessian-free) and serve to measure the sketch's error.
 
-The basis belongs to the initial network, and gradients leave it while training goes on: LeNet-5, 640 images of
-Fashion-MNIST, 10 epochs, 4,000 of 61,706 coordinates: relative error 0.19, rank correlation 0.996 (random Kronecker
-projections of the same size: 0.23 and 0.91). Where a second pass is possible, :func:`attribution_core.hydra` is exact.
+The basis fits the initial network, and gradients leave it during training. For LeNet-5, 640 images of Fashion-MNIST, 10
+epochs and 4,000 of 61,706 coordinates, the relative error is 0.19 and the rank correlation 0.996 (random Kronecker
+projections of the same size: 0.23 and 0.91). If training can be repeated, :func:`attribution_core.hydra` is exact.
 """
 
 from collections.abc import Sequence
@@ -32,12 +33,13 @@ from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.methods.hydra.contributions import Contributions
 from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, evaluation_factors, factored_layers
-from attribution_core.methods.hydra.replay import refuse_meeting_examples, refuse_other_optimizers
+from attribution_core.methods.hydra.replay import refuse_mixed_examples, refuse_other_optimizers
 from attribution_core.models import evaluation_mode
 from attribution_core.training import Recipe, as_pair
 from attribution_core.training.trainer import LabeledData
 
-# Coordinates kept; and training examples followed without a sketch, while their vectors fit into CHECKED_BYTES.
+# Number of coordinates kept, and of training examples followed without a sketch if their vectors fit into
+# CHECKED_BYTES.
 DIMENSION = 4000
 CHECKED = 16
 CHECKED_BYTES = 2**30
@@ -45,12 +47,12 @@ CHECKED_BYTES = 2**30
 
 @dataclass(frozen=True)
 class SketchError:
-    """How far the sketched effects are from the Hessian-free ones, on the training examples followed without a sketch.
+    """Error of the sketched effects, measured on the training examples that are followed without a sketch.
 
     Attributes:
-        examples: How many those are.
-        relative: Norm of the difference over the norm of the effects, over all their pairs.
-        rank_correlation: Spearman's, over all their pairs.
+        examples: Number of these examples.
+        relative: Norm of the difference divided by the norm of the exact effects, over all their pairs.
+        rank_correlation: Spearman correlation with the exact effects, over all their pairs.
     """
 
     examples: int
@@ -59,25 +61,25 @@ class SketchError:
 
 
 class HydraAccumulator:
-    """Follows a training, and gives the contributions of its examples at the end.
+    """Follows a training and computes the contributions of its examples at the end.
 
         accumulator = ac.HydraAccumulator(model, inputs, recipe)
         with accumulator:
             ac.train(model, (inputs, targets), recipe, on_step=accumulator.step)
         found, error = accumulator.contributions(evaluation)
 
-    A training loop of one's own calls ``step`` after the backward pass of the batch's mean loss, before the optimiser's
-    step, which is that of SGD with the recipe's momentum and weight decay.
+    Your own training loop calls ``step`` after the backward pass of the batch's mean loss and before the optimizer's
+    step, which must be that of SGD with the recipe's momentum and weight decay.
 
     Args:
-        model: At its initial weights; followed from now on.
+        model: Model at its initial weights.
         inputs: Training inputs ``[n, ...]``.
-        recipe: Of the training: its momentum, weight decay and loss.
-        dimension: Coordinates kept of each example's gradient; as many as the model has parameters keeps all.
-        seed: Of the choice of directions and of the examples followed without a sketch.
+        recipe: Recipe of the training; its momentum, weight decay and loss are used.
+        dimension: Number of coordinates kept of each example's gradient; the number of parameters keeps all.
+        seed: Seed of the choice of directions and of the examples that are followed without a sketch.
 
     Raises:
-        InputError: Another optimiser than SGD, layers in which examples meet, or parameters without per-example
+        InputError: The optimizer is not SGD, a layer mixes the examples of a batch, or a parameter has no per-example
             gradients by factors.
     """
 
@@ -85,7 +87,7 @@ class HydraAccumulator:
         self, model: nn.Module, inputs: Tensor, recipe: Recipe, dimension: int = DIMENSION, seed: int = 0
     ) -> None:
         refuse_other_optimizers(recipe)
-        refuse_meeting_examples(model)
+        refuse_mixed_examples(model)
         whole = factored_layers(model, inputs)
         self.model = model
         self.recipe = recipe
@@ -108,10 +110,14 @@ class HydraAccumulator:
         self._open.close()
 
     def step(self, batch: Tensor, rate: float) -> None:
-        """Takes in one step: the examples of its batch ``[b]`` and its learning rate.
+        """Process one step.
+
+        Args:
+            batch: Indices of the batch's examples, ``[b]``.
+            rate: Learning rate of the step.
 
         Raises:
-            InputError: No backward pass was seen since the last step.
+            InputError: There was no backward pass since the last step.
         """
         factors = self._watch.factors()
         batch = batch.to(self._sketch.device)
@@ -122,7 +128,7 @@ class HydraAccumulator:
         self._whole.step(places[inside], [layer.take(inside) for layer in factors], rate, momentum, decay)
 
     def contributions(self, evaluation: LabeledData) -> tuple[Contributions, SketchError]:
-        """Effects ``[n, m]`` by the model's present weights, and their error."""
+        """Return the effects ``[n, m]`` at the model's current weights, and their error."""
         inputs, targets = as_pair(evaluation)
         inputs = as_inputs(inputs, next(self.model.parameters()))
         targets = targets.to(inputs.device)
@@ -145,11 +151,12 @@ class _Followed:
         self.plan = plan
         self.device = example.device
         self._state = example.new_zeros(2, examples, plan.width)
-        # What the steps since an example was last met do to (a, b); met or not, each step is one product for all.
+        # Effect on (a, b) of the steps since each example was last in a batch; each step is one product for all
+        # examples.
         self._pending = torch.eye(2, dtype=torch.float64, device=example.device).repeat(examples, 1, 1)
 
     def step(self, rows: Tensor, factors: Sequence[LayerFactors], rate: float, momentum: float, decay: float) -> None:
-        """One step of Algorithm 1, with the given examples in the batch."""
+        """Take one step of Algorithm 1, with the given examples in the batch."""
         matrix = [[1 - rate * decay, -rate * momentum], [decay, momentum]]
         self._pending = torch.tensor(matrix, dtype=torch.float64, device=self.device) @ self._pending
         if len(rows) == 0:
@@ -163,9 +170,9 @@ class _Followed:
         self._pending[rows] = torch.eye(2, dtype=torch.float64, device=self.device)
 
     def responses(self, factors: Sequence[LayerFactors]) -> Tensor:
-        """``<a_i, g_j>`` for the gradients of a batch of evaluation examples: ``[examples, b]``."""
+        """Return ``<a_i, g_j>`` for the gradients of a batch of evaluation examples, ``[examples, b]``."""
         others = self._coordinates(factors).T
-        scales = self._pending[:, 0].to(others)  # a = scales_0 a + scales_1 b, after the steps since
+        scales = self._pending[:, 0].to(others)  # a <- scales_0 a + scales_1 b, for the steps since then
         return scales[:, :1] * (self._state[0] @ others) + scales[:, 1:] * (self._state[1] @ others)
 
     def _coordinates(self, factors: Sequence[LayerFactors]) -> Tensor:

@@ -1,13 +1,14 @@
 r"""Hessian-free HYDRA for every pair of a training and an evaluation example.
 
-Wanted is ``sum_t c_t <g_j, g_{t,i}>`` with scalars ``c_t`` (:mod:`attribution_core.methods.hydra`), for n training
-examples that are each met T times and m evaluation examples. A layer has two ways, and takes the cheaper:
+The goal is ``sum_t c_t <g_j, g_{t,i}>`` with scalars ``c_t`` (:mod:`attribution_core.methods.hydra.contributions`), for
+n training examples that each occur T times and m evaluation examples. Each layer uses the cheaper of two methods:
 
-- **Meet at every step**: the cheaper of gradients and factors (:mod:`attribution_core.gradients.pairs`) for each of the
-  ``T n m`` meetings, and nothing is kept of the training side;
-- **Add up first**: ``sum_t c_t g_{t,i}`` is kept, and meets the evaluation side once: ``n m |w|`` multiplications for
-  all of training, but ``n |w|`` numbers, so only while those of all such layers fit into ``HELD_BYTES``. Five epochs of
-  LeNet-5 add up both convolutions (2,572 numbers an example) and meet in the linear layers.
+- **Multiply at every step**: each of the ``T n m`` inner products uses gradients or factors, whichever is cheaper
+  (:mod:`attribution_core.gradients.pairs`), and no training gradients are kept;
+- **Sum first**: ``sum_t c_t g_{t,i}`` is kept and multiplied with the evaluation gradients once: ``n m |w|``
+  multiplications for all of training, but ``n |w|`` numbers, so only if those of all such layers fit into
+  ``HELD_BYTES``. Over five epochs of LeNet-5, both convolutions (2,572 numbers per example) are summed first, and the
+  linear layers are multiplied at every step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.layers import Kind, LayerFactors, PositionFactors
 from attribution_core.gradients.ntk import gram_is_cheaper
-from attribution_core.gradients.pairs import Side, inner_products, side_of
+from attribution_core.gradients.pairs import LayerGradients, inner_products, layer_gradients
 from attribution_core.gradients.per_example import loss_factors
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
 from attribution_core.memory import AdaptiveBatchSize
@@ -27,18 +28,18 @@ from attribution_core.methods.hydra.replay import Replay
 from attribution_core.progress import report
 from attribution_core.training import loss_values
 
-# What the evaluation side, and the sums of the training side, may take at a time. Past the first, training is replayed
-# once for each block of evaluation examples.
+# Bytes that the evaluation gradients, and the sums of training gradients, may take at a time. If the evaluation
+# gradients need more, training is replayed once for each block of evaluation examples.
 HELD_BYTES = 2 * 2**30
 EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """How a layer is treated: which parameters it has, and whether its gradients are added up first."""
+    """Which parameters a layer has, and whether its gradients are summed first."""
 
     kinds: tuple[Kind, ...]
-    adds_up: bool
+    sums_first: bool
 
 
 def every_pair(
@@ -47,20 +48,20 @@ def every_pair(
     targets: Tensor,
     weights: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    """``sum_t weights_t s_i / B_t <grad l_j(w_T), grad l_i(w_{t-1})>`` over the steps with i in their batch.
+    """Return ``sum_t weights_t s_i / B_t <grad l_j(w_T), grad l_i(w_{t-1})>`` over the steps with i in their batch.
 
     Args:
-        replay: Of a training with a step or more.
-        inputs: Of the evaluation examples, ``[m, ...]``, on the model's device.
-        targets: Theirs.
-        weights: A scalar for each step.
+        replay: Replay of a training with at least one step.
+        inputs: Inputs of the evaluation examples, ``[m, ...]``, on the model's device.
+        targets: Targets of the evaluation examples.
+        weights: One scalar per step.
 
     Returns:
-        These sums ``[n, m]``, in the model's precision, and the parts of each epoch in their mean over the evaluation
-        examples ``[epochs, n]``.
+        The sums ``[n, m]``, in the model's precision, and each epoch's contribution to their mean over the evaluation
+        examples, ``[epochs, n]``.
 
     Raises:
-        InputError: Parameters that have no per-example gradient by factors.
+        InputError: A parameter has no per-example gradient by factors.
     """
     layers = _layers(replay, len(inputs))
     effects, means, beginning = [], [], replay.snapshot()
@@ -74,20 +75,20 @@ def every_pair(
 
 def _evaluation_blocks(
     replay: Replay, inputs: Tensor, targets: Tensor, layers: dict[str, _Layer]
-) -> Iterator[dict[str, Side]]:
-    """The evaluation side of each layer, for so many examples at a time as fit into ``HELD_BYTES``."""
+) -> Iterator[dict[str, LayerGradients]]:
+    """Yield the evaluation gradients of each layer, for as many examples at a time as fit into ``HELD_BYTES``."""
     final, loss = replay.final_model(), replay.trajectory.recipe.loss
     named = {name: final.get_submodule(name) for name in layers}
 
-    def sides_of(part: slice) -> list[Side]:
+    def gradients_of(part: slice) -> list[LayerGradients]:
         factors = evaluation_factors(final, named, inputs[part], targets[part], loss)
-        return [side_of(each, layers[each.name].kinds, layers[each.name].adds_up) for each in factors]
+        return [layer_gradients(each, layers[each.name].kinds, layers[each.name].sums_first) for each in factors]
 
-    held: list[list[Side]] = []
-    for part, sides in AdaptiveBatchSize(EVALUATION_BATCH).map_slices(sides_of, len(inputs)):
-        held.append(sides)
-        if part.stop >= len(inputs) or sum(side.nbytes for batch in held for side in batch) >= HELD_BYTES:
-            block = {name: Side.join([batch[at] for batch in held]) for at, name in enumerate(layers)}
+    held: list[list[LayerGradients]] = []
+    for part, gradients in AdaptiveBatchSize(EVALUATION_BATCH).map_slices(gradients_of, len(inputs)):
+        held.append(gradients)
+        if part.stop >= len(inputs) or sum(each.nbytes for batch in held for each in batch) >= HELD_BYTES:
+            block = {name: LayerGradients.join([batch[at] for batch in held]) for at, name in enumerate(layers)}
             held.clear()
             yield block
 
@@ -95,46 +96,46 @@ def _evaluation_blocks(
 def evaluation_factors(
     model: nn.Module, layers: dict[str, nn.Module], inputs: Tensor, targets: Tensor, loss: str
 ) -> list[LayerFactors]:
-    """Factors of each evaluation example's own loss, one batch of them, for a model in evaluation mode."""
+    """Return the factors of each evaluation example's loss for one batch, for a model in evaluation mode."""
     factors, _ = loss_factors(model, inputs, layers, lambda outputs: loss_values(outputs, targets, loss).sum())
     return factors
 
 
 def _pairs_of_block(
     replay: Replay,
-    block: dict[str, Side],
+    block: dict[str, LayerGradients],
     layers: dict[str, _Layer],
     weights: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    # The factors are those of the batch's weighted mean, so 1 / B_t and s_i are in them.
+    # The factors are those of the batch's weighted mean, so they include 1 / B_t and s_i.
     n, example = replay.trajectory.num_examples, next(replay.model.parameters())
-    sums = {name: example.new_zeros(n, side.width) for name, side in block.items() if layers[name].adds_up}
-    middles = {name: block[name].mean_row for name in sums}
+    sums = {name: example.new_zeros(n, each.width) for name, each in block.items() if layers[name].sums_first}
+    mean_rows = {name: block[name].mean_row for name in sums}
     effect = example.new_zeros(n, next(iter(block.values())).num_examples)
     by_epoch = example.new_zeros(replay.trajectory.recipe.epochs, n)
     for moment in replay.moments(layers={name: replay.model.get_submodule(name) for name in layers}):
         for examples, layer_factors in moment.parts:
-            met, mean = [], example.new_zeros(len(examples))
+            products, mean = [], example.new_zeros(len(examples))
             for factors in layer_factors:
-                own = side_of(factors, layers[factors.name].kinds, layers[factors.name].adds_up)
+                own = layer_gradients(factors, layers[factors.name].kinds, layers[factors.name].sums_first)
                 if own.rows is not None and factors.name in sums:
                     sums[factors.name].index_add_(0, examples, own.rows, alpha=weights[moment.step])
-                    mean += own.rows @ middles[factors.name]
+                    mean += own.rows @ mean_rows[factors.name]
                 else:
-                    met.append(inner_products(own, block[factors.name]))
-            if met:
-                total = torch.stack(met).sum(dim=0) if len(met) > 1 else met[0]
+                    products.append(inner_products(own, block[factors.name]))
+            if products:
+                total = torch.stack(products).sum(dim=0) if len(products) > 1 else products[0]
                 effect.index_add_(0, examples, total, alpha=weights[moment.step])
                 mean += total.mean(dim=1)
             by_epoch[replay.epoch_of(moment.step), examples] += weights[moment.step] * mean
         report(moment.step + 1, len(replay.steps), "replaying training")
     for name, total in sums.items():
-        effect += inner_products(Side(layers[name].kinds, total, None), block[name])
+        effect += inner_products(LayerGradients(layers[name].kinds, total, None), block[name])
     return effect, by_epoch
 
 
 def _layers(replay: Replay, others: int) -> dict[str, _Layer]:
-    """The layers with parameters and how each is treated, from the factors of one training example."""
+    """Choose the cheaper method for each layer with parameters, from the factors of one training example."""
     plan = factored_layers(replay.model, replay.inputs)
     factors, _ = loss_factors(replay.model, replay.inputs[:1], plan.layers, lambda outputs: outputs.sum())
     examples, visits = replay.trajectory.num_examples, replay.trajectory.recipe.epochs
@@ -148,29 +149,29 @@ def _layers(replay: Replay, others: int) -> dict[str, _Layer]:
     chosen = {}
     for each in sorted(factors, key=lambda layer: sizes[layer.name]):
         needed = sizes[each.name] * (examples + others) * each.dtype.itemsize
-        adds_up = needed <= bytes_left and _is_better_added_up(each, sizes[each.name], visits, others)
-        bytes_left -= needed if adds_up else 0
-        chosen[each.name] = _Layer(kinds[each.name], adds_up)
+        sums_first = needed <= bytes_left and _is_cheaper_summed_first(each, sizes[each.name], visits, others)
+        bytes_left -= needed if sums_first else 0
+        chosen[each.name] = _Layer(kinds[each.name], sums_first)
     return {name: chosen[name] for name in plan.layers}
 
 
 def factored_layers(model: nn.Module, inputs: Tensor) -> ParameterPlan:
-    """The plan of all parameters.
+    """Return the plan of all parameters.
 
     Raises:
-        InputError: A parameter, named, without per-example gradients by factors.
+        InputError: A parameter has no per-example gradients by factors; the message names it.
     """
     plan = plan_parameters(model, inputs)
     if plan.rest:
         raise InputError(
-            f"Parameter {plan.rest[0]!r} has no per-example gradient by factors (its layer is of another kind, or used "
-            'more than once): ask hydra for objective="mean" or "class", which work with any layer.'
+            f"Parameter {plan.rest[0]!r} has no per-example gradient by factors (its layer is of an unsupported kind, "
+            'or is used more than once): call hydra with objective="mean" or "class", which work with any layer.'
         )
     return plan
 
 
-def _is_better_added_up(layer: LayerFactors, size: int, visits: int, others: int) -> bool:
-    """The rule at the head of this file, in multiplications for one training example."""
+def _is_cheaper_summed_first(layer: LayerFactors, size: int, visits: int, others: int) -> bool:
+    """Compare the two methods of the module docstring by multiplications for one training example."""
     forming, pair, by_gram = size, size, False
     if isinstance(layer, PositionFactors):
         _, groups, positions, _, gradients, input_cost = layer.sizes

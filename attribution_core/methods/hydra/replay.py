@@ -1,4 +1,4 @@
-"""Training again along a recorded trajectory, bit for bit, with each step held open to look at."""
+"""Bit-exact replay of a recorded training that stops before each step for inspection."""
 
 import copy
 import functools
@@ -18,13 +18,13 @@ from attribution_core.training import Recipe, Trajectory, batches, loss_values, 
 
 @dataclass(frozen=True)
 class Moment:
-    """One step of training, before it is taken.
+    """A step of training, before it is taken.
 
     Attributes:
-        step: From 0.
+        step: Number of the step, from 0.
         batch: Indices of its examples, ``[b]``.
-        parts: Of the batch, so large that they fit into memory: the indices of some examples, and their factors of the
-            mean of the batch's weighted losses, one for each layer asked for. Only until the step is taken.
+        parts: Parts of the batch that fit into memory: the indices of the part's examples, and one factor per requested
+            layer for the mean of the batch's weighted losses. Valid only until the step is taken.
     """
 
     step: int
@@ -34,12 +34,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a replay stands: enough to go on from there.
+    """State of a replay, from which it can resume.
 
     Attributes:
-        step: Steps taken.
-        model: Its state.
-        optimizer: Its state, with the momentum.
+        step: Number of steps taken.
+        model: State of the model.
+        optimizer: State of the optimizer, with the momentum.
     """
 
     step: int
@@ -51,23 +51,24 @@ class Replay:
     """Replays a trajectory on a copy of its model.
 
     Attributes:
-        trajectory: What is replayed.
-        model: The copy, at the weights before the present step; in training mode, as in training.
-        inputs: ``[n, ...]``, of the training examples, on the model's device.
-        targets: ``[n]`` or ``[n, k]``.
-        weights: ``[n]``, the factor of each example's loss.
-        steps: The batch of every step.
-        part_size: How much of a batch goes through the model together, besides in the gradients that are repeated.
+        trajectory: The recorded training.
+        model: Copy of the model at the weights before the current step, in training mode.
+        inputs: Inputs of the training examples, ``[n, ...]``, on the model's device.
+        targets: Targets of the training examples, ``[n]`` or ``[n, k]``.
+        weights: Factor of each example's loss, ``[n]``.
+        steps: Batch of every step.
+        part_size: Number of examples that pass through the model together. The gradients of the steps themselves keep
+            the sizes of the recorded training.
 
     Raises:
-        InputError: Another optimiser than SGD, or a layer, named, in which the examples of a batch meet or chance
-            decides while training.
+        InputError: The optimizer is not SGD, or a layer mixes the examples of a batch or draws at random during
+            training; the message names the layer.
     """
 
     def __init__(self, trajectory: Trajectory) -> None:
         refuse_other_optimizers(trajectory.recipe)
-        refuse_meeting_examples(trajectory.model)
-        refuse_chance(trajectory.model)
+        refuse_mixed_examples(trajectory.model)
+        refuse_random_layers(trajectory.model)
         self.trajectory = trajectory
         self.model = copy.deepcopy(trajectory.model).train()
         example = next(self.model.parameters())
@@ -80,14 +81,14 @@ class Replay:
         self.model.load_state_dict(trajectory.initial)
 
     def moments(self, until: int | None = None, layers: dict[str, nn.Module] | None = None) -> Iterator[Moment]:
-        """Goes on from the present step, and yields each before it takes it.
+        """Continue from the current step, and yield each step before it is taken.
 
         Args:
-            until: Stop before this step; None goes to the end and compares the weights with the recorded ones.
-            layers: Of ``self.model``, whose factors are wanted.
+            until: Step to stop before; None continues to the end and compares the weights with the recorded ones.
+            layers: Layers of ``self.model`` whose factors are needed.
 
         Raises:
-            InputError: The replayed final weights are not those recorded, or memory ran out.
+            InputError: The replayed final weights differ from the recorded ones, or memory ran out.
         """
         for step in range(self._taken, len(self.steps) if until is None else until):
             moment, gradients = self._opened(step, layers or {})
@@ -101,27 +102,27 @@ class Replay:
             self._check_end()
 
     def epoch_of(self, step: int) -> int:
-        """The epoch, from 0, that a step belongs to."""
+        """Return the epoch, from 0, that a step belongs to."""
         return step * self.trajectory.recipe.epochs // len(self.steps)
 
     def final_model(self) -> nn.Module:
-        """A copy of the model at the recorded end, in evaluation mode."""
+        """Return a copy of the model at the recorded final weights, in evaluation mode."""
         model = copy.deepcopy(self.trajectory.model).eval()
         model.load_state_dict(self.trajectory.final)
         return model
 
     def snapshot(self) -> Snapshot:
-        """Where it stands."""
+        """Return the current state."""
         return Snapshot(self._taken, state_of(self.model), copy.deepcopy(self._optimizer.state_dict()))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Goes back (or on) to where a snapshot was taken."""
+        """Return to the state of a snapshot."""
         self._taken = snapshot.step
         self.model.load_state_dict(snapshot.model)
         self._optimizer.load_state_dict(copy.deepcopy(snapshot.optimizer))
 
     def _opened(self, step: int, layers: dict[str, nn.Module]) -> tuple[Moment, Iterable[Tensor]]:
-        """A step to look at, and the gradients of all parameters that it takes."""
+        """Return a step for inspection, and the gradients of all parameters for it."""
         batch = self.steps[step]
         trained = self.trajectory.part_sizes[step] if self.trajectory.part_sizes else len(batch)
         if len(batch) <= min(trained, self.part_size.size):
@@ -130,12 +131,12 @@ class Replay:
                 factors, gradients = whole
                 return Moment(step, batch, [(batch, factors)]), gradients
             self.part_size.size = max(1, len(batch) // 2)
-        # In the parts of the training, so that they are the same to the bit, and without factors, as there.
+        # Sum over the same parts as in training, and without factors, so that the gradients are identical to the bit.
         summed = try_within_memory(functools.partial(self._summed, batch, trained))
         if summed is None:
             raise InputError(
-                f"Training again in batches of {len(batch):,} does not fit into memory beside the evaluation examples: "
-                "choose a smaller batch size (--batch-size), or fewer evaluation examples."
+                f"Replaying training in batches of {len(batch):,} does not fit into memory beside the evaluation "
+                "examples: choose a smaller batch size (--batch-size), or fewer evaluation examples."
             )
         return Moment(step, batch, self._parts(batch, layers)), summed
 
@@ -147,7 +148,7 @@ class Replay:
             yield batch[where], factors
 
     def _summed(self, batch: Tensor, part_size: int) -> list[Tensor]:
-        """The gradients of a batch, added up over its parts."""
+        """Return the gradients of a batch, summed over its parts."""
         total: list[Tensor] = []
         for part in batch.split(part_size):
             _, gradients = self._of_part(part, len(batch), {}, True)
@@ -157,7 +158,7 @@ class Replay:
     def _of_part(
         self, part: Tensor, examples: int, layers: dict[str, nn.Module], with_gradients: bool
     ) -> tuple[list[LayerFactors], tuple[Tensor, ...]]:
-        """Factors of some of a batch's ``examples``, and what they add to the gradients of its loss."""
+        """Return the factors of a part of the batch, and what that part adds to the gradients of the batch's loss."""
         weights, targets = self.weights[part], self.targets[part]
 
         def loss(outputs: Tensor) -> Tensor:
@@ -173,36 +174,36 @@ class Replay:
         moved = [name for name, value in self.trajectory.final.items() if not torch.equal(replayed[name], value)]
         if moved:
             raise InputError(
-                f"Training again did not end at the recorded weights (first: {moved[0]}), so this is not what happened "
-                "then: replay with the same data, device, number of threads and versions."
+                f"The replay did not end at the recorded weights (first: {moved[0]}), so it differs from the training: "
+                "replay with the same data, device, number of threads and versions."
             )
 
 
 def refuse_other_optimizers(recipe: Recipe) -> None:
-    """Raises InputError unless the recipe is SGD."""
+    """Raise InputError unless the recipe uses SGD."""
     if recipe.optimizer != "sgd":
         raise InputError(
-            f"HYDRA follows SGD with momentum and weight decay, not {recipe.optimizer}: train with "
-            'Recipe(optimizer="sgd"), whose cosine schedule and momentum 0.9 do well on most small networks.'
+            f"HYDRA supports SGD with momentum and weight decay, not {recipe.optimizer}: train with "
+            'Recipe(optimizer="sgd"), whose cosine schedule and momentum 0.9 work well on most small networks.'
         )
 
 
-def refuse_meeting_examples(model: nn.Module) -> None:
-    """Raises InputError, with the layer's name, where examples of a batch meet while training."""
+def refuse_mixed_examples(model: nn.Module) -> None:
+    """Raise InputError, with the layer's name, if a layer mixes the examples of a batch during training."""
     refuse_unfit(model)
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise InputError(
-                f"Layer {name!r} ({type(module).__name__}) lets the examples of a batch meet while training, so none "
+                f"Layer {name!r} ({type(module).__name__}) mixes the examples of a batch during training, so none "
                 "has a gradient of its own: train a model with GroupNorm or LayerNorm."
             )
 
 
-def refuse_chance(model: nn.Module) -> None:
-    """Raises InputError, with the layer's name, where training draws at random, so that it can't be repeated."""
+def refuse_random_layers(model: nn.Module) -> None:
+    """Raise InputError, with the layer's name, if a layer draws at random, which prevents a replay."""
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             raise InputError(
-                f"Layer {name!r} ({type(module).__name__}) draws at random while training, so training cannot be "
-                "repeated: follow it with HydraAccumulator, or use a model without, or p=0."
+                f"Layer {name!r} ({type(module).__name__}) draws at random during training, so training cannot be "
+                "repeated: follow it with HydraAccumulator, or use a model without such layers, or p=0."
             )

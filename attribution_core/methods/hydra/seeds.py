@@ -1,7 +1,7 @@
-"""HYDRA averaged over trainings: what an example contributes, whatever the initial weights and the batch order.
+"""HYDRA averaged over trainings with different initial weights and batch orders.
 
-Contributions along one trajectory are noisy: where training ends depends on its seed, and so does what an example did
-on the way. Averages over seeds come closer to what retraining shows (see the experiment ``hydra_agreement``).
+Contributions along one trajectory are noisy: the final weights depend on the seed, and so do the contributions.
+Averages over seeds are closer to the results of retraining (see the experiment ``hydra_agreement``).
 """
 
 from collections.abc import Callable
@@ -28,29 +28,29 @@ def hydra_over_seeds(
     energy: float = 0.98,
     rank: int | None = None,
 ) -> Contributions:
-    """Trains from several seeds and averages the contributions of each training.
+    """Train from several seeds and average the contributions of these trainings.
 
     Args:
-        build: A model with fresh weights from a seed, ``lambda seed: ac.build_model(..., seed=seed)``.
+        build: Function from a seed to a model with fresh weights, ``lambda seed: ac.build_model(..., seed=seed)``.
         data: Training examples.
-        recipe: Of each training; its seed is the first, and counts up.
+        recipe: Recipe of each training; its seed is the first one, and the others follow it.
         evaluation: Evaluation examples.
-        seeds: How many trainings, two or more.
+        seeds: Number of trainings, two or more.
         hessian: As in :func:`hydra`.
         objective: As in :func:`hydra`.
         energy: As in :func:`hydra`.
         rank: As in :func:`hydra`.
 
     Returns:
-        The mean effect (and its parts by epoch), and in ``spread`` the standard deviation over trainings, of the shape
-        of the effect: a mean's own error is ``spread / sqrt(seeds)``. ``kept_energy`` is the least of all,
-        ``growth`` the largest.
+        The mean effect (and its contributions by epoch), with the standard deviation over trainings in ``spread``, in
+        the shape of the effect; the standard error of the mean is ``spread / sqrt(seeds)``. ``kept_energy`` is the
+        smallest of all trainings, ``growth`` the largest.
 
     Raises:
-        InputError: As :func:`hydra`, or fewer than two seeds.
+        InputError: As in :func:`hydra`, or there are fewer than two seeds.
     """
     if seeds < 2:
-        raise InputError(f"An average over seeds needs two or more, not {seeds}.")
+        raise InputError(f"An average over seeds needs two or more seeds, not {seeds}.")
 
     def one_training(number: int) -> Contributions:
         seed = recipe.seed + number
@@ -62,7 +62,7 @@ def hydra_over_seeds(
     squares = torch.zeros_like(total.effect)
     for number in range(1, seeds):
         one = one_training(number)
-        # Welford's update: two matrices are held, whatever the number of seeds.
+        # Welford's update holds two matrices for any number of seeds.
         mean = total.effect + (one.effect - total.effect) / (number + 1)
         squares += (one.effect - total.effect) * (one.effect - mean)
         total = Contributions(

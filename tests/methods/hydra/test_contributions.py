@@ -16,13 +16,13 @@ from tests.support.trainings import MODELS, RECIPE, RECIPES, N, cnn, mlp, train_
 
 
 def gradient(model, inputs, targets, loss):
-    """Of one example, as a vector."""
+    """Gradient of one example, as a vector."""
     value = loss_values(model(inputs[None]), targets[None], loss)[0]
     return parameters_to_vector(torch.autograd.grad(value, list(model.parameters()))).detach()
 
 
 def algorithm_1(build, recipe, rates):
-    """The paper's forward recursion, written out: d w_T / d epsilon_i of every example, ``[n, |w|]``, and the model."""
+    """Explicit forward recursion of the paper: d w_T / d epsilon_i of every example, ``[n, |w|]``, and the model."""
     (inputs, labels), _ = train_and_evaluation()
     model, p, decay = build(), recipe.momentum, recipe.weight_decay
     velocity = torch.zeros_like(parameters_to_vector(model.parameters()).detach())
@@ -91,7 +91,7 @@ def test_hessian_aware_equals_finite_differences(build, recipe):
     assert float((classes - by_class).norm() / by_class.norm()) < 1e-5
 
 
-def test_a_smaller_basis_says_what_it_keeps():
+def test_a_smaller_basis_reports_what_it_keeps():
     train_side, evaluation = train_and_evaluation()
     trajectory = train(mlp(), train_side, RECIPE)
     exact = hydra(trajectory, evaluation, hessian=True, energy=1.0).effect
@@ -105,7 +105,7 @@ def test_a_smaller_basis_says_what_it_keeps():
 
 
 @pytest.mark.parametrize("hessian", [False, True])
-def test_blocks_and_stretches_change_nothing(hessian, monkeypatch):
+def test_blocks_and_segments_change_nothing(hessian, monkeypatch):
     train_side, evaluation = train_and_evaluation()
     trajectory = train(cnn(), train_side, RECIPE)
     whole = hydra(trajectory, evaluation, hessian=hessian, energy=1.0)
@@ -121,11 +121,11 @@ def test_blocks_and_stretches_change_nothing(hessian, monkeypatch):
     assert seen[-1][0] == seen[-1][1]
 
 
-@pytest.mark.parametrize("by_adding", [True, False])
-def test_both_ways_of_a_layer_give_the_same(by_adding, monkeypatch):
-    """Adding gradients up first, and meeting the evaluation side at every step."""
+@pytest.mark.parametrize("sums_first", [True, False])
+def test_both_methods_of_a_layer_agree(sums_first, monkeypatch):
+    """Summing gradients first, and multiplying with the evaluation gradients at every step."""
     train_side, evaluation = train_and_evaluation()
-    monkeypatch.setattr(hydra_pairs, "_is_better_added_up", lambda *_: by_adding)
+    monkeypatch.setattr(hydra_pairs, "_is_cheaper_summed_first", lambda *_: sums_first)
     for build in MODELS.values():
         trajectory = train(build(), train_side, RECIPE)
         each = hydra(trajectory, evaluation)
@@ -175,7 +175,7 @@ def test_models_of_the_zoo_work_in_float32_and_are_left_as_they_were():
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_growth_separates_calm_from_chaotic_training():
+def test_growth_separates_stable_training_from_chaos():
     train_side, evaluation = train_and_evaluation()
     calm = train(mlp(), train_side, RECIPES["plain"].model_copy(update={"learning_rate": 1e-4}))
     assert hydra(calm, evaluation, hessian=True, objective="mean").growth < 1.1
@@ -196,7 +196,7 @@ def test_growth_separates_calm_from_chaotic_training():
 def test_a_derivative_beyond_the_precision_is_refused():
     x, y = torch.full((1, 1), 3.0), torch.zeros(1, 1)
     model = nn.Linear(1, 1, bias=False)
-    nn.init.zeros_(model.weight)  # it is at its optimum, and leaves it 26 times as far with every step
+    nn.init.zeros_(model.weight)  # starts at its optimum; every step takes it 26 times as far away
     recipe = Recipe(loss="mse", learning_rate=3.0, momentum=0.0, weight_decay=0.0, epochs=40, schedule="constant")
     with pytest.raises(InputError, match="not a finite number"):
         hydra(train(model, (x, y), recipe), (x, y + 1), hessian=True, objective="mean")

@@ -31,7 +31,7 @@ def test_all_coordinates_are_exact_and_training_is_not_changed(build, recipe):
 
 
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
-def test_the_sketch_knows_its_error(build, monkeypatch):
+def test_the_sketch_reports_its_error(build, monkeypatch):
     monkeypatch.setattr(module, "CHECKED", N)
     errors = []
     for dimension in (20, 40, 80):
@@ -55,8 +55,8 @@ def one_gradient(model, x, y):
     return lambda i: torch.cat([g.flatten() for g in torch.autograd.grad(value[i], list(model.parameters()))])
 
 
-def test_your_own_training_loop_can_be_followed_and_chance_does_not_matter():
-    """Algorithm 1 written out, with the masks that training drew."""
+def test_your_own_loop_can_be_followed_even_with_random_layers():
+    """Algorithm 1 in explicit form, with the dropout masks of the training."""
     (inputs, labels), (evaluation_inputs, evaluation_labels) = train_and_evaluation()
     model, double = with_dropout(), with_dropout()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.05)

@@ -17,8 +17,8 @@ def build(seed):
 @pytest.mark.parametrize(("objective", "hessian"), [("each", False), ("mean", True), ("class", False), ("each", True)])
 def test_mean_and_spread_over_trainings(objective, hessian):
     side, evaluation = train_and_evaluation()
-    reports = []
-    with listening(lambda *step: reports.append(step[2])):
+    reported = []
+    with listening(lambda *step: reported.append(step[2])):
         found = hydra_over_seeds(build, side, RECIPE, evaluation, 3, hessian, objective)
     singles = []
     for seed in range(3):
@@ -31,10 +31,10 @@ def test_mean_and_spread_over_trainings(objective, hessian):
         assert torch.allclose(found.by_epoch, torch.stack([s.by_epoch for s in singles]).mean(dim=0), atol=1e-14)
     if singles[0].kept_energy is not None:
         assert found.kept_energy == min(s.kept_energy for s in singles)
-    assert any(name.startswith("training 2 of 3: ") for name in reports)
+    assert any(name.startswith("training 2 of 3: ") for name in reported)
 
 
-def test_one_training_is_no_average():
+def test_an_average_needs_two_trainings():
     side, evaluation = train_and_evaluation()
     with pytest.raises(InputError, match="two or more"):
         hydra_over_seeds(build, side, RECIPE, evaluation, seeds=1)
