@@ -1,1 +1,1 @@
-"""The memory-perturbation equation: how sensitive a model is to each example."""
+"""The memory-perturbation equation: the sensitivity of a model to each example."""

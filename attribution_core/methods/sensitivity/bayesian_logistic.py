@@ -1,13 +1,13 @@
 r"""Bayesian logistic regression by the Bayesian learning rule, with a full covariance for each class.
 
 Nickl et al. 2023, eqs. 10 and 18, appendix G.4. With outputs ``f = Theta x`` and a Gaussian ``N(m_c, S_c^{-1})`` over
-the weights of each class, a step with a batch B of N examples is
+the weights of each class, a step with a batch B of the N examples is
 
     S_c <- (1 - rate_S) S_c + rate_S (N/|B| sum_B E[sigma'_c] x x^T + delta I)
     m_c <- m_c - rate S_c^{-1} (N/|B| sum_B E[sigma(f) - y]_c x + delta m_c)
 
 where expectations are means over weights drawn from the posterior before the step, and ``sigma'_c = p_c (1 - p_c)``.
-Cost of a step: a Cholesky factor ``p^3 / 3`` for each class, and ``|B| p^2`` for its Hessian.
+Cost of a step for each class: a Cholesky factor, ``p^3 / 3``, and its Hessian, ``|B| p^2``.
 """
 
 from collections.abc import Collection
@@ -26,10 +26,10 @@ from attribution_core.training.trainer import LabeledData
 
 @dataclass(frozen=True)
 class LogisticPosterior:
-    """What is known of the weights.
+    """Gaussian posterior over the weights.
 
     Attributes:
-        mean: m, ``[k, p]``; p counts the constant 1 behind the inputs.
+        mean: m, ``[k, p]``; p includes the constant 1 after the inputs.
         precision: S, ``[k, p, p]``.
     """
 
@@ -37,18 +37,18 @@ class LogisticPosterior:
     precision: Tensor
 
     def outputs(self, inputs: Tensor) -> Tensor:
-        """At the mean: ``[n, ...]`` -> ``[n, k]``."""
+        """Return the outputs at the mean: ``[n, ...]`` -> ``[n, k]``."""
         return _rows(inputs).to(self.mean) @ self.mean.T
 
     def variances(self, inputs: Tensor) -> Tensor:
-        """``v_ic = x_i^T S_c^{-1} x_i``: ``[n, k]``."""
+        """Return ``v_ic = x_i^T S_c^{-1} x_i``, ``[n, k]``."""
         x = _rows(inputs).to(self.mean)
         roots = torch.linalg.cholesky(self.precision)
         halves = (torch.linalg.solve_triangular(root, x.T, upper=False) for root in roots)
         return torch.stack([half.square().sum(dim=0) for half in halves], dim=1)
 
     def sensitivity(self, train: LabeledData, samples: int = 150) -> MemorySensitivity:
-        """Of each training example (G.4): errors are expectations over ``samples`` draws of the outputs."""
+        """Return the sensitivity to each training example (G.4), with errors averaged over draws of the outputs."""
         inputs, targets = as_pair(train)
         variance = self.variances(inputs).diag_embed()
         return sensitivity_from(self.outputs(inputs), variance, targets, "cross_entropy", samples=samples)
@@ -67,31 +67,31 @@ def bayesian_logistic_regression(
     record: Collection[int] = (),
     seed: int = 0,
 ) -> dict[int, LogisticPosterior]:
-    """Learns the posterior; the defaults are the paper's.
+    """Learn the posterior; the defaults are the paper's.
 
     Args:
-        train: Training examples; inputs are flattened, and worked on in their own dtype.
-        classes: k; 2 gives one output, whose sigmoid is the probability of class 1.
-        delta: Of the objective ``sum_i loss_i + delta/2 |Theta|^2``.
-        steps: How many.
-        batch_size: Examples of a step, drawn without replacement.
-        rates: Of the mean, at the first and the last step, linear between.
-        precision_rate: Of the precision.
-        initial_precision: S starts as so many times the identity; by default ``delta``.
-        samples: Drawn weights a step; 0 takes the mean instead (the delta method: Newton's method at rates of one).
-        record: Steps after which the posterior is kept, besides the last.
-        seed: Of batches and draws.
+        train: Training examples; inputs are flattened and keep their dtype.
+        classes: Number of classes, k; 2 gives one output, whose sigmoid is the probability of class 1.
+        delta: Strength of the regularizer in ``sum_i loss_i + delta/2 |Theta|^2``.
+        steps: Number of steps.
+        batch_size: Number of examples per step, drawn without replacement.
+        rates: Learning rates of the mean at the first and the last step, with linear interpolation between them.
+        precision_rate: Learning rate of the precision.
+        initial_precision: Initial precision, times the identity; None uses ``delta``.
+        samples: Number of weights drawn per step; 0 uses the mean (the delta method: Newton's method at rates of one).
+        record: Steps after which to keep the posterior, in addition to the last.
+        seed: Seed of batches and draws.
 
     Returns:
-        By step, in order: the posterior.
+        The posterior by step, in order.
 
     Raises:
-        InputError: Fewer than two classes, or a delta or rate that is not positive.
+        InputError: There are fewer than two classes, or delta or a rate is not positive.
     """
     if classes < 2 or not min(delta, *rates, precision_rate) > 0:
         raise InputError(
-            f"Bayesian logistic regression needs two classes or more, and a positive delta and rates, not {classes}, "
-            f"{delta}, {rates} and {precision_rate}."
+            f"Bayesian logistic regression needs at least two classes and positive delta and rates; got {classes} "
+            f"classes, delta {delta}, rates {rates} and precision rate {precision_rate}."
         )
     inputs, targets = as_pair(train)
     x = _rows(inputs)
@@ -119,7 +119,7 @@ def bayesian_logistic_regression(
 def _expectations(
     x: Tensor, y: Tensor, mean: Tensor, precision: Tensor, samples: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Of ``sigma(f) - y`` and of sigma' under the posterior, both ``[b, k]``."""
+    """Return the expectations of ``sigma(f) - y`` and of sigma' under the posterior, each ``[b, k]``."""
     if samples == 0:
         weights = mean[None]
     else:
@@ -133,6 +133,6 @@ def _expectations(
 
 
 def _rows(inputs: Tensor) -> Tensor:
-    """Flattened, with a constant 1 behind: ``[n, p]``."""
+    """Return the flattened inputs with a constant 1 appended, ``[n, p]``."""
     flat = inputs.flatten(1)
     return torch.cat([flat, flat.new_ones(len(flat), 1)], dim=1)

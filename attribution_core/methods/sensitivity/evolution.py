@@ -1,4 +1,4 @@
-"""The memory-perturbation equation along a training: sensitivities and the leave-one-out loss at its checkpoints.
+"""The memory-perturbation equation during training: sensitivities and leave-one-out loss at the checkpoints.
 
 Nickl et al. 2023 (:mod:`attribution_core.methods.sensitivity.perturbation`), section 4, figures 5 and 6.
 """
@@ -20,15 +20,15 @@ from attribution_core.training.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class MemoryEvolution:
-    """What the model was sensitive to, and how it was to generalise, as it was trained.
+    """Sensitivities and estimated generalization of a model during its training.
 
     Attributes:
-        steps: Of the optimiser, at which it was looked at.
-        sensitivity: Of every training example, ``[times, n]``.
+        steps: Optimizer steps of the evaluations.
+        sensitivity: Sensitivity of every training example, ``[times, n]``.
         loo_loss: Estimated leave-one-out loss, mean over the training examples (eq. 19), ``[times]``.
-        train_loss: Mean over the training examples, ``[times]``.
-        test_loss: Mean over the test examples, ``[times]``; NaN without any.
-        last: All there is at the last time.
+        train_loss: Mean loss of the training examples, ``[times]``.
+        test_loss: Mean loss of the test examples, ``[times]``; NaN without test examples.
+        last: All results at the last time.
     """
 
     steps: list[int]
@@ -39,16 +39,20 @@ class MemoryEvolution:
     last: MemorySensitivity
 
     def grouped(self, groups: int = 200) -> Tensor:
-        """Figure 6: examples in order of their last sensitivity, largest first, in ``groups`` of neighbours.
+        """Return the mean sensitivity of groups of examples with similar final sensitivity (figure 6).
+
+        Examples are sorted by their sensitivity at the last time, largest first, and split into ``groups``.
 
         Returns:
             Mean sensitivity of each group at each time, ``[times, groups]``.
 
         Raises:
-            InputError: More groups than examples, or none.
+            InputError: There are more groups than examples, or none.
         """
         if not 1 <= groups <= self.sensitivity.shape[1]:
-            raise InputError(f"{self.sensitivity.shape[1]:,} examples make up to so many groups, not {groups:,}.")
+            raise InputError(
+                f"Expected from 1 to {self.sensitivity.shape[1]:,} groups, the number of examples, not {groups:,}."
+            )
         order = self.sensitivity[-1].argsort(descending=True, stable=True)
         return torch.stack([part.mean(dim=1) for part in self.sensitivity[:, order].tensor_split(groups, dim=1)], dim=1)
 
@@ -62,25 +66,24 @@ def memory_evolution(
     early_stopping: bool = False,
     along_error: bool = False,
 ) -> MemoryEvolution:
-    """Sensitivities at checkpoints of a training, with the covariance kept.
+    """Compute sensitivities at the checkpoints of a training, with the covariance kept.
 
     The delta of the objective is ``n`` times the recipe's weight decay. At each time the cost is that of
-    ``memory_sensitivity(..., variance="none")``; with ``"adam"`` and ``"iblr"``, for trainings by these, nothing but a
+    ``memory_sensitivity(..., variance="none")``; for trainings by Adam or iBLR with the posterior of that name, only a
     backward pass and its derivative.
 
     Args:
-        trajectory: Trained with ``record="checkpoints"``; its model is left at its final state.
+        trajectory: Training with ``record="checkpoints"``; its model is left at its final state.
         posterior: As in :func:`memory_sensitivity`.
-        steps: Optimiser steps to look at, each a checkpoint, 0 or the last; by default all checkpoints.
-        test: Examples to compare with.
+        steps: Optimizer steps to evaluate; each must be a checkpoint, 0 or the last step. None uses all checkpoints.
+        test: Test examples to compare with.
         parameters: As in :func:`memory_sensitivity`.
-        early_stopping: Count the time trained as regularisation, by :func:`regularisation_at`, since a network that
-            was trained for a short time cannot depend on an example as much as one at the minimum.
-        along_error: As in :func:`memory_sensitivity`: about half the time for a close estimate.
+        early_stopping: Whether to count the training time as regularization, by :func:`regularization_at`: a network
+            that was trained for a short time cannot depend on an example as much as one at the minimum.
+        along_error: As in :func:`memory_sensitivity`: a close estimate in about half the time.
 
     Raises:
-        InputError: A step without a checkpoint, a recipe without weight decay, or what :func:`memory_sensitivity`
-            refuses.
+        InputError: A step has no checkpoint, the recipe has no weight decay, or :func:`memory_sensitivity` raises it.
     """
     recipe, model, data = trajectory.recipe, trajectory.model, trajectory.data
     states = {0: trajectory.initial, **trajectory.checkpoints, trajectory.steps: trajectory.final}
@@ -89,14 +92,14 @@ def memory_evolution(
     if missing or not chosen:
         raise InputError(
             f"There is no checkpoint after step {missing[0] if missing else None}: train with record='checkpoints', "
-            f"and choose among {', '.join(str(step) for step in sorted(states)[:8])}, ..."
+            f"and choose from {', '.join(str(step) for step in sorted(states)[:8])}, ..."
         )
     held_out = None if test is None else as_pair(test)
     before, sensitivities, losses = state_of(model), [], []
     try:
         for step in track(chosen, len(chosen), f"sensitivity over training, {posterior}"):
             model.load_state_dict(states[step])
-            decay = regularisation_at(trajectory, step) if early_stopping else recipe.weight_decay
+            decay = regularization_at(trajectory, step) if early_stopping else recipe.weight_decay
             delta = decay * trajectory.num_examples
             with silenced():
                 found = memory_sensitivity(
@@ -113,14 +116,14 @@ def memory_evolution(
     return MemoryEvolution(chosen, torch.stack(sensitivities), columns[:, 0], columns[:, 1], columns[:, 2], found)
 
 
-def regularisation_at(trajectory: Trajectory, step: int) -> float:
-    """Weight decay of the mean loss whose minimum is about where training was after so many steps.
+def regularization_at(trajectory: Trajectory, step: int) -> float:
+    """Return the weight decay for which the minimum of the mean loss is approximately the state after ``step`` steps.
 
-    On a quadratic loss, gradient flow for a time t takes the part ``1 - exp(-t x)`` of the way in a direction of
-    curvature x, and the minimum with weight decay ``1/t`` lies ``x / (x + 1/t)`` of the way (Ali et al. 2019, "A
-    continuous-time view of early stopping for least squares": within a factor of 1.7 everywhere). So ``1/t`` adds to
-    the recipe's own. The time is the sum of the rates over ``1 - momentum`` for SGD; for other optimisers, whose steps
-    are not multiples of the gradient, nothing is added.
+    On a quadratic loss, gradient flow for a time t covers the share ``1 - exp(-t x)`` of the way in a direction of
+    curvature x, and the minimum with weight decay ``1/t`` is at the share ``x / (x + 1/t)`` (Ali et al. 2019, "A
+    continuous-time view of early stopping for least squares": within a factor of 1.7 everywhere). So ``1/t`` is added
+    to the recipe's weight decay. For SGD the time is the sum of the learning rates divided by ``1 - momentum``. For
+    other optimizers, whose steps are not multiples of the gradient, nothing is added.
     """
     recipe = trajectory.recipe
     if recipe.optimizer != "sgd":

@@ -1,4 +1,4 @@
-r"""The memory-perturbation equation for groups of examples, for classes, and over the strength of regularisation.
+r"""The memory-perturbation equation for groups of examples, for classes, and over the strength of regularization.
 
 Nickl et al. 2023 (:mod:`attribution_core.methods.sensitivity.perturbation`), eqs. 17, 19, 20 and figure 4.
 """
@@ -27,17 +27,18 @@ from attribution_core.progress import silenced, track
 from attribution_core.training import Recipe, as_pair, loss_values, mean_loss, outputs_of, train
 from attribution_core.training.trainer import LabeledData
 
-# Rows of a group's covariance, examples times outputs: with more, its gradients would take gigabytes.
+# Maximum number of rows of a group's covariance (examples times outputs): with more, its gradients would take
+# gigabytes.
 GROUP_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class GroupDeviation:
-    """What removing a group does to the outputs for its own examples.
+    """Effect of removing a group on the outputs for its own examples.
 
     Attributes:
         deviation: Outputs without the group minus with it, ``[group, k]``.
-        mean_deviation: The same for probabilities (or means), to first order (eq. 17), ``[group, k]``.
+        mean_deviation: First-order change of the probabilities (or means) (eq. 17), ``[group, k]``.
     """
 
     deviation: Tensor
@@ -54,14 +55,14 @@ def group_deviation(
     covariance: Covariance = "kept",
     parameters: str = "all",
 ) -> GroupDeviation:
-    """The first form of eq. 17, with the covariances between the group's examples.
+    """Evaluate the first form of eq. 17, with the covariances between the group's examples.
 
-    The second form, which leaves them out, is ``memory_sensitivity(...).mean_deviation[group]``.
+    The second form, which ignores them, is ``memory_sensitivity(...).mean_deviation[group]``.
 
     Args:
-        model: Trained.
+        model: The trained model.
         train: Training examples.
-        group: Indices of those removed together.
+        group: Indices of the examples that are removed together.
         delta: As in :func:`memory_sensitivity`.
         loss: As in :func:`memory_sensitivity`.
         posterior: As in :func:`memory_sensitivity`.
@@ -69,7 +70,7 @@ def group_deviation(
         parameters: As in :func:`memory_sensitivity`.
 
     Raises:
-        InputError: An empty group, one whose covariance would have more than ``GROUP_ROWS`` rows, or bad options.
+        InputError: The group is empty, its covariance would have more than ``GROUP_ROWS`` rows, or options are invalid.
     """
     inputs, targets = as_pair(train)
     members = torch.as_tensor(group, dtype=torch.long)
@@ -83,7 +84,7 @@ def group_deviation(
         k = outputs_of(model, own[:1]).shape[1]
         if len(members) * k > GROUP_ROWS:
             raise InputError(
-                f"A group of {len(members):,} examples with {k} outputs is too large for its covariance (up to "
+                f"The covariance of a group of {len(members):,} examples with {k} outputs is too large (the maximum is "
                 f"{GROUP_ROWS // k:,}): use the sum over its examples, memory_sensitivity(...).mean_deviation[group]."
             )
         outputs, factors = layer_factors(model, own, plan.layers)
@@ -95,9 +96,9 @@ def group_deviation(
 
 
 def leave_one_class_out(sensitivity: MemorySensitivity, labels: Tensor, classes: int) -> Tensor:
-    """Estimated mean loss on each class after training without it (eq. 20): ``[classes]``; NaN for an empty class.
+    """Return the estimated mean loss on each class after training without it (eq. 20), ``[classes]``.
 
-    It is the mean of the leave-one-out losses of the class's own examples: each moved by its own removal alone.
+    It is the mean leave-one-out loss of the class's examples, each for its own removal alone; NaN for an empty class.
     """
     labels = labels.to(sensitivity.loo_loss.device)
     total = sensitivity.loo_loss.new_zeros(classes).index_add_(0, labels, sensitivity.loo_loss)
@@ -106,13 +107,13 @@ def leave_one_class_out(sensitivity: MemorySensitivity, labels: Tensor, classes:
 
 @dataclass(frozen=True)
 class LooCurve:
-    """Losses over the strength of regularisation; each is a mean over examples, ``[deltas]``.
+    """Losses over the strength of regularization; each is a mean over examples, ``[deltas]``.
 
     Attributes:
-        deltas: As given.
-        train_loss: On the training examples, after training.
-        loo_loss: Estimated leave-one-out loss on them (eq. 19).
-        test_loss: On the test examples; NaN without any.
+        deltas: Strengths of regularization.
+        train_loss: Loss of the training examples after training.
+        loo_loss: Their estimated leave-one-out loss (eq. 19).
+        test_loss: Loss of the test examples; NaN without test examples.
     """
 
     deltas: list[float]
@@ -122,7 +123,7 @@ class LooCurve:
 
     @property
     def best(self) -> float:
-        """The delta with the smallest leave-one-out loss."""
+        """Delta with the smallest leave-one-out loss."""
         return self.deltas[int(self.loo_loss.argmin())]
 
 
@@ -135,19 +136,19 @@ def loo_curve(
     posterior: PosteriorName = "kfac",
     covariance: Covariance = "kept",
 ) -> LooCurve:
-    """Trains once for each delta and estimates the leave-one-out loss from the training examples alone (figure 4).
+    """Train once for each delta and estimate the leave-one-out loss from the training examples alone (figure 4).
 
     Args:
-        build: A fresh model, the same each time.
+        build: Function that returns a fresh model, the same each time.
         data: Training examples.
-        recipe: Of each training; its weight decay becomes ``delta / n``.
-        deltas: Strengths of ``delta/2 |w|^2`` beside the sum of losses.
-        test: Examples to compare with.
+        recipe: Recipe of each training; its weight decay becomes ``delta / n``.
+        deltas: Strengths of the regularizer ``delta/2 |w|^2``, which is added to the sum of losses.
+        test: Test examples to compare with.
         posterior: As in :func:`memory_sensitivity`.
         covariance: As in :func:`memory_sensitivity`.
 
     Raises:
-        InputError: No delta, or what :func:`memory_sensitivity` refuses.
+        InputError: There is no delta, or :func:`memory_sensitivity` raises it.
     """
     if len(deltas) == 0:
         raise InputError("Give at least one delta.")

@@ -1,8 +1,8 @@
 r"""The memory-perturbation equation for losses without derivatives.
 
-Nickl et al. 2023, appendix E: under a Gaussian posterior the expectation of a loss is smooth in the mean even where
-the loss is not, and removing an example moves the mean by ``Sigma grad_m E_q[loss_i]`` (covariance kept). By Stein's
-identity ``Sigma grad_m E_q[loss] = E_q[loss(theta) (theta - m)]``: losses at samples are enough.
+Nickl et al. 2023, appendix E: under a Gaussian posterior the expectation of a loss is smooth in the mean even if the
+loss is not, and removing an example moves the mean by ``Sigma grad_m E_q[loss_i]`` (covariance kept). By Stein's
+identity ``Sigma grad_m E_q[loss] = E_q[loss(theta) (theta - m)]``, so losses at samples are enough.
 """
 
 from collections.abc import Callable
@@ -16,24 +16,24 @@ from attribution_core.errors import InputError
 def deviation_from_losses(
     mean: Tensor, covariance: Tensor, losses: Callable[[Tensor], Tensor], samples: int = 10_000, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """How far removing each example moves the posterior's mean, from values of its loss alone.
+    """Estimate how far removing each example moves the posterior's mean, from values of its loss alone.
 
     Args:
         mean: m, ``[p]``.
         covariance: Sigma, ``[p, p]``.
-        losses: Weights ``[samples, p]`` to the loss of each example at each, ``[samples, n]``.
-        samples: How many weights are drawn; each is used with its mirror image about the mean, so that only the odd
-            part of a loss, which is all that counts, adds noise.
-        seed: Of the draws.
+        losses: Function from weights ``[samples, p]`` to the loss of each example at each of them, ``[samples, n]``.
+        samples: Number of weights to draw. Each is used with its mirror image about the mean, so that only the odd part
+            of a loss, the only one that matters, adds noise.
+        seed: Seed of the draws.
 
     Returns:
         Deviations ``[n, p]`` and their standard errors ``[n, p]``.
 
     Raises:
-        InputError: Fewer than four samples, or a covariance that is not positive definite.
+        InputError: There are fewer than four samples, or the covariance is not positive definite.
     """
     if samples < 4:
-        raise InputError(f"A Monte-Carlo estimate with an error needs four samples or more, not {samples}.")
+        raise InputError(f"A Monte Carlo estimate with a standard error needs four samples or more, not {samples}.")
     try:
         root = torch.linalg.cholesky(covariance)
     except torch.linalg.LinAlgError as error:

@@ -1,4 +1,4 @@
-r"""The memory-perturbation equation: how sensitive a model is to each training example, at any moment of training.
+r"""The memory-perturbation equation: the sensitivity of a model to each training example, at any time of training.
 
 Nickl, Xu, Tailor, Moellenhoff and Khan, "The memory perturbation equation: understanding model's sensitivity to
 data", NeurIPS 2023. Removing example i is a step of the Bayesian learning rule backwards (eq. 4). For a Gaussian
@@ -7,16 +7,16 @@ posterior with mean w and precision S it moves the mean by (eq. 13, delta method
     w_{-i} - w = (S - J_i^T Lambda_i J_i)^{-1} J_i^T e_i,
 
 with the Jacobian ``J_i`` of the example's outputs, the error ``e_i = sigma(f_i) - y_i`` and the Hessian ``Lambda_i`` of
-its loss in the outputs. So its own outputs move by, with ``v_i = J_i S^{-1} J_i^T``,
+its loss in the outputs. So with ``v_i = J_i S^{-1} J_i^T`` the example's own outputs move by
 
 - covariance **kept** (eqs. 14-15): ``v_i e_i``, prediction variance times prediction error;
-- covariance **downdated** (eq. 13): ``v_i (I - Lambda_i v_i)^{-1} e_i``, by Woodbury's identity: exact for linear
-  regression (eq. 24: ``v e / (1 - v)``). Kept is its first order. Where S holds the example the eigenvalues of
-  ``Lambda_i v_i``, its leverage, lie below one. An approximate S may not hold it; where the leverage reaches one there
-  is nothing to take out, and the covariance is kept.
+- covariance **downdated** (eq. 13): ``v_i (I - Lambda_i v_i)^{-1} e_i``, by Woodbury's identity. This is exact for
+  linear regression (eq. 24: ``v e / (1 - v)``), and the kept form is its first order. If S contains the example, the
+  eigenvalues of ``Lambda_i v_i``, its leverage, are below one. An approximate S may not contain it; if the leverage
+  reaches one, the example cannot be removed from S, and the covariance is kept.
 
-Conventions: the objective is ``sum_i loss_i + delta/2 |w|^2``. Training on the mean loss with weight decay lambda is
-that with ``delta = n lambda``.
+Conventions: the objective is ``sum_i loss_i + delta/2 |w|^2``. Training on the mean loss with weight decay lambda
+corresponds to ``delta = n lambda``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,19 +55,20 @@ Covariance = Literal["kept", "downdated"]
 
 @dataclass(frozen=True)
 class MemorySensitivity:
-    """What removing each training example would do to the model's outputs for it.
+    """Estimated effect of removing each training example on the model's outputs for it.
 
     Attributes:
-        outputs: ``f_i``, ``[n, k]``.
-        variance: ``v_i``, the covariance of the outputs under the posterior, ``[n, k, k]``, its diagonal ``[n, k]``, or
-            None, as asked for.
+        outputs: Outputs ``f_i``, ``[n, k]``.
+        variance: ``v_i``, the covariance of the outputs under the posterior, ``[n, k, k]``; its diagonal, ``[n, k]``;
+            or None, as requested.
         error_variance: ``e_i^T v_i e_i / |e_i|^2``, the variance of the outputs along the error, ``[n]``; for one
-            output the variance itself. With the covariance downdated the same of ``v_i (I - Lambda_i v_i)^{-1}``.
+            output it is the variance itself. With the covariance downdated, ``v_i (I - Lambda_i v_i)^{-1}`` takes the
+            place of ``v_i``.
         error: ``e_i``, predicted mean minus target, ``[n, k]``.
-        deviation: Outputs without the example minus with it (eq. 15), or the part of that along the error, ``[n, k]``.
-        mean_deviation: The same for the predicted probabilities (or means), to first order (eq. 16), ``[n, k]``.
+        deviation: Outputs without the example minus with it (eq. 15), or their part along the error, ``[n, k]``.
+        mean_deviation: First-order change of the predicted probabilities (or means) (eq. 16), ``[n, k]``.
         sensitivity: Sum over outputs of the absolute ``mean_deviation`` (appendix G.4), ``[n]``, >= 0.
-        loo_loss: Loss of the example on the model without it (eq. 19), ``[n]``.
+        loo_loss: Loss on the example of the model without it (eq. 19), ``[n]``.
     """
 
     outputs: Tensor
@@ -93,36 +94,36 @@ def memory_sensitivity(
     samples: int = 0,
     along_error: bool = False,
 ) -> MemorySensitivity:
-    """Sensitivity of a model to each of its training examples.
+    """Compute the sensitivity of a model to each of its training examples.
 
-    Cost: that of the posterior, then a backward pass for each output. With ``variance="none"`` (and the covariance
-    kept and a posterior that is not full) it is one backward pass and its own derivative, whatever the number of
-    outputs: ``v e`` is the gradient in e of ``|S^{-1/2} J^T e|^2 / 2``. That energy alone, without its derivative,
-    gives the part of ``v e`` along e: ``along_error`` takes it for the whole, for about half the time. On 5,000 images
-    its leave-one-out loss was within 2.5% of the whole's (LeNet-5, MLP 500-300, three posteriors), and the rank
-    correlation of the sensitivities 0.998.
+    Cost: that of the posterior, then a backward pass for each output. With ``variance="none"``, the covariance kept and
+    a posterior that is not full, it is one backward pass and its derivative for any number of outputs: ``v e`` is the
+    gradient in e of ``|S^{-1/2} J^T e|^2 / 2``. That energy alone, without its derivative, gives the part of ``v e``
+    along e: ``along_error`` uses it in place of the whole, for about half the time. On 5,000 images its leave-one-out
+    loss was within 2.5% of the whole's (LeNet-5, MLP 500-300, three posteriors), and the rank correlation of the
+    sensitivities was 0.998.
 
     Args:
-        model: Trained, or at any moment of its training.
+        model: Model after training, or at any time of it.
         train: Training examples.
-        delta: Of the objective ``sum_i loss_i + delta/2 |w|^2``: n times the weight decay of a mean loss.
+        delta: Strength of the regularizer in ``sum_i loss_i + delta/2 |w|^2``: n times the weight decay of a mean loss.
         loss: ``"cross_entropy"`` (softmax, or sigmoid for one output), ``"binary_cross_entropy"`` (sigmoids) or
             ``"mse"`` (half the squared error).
         posterior: See :mod:`attribution_core.methods.sensitivity.posteriors`.
-        covariance: ``"kept"`` or ``"downdated"``, see the head of this file.
-        parameters: Whose uncertainty counts: ``"all"``, ``"head"`` or a regular expression.
-        second_moments: For ``"adam"`` and ``"iblr"``: ``trajectory.second_moments[step]``, at the model's weights.
-        variance: What is kept of the variances: all, which takes ``n k^2`` numbers, their diagonal, or nothing.
-        samples: The error is that at the weights, or with samples the mean over so many draws of the outputs from
-            ``N(f_i, v_i)``, as eq. 13 has it before the delta method (G.4: 150). It needs the variances.
-        along_error: Take only the part of a deviation along the error; for ``variance="none"`` and the covariance kept.
+        covariance: ``"kept"`` or ``"downdated"``; see the module docstring.
+        parameters: Parameters whose uncertainty counts: ``"all"``, ``"head"`` or a regular expression.
+        second_moments: ``trajectory.second_moments[step]`` at the model's weights, for ``"adam"`` and ``"iblr"``.
+        variance: What to return of the variances: all, which takes ``n k^2`` numbers, their diagonal, or nothing.
+        samples: Number of draws of the outputs from ``N(f_i, v_i)`` over which the error is averaged, as in eq. 13
+            before the delta method (G.4: 150); this needs the variances. 0 uses the error at the weights.
+        along_error: Whether to compute only the part of a deviation along the error; requires ``variance="none"`` and
+            the covariance kept.
 
     Returns:
         The sensitivities.
 
     Raises:
-        InputError: Options that do not exist or do not go together, a delta that is not positive, or a posterior that
-            is too large.
+        InputError: Options are unknown or incompatible, delta is not positive, or the posterior is too large.
     """
     require_covariance(covariance)
     if variance not in ("whole", "diagonal", "none"):
@@ -131,7 +132,7 @@ def memory_sensitivity(
     if along_error and not quick:
         raise InputError(
             'along_error saves time only with variance="none", covariance="kept", no samples and a posterior that is '
-            "not full: leave it out."
+            "not full: use those, or along_error=False."
         )
     inputs, targets = as_pair(train)
     plan = plan_parameters(model, inputs, parameters)
@@ -156,19 +157,19 @@ def memory_sensitivity(
 
 
 def deviations(variance: Tensor, root: Tensor, error: Tensor, covariance: Covariance) -> Tensor:
-    """``v e`` or ``v (I - Lambda v)^{-1} e``, of examples or of groups that are removed together.
+    """Return ``v e`` or ``v (I - Lambda v)^{-1} e``, for examples or for groups that are removed together.
 
     Args:
         variance: v, ``[b, r, r]``.
         root: M with ``M M^T = Lambda``, ``[b, r, r]``.
         error: e, ``[b, r]``.
-        covariance: ``"kept"`` or ``"downdated"``; kept where the leverage reaches one.
+        covariance: ``"kept"`` or ``"downdated"``; it is kept if the leverage reaches one.
 
     Returns:
-        ``[b, r]``.
+        Deviations ``[b, r]``.
 
     Raises:
-        InputError: Another covariance.
+        InputError: The covariance is unknown.
     """
     require_covariance(covariance)
     if covariance == "downdated":
@@ -183,7 +184,7 @@ def deviations(variance: Tensor, root: Tensor, error: Tensor, covariance: Covari
 
 
 def require_covariance(covariance: str) -> None:
-    """Raises InputError unless it is kept or downdated."""
+    """Raise InputError unless the covariance is ``"kept"`` or ``"downdated"``."""
     if covariance not in ("kept", "downdated"):
         raise InputError(f'The covariance must be "kept" or "downdated", not {covariance!r}.')
 
@@ -197,9 +198,11 @@ def posterior_of(
     posterior: PosteriorName,
     second_moments: Mapping[str, Tensor] | None,
 ) -> Posterior:
-    """The posterior by its name; arguments and errors as in :func:`memory_sensitivity`."""
+    """Return the posterior of a given name; arguments and errors are those of :func:`memory_sensitivity`."""
     if not delta > 0:
-        raise InputError(f"delta must be positive, else the posterior may have no variance; given {delta}.")
+        raise InputError(
+            f"delta must be positive, since without it the posterior may have no variance; {delta} was given."
+        )
     makers: dict[str, Callable[..., Posterior]] = {
         "diagonal": diagonal_posterior,
         "kfac": kfac_posterior,
@@ -222,18 +225,18 @@ def sensitivity_from(
     covariance: Covariance = "kept",
     samples: int = 0,
 ) -> MemorySensitivity:
-    """The bilinear forms of the equation, from outputs ``[n, k]``, variances ``[n, k, k]`` and targets.
+    """Evaluate the equation from outputs, their variances and targets.
 
     Args:
-        outputs: At the posterior's mean.
-        variance: Under the posterior.
-        targets: Of the training examples.
+        outputs: Outputs at the posterior's mean, ``[n, k]``.
+        variance: Covariance of the outputs under the posterior, ``[n, k, k]``.
+        targets: Targets of the training examples.
         loss: As in :func:`memory_sensitivity`.
         covariance: As in :func:`memory_sensitivity`.
         samples: As in :func:`memory_sensitivity`.
 
     Raises:
-        InputError: A covariance that is neither kept nor downdated.
+        InputError: The covariance is neither kept nor downdated.
     """
     targets = targets.to(outputs.device)
     if samples:
@@ -247,7 +250,7 @@ def sensitivity_from(
 def _sensitivity(
     outputs: Tensor, targets: Tensor, loss: Loss, error: Tensor, deviation: Tensor, variance: Tensor | None
 ) -> MemorySensitivity:
-    """All that follows from outputs, their errors and deviations."""
+    """Derive the remaining results from outputs, their errors and deviations."""
     mean_deviation = hessian_product(outputs, deviation, loss)
     size = magnitude(error)
     unit, norm = error / size, (error / size).norm(dim=1).clamp(min=torch.finfo(error.dtype).tiny)
@@ -265,7 +268,7 @@ def _sensitivity(
 
 
 def _joined(parts: Sequence[MemorySensitivity]) -> MemorySensitivity:
-    """Batches, one behind the other."""
+    """Concatenate the results of batches."""
 
     def column(name: str) -> Any:
         values = [getattr(part, name) for part in parts]

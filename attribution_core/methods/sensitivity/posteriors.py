@@ -1,21 +1,21 @@
-r"""Gaussian posteriors over a model's weights, and the variances of its outputs under them.
+r"""Gaussian posteriors over a model's weights, and the variances of the outputs under them.
 
 The objective is ``L(w) = sum_i loss_i(w) + delta/2 |w|^2`` (Nickl et al. 2023, "The memory perturbation equation",
-eq. 1), so a posterior's precision is about ``S = sum_i J_i^T Lambda_i J_i + delta I`` with the Jacobian ``J_i`` of the
-outputs and the Hessian ``Lambda_i`` of the loss in them: the generalised Gauss-Newton matrix of the sum. A mean loss
-with weight decay lambda is this with ``delta = n lambda``. Forms of S:
+eq. 1), so a posterior's precision is approximately ``S = sum_i J_i^T Lambda_i J_i + delta I`` with the Jacobian ``J_i``
+of the outputs and the Hessian ``Lambda_i`` of the loss in the outputs: the generalized Gauss-Newton matrix of the sum.
+A mean loss with weight decay lambda corresponds to ``delta = n lambda``. Forms of S:
 
-- **full**: as it is, for up to ``FULL_PARAMETERS`` parameters;
-- **kfac**: for each weight ``A kron G + delta I``, for its bias ``G + delta I``, with the Kronecker factors A of a
+- **full**: the whole matrix, for up to ``FULL_PARAMETERS`` parameters;
+- **kfac**: ``A kron G + delta I`` for each weight and ``G + delta I`` for its bias, with the Kronecker factors A of a
   layer's inputs and G of the gradients in its outputs. In their eigenbases it is diagonal, with entries
-  ``a_q g_p + delta``. Layers that are neither Linear nor Conv2d without groups are taken diagonal;
+  ``a_q g_p + delta``. All layers other than Linear, and Conv2d without groups, use their diagonal;
 - **diagonal**: the diagonal of S;
-- **adam**, **iblr**: what the optimiser itself knows, ``N s + delta`` (appendix F.1) and ``N s`` (F.2, where s holds
+- **adam**, **iblr**: the optimizer's own estimate, ``N s + delta`` (appendix F.1) and ``N s`` (F.2, where s includes
   delta), at no cost.
 
-What is needed of it is only ``v_i = J_i S^{-1} J_i^T``, ``[k, k]``. In a diagonal (or rotated) basis a Linear layer's
-part is ``sum_p d_cp d_c'p w_p`` with ``w_p = sum_q a_q^2 / S_pq``: one product of matrices for all examples, ``in out``
-multiplications each, and no gradient is formed; other layers form their gradient.
+Only ``v_i = J_i S^{-1} J_i^T``, ``[k, k]``, is needed. In a diagonal (or rotated) basis a Linear layer contributes
+``sum_p d_cp d_c'p w_p`` with ``w_p = sum_q a_q^2 / S_pq``: one matrix product for all examples, ``in out``
+multiplications each, without forming gradients. Other layers form their gradients.
 """
 
 import functools
@@ -41,14 +41,15 @@ from attribution_core.methods.curvature.kronecker import kronecker_bases
 from attribution_core.methods.curvature.losses import Loss, hessian_root
 from attribution_core.progress import report, silenced
 
+# Maximum number of parameters of a full posterior.
 FULL_PARAMETERS = 8192
 
 
 def magnitude(errors: Tensor) -> Tensor:
-    """A power of two near each example's largest error, ``[n, k]`` to ``[n, 1]``.
+    """Return a power of two near each example's largest error, ``[n, k]`` to ``[n, 1]``.
 
-    Dividing by it is exact, and squares of what is left neither vanish nor overflow: those of a float32 error of 1e-23,
-    which a saturated network makes, would.
+    Dividing by it is exact, and squares of the quotients neither vanish nor overflow. Squares of float32 errors of
+    1e-23, which a saturated network produces, would vanish.
     """
     exponent = torch.frexp(errors.abs().amax(dim=1, keepdim=True)).exponent.clamp(min=-120)
     return torch.ldexp(torch.ones_like(errors[:, :1]), exponent)
@@ -58,22 +59,22 @@ class Posterior(Protocol):
     """A Gaussian over the weights."""
 
     def variances(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
-        """``v = J S^{-1} J^T`` of each example of a batch, ``[b, k, k]``."""
+        """Return ``v = J S^{-1} J^T`` of each example of a batch, ``[b, k, k]``."""
         ...
 
     def covariance(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
-        """``J S^{-1} J^T`` of all examples of a batch together, ``[b k, b k]``, example-major."""
+        """Return ``J S^{-1} J^T`` of all examples of a batch together, ``[b k, b k]``, example-major."""
         ...
 
 
 @dataclass(frozen=True)
 class Block:
-    """One parameter's part of a posterior that is diagonal in some basis.
+    """One parameter's block of a posterior that is diagonal in some basis.
 
     Attributes:
         precision: Diagonal of S in that basis, ``[numel]``.
-        left: Orthonormal columns ``[rows, rows]`` on the side of the parameter's first dimension; None: the identity.
-        right: The same for its other dimensions.
+        left: Orthonormal columns ``[rows, rows]`` for the parameter's first dimension; None is the identity.
+        right: Orthonormal columns for its other dimensions; None is the identity.
     """
 
     precision: Tensor
@@ -83,20 +84,20 @@ class Block:
 
 @dataclass(frozen=True)
 class DiagonalPosterior:
-    """Independent weights, in the basis of each block.
+    """Posterior with independent weights in the basis of each block.
 
     Attributes:
-        plan: Which parameters are differentiated, whole, and how.
-        blocks: By parameter name.
+        plan: Plan of whole parameters.
+        blocks: Block of each parameter, by name.
     """
 
     plan: ParameterPlan
     blocks: Mapping[str, Block]
 
     def variances(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
-        """As :class:`Posterior` says, parameter by parameter."""
-        parts = [_variances(*piece) for piece in self._pieces(factors)]
-        return functools.reduce(Tensor.add, [*parts, *self._of_rest(model, inputs)])
+        """Return the sum of the parameters' variances; see :class:`Posterior`."""
+        variances = [_variances(*each) for each in self._layer_blocks(factors)]
+        return functools.reduce(Tensor.add, [*variances, *self._rest_variances(model, inputs)])
 
     def deviations(
         self,
@@ -105,17 +106,17 @@ class DiagonalPosterior:
         error: Mixture,
         along: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """``v e`` of each example without its v: the gradient of ``|S^{-1/2} J^T e|^2 / 2`` in e.
+        """Return ``v e`` of each example without forming v: the gradient of ``|S^{-1/2} J^T e|^2 / 2`` in e.
 
         Args:
             model: The model.
-            inputs: ``[n, ...]``.
-            error: Outputs of a batch and its place among the inputs to e, ``[b, k]``.
-            along: Only the part of ``v e`` along e, from ``e . v e``, which needs no gradient; of parameters without
-                factors, whose v is formed anyway, the whole.
+            inputs: Inputs ``[n, ...]``.
+            error: Function from a batch's outputs and its position among the inputs to e, ``[b, k]``.
+            along: Whether to compute only the part of ``v e`` along e, from ``e . v e``, which needs no gradient.
+                Parameters without factors, whose v is formed anyway, contribute the whole.
 
         Returns:
-            Outputs, e and ``v e``, all ``[n, k]``.
+            Outputs, e and ``v e``, each ``[n, k]``.
         """
 
         def unit_sized(outputs: Tensor, where: slice) -> Tensor:
@@ -130,7 +131,7 @@ class DiagonalPosterior:
             if product is None:
                 norm = found.mixture.norm(dim=1, keepdim=True).clamp(min=torch.finfo(found.mixture.dtype).tiny)
                 product = (2 * found.value[:, None] / norm) * (found.mixture / norm)
-            others = [(variance @ found.mixture[:, :, None])[:, :, 0] for variance in self._of_rest(model, part)]
+            others = [(variance @ found.mixture[:, :, None])[:, :, 0] for variance in self._rest_variances(model, part)]
             outputs.append(found.outputs)
             errors.append(error(found.outputs, slice(start, start + len(part))))
             start += len(part)
@@ -138,36 +139,36 @@ class DiagonalPosterior:
         return torch.cat(outputs), torch.cat(errors), torch.cat(products)
 
     def _energy(self, factors: list[LayerFactors]) -> Tensor:
-        """``|S^{-1/2} G|^2 / 2`` of each example's gradient G of the one output that the factors stand for, ``[b]``."""
-        return functools.reduce(Tensor.add, [_energy(*piece) for piece in self._pieces(factors)]) / 2
+        """Return ``|S^{-1/2} G|^2 / 2`` for each example's gradient G of the factors' single output, ``[b]``."""
+        return functools.reduce(Tensor.add, [_energy(*each) for each in self._layer_blocks(factors)]) / 2
 
-    def _pieces(self, factors: list[LayerFactors]) -> Iterator[tuple[LayerFactors, Kind, Block]]:
-        """The parameters that have factors, each with its block."""
+    def _layer_blocks(self, factors: list[LayerFactors]) -> Iterator[tuple[LayerFactors, Kind, Block]]:
+        """Yield the parameters that have factors, with their blocks."""
         for layer in factors:
             for kind, name in layer.parameters():
                 if name in self.blocks:
                     yield layer, kind, self.blocks[name]
 
-    def _of_rest(self, model: nn.Module, inputs: Tensor) -> list[Tensor]:
-        """Parts of ``v`` of the parameters without factors, each ``[b, k, k]``."""
+    def _rest_variances(self, model: nn.Module, inputs: Tensor) -> list[Tensor]:
+        """Return the variances that parameters without factors contribute, each ``[b, k, k]``."""
         gradients = function_gradients(model, inputs, self.plan.rest)
         return [_gram(each, self.blocks[name]) for name, each in gradients.items()]
 
     def covariance(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
-        """As :class:`Posterior` says; one parameter's gradients of the whole batch are held at a time."""
-        pieces = ((layer.jacobian(kind), block) for layer, kind, block in self._pieces(factors))
+        """Return the joint covariance, holding one parameter's gradients at a time; see :class:`Posterior`."""
+        layers = ((layer.jacobian(kind), block) for layer, kind, block in self._layer_blocks(factors))
         rest = function_gradients(model, inputs, self.plan.rest)
-        whole = itertools.chain(pieces, ((each, self.blocks[name]) for name, each in rest.items()))
+        whole = itertools.chain(layers, ((each, self.blocks[name]) for name, each in rest.items()))
         halves = (_scaled(gradients, block).flatten(0, 1) for gradients, block in whole)
         return functools.reduce(Tensor.add_, (half @ half.T for half in halves))
 
 
 @dataclass(frozen=True)
 class FullPosterior:
-    """Weights that all depend on each other.
+    """Posterior with correlations between all weights.
 
     Attributes:
-        plan: Which parameters are differentiated, whole, and how.
+        plan: Plan of whole parameters.
         root: Cholesky factor of S, lower, ``[p, p]``.
     """
 
@@ -175,12 +176,12 @@ class FullPosterior:
     root: Tensor
 
     def variances(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:  # noqa: ARG002
-        """As :class:`Posterior` says."""
+        """Return the variances; see :class:`Posterior`."""
         half = self._half(model, inputs)
         return half @ half.transpose(1, 2)
 
     def covariance(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:  # noqa: ARG002
-        """As :class:`Posterior` says."""
+        """Return the joint covariance; see :class:`Posterior`."""
         half = self._half(model, inputs).flatten(0, 1)
         return half @ half.T
 
@@ -197,10 +198,10 @@ def full_posterior(
     loss: Loss,
     delta: float,
 ) -> FullPosterior:
-    """With the whole Gauss-Newton matrix: ``n k p^2 + p^3 / 3`` multiplications.
+    """Build the posterior with the whole Gauss-Newton matrix: ``n k p^2 + p^3 / 3`` multiplications.
 
     Raises:
-        InputError: More than ``FULL_PARAMETERS`` parameters.
+        InputError: There are more than ``FULL_PARAMETERS`` parameters.
     """
     if plan.width > FULL_PARAMETERS:
         raise InputError(
@@ -226,7 +227,7 @@ def diagonal_posterior(
     loss: Loss,
     delta: float,
 ) -> DiagonalPosterior:
-    """With the diagonal of the Gauss-Newton matrix: a forward and k backward passes, and the squares of gradients."""
+    """Build the posterior with the Gauss-Newton diagonal: a forward and k backward passes, and squared gradients."""
     sums: dict[str, Tensor] = {}
     largest = max(chosen.numel for chosen in plan.coordinates.values())
     for part, outputs, factors in factor_batches(model, inputs, plan, what="posterior", formed=largest):
@@ -251,7 +252,7 @@ def kfac_posterior(
     loss: Loss,
     delta: float,
 ) -> DiagonalPosterior:
-    """With Kronecker factors, see :mod:`attribution_core.methods.curvature.kronecker`."""
+    """Build the posterior with Kronecker factors; see :mod:`attribution_core.methods.curvature.kronecker`."""
     bases = kronecker_bases(model, (inputs, None), plan, loss)
     blocks = {name: Block(basis.values + delta, basis.left, basis.right) for name, basis in bases.items()}
     others = plan.part(set(plan.coordinates) - set(bases))
@@ -263,19 +264,19 @@ def kfac_posterior(
 def optimizer_posterior(
     plan: ParameterPlan, second_moments: Mapping[str, Tensor], examples: int, delta: float
 ) -> DiagonalPosterior:
-    """With the precision ``examples s + delta`` of each weight.
+    """Build the posterior with the precision ``examples s + delta`` of each weight.
 
-    Adam's s is the mean square of the *batch mean's* gradient, about the Gauss-Newton diagonal of the mean loss divided
-    by the batch size (the paper takes it as it is, F.1; its authors' code takes the root of s). iBLR's s is the Hessian
-    of the mean loss with its weight decay ``delta / examples`` in it already (F.2): give a delta of 0.
+    Adam's s is the mean square of the *batch mean's* gradient, approximately the Gauss-Newton diagonal of the mean loss
+    divided by the batch size (the paper uses it unchanged, F.1; its authors' code uses the root of s). iBLR's s is the
+    Hessian of the mean loss and already includes its weight decay ``delta / examples`` (F.2): pass a delta of 0.
 
     Raises:
-        InputError: No second moment of a parameter.
+        InputError: A parameter has no second moment.
     """
     missing = [name for name in plan.coordinates if name not in second_moments]
     if missing:
         raise InputError(
-            f'There is no second moment of {missing[0]!r}: train with Recipe(optimizer="adam" or "iblr") and give '
+            f'There is no second moment of {missing[0]!r}: train with Recipe(optimizer="adam" or "iblr") and pass '
             "trajectory.second_moments[step]."
         )
     precisions = {name: examples * second_moments[name].flatten() + delta for name in plan.coordinates}
@@ -283,7 +284,7 @@ def optimizer_posterior(
 
 
 def _variances(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
-    """One parameter's part of ``v``, ``[b, k, k]``."""
+    """Return the variance that one parameter contributes to ``v``, ``[b, k, k]``."""
     if _is_outer_product(layer, kind):
         d, weights = _by_rows(layer, block)
         return (d * weights[:, None]) @ d.transpose(1, 2)
@@ -292,7 +293,7 @@ def _variances(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
 
 
 def _energy(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
-    """``|S^{-1/2} G|^2`` for one parameter's gradients, ``[b]``."""
+    """Return ``|S^{-1/2} G|^2`` for one parameter's gradients, ``[b]``."""
     if _is_outer_product(layer, kind):
         d, weights = _by_rows(layer, block)
         return (d.square() * weights[:, None]).sum(dim=(1, 2))
@@ -300,20 +301,20 @@ def _energy(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
 
 
 def _is_outer_product(layer: LayerFactors, kind: Kind) -> TypeGuard[MapFactors]:
-    """Whether every gradient is one ``d a^T``: the weight of a Linear layer on vectors."""
+    """Return whether each gradient is a single ``d a^T``: the weight of a Linear layer on vectors."""
     single = isinstance(layer, MapFactors) and layer.has_one_group and layer.sizes.positions == 1
     return kind == "weight" and single
 
 
 def _by_rows(layer: MapFactors, block: Block) -> tuple[Tensor, Tensor]:
-    """``d`` in the block's basis, ``[b, k, out]``, and ``sum_q a_q^2 / S_pq`` of each of its entries, ``[b, out]``."""
+    """Return ``d`` in the block's basis, ``[b, k, out]``, and ``sum_q a_q^2 / S_pq`` for each entry, ``[b, out]``."""
     rotated = layer.rotated(block.left, block.right)
     a, d = rotated.inputs[:, 0, 0], rotated.output_gradients[:, :, 0, 0]
     return d, a.square() @ (1 / block.precision).view(d.shape[2], a.shape[1]).T
 
 
 def _half(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
-    """Gradients ``[b, k, numel]`` in the block's basis and in units of its standard deviations."""
+    """Return gradients ``[b, k, numel]`` in the block's basis, in units of its standard deviations."""
     return layer.rotated_jacobian(kind, block.left, block.right) / block.precision.sqrt()
 
 
@@ -323,12 +324,12 @@ def _gram(gradients: Tensor, block: Block) -> Tensor:
 
 
 def _scaled(gradients: Tensor, block: Block) -> Tensor:
-    """Gradients ``[b, k, numel]`` in the block's basis and in units of its standard deviations."""
+    """Return gradients ``[b, k, numel]`` in the block's basis, in units of its standard deviations."""
     return rotate(gradients, block.left, block.right) / block.precision.sqrt()
 
 
 def _squares(layer: LayerFactors, kind: Kind, root: Tensor) -> Tensor:
-    """Diagonal of ``sum_b G_b^T M_b M_b^T G_b`` for one parameter's gradients, ``[numel]``."""
+    """Return the diagonal of ``sum_b G_b^T M_b M_b^T G_b`` for one parameter's gradients, ``[numel]``."""
     if _is_outer_product(layer, kind):
         mixed = root.transpose(1, 2) @ layer.output_gradients[:, :, 0, 0]
         return (mixed.square().sum(dim=1).T @ layer.inputs[:, 0, 0].square()).flatten()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
-from attribution_core.methods.sensitivity.evolution import MemoryEvolution, memory_evolution, regularisation_at
+from attribution_core.methods.sensitivity.evolution import MemoryEvolution, memory_evolution, regularization_at
 from attribution_core.methods.sensitivity.groups import leave_one_class_out
 from attribution_core.methods.sensitivity.perturbation import PosteriorName, memory_sensitivity, posterior_of
 from attribution_core.methods.sensitivity.posteriors import DiagonalPosterior
@@ -96,7 +96,7 @@ class SensitivityStage(Stage):
         writer.add_columns("examples", {name: values.cpu().double().numpy() for name, values in columns.items()})
         _write_by_class(scoring, trajectory, found)
         _write_curves(writer, found, kept_epochs(trajectory.recipe.epochs), given)
-        decay = scoring.config.recipe.weight_decay if given else regularisation_at(trajectory, trajectory.steps)
+        decay = scoring.config.recipe.weight_decay if given else regularization_at(trajectory, trajectory.steps)
         details = {
             "route": ROUTES[posterior],
             "posterior": posterior,

@@ -11,8 +11,8 @@ from attribution_core.methods.sensitivity.bayesian_logistic import bayesian_logi
 def blobs(n=80, k=2, p=3):
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(k, (n,), generator=generator)
-    centres = 1.5 * torch.randn(k, p, generator=generator, dtype=torch.float64)
-    return centres[labels] + torch.randn(n, p, generator=generator, dtype=torch.float64), labels
+    centers = 1.5 * torch.randn(k, p, generator=generator, dtype=torch.float64)
+    return centers[labels] + torch.randn(n, p, generator=generator, dtype=torch.float64), labels
 
 
 def with_constant(x):
@@ -26,7 +26,7 @@ def gaussian_means(f, v, function):
 
 
 def test_without_samples_it_is_newtons_method():
-    """At rates of one each step is Newton's, with the Hessian of the step before it."""
+    """At rates of one each step is a Newton step with the Hessian of the previous step."""
     x, y = blobs()
     found = bayesian_logistic_regression(
         (x, y), 2, 0.7, steps=12, batch_size=80, rates=(1.0, 1.0), precision_rate=1.0, samples=0
@@ -43,7 +43,7 @@ def test_without_samples_it_is_newtons_method():
 
 
 def test_it_learns_the_variational_posterior():
-    """Where it rests, the mean gradient vanishes and the precision is the mean Hessian, by quadrature (eq. 10)."""
+    """At the fixed point the mean gradient vanishes and the precision is the mean Hessian, by quadrature (eq. 10)."""
     x, y = blobs()
     found = bayesian_logistic_regression(
         (x, y), 2, 0.7, steps=600, batch_size=80, rates=(0.3, 0.01), precision_rate=0.02, samples=40

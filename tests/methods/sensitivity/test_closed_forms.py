@@ -1,4 +1,4 @@
-"""The memory-perturbation equation where removal is known exactly, and its appendices C, D and E."""
+"""The memory-perturbation equation for exactly known removals, and its appendices C, D and E."""
 
 import pytest
 import torch
@@ -76,7 +76,7 @@ def problem(likelihood):
 
 
 def removed(x, y, likelihood):
-    """Change of every example's own marginal mean after fitting without it."""
+    """Change of every example's own marginal mean after fitting without the example."""
     mean, _, rows, _ = sparse_gp(x, y, likelihood)
     changes = []
     for i in range(len(x)):
@@ -86,7 +86,7 @@ def removed(x, y, likelihood):
 
 
 def test_a_sparse_gaussian_process_with_gaussian_noise_is_exact():
-    """Appendix D, conjugate: eq. 13 with the downdated covariance is fitting again without the example."""
+    """Appendix D, conjugate: eq. 13 with the downdated covariance equals refitting without the example."""
     x, y = problem("gaussian")
     mean, covariance, rows, _ = sparse_gp(x, y, "gaussian")
     variance = (rows @ covariance * rows).sum(dim=1)
@@ -96,7 +96,7 @@ def test_a_sparse_gaussian_process_with_gaussian_noise_is_exact():
 
 
 def test_a_sparse_gaussian_process_classifier_follows_its_variance_and_error():
-    """Eq. 44 against fitting again without each example."""
+    """Eq. 44 compared with refitting without each example."""
     x, y = problem("bernoulli")
     _, covariance, rows, (errors, _) = sparse_gp(x, y, "bernoulli")
     estimated = (rows @ covariance * rows).sum(dim=1) * errors

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.sensitivity.evolution import memory_evolution, regularisation_at
+from attribution_core.methods.sensitivity.evolution import memory_evolution, regularization_at
 from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.models import build_model
 from attribution_core.training import Recipe, loss_values, mean_loss, outputs_of, train
@@ -20,7 +20,7 @@ def trained(optimizer, record="checkpoints", weight_decay=0.02):
 @pytest.mark.parametrize(
     ("optimizer", "posterior"), [("sgd", "diagonal"), ("sgd", "full"), ("adam", "adam"), ("iblr", "iblr")]
 )
-def test_each_look_is_that_at_the_model_of_its_time(optimizer, posterior):
+def test_each_evaluation_uses_the_model_of_its_time(optimizer, posterior):
     trajectory = trained(optimizer)
     test = trajectory.data[0][:7] + 0.1, trajectory.data[1][:7]
     found = memory_evolution(trajectory, posterior, test=test)
@@ -59,19 +59,19 @@ def test_groups_follow_the_last_order():
     assert torch.allclose(grouped.mean(dim=1), found.sensitivity.mean(dim=1))
 
 
-def test_what_cannot_be_looked_at_is_said():
+def test_invalid_requests_are_refused():
     with pytest.raises(InputError, match="no checkpoint after step 5"):
         memory_evolution(trained("sgd"), steps=[3, 5])
     with pytest.raises(InputError, match="delta must be positive"):
         memory_evolution(trained("sgd", weight_decay=0.0))
     with pytest.raises(InputError, match="no second moment"):
         memory_evolution(trained("sgd"), "adam")
-    with pytest.raises(InputError, match="make up to so many groups"):
+    with pytest.raises(InputError, match="Expected from 1 to 40 groups"):
         memory_evolution(trained("sgd")).grouped(41)
 
 
-def test_time_counts_as_regularisation_for_plain_gradient_descent():
-    """On a quadratic loss, gradient descent for a time and ridge regression with 1 / time end up close."""
+def test_time_counts_as_regularization_for_plain_gradient_descent():
+    """On a quadratic loss, gradient descent for a time and ridge regression with 1 / time give similar results."""
     generator = torch.Generator().manual_seed(0)
     scales = torch.logspace(0, -2, 6, dtype=torch.float64)
     inputs = torch.randn(50, 6, generator=generator, dtype=torch.float64) * scales
@@ -82,8 +82,8 @@ def test_time_counts_as_regularisation_for_plain_gradient_descent():
         loss="mse", learning_rate=0.05, momentum=0.5, weight_decay=0.0, batch_size=50, epochs=200, schedule="constant"
     )
     trajectory = train(model, (inputs, targets), recipe, record=[40])
-    assert regularisation_at(trajectory, 40) == pytest.approx(1 / (40 * 0.05 / 0.5))
-    decay = regularisation_at(trajectory, 200)
+    assert regularization_at(trajectory, 40) == pytest.approx(1 / (40 * 0.05 / 0.5))
+    decay = regularization_at(trajectory, 200)
     assert decay == pytest.approx(1 / (200 * 0.05 / 0.5))
     values, vectors = torch.linalg.eigh(inputs.T @ inputs / 50)
     least_squares = vectors.T @ torch.linalg.lstsq(inputs, targets).solution
@@ -92,4 +92,4 @@ def test_time_counts_as_regularisation_for_plain_gradient_descent():
     found = memory_evolution(trajectory, "full", [200], early_stopping=True)
     by_hand = memory_sensitivity(model, (inputs, targets), 50 * decay, "mse", "full")
     assert torch.allclose(found.sensitivity[0], by_hand.sensitivity)
-    assert regularisation_at(trained("adam"), 12) == 0.02
+    assert regularization_at(trained("adam"), 12) == 0.02

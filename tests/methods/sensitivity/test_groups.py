@@ -30,7 +30,7 @@ def test_groups_equal_the_explicit_step(name, posterior, covariance):
     error = (outputs.softmax(dim=1) - nn.functional.one_hot(labels[group], outputs.shape[1])).flatten()
     left = precision - j.T @ c @ j if covariance == "downdated" else precision
     if posterior == "diagonal" and float(torch.linalg.eigvalsh(left)[0]) <= 0:
-        left = precision  # the diagonal does not hold the group, so there is nothing to take out
+        left = precision  # the diagonal does not contain the group, so it cannot be removed
     expected = j @ torch.linalg.solve(left, j.T @ error)
     found = group_deviation(case.model, case.train, group, 0.3, posterior=posterior, covariance=covariance)
     assert torch.allclose(found.deviation.flatten(), expected, rtol=1e-7, atol=1e-11)
@@ -74,7 +74,7 @@ def test_class_losses_are_means_of_leave_one_out_losses():
 
 
 def test_the_curve_over_delta_is_that_of_real_leave_one_out_for_ridge_regression():
-    """The estimate of every delta equals retraining without each example, and so does its choice."""
+    """The estimate for every delta equals retraining without each example, and so does the choice of delta."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(24, 12, generator=generator, dtype=torch.float64)
     targets = inputs[:, :2].sum(dim=1, keepdim=True) + torch.randn(24, 1, generator=generator, dtype=torch.float64)

@@ -41,7 +41,7 @@ def test_variances_of_a_full_posterior_equal_those_of_the_explicit_inverse(case)
 
 
 def kronecker_covariance(model, inputs, outputs_loss, delta):
-    """Of every weight by itself, ``(A kron G + delta)^{-1}`` with factors summed over examples and positions."""
+    """Inverse for each weight, ``(A kron G + delta)^{-1}``, with factors summed over examples and positions."""
     blocks = {}
     seen = {}
     hooks = []
@@ -107,7 +107,7 @@ def test_kronecker_factors_work_on_every_kind_of_layer(case):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "iblr"])
-def test_an_optimisers_own_curvature_is_a_posterior(optimizer):
+def test_an_optimizers_own_curvature_is_a_posterior(optimizer):
     case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
     trajectory = train(case.model, case.train, Recipe(optimizer=optimizer, learning_rate=0.01, epochs=3))
     moments = trajectory.second_moments[trajectory.steps]
@@ -120,7 +120,7 @@ def test_an_optimisers_own_curvature_is_a_posterior(optimizer):
         memory_sensitivity(case.model, case.train, 0.3, posterior=optimizer)
 
 
-def test_drawn_factors_come_close_to_the_exact_ones(monkeypatch):
+def test_drawn_factors_approximate_the_exact_ones(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     side = torch.randn(400, 6, generator=generator), torch.randint(3, (400,), generator=generator)
     torch.manual_seed(0)
@@ -135,8 +135,8 @@ def test_drawn_factors_come_close_to_the_exact_ones(monkeypatch):
     assert float((exact.variance - of_half.variance).norm() / exact.variance.norm()) < 0.1
 
 
-def test_sure_predictions_leave_the_prior(monkeypatch):
-    """Where every probability is 0 or 1 there is no curvature, and so nothing to draw."""
+def test_certain_predictions_leave_the_prior(monkeypatch):
+    """If every probability is 0 or 1, there is no curvature and so nothing to draw."""
     model = nn.Linear(2, 2, bias=False)
     nn.init.constant_(model.weight, 0.0)
     model.weight.data[0] = 1e4
@@ -176,7 +176,7 @@ def test_deviations_equal_the_explicit_step(covariance):
 
 
 def test_linear_regression_is_exact():
-    """Theorem 1 and eq. 2: the downdated form is leave-one-out ridge regression itself."""
+    """Theorem 1 and eq. 2: the downdated form is exactly leave-one-out ridge regression."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(20, 6, generator=generator, dtype=torch.float64)
     targets = torch.randn(20, 2, generator=generator, dtype=torch.float64)
@@ -231,7 +231,7 @@ def test_bad_options_are_refused():
     for options, message in (
         ({"delta": 0.0}, "delta must be positive"),
         ({"delta": 1.0, "variance": "some"}, "variance must be"),
-        ({"delta": 1.0, "along_error": True}, "leave it out"),
+        ({"delta": 1.0, "along_error": True}, "or along_error=False"),
         ({"delta": 1.0, "posterior": "square"}, "posterior must be"),
         ({"delta": 1.0, "covariance": "new"}, "kept"),
     ):
@@ -241,7 +241,7 @@ def test_bad_options_are_refused():
         sensitivity_from(torch.zeros(1, 1), torch.ones(1, 1, 1), torch.zeros(1, 1), "mse", "none")
 
 
-def test_a_model_in_training_mode_is_looked_at_in_evaluation_mode_and_left_as_it_was():
+def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode_and_left_as_it_was():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3)).double()
     side = torch.randn(20, 6, dtype=torch.float64), torch.randint(3, (20,))
@@ -275,7 +275,7 @@ def test_deviations_without_variances_equal_those_with_them(case, posterior):
 @pytest.mark.parametrize("options", [{}, {"variance": "none"}, {"variance": "none", "along_error": True}], ids=str)
 @pytest.mark.parametrize("posterior", ["diagonal", "kfac"])
 def test_a_saturated_network_has_the_variances_of_double_precision(posterior, options):
-    """Its errors are near 1e-25, whose squares single precision does not hold."""
+    """Its errors are near 1e-25, whose squares underflow in single precision."""
     inputs, labels = torch.tensor([[1.0, 0.5], [0.9, 1.0], [1.1, -0.3]]), torch.tensor([0, 0, 0])
     model = nn.Linear(2, 3)
     with torch.no_grad():
@@ -289,8 +289,8 @@ def test_a_saturated_network_has_the_variances_of_double_precision(posterior, op
     assert bool((apart < 1e-4 * double.deviation.norm(dim=1)).all())
 
 
-def test_an_example_that_the_posterior_does_not_hold_keeps_the_covariance():
-    """A leverage of one or more cannot be of an exact posterior; below one the step is that of eq. 13."""
+def test_an_example_that_the_posterior_does_not_contain_keeps_the_covariance():
+    """An exact posterior has no leverage of one or more; below one the step is that of eq. 13."""
     outputs, targets = torch.zeros(3, 2).double(), torch.zeros(3, 2).double()
     outputs[:, 0] = 1.0
     variance = torch.stack([torch.diag(torch.tensor([v, 0.5])).double() for v in (0.75, 1.0, 4.0)])
