@@ -172,7 +172,7 @@ def test_another_file_or_other_weights_are_another_run(project, tmp_path):
         ac.verify(run.path, examples=3, halves=0, seeds=1)
 
 
-def test_what_will_be_left_out_is_told_before_anything_runs(tmp_path, capsys, monkeypatch):
+def test_what_will_be_skipped_is_reported_before_anything_runs(tmp_path, capsys, monkeypatch):
     """A network with normalisation by batches, dropout and a layer that cannot be differentiated example by example."""
     write_digits(tmp_path / "data", {"train": 8, "validation": 3, "test": 3})
     (tmp_path / "net.py").write_text(
@@ -198,11 +198,11 @@ def test_what_will_be_left_out_is_told_before_anything_runs(tmp_path, capsys, mo
         str(tmp_path / "run"),
     ]
     assert main(arguments) == 1  # where training would begin
-    told = capsys.readouterr().out
-    assert "Without contributions (HYDRA): Layer '1' (BatchNorm2d) mixes the examples of a batch" in told
-    assert "Without sensitivities (MPE): No per-example gradients for layer 4" in told
-    assert "Without influence functions: No per-example gradients for layer 4" in told
-    assert "F-SI" not in told
+    printed = capsys.readouterr().out
+    assert "Without contributions (HYDRA): Layer '1' (BatchNorm2d) mixes the examples of a batch" in printed
+    assert "Without sensitivities (MPE): No per-example gradients for layer 4" in printed
+    assert "Without influence functions: No per-example gradients for layer 4" in printed
+    assert "F-SI" not in printed
     assert main([*arguments, "--sensitivity", "kfac"]) == 2
     assert "layer 4" in capsys.readouterr().err
 
@@ -215,10 +215,10 @@ def test_a_model_without_a_head_says_what_works_on_it(tmp_path, capsys):
     )
     arguments = ["score", "digits", "--model", f"{tmp_path / 'net.py'}:build", "--out", str(tmp_path / "run")]
     assert main(arguments) == 2
-    told = capsys.readouterr().err
-    assert "does not end in a linear layer" in told
-    assert "its last layer with parameters is '0', Conv2d" in told
-    assert "what works on it then: F-SI, SI and NTK influence, contributions (HYDRA), sensitivities (MPE)" in told
+    printed = capsys.readouterr().err
+    assert "does not end in a linear layer" in printed
+    assert "its last layer with parameters is '0', Conv2d" in printed
+    assert "what works on it then: F-SI, SI and NTK influence, contributions (HYDRA), sensitivities (MPE)" in printed
     assert not (tmp_path / "run").exists()
     quick = ["--parameters", "all", "--epochs", "1", "--max-train", "60", "--map", "off"]
     assert main([*arguments, *quick]) == 0
@@ -262,7 +262,7 @@ def test_grey_images_become_colour_for_a_model_that_takes_no_others(project, tmp
         ({"model": "mlp", "training": "none"}, "mlp comes without weights"),
         ({"model": "mlp", "weights": "net.pt"}, "are for another model"),
         ({"hidden": (3,)}, "no hidden sizes"),
-        ({"weights": "nowhere.safetensors"}, "Could not read"),
+        ({"weights": "nowhere.safetensors"}, "cannot be read"),
         ({"preprocessing": {"mean": [0.1, 0.1, 0.1], "std": [1, 1, 1]}}, r"does not take inputs of shape \[3, 8, 8\]"),
     ],
 )
