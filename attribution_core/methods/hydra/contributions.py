@@ -114,7 +114,7 @@ def hydra(
     if not 0 < energy <= 1 or (rank is not None and rank < 1):
         raise InputError(f"energy must be in (0, 1] and rank 1 or more, not {energy} and {rank}.")
     if trajectory.steps == 0:
-        raise InputError("The trajectory has no training steps, so no example has contributed.")
+        raise InputError("The model was trained for no steps, so no example has contributed.")
     replay = Replay(trajectory)
     inputs, targets = as_pair(evaluation)
     inputs = as_inputs(inputs, next(replay.model.parameters()))
