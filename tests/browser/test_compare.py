@@ -44,9 +44,7 @@ def test_the_loop_from_a_decision_to_the_difference_that_it_made(page: Page, tmp
     child = Run.open(folder / "first-cleaned")
     was, now = (each.manifest.metrics["test_accuracy"] for each in (run, child))
     expect(page.get_by_text(f"Test accuracy {was:.1%} → {now:.1%}")).to_be_visible()
-    expect(
-        page.get_by_text(re.compile("on the same 30 test examples, which retraining left untouched"))
-    ).to_be_visible()
+    expect(page.get_by_text(re.compile("on the same 30 test examples, which cleaning does not change"))).to_be_visible()
     assert set(run.examples["id"]) - set(child.examples["id"]) == set(order["id"].iloc[:2])
 
     page.get_by_role("button", name="Compare runs").click()

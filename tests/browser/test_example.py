@@ -128,7 +128,7 @@ def test_influencers_with_the_keyboard_alone(app: App, run: Run):
 def test_scores_over_training_are_drawn(app: App, run: Run):
     def drawn(row: int) -> None:
         for measure in run.evolutions:
-            title = re.compile(f"^{MEASURES[measure].title} of #{row} over training")
+            title = re.compile(f"^{re.escape(MEASURES[measure].title)} of #{row} over training")
             figure = app.page.get_by_role("figure", name=title)
             expect(figure.locator(".legendtext", has_text="this example")).to_be_visible()
             expect(figure.locator(".scatterlayer .trace")).to_have_count(4)
