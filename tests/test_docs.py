@@ -2,7 +2,8 @@
 
 The pages run in one folder that holds what they name (PHOTOS, reviews.csv, net.py, ...), small enough to be scored in
 seconds. The blocks of a page run in order and share their names, as a reader would type them. A block's text is never
-changed; a command that is not run is in ``NOT_RUN`` with the reason, and what it names is checked instead.
+changed; a command that is not run is in ``NOT_RUN`` with the reason, and what it names is checked instead. To save
+time, the default network has 16 hidden units here, runs have no map, and retraining takes place in this process.
 """
 
 import ast
@@ -30,7 +31,9 @@ from sklearn.datasets import load_digits
 import attribution_core
 from attribution_core.cli import main as cli
 from attribution_core.experiments.registry import EXPERIMENTS
-from attribution_core.runs import MEASURES
+from attribution_core.runs import MEASURES, Run
+from attribution_core.scoring import estimate as estimating
+from attribution_core.scoring import score as scoring
 from tests.support.encoders import make_sentence_encoder
 
 pytestmark = pytest.mark.xdist_group("docs")  # the pages share a folder with a scored run
@@ -109,8 +112,26 @@ NOT_RUN = [
 # -- the folder that the pages run in ----------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Score with a small network and without a map, whose compiler alone takes ten seconds."""
+
+    def quicker(prepare: Callable) -> Callable:
+        def prepared(config: attribution_core.ScoreConfig, module: object = None, *rest: object) -> object:
+            network = {"model": "mlp", "hidden": (16,)} if config.model == "auto" and module is None else {}
+            return prepare(config.model_copy(update={"map": "off", **network}), module, *rest)
+
+        return prepared
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (scoring, estimating):
+            patch.setattr(module, "prepare", quicker(module.prepare))
+        patch.setattr(cli, "usable_cores", lambda: 0)  # trainings of milliseconds are not worth a process each
+        yield
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, quick):
     """What the pages name, and runs/photos, which most of them look at."""
     root = tmp_path_factory.mktemp("docs")
     digits = load_digits()
@@ -118,7 +139,8 @@ def folder(tmp_path_factory):
         (root / "PHOTOS" / name).mkdir(parents=True)
         for number, row in enumerate(np.flatnonzero(digits.target == label)[:40]):
             pixels = np.rint(digits.images[row] * (255 / 16)).astype(np.uint8)
-            Image.fromarray(pixels).convert("RGB").save(root / "PHOTOS" / name / f"{number:02d}.png")
+            in_color = np.stack([pixels, pixels // 2, 255 - pixels], axis=2)  # gray images would have one channel
+            Image.fromarray(in_color).save(root / "PHOTOS" / name / f"{number:02d}.png")
     rng = np.random.default_rng(0)
     words = {"good": ["warm", "clever", "film"], "bad": ["dull", "tired", "film"]}
     rows = [(" ".join([*rng.choice(words[label], 3), f"{row}"]), label) for row in range(30) for label in words]
@@ -133,6 +155,8 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         assert cli.main(["score", "PHOTOS", "--out", "runs/photos"]) == 0
+    run = Run.open(root / "runs" / "photos")
+    run.decisions.record(run.examples["id"][-2:].tolist(), "drop")  # as if it had been reviewed, for `clean`
     return root
 
 
@@ -153,8 +177,8 @@ def _write_weights(root: Path) -> None:
 def test_every_block_runs(name, folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))  # for `from net import network`, as in a script beside net.py
-    monkeypatch.setattr(cli, "usable_cores", lambda: 0)  # trainings of milliseconds are not worth a process each
-    shutil.rmtree(folder / "runs" / "checked", ignore_errors=True)
+    for left in [*folder.glob("cleaned*"), *folder.glob("runs/*-cleaned")]:  # by another page
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     names: dict = {"__name__": "__main__"}
     for block in blocks(ROOT / name):
         if block.language == "bash":
