@@ -26,13 +26,13 @@ $(RUNTIME): pyproject.toml
 	@$(PIP) $(TORCH) $$($(BIN)/python -c 'import tomllib; \
 	  wanted = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
 	  print(*(each for each in wanted if each.startswith("torch")))')
-	@echo "Installing SampleScope and the rest of what it needs"
+	@echo "Installing SampleScope and the rest of what it needs (about 1 GB)"
 	@$(PIP) --editable .
 	@touch $@
 
 # What tests, checks and documentation need beside the runtime.
 $(DEVELOPMENT): $(RUNTIME)
-	@echo "Installing what the tests, the checks and the documentation need"
+	@echo "Installing what the tests, the checks and the documentation need (about 0.7 GB)"
 	@$(PIP) --editable '.[test]'
 	@touch $@
 

@@ -101,7 +101,7 @@ NOT_RUN = [
     NotRun("pipx install", "takes minutes and gigabytes", installs_this),
     NotRun(". .venv/bin/activate", "changes the shell that it is typed into", lambda command: len(command) == 2),
     NotRun("scp -r SERVER:", "needs a server", lambda command: len(command) == 4),
-    NotRun("ssh -N -L", "needs a server", lambda command: command[3] == "8501:127.0.0.1:8501"),
+    NotRun("ssh -N -L", "needs a server", lambda command: command[3] == "9000:127.0.0.1:9000"),
     NotRun("samplescope reproduce summarization", "takes over an hour", names_an_experiment),
     NotRun("samplescope reproduce wrong_label_detection", "trains on the scored demo", names_an_experiment),
     NotRun("samplescope score PHOTOS --device cuda:1", "needs two GPUs", takes_these_options),
