@@ -206,7 +206,7 @@ def test_following_a_training_in_parts_is_refused():
     model, (inputs, labels) = device(), data()
     with HydraAccumulator(model, inputs, RECIPE) as accumulator:
         model.limit = 5
-        with pytest.raises(InputError, match="small enough for memory to hold them whole"):
+        with pytest.raises(InputError, match="with batches that fit into memory whole"):
             train(model, (inputs, labels), RECIPE, on_step=accumulator.step)
 
 

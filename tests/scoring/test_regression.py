@@ -209,7 +209,7 @@ def test_your_own_model(tmp_path):
     run = score(config, model=module)
     assert run.quality["train"] == pytest.approx(fitted.score(x, y), abs=1e-5)
     assert run.manifest.dataset.notes == open_dataset(data).notes
-    with pytest.raises(InputError, match=r"an output for the value, \[2, 1\] for 2 examples, and gave \[2\]"):
+    with pytest.raises(InputError, match=r"one output for the value, of shape \[2, 1\] for 2 examples; it gave \[2\]"):
         score(config.model_copy(update={"out": tmp_path / "flat"}), model=Flat(4, 1))
     with torch.no_grad():
         module.bias.fill_(300)  # in the unit of the data

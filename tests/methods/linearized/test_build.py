@@ -89,5 +89,5 @@ def test_bad_input_is_refused_in_a_sentence():
         linearize(model, good, good, sketch="random")
     with pytest.raises(InputError, match="dimension of 1 or more"):
         linearize(model, good, good, sketch="coordinates", dimension=0)
-    with pytest.raises(InputError, match="as many targets as inputs"):
+    with pytest.raises(InputError, match="at least one input and as many targets"):
         linearize(model, (good[0], good[1][:3]), good)
