@@ -257,8 +257,8 @@ def test_grey_images_become_colour_for_a_model_that_takes_no_others(project, tmp
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"training": "scratch", "weights": "net.pt"}, "leave --weights out"),
-        ({"trainable": "head"}, "it was given no weights"),
+        ({"training": "scratch", "weights": "net.pt"}, "leave out --weights"),
+        ({"trainable": "head"}, "none were given"),
         ({"model": "mlp", "training": "none"}, "mlp comes without weights"),
         ({"model": "mlp", "weights": "net.pt"}, "are for another model"),
         ({"hidden": (3,)}, "no hidden sizes"),

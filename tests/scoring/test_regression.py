@@ -142,7 +142,7 @@ def test_decisions_drop_and_set_values_and_the_scale_stays(run, tmp_path, capsys
     found = paired_quality(run.evaluation.query("split == 'test'"), child.evaluation.query("split == 'test'"))
     assert (found.before, found.after) == pytest.approx((run.quality["test"], child.quality["test"]))
     assert found.interval[0] < found.difference < found.interval[1]
-    assert f"the R² was {found.before:.1%} and is {found.after:.1%}" in printed
+    assert f"changed from {found.before:.1%} to {found.after:.1%}" in printed
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
@@ -179,7 +179,7 @@ def test_a_run_is_verified_and_summarized(run, capsys):
     whole = float(curve.accuracy["bottom"][0, 0])
     assert whole == pytest.approx(run.quality["test"], abs=1e-6)
     assert main(["summarize", str(run.path), "--seeds", "1", "--step", "0.5", "--processes", "1"]) == 0
-    assert "Test R² of training on what is left" in capsys.readouterr().out
+    assert "Test R² after training on the rest" in capsys.readouterr().out
 
 
 def test_texts_have_values_too(tmp_path):
