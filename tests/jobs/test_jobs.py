@@ -337,7 +337,7 @@ def test_a_check_reports_that_a_run_does_not_fit_and_what_would(tmp_path, monkey
     monkeypatch.setattr(estimate_module, "free_bytes", lambda _device: 1_000_000)
     path = requested(tmp_path, "check", {"data": "digits", "model": "linear", "recipe": {"epochs": 1}}, "check")
     assert runner.main([str(path)]) == 0
-    assert "free on this machine: take smaller images" in job_named(tmp_path, path.name).result["estimate"]["refusal"]
+    assert "free on this machine: use smaller images" in job_named(tmp_path, path.name).result["estimate"]["refusal"]
 
 
 def test_a_check_reports_a_model_that_does_not_fit(tmp_path):
