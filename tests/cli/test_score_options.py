@@ -10,7 +10,7 @@ from attribution_core.cli.score_options import _option_name
 from attribution_core.preparation.settings import SETTINGS
 
 
-class Reached(Exception):
+class NotScoredError(Exception):
     """Raised in place of scoring."""
 
 
@@ -21,12 +21,12 @@ def configuration(monkeypatch):
 
     def stop(config):
         found.append(config)
-        raise Reached
+        raise NotScoredError
 
     monkeypatch.setattr(main, "_score", stop)
 
     def of(*arguments: str):
-        with pytest.raises(Reached):
+        with pytest.raises(NotScoredError):
             main.app(["score", *arguments], standalone_mode=False)
         return found[-1]
 
