@@ -2,7 +2,6 @@
 
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +12,9 @@ from attribution_core.evaluation.comparison import rank_correlation
 from samplescope_app.data import live_scores, run_library, score_evolution
 from samplescope_app.data.live_scores import LiveScores
 from samplescope_app.data.score_evolution import ScoreEvolution
+from tests.support.app_pages import open_page
 from tests.support.sample_run import make_run
 
-_MAIN = Path(__file__).parents[3] / "app" / "main.py"
 _RNG = np.random.default_rng(0)
 
 
@@ -125,15 +124,6 @@ def test_a_run_that_keeps_nothing_says_why():
     assert scores.problem == "There is nothing to compute from."
 
 
-def _page(name: str) -> AppTest:
-    app = AppTest.from_file(str(_MAIN), default_timeout=30)
-    app.switch_page(f"pages/{name}.py")
-    app.query_params["run"] = "digits"
-    app.run()
-    assert not app.exception
-    return app
-
-
 def _words(app: AppTest) -> str:
     found = (app.info, app.error, app.caption, app.code, app.markdown)
     return " ".join(element.value for kind in found for element in kind).replace("\\", "")
@@ -143,7 +133,7 @@ def test_the_page_stays_usable_while_scores_are_computed(run, monkeypatch):
     slow = _Slow()
     scores = LiveScores(lambda: slow)
     monkeypatch.setattr(live_scores, "scores_of", lambda _: scores)
-    app = _page("training")
+    app = open_page("training", run="digits")
     app.select_slider(key="training time digits").set_value(11.2).run()
     assert "Interpolated between 10 steps and 31.6 steps; the exact values are being computed" in _words(app)
     app.select_slider(key="training epoch digits").set_value(2.0).run()
@@ -169,18 +159,18 @@ def bare(tmp_path):
 
 @pytest.mark.usefixtures("bare")
 def test_what_a_run_lacks_is_said_with_what_adds_it():
-    training = _words(_page("training"))
+    training = _words(open_page("training", run="digits"))
     for title in ("Functional sample information (F-SI)", "Sensitivity (MPE)", "Contribution (HYDRA)"):
         assert f"This run does not store {title} over training" in training
     assert "known only if the data record the changed labels" in training
-    classes = _words(_page("classes"))
+    classes = _words(open_page("classes", run="digits"))
     assert "This run has no effects between classes" in classes
     assert "samplescope score" in classes
 
 
 @pytest.mark.usefixtures("bare")
 def test_without_a_summary_its_cost_is_said_and_the_cut_goes_by_information():
-    app = _page("summarize")
+    app = open_page("summarize", run="digits")
     assert "Not measured yet" in _words(app)
     assert "samplescope summarize" in _words(app)
     assert "111 trainings" in _words(app)
@@ -197,6 +187,6 @@ def test_a_summary_by_one_seed_has_no_intervals(folder, run, monkeypatch):
     }
     details = {**run.manifest.details["summarization"], "seeds": 1, "retrained": nothing}
     monkeypatch.setitem(run.manifest.details, "summarization", details)
-    words = _words(_page("summarize"))
+    words = _words(open_page("summarize", run="digits"))
     assert "Keeping **60%** (48 of 80): test accuracy **86.0%**, versus 90.0% with all." in words
     assert "not known" in words
