@@ -14,7 +14,7 @@ from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.names import MANIFEST_FILE
 from attribution_core.runs.store import read_manifest
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages import STAGES, Stage
+from attribution_core.scoring.stages import STAGES, Stage, skip_reasons
 
 _SAFETY = 0.9  # of the memory that is free, for a plan that is proposed
 _FEWEST = 100  # training examples that are worth scoring
@@ -36,8 +36,8 @@ def most_examples(sizes: RunSizes, stages: Collection[Stage], free: int) -> int:
 
 def stages_left(prepared: Prepared, done: Collection[str] = ()) -> list[Stage]:
     """Return the stages that hold much, are not done, and that the model and the configuration allow."""
-    sizes = RunSizes(prepared)
-    left = (stage for stage in STAGES if stage.name not in done and not stage.why_skipped(prepared))
+    sizes, reasons = RunSizes(prepared), skip_reasons(prepared)
+    left = (stage for stage in STAGES if stage.name not in done and not reasons[stage.name])
     return [stage for stage in left if stage.bytes_needed(sizes)]
 
 

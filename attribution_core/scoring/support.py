@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
-from attribution_core.scoring.stages import STAGES, Stage
+from attribution_core.scoring.stages import STAGES, Stage, skip_reasons
 from attribution_core.training import Recipe
 
 WORKS = "works"
@@ -40,14 +40,13 @@ def skipped_stages(prepared: Prepared) -> dict[str, str]:
     """
     config, model, inputs = prepared.config, prepared.initial_model, prepared.two_inputs
     _require_trainable(model)
-    reasons: dict[str, str] = {}
     for stage in STAGES:
-        try:
-            reasons[stage.name] = stage.why_skipped(prepared)
-        except InputError as error:
-            if stage.essential:
+        if stage.essential:
+            try:
+                stage.why_skipped(prepared)
+            except InputError as error:
                 raise InputError(_with_what_works(model, inputs, config, str(error))) from error
-            raise
+    reasons = skip_reasons(prepared)
     return {
         _with_dependents(stage): reasons[stage.name]
         for stage in STAGES

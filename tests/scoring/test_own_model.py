@@ -242,7 +242,7 @@ def test_outputs_in_another_order_are_noticed(project, tmp_path, capsys):
     assert main([*arguments, "--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "run")]) == 0
     assert "another order than the dataset's classes" in capsys.readouterr().out
     notes = json.loads((tmp_path / "run" / "run.json").read_text())["dataset"]["notes"]
-    assert "where digit 0 means digit 1, digit 1 means digit 0." in notes[-1]
+    assert "if digit 0 means digit 1, digit 1 means digit 0." in notes[-1]
 
 
 def test_grey_images_become_colour_for_a_model_that_takes_no_others(project, tmp_path):

@@ -127,7 +127,7 @@ HOSTILE = {
     "a device for a name": (_npy(EFFECTS, "con"), "lower-case letters"),
     "capitals": (_npy(SCORES, "My scores"), "lower-case letters"),
     "a built-in title": (_table("--title", "margin", quality=SCORES), "The score margin has the title"),
-    "a title too long": (_table("--title", "x" * 81, quality=SCORES), "up to 80 letters"),
+    "a title too long": (_table("--title", "x" * 81, quality=SCORES), "of up to 80 characters"),
     "a title with a control character": (_table("--title", "a\x07b", quality=SCORES), "printable text"),
     "one name for two": (_table("--name", "c", a=SCORES, b=SCORES), "single name, title or definition does not fit"),
     "a sign for scores": (_table("--positive", "harmful", quality=SCORES), "--positive is for effects"),
@@ -175,5 +175,5 @@ def test_a_damaged_record_is_reported(run):
     manifest = json.loads(file.read_text())
     manifest["details"]["imported"]["quality"]["measure"]["suspicious"] = "both"
     file.write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match=r"imported scores is damaged \(quality.measure.suspicious"):
+    with pytest.raises(InputError, match=r"imported scores in run.json are damaged \(quality.measure.suspicious"):
         Run.open(run.path)

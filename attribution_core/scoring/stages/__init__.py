@@ -6,9 +6,10 @@
 import importlib
 import pkgutil
 
+from attribution_core.preparation.prepare import Prepared
 from attribution_core.scoring.stages.base import ScoringRun, Stage
 
-__all__ = ["STAGES", "ScoringRun", "Stage", "find_stages"]
+__all__ = ["STAGES", "ScoringRun", "Stage", "find_stages", "skip_reasons"]
 
 
 def find_stages() -> list[Stage]:
@@ -19,3 +20,15 @@ def find_stages() -> list[Stage]:
 
 
 STAGES: list[Stage] = find_stages()
+
+
+def skip_reasons(prepared: Prepared) -> dict[str, str]:
+    """Return why a run will skip each stage, by its name, as far as that is known beforehand; empty where it will not.
+
+    Raises:
+        InputError: The model does not allow a stage that is required.
+    """
+    reasons: dict[str, str] = {}
+    for stage in STAGES:
+        reasons[stage.name] = reasons.get(stage.needs, "") or stage.why_skipped(prepared)
+    return reasons

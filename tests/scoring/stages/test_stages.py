@@ -40,7 +40,7 @@ def test_contributions_agree_with_the_effects_of_pairs_classes_and_epochs(demo_r
     table = demo_run.influential(count=5)
     assert list(table.columns) == ["id", "label_name", "predicted_name", "confidence", "contribution"]
     assert table["contribution"].abs().tolist() == sorted(np.abs(contribution), reverse=True)[:5]
-    with pytest.raises(InputError, match="has no nothing"):
+    with pytest.raises(InputError, match="has no score nothing"):
         demo_run.influential("nothing")
 
 
