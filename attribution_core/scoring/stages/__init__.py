@@ -14,9 +14,12 @@ __all__ = ["STAGES", "ScoringRun", "Stage", "find_stages", "skip_reasons"]
 
 def find_stages() -> list[Stage]:
     """Import the modules of this package and return one object of each stage in them, in order."""
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        importlib.import_module(module.name)
-    return sorted((stage() for stage in Stage.__subclasses__()), key=lambda stage: stage.order)
+    stages: list[Stage] = []
+    for found in pkgutil.iter_modules(__path__, f"{__name__}."):
+        module = importlib.import_module(found.name)
+        own = (value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__)
+        stages += [each() for each in own if isinstance(each, type) and issubclass(each, Stage) and each is not Stage]
+    return sorted(stages, key=lambda stage: stage.order)
 
 
 STAGES: list[Stage] = find_stages()
