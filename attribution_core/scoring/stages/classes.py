@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 import zarr
+from typing_extensions import override
 
 from attribution_core.methods.analysis.class_effects import ClassEffects, class_effects
 from attribution_core.progress import track
@@ -21,8 +22,8 @@ class ClassesStage(Stage):
     title = "effects between classes"
     order = 100
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         write_classes(scoring.writer, scoring.prepared.splits.train.strata_names)
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import hydra, refuse_for_hydra
@@ -31,16 +32,17 @@ class ContributionsStage(Stage):
     option = "contributions"
     details_name = "contribution"
 
+    @override
     def reason_to_skip(self, config: ScoreConfig) -> str:
-        """As :class:`Stage` says."""
         return reason_untrained(config)
 
-    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:  # noqa: ARG002
-        """As :class:`Stage` says."""
+    @override
+    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
         refuse_for_hydra(model, inputs, recipe)
 
+    @override
     def why_skipped(self, prepared: Prepared) -> str:
-        """As :class:`Stage` says; given weights have no training to follow."""
+        """Skip given weights too, which have no training to follow."""
         config = prepared.config
         if config.training == "none" and config.contributions != "off":
             reason = "the weights were given as they are, so there is no training to follow"
@@ -49,13 +51,15 @@ class ContributionsStage(Stage):
             return reason
         return super().why_skipped(prepared)
 
+    @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """As :class:`Stage` says: effects, contributions by epoch, and the evaluation examples' factors."""
+        """Count effects, contributions by epoch, and the evaluation examples' factors."""
         effects = 3 * sizes.n * sizes.m + sizes.config.recipe.epochs * sizes.n
         return 4 * effects + sizes.m * sizes.activation_bytes
 
+    @override
     def seconds_probe(self, probe: Probe) -> float:
-        """As :class:`Stage` says: a replay, whose steps meet some evaluation examples here and all in the run."""
+        """Time a replay, whose steps meet some evaluation examples here and all in the run."""
         m = probe.sizes.m
         evaluated = min(m, _EVALUATED)
         setup, each_step = _timed_replay(probe, probe.rows(evaluated))
@@ -66,8 +70,9 @@ class ContributionsStage(Stage):
             seconds += 4 * steps * probe.seconds_for_step
         return seconds
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says.
+        """Write the contributions from a replay of the training.
 
         Raises:
             InputError: Training again does not end at the recorded weights.

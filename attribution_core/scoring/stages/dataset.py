@@ -2,6 +2,8 @@
 
 import shutil
 
+from typing_extensions import override
+
 from attribution_core.datasets import Dataset
 from attribution_core.datasets.features import TFIDF
 from attribution_core.preparation.encodings import write_vectors
@@ -22,12 +24,13 @@ class DatasetStage(Stage):
     essential = True
     reads_tensors = False
 
+    @override
     def seconds_probe(self, probe: Probe) -> float:
-        """As :class:`Stage` says: opening, reading and thumbnails."""
+        """Time opening, reading and thumbnails."""
         return probe.seconds_to_open + probe.sizes.total * (probe.seconds_to_read + probe.seconds_for_thumbnail)
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         writer, prepared = scoring.writer, scoring.prepared
         splits, named = prepared.splits, prepared.named_splits
         if scoring.config.decisions is not None:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import detection_curve, suspicious_scores
@@ -18,8 +19,8 @@ class DetectionStage(Stage):
     title = "detection of known wrong labels"
     order = 110
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         write_detection(scoring.writer, scoring.known_wrong)
 
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from attribution_core.methods.linearized.build import head_inputs, head_of
 from attribution_core.models import load_weights
@@ -21,12 +22,12 @@ class EmbeddingsStage(Stage):
     title = "embeddings"
     order = 70
 
-    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:  # noqa: ARG002
-        """As :class:`Stage` says."""
+    @override
+    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
         head_of(model, inputs)
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         writer, model = scoring.writer, scoring.initial_model()
         load_weights(model, writer.path / FINAL_WEIGHTS_FILE)
         for table, splits in track(SPLITS_BY_TABLE.items(), len(SPLITS_BY_TABLE), "embedding the examples"):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from torch import Tensor, nn
+from typing_extensions import override
 
 from attribution_core.gradients import jacobian, kronecker_plan, plan_parameters
 from attribution_core.methods.curvature.losses import prediction_errors
@@ -35,16 +36,17 @@ class InfluenceStage(Stage):
     option = "influence"
     details_name = "self_influence"
 
+    @override
     def reason_to_skip(self, config: ScoreConfig) -> str:
-        """As :class:`Stage` says."""
         return reason_untrained(config)
 
-    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:  # noqa: ARG002
-        """As :class:`Stage` says."""
+    @override
+    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
         require_gradients(model, inputs, "all")
 
+    @override
     def why_skipped(self, prepared: Prepared) -> str:
-        """As :class:`Stage` says; large networks are skipped unless asked for."""
+        """Skip large networks too, unless they were asked for."""
         size = sum(parameter.numel() for parameter in prepared.initial_model.parameters())
         if prepared.config.influence == "auto" and size > MOST_PARAMETERS:
             return (
@@ -53,14 +55,16 @@ class InfluenceStage(Stage):
             )
         return super().why_skipped(prepared)
 
+    @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """As :class:`Stage` says: the decomposition, the gradients' coordinates, and the effects."""
+        """Count the decomposition, the gradients' coordinates, and the effects."""
         size = min(sizes.n * sizes.outputs, sizes.num_parameters, DIMENSION)
         effects = 3 * sizes.n * sizes.m
         return 8 * 4 * size**2 + 4 * (2 * (sizes.n + sizes.m) * size + effects) + 4 * 1024 * size
 
+    @override
     def seconds_probe(self, probe: Probe) -> float:
-        """As :class:`Stage` says: gradients, sketched where the run will sketch them, and one decomposition."""
+        """Time gradients, sketched where the run will sketch them, and one decomposition."""
         n, m = probe.sizes.n, probe.sizes.m
         inputs, targets = probe.rows(SAMPLE)
         plan = plan_parameters(probe.model, inputs[:1], "all")
@@ -77,8 +81,8 @@ class InfluenceStage(Stage):
         decomposition = probe.seconds_for_decomposition * size**3
         return fit + (rows + n + m) * each + products / probe.flops + decomposition
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         writer, config, tensors = scoring.writer, scoring.config, scoring.tensors_by_split
         model = scoring.initial_model()
         load_weights(model, writer.path / FINAL_WEIGHTS_FILE)

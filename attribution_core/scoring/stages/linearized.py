@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from attribution_core.evaluation.retraining import accuracy
 from attribution_core.gradients import jacobian, plan_parameters
@@ -50,19 +51,20 @@ class LinearizedStage(Stage):
     details_name = "fsi"
     essential = True
 
-    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:  # noqa: ARG002
-        """As :class:`Stage` says."""
+    @override
+    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
         if parameters == "head":
             head_of(model, inputs)
         else:
             require_gradients(model, inputs, parameters)
 
+    @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """As :class:`Stage` says."""
         return linearized_bytes(sizes)
 
+    @override
     def seconds_probe(self, probe: Probe) -> float:
-        """As :class:`Stage` says: one decomposition and many passes, over a model of made-up features."""
+        """Time one decomposition and many passes, over a model of made-up features."""
         n, m = probe.sizes.n, probe.sizes.m
         rows, features = feature_rows(probe.sizes)
         p = min(n * rows, features)
@@ -84,8 +86,8 @@ class LinearizedStage(Stage):
             seconds += (n + m) * _seconds_for_jacobian(probe)
         return seconds + (n + m) * probe.seconds_for_outputs
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         writer, tensors = scoring.writer, scoring.tensors_by_split
         linear, trained, route = shared_linearized(scoring)
         schedule = schedule_of(linear.eigenvalues, linear.num_train, scoring.config)

@@ -1,6 +1,7 @@
 """The stage that keeps the linearized model, from which the app computes F-SI at any training time."""
 
 from safetensors.torch import save_file
+from typing_extensions import override
 
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.model import LinearizedModel
@@ -21,12 +22,13 @@ class LiveStage(Stage):
     title = "F-SI at any training time"
     order = 30
 
+    @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """As :class:`Stage` says: the linearized model, which is made again where a run is resumed here."""
+        """Count the linearized model, which is made again where a run is resumed here."""
         return linearized_bytes(sizes)
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         linear, _, _ = shared_linearized(scoring)
         release_linearized(scoring)  # as large as the data, and no later stage needs it
         write_live_model(scoring.writer, linear)

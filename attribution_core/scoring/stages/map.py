@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from attribution_core.methods.analysis.embedding_map import (
     EPOCHS,
@@ -32,23 +33,26 @@ class MapStage(Stage):
     option = "map"
     needs = "embeddings"
 
-    def is_required(self, config: object) -> bool:  # noqa: ARG002
+    @override
+    def is_required(self, config: object) -> bool:
         """Return False: the map is on by default, and is skipped where there are no embeddings."""
         return False
 
+    @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """As :class:`Stage` says: embeddings, blocks of similarities, and UMAP's graph."""
+        """Count embeddings, blocks of similarities, and UMAP's graph."""
         return 4 * sizes.total * sizes.head_width + 2 * BLOCK_BYTES + 8 * 100 * min(sizes.total, MOST)
 
+    @override
     def seconds_probe(self, probe: Probe) -> float:
-        """As :class:`Stage` says: neighbors among all pairs, and the layout."""
+        """Time neighbors among all pairs, and the layout."""
         placed = min(probe.sizes.total, MOST)
         products = 2 * probe.sizes.total * placed * probe.sizes.head_width
         compiling = _SECONDS + (0.0 if is_compiled() else _FIRST_SECONDS)
         return compiling + _SECONDS_EACH * placed + products / probe.flops
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         writer = scoring.writer
         train, evaluation = (np.asarray(read_embeddings(writer.path, table)) for table in SPLITS_BY_TABLE)
         together = torch.from_numpy(np.concatenate([train, evaluation])).to(scoring.prepared.device)

@@ -3,6 +3,7 @@
 import pandas as pd
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from attribution_core.methods.analysis.near_duplicates import NearDuplicates, near_duplicates
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
@@ -24,19 +25,21 @@ class NeighboursStage(Stage):
     needs = "embeddings"
     details_name = "nearest_similarity"
 
+    @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """As :class:`Stage` says: embeddings, twice, and blocks of similarities."""
+        """Count embeddings, twice, and blocks of similarities."""
         return 8 * sizes.n * sizes.head_width + 2 * BLOCK_BYTES
 
+    @override
     def seconds_probe(self, probe: Probe) -> float:
-        """As :class:`Stage` says: the similarities of all pairs."""
+        """Time the similarities of all pairs."""
         count = min(probe.sizes.n, 1024)
         embeddings = torch.randn(count, probe.sizes.head_width, device=probe.device)
         seconds = timed(lambda: near_duplicates(embeddings), 2) * (probe.sizes.n / count) ** 2
         return seconds + probe.sizes.n * probe.seconds_for_outputs
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         embeddings = torch.tensor(read_embeddings(scoring.writer.path, "train"), device=scoring.prepared.device)
         _write(scoring.writer, near_duplicates(embeddings), scoring.tensors_by_split["train"][1])
 

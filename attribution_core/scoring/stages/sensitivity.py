@@ -5,6 +5,7 @@ import time
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature.losses import prediction_errors
@@ -40,20 +41,22 @@ class SensitivityStage(Stage):
     order = 50
     option = "sensitivity"
 
+    @override
     def reason_to_skip(self, config: ScoreConfig) -> str:
-        """As :class:`Stage` says."""
         return reason_untrained(config)
 
-    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:  # noqa: ARG002
-        """As :class:`Stage` says."""
+    @override
+    def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
         require_gradients(model, inputs, "all")
 
+    @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """As :class:`Stage` says: the weights, their posterior, and what forms it."""
+        """Count the weights, their posterior, and what forms it."""
         return 4 * sizes.num_parameters * 8 + BLOCK_BYTES
 
+    @override
     def seconds_probe(self, probe: Probe) -> float:
-        """As :class:`Stage` says: a posterior and a pass for each checkpoint."""
+        """Time a posterior and a pass for each checkpoint."""
         n, loss, chosen = probe.sizes.n, probe.recipe.loss, probe.config.sensitivity
         name: PosteriorName = chosen if chosen in ("diagonal", "full") else "kfac"  # the costliest of the others
         inputs, targets = probe.rows(min(SAMPLE, n))
@@ -76,8 +79,8 @@ class SensitivityStage(Stage):
         checkpoints = max(1, len(kept_epochs(probe.recipe.epochs)))  # one of weights that were given
         return checkpoints * (constant + n * each + probe.sizes.tested * probe.seconds_for_outputs)
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         tensors = scoring.tensors_by_split
         trajectory = read_training(scoring.writer, scoring.config, scoring.initial_model(), tensors["train"])
         add_kept_states(scoring.writer, trajectory)

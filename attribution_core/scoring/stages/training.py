@@ -1,6 +1,7 @@
 """The stage that trains the model and writes its predictions."""
 
 import pandas as pd
+from typing_extensions import override
 
 from attribution_core.datasets import Dataset
 from attribution_core.runs import RunWriter
@@ -21,21 +22,23 @@ class TrainingStage(Stage):
     order = 10
     essential = True
 
+    @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """As :class:`Stage` says: gradients, momentum, both ends, a copy, checkpoints, and a batch's activations."""
+        """Count gradients, momentum, both ends, a copy, checkpoints, and a batch's activations."""
         recipe = sizes.config.recipe
         states = len(kept_epochs(recipe.epochs)) + 5
         return 4 * sizes.num_parameters * states + 2 * min(recipe.batch_size, sizes.n) * sizes.activation_bytes
 
+    @override
     def seconds_probe(self, probe: Probe) -> float:
-        """As :class:`Stage` says: steps, the first of a process by itself, and outputs on all examples."""
+        """Time steps, the first of a process by itself, and outputs on all examples."""
         steps, batch = probe.recipe.steps(probe.sizes.n), min(probe.recipe.batch_size, probe.sizes.n)
         data = probe.rows(batch)
         first = timed(lambda: probe.train_steps(data, 1))  # loads what only a process's first step has to
         return first + steps * probe.seconds_for_step + probe.sizes.total * probe.seconds_for_outputs
 
+    @override
     def write(self, scoring: ScoringRun) -> None:
-        """As :class:`Stage` says."""
         writer, prepared, config = scoring.writer, scoring.prepared, scoring.config
         model, tensors = scoring.initial_model(), scoring.tensors_by_split
         recipe = config.recipe.model_copy(update={"seed": config.seed})
