@@ -53,7 +53,7 @@ def test_every_score_that_hints_at_wrong_labels_has_its_curve_and_its_row(tmp_pa
     assert run.manifest.measures == ["fsi", "contribution", "sensitivity"]  # the stage adds no score
 
 
-@pytest.mark.parametrize(("changed", "why"), [(None, "not known"), (torch.zeros(40, dtype=torch.bool), "0 of them")])
+@pytest.mark.parametrize(("changed", "why"), [(None, "not known"), (torch.zeros(40, dtype=torch.bool), "with 0 wrong")])
 def test_a_run_that_cannot_be_judged_says_why(tmp_path, changed, why):
     run = detected(make_run(tmp_path / "run", n=40, evidence=False), changed)
     assert why in run.manifest.details["detection"]["skipped"]
