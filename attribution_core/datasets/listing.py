@@ -12,13 +12,11 @@ import numpy as np
 import pandas as pd
 
 from attribution_core.datasets.images import ImageSource
+from attribution_core.datasets.split_names import SPLIT_NAMES
 
 Kind = Literal["image", "text", "table"]
 
 UNNAMED = "row"  # the split of rows without one; their ids begin with it too
-
-# Names of the three splits in folders, files and split columns, in lower case.
-SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 
 # A file name that begins with the name of a split.
 SPLIT_FILE = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])")
