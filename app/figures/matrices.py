@@ -38,7 +38,7 @@ def heatmap(
     index of the clicked point is ``row * columns + column``.
 
     Args:
-        matrix: Values with named rows and columns; NaN cells are empty.
+        matrix: Values with named rows and columns; cells that are not finite are empty.
         row_title: Title of the vertical axis.
         column_title: Title of the horizontal axis.
         chosen: Row and column of a cell to frame.
@@ -52,6 +52,7 @@ def heatmap(
         [html.escape(str(name), quote=False) for name in names] for names in (matrix.index, matrix.columns)
     )
     values = matrix.to_numpy(dtype="float64")
+    values = np.where(np.isfinite(values), values, np.nan)  # earlier versions normalized by sums of zero
     full = _full_color(values)
     exponent = _exponent(full)
     figure = go.Figure(
@@ -81,10 +82,7 @@ def heatmap(
 
 
 def _full_color(values: np.ndarray) -> float:
-    """Return the absolute value that gets full color.
-
-    One huge cell, such as normalization gives where a row cancels out, must not leave the others pale.
-    """
+    """Return the absolute value that gets full color; one huge cell must not leave the others pale."""
     sizes = np.abs(values[~np.isnan(values)])
     if not len(sizes):
         return 1.0

@@ -18,6 +18,8 @@ from samplescope_app.wording.text import format_score, plain
 _KEYS = {"from": "class from", "to": "class to"}  # split in the address -> key of its menu
 _SHOWN = "cell in the address"  # session key of the cell that this page last wrote there
 _MOST_CLASSES = 100  # in the figure
+_NORMALIZED = "Each mean is divided by the square root of its row sum times its column sum."
+_CANCELLED = "Rows and columns in which help and harm nearly cancel out stay empty."
 
 
 def _without_effects(run: Run) -> None:
@@ -41,14 +43,15 @@ def draw(run: Run) -> None:
     with select:
         method = influencers.method_select(run)
     with toggle:
-        unit = effects.unit(run, method)
-        raw = st.toggle(f"Not normalized (in {plain(unit)})", key="classes raw", persist_state="session")
+        normalized = st.toggle(
+            "Normalized", key="classes normalized", persist_state="session", help=_NORMALIZED + " " + _CANCELLED
+        )
     rows = run.class_effects[run.class_effects["method"] == method]
     if rows.empty:
         _without_effects(run)
         return
     wide = rows.pivot_table(
-        index="train_class", columns="evaluation_class", values="effect" if raw else "normalised", dropna=False
+        index="train_class", columns="evaluation_class", values="normalised" if normalized else "effect", dropna=False
     ).reindex(index=run.strata_names, columns=run.strata_names)
     plot, chosen = st.columns([5, 4], gap="large")
     with chosen:
@@ -56,14 +59,14 @@ def draw(run: Run) -> None:
         if cell is not None:
             _in_words(run, rows, method, cell)
     with plot:
-        _matrix(run, wide.iloc[:_MOST_CLASSES, :_MOST_CLASSES], method, raw, cell)
+        _matrix(run, wide.iloc[:_MOST_CLASSES, :_MOST_CLASSES], method, normalized, cell)
         if len(wide) > _MOST_CLASSES:
             st.caption(f"The figure shows the first {_MOST_CLASSES} of {len(wide):,} classes; the menus list them all.")
     if cell is not None:
         class_pairs.draw(run, method, cell)
 
 
-def _matrix(run: Run, matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[str, str] | None) -> None:
+def _matrix(run: Run, matrix: pd.DataFrame, method: str, normalized: bool, cell: tuple[str, str] | None) -> None:
     key = f"class effects {method}"
 
     def clicked() -> None:
@@ -78,18 +81,14 @@ def _matrix(run: Run, matrix: pd.DataFrame, method: str, raw: bool, cell: tuple[
             f"training examples{_column(run)}",
             f"validation examples{_column(run)}",
             cell,
-            effects.unit(run, method) if raw else "",
+            "" if normalized else effects.unit(run, method),
         ),
         key=key,
         on_select=clicked,
         selection_mode="points",
         alt=f"{effects.title(run, method)}: mean effect of each training {one(run)} on each validation {one(run)}",
     )
-    scale = (
-        f"In {effects.unit(run, method)}."
-        if raw
-        else "Each mean is divided by the square root of its row sum times its column sum."
-    )
+    scale = f"{_NORMALIZED} {_CANCELLED}" if normalized else f"In {plain(effects.unit(run, method))}."
     why = "" if method in run.imported else ", since the loss rises without them"
     similar = ", as similar classes do" if run.values is None else ""
     st.caption(
@@ -167,10 +166,9 @@ def _in_words(run: Run, rows: pd.DataFrame, method: str, cell: tuple[str, str]) 
         sentence = (
             f"One training example of {one} has an effect of {size} on a validation example of {other} on average"
         )
+    end = f" :gray[Normalized: {plain(influencers.format_effect(normalised))}]" if np.isfinite(normalised) else ""
     st.markdown(
-        f"{sentence}: {one} "
-        f"**{'helps' if effect > 0 else 'harms'}** {other if cell[0] != cell[1] else 'itself'}. "
-        f":gray[Normalized: {plain(influencers.format_effect(normalised))}]"
+        f"{sentence}: {one} **{'helps' if effect > 0 else 'harms'}** {other if cell[0] != cell[1] else 'itself'}.{end}"
     )
 
 

@@ -97,12 +97,12 @@ def test_a_cell_is_chosen_by_keyboard_and_by_address(app: App, page: Page):
 
 def test_the_matrix_in_its_own_unit_and_what_stands_below(app: App, page: Page):
     app.open("classes")
-    expect(page.get_by_text("Each mean is divided by")).to_be_visible()
-    expect(_matrix(page).locator(".textpoint text").first).to_have_text("−1")
-    page.get_by_text("Not normalized (in half squared error)").click()
     expect(page.get_by_text("Each mean is divided by")).to_have_count(0)
     expect(_matrix(page).locator(".textpoint text").first).to_have_text("−0.5")
     expect(_matrix(page).locator(".cbtitle")).to_have_text("10−3 half squared error")
+    page.get_by_text("Normalized", exact=True).click()
+    expect(page.get_by_text("Each mean is divided by")).to_be_visible()
+    expect(_matrix(page).locator(".textpoint text").first).to_have_text("−1")
     expect(page.locator(".js-plotly-plot .barlayer .trace")).to_have_count(2)
     expect(page.get_by_text("Loss without each class")).to_be_visible()
     expect(page.get_by_text("Largest contributions", exact=True)).to_be_visible()

@@ -13,6 +13,10 @@ from torch import Tensor
 from attribution_core.errors import InputError
 
 
+# A row or column of effects cancels out where its sum is less than this share of the sum of its absolute values.
+CANCELLATION = 0.1
+
+
 def class_contributions(effects: Tensor, train_labels: Tensor, evaluation_labels: Tensor, classes: int) -> Tensor:
     """Return the mean effect of each training class on each evaluation class (eq. 23).
 
@@ -35,10 +39,26 @@ def normalised(matrix: Tensor) -> Tensor:
     """Divide each entry by the square root of its row sum times its column sum (figure 2).
 
     The paper does not say what to do if that product is negative; its absolute value is used, which keeps the entry's
-    sign. The sums ignore NaN.
+    sign. Nor does it say what to do where help and harm cancel out in a sum, so that the entry measures little but the
+    cancellation and is infinite in the limit. Where a sum is less than ``CANCELLATION`` times the sum of the absolute
+    values, there is no normalized entry. Since no entry exceeds its row's and its column's sum of absolute values, none
+    that is left exceeds ``1 / CANCELLATION``. The sums ignore NaN.
+
+    Args:
+        matrix: Effects between classes, ``[k, k]``.
+
+    Returns:
+        Normalized effects ``[k, k]``; NaN in rows and columns that cancel out, and where the matrix is NaN.
     """
-    rows, columns = matrix.nansum(dim=1, keepdim=True), matrix.nansum(dim=0, keepdim=True)
-    return matrix / (rows * columns).abs().sqrt()
+    rows, columns = (_uncancelled_sum(matrix, dim) for dim in (1, 0))
+    return matrix / (rows.abs().sqrt() * columns.abs().sqrt())
+
+
+def _uncancelled_sum(matrix: Tensor, dim: int) -> Tensor:
+    """Return the sums over a dimension, which is kept; NaN where they are zero or cancel out."""
+    total = matrix.nansum(dim=dim, keepdim=True)
+    meaningful = total.abs() > CANCELLATION * matrix.abs().nansum(dim=dim, keepdim=True)
+    return total.where(meaningful, torch.nan)
 
 
 def least_useful(contribution: Tensor, share: float) -> Tensor:

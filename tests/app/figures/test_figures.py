@@ -79,6 +79,12 @@ def test_a_heatmap_is_centred_on_zero_and_takes_names_as_text():
     assert heatmap(pd.DataFrame(np.zeros((60, 60)), index=many, columns=many), "of", "to").layout.xaxis.tickvals == ()
 
 
+def test_an_infinite_cell_of_a_heatmap_is_empty():
+    figure = heatmap(pd.DataFrame([[np.inf, -1.0], [np.nan, 0.5]]), "of", "to")
+    assert np.isnan(figure.data[0].z[0][0])
+    assert figure.data[0].zmax == pytest.approx(0.975)
+
+
 def test_every_cell_of_a_heatmap_can_be_clicked():
     names = ["cat", "<b>dog</b>"]
     matrix = pd.DataFrame([[1.0, -3.0], [np.nan, 0.5]], index=names, columns=names)

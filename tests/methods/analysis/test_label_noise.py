@@ -5,6 +5,7 @@ import torch
 
 from attribution_core.errors import InputError
 from attribution_core.methods.analysis.label_noise import (
+    CANCELLATION,
     class_contributions,
     jaccard_index,
     label_noise_clusters,
@@ -36,6 +37,20 @@ def test_normalization_divides_by_the_root_of_row_and_column_sums():
     assert torch.allclose(normalised(matrix), expected)
     with_gap = torch.tensor([[4.0, torch.nan], [1.0, torch.nan]])
     assert torch.allclose(normalised(with_gap)[:, 0], torch.tensor([4 / math.sqrt(4 * 5), 1 / math.sqrt(1 * 5)]))
+
+
+def test_sums_that_cancel_out_leave_no_normalized_entries():
+    zero_row = torch.tensor([[1.0, -1.0, 0.0], [2.0, 5.0, 1.0], [1.0, 1.0, 4.0]])
+    found = normalised(zero_row)
+    assert found[0].isnan().all()
+    assert found[1:].isfinite().all()
+    nearly = torch.tensor([[9.0, -8.99], [1.0, 30.0]])  # was 30 where the other diagonal entry is below 2
+    assert normalised(nearly)[0].isnan().all()
+    assert normalised(nearly.T)[:, 0].isnan().all()
+    assert normalised(torch.zeros(2, 2)).isnan().all()
+    generator = torch.Generator().manual_seed(0)
+    matrices = torch.randn(2000, 3, 3, generator=generator)
+    assert max(float(normalised(matrix).nan_to_num().abs().max()) for matrix in matrices) <= 1 / CANCELLATION
 
 
 def test_the_least_useful_come_lowest_first():
