@@ -12,7 +12,6 @@ from torch import Tensor
 
 from attribution_core.errors import InputError
 
-
 # A row or column of effects cancels out where its sum is less than this share of the sum of its absolute values.
 CANCELLATION = 0.1
 
