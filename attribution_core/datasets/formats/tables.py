@@ -9,7 +9,7 @@ as for images.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,16 @@ class Table:
         label: Name of the target column.
         splits: Split of each row, ``[n]``; "row" for rows without one.
         ids: Id of each row.
+        class_names: Names of the classes in their order, if the file states one.
+        notes: Sentences that a user should read.
     """
 
     frame: pd.DataFrame
     label: str
     splits: np.ndarray
     ids: list[str]
+    class_names: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def recognizes(path: Path) -> bool:
@@ -109,12 +113,18 @@ def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
     Raises:
         InputError: A file cannot be read, a column is missing, or a cell cannot be understood.
     """
-    table = read_table(path, target)
+    return list_rows(read_table(path, target), task)
+
+
+def list_rows(table: Table, task: Task = "auto") -> Listing:
+    """List the rows of a table as examples; arguments, result and errors are those of :func:`read`."""
     frame, splits, label = table.frame, table.splits, table.label
     text = next((name for name in TEXT_COLUMNS if name in frame and name != label), None)
     others = [name for name in frame.columns if name not in (label, text, *_RESERVED)]
     refuse_empty(frame[label].isna(), "value", label)
     labels, class_names, notes = parse_labels(frame[label], label, task)
+    if class_names and table.class_names is not None:
+        class_names, labels = _in_order(class_names, labels, table.class_names)
     if not class_names and "original_label" in frame:
         frame["original_label"] = original_values(frame["original_label"])
     if text is not None:
@@ -122,7 +132,7 @@ def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
         groups = frame[[name for name in ("original_label", *others) if name in frame]]
     else:
         if not others:
-            raise InputError(f"{path} needs columns beside {label} to predict it from, but has none: add features.")
+            raise InputError(f"The data need columns beside {label} to predict it from, but have none: add features.")
         features = _features(frame[others])
         plain = features.astype("object").where(features.notna(), None)
         sources = [Row(dict(zip(others, row, strict=True))) for row in plain.itertuples(index=False, name=None)]
@@ -131,7 +141,13 @@ def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
         groups = frame[[name for name in ("original_label", *words) if name in frame]]
     whole = Examples(table.ids, sources, labels, groups.reset_index(drop=True))
     kind: Kind = "table" if text is None else "text"
-    return Listing(whole.by_split(splits), class_names, notes=notes, kind=kind, target=label)
+    return Listing(whole.by_split(splits), class_names, notes=table.notes + notes, kind=kind, target=label)
+
+
+def _in_order(names: list[str], labels: np.ndarray, wanted: list[str]) -> tuple[list[str], np.ndarray]:
+    """Put the classes into the wanted order: their names, and the labels ``[n]`` as positions in these."""
+    position = {name: i for i, name in enumerate(wanted)}
+    return wanted, np.array([position[name] for name in names], dtype=np.int64)[labels]
 
 
 def read_table(path: Path, target: str | None = None) -> Table:
