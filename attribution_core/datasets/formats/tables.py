@@ -132,7 +132,7 @@ def list_rows(table: Table, task: Task = "auto") -> Listing:
         groups = frame[[name for name in ("original_label", *others) if name in frame]]
     else:
         if not others:
-            raise InputError(f"The data need columns beside {label} to predict it from, but have none: add features.")
+            raise InputError(f"A table needs columns beside {label} to predict it from, but this one has none: add features.")
         features = _features(frame[others])
         plain = features.astype("object").where(features.notna(), None)
         sources = [Row(dict(zip(others, row, strict=True))) for row in plain.itertuples(index=False, name=None)]
