@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from attribution_core.datasets.decisions import with_decisions
     from attribution_core.datasets.formats.torch_objects import TorchData
     from attribution_core.datasets.listing import Unreadable
-    from attribution_core.datasets.open import FORMATS, format_of, open_dataset, opens_by_name
+    from attribution_core.datasets.open import FORMATS, format_of, list_examples, open_dataset, opens_by_name
     from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
 else:
     __getattr__, __dir__, _ = lazy_loader.attach(
@@ -22,7 +22,7 @@ else:
             "decisions": ("with_decisions",),
             "formats.torch_objects": ("TorchData",),
             "listing": ("Unreadable",),
-            "open": ("FORMATS", "format_of", "open_dataset", "opens_by_name"),
+            "open": ("FORMATS", "format_of", "list_examples", "open_dataset", "opens_by_name"),
             "tensors": ("Statistics", "as_tensors", "common_size", "pixel_statistics"),
         },
     )
@@ -38,6 +38,7 @@ __all__ = [
     "as_tensors",
     "common_size",
     "format_of",
+    "list_examples",
     "open_dataset",
     "opens_by_name",
     "pixel_statistics",

@@ -50,12 +50,19 @@ class Examples:
         images: Source of each image, text or row.
         labels: Positions in the class names, int64 ``[n]``; or values, float64 ``[n]``.
         groups: ``n`` rows and one column for each way to group the examples.
+        rows: Row of each example in its source, int64 ``[n]``, by which an export finds it there: in the file of rows,
+            or all such files in their order, or in the arrays of its split. Counted from 0, by default without gaps.
     """
 
     ids: list[str]
     images: list[ImageSource]
     labels: np.ndarray
     groups: pd.DataFrame
+    rows: np.ndarray = None  # type: ignore[assignment]  # set below
+
+    def __post_init__(self) -> None:
+        if self.rows is None:
+            object.__setattr__(self, "rows", np.arange(len(self.ids)))
 
     @classmethod
     def without_groups(cls, ids: list[str], images: Sequence[ImageSource], labels: np.ndarray) -> Examples:
@@ -70,6 +77,7 @@ class Examples:
             [self.images[i] for i in positions],
             self.labels[positions],
             self.groups.iloc[positions].reset_index(drop=True),
+            self.rows[positions],
         )
 
     def by_split(self, splits: np.ndarray) -> dict[str, Examples]:

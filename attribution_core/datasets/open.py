@@ -139,6 +139,20 @@ def open_dataset(
     )
 
 
+def list_examples(data: str | Path, target: str | None = None, task: Task = "auto") -> Listing:
+    """List the examples of a dataset without decoding them, setting splits aside or leaving any out.
+
+    Args:
+        data: Name or path, as in :func:`open_dataset`.
+        target: As in :func:`open_dataset`.
+        task: As in :func:`open_dataset`.
+
+    Raises:
+        InputError: There is no such dataset, or it cannot be understood.
+    """
+    return _find(data, target, task)[2]
+
+
 def format_of(data: str | Path | TorchData) -> str:
     """Return the name of a dataset's format in ``FORMATS``, or "torch"; built-in datasets are "parquet".
 
