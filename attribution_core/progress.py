@@ -1,4 +1,4 @@
-"""Progress: loops report how far they are, and whoever listens is called.
+"""Progress: loops report how far they are, work announces what a person should read, and whoever listens is called.
 
     with progress.listening(lambda done, total, what: print(f"{what}: {done} of {total}")):
         run = ac.score(config)
@@ -20,6 +20,7 @@ Listener = Callable[[int, int, str], None]
 
 _SECONDS_BETWEEN_CALLS = 0.05
 _listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+_reader: ContextVar[Callable[[str], None] | None] = ContextVar("reader_of_announcements", default=None)
 
 
 class Cancelled(Exception):  # noqa: N818 (a request, not an error)
@@ -38,6 +39,23 @@ def listening(listener: Listener | None) -> Iterator[None]:
         yield
     finally:
         _listener.reset(before)
+
+
+@contextmanager
+def announcing(reader: Callable[[str], None]) -> Iterator[None]:
+    """Call ``reader`` with each sentence that the work inside the block announces."""
+    before = _reader.set(reader)
+    try:
+        yield
+    finally:
+        _reader.reset(before)
+
+
+def announce(sentence: str) -> None:
+    """Tell the reader of announcements, if there is one, a sentence."""
+    reader = _reader.get()
+    if reader is not None:
+        reader(sentence)
 
 
 @contextmanager

@@ -38,6 +38,8 @@ def found(job: Job) -> None:
         f"{sizes.sum():,} {noun}s {target}, {about}: "
         + " · ".join(f"{size:,} {plain(split)}" for split, size in sizes.items())
     )
+    if facts.get("opened"):  # missing from checks of earlier versions
+        st.markdown(plain(facts["opened"]))
     if facts["notes"]:
         st.info("  \n".join(plain(note) for note in facts["notes"]), icon=":material/info:")
     _unreadable(facts, noun)
@@ -62,7 +64,8 @@ def _unreadable(facts: dict[str, Any], noun: str) -> None:
     count = facts["num_unreadable"]
     if not count:
         return
-    with st.expander(f"{count:,} unreadable {noun if count == 1 else f'{noun}s'}, skipped", expanded=count > 0):
+    what = "file" if noun == "image" else noun
+    with st.expander(f"{count:,} {what if count == 1 else f'{what}s'} left out", expanded=True):
         st.dataframe(pd.DataFrame(facts["unreadable"]), hide_index=True)
         if count > len(facts["unreadable"]):
             st.caption(f"The first {len(facts['unreadable']):,}.")

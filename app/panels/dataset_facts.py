@@ -28,7 +28,8 @@ def draw(run: Run) -> None:
             st.caption(f"{plain(run.measure(name).title)} skipped: {plain(facts['skipped'])}")
     if manifest.dataset.unreadable:
         count = len(manifest.dataset.unreadable)
-        title = f"{count:,} unreadable {labels.example_noun(run)}{'' if count == 1 else 's'} skipped"
+        noun = "file" if labels.example_noun(run) == "image" else labels.example_noun(run)
+        title = f"{count:,} {noun}{'' if count == 1 else 's'} left out"
         folded = st.expander(title, key="unreadable folded", on_change="rerun")
         if folded.open:
             skipped = pd.DataFrame([entry.model_dump() for entry in manifest.dataset.unreadable])

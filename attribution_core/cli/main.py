@@ -338,16 +338,10 @@ def _score(config: ScoreConfig) -> Run:
     from attribution_core.scoring.score import score as score_
     from attribution_core.scoring.stages import STAGES
 
-    announced: list[str] = []
-
-    def announce(sentence: str) -> None:
-        announced.append(sentence)
-        out.print(escape(sentence), soft_wrap=True, highlight=False)
-
-    with Bars():
-        run = score_(config, announce=announce)
+    with Bars() as bars:
+        run = score_(config, announce=bars.announce)
     for note in run.manifest.dataset.notes if run.manifest.dataset else ():
-        out.print(escape(note), soft_wrap=True, highlight=False)
+        bars.announce(note)  # those of the training, after those of the opening
     details = run.manifest.details["fsi"]
     out.print(
         f"[bold]{escape(run.title)}[/bold]: {len(run.examples):,} training examples scored. Test {run.quality_name}: "
@@ -357,9 +351,8 @@ def _score(config: ScoreConfig) -> Run:
     )
     for stage in STAGES:
         reason = run.manifest.details.get(stage.details_name or stage.name, {}).get("skipped")
-        sentence = f"Without {stage.title}: {reason}"
-        if reason and stage.option is not None and sentence not in announced:
-            out.print(escape(sentence), soft_wrap=True, highlight=False)
+        if reason and stage.option is not None:
+            bars.announce(f"Without {stage.title}: {reason}")
     output.print_detection(run)
     return run
 

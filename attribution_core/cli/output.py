@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 from attribution_core.evaluation.comparison import paired_quality
-from attribution_core.progress import listening
+from attribution_core.progress import announcing, listening
 from attribution_core.runs import RETRAINING_OUTCOMES, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
@@ -23,23 +24,30 @@ out, err = Console(), Console(stderr=True)
 
 
 class Bars:
-    """Shows the progress of each activity inside the block as a line with a bar."""
+    """Shows the progress of each activity inside the block as a line with a bar, and prints each announcement once."""
 
     def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=err
         )
         self._tasks: dict[str, TaskID] = {}
-        self._listening = listening(self._show)
+        self._announced: set[str] = set()
+        self._inside = ExitStack()
 
     def __enter__(self) -> Bars:
-        self._progress.start()
-        self._listening.__enter__()
+        self._inside.enter_context(self._progress)
+        self._inside.enter_context(listening(self._show))
+        self._inside.enter_context(announcing(self.announce))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listening.__exit__(None, None, None)
-        self._progress.stop()
+        self._inside.close()
+
+    def announce(self, sentence: str) -> None:
+        """Print a sentence, unless it was printed before: a command may open the same data twice."""
+        if sentence not in self._announced:
+            self._announced.add(sentence)
+            out.print(escape(sentence), soft_wrap=True, highlight=False)
 
     def _show(self, done: int, total: int, what: str) -> None:
         name = what.partition(",")[0]  # "training, epoch 3 of 20" updates the line of "training"

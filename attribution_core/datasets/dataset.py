@@ -115,6 +115,7 @@ class Splits:
         notes: Sentences that a user should read before trusting a score.
         target: Requested target column of a table.
         task: Requested task.
+        opened: One line that says what was taken as what.
     """
 
     train: Dataset
@@ -126,6 +127,7 @@ class Splits:
     notes: list[str]
     target: str | None = None
     task: Task = "auto"
+    opened: str = ""
 
     def __iter__(self) -> Iterator[Dataset]:
         return iter((self.train, self.validation, self.test))

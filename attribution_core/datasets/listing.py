@@ -99,6 +99,8 @@ class Listing:
         notes: Sentences that a user should read.
         kind: Kind of example.
         target: Name of the target column, if it has one.
+        what: What was taken as what, in a few words: "images in class folders"; empty for the kind alone.
+        split_names: Name in the source (of a folder, a file or a cell) of a split that is called otherwise there.
     """
 
     parts: dict[str, Examples]
@@ -107,3 +109,5 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     kind: Kind = "image"
     target: str = ""
+    what: str = ""
+    split_names: dict[str, str] = field(default_factory=dict)

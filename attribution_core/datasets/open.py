@@ -26,6 +26,7 @@ from attribution_core.datasets.formats import (
 from attribution_core.datasets.formats.torch_objects import TorchData
 from attribution_core.datasets.inspection import ImageFacts, facts_of_row, inspect
 from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadable
+from attribution_core.datasets.opening import opening_line
 from attribution_core.datasets.partition import hold_out, stratified_subset
 from attribution_core.datasets.targets import Task, ValueScale
 from attribution_core.errors import InputError
@@ -114,11 +115,13 @@ def open_dataset(
         )
     name, location, listing = _find(data, target, task)
     _check(listing)
-    parts, notes = _set_aside(listing, {"test": test_fraction, "validation": validation_fraction}, seed)
-    if max_train is not None and max_train < len(parts["train"].ids):
-        notes.append(f"{max_train:,} of the {len(parts['train'].ids):,} training examples were drawn, seed {seed}.")
-        parts["train"] = parts["train"].take(stratified_subset(parts["train"].labels, max_train, seed))
-    facts, parts, unreadable = _inspect(parts, listing.kind)
+    listed = _set_aside(listing, {"test": test_fraction, "validation": validation_fraction}, seed)
+    aside = [split for split in listed if split not in listing.parts]
+    drawn = dict(listed)
+    if max_train is not None and max_train < len(listed["train"].ids):
+        drawn["train"] = listed["train"].take(stratified_subset(listed["train"].labels, max_train, seed))
+    facts, parts, unreadable = _inspect(drawn, listing.kind)
+    notes = _notes_on_splits(listing, listed, drawn, parts, seed)
     values, class_names = None, listing.class_names
     if np.issubdtype(parts["train"].labels.dtype, np.floating):
         values = ValueScale.of(listing.target, parts["train"].labels)
@@ -136,6 +139,7 @@ def open_dataset(
         notes=listing.notes + notes,
         target=target,
         task=task,
+        opened=opening_line(name, listing, splits, aside),
     )
 
 
@@ -245,16 +249,16 @@ def _check(listing: Listing) -> None:
             )
 
 
-def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> tuple[dict[str, Examples], list[str]]:
-    """Set aside the missing splits from the training examples; return the splits and notes that say so."""
-    parts, notes = dict(listing.parts), []
+def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> dict[str, Examples]:
+    """Set aside the missing splits from the training examples; return the splits."""
+    parts = dict(listing.parts)
     if not parts:
         raise InputError("The dataset has no examples: add some.")
     if "train" not in parts:
         raise InputError(
             f"A dataset needs a train split, but this one has only {', '.join(parts)}: rename one to train."
         )
-    total, by = len(parts["train"].ids), "class" if listing.class_names else "value"
+    total = len(parts["train"].ids)
     for stream, (split, fraction) in enumerate(fractions.items()):
         if split in parts:
             continue
@@ -268,11 +272,32 @@ def _set_aside(listing: Listing, fractions: dict[str, float], seed: int) -> tupl
             )
         parts[split] = train.take(chosen)
         parts["train"] = train.take(np.setdiff1d(np.arange(len(train.ids)), chosen))
+    return parts
+
+
+def _notes_on_splits(
+    listing: Listing,
+    listed: dict[str, Examples],
+    drawn: dict[str, Examples],
+    used: dict[str, Examples],
+    seed: int,
+) -> list[str]:
+    """Return notes on the splits that were set aside and on the subset drawn, with the numbers of readable examples."""
+    aside = [split for split in listed if split not in listing.parts]
+    lost = {split: len(drawn[split].ids) - len(used[split].ids) for split in drawn}
+    by = "class" if listing.class_names else "value"
+    total = len(listing.parts["train"].ids) - sum(lost[split] for split in ("train", *aside))
+    notes = []
+    for split in aside:
+        count = len(used[split].ids)
         notes.append(
-            f"No {split} split was found: {len(chosen):,} of the {total:,} training examples "
-            f"({len(chosen) / total:.0%}) were set aside for it, stratified by {by}, seed {seed}."
+            f"No {split} split was found: {count:,} of the {total:,} training examples ({count / total:.0%}) were set "
+            f"aside for it, stratified by {by}, seed {seed}."
         )
-    return parts, notes
+    if len(drawn["train"].ids) < len(listed["train"].ids):
+        rest = len(listed["train"].ids) - lost["train"]
+        notes.append(f"{len(used['train'].ids):,} of the {rest:,} training examples were drawn, seed {seed}.")
+    return notes
 
 
 def _inspect(

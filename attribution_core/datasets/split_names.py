@@ -59,7 +59,8 @@ def splits_of_folders(names: Iterable[str], where: str) -> dict[str, str]:
 def splits_of_files(names: Iterable[str], where: str) -> dict[str, str]:
     """Map the files whose names contain the name of a split to that split; other names are missing.
 
-    Several files may share a split if they call it by the same word: ``train-00000-of-00002``, ``train-00001-of-00002``.
+    Several files may share a split if they call it by the same word: ``train-00000-of-00002`` and
+    ``train-00001-of-00002``.
 
     Args:
         names: Names of files, without their suffixes.

@@ -166,6 +166,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "widths": [narrow, wide],
         "input_shape": list(prepared.input_shape),
         "model": prepared.model_name,
+        "opened": splits.opened,
         "unreadable": [asdict(each) for each in splits.unreadable[:_LISTED]],
         "num_unreadable": len(splits.unreadable),
         "notes": splits.notes,

@@ -22,6 +22,7 @@ from attribution_core.datasets import (
     with_decisions,
 )
 from attribution_core.datasets.features import TFIDF, table_features, text_features
+from attribution_core.datasets.opening import sentences_about
 from attribution_core.errors import InputError
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import ARCHITECTURES, device_named
@@ -30,6 +31,7 @@ from attribution_core.preparation.encodings import read_vectors
 from attribution_core.preparation.frozen_trunk import FrozenTrunk, freeze_trunk
 from attribution_core.preparation.image_reader import ImageReader
 from attribution_core.preparation.model_source import ModelSource, ModelTask, model_source
+from attribution_core.progress import announce
 from attribution_core.runs import Run
 from attribution_core.runs.names import APPLIED_DECISIONS_FILE
 from attribution_core.training import Recipe
@@ -138,6 +140,8 @@ def prepare(
     """
     device, data = device_named(config.device), _absolute(config.data)
     opened = _open(config, data) if splits is None else splits
+    for sentence in sentences_about(opened):
+        announce(sentence)
     decided = opened if config.decisions is None else with_decisions(opened, config.decisions.resolve())
     # Sizes and vectors are those of all examples opened, before any decision: runs that are compared must see the same.
     shape: tuple[int, ...]

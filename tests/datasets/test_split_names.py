@@ -60,7 +60,9 @@ def test_eval_is_the_split_that_no_other_name_means(names: str, meaning: dict[st
         assert splits(names.split(), "data") == meaning
 
 
-@pytest.mark.parametrize("names", ["train val validation", "train dev eval test", "train training", "train test testing"])
+@pytest.mark.parametrize(
+    "names", ["train val validation", "train dev eval test", "train training", "train test testing"]
+)
 def test_two_words_for_one_split_are_refused(names: str) -> None:
     for splits in (splits_of_folders, splits_of_files, splits_of_cells):
         with pytest.raises(InputError, match=r"^data must have one name for the \w+ split, but it has \w+ and \w+"):

@@ -28,3 +28,25 @@ def test_a_run_that_does_not_fit_is_refused_in_the_words_of_the_estimate(refusal
     assert not app.exception
     assert [each.value.replace("\\", "") for each in app.warning] == warnings  # of Markdown's escapes
     assert [each.value for each in app.metric] == ["about 3 s", "9.0 GiB"]
+
+
+def _found(facts: dict) -> None:
+    from pathlib import Path
+
+    from attribution_core.jobs.jobs import Job
+    from samplescope_app.panels import data_check
+
+    data_check.found(Job(Path("check"), "check", "check", {}, "", "done", result={"found": facts}))
+
+
+def test_it_says_what_the_data_was_taken_as_and_what_was_left_out():
+    facts = {
+        "name": "pets", "kind": "image", "class_names": ["cat", "dog"], "colour": True, "heights": [8, 8],
+        "counts": {"train": [3, 4], "test": [1, 1]}, "widths": [8, 8], "input_shape": [3, 8, 8],
+        "opened": "Opened pets: images in class folders; splits Training -> train (7), test (2); 2 classes.",
+        "notes": ["A note."], "unreadable": [{"where": "a.heic", "why": "no decoder"}], "num_unreadable": 1,
+    }  # fmt: skip
+    app = AppTest.from_function(_found, args=(facts,)).run()
+    assert not app.exception
+    assert any("Training -> train (7)" in each.value.replace("\\", "") for each in app.markdown)
+    assert [each.label for each in app.expander] == ["1 file left out"]
