@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from attribution_core.datasets import Splits
+from attribution_core.datasets.formats.delimited import DELIMITERS
 from attribution_core.datasets.formats.manifest import ImageManifest, read_manifest
-from attribution_core.datasets.formats.row_files import DELIMITERS
 from attribution_core.datasets.targets import parse_labels
 from attribution_core.export.examples import CleanedExamples
 from attribution_core.progress import report

@@ -4,7 +4,6 @@ A column called path, file, file_name, filename, image or img holds the image's 
 holds its class or value. ``split`` and ``id`` hold the split and id, and every other column becomes a group column.
 """
 
-import csv
 import os
 import re
 import stat
@@ -16,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attribution_core.datasets.formats.delimited import DELIMITERS, read_delimited
 from attribution_core.datasets.formats.row_files import (
-    DELIMITERS,
     JSON_LINES,
+    clean_columns,
     find_column,
     read_column_names,
     read_json_lines,
@@ -130,14 +130,12 @@ def read_manifest(path: Path) -> ImageManifest:
     """Read the rows of a manifest without checking what they say.
 
     Raises:
-        InputError: The file is not UTF-8 or not CSV or JSON, has no rows, or lacks a column.
+        InputError: The file is not CSV or JSON in UTF-8 or UTF-16, has no rows, or lacks a column.
     """
     try:
         read_rows = read_json_lines if path.suffix.lower() == JSON_LINES else _read_delimited
         columns, rows, lines = read_rows(path)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be UTF-8, but byte {error.start:,} is not: save it as UTF-8.") from error
-    except (OSError, csv.Error) as error:
+    except OSError as error:
         raise InputError(f"The manifest {path} cannot be read ({error}): correct it.") from error
     found = {kind: find_column(columns, names) for kind, names in (("path", PATHS), ("label", LABELS))}
     for kind, names in (("path", PATHS), ("label", LABELS)):
@@ -152,24 +150,9 @@ def read_manifest(path: Path) -> ImageManifest:
 
 
 def _read_delimited(path: Path) -> tuple[list[str], list[dict[str, Any]], list[int]]:
-    with path.open(encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(text, delimiter=DELIMITERS[path.suffix.lower()], strict=True)
-        columns = next(reader, [])
-        if len(set(columns)) < len(columns):
-            twice = next(name for name in columns if columns.count(name) > 1)
-            raise InputError(f"Each column of {path} needs its own name, but two are called {twice!r}: rename one.")
-        rows, lines = [], []
-        for cells in reader:
-            if not cells:  # an empty line
-                continue
-            if len(cells) != len(columns):
-                raise InputError(
-                    f"Line {reader.line_num} of {path} must have {len(columns)} cells, as the first line has, but it "
-                    f"has {len(cells)}: put quotes around texts that contain commas or tabs."
-                )
-            rows.append(dict(zip(columns, cells, strict=True)))
-            lines.append(reader.line_num)
-    return columns, rows, lines
+    found = read_delimited(path)
+    clean_columns(found.columns, path)
+    return found.columns, [dict(zip(found.columns, cells, strict=True)) for cells in found.cells], found.lines
 
 
 # -- columns ---------------------------------------------------------------------------------------------------------
