@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from attribution_core.errors import InputError
+from attribution_core.models.checkpoints import StateDict, read_checkpoint
 from attribution_core.models.preprocessing import Preprocessing
-from attribution_core.models.weights import StateDict, load_state, read_weights
+from attribution_core.models.weights import fitting, load_state
 
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "densenet121")
 _HEADS = {"resnet18": "fc", "resnet34": "fc", "resnet50": "fc", "densenet121": "classifier"}
@@ -46,11 +47,9 @@ class Backbone:
             torch.manual_seed(seed)
             model, head = _network(self.name, self.num_outputs)
         if self.weights is not None:
-            state = _renamed(read_weights(self.weights))
-            if not _fits(model, state, head):
-                own = model.state_dict()
-                state |= {name: own[name] for name in own if name.startswith(f"{head}.")}
-            load_state(model, state, self.weights)
+            own = model.state_dict()
+            state = _read_weights(self.weights, own, head)
+            load_state(model, {**{name: own[name] for name in _of_head(own, head)}, **state}, self.weights)
         return model
 
     @property
@@ -59,7 +58,8 @@ class Backbone:
         if self.weights is None:
             return False
         model, head = _network(self.name, self.num_outputs)
-        return _fits(model, _renamed(read_weights(self.weights)), head)
+        own = model.state_dict()
+        return set(_of_head(own, head)) <= set(_read_weights(self.weights, own, head))
 
 
 def is_backbone(model: str) -> bool:
@@ -137,13 +137,17 @@ def _make_plain(model: nn.Module, head: str) -> None:
         setattr(model.get_submodule(above), name, plain)
 
 
-def _fits(model: nn.Module, state: StateDict, head: str) -> bool:
-    own = model.state_dict()
-    return all(name in state and state[name].shape == own[name].shape for name in own if name.startswith(f"{head}."))
+def _read_weights(path: Path, own: StateDict, head: str) -> StateDict:
+    """Return the weights of a file, without those of a head for other outputs."""
+    renamed = [
+        (label, {_OLD_NAME.sub(r"\1\2", name): value for name, value in state.items()})
+        for label, state in read_checkpoint(path)
+    ]
+    return fitting(own, renamed, path, head)
 
 
-def _renamed(state: StateDict) -> StateDict:
-    return {_OLD_NAME.sub(r"\1\2", name): value for name, value in state.items()}
+def _of_head(own: StateDict, head: str) -> list[str]:
+    return [name for name in own if name.startswith(f"{head}.")]
 
 
 def _torchvision_weights(architecture: str) -> Any:

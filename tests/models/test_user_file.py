@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from attribution_core.errors import InputError
+from attribution_core.models.checkpoints import read_checkpoint
 from attribution_core.models.user_file import (
     UserModel,
     is_user_model,
@@ -14,7 +15,7 @@ from attribution_core.models.user_file import (
     parse_user_model,
     require_class_names,
 )
-from attribution_core.models.weights import load_weights, read_weights
+from attribution_core.models.weights import load_weights
 
 LINEAR = "from torch import nn\ndef build(num_outputs, input_shape, class_names, seed, bias=True):\n"
 
@@ -118,13 +119,13 @@ def test_weights_are_read_from_either_form_and_never_unpickled(tmp_path):
         load_weights(other, tmp_path / name)
         assert torch.equal(other.weight, model.weight)
     torch.save(model, tmp_path / "whole.pt")
-    with pytest.raises(InputError, match=r"whole.pt must hold only a state dict.*save model.state_dict\(\)"):
-        read_weights(tmp_path / "whole.pt")
+    with pytest.raises(InputError, match=r"whole.pt must hold only a state dict.*torch.save\(model.state_dict\(\)"):
+        read_checkpoint(tmp_path / "whole.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match="must hold a state dict"):
-        read_weights(tmp_path / "list.pt")
+        read_checkpoint(tmp_path / "list.pt")
     with pytest.raises(InputError, match=r"Weights cannot be read from .*nowhere\.pt: No such file"):
-        read_weights(tmp_path / "nowhere.pt")
+        read_checkpoint(tmp_path / "nowhere.pt")
     with pytest.raises(InputError, match="are for another model"):
         load_weights(nn.Linear(3, 3), tmp_path / "w.pt")
 
