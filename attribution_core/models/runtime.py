@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attribution_core.errors import InputError
 
@@ -27,10 +28,27 @@ def device_named(name: str) -> torch.device:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model in evaluation mode, then restore its mode."""
+    """Put the model in evaluation mode, with differentiable attention, then restore its mode."""
     was_training = model.training
     model.eval()
     try:
-        yield
+        with differentiable_attention():
+            yield
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def differentiable_attention() -> Iterator[None]:
+    """Compute attention from its formula, layer by layer.
+
+    The fused kernels have neither second nor forward-mode derivatives, and their backward passes are not repeatable bit
+    for bit on a GPU. The fast path of PyTorch's Transformer layers skips the layers within, whose factors are recorded.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

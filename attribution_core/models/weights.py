@@ -165,4 +165,5 @@ def _is_average(label: str) -> bool:
 
 
 def _equal(one: StateDict, other: StateDict) -> bool:
-    return all(torch.equal(value, other[name]) for name, value in one.items() if name in other)
+    """Return whether tensors of the same names are the same ones or hold equal values."""
+    return all(value is other[name] or torch.equal(value, other[name]) for name, value in one.items() if name in other)
