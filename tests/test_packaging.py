@@ -66,7 +66,7 @@ def test_the_wheel_scores_the_demo_on_its_own(wheel, tmp_path):
         "import attribution_core, samplescope_app, sys; from attribution_core.cli.main import main;"
         f"assert attribution_core.__file__.startswith({str(target)!r}), attribution_core.__file__;"
         f"assert samplescope_app.__file__.startswith({str(target)!r}), samplescope_app.__file__;"
-        "sys.exit(main(['demo', '--out', 'run', '--no-open']))"
+        "sys.exit(main(['score', 'fashion-demo', '--max-train', '300', '--out', 'run']))"
     )
     # -S skips the finder of the editable install; the other libraries are found by path.
     paths = [str(target), *(p for p in sys.path if "site-packages" in p)]
