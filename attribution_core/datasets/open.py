@@ -70,8 +70,10 @@ FORMATS = (
         tables.read,
         ("target", "task"),
     ),
-    Format("hugging_face", "a folder made by save_to_disk", hugging_face.recognizes, hugging_face.read, ("task",)),
-    Format("parquet", "Parquet files with the columns image and label", parquet.recognizes, parquet.read, ("task",)),
+    Format(
+        "hugging_face", "a folder made by save_to_disk", hugging_face.recognizes, hugging_face.read, ("target", "task")
+    ),
+    Format("parquet", "Parquet files of images and labels", parquet.recognizes, parquet.read, ("target", "task")),
     Format("text", "a folder of text files, one folder or file for each class", texts.recognizes, texts.read),
     Format("folder", "a folder with one subfolder of images for each class", folder.recognizes, folder.read),
 )
@@ -186,7 +188,7 @@ def _find(
         options = _options(name, ("task",), target, task)
         return name, "", torch_objects.read(data, **options)
     if str(data).startswith(hugging_face.PREFIX):
-        options = _options(str(data), ("task",), target, task)
+        options = _options(str(data), ("target", "task"), target, task)
         return str(data), "", hugging_face.read_named(str(data).removeprefix(hugging_face.PREFIX), **options)
     for known in BUILTIN_DATASETS:
         if data == known.name:

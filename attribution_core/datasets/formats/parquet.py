@@ -1,29 +1,46 @@
-"""Parquet files in the Hugging Face image convention, with or without a column ``split``."""
+"""Parquet files of images, texts or rows, as the Hugging Face hub, its library and pandas write them."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attribution_core.datasets.formats.image_table import list_table
-from attribution_core.datasets.listing import SPLIT_FILE, SPLIT_NAMES, UNNAMED, Listing
+from attribution_core.datasets.formats.arrow_rows import ArrowRows, Part, join_parts
+from attribution_core.datasets.formats.arrow_types import is_bytes
+from attribution_core.datasets.formats.image_table import image_columns, list_images
+from attribution_core.datasets.formats.layout import DataFiles, files_below, find_files, holds_images
+from attribution_core.datasets.formats.manifest import PATHS
+from attribution_core.datasets.formats.row_files import find_column
+from attribution_core.datasets.listing import UNNAMED, Listing
+from attribution_core.datasets.split_names import splits_of_cells
 from attribution_core.datasets.targets import Task
 from attribution_core.errors import InputError
 
+SUFFIX = ".parquet"
+_PEEKED = 20  # rows that tell whether a column holds images
+
 
 def recognizes(path: Path) -> bool:
-    """Return whether this is a Parquet file, or a folder with some in it, in ``data`` or in a split's folder."""
-    return bool(_files(path))
+    """Return whether this is a Parquet file of images, or a folder with some, or one that cannot be read."""
+    files = files_below(path, SUFFIX)
+    return bool(files) and _has_images(files[0])
 
 
-def read(path: Path, task: Task = "auto") -> Listing:
-    """List the rows of one Parquet file, or of a folder of them in the order of their names.
+def recognizes_rows(path: Path) -> bool:
+    """Return whether this is a Parquet file of texts or rows, or a folder with some and no images beside them."""
+    files = files_below(path, SUFFIX)
+    return bool(files) and not _has_images(files[0]) and not (path.is_dir() and holds_images(path))
+
+
+def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
+    """List the images of one Parquet file, or of a folder of them in the order of their names.
 
     Args:
-        path: File, or folder whose files are named after splits (``train-00000-of-00001.parquet``,
-            ``test/0000.parquet``) or hold a ``split`` column.
+        path: File, or folder whose files or subfolders are named after splits, directly or below one folder such as
+            ``data``; or whose files hold a ``split`` column.
+        target: Target column; by default one called label, or the only one of class labels.
         task: Whether the labels are classes or values; ``"auto"`` decides from the labels.
 
     Returns:
@@ -32,59 +49,62 @@ def read(path: Path, task: Task = "auto") -> Listing:
     Raises:
         InputError: A file is damaged, a column is missing, or a label, split or id cannot be understood.
     """
-    return list_table(*_read_files(path), task)
+    found = find_files(path, SUFFIX)
+    listing = list_images(_read_parts(path, found), target, task)
+    return replace(listing, notes=found.notes + listing.notes)
 
 
-def _files(path: Path) -> list[Path]:
+def read_rows(path: Path, target: str | None = None) -> ArrowRows:
+    """Read the rows of Parquet files without images; arguments and errors are those of :func:`read`."""
+    found = find_files(path, SUFFIX)
     if path.is_file():
-        return [path] if path.suffix.lower() == ".parquet" else []
-    # Only these subfolders: a folder of several datasets is not one dataset.
-    inside = [folder for folder in path.iterdir() if folder.name.lower() in ("data", *SPLIT_NAMES)]
-    found = [file for folder in (path, *inside) for file in folder.glob("*.parquet")]
-    return sorted(file for file in found if not file.name.startswith("."))
+        found = DataFiles({path: UNNAMED})  # whatever it is called, it is all that there is
+    rows = join_parts(_read_parts(path, found), target)
+    return replace(rows, notes=found.notes + rows.notes)
 
 
-def _read_files(path: Path) -> tuple[pa.Table, np.ndarray]:
-    """Read all rows, and the split of each ``[n]``."""
-    files = _files(path)
-    tables, splits = [], []
-    for file in files:
-        try:
-            # Not read_table, which would turn a folder called "a=b" into a column.
-            tables.append(pq.ParquetFile(file).read())
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{file} cannot be read as a Parquet file ({error}): write it again.") from error
-        splits.append(_splits_of_rows(file, path, tables[-1]))
-    unnamed = [file for file, rows in zip(files, splits, strict=True) if UNNAMED in rows]
-    if unnamed and len(unnamed) < len(files):
-        raise InputError(
-            f"Either all files or none must name their split, but {unnamed[0]} does not and others do: begin its name "
-            f"with train, validation or test, or move it out of {path}."
-        )
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a dataset in the order in which their rows are counted."""
+    return list(find_files(path, SUFFIX).splits)
+
+
+def _has_images(file: Path) -> bool:
     try:
-        return pa.concat_tables(tables, promote_options="permissive"), np.concatenate(splits)
-    except pa.ArrowException as error:
-        raise InputError(
-            f"The Parquet files in {path} must have the same columns, but they differ ({error}): give them the same "
-            "columns."
-        ) from error
+        data = pq.ParquetFile(file)
+        schema = data.schema_arrow
+        part = Part(schema.empty_table(), np.empty(0, dtype=object), file.name)
+        if image_columns(part):
+            return True
+        peeked = [each.name for each in schema if is_bytes(each.type)]
+        paths = find_column(schema.names, PATHS)
+        peeked += [paths] if paths is not None and paths not in peeked else []
+        first = next(data.iter_batches(_PEEKED, columns=peeked), None) if peeked else None
+        return first is not None and bool(image_columns(replace(part, table=pa.Table.from_batches([first]))))
+    except (pa.ArrowException, OSError, InputError):
+        return True  # the reader says what is wrong
 
 
-def _splits_of_rows(file: Path, root: Path, table: pa.Table) -> np.ndarray:
-    """Return the split of each row: from the ``split`` column, else the file's name, else its folder below ``root``."""
-    if "split" in table.column_names:
-        return np.array([_split_named(value, file) for value in table["split"].to_pylist()], dtype=object)
-    names = [file.stem, *file.relative_to(root).parent.parts]
-    matches = [match for name in names if (match := SPLIT_FILE.match(name.lower()))]
-    split = SPLIT_NAMES[matches[0].group(1)] if matches else UNNAMED
-    return np.full(table.num_rows, split, dtype=object)
+def _read_parts(path: Path, found: DataFiles) -> list[Part]:
+    tables = {file: _read_file(file) for file in found.splits}
+    columns = {file: find_column(table.column_names, ("split",)) for file, table in tables.items()}
+    cells = {file: tables[file][name].to_pylist() for file, name in columns.items() if name is not None}
+    named = splits_of_cells([cell for each in cells.values() for cell in each], f"the column split of {path}")
+    parts = []
+    for file, split in found.splits.items():
+        table, column = tables[file], columns[file]
+        splits = np.full(len(table), split, dtype=object)
+        if column is not None:
+            table = table.rename_columns(["split" if name == column else name for name in table.column_names])
+            splits = np.array([named[cell] for cell in cells[file]], dtype=object)
+        where = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        root = path if path.is_dir() else path.parent
+        parts.append(Part(table, splits, where, file.parent, root=root))
+    return parts
 
 
-def _split_named(value: Any, file: Path) -> str:
+def _read_file(file: Path) -> pa.Table:
     try:
-        return SPLIT_NAMES[str(value).lower()]
-    except KeyError:
-        raise InputError(
-            f"The split column of {file} must hold {', '.join(SPLIT_NAMES)}, but it holds {value!r}: rename that split "
-            "or remove its rows."
-        ) from None
+        # Not read_table, which would turn a folder called "a=b" into a column.
+        return pq.ParquetFile(file).read()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} cannot be read as a Parquet file ({error}): write it again.") from error

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from attribution_core.datasets.formats.image_table import is_bytes
+from attribution_core.datasets.formats import parquet
+from attribution_core.datasets.formats.arrow_rows import ArrowRows
 from attribution_core.datasets.formats.manifest import PATHS
 from attribution_core.datasets.formats.row_files import JSON_LINES, find_column, read_column_names, read_json_lines
 from attribution_core.datasets.listing import (
@@ -37,7 +36,6 @@ from attribution_core.errors import InputError
 
 TARGET_COLUMNS = ("label", "target", "class", "y")
 TEXT_COLUMNS = ("text", "sentence", "review", "content", "document")
-_PARQUET = ".parquet"
 _RESERVED = ("split", "id", "original_label")
 _MOST_GROUPS = 50  # values that a column of words may have to be a group column
 
@@ -83,6 +81,7 @@ class Table:
         ids: Id of each row.
         class_names: Names of the classes in their order, if the file states one.
         notes: Sentences that a user should read.
+        rows: Row of each in the source, ``[n]``, if some were left out.
     """
 
     frame: pd.DataFrame
@@ -91,12 +90,15 @@ class Table:
     ids: list[str]
     class_names: list[str] | None = None
     notes: list[str] = field(default_factory=list)
+    rows: np.ndarray | None = None
 
 
 def recognizes(path: Path) -> bool:
     """Return whether this is a file or folder of rows without a column of images or image paths."""
+    if parquet.recognizes_rows(path):
+        return True
     files = _files(path)
-    return bool(files) and find_column(_columns(files[0]), PATHS) is None
+    return bool(files) and find_column(read_column_names(files[0]), PATHS) is None
 
 
 def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
@@ -132,14 +134,17 @@ def list_rows(table: Table, task: Task = "auto") -> Listing:
         groups = frame[[name for name in ("original_label", *others) if name in frame]]
     else:
         if not others:
-            raise InputError(f"A table needs columns beside {label} to predict it from, but this one has none: add features.")
+            raise InputError(
+                f"A table needs columns beside {label} to predict it from, but this one has none: add features."
+            )
         features = _features(frame[others])
         plain = features.astype("object").where(features.notna(), None)
         sources = [Row(dict(zip(others, row, strict=True))) for row in plain.itertuples(index=False, name=None)]
         words = [name for name in others if not is_numeric_dtype(features[name])]
         words = [name for name in words if features[name].nunique() <= _MOST_GROUPS]
         groups = frame[[name for name in ("original_label", *words) if name in frame]]
-    whole = Examples(table.ids, sources, labels, groups.reset_index(drop=True))
+    rows = np.arange(len(frame)) if table.rows is None else table.rows
+    whole = Examples(table.ids, sources, labels, groups.reset_index(drop=True), rows)
     kind: Kind = "table" if text is None else "text"
     return Listing(whole.by_split(splits), class_names, notes=table.notes + notes, kind=kind, target=label)
 
@@ -152,13 +157,28 @@ def _in_order(names: list[str], labels: np.ndarray, wanted: list[str]) -> tuple[
 
 def read_table(path: Path, target: str | None = None) -> Table:
     """Read all rows unchanged; the arguments are those of :func:`read`."""
+    if parquet.recognizes_rows(path):
+        return table_of(parquet.read_rows(path, target))
     frame, splits = _read_files(path)
     return Table(frame, _target_column(frame, target), splits, _ids(frame, splits))
 
 
+def table_of(rows: ArrowRows) -> Table:
+    """Return rows of Arrow tables as the table that is listed."""
+    frame = rows.table.to_pandas(ignore_metadata=True)
+    frame.columns = [normalize_name(str(name)).strip() for name in frame.columns]
+    label = normalize_name(rows.label).strip()
+    return Table(frame, label, rows.splits, rows.ids, rows.class_names.get(rows.label), rows.notes, rows.rows)
+
+
 def rows_suffix(path: Path) -> str:
     """Return the suffix of the file, or of the files in the folder, in lower case."""
-    return _files(path)[0].suffix.lower()
+    return files_of(path)[0].suffix.lower()
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a dataset in the order in which their rows are counted."""
+    return parquet.files_of(path) if parquet.recognizes_rows(path) else _files(path)
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
@@ -171,18 +191,6 @@ def _files(path: Path) -> list[Path]:
         return []
     found = [file for file in path.iterdir() if file.suffix.lower() in _READERS and not file.name.startswith(".")]
     return sorted(file for file in found if SPLIT_FILE.match(file.stem.lower()))
-
-
-def _columns(file: Path) -> list[str]:
-    """Return the column names of a file; none if it cannot be read, which the reader reports."""
-    if file.suffix.lower() != _PARQUET:
-        return read_column_names(file)
-    try:
-        schema = pq.read_schema(file)
-    except (OSError, pa.ArrowException):
-        return []
-    # Columns of bytes count as images, whatever their name.
-    return [PATHS[0] if pa.types.is_nested(each.type) or is_bytes(each.type) else each.name for each in schema]
 
 
 def _read_files(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
@@ -207,7 +215,7 @@ def _read_file(file: Path) -> pd.DataFrame:
         frame = _READERS[file.suffix.lower()](file)
     except InputError:
         raise
-    except (OSError, ValueError, pa.ArrowException) as error:  # pandas' parsing errors are ValueErrors
+    except (OSError, ValueError) as error:  # pandas' parsing errors are ValueErrors
         raise InputError(f"The rows of {file} cannot be read ({_one_line(error)}): correct the file.") from error
     frame.columns = [normalize_name(str(name)).strip() for name in frame.columns]
     if frame.columns.duplicated().any():
@@ -234,15 +242,10 @@ def _read_json_lines(file: Path) -> pd.DataFrame:
     return pd.DataFrame.from_records(rows)
 
 
-def _read_parquet(file: Path) -> pd.DataFrame:
-    return pq.ParquetFile(file).read().to_pandas(ignore_metadata=True)
-
-
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     JSON_LINES: _read_json_lines,
-    _PARQUET: _read_parquet,
 }
 
 

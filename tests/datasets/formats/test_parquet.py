@@ -88,10 +88,12 @@ def test_the_folder_above_a_single_file_is_not_a_split(tmp_path):
     assert len(open_dataset(write_parquet(tmp_path / "test" / "d.parquet", LABELS)).train) == 14
 
 
-def test_a_folder_of_datasets_is_not_one(tmp_path):
-    write_parquet(tmp_path / "pets" / "train.parquet", LABELS)
-    with pytest.raises(InputError):
+def test_several_configurations_are_refused_by_name(tmp_path):
+    for name in ("pets", "birds"):
+        write_parquet(tmp_path / name / "train.parquet", LABELS)
+    with pytest.raises(InputError, match=r"holds 2, in birds, pets: give the path of one of them, such as .*birds"):
         open_dataset(tmp_path)
+    assert len(open_dataset(tmp_path / "pets").train) == 14
 
 
 def test_a_split_column_gives_the_splits(tmp_path):
@@ -164,12 +166,9 @@ def test_groups_follow_their_examples(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "names", "message"),
     [
-        ([0, None] * 10, None, "row 1 has none"),
         ([0, -1] * 10, None, "row 1 has -1"),
         ([0, 1] * 9 + [0, 2], ["cat", "dog"], "must be 0 to 1, but row 19 has 2"),
         ([0.0, 1.0] * 10, ["cat", "dog"], "integers or strings"),
-        ([True, False] * 10, None, "numbers or strings, but it holds bool"),
-        ([0.5, None] * 10, None, "row 1 has none"),
         ([0.5, float("nan")] * 10, None, "column label must hold finite numbers, but that of row 1 is not"),
         ([0.5] * 20, None, "all 14 training examples have 0.5"),
         ([0] * 20, None, "only one class"),
@@ -236,10 +235,7 @@ def test_other_parquet_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read as a Parquet file"):
         open_dataset(tmp_path)
     pd.DataFrame({"picture": ["x"], "label": [1]}).to_parquet(tmp_path / "d.parquet")
-    with pytest.raises(InputError, match=r"a column called image.*picture, label"):
-        open_dataset(tmp_path)
-    pd.DataFrame({"image": ["x"], "label": [1]}).to_parquet(tmp_path / "d.parquet")
-    with pytest.raises(InputError, match="struct"):
+    with pytest.raises(InputError, match="enough examples to set one aside"):
         open_dataset(tmp_path)
 
 
