@@ -19,7 +19,7 @@ _KEYS = {"from": "class from", "to": "class to"}  # split in the address -> key 
 _SHOWN = "cell in the address"  # session key of the cell that this page last wrote there
 _MOST_CLASSES = 100  # in the figure
 _NORMALIZED = "Each mean is divided by the square root of its row sum times its column sum."
-_CANCELLED = "Rows and columns in which help and harm nearly cancel out stay empty."
+_CANCELLED = "Where help and harm nearly cancel out in a sum, a tenth of the sum of absolute values takes its place."
 
 
 def _without_effects(run: Run) -> None:

@@ -29,8 +29,8 @@ class ClassEffects:
     Attributes:
         mean: Mean of ``effect[i, j]`` over the examples of both classes, ``[k, k]``, with a row per training class; NaN
             if either class has no example.
-        normalised: Each mean divided by the square root of its row sum times its column sum (figure 2), ``[k, k]``; NaN
-            where help and harm nearly cancel out in one of the sums.
+        normalised: Each mean divided by the square root of its row sum times its column sum (figure 2), ``[k, k]``,
+            with larger sums where help and harm cancel out.
         train_rows: Training rows of the strongest pairs, ``[p]``, sorted by training class, evaluation class, strength.
         evaluation_rows: Evaluation rows of these pairs, ``[p]``.
         effects: Effects of these pairs, ``[p]``; helpful ones are positive, harmful ones negative, and none is zero.

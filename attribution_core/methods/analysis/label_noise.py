@@ -12,8 +12,8 @@ from torch import Tensor
 
 from attribution_core.errors import InputError
 
-# A row or column of effects cancels out where its sum is less than this share of the sum of its absolute values.
-CANCELLATION = 0.1
+# Smallest size of a sum of effects that others are divided by, as a share of the sum of their absolute values.
+SMALLEST_SUM = 0.1
 
 
 def class_contributions(effects: Tensor, train_labels: Tensor, evaluation_labels: Tensor, classes: int) -> Tensor:
@@ -39,25 +39,24 @@ def normalised(matrix: Tensor) -> Tensor:
 
     The paper does not say what to do if that product is negative; its absolute value is used, which keeps the entry's
     sign. Nor does it say what to do where help and harm cancel out in a sum, so that the entry measures little but the
-    cancellation and is infinite in the limit. Where a sum is less than ``CANCELLATION`` times the sum of the absolute
-    values, there is no normalized entry. Since no entry exceeds its row's and its column's sum of absolute values, none
-    that is left exceeds ``1 / CANCELLATION``. The sums ignore NaN.
+    cancellation and has no limit. There, ``SMALLEST_SUM`` times the sum of the absolute values takes the place of the
+    sum. Since an entry exceeds neither its row's nor its column's sum of absolute values, no result exceeds
+    ``1 / SMALLEST_SUM``. The sums ignore NaN.
 
     Args:
         matrix: Effects between classes, ``[k, k]``.
 
     Returns:
-        Normalized effects ``[k, k]``; NaN in rows and columns that cancel out, and where the matrix is NaN.
+        Normalized effects ``[k, k]``; NaN only where the matrix is.
     """
-    rows, columns = (_uncancelled_sum(matrix, dim) for dim in (1, 0))
-    return matrix / (rows.abs().sqrt() * columns.abs().sqrt())
+    rows, columns = (_size_of_sum(matrix, dim) for dim in (1, 0))
+    return matrix / (rows.sqrt() * columns.sqrt()).clamp(min=torch.finfo(matrix.dtype).tiny)
 
 
-def _uncancelled_sum(matrix: Tensor, dim: int) -> Tensor:
-    """Return the sums over a dimension, which is kept; NaN where they are zero or cancel out."""
-    total = matrix.nansum(dim=dim, keepdim=True)
-    meaningful = total.abs() > CANCELLATION * matrix.abs().nansum(dim=dim, keepdim=True)
-    return total.where(meaningful, torch.nan)
+def _size_of_sum(matrix: Tensor, dim: int) -> Tensor:
+    """Return the absolute sums over a dimension, which is kept; larger where help and harm cancel out."""
+    sizes = matrix.abs().nansum(dim=dim, keepdim=True)
+    return matrix.nansum(dim=dim, keepdim=True).abs().maximum(SMALLEST_SUM * sizes)
 
 
 def least_useful(contribution: Tensor, share: float) -> Tensor:

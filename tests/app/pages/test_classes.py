@@ -10,4 +10,4 @@ def test_effects_are_in_their_unit_unless_normalization_is_asked_for(run):
     app.toggle[0].set_value(True).run()
     assert app.toggle[0].label == "Normalized"
     assert "Each mean is divided by" in page_text(app)
-    assert "cancel out stay empty" in page_text(app)
+    assert "help and harm nearly cancel out" in page_text(app)
