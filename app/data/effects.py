@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import streamlit as st
 
-from attribution_core.runs import Run
+from attribution_core.runs import CredibleEffects, Run
+from samplescope_app.wording.text import format_score
 
 SplitName = Literal["train", "evaluation"]
 
@@ -20,10 +21,12 @@ class Ranked:
     Attributes:
         rows: Positions in the table, int64.
         values: Effects or similarities, float32.
+        beyond: Which effects are not credible, bool; None if all are, or if that is unknown.
     """
 
     rows: np.ndarray
     values: np.ndarray
+    beyond: np.ndarray | None = None
 
 
 def title(run: Run, method: str) -> str:
@@ -62,14 +65,48 @@ def _column(_run: Run, version: str, method: str, row: int) -> np.ndarray:  # no
     return np.asarray(_run.effects(method)[:, row])
 
 
-def strongest(effects: np.ndarray, count: int) -> tuple[Ranked, Ranked]:
+def credible(run: Run, method: str) -> CredibleEffects | None:
+    """Return which effects by a method are credible; None if the run does not know it."""
+    return _credible(run, run.version, method)
+
+
+def not_credible(run: Run, method: str, effects: np.ndarray, evaluated: int | slice = slice(None)) -> np.ndarray:
+    """Return which effects are more than removing one example can do, bool; none if the run does not know.
+
+    Args:
+        run: The run.
+        method: The method that they are by.
+        effects: Effects on each evaluation example ``[m]``, or of any examples on a single one.
+        evaluated: Positions of the evaluation examples.
+    """
+    found = credible(run, method)
+    return np.zeros(effects.shape, dtype=bool) if found is None else found.excludes(effects, evaluated)
+
+
+def largest_credible_rise(run: Run, method: str) -> str:
+    """Return the largest credible rise of a loss by a method, with its unit; empty if the run does not know it."""
+    found = credible(run, method)
+    return "" if found is None else f"{format_score(found.highest)} {unit(run, method)}"
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _credible(_run: Run, version: str, method: str) -> CredibleEffects | None:  # noqa: ARG001 (a cache key)
+    return _run.credible_effects(method)
+
+
+def strongest(effects: np.ndarray, count: int, beyond: np.ndarray | None = None) -> tuple[Ranked, Ranked]:
     """Return the most helpful and the most harmful effects; zeros and NaNs are neither.
 
     Args:
         effects: Effects, ``[rows]``.
         count: Largest number of each, at least 1.
+        beyond: Which effects are not credible, bool ``[rows]``.
     """
-    return _highest(effects, count), _negated(_highest(-effects, count))
+    ranked = _highest(effects, count), _negated(_highest(-effects, count))
+    if beyond is None:
+        return ranked
+    helpful, harmful = (replace(each, beyond=beyond[each.rows]) for each in ranked)
+    return helpful, harmful
 
 
 def _highest(values: np.ndarray, count: int) -> Ranked:

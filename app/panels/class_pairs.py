@@ -12,6 +12,7 @@ from samplescope_app.components.gallery import tiles
 from samplescope_app.data import effects, navigation
 from samplescope_app.data.effects import Ranked
 from samplescope_app.panels import influencers
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
 _PAIRS = 6  # of each sign
@@ -29,6 +30,11 @@ def draw(run: Run, method: str, cell: tuple[str, str]) -> None:
     if pairs.empty:
         st.caption("This run has no single pairs for this cell. Score it again to add them.")
         return
+    beyond = [
+        bool(effects.not_credible(run, method, np.array(effect), row))
+        for row, effect in zip(pairs["evaluation_row"], pairs["effect"], strict=True)
+    ]
+    pairs = pairs.assign(beyond=beyond)
     signs = {"Most helpful": pairs[pairs["effect"] > 0], "Most harmful": pairs[pairs["effect"] < 0]}
     for column, (title, members) in zip(st.columns(2, gap="large"), signs.items(), strict=True):
         with column:
@@ -38,16 +44,18 @@ def draw(run: Run, method: str, cell: tuple[str, str]) -> None:
             with st.container(horizontal=True, gap="small"):
                 for place, pair in enumerate(members.head(_PAIRS).to_dict("records")):
                     name = f"{title} {place + 1}"
-                    _pair(run, pair["train_row"], pair["evaluation_row"], pair["effect"], method, name)
+                    _pair(run, pair, effects.unit(run, method), name)
+    influencers.say_not_credible(run, method, sum(beyond))
 
 
-def _pair(run: Run, train_row: int, evaluation_row: int, effect: float, method: str, name: str) -> None:
+def _pair(run: Run, pair: Row, unit: str, name: str) -> None:
     """Draw two tiles in one frame; each opens its example."""
-    unit = effects.unit(run, method)
-    one = influencers.effect_tiles(run, Ranked(np.array([train_row]), np.array([effect])), unit)[0]
-    other = influencers.evaluation_tiles(run, Ranked(np.array([evaluation_row]), np.array([effect])), unit)[0]
+    train_row, evaluation_row = pair["train_row"], pair["evaluation_row"]
+    effect, beyond = np.array([pair["effect"]]), np.array([pair["beyond"]])
+    one = influencers.effect_tiles(run, Ranked(np.array([train_row]), effect, beyond), unit)[0]
+    other = influencers.evaluation_tiles(run, Ranked(np.array([evaluation_row]), effect), unit)[0]
     shown = [
-        replace(one, id="train", aside="", note="training"),
+        replace(one, id="train", aside="", note=one.note or "training"),
         replace(other, id="evaluation", aside="", score="", tone="", note="validation"),
     ]
     with st.container(border=True, width=2 * _SIZE + 56):

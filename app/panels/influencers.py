@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from attribution_core.errors import InputError
-from attribution_core.runs import Run
+from attribution_core.runs import NOT_CREDIBLE, Run, why_not_credible
 from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
 from samplescope_app.data import effects, navigation, session
 from samplescope_app.data.effects import Ranked, SplitName
@@ -47,7 +47,8 @@ def of_training_example(run: Run, row: Row) -> None:
         return
     method = method_select(run)
     values = effects.of_training_example(run, method, row["row"])
-    helped, harmed = effects.strongest(values, _COUNT)
+    beyond = effects.not_credible(run, method, values)
+    helped, harmed = effects.strongest(values, _COUNT, beyond)
     unit = effects.unit(run, method)
     quantity = f"Effect of #{row['row']} on" if method in run.imported else _removing(f"#{row['row']}")
     st.caption(
@@ -61,6 +62,7 @@ def of_training_example(run: Run, row: Row) -> None:
         answer = _strip(shown, name, unit, key, f"It {verb} no validation example.")
         if answer.opened is not None:
             navigation.open_evaluation(run, int(answer.opened))
+    say_not_credible(run, method, int(beyond.sum()))
 
 
 def on_evaluation_example(run: Run, row: Row) -> None:
@@ -78,7 +80,8 @@ def on_evaluation_example(run: Run, row: Row) -> None:
         return
     method = method_select(run)
     values = effects.on_evaluation_example(run, method, row["row"])
-    helpful, harmful = effects.strongest(values, _COUNT)
+    beyond = effects.not_credible(run, method, values, row["row"])
+    helpful, harmful = effects.strongest(values, _COUNT, beyond)
     unit = effects.unit(run, method)
     one = f"one of {len(values):,} training examples"
     quantity = f"Effect of {one} on" if method in run.imported else _removing(one)
@@ -90,6 +93,17 @@ def on_evaluation_example(run: Run, row: Row) -> None:
         answer = _strip(shown, f"Most {word}", unit, word, f"No training example is {word} to it.")
         if answer.opened is not None:
             navigation.open_example(run, answer.opened)
+    say_not_credible(run, method, int(beyond.sum()))
+
+
+def say_not_credible(run: Run, method: str, count: int) -> None:
+    """Say why effects are marked as not credible, and how many are; nothing if none is."""
+    if count:
+        reason = why_not_credible(effects.largest_credible_rise(run, method))
+        st.caption(
+            f"{plain(reason)} They are {count:,} of the effects listed here and "
+            f"{plain(f'{run.share_not_credible(method):.1%}')} of all by this method."
+        )
 
 
 def neighbors(run: Run, split: SplitName, row: Row) -> None:
@@ -142,10 +156,11 @@ def _strip(shown: list[Tile], name: str, unit: str, key: str, nothing: str) -> A
 def evaluation_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
     """Return tiles of evaluation examples with the effects on them; their ids are their rows."""
     records = run.evaluation.iloc[ranked.rows].assign(row=ranked.rows).to_dict("records")
-    return [
+    shown = [
         replace(tile, alt=f"{tile.alt}, {_effect_words(value, unit)}", **_effect_text(value, unit))
         for value, tile in zip(ranked.values.tolist(), (evaluation_tile(run, row) for row in records), strict=True)
     ]
+    return _marked(shown, ranked)
 
 
 def evaluation_tile(run: Run, row: Row) -> Tile:
@@ -162,9 +177,20 @@ def evaluation_tile(run: Run, row: Row) -> Tile:
 
 def effect_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
     """Return tiles of training examples with their effects on one evaluation example."""
-    return [
+    shown = [
         _with(run, row, _effect_words(value, unit), **_effect_text(value, unit))
         for row, value in _training_rows(run, ranked)
+    ]
+    return _marked(shown, ranked)
+
+
+def _marked(shown: list[Tile], ranked: Ranked) -> list[Tile]:
+    """Mark the tiles of effects that are not credible."""
+    if ranked.beyond is None:
+        return shown
+    return [
+        replace(tile, note=NOT_CREDIBLE, alt=f"{tile.alt}, {NOT_CREDIBLE}") if beyond else tile
+        for tile, beyond in zip(shown, ranked.beyond, strict=True)
     ]
 
 

@@ -56,6 +56,20 @@ class Bars:
         self._progress.update(self._tasks[name], completed=done, total=total, description=escape(what))
 
 
+def print_not_credible(run: Run) -> None:
+    """Print which methods have effects that removing one example cannot have."""
+    for method in run.effect_methods:
+        share = run.share_not_credible(method)
+        if share >= 0.001:  # as it is printed
+            title = run.measure(method).title
+            out.print(
+                f"{escape(title)}: {share:.1%} of the effects are more than removing one example can do, and marked in "
+                "the app; trust their order at most.",
+                soft_wrap=True,
+                highlight=False,
+            )
+
+
 def print_detection(run: Run) -> None:
     """Print how early each score finds the wrong labels, if these are known."""
     details = run.manifest.details.get("detection", {})

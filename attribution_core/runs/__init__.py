@@ -1,5 +1,6 @@
 """Runs on disk: reading and writing their directories, the decisions about them, and what their scores mean."""
 
+from attribution_core.runs.credibility import NOT_CREDIBLE, CredibleEffects, why_not_credible
 from attribution_core.runs.curves import CURVES, Curve
 from attribution_core.runs.decisions import Decision, DecisionLog
 from attribution_core.runs.files import fingerprint
@@ -13,8 +14,10 @@ from attribution_core.runs.writer import RunWriter
 __all__ = [
     "CURVES",
     "MEASURES",
+    "NOT_CREDIBLE",
     "RETRAINING_OUTCOMES",
     "SCHEMA_VERSION",
+    "CredibleEffects",
     "Curve",
     "DatasetSummary",
     "Decision",
@@ -28,4 +31,5 @@ __all__ = [
     "Unreadable",
     "fingerprint",
     "list_runs",
+    "why_not_credible",
 ]

@@ -13,6 +13,7 @@ import zarr
 from pydantic import ValidationError
 
 from attribution_core.errors import InputError, first_problem
+from attribution_core.runs.credibility import BEYOND_CREDIBLE, CredibleEffects
 from attribution_core.runs.curves import CURVES, Curve
 from attribution_core.runs.decisions import DecisionLog
 from attribution_core.runs.embeddings import read_embeddings
@@ -219,6 +220,19 @@ class Run:
             InputError: If the run has no effects by this method.
         """
         return open_matrix(self.path / effects_file(method))
+
+    def credible_effects(self, method: str) -> CredibleEffects | None:
+        """Return the range of effects by a method that are credible; None if unknown, as for imported effects.
+
+        Raises:
+            InputError: If the run has no effects by this method.
+        """
+        return CredibleEffects.from_attributes(self.effects(method).attrs.asdict())
+
+    def share_not_credible(self, method: str) -> float:
+        """Return the share of a method's effects that are not credible; 0 if unknown, as for imported effects."""
+        counts = self.manifest.details.get(BEYOND_CREDIBLE, {}).get(method, {"count": 0, "of": 1})
+        return float(counts["count"] / max(1, counts["of"]))
 
     def evolution(self, measure: str) -> tuple[np.ndarray, zarr.Array]:
         """Open a measure over training: times ``[times]`` and values ``[times, train]``.

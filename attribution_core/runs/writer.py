@@ -17,6 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from attribution_core.errors import InputError
+from attribution_core.runs.credibility import BEYOND_CREDIBLE, CredibleEffects
 from attribution_core.runs.curves import CURVES
 from attribution_core.runs.embeddings import write_embeddings
 from attribution_core.runs.files import Lock, now, remove_partial_files, written_atomically
@@ -166,10 +167,35 @@ class RunWriter:
         total = len(read_table(self.path, "examples" if split == "train" else "evaluation", columns=["id"]))
         write_pack(self.path, split, images, total)
 
-    def write_effects(self, method: str, columns: int, blocks: Iterable[tuple[slice, np.ndarray]]) -> None:
-        """Write ``effects/METHOD.zarr``: training examples by ``columns`` evaluated examples, from blocks of rows."""
-        rows = len(read_table(self.path, "examples", columns=["id"]))
-        write_matrix(self.path / effects_file(method), (rows, columns), blocks, {})
+    def write_effects(
+        self,
+        method: str,
+        columns: int,
+        blocks: Iterable[tuple[slice, np.ndarray]],
+        credible: CredibleEffects | None = None,
+    ) -> None:
+        """Write ``effects/METHOD.zarr``: training examples by ``columns`` evaluated examples, from blocks of rows.
+
+        Args:
+            method: Name of the method.
+            columns: Number of evaluated examples.
+            blocks: Pairs of (rows, effects ``[rows, columns]``), in order and with each row once.
+            credible: Which effects are credible, to keep with them and to count the others; None if that is unknown.
+        """
+        rows, beyond = len(read_table(self.path, "examples", columns=["id"])), 0
+
+        def counted() -> Iterator[tuple[slice, np.ndarray]]:
+            nonlocal beyond
+            for part, values in blocks:
+                beyond += 0 if credible is None else int(credible.excludes(values).sum())
+                yield part, values
+
+        attributes = {} if credible is None else credible.attributes
+        write_matrix(self.path / effects_file(method), (rows, columns), counted(), attributes)
+        if credible is not None:
+            counts = {"count": beyond, "of": rows * columns, "largest_credible_rise": credible.highest}
+            known = self.manifest.details.get(BEYOND_CREDIBLE, {})
+            self.describe(BEYOND_CREDIBLE, {**known, method: counts})
 
     def remove_effects(self, method: str) -> None:
         """Remove the effects of a method, with its class effects and class pairs, if the run has them."""

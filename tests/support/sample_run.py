@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from attribution_core.datasets import Dataset, Splits, open_dataset
 from attribution_core.methods.linearized.model import LinearizedModel
-from attribution_core.runs import DatasetSummary, RunWriter, Unreadable, fingerprint
+from attribution_core.runs import CredibleEffects, DatasetSummary, RunWriter, Unreadable, fingerprint
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.store import read_table
 from attribution_core.runs.tables import curve_points
@@ -125,7 +125,7 @@ def write_run(
                 _write_sensitivities(writer, rng, n)
                 facts = {"route": "exact kernel", "learning_rate": _write_live(writer, splits), "steps": 1000}
                 facts["weight_decay"] = 0.0
-                writer.update(measures=["fsi", "contribution", "sensitivity"], details={"fsi": facts})
+                writer.describe("fsi", facts, ["fsi", "contribution", "sensitivity"])
                 if evidence:
                     _write_evidence(writer)
     return path
@@ -134,10 +134,12 @@ def write_run(
 def _write_matrices(writer: RunWriter, splits: Splits, rng: np.random.Generator, width: int) -> None:
     """Write effects by three methods with their strongest pairs, scores over training, embeddings and the map."""
     n, m, names = len(splits.train), len(splits.validation), splits.train.class_names
+    losses = read_table(writer.path, "evaluation")["loss"].to_numpy()[:m]
     same = splits.train.labels[:, None] == splits.validation.labels
     for method, scale in (("ntk", 1e-2), ("hydra", 1e-4), ("influence", 1e-3)):
         effects = (scale * (rng.normal(0, 1, (n, m)) + same)).astype(np.float32)
-        writer.write_effects(method, m, [(slice(0, n), effects)])
+        credible = CredibleEffects(losses, 1.5e-4) if method == "hydra" else None  # so that some effects are beyond it
+        writer.write_effects(method, m, [(slice(0, n), effects)], credible)
         writer.write_class_effects(method, _class_effects(names))
         writer.write_class_pairs(method, _class_pairs(effects, splits))
     for measure, times in (("fsi", 1000 * 10 ** (np.arange(-4, 5) / 2)), ("sensitivity", [1, 2, 5, 10])):

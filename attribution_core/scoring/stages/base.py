@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
@@ -14,15 +15,16 @@ from attribution_core.gradients import plan_parameters
 from attribution_core.gradients.jacobian import function_gradients
 from attribution_core.gradients.plan import as_inputs
 from attribution_core.methods.types import InputsAndTargets
-from attribution_core.models import evaluation_mode
+from attribution_core.models import evaluation_mode, load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
-from attribution_core.runs import RunWriter
+from attribution_core.runs import CredibleEffects, RunWriter
+from attribution_core.runs.names import FINAL_WEIGHTS_FILE
 from attribution_core.runs.tables import curve_points
 from attribution_core.scoring.predictions import example_table
 from attribution_core.scoring.probe import Probe
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.training import Recipe
+from attribution_core.training import Recipe, loss_values, outputs_of
 
 Result = TypeVar("Result")
 
@@ -50,6 +52,14 @@ class ScoringRun:
     def known_wrong(self) -> Tensor | None:
         """Which training labels are known to be wrong, bool ``[n]``; None where nothing is known."""
         return known_wrong(example_table(self.prepared.splits.train))
+
+    @cached_property
+    def credible_effects(self) -> CredibleEffects:
+        """Which effects on the validation examples are credible for the trained model."""
+        model = self.initial_model()
+        load_weights(model, self.writer.path / FINAL_WEIGHTS_FILE)
+        inputs, targets = self.tensors_by_split["validation"]
+        return credible_effects(outputs_of(model, inputs), targets, self.config.recipe.loss)
 
     def initial_model(self) -> nn.Module:
         """Return a new copy of the model at its initial weights, on the run's device."""
@@ -198,6 +208,13 @@ def require_gradients(model: nn.Module, inputs: Tensor, parameters: str) -> None
     plan = plan_parameters(model, inputs, parameters)
     with evaluation_mode(model):
         function_gradients(model, as_inputs(inputs[:1], next(model.parameters())), plan.rest)
+
+
+def credible_effects(outputs: Tensor, targets: Tensor, loss: str) -> CredibleEffects:
+    """Return which effects on examples are credible, from their outputs ``[m, k]`` before any removal."""
+    outputs, targets = outputs.double().cpu(), targets.cpu()
+    values = (loss_values(each, targets, loss).numpy() for each in (outputs, torch.zeros_like(outputs)))
+    return CredibleEffects.of_losses(*values)
 
 
 def curve_rows(x: Sequence[float], series: dict[str, Tensor]) -> pd.DataFrame:

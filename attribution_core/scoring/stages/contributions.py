@@ -87,7 +87,7 @@ class ContributionsStage(Stage):
             mean, by_epoch, growth = exact.effect, exact.by_epoch, {"growth": exact.growth}
             route = "exact (with the Hessian); effects on single examples are Hessian-free"
         effects = pairs.effect.cpu().numpy()
-        writer.write_effects("hydra", effects.shape[1], [(slice(0, len(effects)), effects)])
+        writer.write_effects("hydra", effects.shape[1], [(slice(0, len(effects)), effects)], scoring.credible_effects)
         writer.add_column("examples", "contribution", mean.cpu().double().numpy())
         if by_epoch is not None:
             writer.write_evolution("contribution", range(1, len(by_epoch) + 1), by_epoch.cpu().numpy())

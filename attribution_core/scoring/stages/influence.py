@@ -94,7 +94,7 @@ class InfluenceStage(Stage):
         # Weight decay is curvature too, and part of the damping.
         damping = config.damping or max(default, config.recipe.weight_decay)
         effects = spectrum.effects(damping)
-        writer.write_effects("influence", effects.shape[1], _blocks(effects))
+        writer.write_effects("influence", effects.shape[1], _blocks(effects), scoring.credible_effects)
         writer.add_column("examples", "self_influence", spectrum.self_influence(damping).cpu().double().numpy())
         series = {"effects on an example": sweep.agreement, "self-influence": sweep.self_agreement}
         writer.write_curve("damping", curve_rows(sweep.share.tolist(), series))

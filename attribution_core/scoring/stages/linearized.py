@@ -28,7 +28,13 @@ from attribution_core.runs import RunWriter
 from attribution_core.scoring.linearization import feature_rows, linearize_run, mean_squared_norm, schedule_of
 from attribution_core.scoring.probe import Probe, timed
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows, require_gradients
+from attribution_core.scoring.stages.base import (
+    ScoringRun,
+    Stage,
+    credible_effects,
+    curve_rows,
+    require_gradients,
+)
 from attribution_core.training import Recipe, outputs_of
 
 # Curves are drawn over at most this many evaluation examples.
@@ -154,7 +160,7 @@ def _write_effects(
     linear: LinearizedModel,
     schedule: GradientDescent,
 ) -> Tensor:
-    """Writes effects/ntk.zarr; returns each training example's mean effect, ``[n]``."""
+    """Write effects/ntk.zarr, and return each training example's mean effect, ``[n]``."""
     means = []
 
     def blocks() -> Iterator[tuple[slice, np.ndarray]]:
@@ -162,7 +168,8 @@ def _write_effects(
             means.append(effects.mean(dim=1))
             yield rows, effects.cpu().numpy()
 
-    writer.write_effects("ntk", len(linear.evaluation_targets), blocks())
+    credible = credible_effects(linear.predictions(schedule), linear.evaluation_targets, "mse")
+    writer.write_effects("ntk", len(linear.evaluation_targets), blocks(), credible)
     return torch.cat(means)
 
 

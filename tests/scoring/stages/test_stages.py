@@ -44,6 +44,17 @@ def test_contributions_agree_with_the_effects_of_pairs_classes_and_epochs(demo_r
         demo_run.influential("nothing")
 
 
+def test_effects_of_the_demo_beyond_what_a_removal_can_do_are_counted(demo_run):
+    losses = demo_run.evaluation["loss"].to_numpy()[:1000]
+    for method in ("hydra", "influence"):
+        credible = demo_run.credible_effects(method)
+        assert np.allclose(credible.losses, losses, rtol=1e-4, atol=1e-6)
+        assert credible.highest == pytest.approx(losses.max(), rel=1e-4)
+        assert demo_run.share_not_credible(method) == credible.excludes(demo_run.effects(method)[:]).mean()
+    assert 0.01 < demo_run.share_not_credible("hydra") < 0.2  # 8% would take a loss below zero
+    assert demo_run.share_not_credible("ntk") == 0  # it is exact for its own model
+
+
 def test_contributions_of_a_run_are_those_of_its_training(tmp_path):
     run = score(quick(tmp_path, contributions="exact"))
     train_side, evaluation = digits_as_scored("train", "validation")
