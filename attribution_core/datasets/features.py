@@ -17,6 +17,7 @@ from torch import Tensor
 
 from attribution_core.datasets.dataset import Dataset
 from attribution_core.datasets.defaults import TFIDF
+from attribution_core.datasets.scripts import character_ngrams, has_runs, without_runs
 from attribution_core.errors import InputError
 from attribution_core.progress import report
 
@@ -36,8 +37,9 @@ def text_features(
 
     Args:
         splits: Splits of kind "text", one of them called "train".
-        encoder: ``"tfidf"``: the leading 256 directions of TF-IDF over words and pairs of words, of length one; or the
-            folder of a sentence encoder (sentence-transformers), which is only read from there, never downloaded.
+        encoder: ``"tfidf"``: the leading 256 directions of TF-IDF over words and pairs of words, of length one; in
+            scripts without spaces, such as Chinese, over one to three characters. Or the folder of a sentence encoder
+            (sentence-transformers), which is only read from there, never downloaded.
         device: Device of the sentence encoder.
 
     Returns:
@@ -125,7 +127,15 @@ def _tfidf(train: Sequence[str]) -> Encoder:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(min_df=2, ngram_range=(1, 2), sublinear_tf=True, max_features=50_000)
+    options = {"min_df": 2, "sublinear_tf": True, "max_features": 50_000}
+    words = TfidfVectorizer(ngram_range=(1, 2), **options)
+    if has_runs(train):
+        of_words = words.build_analyzer()
+        vectorizer = TfidfVectorizer(
+            analyzer=lambda text: [*of_words(without_runs(text)), *character_ngrams(text)], **options
+        )
+    else:
+        vectorizer = words
     try:
         counts = vectorizer.fit_transform(train)
     except ValueError as error:  # an empty vocabulary

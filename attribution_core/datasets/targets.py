@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 from typing import Literal
 
@@ -16,6 +18,12 @@ from attribution_core.errors import InputError
 
 Task = Literal["auto", "classification", "regression"]
 
+# Cells that stand for an empty one in a column of numbers, in lower case. Anywhere else they are words like any other.
+MISSING_MARKS = frozenset(("na", "n/a", "#n/a", "<na>", "nan", "-nan", "nat", "null", "none", "-", "--", "?", "."))
+
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+_NO_NUMBER = frozenset((*MISSING_MARKS, "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"))
+_CODE = re.compile(r"\s*[+-]?0[0-9]")  # 007 is the name of a class, not a number
 _RANGES = 5  # ranges of values in plots and tables
 # Whole numbers are classes if at most 20 differ, or if each has at least 10 rows on average.
 _MOST_CLASSES, _MIN_ROWS_PER_CLASS = 20, 10
@@ -126,6 +134,95 @@ def parse_labels(column: pd.Series, name: str, task: Task = "auto") -> tuple[np.
     found = column.astype("int64") if whole else column.astype("str").map(normalize_name)
     distinct, labels = np.unique(found.to_numpy(), return_inverse=True)
     return labels.astype(np.int64), [str(value) for value in distinct], []
+
+
+def parse_cells(cells: pd.Series, name: str, task: Task = "auto") -> tuple[np.ndarray, list[str], list[str]]:
+    """Turn the texts of a column into classes or values.
+
+    A class is called as its cell is written: ``007``, ``NA``, ``1e5`` and ``True`` stay so. Only spaces around a class
+    do not count. Classes that are numbers are in the order of their size, others in that of the alphabet.
+
+    Args:
+        cells: Texts, none of them empty; the index names the rows in messages.
+        name: Name of the column.
+        task: ``"auto"`` takes texts, codes such as 007, and few different whole numbers as classes, and other numbers
+            as values.
+
+    Returns:
+        As in :func:`parse_labels`.
+
+    Raises:
+        InputError: As in :func:`parse_labels`.
+    """
+    texts = cells.str.strip()
+    is_number = are_numbers(texts)
+    if task != "classification" and _are_values(texts, is_number, task):
+        wrong = texts[~is_number]
+        if len(wrong) and task == "regression" and not wrong.str.lower().isin(_NO_NUMBER).all():
+            words = wrong[~wrong.str.lower().isin(_NO_NUMBER)]
+            raise InputError(
+                f"The column {name} must hold numbers for a regression, but row {words.index[0]} holds "
+                f"{words.iloc[0][:40]!r}: choose another column, or use --task classification."
+            )
+        numbers = as_floats(texts.where(is_number, "nan"))
+        if not np.isfinite(numbers).all():
+            row = numbers.index[int(np.argmin(np.isfinite(numbers.to_numpy())))]
+            raise InputError(
+                f"The column {name} must hold finite numbers, but that of row {row} is not finite (it is "
+                f"{texts[row][:40]}): correct it."
+            )
+        whole = task == "auto" and bool((numbers == numbers.round()).all())
+        return numbers.to_numpy(), [], _notes(texts, name) if whole else []
+    if is_number.all() and not texts.str.match(_CODE).any() and not _are_integers(texts):
+        raise InputError(
+            f"The column {name} must hold classes, but it holds numbers such as {float(texts.iloc[0]):g}: choose "
+            "another column, group the numbers into a few classes, or use --task regression."
+        )
+    return _classes(cells, texts, name)
+
+
+def are_numbers(texts: pd.Series) -> pd.Series:
+    """Return which texts are numbers, such as 5, -0.5 or 1e5; inf and nan are none."""
+    return texts.str.fullmatch(_NUMBER).astype(bool)
+
+
+def as_floats(texts: pd.Series) -> pd.Series:
+    """Return texts that are numbers as float64."""
+    return pd.Series(np.array([float(text) for text in texts], dtype=np.float64), index=texts.index)
+
+
+def _are_values(texts: pd.Series, is_number: pd.Series, task: Task) -> bool:
+    """Return whether a column holds values rather than classes."""
+    if task == "regression":
+        return True
+    numbers = texts[is_number]
+    others = texts[~is_number].str.lower()
+    if not len(numbers) or not others.isin(_NO_NUMBER).all() or numbers.str.match(_CODE).any():
+        return False
+    return not (_are_integers(numbers) and _are_classes(numbers))
+
+
+def _are_integers(texts: pd.Series) -> bool:
+    """Return whether all numbers are whole; also 1.0 and 1e5."""
+    return all(text.lstrip("+-").isdecimal() or float(text).is_integer() for text in texts.unique())
+
+
+def _classes(cells: pd.Series, texts: pd.Series, name: str) -> tuple[np.ndarray, list[str], list[str]]:
+    names = texts.map(normalize_name)
+    found = [str(each) for each in names.unique()]
+    if are_numbers(pd.Series(found, dtype="object")).all() and not any(map(_CODE.match, found)):
+        found.sort(key=lambda text: (Decimal(text), text))
+        twice = next((pair for pair in pairwise(found) if Decimal(pair[0]) == Decimal(pair[1])), None)
+    else:
+        found.sort()
+        twice = None
+    notes = [f"{twice[0]} and {twice[1]} are two classes of the column {name}, though one number."] if twice else []
+    spaces = int((cells != texts).sum())
+    if spaces and cells.nunique() > texts.nunique():
+        such = "1 cell" if spaces == 1 else f"{spaces:,} cells"
+        notes.append(f"Spaces around the classes of the column {name} do not count; {such} had some.")
+    position = {each: i for i, each in enumerate(found)}
+    return names.map(position).to_numpy(dtype=np.int64), found, notes
 
 
 def image_task(labels: pd.Series, task: Task) -> Task:
