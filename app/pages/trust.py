@@ -75,13 +75,17 @@ def _damping(run: Run) -> None:
 def _studies(run: Run) -> None:
     """Draw the other curves of the run."""
     names = [name for name in CURVES if name not in _ELSEWHERE and len(curves.points(run, name))]
-    if not names:
+    reasons = {name: curves.why_missing(run, name) for name in CURVES if name not in {*_ELSEWHERE, *names}}
+    reasons = {name: reason for name, reason in reasons.items() if reason}
+    if not names and not reasons:
         return
     st.markdown("#### Studies of this run")
     for first in range(0, len(names), 2):
         for column, name in zip(st.columns(2, gap="large"), names[first : first + 2], strict=False):
             with column:
                 curves.draw(run, name)
+    for name, reason in reasons.items():
+        st.caption(f"{plain(run.curve(name).title)} skipped: {plain(reason.rstrip('.'))}.")
 
 
 main()

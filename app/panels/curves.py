@@ -34,4 +34,10 @@ def draw(run: Run, name: str, figure: go.Figure | None = None) -> None:
         else:
             figure = figures.lines(found, curve.x, curve.y, curve.log_x)
     chart.chart(figure, key=f"curve {name}", alt=f"{curve.title}: {curve.definition}")
-    st.caption(f"{plain(curve.definition)} *{plain(curve.paper)}*")
+    note = run.manifest.details.get(name, {}).get("note", "")
+    st.caption(f"{plain(' '.join([curve.definition, note]))} *{plain(curve.paper)}*")
+
+
+def why_missing(run: Run, name: str) -> str:
+    """Return why the run does not have a curve; empty if it has it, or if an earlier version did not say."""
+    return str(run.manifest.details.get(name, {}).get("skipped", ""))

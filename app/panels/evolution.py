@@ -84,8 +84,7 @@ def when_to_stop(run: Run) -> None:
         if curves.points(run, "changed_among_influencers").empty:
             st.info(
                 f"The share of wrong {labels.noun(run)}s among the most influential examples is known only if the data "
-                f"record the changed {labels.noun(run)}s (a column original_label) and the run linearizes the head of "
-                "the network.",
+                f"record the changed {labels.noun(run)}s (a column original_label).",
                 icon=":material/info:",
             )
         else:

@@ -51,9 +51,8 @@ _ALL = (
         log_x=True,
         definition=(
             "Error that an inverse-Hessian estimate of the removal effects would make on the fully trained linearized "
-            "model, as a share of the effects themselves, at several weight decays, and the lower bound of this error "
-            "(zero where there are fewer features than examples). The NTK influence in this run is exact and has no "
-            "such error."
+            "model, as a share of the effects themselves, at several weight decays, and the lower bound of this error, "
+            "if it is above zero. The NTK influence in this run is exact and has no such error."
         ),
         paper=f"{_ZHANG}, theorem 3 and figure 2",
     ),

@@ -72,7 +72,8 @@ def test_the_curves_are_those_of_the_registry_and_of_the_kernel_regime(demo_run)
     assert set(curves["curve"]) == set(CURVES) - {"summarization", "summarization_linear"}  # these are asked for
     assert np.isfinite(curves[["x", "y"]].to_numpy()).all()
     error = curves[curves["curve"] == "ihvp_error"].pivot_table(index="x", columns="series", values="y")
-    assert (error["error rate"] > error["lower bound"]).all()
+    assert list(error.columns) == ["error rate"]
+    assert "zero here, since 2,000 examples have only" in demo_run.manifest.details["ihvp_error"]["note"]
     assert error["error rate"].is_monotonic_decreasing
     complexity = curves[curves["curve"] == "complexity_by_influence"]["y"].to_numpy()
     assert complexity[[0, -1]].min() > complexity[3:7].max()

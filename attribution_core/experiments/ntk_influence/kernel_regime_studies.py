@@ -48,7 +48,8 @@ def figure_2(linear: LinearizedModel) -> dict[str, list[float]]:
     """Return the error rate and its lower bound for nine weight decays."""
     decays = [2.0**power for power in range(-4, 5)]
     error = estimate_error(linear, decays)
-    return {"weight_decay": decays, "error_rate": rounded(error.rate), "lower_bound": rounded(error.lower_bound)}
+    bound = torch.zeros_like(error.rate) if error.lower_bound is None else error.lower_bound
+    return {"weight_decay": decays, "error_rate": rounded(error.rate), "lower_bound": rounded(bound)}
 
 
 def figure_3(linear: LinearizedModel) -> dict[str, dict[str, object]]:

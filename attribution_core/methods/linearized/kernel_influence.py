@@ -47,7 +47,8 @@ class KernelRegimeInfluence:
         effects: Inverse-Hessian-vector-product estimate of ``effect[i, j]``, eq. 13, ``[n, m]``.
         exact: Effects of actually removing i, eqs. 8 and 14, ``[n, m]``.
         lower_bound: Lower bound of the error ``|exact - effects|`` by theorem 3 (eq. 16), ``[n, m]``; a negative bound
-            says nothing. None if outputs do not share their features, since the theorem does not hold then.
+            says nothing, and with fewer features than examples (``lambda_min = 0``) none is positive. None if outputs
+            do not share their features, since the theorem does not hold then.
     """
 
     effects: Tensor

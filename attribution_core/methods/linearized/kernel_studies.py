@@ -29,11 +29,12 @@ class EstimateError:
         rate: Sum of ``|exact - estimate|`` over all pairs, divided by that of ``|exact|``, ``[decays]``; an estimate of
             zero has a rate of 1.
         lower_bound: Leading term of the rate's bound by theorem 3, ``lambda_min / (lambda_min + lambda)``,
-            ``[decays]``; 0 if the n x n kernel is singular (fewer features than examples).
+            ``[decays]``. It is always 0, and says nothing, if the n x n kernel is singular: with fewer features than
+            examples. None if outputs do not share their features, since the theorem does not hold then.
     """
 
     rate: Tensor
-    lower_bound: Tensor
+    lower_bound: Tensor | None
 
 
 def estimate_error(
@@ -47,16 +48,16 @@ def estimate_error(
         weight_decays: Weight decays, each ``> 0``, added to the sum of losses.
 
     Raises:
-        InputError: A weight decay is not positive, or outputs do not share their features, as the theorem requires.
+        InputError: A weight decay is not positive.
     """
-    _require_one_row(linear, "Theorem 3")
     least = float(linear.eigenvalues[0]) if len(linear.eigenvalues) == linear.num_train else 0.0
     rates, bounds = [], []
     for decay in track(weight_decays, len(weight_decays), "error of influence functions"):
         influence = ihvp_effects_in_kernel_regime(linear, decay)
         rates.append(float((influence.exact - influence.effects).abs().sum() / influence.exact.abs().sum()))
         bounds.append(least / (least + decay))
-    return EstimateError(*(torch.tensor(values, dtype=torch.float64) for values in (rates, bounds)))
+    rate, lower_bound = (torch.tensor(values, dtype=torch.float64) for values in (rates, bounds))
+    return EstimateError(rate, lower_bound if linear.features.shape[1] == 1 else None)
 
 
 def estimate_error_by_example(linear: LinearizedModel, weight_decay: float) -> Tensor:
@@ -92,7 +93,11 @@ def feature_density(linear: LinearizedModel, components: int = 20) -> Tensor:
     Raises:
         InputError: Examples have several feature rows.
     """
-    _require_one_row(linear, "A density in feature space")
+    if linear.features.shape[1] != 1:
+        raise InputError(
+            "A density in feature space needs one feature row per example: linearize one output, or outputs that share "
+            'their features (parameters="head").'
+        )
     leading = linear.features[:, 0, -(components + 1) :].double()
     left, scales, _ = torch.linalg.svd(leading - leading.mean(dim=0), full_matrices=False)
     spanned = (scales > 1e-8 * scales[:1]) & (scales > 1e-12 * leading.norm())
@@ -164,11 +169,3 @@ def marked_share_over_time(
         with silenced():
             shares.append(share_among_influencers(linear.removal_effects(moment), marked, top))
     return torch.stack(shares)
-
-
-def _require_one_row(linear: LinearizedModel, what: str) -> None:
-    if linear.features.shape[1] != 1:
-        raise InputError(
-            f"{what} needs one feature row per example: linearize one output, or outputs that share their features "
-            '(parameters="head").'
-        )

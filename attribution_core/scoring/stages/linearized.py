@@ -1,6 +1,5 @@
 """The stage that linearizes the model: F-SI, SI, NTK influence, and their curves."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,39 +12,28 @@ from attribution_core.evaluation.retraining import accuracy
 from attribution_core.gradients import jacobian, plan_parameters
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.methods.linearized.build import head_of
-from attribution_core.methods.linearized.kernel_studies import (
-    complexity_by_influence,
-    estimate_error,
-    estimate_error_by_example,
-    feature_density,
-    marked_share_over_time,
-)
+from attribution_core.methods.linearized.kernel_studies import estimate_error
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.progress import silenced, track
 from attribution_core.runs import RunWriter
-from attribution_core.scoring.linearization import feature_rows, linearize_run, mean_squared_norm, schedule_of
+from attribution_core.scoring.linearization import feature_rows, linearize_run, schedule_of
 from attribution_core.scoring.probe import Probe, timed
 from attribution_core.scoring.sizes import RunSizes
 from attribution_core.scoring.stages.base import (
     ScoringRun,
     Stage,
     credible_effects,
-    curve_rows,
     require_gradients,
 )
+from attribution_core.scoring.stages.kernel_curves import GROUPS, decays_of, times_of, write_kernel_curves
 from attribution_core.training import Recipe, outputs_of
 
 # Curves are drawn over at most this many evaluation examples.
 CURVE_EXAMPLES = 200
-# Up to this many training examples the curve over density is drawn, whose cost is their square.
-DENSITY_EXAMPLES = 10_000
 _SHARED = "linearized"
 _PASSED = 64  # rows of a linearized model that the probe passes over
-_TIMES = 9  # training times at which F-SI is kept, and influencers are counted
-_DECAYS = [2.0**power for power in range(-4, 5)]  # weight decays at which the classical estimate is compared
-_GROUPS = 10  # of training examples that are removed together
 
 
 class LinearizedStage(Stage):
@@ -78,13 +66,12 @@ class LinearizedStage(Stage):
         schedule = GradientDescent(1.0 / float(linear.eigenvalues[-1]), probe.config.steps)
         fsi = timed(lambda: functional_sample_information(linear, schedule), 2)
         si = timed(lambda: sample_information(linear, schedule))
-        passes, decompositions = _TIMES * fsi + si + timed(lambda: linear.removal_effects(schedule)), 1
-        if rows == 1:
-            fewer = linear.evaluated_on(slice(CURVE_EXAMPLES))
-            passes += (len(_DECAYS) + 2) * timed(lambda: estimate_error(fewer, [1.0]))
-            decompositions += _GROUPS if n // _GROUPS > p else 0
-            if "original_label" in probe.prepared.splits.train.groups:
-                passes += _TIMES * timed(lambda: fewer.removal_effects(schedule))
+        passes = len(times_of(schedule)) * fsi + si + timed(lambda: linear.removal_effects(schedule))
+        fewer = linear.evaluated_on(slice(CURVE_EXAMPLES))
+        passes += (len(decays_of(rows)) + 2) * timed(lambda: estimate_error(fewer, [1.0]))
+        decompositions = 1 + (GROUPS if n // GROUPS * rows > p else 0)
+        if "original_label" in probe.prepared.splits.train.groups:
+            passes += len(times_of(schedule, rows)) * timed(lambda: fewer.removal_effects(schedule))
         products = 4 * n * rows * p * p + (2 * m * rows * p * p if m * rows > p else 0)
         seconds = passes * n / len(linear.features) + products / probe.flops
         seconds += decompositions * probe.seconds_for_decomposition * p**3
@@ -103,7 +90,7 @@ class LinearizedStage(Stage):
         }
         writer.add_columns("examples", {name: values.cpu().numpy() for name, values in scores.items()})
         influence = _write_effects(writer, linear, schedule)
-        times = _times(schedule)
+        times = times_of(schedule)
         writer.write_evolution("fsi", times, _evolution(linear, schedule, times, scores["fsi"]))
         outputs, targets = linear.predictions(schedule).cpu(), tensors["validation"][1].cpu()
         details = {
@@ -117,9 +104,8 @@ class LinearizedStage(Stage):
             "evaluated_on": f"{len(outputs):,} validation examples",
             **_quality(outputs, outputs_of(trained, tensors["validation"][0]).cpu(), targets),
         }
-        if linear.features.shape[1] == 1:
-            evaluated = linear.evaluated_on(slice(CURVE_EXAMPLES))
-            _write_curves(writer, evaluated, schedule, influence, scoring.known_wrong)
+        evaluated = linear.evaluated_on(slice(CURVE_EXAMPLES))
+        write_kernel_curves(writer, evaluated, schedule, influence, scoring.known_wrong)
         writer.describe("fsi", details, scores)
 
 
@@ -171,41 +157,6 @@ def _write_effects(
     credible = credible_effects(linear.predictions(schedule), linear.evaluation_targets, "mse")
     writer.write_effects("ntk", len(linear.evaluation_targets), blocks(), credible)
     return torch.cat(means)
-
-
-def _write_curves(
-    writer: RunWriter,
-    linear: LinearizedModel,
-    schedule: GradientDescent,
-    influence: Tensor,
-    changed: Tensor | None,
-) -> None:
-    """The kernel regime's studies on this run, for one feature row an example (NTK influence, figures 2, 3, 5, 7)."""
-    unit = mean_squared_norm(linear.eigenvalues, linear.num_train)
-    decays = _DECAYS
-    error = estimate_error(linear, [unit * decay for decay in decays])
-    writer.write_curve("ihvp_error", curve_rows(decays, {"error rate": error.rate, "lower bound": error.lower_bound}))
-    groups = min(_GROUPS, linear.num_train)
-    if linear.num_train <= DENSITY_EXAMPLES:
-        density = feature_density(linear, components=max(1, min(20, linear.num_train // 10)))
-        members = density.argsort().tensor_split(groups)
-        rate = estimate_error_by_example(linear, unit)
-        by_density = torch.stack([rate[group].mean() for group in members])
-        writer.write_curve("ihvp_error_by_density", curve_rows(range(1, groups + 1), {"error rate": by_density}))
-    complexity = complexity_by_influence(linear, schedule, influence, groups)
-    writer.write_curve("complexity_by_influence", curve_rows(range(1, groups + 1), {"added norm": complexity}))
-    if changed is not None:
-        times = _times(schedule)
-        share = marked_share_over_time(linear, schedule, times, changed)
-        level = torch.full_like(share, float(changed.double().mean()))
-        series = {"among the most influential": share, "among all": level}
-        writer.write_curve("changed_among_influencers", curve_rows(times, series))
-
-
-def _times(schedule: GradientDescent) -> list[float]:
-    """From a hundredth to a hundred times the schedule's time, two times a decade."""
-    middle = schedule.steps if math.isfinite(schedule.steps) and schedule.steps > 0 else 1000.0
-    return [middle * 10 ** (half / 2) for half in range(-4, 5)]
 
 
 def _evolution(

@@ -4,7 +4,11 @@ import pytest
 import torch
 
 from attribution_core.errors import InputError
-from attribution_core.methods.linearized.kernel_influence import relu_ntk, sample_complexity
+from attribution_core.methods.linearized.kernel_influence import (
+    ihvp_effects_in_kernel_regime,
+    relu_ntk,
+    sample_complexity,
+)
 from attribution_core.methods.linearized.kernel_studies import (
     complexity_by_influence,
     estimate_error,
@@ -78,9 +82,12 @@ def test_the_share_is_one_where_only_the_marked_have_an_effect():
     assert float(marked_share_over_time(linear, schedule, [30], ~leaders)[0]) == 0
 
 
-def test_outputs_that_do_not_share_features_are_refused():
+def test_outputs_with_features_of_their_own_have_an_error_but_neither_bound_nor_density():
     linear = LINEAR_CASES[2].linear_model()
-    with pytest.raises(InputError, match="one feature row"):
-        estimate_error(linear, [1.0])
+    error = estimate_error(linear, [0.5, 2.0])
+    for decay, rate in zip([0.5, 2.0], error.rate, strict=True):
+        result = ihvp_effects_in_kernel_regime(linear, decay)
+        assert torch.allclose(rate, (result.exact - result.effects).abs().sum() / result.exact.abs().sum())
+    assert error.lower_bound is None
     with pytest.raises(InputError, match="one feature row"):
         feature_density(linear)
