@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from attribution_core.datasets import open_dataset
-from attribution_core.datasets.images import decode
+from attribution_core.datasets.decoding import decode
 
 DEMO = Path(__file__).parent.parent / "assets" / "demo"
 # The folder with the IDX files of Fashion-MNIST, for the one test that rebuilds the demo from them.

@@ -24,7 +24,7 @@ from attribution_core.datasets.formats import (
     torch_objects,
 )
 from attribution_core.datasets.formats.torch_objects import TorchData
-from attribution_core.datasets.inspection import ImageFacts, facts_of_row, inspect
+from attribution_core.datasets.inspection import ImageFacts, facts_of_row, inspect, with_levels
 from attribution_core.datasets.listing import Examples, Kind, Listing, Unreadable
 from attribution_core.datasets.opening import opening_line
 from attribution_core.datasets.partition import hold_out, stratified_subset
@@ -124,6 +124,8 @@ def open_dataset(
         drawn["train"] = listed["train"].take(stratified_subset(listed["train"].labels, max_train, seed))
     facts, parts, unreadable = _inspect(drawn, listing.kind)
     notes = _notes_on_splits(listing, listed, drawn, parts, seed)
+    parts, ranges = with_levels(parts, facts)
+    notes += ranges
     values, class_names = None, listing.class_names
     if np.issubdtype(parts["train"].labels.dtype, np.floating):
         values = ValueScale.of(listing.target, parts["train"].labels)

@@ -37,8 +37,15 @@ def split_of(name: str) -> str | None:
     return None if word is None else SPLIT_NAMES[word]
 
 
+def named_after_splits(names: Iterable[str]) -> set[str]:
+    """Return those of the folders beside each other that :func:`splits_of_folders` takes as splits."""
+    return set(_words_of_folders(names))
+
+
 def splits_of_folders(names: Iterable[str], where: str) -> dict[str, str]:
-    """Map the folders whose whole name means a split to that split; other names are missing.
+    """Map the folders whose name means a split to that split; other names are missing.
+
+    The whole name must mean a split; or the rest must be the same for two splits, as in ``seg_train`` and ``seg_test``.
 
     Args:
         names: Names of folders.
@@ -47,7 +54,7 @@ def splits_of_folders(names: Iterable[str], where: str) -> dict[str, str]:
     Raises:
         InputError: Two folders mean the same split.
     """
-    found = _resolve({name: word for name in names if (word := _whole_word(name))}, where)
+    found = _resolve(_words_of_folders(names), where)
     by_split: dict[str, str] = {}
     for name, split in found.items():
         other = by_split.setdefault(split, name)
@@ -91,6 +98,20 @@ def splits_of_cells(values: Iterable[object], where: str) -> dict[object, str]:
             )
         words[value] = word
     return _resolve(words, where)
+
+
+def _words_of_folders(names: Iterable[str]) -> dict[str, str]:
+    """Return the word for a split in each folder's name that has one."""
+    listed = list(names)
+    whole = {name: word for name in listed if (word := _whole_word(name))}
+    if whole:
+        return whole
+    within = {name: word for name in listed if (word := _word_within(name))}
+    rests = {name: name.lower().replace(word, "", 1) for name, word in within.items()}
+    meant: dict[str, set[str]] = {}
+    for name, rest in rests.items():
+        meant.setdefault(rest, set()).add(SPLIT_NAMES[within[name]])
+    return {name: word for name, word in within.items() if len(meant[rests[name]]) > 1}
 
 
 def _whole_word(name: str) -> str | None:

@@ -9,9 +9,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from attribution_core.datasets import Dataset, Splits
+from attribution_core.datasets.decoding import opened_format
+from attribution_core.datasets.file_kinds import SUFFIXES
 from attribution_core.progress import track
 
 SPLITS = ("train", "validation", "test")
@@ -25,8 +26,10 @@ _SUFFIXES = {
     "TIFF": ".tif",
     "MPO": ".jpg",
     "PPM": ".ppm",
+    "AVIF": ".avif",
+    "HEIF": ".heic",
+    "JPEG2000": ".jp2",
 }
-_IMAGE_SUFFIXES = {"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"}
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,7 @@ def _encoded(split: Dataset, position: int) -> tuple[bytes, str]:
     """Return the original content and suffix of an image if its format is a common one, else those of a PNG."""
     source = split.source(position)
     if source is not None:
-        with Image.open(io.BytesIO(source)) as opened:
-            suffix = _SUFFIXES.get(opened.format or "")
+        suffix = _SUFFIXES.get(opened_format(source) or "")
         if suffix is not None:
             return source, suffix
     image, _ = split[position]
@@ -113,4 +115,4 @@ def _stem(id_: str) -> str:
     """Make the stem of a file's name from an example's id, which is often a path with a suffix."""
     name = PurePosixPath(id_.replace("\\", "/")).name
     stem, dot, suffix = name.rpartition(".")
-    return stem if dot and suffix.lower() in _IMAGE_SUFFIXES else name
+    return stem if dot and f".{suffix.lower()}" in SUFFIXES else name

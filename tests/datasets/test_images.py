@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from attribution_core.datasets import open_dataset
-from attribution_core.datasets.images import decode, is_gray
+from attribution_core.datasets.decoding import decode, is_gray
 from tests.support.builders import encoded, write_folder
 
 
@@ -30,7 +30,7 @@ def test_sixteen_bit_pgm_is_scaled():
     assert np.asarray(decode(b"P5 3 1 65535\n" + values.tobytes())).tolist() == [[0, 1, 255]]
 
 
-def test_pixels_without_an_agreed_range_are_refused():
+def test_pixels_without_an_agreed_range_are_refused_by_themselves():
     with pytest.raises(ValueError, match="floating-point"):
         decode(saved(Image.new("F", (2, 2), 0.5), "TIFF"))
     with pytest.raises(ValueError, match="32-bit"):

@@ -1,15 +1,41 @@
-"""Image folders: one subfolder for each class, with or without train, validation and test folders above them."""
+"""Image folders: one subfolder for each class, with or without folders for the splits above or below them.
+
+Splits may be outside (``train/cat``), inside (``cat/train``) or missing (``cat``), and one folder may lie around it
+all, as archives unpack. A folder with the name of a split is one only if it has class folders: it could be a class.
+"""
 
 import os
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from attribution_core.datasets.images import SUFFIXES, FileImage
-from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
+from attribution_core.datasets.file_kinds import is_junk, why_no_image
+from attribution_core.datasets.images import FileImage
+from attribution_core.datasets.listing import Examples, Listing, Unreadable
+from attribution_core.datasets.split_names import named_after_splits, splits_of_folders
 from attribution_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the class folders are.
+
+    Attributes:
+        base: Folder in which the layout begins.
+        roots: Folder of each split; only "train", the base, if there are no splits; none if they are inside classes.
+        class_roots: Folders that hold the class folders: of each split in the same order, or the base.
+        skipped: Folders beside those of the splits.
+        what: What was taken as what.
+    """
+
+    base: Path
+    roots: dict[str, Path]
+    class_roots: list[Path]
+    skipped: list[Path]
+    what: str
 
 
 def recognizes(path: Path) -> bool:
@@ -20,7 +46,8 @@ def recognizes(path: Path) -> bool:
 def read(path: Path) -> Listing:
     """List the images below the class folders, at any depth.
 
-    Hidden files and files without an image's suffix are ignored. Symbolic links are followed only to files inside the
+    Hidden files and those of the operating system are ignored. Files without an image's suffix are images if their
+    content is one; every other file is listed as unreadable. Symbolic links are followed only to files inside the
     dataset: a dataset that reaches outside its folder could be neither moved nor trusted.
 
     Args:
@@ -30,12 +57,15 @@ def read(path: Path) -> Listing:
         The images by split; each id is the path within the folder.
 
     Raises:
-        InputError: Two folders are the same split.
+        InputError: Two folders are the same split, or there are splits without class folders.
     """
-    listing = Listing({}, [])
-    roots = _split_folders(path, listing)
-    found = {split: list(_class_files(path, root, listing)) for split, root in roots.items()}
-    classes = {name for root in roots.values() for name in map(_normalize_path, _subfolders(root))}
+    layout = _layout(path)
+    names = {split: root.name for split, root in layout.roots.items() if root != layout.base}
+    listing = Listing({}, [], what=layout.what, split_names=names)
+    found: dict[str, list[tuple[str, Path]]] = {split: [] for split in layout.roots}
+    for split, name, file in _files(path, layout, listing):
+        found.setdefault(split, []).append((name, file))
+    classes = {name for root in layout.class_roots for name in map(_normalize_path, _subfolders(root))}
     listing.class_names.extend(sorted(classes))
     position = {name: i for i, name in enumerate(listing.class_names)}
     for split, files in found.items():
@@ -46,56 +76,120 @@ def read(path: Path) -> Listing:
             [FileImage(file) for _, _, file in rows],
             np.array([label for _, label, _ in rows]),
         )
+    listing.notes.extend(_notes(layout, listing.class_names))
     return listing
 
 
-def _split_folders(path: Path, listing: Listing) -> dict[str, Path]:
-    """Map each split to its folder. A folder called train without subfolders is not a split: it could be a class."""
-    named: dict[str, Path] = {}
-    others = []
-    for name in _subfolders(path):
-        split = SPLIT_NAMES.get(name.lower())
-        if split is None or not _subfolders(path / name):
-            others.append(name)
-        elif split in named:
+# -- layout ----------------------------------------------------------------------------------------------------------
+
+
+def _layout(path: Path) -> _Layout:
+    """Find the folders of the splits, or take everything as training examples."""
+    base = _innermost(path)
+    folders = [base / name for name in _subfolders(base)]
+    names = named_after_splits(folder.name for folder in folders)
+    what = "images in class folders" + ("" if base == path else f" in {base.relative_to(path).as_posix()}")
+    splits = splits_of_folders([each.name for each in folders if each.name in names and _subfolders(each)], str(base))
+    others = [folder for folder in folders if folder.name not in splits]
+    with_images = [folder for folder in others if folder.name not in names and _has_images(folder)]
+    if splits:
+        if len(names) == 1 and len(with_images) > 1:
+            only = next(iter(splits))
             raise InputError(
-                f"{path} must have one folder for the {split} split, but it has {named[split].name} and {name}: rename "
-                "one of them."
+                f"{base} must hold either classes or splits, but it is unclear whether {only} is a split or a class "
+                f"beside {' and '.join(each.name for each in with_images[:2])}: rename {only} if it is a class, or "
+                "move the other folders away."
             )
-        else:
-            named[split] = path / name
-    if not named:
-        return {"train": path}
-    listing.notes.extend(f"The folder {name} is not a split and was skipped." for name in others)
-    for entry in _entries(path):
-        if not entry.is_dir(follow_symlinks=False) and (refusal := _refusal(path, entry)):
-            listing.unreadable.append(Unreadable(_identity(path, entry), refusal))
-    return named
+        roots = {split: base / name for name, split in splits.items()}
+        inside = {split: _innermost(root, within_split=True) for split, root in roots.items()}
+        wrapped = all(inside[split] != root for split, root in roots.items())  # seg_train/seg_train/cat
+        return _Layout(base, roots, list((inside if wrapped else roots).values()), others, what)
+    if names and not with_images:
+        raise InputError(
+            f"The images of each split need a folder for each class, but {base} has none in "
+            f"{' and '.join(sorted(names))}: make class folders inside, or give the path of a list (CSV, TSV or JSON "
+            "Lines) of the images and their labels."
+        )
+    if all(map(_holds_splits, folders)) and any("train" in _inner_splits(folder).values() for folder in folders):
+        return _Layout(base, {}, [base], [], f"{what}, with a folder for each split inside")
+    return _Layout(base, {"train": base}, [base], [], what)
+
+
+def _innermost(path: Path, within_split: bool = False) -> Path:
+    """Return the folder where the layout begins: archives often unpack to a folder that holds a single folder."""
+    while len(folders := _subfolders(path)) == 1 and not _images_directly_in(path):
+        inner = path / folders[0]
+        if not _subfolders(inner) or (named_after_splits(folders) and not within_split):
+            break
+        path = inner
+    return path
+
+
+def _inner_splits(folder: Path) -> dict[str, str]:
+    return splits_of_folders(_subfolders(folder), str(folder))
+
+
+def _holds_splits(folder: Path) -> bool:
+    """Return whether a class folder holds folders of splits and nothing else that could be an image."""
+    names = _subfolders(folder)
+    return bool(names) and named_after_splits(names) == set(names) and not _images_directly_in(folder)
+
+
+def _has_images(folder: Path) -> bool:
+    return _images_directly_in(folder) or any(_has_images(folder / name) for name in _subfolders(folder))
+
+
+def _images_directly_in(folder: Path) -> bool:
+    return any(entry.is_file() and why_no_image(entry) is None for entry in _entries(folder))
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def _files(path: Path, layout: _Layout, listing: Listing) -> Iterator[tuple[str, str, Path]]:
+    """Yield (split, class name, file) for each image; list every other file as unreadable."""
+    above = layout.base
+    while True:  # from where the layout begins to the dataset's folder
+        if above not in layout.class_roots:
+            _list_files(path, above, "it is not in the folder of a split", listing)
+        if above == path:
+            break
+        above = above.parent
+    for split, root in zip(layout.roots, layout.class_roots, strict=True) if layout.roots else ():
+        if root != layout.roots[split]:
+            _list_files(path, layout.roots[split], "it is not in a class folder", listing)
+        _list_files(path, root, "it is not in a class folder", listing)
+        for name in _subfolders(root):
+            for file in _walk(path, root / name, listing):
+                yield split, _normalize_path(name), file
+    if not layout.roots:
+        _list_files(path, layout.base, "it is not in a class folder", listing)
+        for name in _subfolders(layout.base):
+            folder = layout.base / name
+            _list_files(path, folder, "it is not in the folder of a split", listing)
+            for inner, split in _inner_splits(folder).items():
+                for file in _walk(path, folder / inner, listing):
+                    yield split, _normalize_path(name), file
+
+
+def _list_files(path: Path, folder: Path, why: str, listing: Listing) -> None:
+    """List the files directly in a folder as unreadable."""
+    for entry in _entries(folder):
+        if not entry.is_dir(follow_symlinks=False):
+            listing.unreadable.append(Unreadable(_identity(path, entry), _refusal(path, entry) or why))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        return sorted((e for e in entries if not is_junk(e.name)), key=lambda e: e.name)
 
 
 def _subfolders(path: Path) -> list[str]:
     return [entry.name for entry in _entries(path) if entry.is_dir(follow_symlinks=False)]
 
 
-def _class_files(path: Path, root: Path, listing: Listing) -> Iterator[tuple[str, Path]]:
-    """Yield (class name, file) for each image below the class folders in ``root``."""
-    for entry in _entries(root):
-        if entry.is_dir(follow_symlinks=False):
-            for file in _walk(path, Path(entry.path), listing):
-                yield _normalize_path(entry.name), file
-        elif refusal := _refusal(path, entry):
-            listing.unreadable.append(Unreadable(_identity(path, entry), refusal))
-        elif _is_image_name(entry):
-            listing.unreadable.append(Unreadable(_identity(path, entry), "it is not in a class folder"))
-
-
 def _walk(path: Path, folder: Path, listing: Listing) -> Iterator[Path]:
-    """Yield the image files below one class folder; add refused files to ``listing.unreadable``."""
+    """Yield the image files below one class folder; add all others to ``listing.unreadable``."""
     try:
         entries = _entries(folder)
     except OSError as error:
@@ -104,9 +198,9 @@ def _walk(path: Path, folder: Path, listing: Listing) -> Iterator[Path]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(path, Path(entry.path), listing)
-        elif refusal := _refusal(path, entry):
-            listing.unreadable.append(Unreadable(_identity(path, entry), refusal))
-        elif _is_image_name(entry):
+        elif why := _refusal(path, entry) or why_no_image(entry):
+            listing.unreadable.append(Unreadable(_identity(path, entry), why))
+        else:
             yield Path(entry.path)
 
 
@@ -126,8 +220,34 @@ def _refusal(path: Path, entry: os.DirEntry[str]) -> str | None:
         return f"it is a broken symbolic link ({error.strerror})"
 
 
-def _is_image_name(entry: os.DirEntry[str]) -> bool:
-    return Path(entry.name).suffix.lower() in SUFFIXES
+# -- notes -----------------------------------------------------------------------------------------------------------
+
+
+def _notes(layout: _Layout, class_names: list[str]) -> list[str]:
+    notes = []
+    for folder in layout.skipped:
+        count = sum(len([name for name in names if not is_junk(name)]) for _, _, names in os.walk(folder))
+        why = "has no class folders" if named_after_splits([folder.name]) else "is not a split"
+        files = "its only file was" if count == 1 else f"its {count:,} files were"
+        notes.append(f"The folder {folder.name} {why}: {files} left out.")
+    if layout.roots.get("train") == layout.base:
+        named = sorted(named_after_splits(class_names))
+        if named:
+            are = "is taken as a class" if len(named) == 1 else "are taken as classes"
+            notes.append(f"{' and '.join(named)} {are}, not as splits: no class folders are inside.")
+        inner = [name for name in _subfolders(layout.base) if _holds_splits(layout.base / name)]
+        if inner:
+            notes.append(f"Folders of splits inside {inner[0]} were not taken as splits: other classes have none.")
+    by_spelling: dict[str, list[str]] = {}
+    for name in class_names:
+        by_spelling.setdefault(" ".join(name.casefold().split()), []).append(name)
+    for names in by_spelling.values():
+        if len(names) > 1:
+            notes.append(
+                f"The classes {' and '.join(map(repr, names))} differ only by case or spaces: rename one if they are "
+                "the same."
+            )
+    return notes
 
 
 def _identity(path: Path, file: os.PathLike[str]) -> str:

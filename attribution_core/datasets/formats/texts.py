@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from attribution_core.datasets.file_kinds import SUFFIXES
 from attribution_core.datasets.formats.delimited import decode, split_lines
 from attribution_core.datasets.formats.tables import Text
-from attribution_core.datasets.images import SUFFIXES
 from attribution_core.datasets.listing import Examples, Listing, Unreadable, normalize_name
 from attribution_core.datasets.split_names import splits_of_folders
 from attribution_core.errors import InputError

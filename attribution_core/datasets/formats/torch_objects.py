@@ -14,7 +14,8 @@ import torch.utils.data
 from PIL import Image
 
 from attribution_core.datasets.arrays import as_pixels
-from attribution_core.datasets.images import ArrayImage, to_eight_bits
+from attribution_core.datasets.decoding import to_eight_bits
+from attribution_core.datasets.images import ArrayImage
 from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
 from attribution_core.datasets.targets import Task, parse_numeric_labels
 from attribution_core.errors import InputError

@@ -161,12 +161,12 @@ def test_a_decompression_bomb_is_listed(tmp_path, monkeypatch):
     assert set(reasons(open_dataset(tmp_path))) == {"a/big.png", "b/huge.png"}
 
 
-def test_hidden_and_other_files_are_ignored(tmp_path):
+def test_hidden_files_are_ignored_and_others_listed(tmp_path):
     write_folder(tmp_path, {"a": 5, "b": 5, ".cache": 3})
     for name in (".DS_Store", "a/Thumbs.db", "labels.txt", "a/notes.md", "b/.hidden.png"):
         (tmp_path / name).write_text("no image")
     splits = open_dataset(tmp_path)
-    assert splits.unreadable == []
+    assert reasons(splits) == {"labels.txt": "it is not in a class folder", "a/notes.md": "it is not an image (.md)"}
     assert len(all_ids(splits)) == 10
     assert splits.train.class_names == ["a", "b"]
 
