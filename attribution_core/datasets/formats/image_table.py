@@ -13,11 +13,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from attribution_core.datasets.decoding import load
+from attribution_core.datasets.file_kinds import SUFFIXES
 from attribution_core.datasets.formats.arrow_rows import ArrowRows, Part, feature_kind, join_parts
 from attribution_core.datasets.formats.arrow_types import is_bytes, is_text, plain, stored_type
 from attribution_core.datasets.formats.manifest import PATHS
 from attribution_core.datasets.formats.row_files import find_column
-from attribution_core.datasets.images import SUFFIXES, EncodedImage, FileImage, ImageSource, decode
+from attribution_core.datasets.images import EncodedImage, FileImage, ImageSource
 from attribution_core.datasets.listing import Examples, Listing, Unreadable, normalize_name
 from attribution_core.datasets.targets import Task, original_values, parse_labels, parse_numeric_labels
 from attribution_core.errors import InputError
@@ -91,7 +93,7 @@ def _is_image(column: pa.ChunkedArray) -> bool:
     if first is None:
         return False
     try:
-        decode(first)
+        load(first)
     except Exception:  # noqa: BLE001 -- Pillow raises almost any type; what it cannot decode is no image
         return False
     return True

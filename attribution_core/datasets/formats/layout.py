@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attribution_core.datasets.images import SUFFIXES
+from attribution_core.datasets.file_kinds import SUFFIXES
 from attribution_core.datasets.listing import UNNAMED
 from attribution_core.datasets.split_names import split_of, splits_of_files, splits_of_folders
 from attribution_core.errors import InputError
