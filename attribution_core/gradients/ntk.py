@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.gradients.jacobian import BATCH_BYTES, factor_batches
+from attribution_core.gradients.jacobian import BATCH_BYTES, block_batches, factor_batches, jacobian
 from attribution_core.gradients.layers import Kind, LayerFactors, PositionFactors
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
@@ -91,6 +91,43 @@ def tangent_kernels(
     kernel.tril_()
     kernel += kernel.tril(-1).T
     return kernel, cross, train_outputs, evaluation_outputs
+
+
+def gradient_products(
+    model: nn.Module,
+    left: tuple[Tensor, Tensor],
+    right: tuple[Tensor, Tensor],
+    plan: ParameterPlan,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Return the inner products ``[n, m]`` of the gradients of ``sum_c mixture_bc f_c(x_b)``, in whole parameters.
+
+    Cost: layers with factors take the cheaper form of the module docstring with k = 1; other parameters form rows, and
+    take ``n m`` multiplications for each of their entries.
+
+    Args:
+        model: The model.
+        left: Inputs ``[n, ...]`` and mixtures ``[n, k]``.
+        right: Inputs ``[m, ...]`` and mixtures ``[m, k]``.
+        plan: Plan of whole parameters.
+        dtype: Precision of the products.
+    """
+    (inputs, mixture), (others, other_mixture) = left, right
+    total = torch.zeros(len(inputs), len(others), dtype=dtype, device=next(model.parameters()).device)
+    by_layers = plan.part([name for name in plan.coordinates if name not in plan.rest])
+    for group in _layer_groups(model, inputs, len(inputs) + len(others), by_layers) if by_layers.layers else ():
+        own, other = (_collect(model, x, group, mixed)[1] for x, mixed in (left, right))
+        for name in group.layers:
+            kinds: list[Kind] = [kind for kind, parameter in own[name].parameters() if parameter in plan.coordinates]
+            _add_layer(total, own.pop(name), other.pop(name), kinds)
+    rest = plan.part(plan.rest)
+    size = max(1, FACTOR_BYTES // (4 * dtype.itemsize * max(rest.width, 1)))
+    for start in range(0, len(others), size) if plan.rest else ():
+        block = slice(start, start + size)
+        held = jacobian(model, others[block], rest, other_mixture[block])[1][:, 0].to(dtype)
+        for where, _, rows_by_name in block_batches(model, inputs, rest, mixture):
+            total[where, block] += torch.cat(list(rows_by_name.values()), dim=2)[:, 0].to(dtype) @ held.T
+    return total
 
 
 def _layer_groups(model: nn.Module, inputs: Tensor, examples: int, plan: ParameterPlan) -> Iterator[ParameterPlan]:

@@ -43,7 +43,7 @@ def hessian_column_norms(outputs: Tensor, loss: Loss) -> Tensor:
     p = means_of(outputs, loss)
     if _has_sigmoids(outputs, loss):
         return p * (1 - p)
-    return p * (1 - 2 * p + p.square().sum(dim=1, keepdim=True))
+    return p * (1 - 2 * p + p.square().sum(dim=1, keepdim=True)).clamp(min=0)  # rounding may pass zero
 
 
 def hessian_product(outputs: Tensor, vectors: Tensor, loss: Loss) -> Tensor:
@@ -54,6 +54,14 @@ def hessian_product(outputs: Tensor, vectors: Tensor, loss: Loss) -> Tensor:
     if _has_sigmoids(outputs, loss):
         return p * (1 - p) * vectors
     return p * (vectors - (p * vectors).sum(dim=1, keepdim=True))
+
+
+def link_derivatives(outputs: Tensor, loss: Loss) -> Tensor:
+    """Return ``sigma'(f)``, the derivative of each mean in its own output, ``[b, k]``: the diagonal of Lambda."""
+    if loss == "mse":
+        return torch.ones_like(outputs)
+    p = means_of(outputs, loss)
+    return p * (1 - p)
 
 
 def means_of(outputs: Tensor, loss: Loss) -> Tensor:

@@ -18,7 +18,7 @@ solver     curvature               cost
 ========== ======================= =====================================================================
 ``sketch`` ggn, fisher, empirical  up to 8,192 + n + m backward passes, then an eigendecomposition of
                                    min(n q, p, ``dimension``), which serves every damping
-``exact``  all four                a backward pass for each of n q + n + m rows; no approximation
+``exact``  all four                a backward pass for each of n q + n + m rows; exact to rounding
 ``kfac``   ggn, fisher, empirical  two passes; then ``n m p`` multiplications
 ``ekfac``  ggn, fisher, empirical  one more pass, for a better diagonal
 ``cg``     ggn, hessian            min(n, m) times the iterations times two passes over the data
@@ -72,7 +72,8 @@ class Influence:
         effect: Loss after the removal of i minus before, on evaluation example j ``[n, m]`` or on i itself ``[n]``.
         damping: Damping used for each model of the ensemble.
         residual: Largest relative residual of the solves; None for solvers that do not iterate.
-        kept_energy: Smallest share of the gradients' energy that a sketch keeps; None without a sketch.
+        kept_energy: Smallest share of the training examples' loss gradients (their squared norms) that a sketch keeps;
+            what it leaves out counts with ``1 / damping``. None without a sketch.
     """
 
     effect: Tensor

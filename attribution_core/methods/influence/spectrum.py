@@ -9,12 +9,24 @@ only the gradients' coordinates in the eigenvectors:
 U is computed from the smaller of two matrices:
 
 - **primal**, ``R^T R`` ``[p, p]``: ``n q p^2`` multiplications and an eigendecomposition of size p. If p is large,
-  gradients are sketched (:mod:`attribution_core.gradients.kronecker`), which drops the same directions from every
-  effect, and ``ROWS`` of R's n q rows are drawn, in proportion to their squared norms;
+  gradients are sketched (:mod:`attribution_core.gradients.kronecker`), and ``ROWS`` of R's n q rows are drawn, in
+  proportion to their squared norms;
 - **dual** (Woodbury's form), ``R R^T`` ``[n q, n q]``, whose eigenvectors v give ``u = R^T v / sqrt(n value)`` and
   ``g . u = (g R^T) v / sqrt(n value)``: only inner products of gradients are needed, assembled layer by layer from
-  factors (:mod:`attribution_core.gradients.ntk`), and nothing of size p is kept. For ``ggn`` and ``empirical`` the
-  training gradients are in the span of R, so nothing is missing; for ``fisher`` the part outside counts with 1/damping.
+  factors (:mod:`attribution_core.gradients.ntk`), and nothing of size p is kept.
+
+The r directions u that either form yields span a part of the parameter space only: a sketch leaves the others out, and
+the dual form has none outside the rows, nor along eigenvalues that rounding hides. In the orthogonal complement the
+curvature counts as 0, so its inverse there is ``1 / damping``. With ``P = U U^T``,
+
+    (P C P + damping I)^{-1} = U diag(1 / (values + damping)) U^T + (I - P) / damping
+    effect[i, j] = (1/n) [sum_r (g_j . u_r)(g_i . u_r) / (values_r + damping)
+                          + (g_i . g_j - sum_r (g_j . u_r)(g_i . u_r)) / damping]
+
+and self-influence has ``(|g_i|^2 - sum_r (g_i . u_r)^2) / (damping n)`` as its second term. A confidently wrong label
+lies there: its gradient is large, and its curvature ``p (1 - p)`` vanishes. The inner products ``g_i . g_j`` come from
+factors too: ``n m (in + out)`` multiplications for a Linear layer, at most ``n m`` for each parameter. If v is the
+largest curvature outside, the second term is too large by at most the factor ``1 + v / damping``.
 
 So for n = 1,000 examples the dual form gives the empirical curvature of any network exactly, for one backward pass per
 example and an eigendecomposition of size 1,000.
@@ -29,12 +41,14 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients import (
     ParameterPlan,
+    gradient_products,
     jacobian,
     kronecker_plan,
     layer_kernels_apply,
     plan_parameters,
     tangent_kernels,
 )
+from attribution_core.gradients.jacobian import block_batches
 from attribution_core.methods.curvature.columns import Curvature, curvature_columns, num_columns
 from attribution_core.methods.curvature.iterative import hessian_matrix
 from attribution_core.methods.curvature.losses import Loss, errors_of, prediction_errors
@@ -48,7 +62,8 @@ DIMENSION = 2048
 EXACT_SIZE = 12_000
 # Maximum number of rows of R (columns of M) used with sketched gradients; if there are more, this many are drawn.
 ROWS = 8192
-# Eigenvalues below this share of the largest are rounding errors, and their eigenvectors are arbitrary.
+# Eigenvalues below this share of the largest are rounding errors, and their eigenvectors are arbitrary: the directions
+# count as flat. It holds for kernels in float64; for float32, its square root.
 _ROUNDING = 1e-12
 _BLOCK = 1024
 
@@ -61,10 +76,13 @@ class InfluenceSpectrum:
         values: Eigenvalues of C, the curvature of the mean loss, ascending, ``[r]``, float64.
         train: Coordinates of the training examples' loss gradients, ``[n, r]``.
         evaluation: Coordinates of the evaluation examples' loss gradients, ``[m, r]``.
-        outside: Inner products ``[n, m]`` of the gradients' parts outside the eigenvectors' span; None if they do not
-            count.
+        outside: Inner products ``[n, m]`` of the gradients' parts outside the eigenvectors' span; None if they span
+            everything.
         outside_self: Squared norms of those parts of the training gradients, ``[n]``.
-        kept_energy: Share of the gradients' energy that a sketch keeps, 0 to 1; None without a sketch.
+        flat_below: Share of the largest eigenvalue below which directions count as flat, with those outside the span;
+            0 if every direction has its own eigenvalue.
+        kept_energy: Share of the training examples' loss gradients (their squared norms) that a sketch keeps, 0 to 1;
+            None without a sketch.
     """
 
     values: Tensor
@@ -72,6 +90,7 @@ class InfluenceSpectrum:
     evaluation: Tensor
     outside: Tensor | None = None
     outside_self: Tensor | None = None
+    flat_below: float = 0.0
     kept_energy: float | None = None
 
     def effects(self, damping: float) -> Tensor:
@@ -143,15 +162,17 @@ def influence_spectrum(
         )
     which, mixture = curvature_columns(outputs, train[1], loss, curvature, ROWS if sketched else columns, seed)
     rows = _Rows(train[0][which.to(train[0].device)], mixture)
+    whole = plan
     if sketched:
         plan = kronecker_plan(model, rows.inputs, plan, dimension or 0, seed, rows.mixture)
     other = _Rows.of_losses(model, evaluation or _first_of(train), loss)
     if plan.width <= len(which):
-        return _primal(model, rows, own, other, plan)
+        spectrum = _primal(model, rows, own, other, plan)
+        return _with_outside(spectrum, model, own, other, whole, sketched=True) if sketched else spectrum
     dtype = torch.float64 if dimension is None else outputs.dtype
-    if curvature == "fisher":
-        return _dual_outside(model, rows, own, other, plan, dtype)
-    return _dual(model, rows, None if curvature == "empirical" else own, other, plan, dtype)
+    is_own = curvature == "empirical" and not sketched
+    spectrum = _dual(model, rows, None if is_own else own, other, plan, dtype)
+    return _with_outside(spectrum, model, own, other, whole, sketched)
 
 
 def hessian_spectrum(
@@ -210,6 +231,13 @@ class _Rows(NamedTuple):
         """Return the gradients' coordinates in the plan, ``[b, p]``."""
         return jacobian(model, self.inputs, plan, self.mixture)[1][:, 0]
 
+    def squared_norms(self, model: nn.Module, plan: ParameterPlan) -> Tensor:
+        """Return the gradients' squared norms, ``[b]``, float64, without keeping any gradient."""
+        parts = []
+        for _, _, rows in block_batches(model, self.inputs, plan, self.mixture):
+            parts.append(sum(part[:, 0].double().square().sum(dim=1) for part in rows.values()))
+        return torch.cat(parts)
+
     def with_others(self, others: "_Rows") -> "_Rows":
         return _Rows(torch.cat([self.inputs, others.inputs]), torch.cat([self.mixture, others.mixture]))
 
@@ -231,7 +259,7 @@ def _primal(
     values, vectors = _decomposed(total / len(own.inputs))
     basis = vectors.to(own.mixture.dtype)
     train, evaluation = (each.gradients(model, plan) for each in (own, other))
-    return InfluenceSpectrum(values.clamp(min=0), train @ basis, evaluation @ basis, kept_energy=plan.kept_energy)
+    return InfluenceSpectrum(values.clamp(min=0), train @ basis, evaluation @ basis)
 
 
 def _dual(
@@ -242,34 +270,33 @@ def _dual(
     plan: ParameterPlan,
     dtype: torch.dtype,
 ) -> InfluenceSpectrum:
-    """Decompose the dual form if the training gradients are in the span of the rows, or are the rows (own is None)."""
-    if own is None:
-        kernel, cross = _kernels(model, rows, other, plan, dtype)
-        values, vectors = _directions(kernel, len(kernel))
-        return InfluenceSpectrum(values, kernel @ vectors, cross @ vectors)
-    n = len(own.inputs)
-    kernel, cross = _kernels(model, rows, own.with_others(other), plan, dtype)
-    values, vectors = _directions(kernel, n)
+    """Decompose the dual form; own is None if the training gradients are the rows."""
+    n = len(rows.inputs) if own is None else len(own.inputs)
+    gradients = other if own is None else own.with_others(other)
+    kernel, cross = _kernels(model, rows, gradients, plan, dtype)
+    values, vectors, rounding = _directions(kernel, n)
     coordinates = cross @ vectors
-    return InfluenceSpectrum(values, coordinates[:n], coordinates[n:])
+    if own is None:
+        return InfluenceSpectrum(values, kernel @ vectors, coordinates, flat_below=rounding)
+    return InfluenceSpectrum(values, coordinates[:n], coordinates[n:], flat_below=rounding)
 
 
-def _dual_outside(
+def _with_outside(
+    spectrum: InfluenceSpectrum,
     model: nn.Module,
-    rows: _Rows,
     own: _Rows,
     other: _Rows,
     plan: ParameterPlan,
-    dtype: torch.dtype,
+    sketched: bool,
 ) -> InfluenceSpectrum:
-    """Decompose the dual form otherwise; inner products of the gradients give their parts outside the span."""
-    n, count = len(own.inputs), len(rows.inputs)
-    kernel, cross = _kernels(model, rows.with_others(own), other, plan, dtype)
-    values, vectors = _directions(kernel[:count, :count], n)
-    coordinates, others = kernel[count:, :count] @ vectors, cross[:, :count] @ vectors
-    outside = cross[:, count:].T - coordinates @ others.T
-    outside_self = (kernel[count:, count:].diagonal() - coordinates.square().sum(dim=1)).clamp(min=0)
-    return InfluenceSpectrum(values, coordinates, others, outside, outside_self)
+    """Add the inner products of what the gradients have outside the directions, in the plan of whole parameters."""
+    train, evaluation = spectrum.train, spectrum.evaluation
+    outside = gradient_products(model, own, other, plan).to(train.dtype)
+    outside.addmm_(train, evaluation.T, alpha=-1)
+    norms, inside = own.squared_norms(model, plan), train.double().square().sum(dim=1)
+    kept = float(inside.sum() / norms.sum().clamp(min=1e-300)) if sketched else None
+    own_outside = (norms - inside).clamp(min=0).to(train.dtype)
+    return replace(spectrum, outside=outside, outside_self=own_outside, kept_energy=kept)
 
 
 def _kernels(
@@ -290,11 +317,15 @@ def _kernels(
 def _directions(
     kernel: Tensor,
     n: int,
-) -> tuple[Tensor, Tensor]:
-    """Return C's eigenvalues, and the matrix from inner products with its rows to coordinates in its eigenvectors."""
+) -> tuple[Tensor, Tensor, float]:
+    """Return eigenvalues, the matrix from inner products with rows to coordinates in eigenvectors, and the rounding.
+
+    The rounding is the share of the largest eigenvalue of C below which eigenvalues and their vectors are left out.
+    """
     values, vectors = _decomposed(kernel.double() / n)
-    kept = values > (_ROUNDING if kernel.dtype == torch.float64 else _ROUNDING**0.5) * values[-1]
-    return values[kept], (vectors[:, kept] / (n * values[kept]).sqrt()).to(kernel.dtype)
+    rounding = _ROUNDING if kernel.dtype == torch.float64 else _ROUNDING**0.5
+    kept = values > rounding * values[-1]
+    return values[kept], (vectors[:, kept] / (n * values[kept]).sqrt()).to(kernel.dtype), rounding
 
 
 def _decomposed(

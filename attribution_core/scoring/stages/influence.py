@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 from typing_extensions import override
 
-from attribution_core.gradients import jacobian, kronecker_plan, plan_parameters
+from attribution_core.gradients import ParameterPlan, gradient_products, jacobian, kronecker_plan, plan_parameters
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.influence.damping import SHARES, sweep_of
 from attribution_core.methods.influence.functions import default_damping
@@ -59,7 +59,7 @@ class InfluenceStage(Stage):
     def bytes_needed(self, sizes: RunSizes) -> int:
         """Count the decomposition, the gradients' coordinates, and the effects."""
         size = min(sizes.n * sizes.outputs, sizes.num_parameters, DIMENSION)
-        effects = 3 * sizes.n * sizes.m
+        effects = 7 * sizes.n * sizes.m  # one matrix is in float64, before it is rounded
         return 8 * 4 * size**2 + 4 * (2 * (sizes.n + sizes.m) * size + effects) + 4 * 1024 * size
 
     @override
@@ -67,7 +67,7 @@ class InfluenceStage(Stage):
         """Time gradients, sketched where the run will sketch them, and one decomposition."""
         n, m = probe.sizes.n, probe.sizes.m
         inputs, targets = probe.rows(SAMPLE)
-        plan = plan_parameters(probe.model, inputs[:1], "all")
+        plan = whole = plan_parameters(probe.model, inputs[:1], "all")
         mixture = prediction_errors(outputs_of(probe.model, inputs), targets.to(probe.device), probe.recipe.loss)
         columns, width = n * probe.sizes.outputs, plan.width
         size, rows, fit = min(columns, width), columns, 0.0
@@ -77,9 +77,10 @@ class InfluenceStage(Stage):
             fit, size, rows = time.perf_counter() - before, DIMENSION, min(ROWS, columns)
         few = slice(64)
         each = timed(lambda: jacobian(probe.model, inputs[few], plan, mixture[few])) / len(inputs[few])
+        pairs = n * m * _seconds_for_a_pair(probe.model, (inputs[few], mixture[few]), whole)
         products = 2 * rows * size**2 + 2 * (n + m) * size * (size + m)
         decomposition = probe.seconds_for_decomposition * size**3
-        return fit + (rows + n + m) * each + products / probe.flops + decomposition
+        return fit + (rows + 2 * (n + m)) * each + pairs + products / probe.flops + decomposition
 
     @override
     def write(self, scoring: ScoringRun) -> None:
@@ -99,7 +100,11 @@ class InfluenceStage(Stage):
         series = {"effects on an example": sweep.agreement, "self-influence": sweep.self_agreement}
         writer.write_curve("damping", curve_rows(sweep.share.tolist(), series))
         sketched = {} if spectrum.kept_energy is None else {"kept_energy": spectrum.kept_energy}
-        how = f"in a sketch of {len(spectrum.values):,} dimensions" if sketched else "exact"
+        how = "exact"
+        if sketched:
+            how = f"in a sketch of {len(spectrum.values):,} dimensions; outside it the curvature counts as zero"
+        elif spectrum.flat_below:
+            how = f"curvature below {spectrum.flat_below:g} of the largest counts as zero"
         details = {
             "route": f"Gauss-Newton matrix of the whole network, {how}",
             **sketched,
@@ -108,6 +113,13 @@ class InfluenceStage(Stage):
             "evaluated_on": f"{effects.shape[1]:,} validation examples",
         }
         writer.describe("self_influence", details, ["self_influence"])
+
+
+def _seconds_for_a_pair(model: nn.Module, rows: tuple[Tensor, Tensor], plan: ParameterPlan) -> float:
+    """Return the seconds that one inner product of whole gradients takes, without the passes that form them."""
+    count, one = len(rows[0]), (rows[0][:1], rows[1][:1])
+    passes = 2 * count / (count + 1) * timed(lambda: gradient_products(model, rows, one, plan))
+    return max(0.0, timed(lambda: gradient_products(model, rows, rows, plan)) - passes) / count**2
 
 
 def _blocks(effects: Tensor) -> Iterator[tuple[slice, np.ndarray]]:
