@@ -75,13 +75,21 @@ LINEAR_CASES = [
 def schedules(largest: float) -> list[GradientDescent]:
     """Gradient descent of every kind, at rates that suit the largest eigenvalue of a kernel."""
     rate = 0.9 / largest
-    return [
-        GradientDescent(rate, steps, weight_decay, dynamics, loss)
-        for dynamics in ("continuous", "discrete")
-        for steps in (0, 1, 7, 300, 5000, math.inf)
-        for weight_decay in (0.0, 0.01 * largest)
-        for loss in ("sum", "mean")
-    ] + [GradientDescent(1.9 / largest, steps, 0.0, "discrete") for steps in (3, 64, 65, 500)]
+    return (
+        [
+            GradientDescent(rate, steps, weight_decay, dynamics, loss)
+            for dynamics in ("continuous", "discrete")
+            for steps in (0, 1, 7, 300, 5000, math.inf)
+            for weight_decay in (0.0, 0.01 * largest)
+            for loss in ("sum", "mean")
+        ]
+        + [
+            GradientDescent(rate, steps, 0.1 * largest, dynamics, "mean", "fixed")
+            for dynamics in ("continuous", "discrete")
+            for steps in (7, 300, math.inf)
+        ]
+        + [GradientDescent(1.9 / largest, steps, 0.0, "discrete") for steps in (3, 64, 65, 500)]
+    )
 
 
 @dataclass(frozen=True)

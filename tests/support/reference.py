@@ -10,24 +10,34 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.training import loss_values
 
 
-def trained_weights(jacobian: Tensor, residuals: Tensor, schedule: GradientDescent, examples: int) -> Tensor:
-    """Return ``w_t - w_0``, ``[p]``, from ``[n, k, p]`` and residuals ``[n, k]``, by a fresh eigendecomposition."""
+def trained_weights(jacobian: Tensor, residuals: Tensor, schedule: GradientDescent, total: int) -> Tensor:
+    """Return ``w_t - w_0``, ``[p]``, by minimizing or integrating the objective of the given examples.
+
+    The objective is ``sum_i |Phi_i w - r_i|^2 / 2 + decay / 2 |w|^2``, or its mean with the trainer's own decay. No
+    eigendecomposition is involved: time is a power or an exponential of one step, ``w -> w + rate (c - H w)``.
+
+    Args:
+        jacobian: Jacobians of the examples that are present, ``[n, k, p]``.
+        residuals: Their residuals, ``[n, k]``.
+        schedule: How to train.
+        total: Number of examples before any were removed.
+    """
     rows, targets = jacobian.flatten(0, 1), residuals.flatten()
     if schedule.is_interpolation:
         return torch.linalg.pinv(rows, rtol=1e-10) @ targets
-    values, vectors = torch.linalg.eigh(rows.T @ rows)
-    x = values.clamp(min=0) + schedule.weight_decay
-    eta = schedule.learning_rate / examples if schedule.loss == "mean" else schedule.learning_rate
-    safe = torch.where(x > 0, x, 1.0)
+    hessian, start, decay = rows.T @ rows, rows.T @ targets, schedule.weight_decay
+    if schedule.loss == "mean":
+        hessian, start = hessian / len(jacobian), start / len(jacobian)
+        decay /= len(jacobian) if schedule.decay_after_removal == "fixed" else total
+    p = len(hessian)
+    hessian += decay * torch.eye(p, dtype=hessian.dtype)
     if math.isinf(schedule.steps):
-        g = 1 / safe
-    elif schedule.dynamics == "continuous":
-        g = torch.where(x > 0, -torch.expm1(-eta * schedule.steps * x) / safe, eta * schedule.steps)
-    else:
-        small = -torch.expm1(schedule.steps * torch.log1p(-(eta * x).clamp(max=0.9)))
-        reached = torch.where(eta * x < 0.9, small, 1 - (1 - eta * x) ** schedule.steps)
-        g = torch.where(x > 0, reached / safe, eta * schedule.steps)
-    return vectors @ (g * (vectors.T @ (rows.T @ targets)))
+        return torch.linalg.solve(hessian, start)
+    step = torch.zeros(p + 1, p + 1, dtype=hessian.dtype)  # of (w, 1)
+    step[:p, :p], step[:p, p] = -schedule.learning_rate * hessian, schedule.learning_rate * start
+    if schedule.dynamics == "continuous":
+        return torch.linalg.matrix_exp(schedule.steps * step)[:p, p]
+    return torch.linalg.matrix_power(step + torch.eye(p + 1, dtype=step.dtype), int(schedule.steps))[:p, p]
 
 
 def weight_changes(jacobian: Tensor, residuals: Tensor, schedule: GradientDescent) -> Tensor:
@@ -41,7 +51,7 @@ def weight_changes(jacobian: Tensor, residuals: Tensor, schedule: GradientDescen
 def trained_without(jacobian: Tensor, residuals: Tensor, schedule: GradientDescent, removed: list[int]) -> Tensor:
     """Return ``w_{-G} - w_0``, ``[p]``, of a group G of removed examples."""
     kept = [i for i in range(len(jacobian)) if i not in removed]
-    return trained_weights(jacobian[kept], residuals[kept], schedule, len(kept))
+    return trained_weights(jacobian[kept], residuals[kept], schedule, len(jacobian))
 
 
 def full_jacobian(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:

@@ -320,10 +320,10 @@ class LinearizedModel:
         residuals = self._residuals[group].reshape(1, rows.shape[1], -1).double()
         if rows.shape[1] <= rows.shape[2] or schedule.is_interpolation:
             return self._leaving_out(schedule, len(group), rows.dtype)(rows, residuals)[0]
-        left = self._left(schedule, len(group))
+        left, later = self._left(schedule, len(group))
         eigenvalues, vectors = torch.linalg.eigh(torch.diag(self.eigenvalues) - rows[0].T @ rows[0])
         gradient = (self._gradient - residuals[0].T @ rows[0]) @ vectors
-        return self.weights(schedule) - gradient * schedule.filter(eigenvalues.clamp(min=0), left) @ vectors.T
+        return self.weights(schedule) - gradient * later.filter(eigenvalues.clamp(min=0), left) @ vectors.T
 
     @cached_property
     def evaluation_energy(self) -> EvaluationEnergy:
@@ -358,7 +358,7 @@ class LinearizedModel:
         self, schedule: GradientDescent, removed: int, dtype: torch.dtype
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the function from rows ``[block, a, p]`` and residuals ``[block, a, c]`` to ``w - w_{-G}``."""
-        left = self._left(schedule, removed)
+        left, later = self._left(schedule, removed)
         if schedule.steps == 0:
             return lambda rows, residuals: rows.new_zeros(len(rows), residuals.shape[2], rows.shape[2])
         if schedule.is_interpolation:
@@ -371,20 +371,22 @@ class LinearizedModel:
                 rows, residuals, self._gradient, self.eigenvalues
             )
         largest = float(self.eigenvalues[-1]) if len(self.eigenvalues) else 0.0
-        resolvents = schedule.resolvents(largest, left, TALBOT_NODES if dtype == torch.float64 else SINGLE_NODES)
-        spectrum = self.eigenvalues + schedule.weight_decay
+        resolvents = later.resolvents(largest, left, TALBOT_NODES if dtype == torch.float64 else SINGLE_NODES)
+        spectrum = self.eigenvalues + later.weight_decay
         changes = leave_one_out.ResolventChanges(self._gradient, spectrum, resolvents, dtype)
-        if schedule.loss == "sum" or math.isinf(schedule.steps):
+        if later == schedule and (schedule.loss == "sum" or math.isinf(schedule.steps)):
             return changes
-        # Fewer examples raise the rate: w(eta/n) - w_-G(eta/left) = [w(eta/n) - w(eta/left)] + formula at eta/left
-        faster = schedule.filter(self.eigenvalues, self.num_train) - schedule.filter(self.eigenvalues, left)
+        # On a mean loss, fewer examples change the rate and the decay of the sum from (eta / n, lambda) to
+        # (eta / left, lambda'): w - w_-G = [w(eta/n, lambda) - w(eta/left, lambda')] + formula at (eta/left, lambda')
+        faster = schedule.filter(self.eigenvalues, self.num_train) - later.filter(self.eigenvalues, left)
         common = (self._gradient * faster).to(dtype)
         return lambda rows, residuals: changes(rows, residuals) + common
 
-    def _left(self, schedule: GradientDescent, removed: int) -> int:
-        """Return the number of remaining examples; raise InputError if none remain or descent on them diverges."""
+    def _left(self, schedule: GradientDescent, removed: int) -> tuple[int, GradientDescent]:
+        """Return the number of remaining examples and their schedule; raise InputError if descent is impossible."""
         left = self.num_train - removed
         if left < 1:
             raise InputError("No example would remain to train on: keep at least one.")
-        self._check(schedule, left)
-        return left
+        later = schedule.after_removal(self.num_train, removed)
+        self._check(later, left)
+        return left, later

@@ -1,7 +1,7 @@
 """Training schedule of the linearized model: gradient descent on half squared errors, for any time."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -20,11 +20,14 @@ class GradientDescent:
     Attributes:
         learning_rate: Learning rate, ``eta`` > 0.
         steps: Training time ``t``; ``math.inf`` trains to the end. Must be a whole number in discrete time.
-        weight_decay: ``lambda`` >= 0, added to the *sum* of the losses. It does not change when examples are removed.
+        weight_decay: ``lambda`` >= 0, added to the *sum* of the losses of all training examples.
         dynamics: ``"continuous"`` (gradient flow for the time ``eta t``) or ``"discrete"``.
         loss: ``"sum"`` as in the papers, or ``"mean"``, which divides the learning rate by the number of examples
             present: it grows from ``eta / n`` to ``eta / (n - 1)`` when one is removed, as in real training on a mean
             loss. A trainer's weight decay ``l2`` on a mean loss corresponds to ``weight_decay = n * l2``.
+        decay_after_removal: What ``loss="mean"`` does to the decay when r of n examples are removed; the decay of a
+            sum never changes. ``"proportional"`` is real training: the trainer keeps ``l2``, so the decay of the
+            remaining sum is ``(n - r) l2``. ``"fixed"`` keeps ``n l2``, as the code of unique information does.
     """
 
     learning_rate: float
@@ -32,6 +35,7 @@ class GradientDescent:
     weight_decay: float = 0.0
     dynamics: Literal["continuous", "discrete"] = "continuous"
     loss: Literal["sum", "mean"] = "sum"
+    decay_after_removal: Literal["proportional", "fixed"] = "proportional"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
@@ -46,6 +50,10 @@ class GradientDescent:
             raise InputError(f'The dynamics must be "continuous" or "discrete", not {self.dynamics!r}.')
         if self.loss not in ("sum", "mean"):
             raise InputError(f'The loss must be "sum" or "mean", not {self.loss!r}.')
+        if self.decay_after_removal not in ("proportional", "fixed"):
+            raise InputError(
+                f'The decay after a removal must be "proportional" or "fixed", not {self.decay_after_removal!r}.'
+            )
         if self.dynamics == "discrete" and math.isfinite(self.steps) and self.steps != int(self.steps):
             raise InputError(f"Discrete gradient descent needs a whole number of steps, not {self.steps}: round it.")
 
@@ -57,6 +65,12 @@ class GradientDescent:
     def rate(self, examples: int) -> float:
         """Return the learning rate on the sum of losses if ``examples`` are present."""
         return self.learning_rate / max(examples, 1) if self.loss == "mean" else self.learning_rate
+
+    def after_removal(self, examples: int, removed: int) -> "GradientDescent":
+        """Return the schedule whose weight decay is that of the remaining sum, if some of the examples are removed."""
+        if self.loss == "sum" or self.decay_after_removal == "fixed":
+            return self
+        return replace(self, weight_decay=self.weight_decay * (examples - removed) / examples)
 
     def check_stable(self, largest: float, examples: int) -> None:
         """Raise InputError if discrete steps diverge on the kernel's largest eigenvalue."""

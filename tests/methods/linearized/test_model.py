@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -110,6 +111,33 @@ def test_predictions_equal_gradient_descent_step_by_step():
     schedule = GradientDescent(rate, 50, decay, "discrete")
     for linear in (case.linear_model(), from_kernels(case)):
         assert error(linear.predictions(schedule)[None], expected[None]) < 1e-12
+
+
+@pytest.mark.parametrize("form", ["proportional", "fixed"])
+@pytest.mark.parametrize("steps", [100, math.inf])
+def test_removal_on_a_mean_loss_is_training_again_with_the_same_decay(form, steps):
+    """A trainer keeps l2 = 1: of the sum of the losses, its decay is 1 less without an example. Both forms differ."""
+    generator = torch.Generator().manual_seed(0)
+    n, x = 20, torch.randn(20, 5, generator=generator, dtype=torch.float64)
+    y = torch.randn(20, generator=generator, dtype=torch.float64)
+
+    def trained(kept: list[int], decay: float) -> torch.Tensor:
+        if math.isinf(steps):
+            design = x[kept].T @ x[kept] / len(kept) + decay * torch.eye(5, dtype=torch.float64)
+            return torch.linalg.solve(design, x[kept].T @ y[kept] / len(kept))
+        w, (x_kept, y_kept) = torch.zeros(5, dtype=torch.float64), (x[kept], y[kept])
+        for _ in range(steps):
+            w = w - 0.01 * (x_kept.T @ (x_kept @ w - y_kept) / len(kept) + decay * w)
+        return w
+
+    everyone, decay = list(range(n)), 1.0 if form == "proportional" else n / (n - 1)
+    expected = torch.stack([trained(everyone, 1.0) - trained([j for j in everyone if j != i], decay) for i in everyone])
+    zeros = torch.zeros(n, 1, dtype=torch.float64)
+    linear = LinearizedModel.from_jacobians(x[:, None], x[:, None], zeros, zeros, y[:, None], y[:, None])
+    schedule = GradientDescent(0.01, steps, n * 1.0, "discrete", "mean")
+    if form == "fixed":
+        schedule = replace(schedule, decay_after_removal="fixed")
+    torch.testing.assert_close(linear.weight_changes(schedule), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_the_block_size_changes_nothing(monkeypatch):
