@@ -3,7 +3,7 @@ r"""The memory-perturbation equation for groups of examples, for classes, and ov
 Nickl et al. 2023 (:mod:`attribution_core.methods.sensitivity.perturbation`), eqs. 17, 19, 20 and figure 4.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import as_inputs, plan_parameters
-from attribution_core.methods.curvature.losses import Loss, hessian_product, hessian_root, prediction_errors
+from attribution_core.methods.curvature.losses import Loss, hessian_root, link_derivatives, prediction_errors
 from attribution_core.methods.sensitivity.perturbation import (
     Covariance,
     MemorySensitivity,
     PosteriorName,
     deviations,
+    mean_deviations,
     memory_sensitivity,
     posterior_of,
     require_covariance,
@@ -54,6 +55,8 @@ def group_deviation(
     posterior: PosteriorName = "kfac",
     covariance: Covariance = "kept",
     parameters: str = "all",
+    second_moments: Mapping[str, Tensor] | None = None,
+    across_outputs: bool = True,
 ) -> GroupDeviation:
     """Evaluate the first form of eq. 17, with the covariances between the group's examples.
 
@@ -68,6 +71,9 @@ def group_deviation(
         posterior: As in :func:`memory_sensitivity`.
         covariance: As in :func:`memory_sensitivity`; downdated by the whole group.
         parameters: As in :func:`memory_sensitivity`.
+        second_moments: As in :func:`memory_sensitivity`.
+        across_outputs: Whether covariances between different outputs count, as in :func:`memory_sensitivity`; those
+            between the examples of the group always do.
 
     Raises:
         InputError: The group is empty, its covariance would have more than ``GROUP_ROWS`` rows, or options are invalid.
@@ -78,7 +84,7 @@ def group_deviation(
     require_covariance(covariance)
     if len(members) == 0:
         raise InputError("The group is empty: give the index of at least one training example.")
-    made = posterior_of(model, inputs, plan, delta, loss, posterior, None)
+    made = posterior_of(model, inputs, plan, delta, loss, posterior, second_moments)
     own = as_inputs(inputs[members], next(model.parameters()))
     with evaluation_mode(model):
         k = outputs_of(model, own[:1]).shape[1]
@@ -90,9 +96,13 @@ def group_deviation(
         outputs, factors = layer_factors(model, own, plan.layers)
         together = made.covariance(model, own, factors)
     error = prediction_errors(outputs, targets[members].to(outputs.device), loss)
-    whole = torch.block_diag(*hessian_root(outputs, loss))
-    deviation = deviations(together[None], whole[None], error.flatten()[None], covariance).view(outputs.shape)
-    return GroupDeviation(deviation, hessian_product(outputs, deviation, loss))
+    root = torch.block_diag(*hessian_root(outputs, loss))
+    if not across_outputs:
+        output = torch.arange(k, device=outputs.device).repeat(len(members))
+        together = torch.where(output[:, None] == output, together, 0)
+        root = link_derivatives(outputs, loss).flatten().sqrt().diag()
+    deviation = deviations(together[None], root[None], error.flatten()[None], covariance).view(outputs.shape)
+    return GroupDeviation(deviation, mean_deviations(outputs, deviation, loss, across_outputs))
 
 
 def leave_one_class_out(sensitivity: MemorySensitivity, labels: Tensor, classes: int) -> Tensor:

@@ -15,6 +15,10 @@ its loss in the outputs. So with ``v_i = J_i S^{-1} J_i^T`` the example's own ou
   eigenvalues of ``Lambda_i v_i``, its leverage, are below one. An approximate S may not contain it; if the leverage
   reaches one, the example cannot be removed from S, and the covariance is kept.
 
+**Across outputs.** v and Lambda couple the outputs. The form of appendix G.4 keeps their diagonals only, so each output
+moves by its own variance and error, and the sensitivity is ``sum_c |v_cc| |e_c| |sigma'_c|`` with
+``sigma' = p (1 - p)``: ``across_outputs=False``. It is the authors' form; for softmax it is about twice the other.
+
 Conventions: the objective is ``sum_i loss_i + delta/2 |w|^2``. Training on the mean loss with weight decay lambda
 corresponds to ``delta = n lambda``.
 """
@@ -34,6 +38,7 @@ from attribution_core.methods.curvature.losses import (
     expected_errors,
     hessian_product,
     hessian_root,
+    link_derivatives,
     prediction_errors,
 )
 from attribution_core.methods.linalg.solving import solve
@@ -67,7 +72,7 @@ class MemorySensitivity:
         error: ``e_i``, predicted mean minus target, ``[n, k]``.
         deviation: Outputs without the example minus with it (eq. 15), or their part along the error, ``[n, k]``.
         mean_deviation: First-order change of the predicted probabilities (or means) (eq. 16), ``[n, k]``.
-        sensitivity: Sum over outputs of the absolute ``mean_deviation`` (appendix G.4), ``[n]``, >= 0.
+        sensitivity: Sum over outputs of the absolute ``mean_deviation``, ``[n]``, >= 0.
         loo_loss: Loss on the example of the model without it (eq. 19), ``[n]``.
     """
 
@@ -93,6 +98,7 @@ def memory_sensitivity(
     variance: Literal["whole", "diagonal", "none"] = "whole",
     samples: int = 0,
     along_error: bool = False,
+    across_outputs: bool = True,
 ) -> MemorySensitivity:
     """Compute the sensitivity of a model to each of its training examples.
 
@@ -118,6 +124,7 @@ def memory_sensitivity(
             before the delta method (G.4: 150); this needs the variances. 0 uses the error at the weights.
         along_error: Whether to compute only the part of a deviation along the error; requires ``variance="none"`` and
             the covariance kept.
+        across_outputs: Whether covariances between outputs count; False is the form of appendix G.4.
 
     Returns:
         The sensitivities.
@@ -128,11 +135,11 @@ def memory_sensitivity(
     require_covariance(covariance)
     if variance not in ("whole", "diagonal", "none"):
         raise InputError(f'The variance must be "whole", "diagonal" or "none", not {variance!r}.')
-    quick = posterior != "full" and covariance == "kept" and variance == "none" and not samples
+    quick = posterior != "full" and covariance == "kept" and variance == "none" and not samples and across_outputs
     if along_error and not quick:
         raise InputError(
-            'along_error saves time only with variance="none", covariance="kept", no samples and a posterior that is '
-            "not full: use those, or along_error=False."
+            'along_error saves time only with variance="none", covariance="kept", no samples, across_outputs=True and '
+            "a posterior that is not full: use those, or along_error=False."
         )
     inputs, targets = as_pair(train)
     plan = plan_parameters(model, inputs, parameters)
@@ -149,7 +156,7 @@ def memory_sensitivity(
     largest = max(chosen.numel for chosen in plan.coordinates.values())
     for part, values, factors in factor_batches(model, inputs, plan, what="sensitivity", formed=largest):
         v = made.variances(model, part, factors)
-        found = sensitivity_from(values, v, targets[done : done + len(part)], loss, covariance, samples)
+        found = sensitivity_from(values, v, targets[done : done + len(part)], loss, covariance, samples, across_outputs)
         kept = {"whole": v, "diagonal": v.diagonal(dim1=1, dim2=2), "none": None}[variance]
         parts.append(replace(found, variance=kept))
         done += len(part)
@@ -224,6 +231,7 @@ def sensitivity_from(
     loss: Loss,
     covariance: Covariance = "kept",
     samples: int = 0,
+    across_outputs: bool = True,
 ) -> MemorySensitivity:
     """Evaluate the equation from outputs, their variances and targets.
 
@@ -234,24 +242,39 @@ def sensitivity_from(
         loss: As in :func:`memory_sensitivity`.
         covariance: As in :func:`memory_sensitivity`.
         samples: As in :func:`memory_sensitivity`.
+        across_outputs: As in :func:`memory_sensitivity`.
 
     Raises:
         InputError: The covariance is neither kept nor downdated.
     """
     targets = targets.to(outputs.device)
+    if not across_outputs:
+        variance = torch.diag_embed(variance.diagonal(dim1=1, dim2=2))
     if samples:
         error = expected_errors(outputs, variance, targets, loss, samples)
     else:
         error = prediction_errors(outputs, targets, loss)
-    deviation = deviations(variance, hessian_root(outputs, loss), error, covariance)
-    return _sensitivity(outputs, targets, loss, error, deviation, variance)
+    root = hessian_root(outputs, loss) if across_outputs else link_derivatives(outputs, loss).sqrt().diag_embed()
+    deviation = deviations(variance, root, error, covariance)
+    return _sensitivity(outputs, targets, loss, error, deviation, variance, across_outputs)
+
+
+def mean_deviations(outputs: Tensor, deviation: Tensor, loss: Loss, across_outputs: bool) -> Tensor:
+    """Return the first-order change of the means, ``Lambda d`` or ``sigma' d``, ``[b, k]`` (eq. 16)."""
+    return hessian_product(outputs, deviation, loss) if across_outputs else link_derivatives(outputs, loss) * deviation
 
 
 def _sensitivity(
-    outputs: Tensor, targets: Tensor, loss: Loss, error: Tensor, deviation: Tensor, variance: Tensor | None
+    outputs: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    error: Tensor,
+    deviation: Tensor,
+    variance: Tensor | None,
+    across_outputs: bool = True,
 ) -> MemorySensitivity:
     """Derive the remaining results from outputs, their errors and deviations."""
-    mean_deviation = hessian_product(outputs, deviation, loss)
+    mean_deviation = mean_deviations(outputs, deviation, loss, across_outputs)
     size = magnitude(error)
     unit, norm = error / size, (error / size).norm(dim=1).clamp(min=torch.finfo(error.dtype).tiny)
     along = (unit / norm[:, None] * (deviation / size)).sum(dim=1) / norm

@@ -40,6 +40,68 @@ def test_groups_equal_the_explicit_step(name, posterior, covariance):
     assert torch.allclose(one.mean_deviation[0], single.mean_deviation[4], rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.parametrize("covariance", ["kept", "downdated"])
+@pytest.mark.parametrize("posterior", ["adam", "iblr"])
+def test_groups_take_the_posterior_of_an_optimizer(posterior, covariance):
+    case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
+    rows, curvatures = jacobians_and_curvatures(case.model, case.train[0], "cross_entropy")
+    generator = torch.Generator().manual_seed(0)
+    moments = {name: torch.rand(p.shape, generator=generator).double() + 1 for name, p in case.model.named_parameters()}
+    group, n = [1, 4, 5], len(rows)
+    precision = n * torch.cat([moment.flatten() for moment in moments.values()]) + (0.3 if posterior == "adam" else 0)
+    j, c = torch.cat([rows[i] for i in group]), torch.block_diag(*(curvatures[i] for i in group))
+    outputs = case.model(case.train[0][group]).detach()
+    error = (outputs.softmax(dim=1) - nn.functional.one_hot(case.train[1][group], 3)).flatten()
+    removed = j.T @ c @ j if covariance == "downdated" else 0
+    expected = j @ torch.linalg.solve(precision.diag() - removed, j.T @ error)
+    options = {"posterior": posterior, "covariance": covariance, "second_moments": moments}
+    found = group_deviation(case.model, case.train, group, 0.3, **options)
+    assert torch.allclose(found.deviation.flatten(), expected, rtol=1e-7, atol=1e-11)
+    with pytest.raises(InputError, match="no second moment"):
+        group_deviation(case.model, case.train, group, 0.3, posterior=posterior)
+
+
+@pytest.mark.parametrize("covariance", ["kept", "downdated"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "mse"])
+def test_without_covariances_between_outputs_each_moves_alone(loss, covariance):
+    """Appendix G.4: the sensitivity is ``sum_c |v_cc| |e_c| |sigma'_c|``; a group has a matrix for each output."""
+    case = next(case for case in model_cases() if case.name == "mlp, two hidden layers")
+    inputs, labels = case.train
+    if loss != "cross_entropy":
+        labels = nn.functional.one_hot(labels, 3).double()
+    options = {"loss": loss, "posterior": "diagonal", "covariance": covariance, "across_outputs": False}
+    found = memory_sensitivity(case.model, (inputs, labels), 0.3, **options)
+    whole = memory_sensitivity(case.model, (inputs, labels), 0.3, loss, "diagonal").variance
+    outputs = case.model(inputs).detach()
+    p = {"cross_entropy": outputs.softmax(dim=1), "binary_cross_entropy": outputs.sigmoid(), "mse": outputs}[loss]
+    slope = torch.ones_like(p) if loss == "mse" else p * (1 - p)
+    error = p - (nn.functional.one_hot(labels, 3) if loss == "cross_entropy" else labels)
+    v = whole.diagonal(dim1=1, dim2=2)
+    if covariance == "downdated":
+        held = (slope * v).amax(dim=1, keepdim=True) < 1
+        v = torch.where(held, v / (1 - slope * v), v)
+    assert torch.allclose(found.sensitivity, (v.abs() * error.abs() * slope.abs()).sum(dim=1), rtol=1e-9)
+    one = group_deviation(case.model, (inputs, labels), [4], 0.3, **options)
+    assert torch.allclose(one.mean_deviation[0], found.mean_deviation[4], rtol=1e-9, atol=1e-14)
+    rows, _ = jacobians_and_curvatures(case.model, inputs, "cross_entropy")
+    group = [1, 4, 5]
+    kept = group_deviation(case.model, (inputs, labels), group, 0.3, **options | {"covariance": "kept"})
+    both = group_deviation(case.model, (inputs, labels), group, 0.3, loss, "diagonal")
+    assert not torch.allclose(kept.deviation, both.deviation)
+    half = torch.stack([rows[i] for i in group]) / diagonal_of(case, loss).sqrt()
+    expected = torch.stack([half[:, c] @ half[:, c].T @ error[group, c] for c in range(3)], dim=1)
+    assert torch.allclose(kept.deviation, expected, rtol=1e-7)
+
+
+def diagonal_of(case, loss: str) -> torch.Tensor:
+    """The diagonal of the Gauss-Newton matrix of the sum of the losses, with delta = 0.3."""
+    rows, curvatures = jacobians_and_curvatures(case.model, case.train[0], "cross_entropy")
+    if loss != "cross_entropy":
+        p = case.model(case.train[0]).detach().sigmoid()
+        curvatures = (torch.ones_like(p) if loss == "mse" else p * (1 - p)).diag_embed()
+    return sum((j.T @ c @ j).diagonal() for j, c in zip(rows, curvatures, strict=True)) + 0.3
+
+
 def test_groups_of_a_linear_regression_are_exact():
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(20, 6, generator=generator, dtype=torch.float64)
