@@ -20,6 +20,7 @@ entries of the kernel are never too large, and the share of the trace that is ke
 (``ParameterPlan.kept_energy``).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -27,8 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.gradients.jacobian import factor_batches, function_gradients
-from attribution_core.gradients.layers import MapFactors, rotate
+from attribution_core.gradients.layers import MapFactors
 from attribution_core.gradients.plan import ParameterPlan
+from attribution_core.gradients.rotation import Basis, SecondMoment, completed, rotate
 from attribution_core.gradients.sketch import Coordinates
 from attribution_core.progress import silenced
 
@@ -76,13 +78,13 @@ def kronecker_plan(
         signs = mixture[drawn.to(mixture.device)].to(outputs)
 
     totals = outputs.new_zeros((), dtype=torch.float64)
-    moments: dict[str, list[Tensor | None]] = {name: [None, None] for name in plan.coordinates}
+    moments = {name: (SecondMoment(), SecondMoment()) for name in plan.coordinates}
     for name, gradients in mixed_gradients(model, chosen, plan, signs, "sketch: directions"):
         totals += squares_in_basis(gradients, None, None).sum()
-        for axis, moment in enumerate(_second_moments(gradients)):
-            before = moments[name][axis]
-            moments[name][axis] = moment if before is None or moment is None else before + moment
-    bases = {name: (_leading(left, dimension), _leading(right, dimension)) for name, (left, right) in moments.items()}
+        for moment, rows in zip(moments[name], _moment_rows(gradients), strict=True):
+            if 1 < rows.shape[1] <= LONGEST_SIDE:
+                moment.add(rows)
+    bases = _bases(moments, plan, dimension, outputs.dtype)
     energies: dict[str, Tensor] = {}
     for name, gradients in mixed_gradients(model, chosen, plan, signs, "sketch: energies"):
         squares = squares_in_basis(gradients, *bases[name])
@@ -126,26 +128,40 @@ def mixed_gradients(
         done += len(outputs)
 
 
-def _second_moments(gradients: MatrixGradients) -> tuple[Tensor | None, Tensor | None]:
-    """Return ``sum G G^T`` and ``sum G^T G``, with norms in place of the other factor; None if too large."""
+def _moment_rows(gradients: MatrixGradients) -> tuple[Tensor, Tensor]:
+    """Return rows whose outer products sum to ``sum G G^T`` and ``sum G^T G``, with norms for the other factor."""
     if isinstance(gradients, MapFactors):
         a, d = gradients.inputs[:, 0], gradients.output_gradients[:, 0, 0]
         weighted = d * a.flatten(1).norm(dim=1)[:, None, None], a * d.flatten(1).norm(dim=1)[:, None, None]
-        left, right = (each.flatten(0, 1) for each in weighted)
-    else:
-        left, right = gradients.transpose(1, 2).flatten(0, 1), gradients.flatten(0, 1)
-    return tuple(each.T @ each if each.shape[1] <= LONGEST_SIDE else None for each in (left, right))  # type: ignore[return-value]
+        return weighted[0].flatten(0, 1), weighted[1].flatten(0, 1)
+    return gradients.transpose(1, 2).flatten(0, 1), gradients.flatten(0, 1)
 
 
-def _leading(moment: Tensor | None, dimension: int) -> Tensor | None:
-    """Return eigenvectors ``[size, r]`` of the ``r = min(size, dimension)`` largest eigenvalues; None for identity."""
-    if moment is None or len(moment) == 1:
-        return None
-    # In float64, since LAPACK may fail on float32 moments whose rank is far below their size.
-    return torch.linalg.eigh(moment.double()).eigenvectors[:, -dimension:].to(moment.dtype)
+def _bases(
+    moments: dict[str, tuple[SecondMoment, SecondMoment]], plan: ParameterPlan, dimension: int, dtype: torch.dtype
+) -> dict[str, tuple[Tensor | None, Tensor | None]]:
+    """Return the eigenvectors ``[side, r]`` of the moments, at most ``dimension`` of each; None for the identity.
+
+    Those of moments with few rows are not completed, unless all coordinates together would be fewer than ``dimension``.
+    """
+    found = {
+        name: [None if each.is_empty else each.eigenvectors()[1] for each in both] for name, both in moments.items()
+    }
+    count = 0
+    for name, (left, right) in found.items():
+        numel = plan.coordinates[name].numel
+        sides = [1 if each is None else len(each) for each in (left, right)]
+        ranks = [1 if each is None else each.shape[1] for each in (left, right)]
+        count += numel // math.prod(sides) * math.prod(ranks)
+    if count < dimension:
+        found = {name: [None if each is None else completed(each) for each in both] for name, both in found.items()}
+    return {
+        name: tuple(None if each is None else each[:, :dimension].to(dtype) for each in both)  # type: ignore[misc]
+        for name, both in found.items()
+    }
 
 
-def squares_in_basis(gradients: MatrixGradients, left: Tensor | None, right: Tensor | None) -> Tensor:
+def squares_in_basis(gradients: MatrixGradients, left: Basis | None, right: Basis | None) -> Tensor:
     """Return ``sum_b (left^T G_b right)^2``, elementwise and flattened, float64."""
     if isinstance(gradients, Tensor):
         return rotate(gradients.flatten(1)[:, None], left, right).double().square().sum(dim=(0, 1))

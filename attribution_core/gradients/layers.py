@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attribution_core.errors import InputError
+from attribution_core.gradients.rotation import Basis, rotate, times
 
 Kind = Literal["weight", "bias"]
 
@@ -50,9 +51,12 @@ class LayerFactors(ABC):
         return self.bias_jacobian() if indices is None else self.bias_jacobian()[:, :, indices]
 
     def rotated_jacobian(
-        self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor | None = None
+        self, kind: Kind, left: Basis | None, right: Basis | None, indices: Tensor | None = None
     ) -> Tensor:
-        """Return ``left^T G right`` or its entries ``indices``, for the gradient as a matrix G; see :func:`rotate`."""
+        """Return ``left^T G right`` or its entries ``indices``, for the gradient as a matrix G.
+
+        See :func:`attribution_core.gradients.rotation.rotate`.
+        """
         rotated = rotate(self.jacobian(kind), left, right)
         return rotated if indices is None else rotated[:, :, indices]
 
@@ -174,7 +178,7 @@ class MapFactors(PositionFactors):
         return self.output_gradients.sum(dim=3).flatten(2)
 
     def rotated_jacobian(
-        self, kind: Kind, left: Tensor | None, right: Tensor | None, indices: Tensor | None = None
+        self, kind: Kind, left: Basis | None, right: Basis | None, indices: Tensor | None = None
     ) -> Tensor:
         """Rotate the factors before the gradient is formed, or the gradient afterward, whichever is cheaper."""
         k, groups, positions, width, out, _ = self.sizes
@@ -190,10 +194,10 @@ class MapFactors(PositionFactors):
         """Whether the weight is one matrix ``[out, in]`` that connects all channels."""
         return self.sizes.groups == 1
 
-    def rotated(self, left: Tensor | None, right: Tensor | None) -> MapFactors:
+    def rotated(self, left: Basis | None, right: Basis | None) -> MapFactors:
         """Return the factors of ``left^T G right`` for one group: ``in s + k out r`` multiplications per position."""
-        inputs = self.inputs if right is None else self.inputs @ right
-        gradients = self.output_gradients if left is None else self.output_gradients @ left
+        inputs = self.inputs if right is None else times(self.inputs, right)
+        gradients = self.output_gradients if left is None else times(self.output_gradients, left)
         return MapFactors(self.name, inputs, gradients)
 
     def input_gram(self, other: PositionFactors, group: int, dtype: torch.dtype) -> Tensor:
@@ -272,27 +276,6 @@ class ScaleFactors(LayerFactors):
     def bias_jacobian(self) -> Tensor:
         """Return ``[b, k, numel]``."""
         return self.bias
-
-
-def rotate(gradients: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
-    """Return ``left^T G right`` of every gradient as a matrix G ``[rows, columns]``.
-
-    Args:
-        gradients: Flattened gradients, ``[b, k, rows columns]``.
-        left: Basis of the rows, ``[rows, r]``; None is the identity.
-        right: Basis of the columns, ``[columns, s]``; None is the identity.
-
-    Returns:
-        Rotated gradients ``[b, k, r s]``.
-    """
-    if left is None and right is None:
-        return gradients
-    columns = gradients.shape[2] // len(left) if left is not None else len(right) if right is not None else 1
-    matrices = gradients.unflatten(2, (-1, columns))
-    # (G^T left)^T, since a matrix on the right multiplies all gradients in one product, and one on the left does not
-    matrices = matrices if left is None else (matrices.mT @ left).mT
-    matrices = matrices if right is None else matrices @ right
-    return matrices.flatten(2)
 
 
 # -- makers: from recorded inputs and gradients to factors -------------------------------------------------------------

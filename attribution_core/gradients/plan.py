@@ -99,7 +99,10 @@ def plan_parameters(
         layers = _layers_with_factors(model, as_inputs(inputs[:2], next(model.parameters())), chosen)
     generator = torch.Generator().manual_seed(seed)
     sizes = {name: value.numel() for name, value in model.named_parameters()}
-    coordinates = {name: Coordinates.choose(sizes[name], dimension or sizes[name], generator) for name in chosen}
+    if dimension is None:  # a permutation of millions of coordinates would take seconds
+        coordinates = {name: Coordinates(torch.arange(sizes[name]), sizes[name]) for name in chosen}
+    else:
+        coordinates = {name: Coordinates.choose(sizes[name], dimension, generator) for name in chosen}
     return ParameterPlan(coordinates, layers, [name for name in chosen if name.rpartition(".")[0] not in layers])
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attribution_core.gradients.layers import Kind, LayerFactors, rotate
+from attribution_core.gradients.layers import Kind, LayerFactors
+from attribution_core.gradients.rotation import Basis, rotate
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Coordinates:
     indices: Tensor
     numel: int
     scale: float = 1.0
-    left: Tensor | None = None
-    right: Tensor | None = None
+    left: Basis | None = None
+    right: Basis | None = None
 
     @classmethod
     def choose(cls, numel: int, dimension: int, generator: torch.Generator) -> "Coordinates":
@@ -46,7 +47,7 @@ class Coordinates:
         return self.left is None and self.right is None and len(self.indices) == self.numel
 
     @classmethod
-    def turned(cls, numel: int, left: Tensor | None, right: Tensor | None) -> "Coordinates":
+    def turned(cls, numel: int, left: Basis | None, right: Basis | None) -> "Coordinates":
         """Keep all coordinates in square, orthonormal bases."""
         return cls(torch.arange(numel), numel, 1.0, left, right)
 

@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -92,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     train, held_out = (inputs[:1000], labels[:1000]), (inputs[1000:], labels[1000:])
     linear = linearize(build_model("mlp", 1, (1, 28, 28), hidden=[UNITS]), train, held_out)
     estimated = {}
-    for suffix, form in {"": "proportional", "_authors": "fixed"}.items():
-        schedule = GradientDescent(RATE, STEPS, 1000 * options.weight_decay, "discrete", "mean", form)
+    real_form = GradientDescent(RATE, STEPS, 1000 * options.weight_decay, "discrete", "mean")
+    for suffix, schedule in {"": real_form, "_authors": replace(real_form, decay_after_removal="fixed")}.items():
         estimated["weights" + suffix] = 2 * sample_information(linear, schedule)
         estimated["predictions" + suffix] = 2 * len(held_out[0]) * functional_sample_information(linear, schedule)
     real = changes(*train, held_out[0], options.examples, options.weight_decay)

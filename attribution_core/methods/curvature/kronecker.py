@@ -11,6 +11,10 @@ Gauss-Newton matrix, but most examples are predicted with certainty and add almo
 examples and columns m of M, ``DRAWS`` pairs are drawn with probability proportional to ``|m|^2 = p_c (1 - p_c)``, with
 a backward pass and equal weight for each. If there are no more pairs than that, all are used.
 
+A factor is a sum of outer products of rows, one for each example (or pair) and position. With fewer rows than half its
+size d, it is decomposed at the cost of its rank r, ``d r^2``, and its eigenvectors are completed by reflections that
+are never formed (:mod:`attribution_core.gradients.rotation`).
+
 EKFAC (George et al. 2018) keeps the eigenvectors of A and G but replaces the products of their eigenvalues by the mean
 squares of the gradients' coordinates in that basis, the best diagonal in that basis.
 
@@ -29,6 +33,7 @@ from torch import Tensor, nn
 from attribution_core.gradients.layers import layer_inputs
 from attribution_core.gradients.per_example import output_gradients
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
+from attribution_core.gradients.rotation import Basis, Reflections, SecondMoment
 from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.methods.curvature.columns import Curvature, curvature_columns
 from attribution_core.methods.curvature.losses import Loss
@@ -42,7 +47,7 @@ FEW = 1000
 _BATCH = 256
 
 
-class Basis(NamedTuple):
+class KroneckerBasis(NamedTuple):
     """Eigenvectors of a parameter's Kronecker factors, and the curvature along each.
 
     Attributes:
@@ -52,8 +57,8 @@ class Basis(NamedTuple):
     """
 
     values: Tensor
-    left: Tensor
-    right: Tensor | None
+    left: Basis
+    right: Basis | None
 
 
 def kronecker_bases(
@@ -63,7 +68,7 @@ def kronecker_bases(
     loss: Loss,
     curvature: Curvature = "ggn",
     seed: int = 0,
-) -> dict[str, Basis]:
+) -> dict[str, KroneckerBasis]:
     """Return the basis of each parameter in a layer whose weight is one matrix: Linear, and Conv2d without groups.
 
     Args:
@@ -78,17 +83,26 @@ def kronecker_bases(
     names = [name for name in plan.coordinates if name.rpartition(".")[0] in layers]
     if not names:
         return {}
-    bases = {}
+    bases, dtype = {}, next(model.parameters()).dtype
     for layer, factors in _factors(model, train, plan.part(names), loss, curvature, seed).items():
-        (inner_values, right), (outer_values, left) = (torch.linalg.eigh(each.double()) for each in factors)
-        products = (outer_values.clamp(min=0)[:, None] * inner_values.clamp(min=0)).flatten()
+        (inner_values, right), (outer_values, left) = (_whole_basis(each, dtype) for each in factors)
+        products = (outer_values[:, None] * inner_values).flatten()
         weight, bias = (f"{layer}.{kind}".removeprefix(".") for kind in ("weight", "bias"))
-        dtype = factors[0].dtype
         if weight in names:
-            bases[weight] = Basis(products.to(dtype), left.to(dtype), right.to(dtype))
+            bases[weight] = KroneckerBasis(products.to(dtype), left, right)
         if bias in names:
-            bases[bias] = Basis(outer_values.clamp(min=0).to(dtype), left.to(dtype), None)
+            bases[bias] = KroneckerBasis(outer_values.to(dtype), left, None)
     return bases
+
+
+def _whole_basis(moment: tuple[SecondMoment, float], dtype: torch.dtype) -> tuple[Tensor, Basis]:
+    """Return the eigenvalues ``[d]`` of a factor, divided by a count, and its eigenvectors ``[d, d]``."""
+    values, vectors = moment[0].eigenvectors()
+    values = values / moment[1]
+    if vectors.shape[0] == vectors.shape[1]:
+        return values, vectors.to(dtype)
+    zeros = values.new_zeros(len(vectors) - len(values))
+    return torch.cat([values, zeros]), Reflections.completing(vectors, dtype)
 
 
 def _is_one_matrix(layer: nn.Module) -> bool:
@@ -102,8 +116,8 @@ def _factors(
     loss: Loss,
     curvature: Curvature,
     seed: int,
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return A ``[in, in]`` and G ``[out, out]`` of each of the plan's layers, by name."""
+) -> dict[str, tuple[tuple[SecondMoment, float], tuple[SecondMoment, float]]]:
+    """Return A and G of each of the plan's layers, by name, as sums and what they are to be divided by."""
     inputs, targets = train
     chosen = _spaced(len(inputs))
     outputs, inner = _forward(model, inputs[chosen.to(inputs.device)], plan)
@@ -115,15 +129,15 @@ def _factors(
         part = as_inputs(inputs[which[batch].to(inputs.device)], outputs)
         return output_gradients(model, part, plan.layers, mixtures[batch])
 
-    outer: dict[str, Tensor] = {}
+    outer = {name: SecondMoment() for name in plan.layers}
     with evaluation_mode(model):
         for batch, gradients in AdaptiveBatchSize(_BATCH).map_slices(gradients_of, len(which)):
             for name, gradient in gradients.items():
                 channels = 1 if isinstance(plan.layers[name], nn.Conv2d) else -1
                 rows = gradient.movedim(channels, -1).flatten(0, -2)
-                outer[name] = outer.get(name, 0) + rows.T @ rows
+                outer[name].add(rows)
             report(batch.stop, len(which), "posterior")
-    return {name: (inner[name], outer[name]) for name in outer}
+    return {name: (inner[name], (outer[name], 1.0)) for name in outer}
 
 
 def _spaced(n: int) -> Tensor:
@@ -136,10 +150,10 @@ def _forward(
     model: nn.Module,
     inputs: Tensor,
     plan: ParameterPlan,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return outputs ``[n, k]``, and A of each layer."""
+) -> tuple[Tensor, dict[str, tuple[SecondMoment, float]]]:
+    """Return outputs ``[n, k]``, and A of each layer as a sum and the number of its rows."""
     example, n = next(model.parameters()), len(inputs)
-    sums: dict[str, Tensor] = {}
+    sums = {name: SecondMoment() for name in plan.layers}
     counts = dict.fromkeys(plan.layers, 0)
     outputs = []
 
@@ -155,9 +169,9 @@ def _forward(
                 given = given[::4] if isinstance(layer, nn.Conv2d) and n > FEW else given
                 rows = layer_inputs(layer, given)[:, 0].flatten(0, 1)
                 counts[name] += len(rows)
-                sums[name] = sums.get(name, 0) + rows.T @ rows
+                sums[name].add(rows)
             report(batch.stop, n, "inputs of layers")
-    return torch.cat(outputs), {name: total / counts[name] for name, total in sums.items()}
+    return torch.cat(outputs), {name: (sums[name], float(count)) for name, count in counts.items()}
 
 
 @contextmanager

@@ -233,10 +233,11 @@ class _Rows(NamedTuple):
 
     def squared_norms(self, model: nn.Module, plan: ParameterPlan) -> Tensor:
         """Return the gradients' squared norms, ``[b]``, float64, without keeping any gradient."""
-        parts = []
-        for _, _, rows in block_batches(model, self.inputs, plan, self.mixture):
-            parts.append(sum(part[:, 0].double().square().sum(dim=1) for part in rows.values()))
-        return torch.cat(parts)
+        total = self.mixture.new_zeros(len(self.inputs), dtype=torch.float64)
+        for where, _, rows in block_batches(model, self.inputs, plan, self.mixture):
+            for part in rows.values():
+                total[where] += part[:, 0].double().square().sum(dim=1)
+        return total
 
     def with_others(self, others: "_Rows") -> "_Rows":
         return _Rows(torch.cat([self.inputs, others.inputs]), torch.cat([self.mixture, others.mixture]))

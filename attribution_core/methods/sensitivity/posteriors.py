@@ -35,8 +35,9 @@ from attribution_core.gradients.jacobian import (
     function_gradients,
     jacobian,
 )
-from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, rotate
+from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors
 from attribution_core.gradients.plan import ParameterPlan
+from attribution_core.gradients.rotation import Basis, rotate
 from attribution_core.methods.curvature.kronecker import kronecker_bases
 from attribution_core.methods.curvature.losses import Loss, hessian_root
 from attribution_core.progress import report, silenced
@@ -78,8 +79,18 @@ class Block:
     """
 
     precision: Tensor
-    left: Tensor | None = None
-    right: Tensor | None = None
+    left: Basis | None = None
+    right: Basis | None = None
+
+    @functools.cached_property
+    def variance(self) -> Tensor:
+        """Inverse of the precision, kept since every batch needs it."""
+        return 1 / self.precision
+
+    @functools.cached_property
+    def scale(self) -> Tensor:
+        """Standard deviations, kept since every batch needs them."""
+        return self.precision.rsqrt()
 
 
 @dataclass(frozen=True)
@@ -310,12 +321,12 @@ def _by_rows(layer: MapFactors, block: Block) -> tuple[Tensor, Tensor]:
     """Return ``d`` in the block's basis, ``[b, k, out]``, and ``sum_q a_q^2 / S_pq`` for each entry, ``[b, out]``."""
     rotated = layer.rotated(block.left, block.right)
     a, d = rotated.inputs[:, 0, 0], rotated.output_gradients[:, :, 0, 0]
-    return d, a.square() @ (1 / block.precision).view(d.shape[2], a.shape[1]).T
+    return d, a.square() @ block.variance.view(d.shape[2], a.shape[1]).T
 
 
 def _half(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
     """Return gradients ``[b, k, numel]`` in the block's basis, in units of its standard deviations."""
-    return layer.rotated_jacobian(kind, block.left, block.right) / block.precision.sqrt()
+    return layer.rotated_jacobian(kind, block.left, block.right) * block.scale
 
 
 def _gram(gradients: Tensor, block: Block) -> Tensor:
@@ -325,7 +336,7 @@ def _gram(gradients: Tensor, block: Block) -> Tensor:
 
 def _scaled(gradients: Tensor, block: Block) -> Tensor:
     """Return gradients ``[b, k, numel]`` in the block's basis, in units of its standard deviations."""
-    return rotate(gradients, block.left, block.right) / block.precision.sqrt()
+    return rotate(gradients, block.left, block.right) * block.scale
 
 
 def _squares(layer: LayerFactors, kind: Kind, root: Tensor) -> Tensor:

@@ -50,8 +50,8 @@ def test_a_confidently_wrong_label_counts_with_one_over_the_damping(solver, dtyp
 def saturated(dtype: torch.dtype) -> ModelCase:
     """A network with outputs far from zero, where labels at random are mostly confidently wrong."""
     generator = torch.Generator().manual_seed(0)
-    inputs, others = torch.randn(2, 40, 12, generator=generator, dtype=torch.float64)
-    targets, labels = torch.randint(3, (2, 40), generator=generator)
+    inputs, others = torch.randn(2, 24, 12, generator=generator, dtype=torch.float64)
+    targets, labels = torch.randint(3, (2, 24), generator=generator)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_model("mlp", 3, (12,), hidden=[40]).double()
@@ -59,11 +59,11 @@ def saturated(dtype: torch.dtype) -> ModelCase:
     return ModelCase("saturated", model.to(dtype), (inputs.to(dtype), targets), (others.to(dtype), labels))
 
 
-@pytest.mark.parametrize("damping", [1.0, 0.1, 0.01])
+@pytest.mark.parametrize("damping", [1.0, 0.1])
 def test_a_sketch_is_within_two_percent_of_conjugate_gradients(damping):
-    """The sketch has 120 rows in float32 and counted as little as a fifth of the self-influence of wrong labels."""
+    """The sketch has 72 rows in float32 and counted as little as a fifth of the self-influence of wrong labels."""
     case, fast = saturated(torch.float64), saturated(torch.float32)
-    options = InfluenceOptions(solver="cg", damping=damping, iterations=4000, tolerance=1e-8)
+    options = InfluenceOptions(solver="cg", damping=damping, iterations=4000, tolerance=1e-4)
     expected = self_influence(case.model, case.train, options).effect
     found = self_influence(fast.model, fast.train, damping=damping).effect.double()
     large = expected > 1e-3 * expected.max()
@@ -75,7 +75,7 @@ def test_a_sketch_is_within_two_percent_of_conjugate_gradients(damping):
 
 @pytest.mark.parametrize("curvature", ["ggn", "fisher", "empirical"])
 def test_what_a_small_sketch_leaves_outside_counts_with_one_over_the_damping(curvature):
-    case, damping, n = saturated(torch.float64), 0.1, 40
+    case, damping, n = saturated(torch.float64), 0.1, 24
     found = influence_functions(
         case.model, case.train, case.evaluation, curvature=curvature, damping=damping, dimension=30
     )

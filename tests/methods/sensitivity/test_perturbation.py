@@ -7,8 +7,10 @@ from torch.func import hessian
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.plan import plan_parameters
+from attribution_core.gradients.rotation import SecondMoment
 from attribution_core.methods.curvature import kronecker
 from attribution_core.methods.curvature.losses import hessian_product, hessian_root, means_of, prediction_errors
+from attribution_core.methods.influence.functions import influence_functions
 from attribution_core.methods.sensitivity.perturbation import memory_sensitivity, sensitivity_from
 from attribution_core.methods.sensitivity.posteriors import FULL_PARAMETERS
 from attribution_core.training import Recipe, loss_values, train
@@ -87,16 +89,42 @@ def kronecker_covariance(model, inputs, outputs_loss, delta):
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "mse"])
-@pytest.mark.parametrize("name", ["mlp, one output", "mlp, two hidden layers", "a convolution"])
+@pytest.mark.parametrize("name", ["mlp, one output", "mlp, two hidden layers", "a convolution", "few rows"])
 def test_variances_of_kronecker_factors_equal_the_explicit_inverse(name, loss):
     torch.manual_seed(0)
     convolution = nn.Sequential(nn.Conv2d(2, 3, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(12, 3))
     cases = [*model_cases(), model_case("a convolution", convolution, (2, 6, 6), 3)]
+    wide = nn.Sequential(nn.Conv2d(8, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 40), nn.Tanh(), nn.Linear(40, 3))
+    cases.append(model_case("few rows", wide, (8, 4, 4), 3, n=3))
     case = next(case for case in cases if case.name == name)
     rows, _ = jacobians_and_curvatures(case.model, case.train[0], loss)
     covariance = kronecker_covariance(case.model, case.train[0], loss, 0.3)
     found = memory_sensitivity(case.model, case.train, 0.3, loss=loss, posterior="kfac")
     assert torch.allclose(found.variance, torch.stack([j @ covariance @ j.T for j in rows]), rtol=1e-7, atol=1e-12)
+
+
+def test_a_kronecker_factor_costs_what_its_rank_costs(monkeypatch):
+    """Of 6 examples with 500 inputs no factor of size 500 is decomposed, and influence is as with whole factors."""
+    model = nn.Sequential(nn.Linear(500, 4), nn.Tanh(), nn.Linear(4, 2))
+    case, sizes, eigh = model_case("wide", model, (500,), 2, n=6), [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: (sizes.append(matrix.shape[-1]), eigh(matrix))[1])
+
+    def results() -> list[torch.Tensor]:
+        solvers = ("kfac", "ekfac")
+        effects = [influence_functions(case.model, case.train, case.evaluation, solver=s, damping=0.1) for s in solvers]
+        found = memory_sensitivity(case.model, case.train, 0.3, variance="none")
+        return [*(each.effect for each in effects), found.sensitivity, found.loo_loss]
+
+    few = results()
+    assert max(sizes) == 6
+
+    def add_to_matrix(moment: SecondMoment, rows: torch.Tensor) -> None:
+        moment._matrix = rows.T @ rows + (0 if moment._matrix is None else moment._matrix)
+
+    monkeypatch.setattr(SecondMoment, "add", add_to_matrix)
+    for ours, dense in zip(few, results(), strict=True):
+        torch.testing.assert_close(ours, dense, rtol=1e-9, atol=1e-12)
+    assert max(sizes) == 500
 
 
 @pytest.mark.parametrize("case", model_cases(), ids=str)
