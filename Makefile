@@ -63,6 +63,7 @@ bench: $(DEVELOPMENT)
 	$(BIN)/python -m tests.benchmarks.live
 	$(BIN)/python -m tests.benchmarks.live --features 1025
 	$(BIN)/python -m tests.benchmarks.estimate
+	$(BIN)/python -m tests.benchmarks.stages
 
 # A browser for the tests: the system's, else Debian's package, else Playwright's own.
 chromium: $(DEVELOPMENT)

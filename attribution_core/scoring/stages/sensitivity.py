@@ -100,10 +100,13 @@ class SensitivityStage(Stage):
         _write_by_class(scoring, trajectory, found)
         _write_curves(writer, found, kept_epochs(trajectory.recipe.epochs), given)
         decay = scoring.config.recipe.weight_decay if given else regularization_at(trajectory, trajectory.steps)
+        delta, own = (each * trajectory.num_examples for each in (decay, scoring.config.recipe.weight_decay))
+        parts = "" if delta == own else f" ({own:.3g} from the weight decay, {delta - own:.3g} from the training time)"
         details = {
-            "route": ROUTES[posterior],
+            "route": f"{ROUTES[posterior]}; delta {delta:.3g}{parts}",
             "posterior": posterior,
-            "delta": decay * trajectory.num_examples,
+            "delta": delta,
+            "delta_of_objective": own,
             "evaluated_on": f"{len(tensors['test'][0]):,} test examples",
         }
         writer.describe("sensitivity", details, columns)

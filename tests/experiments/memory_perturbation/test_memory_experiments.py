@@ -7,9 +7,11 @@ import torch
 from scipy.stats import spearmanr
 
 from attribution_core.experiments.figures import write_figure
-from attribution_core.experiments.memory_perturbation import generalization, problems, removal
+from attribution_core.experiments.memory_perturbation import generalization, problems, removal, training_time
 from attribution_core.methods.sensitivity.perturbation import memory_sensitivity
 from attribution_core.models import build_model
+from attribution_core.preparation.config import ScoreConfig
+from attribution_core.preparation.prepare import prepare
 from attribution_core.training import Recipe, train
 from tests.support.stripes import striped_images
 
@@ -69,3 +71,21 @@ def test_losses_are_estimated_after_the_papers_epochs(tmp_path):
     shares = generalization.shares(found)
     assert all(0.19 <= share <= 1 for share in shares["top_20_percent"])
     json.dumps(agreement | shares)
+
+
+def test_both_deltas_are_compared_with_real_removals(tmp_path, capsys, monkeypatch):
+    """The estimate with the training time is the smaller one, and rows follow from the columns that are written."""
+    config = ScoreConfig(data="digits", max_train=60, model="linear", recipe=Recipe(epochs=3))
+    monkeypatch.setattr(training_time, "problems", lambda *_: {"digits": prepare(config)})
+    assert training_time.main(["--removed", "5", "--seeds", "1", "--out", str(tmp_path)]) == 0
+    first, second, _ = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["delta_of"], second["delta_of"]) == ("objective", "with training time")
+    assert first["delta"] == pytest.approx(5e-4 * len(prepare(config).splits.train), abs=1e-3)
+    assert second["delta"] > first["delta"]
+    assert second["mean_loss"] < first["mean_loss"]
+    written = json.loads((tmp_path / "memory_training_time.json").read_text())
+    columns = written["columns"]["digits"]
+    assert written["rows"] == [first, second]
+    assert sum(columns["real loss"]) / 5 == pytest.approx(first["real_mean_loss"], abs=1e-3)
+    ranks = spearmanr(columns["loss, with training time"], columns["real loss"]).statistic
+    assert second["rank_loss"] == pytest.approx(float(ranks), abs=1e-3)
