@@ -77,15 +77,15 @@ def test_a_sketch_is_within_two_percent_of_conjugate_gradients(damping):
 def test_what_a_small_sketch_leaves_outside_counts_with_one_over_the_damping(curvature):
     case, damping, n = saturated(torch.float64), 0.1, 24
     found = influence_functions(
-        case.model, case.train, case.evaluation, curvature=curvature, damping=damping, dimension=30
+        case.model, case.train, case.evaluation, curvature=curvature, damping=damping, dimension=20
     )
-    own = self_influence(case.model, case.train, curvature=curvature, damping=damping, dimension=30)
+    own = self_influence(case.model, case.train, curvature=curvature, damping=damping, dimension=20)
     whole = plan_parameters(case.model, case.train[0])
     outputs = case.model(case.train[0]).detach()
     which, mixture = curvature_columns(outputs, case.train[1], "cross_entropy", curvature, 10_000)
-    sketch = kronecker_plan(case.model, case.train[0][which], whole, 30, 0, mixture)
+    sketch = kronecker_plan(case.model, case.train[0][which], whole, 20, 0, mixture)
     rows = jacobian(case.model, case.train[0][which], sketch, mixture)[1][:, 0]
-    inverse = torch.linalg.inv(rows.T @ rows / n + damping * torch.eye(30, dtype=torch.float64))
+    inverse = torch.linalg.inv(rows.T @ rows / n + damping * torch.eye(20, dtype=torch.float64))
 
     def gradients(side: tuple[Tensor, Tensor], plan: ParameterPlan) -> Tensor:
         return jacobian(case.model, side[0], plan, errors_of(case.model, side, "cross_entropy"))[1][:, 0]
