@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from attribution_core.datasets.dataset import Dataset, Splits
+from attribution_core.datasets.formats.delimited import read_delimited
+from attribution_core.datasets.formats.row_files import clean_columns
 from attribution_core.errors import InputError
 
 COLUMNS = ("id", "action", "label")
@@ -46,15 +47,16 @@ def with_decisions(splits: Splits, file: Path) -> Splits:
 def _read(file: Path) -> pd.DataFrame:
     """Read the columns id, action and label as texts."""
     try:
-        with Path(file).open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        found = read_delimited(Path(file))
+    except OSError as error:
         raise InputError(f"The decisions in {file} cannot be read: {error}.") from error
-    if not rows or any(row.get(name) is None for row in rows for name in COLUMNS):
+    columns = clean_columns(found.columns, Path(file))
+    if not found.cells or any(name not in columns for name in COLUMNS):
         raise InputError(
             f"{file} must be a CSV file with the columns {', '.join(COLUMNS)} and one row for each decision: "
             "correct it."
         )
+    rows = [dict(zip(columns, cells, strict=True)) for cells in found.cells]
     decisions = pd.DataFrame({name: [row[name] for row in rows] for name in COLUMNS}, dtype="str")
     _refuse(decisions["action"][~decisions["action"].isin(_ACTIONS)], file, "an action must be drop or relabel, not")
     _refuse(decisions["id"][decisions["id"].duplicated()], file, "more than one row decides about")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from attribution_core.datasets.formats.row_files import JsonNumber, find_column
 from attribution_core.datasets.listing import normalize_name
@@ -29,7 +29,6 @@ _INFINITE = {"inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"}
 _THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]+),[0-9]+")
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+|[+-]?[0-9]+")
-_WHOLE = re.compile(r"[0-9]+")
 _ROW_NUMBER = re.compile(r"unnamed: \d+|__index_level_\d+__|index|level_0|row(_?(number|num|id))?", re.IGNORECASE)
 _ID_NAME = re.compile(r"(?i:(^|[_\W])(id|uuid|guid|key)$|^(id|uuid|guid)[_\W])|[a-z](Id|ID)$")
 
@@ -91,13 +90,11 @@ def sort_columns(
         )
     found = Columns(None, {}, {})
     for name in candidates:
-        column = frame[name]
-        cells = cells_of(column)
-        if cells.isna().all() and name.startswith("Unnamed: "):
+        values, is_whole = _values(frame[name], decimal_comma, found.notes)
+        if values.isna().all() and name.startswith("Unnamed: "):
             found.aside[name] = "neither a name nor cells"
             continue
-        values = column_values(column, cells, decimal_comma, found.notes)
-        why = _why_no_feature(name, cells, values, splits)
+        why = _why_no_feature(name, values, is_whole, splits)
         found.features[name] = values
         if why is not None:
             found.aside[name] = why
@@ -126,24 +123,29 @@ def sort_columns(
     return found
 
 
-def column_values(column: pd.Series, cells: pd.Series, decimal_comma: bool, notes: list[str]) -> pd.Series:
+def _values(column: pd.Series, decimal_comma: bool, notes: list[str]) -> tuple[pd.Series, bool]:
     """Return a column as float64 if it holds numbers, otherwise as texts and None.
 
     Args:
         column: The column as it was read.
-        cells: The same as texts, from :func:`cells_of`.
         decimal_comma: Whether the file writes 0,5 for 0.5.
         notes: Sentences that a user should read; those about this column are added.
+
+    Returns:
+        The values, and whether all are written as whole numbers, 0 or more.
     """
-    name = str(column.name)
     if is_numeric_dtype(column) and not is_bool_dtype(column):
-        return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
+        numbers = pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
+        return numbers, is_integer_dtype(column) and bool((numbers >= 0).all())
+    quick = _quick_numbers(column)
+    if quick is not None:
+        return quick, "".join(column).isdecimal()
+    cells = cells_of(column)
     there = cells.dropna().str.strip()
-    if len(there):
-        numbers = _numbers(there, name, decimal_comma, notes)
-        if numbers is not None:
-            return numbers.reindex(cells.index)
-    return cells.map(normalize_name, na_action="ignore").astype("object").where(cells.notna(), None)
+    found = _numbers(there, str(column.name), decimal_comma, notes) if len(there) else None
+    if found is not None:
+        return found.reindex(cells.index), "".join(there).isdecimal()
+    return cells.map(normalize_name, na_action="ignore").astype("object").where(cells.notna(), None), False
 
 
 def _numbers(there: pd.Series, name: str, decimal_comma: bool, notes: list[str]) -> pd.Series | None:
@@ -172,6 +174,18 @@ def _numbers(there: pd.Series, name: str, decimal_comma: bool, notes: list[str])
     return as_floats(with_point)
 
 
+def _quick_numbers(column: pd.Series) -> pd.Series | None:
+    """Return a column as numbers if all its cells are texts that Python takes as finite ones; most columns are such."""
+    if not set(map(type, column)) <= {str, JsonNumber}:
+        return None
+    try:
+        numbers = as_floats(column)
+    except ValueError:
+        return None
+    # Python reads 1_000 as a number; no file means that.
+    return numbers if np.isfinite(numbers.to_numpy()).all() and "_" not in "".join(column) else None
+
+
 def _with_points(there: pd.Series, decimal_comma: bool) -> pd.Series | None:
     """Return numbers such as 1,234.5 or 0,5 in the usual form; None if some are neither."""
     fits = {kind: there.str.fullmatch(kind).to_numpy(dtype=bool) for kind in (_THOUSANDS, _DECIMAL_COMMA, _GROUPED)}
@@ -195,28 +209,25 @@ def _refuse_infinite(numbers: pd.Series, name: str) -> None:
 # -- columns that are no features ------------------------------------------------------------------------------------
 
 
-def _why_no_feature(name: str, cells: pd.Series, values: pd.Series, splits: np.ndarray) -> str | None:
+def _why_no_feature(name: str, values: pd.Series, is_whole: bool, splits: np.ndarray) -> str | None:
     """Return what a column holds if it tells rows apart rather than what they are; None for a feature."""
-    there = cells.dropna()
+    is_number = values.dtype == np.float64
+    if is_number and not is_whole:
+        return None
+    there = values.dropna()
     distinct = there.nunique()
-    unique = distinct == len(cells) and len(cells) > 1
-    if values.dtype == np.float64:
-        if not _are_whole(there):
-            return None
-        if _runs(values, splits):
-            return "a running number"
-        if _ROW_NUMBER.fullmatch(name) and (unique or name.startswith("Unnamed: ")):
-            return "numbers of rows"
-        return "ids" if unique and _ID_NAME.search(name) else None
+    unique = distinct == len(values) and len(values) > 1
+    if is_number and _runs(values, splits):
+        return "a running number"
+    if is_number and _ROW_NUMBER.fullmatch(name) and (unique or name.startswith("Unnamed: ")):
+        return "numbers of rows"
     if unique and _ID_NAME.search(name):
         return "ids"
+    if is_number:
+        return None
     if distinct > MOST_CATEGORIES and 2 * distinct > len(there):
         return f"values that hardly repeat: {distinct:,} of {len(there):,} differ"
-    return "a value of its own in each row" if unique and len(cells) > _FEW else None
-
-
-def _are_whole(there: pd.Series) -> bool:
-    return bool(len(there)) and bool(there.str.strip().str.fullmatch(_WHOLE).all())
+    return "a value of its own in each row" if unique and len(values) > _FEW else None
 
 
 def _runs(values: pd.Series, splits: np.ndarray) -> bool:
