@@ -208,7 +208,7 @@ def _options(name: str, takes: tuple[str, ...], target: str | None, task: Task) 
     """Return the options to pass to a reader; refuse those that it does not take."""
     if target is not None and "target" not in takes:
         raise InputError(
-            f"Only a table has a target column to choose, and {name} is not a table: leave the target out."
+            f"A target is a column of a table or list, and {name} has no columns to choose from: leave the target out."
         )
     if task == "regression" and "task" not in takes:
         raise InputError(f"A regression needs numbers as labels, but {name} has only classes: leave the task out.")
@@ -219,7 +219,10 @@ def _recognize(data: str | Path) -> tuple[Path, Format]:
     """Return the absolute path of a dataset, and its format."""
     names = ", ".join(known.name for known in BUILTIN_DATASETS)
     try:
-        path = Path(data).expanduser().resolve()
+        given = Path(data).expanduser()
+        path = given.resolve()
+        if path.is_file() and path.suffix != given.suffix:  # the hub's cache links names to files without a suffix
+            path = given.absolute()
         if not path.exists():
             raise InputError(f"There is no file or folder at {path}: give the path of a dataset, or one of {names}.")
         if not (path.is_file() or path.is_dir()):

@@ -57,7 +57,7 @@ class ScoreConfig(BaseModel):
     """Directory of the run. Default: runs/NAME, after the data."""
 
     target: str | None = Field(None, title="Target column")
-    """Column of a table to predict. Default: the one named label, target, class or y."""
+    """Column to predict. Default: the one named label, target, class or y."""
 
     task: TargetTask = "auto"
     """Whether to predict classes (classification) or numbers (regression, trained on squared errors in standard

@@ -247,7 +247,7 @@ CASES = [
     Case("an unknown split", _parquet(LABELS, split=["holdout"] * 20), "it holds 'holdout'"),
     Case("images of nulls", _parquet(LABELS, images=[None] * 20), "it is empty (zero bytes)"),
     Case("images of numbers", _columns(image=list(range(20)), label=LABELS), "must hold encoded images"),
-    Case("metadata that is no metadata", _wrong_metadata, 'schema metadata of d.parquet must be JSON'),
+    Case("metadata that is no metadata", _wrong_metadata, "schema metadata of d.parquet must be JSON"),
     Case("images without labels", _columns(image=[b"x"] * 20, name=["a"] * 20), "need a column called label"),
     Case("gzip cut short", _idx(_IMAGES, _CLASSES, _cut_gzip), "train-images"),
     Case("gzip that is none", _idx(_IMAGES, _CLASSES, _not_gzip), "train-images"),

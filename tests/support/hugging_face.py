@@ -44,16 +44,16 @@ def save_splits(folder: Path, **counts: int) -> Path:
     return folder
 
 
-def fill_cache(cache: Path, name: str) -> None:
+def fill_cache(cache: Path, name: str, configuration: str = "default") -> None:
     """Write what the library keeps of a dataset that it has downloaded."""
-    folder = cache / name.replace("/", "___") / "default" / "0.0.0" / "abc"
+    folder = cache / name.replace("/", "___") / configuration / "0.0.0" / "abc"
     folder.mkdir(parents=True)
     splits = {}
     for split, count in (("train", 20), ("test", 4)):
         with pa.ipc.new_stream(folder / f"{name.split('/')[1]}-{split}.arrow", arrow_table(count).schema) as writer:
             writer.write_table(arrow_table(count))
         splits[split] = {"name": split, "num_examples": count, "num_bytes": 1, "dataset_name": name.split("/")[1]}
-    about = {"features": FEATURES, "splits": splits, "config_name": "default", "builder_name": "parquet"}
+    about = {"features": FEATURES, "splits": splits, "config_name": configuration, "builder_name": "parquet"}
     about |= {
         "dataset_name": name.split("/")[1],
         "version": {"version_str": "0.0.0", "major": 0, "minor": 0, "patch": 0},

@@ -26,6 +26,7 @@ from attribution_core.errors import InputError
 
 TARGETS = ("label", "labels", "target", "class", "cls", "y")
 _NOT_FEATURES = ("split", "id", "original_label")
+_LARGEST_EXACT = 2.0**53  # beyond it, float64 skips integers
 _MOST_SHOWN = 20  # columns in a message
 
 
@@ -40,6 +41,7 @@ class Part:
         folder: Folder that paths in the rows are relative to, if there is one.
         stated: Features of the columns that another file states; by default the table's own metadata do.
         root: Folder of the dataset, which paths in the rows do not leave.
+        split_names: Name in the source of each split.
     """
 
     table: pa.Table
@@ -48,6 +50,7 @@ class Part:
     folder: Path | None = None
     stated: dict[str, Any] | None = None
     root: Path | None = None
+    split_names: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def features(self) -> dict[str, Any]:
@@ -79,6 +82,7 @@ class ArrowRows:
         roots: Folder of the dataset, for each part.
         class_names: Names of the classes of each column of class labels, in the order of the training rows.
         notes: Sentences that a user should read.
+        split_names: Name in the source of a split that is called otherwise there.
     """
 
     table: pa.Table
@@ -91,6 +95,7 @@ class ArrowRows:
     roots: list[Path | None]
     class_names: dict[str, list[str]]
     notes: list[str] = field(default_factory=list)
+    split_names: dict[str, str] = field(default_factory=dict)
 
 
 def hugging_face_features(schema: pa.Schema, where: str) -> dict[str, Any]:
@@ -130,11 +135,14 @@ def join_parts(parts: list[Part], target: str | None, images: Iterable[str] = ()
     """
     for part in parts:
         _refuse_double_columns(part)
+    _refuse_unnamed_splits(parts)
     images = list(images)
     aside = _left_aside(parts, images)
     columns = [name for name in _all_columns(parts) if name not in aside]
     classes = [name for name in columns if any(part.class_names(name) for part in parts)]
     label = _target_column(columns, classes, target, aside)
+    if not images:
+        _refuse_missing_columns(parts, [name for name in columns if name not in (label, *_NOT_FEATURES)])
     notes = _aside_notes({name: why for name, why in aside.items() if name != label})
     tables = [_plain_table(part, columns, classes, label) for part in parts]
     table = _concatenate(tables, parts)
@@ -143,8 +151,11 @@ def join_parts(parts: list[Part], target: str | None, images: Iterable[str] = ()
     notes += _unlabeled_notes(unlabeled, splits, label)
     kept = np.flatnonzero(~unlabeled)
     ids = _ids(table, splits)
+    table = table.filter(pa.array(~unlabeled)) if len(kept) < len(table) else table
+    if not images:  # the labels of images tell whole numbers apart from classes by this type
+        table = table.set_column(table.column_names.index(label), label, _whole(table[label]))
     return ArrowRows(
-        table=table.filter(pa.array(~unlabeled)) if len(kept) < len(table) else table,
+        table=table,
         label=label,
         splits=splits[kept],
         ids=[ids[row] for row in kept],
@@ -154,6 +165,7 @@ def join_parts(parts: list[Part], target: str | None, images: Iterable[str] = ()
         roots=[part.root for part in parts],
         class_names={name: _class_order(parts, name) for name in classes},
         notes=notes,
+        split_names={split: name for part in reversed(parts) for split, name in part.split_names.items()},
     )
 
 
@@ -171,6 +183,25 @@ def _refuse_double_columns(part: Part) -> None:
             f"Each column of {part.where} needs its own name, but two are called "
             f"{names[names.duplicated()].iloc[0]!r}: rename one."
         )
+
+
+def _refuse_unnamed_splits(parts: list[Part]) -> None:
+    unnamed = [part.where for part in parts if UNNAMED in part.splits]
+    if unnamed and len(unnamed) < sum(len(part.table) > 0 for part in parts):
+        raise InputError(
+            f"Either all files or none must name their split, but {unnamed[0]} does not and others do: name it after "
+            "train, validation or test, or give it a column called split."
+        )
+
+
+def _refuse_missing_columns(parts: list[Part], features: list[str]) -> None:
+    for part in parts:
+        missing = [name for name in features if name not in part.table.column_names]
+        if missing and len(part.table):
+            raise InputError(
+                f"The files of a dataset must have the same columns, but {part.where} has no column {missing[0]}: give "
+                "them the same columns."
+            )
 
 
 def _left_aside(parts: list[Part], images: list[str]) -> dict[str, str]:
@@ -335,6 +366,15 @@ def _unlabeled_notes(unlabeled: np.ndarray, splits: np.ndarray, label: str) -> l
             rows = "rows" if split == UNNAMED else f"{name} rows"
             notes.append(f"{number} {rows} have no label in the column {label} and were left out.")
     return notes
+
+
+def _whole(label: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return whole numbers as integers: pandas writes a column of integers with an empty cell as 1.0, 2.0, ..."""
+    if not pa.types.is_floating(label.type):
+        return label
+    values = label.to_pandas().to_numpy(dtype=np.float64)
+    is_whole = bool((np.abs(values) < _LARGEST_EXACT).all() and (values == np.round(values)).all())
+    return label.cast(pa.int64()) if is_whole else label
 
 
 def _ids(table: pa.Table, splits: np.ndarray) -> list[str]:

@@ -224,7 +224,8 @@ def _saved_part(folder: Path, split: str, root: Path) -> Part:
     table = _saved_table(folder)
     features = _json(folder / _INFO).get("features") if (folder / _INFO).is_file() else None
     stated = features if isinstance(features, dict) else None
-    return Part(table, np.full(len(table), split, dtype=object), folder.name, folder, stated, root)
+    names = {split: folder.name} if split != UNNAMED else {}
+    return Part(table, np.full(len(table), split, dtype=object), folder.name, folder, stated, root, names)
 
 
 def _saved_table(folder: Path) -> pa.Table:

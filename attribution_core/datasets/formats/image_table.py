@@ -5,6 +5,7 @@ bytes, or paths of files beside the table. A label column holds strings, integer
 (values). Every other column of plain values becomes a group column.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,15 @@ def list_images(parts: list[Part], target: str | None = None, task: Task = "auto
     aside = [f"Images are read from the column {image}; {', '.join(others)} was left aside."] if others else []
     listing = whole.take(np.flatnonzero(there)).by_split(rows.splits[there])
     what = f"images of the column {image} with the labels of the column {rows.label}"
-    return Listing(listing, class_names, missing, aside + rows.notes + notes, target=rows.label, what=what)
+    return Listing(
+        listing,
+        class_names,
+        missing,
+        aside + rows.notes + notes,
+        target=rows.label,
+        what=what,
+        split_names=rows.split_names,
+    )
 
 
 # -- columns ---------------------------------------------------------------------------------------------------------
@@ -80,7 +89,9 @@ def _holds_images(head: pa.Table, features: dict[str, Any], each: pa.Field) -> b
     if stated == "Image":
         return pa.types.is_struct(kind) or is_bytes(kind) or is_text(kind)
     if pa.types.is_struct(kind):
-        return stated is None and kind.get_field_index("bytes") >= 0 and is_bytes(kind.field("bytes").type)
+        data = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else None
+        only_paths = data is not None and pa.types.is_null(data) and kind.get_field_index("path") >= 0
+        return stated is None and data is not None and (is_bytes(data) or only_paths)
     if is_bytes(kind):
         return name in IMAGES or _is_image(head[each.name])
     # Pixels as lists, and numbers called image, are refused: a table without them would be another dataset.
@@ -123,7 +134,7 @@ def _image_column(candidates: list[str], parts: list[Part]) -> tuple[str, list[s
 
 def _without(part: Part, columns: list[str]) -> Part:
     table = part.table.drop_columns([name for name in columns if name in part.table.column_names])
-    return Part(table, part.splits, part.where, part.folder, part.features, part.root)
+    return replace(part, table=table, stated=part.features)
 
 
 def _labels(rows: ArrowRows, task: Task) -> tuple[np.ndarray, list[str], list[str]]:

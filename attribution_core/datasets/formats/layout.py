@@ -6,6 +6,7 @@ data/train-00000-of-00001.parquet                 either of these in one folder 
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,27 +25,22 @@ class DataFiles:
 
     Attributes:
         splits: Split of each file, in the order of their paths; ``UNNAMED`` for all if no name means a split.
+        names: What the files or folders call the splits.
         notes: Sentences that a user should read.
     """
 
     splits: dict[Path, str]
     notes: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
 
 
 def files_below(path: Path, suffix: str) -> list[Path]:
-    """Return a file itself if it has this suffix; of a folder, the files that may be a dataset's, in order.
-
-    A folder with images in its subfolders is a dataset of these, whatever else it holds there.
-    """
+    """Return a file itself if it has this suffix; of a folder, the files that may be a dataset's, in order."""
     if path.is_file():
         return [path] if path.suffix.lower() == suffix else []
     if not path.is_dir():
         return []
-    found = _files_in(path, suffix)
-    nested = [file for folder in _folders_in(path) for file in _walk(folder, suffix, _DEPTH - 1)]
-    if nested and not found and any(map(holds_images, _folders_in(path))):
-        return []
-    return sorted(found + nested)
+    return sorted(_walk(path, suffix, _DEPTH))
 
 
 def find_files(path: Path, suffix: str) -> DataFiles:
@@ -65,6 +61,21 @@ def find_files(path: Path, suffix: str) -> DataFiles:
         return DataFiles(dict.fromkeys(files, split_of(path.stem) or UNNAMED))
     root, files = _configuration(path, files)
     return _with_splits(root, files)
+
+
+def data_folder(path: Path, suffixes: Iterable[str]) -> Path:
+    """Return the only folder below a path that holds files with these suffixes that are named after splits.
+
+    It is the path itself if it is a file or holds such files, and if images or no such files are below it.
+
+    Raises:
+        InputError: Several folders hold such files.
+    """
+    if not path.is_dir() or any(_files_in(path, suffix) for suffix in suffixes):
+        return path
+    found = [file for suffix in suffixes for file in files_below(path, suffix)]
+    named = [file for file in found if splits_of_files([file.stem], str(path))]
+    return path if not named or holds_images(path) else _configuration(path, sorted(named))[0]
 
 
 def _configuration(path: Path, files: list[Path]) -> tuple[Path, list[Path]]:
@@ -104,17 +115,21 @@ def _with_splits(root: Path, files: list[Path]) -> DataFiles:
     if not named:
         return DataFiles(dict.fromkeys(files, UNNAMED))
     others: dict[str, None] = {}
+    names: dict[str, str] = {}
     for file in files:
-        if file in named:
-            continue
         shard = _SHARD.fullmatch(file.stem)
+        if file in named:
+            own = shard.group(1) if shard else file.stem
+            names.setdefault(named[file], own if file.stem in by_file else file.relative_to(root).parts[0])
+            continue
         if file.parent == root and shard is None:
             raise InputError(
                 f"Either all files or none must name their split, but {file} does not and others do: begin its name "
                 f"with train, validation or test, or move it out of {root}."
             )
         others[file.relative_to(root).parts[0] if shard is None or file.parent != root else shard.group(1)] = None
-    return DataFiles(named, [f"{name} is not a train, validation or test split and was skipped." for name in others])
+    notes = [f"{name} is not a train, validation or test split and was skipped." for name in others]
+    return DataFiles(named, notes, names)
 
 
 def _files_in(folder: Path, suffix: str) -> list[Path]:

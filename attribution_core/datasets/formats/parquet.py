@@ -81,7 +81,7 @@ def _has_images(file: Path) -> bool:
         first = next(data.iter_batches(_PEEKED, columns=peeked), None) if peeked else None
         return first is not None and bool(image_columns(replace(part, table=pa.Table.from_batches([first]))))
     except (pa.ArrowException, OSError, InputError):
-        return True  # the reader says what is wrong
+        return not holds_images(file.parent)  # the reader says what is wrong
 
 
 def _read_parts(path: Path, found: DataFiles) -> list[Part]:
@@ -92,13 +92,14 @@ def _read_parts(path: Path, found: DataFiles) -> list[Part]:
     parts = []
     for file, split in found.splits.items():
         table, column = tables[file], columns[file]
-        splits = np.full(len(table), split, dtype=object)
+        splits, names = np.full(len(table), split, dtype=object), found.names
         if column is not None:
             table = table.rename_columns(["split" if name == column else name for name in table.column_names])
             splits = np.array([named[cell] for cell in cells[file]], dtype=object)
+            names = {meant: str(cell) for cell, meant in named.items()}
         where = file.relative_to(path).as_posix() if path.is_dir() else file.name
         root = path if path.is_dir() else path.parent
-        parts.append(Part(table, splits, where, file.parent, root=root))
+        parts.append(Part(table, splits, where, file.parent, root=root, split_names=names))
     return parts
 
 

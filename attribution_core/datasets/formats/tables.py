@@ -27,6 +27,7 @@ from attribution_core.datasets.formats.columns import (
     what_is_used,
 )
 from attribution_core.datasets.formats.delimited import read_delimited
+from attribution_core.datasets.formats.layout import data_folder
 from attribution_core.datasets.formats.manifest import PATHS
 from attribution_core.datasets.formats.row_files import (
     JSON_LINES,
@@ -116,7 +117,7 @@ def recognizes(path: Path) -> bool:
     """Return whether this is a file or folder of rows without a column of images or image paths."""
     if parquet.recognizes_rows(path):
         return True
-    files = _files(path)
+    files = files_of(path)
     return bool(files) and find_column(read_column_names(files[0]), PATHS) is None
 
 
@@ -211,7 +212,7 @@ def _in_order(names: list[str], labels: np.ndarray, wanted: list[str]) -> tuple[
 def read_table(path: Path, target: str | None = None) -> Table:
     """Read all rows unchanged; the arguments are those of :func:`read`."""
     if not parquet.recognizes_rows(path):
-        return _read_files(path, target)
+        return _read_files(data_folder(path, _READERS), target)
     table = table_of(parquet.read_rows(path, target))
     others = [file.name for file in _row_files(path)] if path.is_dir() else []
     return replace(table, notes=table.notes + _left_out(others))
@@ -222,7 +223,16 @@ def table_of(rows: ArrowRows) -> Table:
     frame = rows.table.to_pandas(ignore_metadata=True)
     frame.columns = pd.Index([normalize_name(str(name)).strip() for name in frame.columns])
     label = normalize_name(rows.label).strip()
-    return Table(frame, label, rows.splits, rows.ids, rows.class_names.get(rows.label), rows.notes, rows.rows)
+    return Table(
+        frame,
+        label,
+        rows.splits,
+        rows.ids,
+        rows.class_names.get(rows.label),
+        rows.notes,
+        rows.rows,
+        split_names=rows.split_names,
+    )
 
 
 def rows_suffix(path: Path) -> str:
@@ -232,7 +242,7 @@ def rows_suffix(path: Path) -> str:
 
 def files_of(path: Path) -> list[Path]:
     """Return the files of a dataset in the order in which their rows are counted."""
-    return parquet.files_of(path) if parquet.recognizes_rows(path) else _files(path)
+    return parquet.files_of(path) if parquet.recognizes_rows(path) else _files(data_folder(path, _READERS))
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from attribution_core.datasets import open_dataset
+from attribution_core.datasets import list_examples, open_dataset
 from attribution_core.errors import InputError
-from tests.support.builders import encoded, write_parquet
+from tests.support.arrow import IMAGE, images, named, write
+from tests.support.builders import encoded, write_folder, write_parquet
 
 LABELS = [0, 1] * 10
 
@@ -244,3 +245,136 @@ def test_files_with_different_columns_are_refused(tmp_path):
     write_parquet(tmp_path / "test.parquet", ["a", "b"])
     with pytest.raises(InputError, match="same columns"):
         open_dataset(tmp_path)
+
+
+def test_each_file_names_its_own_classes(tmp_path):
+    write_parquet(tmp_path / "train.parquet", [0, 0, 1, 1] * 5, names=["neg", "pos"])
+    write_parquet(tmp_path / "test.parquet", [0, 0, 1, 1] * 5, names=["pos", "neg"])
+    splits = open_dataset(tmp_path)
+    assert splits.train.class_names == splits.test.class_names == ["neg", "pos"]
+    assert splits.test.labels.tolist() == [1, 1, 0, 0] * 5
+
+
+def test_the_target_of_images_can_be_chosen(tmp_path):
+    columns = {"img": images(20), "fine_label": [0, 1] * 10, "coarse_label": [0] * 10 + [1] * 10}
+    path = write(
+        named(columns, images=("img",), fine_label=["ant", "bee"], coarse_label=["a", "b"]), tmp_path / "d.parquet"
+    )
+    with pytest.raises(InputError, match="but fine_label and coarse_label hold classes: choose one, such as --target"):
+        open_dataset(path)
+    splits = open_dataset(path, target="coarse_label")
+    assert splits.train.class_names == ["a", "b"]
+    assert set(splits.train.groups["fine_label"]) == {"ant", "bee"}
+    assert open_dataset(path, target="fine_label").train.class_names == ["ant", "bee"]
+    with pytest.raises(InputError, match="There is no column label; the columns are img, fine_label, coarse_label"):
+        open_dataset(path, target="label")
+
+
+def test_texts_and_rows_open_from_the_layouts_of_the_hub(tmp_path):
+    texts = {"text": [f"good words {i}" for i in range(20)], "label": [0, 1] * 10}
+    write(named(texts, label=["neg", "pos"]), tmp_path / "a" / "plain_text" / "train-00000-of-00001.parquet")
+    write(named(texts, label=["pos", "neg"]), tmp_path / "a" / "plain_text" / "test-00000-of-00001.parquet")
+    splits = open_dataset(tmp_path / "a")
+    assert (splits.train.kind, splits.train.class_names, len(splits.test)) == ("text", ["neg", "pos"], 20)
+    assert "splits train (17)" in splits.opened
+    assert splits.test.labels.tolist() == [1, 0] * 10
+    write(pa.table({"x": [row % 7 for row in range(20)], "y": [0, 1] * 10}), tmp_path / "b" / "data" / "train.parquet")
+    assert open_dataset(tmp_path / "b").train.kind == "table"
+
+
+def test_lists_beside_a_text_are_left_aside(tmp_path):
+    table = pa.table({"text": [f"good words {i}" for i in range(20)], "label": list("ab") * 10, "tokens": [["a"]] * 20})
+    splits = open_dataset(write(table, tmp_path / "d.parquet"))
+    assert splits.train.kind == "text"
+    assert "The column tokens holds lists or structures and was left aside." in splits.notes
+
+
+def test_paths_are_followed_within_the_dataset(tmp_path):
+    secret, root = tmp_path / "secret.png", tmp_path / "d"
+    secret.write_bytes(encoded(99))
+    paths = [f"pictures/{row}.png" for row in range(17)] + ["../secret.png", str(secret), "pictures/none.png"]
+    (root / "pictures").mkdir(parents=True)
+    for row in range(17):
+        (root / paths[row]).write_bytes(encoded(row))
+    column = pa.array([{"bytes": None, "path": path} for path in paths], IMAGE)
+    write(named({"image": column, "label": list("ab") * 10}, images=("image",)), root / "data" / "train-0.parquet")
+    splits = open_dataset(root)
+    kept = [(identity, split.source(i)) for split in splits for i, identity in enumerate(split.ids)]
+    assert sorted(kept) == sorted((paths[row], encoded(row)) for row in range(17))
+    outside = "its file {} is outside the dataset's folder"
+    assert {each.where: each.why for each in splits.unreadable} == {
+        "../secret.png": outside.format("../secret.png"),
+        str(secret): outside.format(secret),
+        "pictures/none.png": "its file pictures/none.png is missing",
+    }
+
+
+def test_paths_may_be_plain_texts(tmp_path):
+    for row in range(20):
+        (tmp_path / f"{row}.png").write_bytes(encoded(row))
+    table = pa.table({"file_name": [f"{row}.png" for row in range(20)], "label": list("ab") * 10})
+    splits = open_dataset(write(table, tmp_path / "metadata.parquet"))
+    assert splits.train.kind == "image"
+    assert splits.train.source(0) == encoded(int(splits.train.ids[0].removesuffix(".png")))
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match=r"holds paths of images without the images, and none of the 20 can be read"):
+        open_dataset(write(table, tmp_path / "other" / "metadata.parquet"))
+
+
+def test_several_columns_of_images(tmp_path):
+    columns = {"image": images(20), "mask": images(20, first=50), "label": list("ab") * 10}
+    splits = open_dataset(write(pa.table(columns), tmp_path / "d.parquet"))
+    assert splits.train.source(0) == encoded(int(splits.train.ids[0].removeprefix("row-")))
+    assert "Images are read from the column image; mask was left aside." in splits.notes
+    columns["left"] = columns.pop("image")
+    with pytest.raises(InputError, match="but mask and left hold images: rename the one to score to image"):
+        open_dataset(write(pa.table(columns), tmp_path / "e.parquet"))
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()])
+@pytest.mark.parametrize("name", ["Image", "picture_of_a_cat"])
+def test_images_are_bytes_of_any_type_in_a_column_of_any_name(tmp_path, name, kind):
+    table = pa.table({name: pa.array([encoded(row) for row in range(20)], kind), "label": list("ab") * 10})
+    splits = open_dataset(write(table, tmp_path / "d.parquet"))
+    assert splits.train.source(0) == encoded(int(splits.train.ids[0].removeprefix("row-")))
+
+
+def test_pixels_as_lists_are_refused(tmp_path):
+    table = pa.table({"image": [[[1, 2], [3, 4]]] * 20, "label": list("ab") * 10})
+    with pytest.raises(InputError, match="The column image must hold encoded images"):
+        open_dataset(write(table, tmp_path / "d.parquet"))
+
+
+def test_labels_of_images_may_be_true_or_false_and_missing(tmp_path):
+    path = write_parquet(tmp_path / "d.parquet", [True, False, None, True] * 10)
+    splits = open_dataset(path)
+    assert splits.train.class_names == ["False", "True"]
+    assert "10 of the 40 rows have no label in the column label and were left out." in splits.notes
+    assert "row-000002" not in all_ids(splits)
+    listed = list_examples(path).parts["train"]
+    assert listed.ids == [f"row-{row:06d}" for row in listed.rows]
+    assert open_dataset(write_parquet(path, [1, None, 2] * 10)).train.class_names == ["1", "2"]
+
+
+def test_a_table_beside_folders_of_images_is_not_the_dataset(tmp_path):
+    write_folder(tmp_path / "d", {"cat": 10, "dog": 10})
+    for place in ("features.parquet", "cat/features.parquet", "embeddings/train.parquet"):
+        file = write(pa.table({"a": [1] * 20, "label": list("ab") * 10}), tmp_path / "d" / place)
+        splits = open_dataset(tmp_path / "d")
+        assert (splits.train.kind, len(splits.train)) == ("image", 14)
+        file.unlink()
+
+
+def test_a_file_of_the_hubs_cache_is_a_link(tmp_path):
+    blob = write_parquet(tmp_path / "blobs" / "x.parquet", LABELS).rename(tmp_path / "blobs" / "0a1b")
+    link = tmp_path / "snapshots" / "1" / "d.parquet"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(blob)
+    assert len(open_dataset(link.parent).train) == 14
+    splits = open_dataset(link)
+    assert (splits.name, splits.location) == ("d.parquet", str(link))
+
+
+def test_whole_numbers_of_many_kinds_are_values_of_images(tmp_path):
+    ages = [float(age) for age in range(20, 60)]
+    assert open_dataset(write_parquet(tmp_path / "d.parquet", ages)).train.class_names == []

@@ -209,3 +209,10 @@ def test_a_missing_encoder(tmp_path):
     splits = open_dataset(write_table(make_texts(), tmp_path / "t.csv"))
     with pytest.raises(InputError, match=r"nowhere must be a folder of a sentence-transformers model"):
         text_features(named(splits), str(tmp_path / "nowhere"))
+
+
+def test_files_in_one_folder_below_are_found(tmp_path):
+    (tmp_path / "data").mkdir()
+    for name in ("train", "test"):
+        write_table(make_texts(), tmp_path / "data" / f"{name}.jsonl")
+    assert [len(split) for split in open_dataset(tmp_path)] == [34, 6, 40]
