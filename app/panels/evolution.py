@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -80,6 +83,7 @@ def when_to_stop(run: Run) -> None:
             figure = figures.lines(points, "epochs", run.curve("loo_nll").y, False)
             curves.draw(run, "loo_nll", figures.mark_lowest(figure, points, marked))
             st.markdown(_lowest_text(points))
+            st.caption(_delta_text(run.manifest.details.get("sensitivity", {})))
     with right:
         if curves.points(run, "changed_among_influencers").empty:
             st.info(
@@ -98,6 +102,17 @@ def _lowest_text(points: pd.DataFrame) -> str:
     if "test_nll" in lowest:
         sentence += f", the test loss after epoch **{lowest['test_nll']:g}**"
     return f"{sentence}; stars mark the lowest points."
+
+
+def _delta_text(facts: Mapping[str, Any]) -> str:
+    """Return the strength of regularization that the estimate counts with, and where it comes from."""
+    delta, own = facts.get("delta"), facts.get("delta_of_objective")
+    if delta is None or own is None:
+        return ""
+    if delta == own:
+        return f"Regularization (delta): {delta:.3g}."
+    parts = f"{own:.3g} from the weight decay and {delta - own:.3g} from the training time"
+    return f"Regularization (delta): {delta:.3g}, which is {parts}: early stopping acts like weight decay."
 
 
 def contribution(run: Run) -> None:

@@ -1,6 +1,6 @@
 r"""Which delta of the memory-perturbation equation predicts real removals: the objective's, or that plus ``1 / time``.
 
-    samplescope reproduce memory_training_time [--examples 300] [--removed 30] [--seeds 2] [--out FOLDER]
+    samplescope reproduce memory_training_time [--examples 300] [--removed 24] [--seeds 2] [--out FOLDER]
 
 The paper's delta is that of the objective, n times the weight decay of the mean loss. A network that was stopped early
 is not at the minimum of its objective, though, and depends less on an example than one at the minimum. Early stopping
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, one JSON line for each problem and delta."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--examples", type=int, default=300, help="training examples")
-    parser.add_argument("--removed", type=int, default=30, help="examples to remove one by one")
+    parser.add_argument("--removed", type=int, default=24, help="examples to remove one by one")
     parser.add_argument("--seeds", type=int, default=2, help="trainings for each removal")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the figure")
     options = parser.parse_args(argv)

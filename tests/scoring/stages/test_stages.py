@@ -101,7 +101,10 @@ def test_sensitivities_of_a_run_are_those_of_its_training(tmp_path):
     assert np.allclose(run.examples["variance"], found.last.error_variance, rtol=1e-4)
     assert np.allclose(run.examples["error"], found.last.error.norm(dim=1), rtol=1e-4)
     decay = 5e-4 + 0.1 / sum(trajectory.rates)
-    assert run.manifest.details["sensitivity"]["delta"] == pytest.approx(decay * len(train_side[0]))
+    facts = run.manifest.details["sensitivity"]
+    assert facts["delta"] == pytest.approx(decay * len(train_side[0]))
+    assert facts["delta_of_objective"] == pytest.approx(5e-4 * len(train_side[0]))
+    assert f"delta {facts['delta']:.3g} ({facts['delta_of_objective']:.3g} from the weight decay" in facts["route"]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "iblr"])
