@@ -243,9 +243,9 @@ EXPERIMENTS = (
         minutes=2,
         state="holds",
         remark=(
-            "24 removals, two seeds, 300 examples: the mean leave-one-out loss is 30.9, 6.1 and 2.6 nats with the delta "
-            "of the objective, 1.2, 0.27 and 0.22 with the training time, and 1.4, 0.29 and 0.20 after retraining (demo, "
-            "digits, breast cancer). Rank correlations are equal."
+            "24 removals, two seeds, 300 examples: the mean leave-one-out loss is 30.9, 6.1 and 2.6 nats with the "
+            "delta of the objective, 1.2, 0.27 and 0.22 with the training time, and 1.4, 0.29 and 0.20 after "
+            "retraining (demo, digits, breast cancer). Rank correlations are equal."
         ),
         needs_data_root=False,
     ),
