@@ -16,7 +16,7 @@ _OPTION_NAMES = {"trainable": "--train"}
 _RECIPE_OPTION_NAMES = {
     "weight_decay": "--train-weight-decay",
     "patience": "--plateau-patience",
-    "factor": "--plateau-factor",
+    "factor": "--schedule-factor",
 }
 # What the help of a recipe's option says besides.
 _MORE_HELP = {"weight_decay": " For the linearized model, give --weight-decay."}

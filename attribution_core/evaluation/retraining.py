@@ -93,9 +93,9 @@ class Trainer:
             model.load_state_dict(self.start)
         recipe = self.recipe.model_copy(update={"seed": removal.seed})
         if removal.keeps_places:
-            train(model, self.data, recipe, sample_weights=(~gone).double())
+            train(model, self.data, recipe, sample_weights=(~gone).double(), validation=self.evaluation)
         else:
-            train(model, (inputs[~gone], targets[~gone]), recipe)
+            train(model, (inputs[~gone], targets[~gone]), recipe, validation=self.evaluation)
         outputs = outputs_of(model, self.evaluation[0]).cpu()
         losses = loss_values(outputs, self.evaluation[1].cpu(), recipe.loss)
         own = inputs[gone] if removal.removed else inputs

@@ -67,7 +67,8 @@ class Probe:
 
     def train_steps(self, data: InputsAndTargets, steps: int) -> Trajectory:
         """Train a copy of the model for a few steps on all of the data at once."""
-        recipe = self.recipe.model_copy(update={"epochs": steps, "batch_size": len(data[0]), "learning_rate": 1e-6})
+        timed = {"epochs": steps, "batch_size": len(data[0]), "learning_rate": 1e-6, "plateau_loss": "training"}
+        recipe = self.recipe.model_copy(update=timed)
         return train(copy.deepcopy(self.model), data, recipe)
 
     @property

@@ -58,6 +58,7 @@ def train(
     record: Literal["checkpoints", "every_step", "none"] | Collection[int] = "none",
     sample_weights: Tensor | None = None,
     on_step: Callable[[Tensor, float], None] | None = None,
+    validation: LabeledData | None = None,
 ) -> Trajectory:
     """Train ``model`` in place, in its own dtype and on its own device.
 
@@ -74,14 +75,16 @@ def train(
         sample_weights: Factor of each example's loss, ``[n]``; ones by default. Zero removes an example's gradient but
             keeps its place in its batch.
         on_step: Function called with a step's batch ``[b]`` and learning rate, between its gradients and its update.
+        validation: Validation examples, for a schedule whose plateau loss counts theirs.
 
     Returns:
         The trajectory.
 
     Raises:
-        InputError: The sample weights have another length, the loss cannot take the targets, training diverged, or a
-            batch does not fit into memory and cannot be split.
+        InputError: The sample weights have another length, the loss cannot take the targets, the plateau loss needs
+            validation examples, training diverged, or a batch does not fit into memory and cannot be split.
     """
+    watched = _validation_of(recipe, validation)
     inputs, targets, weights = _tensors_for(model, data, recipe, sample_weights)
     device = inputs.device
     trajectory = Trajectory(recipe, len(inputs), weights.cpu(), model, (inputs, targets), state_of(model))
@@ -119,12 +122,29 @@ def train(
                 )
             total.zero_()
             if recipe.schedule == "plateau":
-                plateau.step(trajectory.epoch_losses[-1])
+                also = 0.0 if watched is None else mean_loss(model, watched, recipe.loss)
+                plateau.step(trajectory.epoch_losses[-1] + also)
         report(step + 1, steps, f"training, epoch {step // an_epoch + 1} of {recipe.epochs}")
     model.eval()
     trajectory.final = state_of(model)
     trajectory.second_moments[steps] = second_moments_of(model, optimizer, recipe)
     return trajectory
+
+
+def _validation_of(recipe: Recipe, validation: LabeledData | None) -> tuple[Tensor, Tensor] | None:
+    """Return the validation examples if the recipe's schedule watches their loss.
+
+    Raises:
+        InputError: It does, and there are none.
+    """
+    if recipe.schedule != "plateau" or recipe.plateau_loss == "training":
+        return None
+    if validation is None:
+        raise InputError(
+            f"The plateau loss {recipe.plateau_loss!r} needs validation examples, and this training has none: pass "
+            "validation=, or plateau_loss='training'."
+        )
+    return as_pair(validation)
 
 
 def _tensors_for(

@@ -37,12 +37,14 @@ def test_options_reach_the_fields_of_the_same_name(configuration):
     config = configuration(
         "digits", "--out", "run", "--train", "head", "--hidden", "64", "--hidden", "32", "--sensitivity", "iblr",
         "--optimizer", "iblr", "--train-weight-decay", "0.1", "--weight-decay", "0.2", "--plateau-patience", "7",
+        "--schedule", "step", "--milestones", "5", "--milestones", "15",
         "--validation-fraction", "0.3", "--steps", "inf", "--map", "off",
     )  # fmt: skip
     assert (config.data, str(config.out), config.trainable, config.hidden) == ("digits", "run", "head", (64, 32))
     assert (config.sensitivity, config.recipe.optimizer) == ("iblr", "iblr")
     assert (config.recipe.weight_decay, config.weight_decay) == (0.1, 0.2)
     assert (config.recipe.patience, config.validation_fraction) == (7, 0.3)
+    assert (config.recipe.schedule, config.recipe.milestones) == ("step", (5, 15))
     assert (config.steps, config.map) == (float("inf"), "off")
 
 

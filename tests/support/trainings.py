@@ -13,6 +13,7 @@ RECIPES = {
     "momentum, decay, cosine": RECIPE,
     "plain": RECIPE.model_copy(update={"momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}),
     "plateau": RECIPE.model_copy(update={"schedule": "plateau", "patience": 0, "learning_rate": 0.8}),
+    "step": RECIPE.model_copy(update={"schedule": "step", "milestones": (1,), "factor": 0.5}),
     "mse": RECIPE.model_copy(update={"loss": "mse"}),
     "binary_cross_entropy": RECIPE.model_copy(update={"loss": "binary_cross_entropy"}),
 }

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -170,6 +172,39 @@ def test_a_plateau_lowers_the_rate_and_every_rate_is_recorded():
     assert len(set(trajectory.rates)) > 1
     cosine = train(problem()[2], (inputs, labels), RECIPE)
     assert cosine.rates == [RECIPE.rate(step, 9) for step in range(9)]
+
+
+def test_a_step_schedule_multiplies_the_rate_after_its_milestones():
+    inputs, labels, model = problem()
+    recipe = Recipe(**{**RECIPE.model_dump(), "schedule": "step", "milestones": (1, 4), "factor": 0.1, "epochs": 5})
+    trajectory = train(model, (inputs, labels), recipe)
+    rate = recipe.learning_rate
+    assert trajectory.rates == pytest.approx([rate] * 3 + [0.1 * rate] * 9 + [0.01 * rate] * 3)
+    for milestones in ((), (0, 3)):
+        with pytest.raises(ValidationError, match="needs one or more milestones"):
+            Recipe(schedule="step", milestones=milestones)
+
+
+def test_a_plateau_may_be_one_of_the_training_and_the_validation_loss_together():
+    inputs, labels, model = problem()
+    validation = inputs[:5], (labels[:5] + 1) % 2  # wrong labels, on which the loss soon rises
+    plateau = {"schedule": "plateau", "patience": 0, "factor": 0.5, "epochs": 6, "learning_rate": 1.0}
+    recipe = RECIPE.model_copy(update={**plateau, "plateau_loss": "training_and_validation"})
+    trajectory = train(model, (inputs, labels), recipe, record="checkpoints", validation=validation)
+    rate, best, expected = 1.0, float("inf"), []
+    for epoch, loss in enumerate(trajectory.epoch_losses):
+        expected += [rate] * 3
+        end = copy.deepcopy(model)
+        end.load_state_dict(trajectory.checkpoints[3 * (epoch + 1)])
+        watched = loss + mean_loss(end, validation, recipe.loss)
+        if watched >= best * (1 - 1e-4):
+            rate *= 0.5
+        best = min(best, watched)
+    assert trajectory.rates == pytest.approx(expected)
+    alone = train(problem()[2], (inputs, labels), RECIPE.model_copy(update=plateau))
+    assert trajectory.rates != pytest.approx(alone.rates)
+    with pytest.raises(InputError, match="needs validation examples"):
+        train(model, (inputs, labels), recipe)
 
 
 def test_every_epoch_sees_every_example_once_in_a_seeded_order():

@@ -55,7 +55,8 @@ def hydra_over_seeds(
     def one_training(number: int) -> Contributions:
         seed = recipe.seed + number
         with retitled(lambda what: f"training {number + 1} of {seeds}: {what}"):
-            trajectory = train(build(seed), data, recipe.model_copy(update={"seed": seed}))
+            seeded = recipe.model_copy(update={"seed": seed})
+            trajectory = train(build(seed), data, seeded, validation=evaluation)
             return hydra(trajectory, evaluation, hessian, objective, energy, rank)
 
     total = one_training(0)

@@ -43,7 +43,8 @@ class TrainingStage(Stage):
         model, tensors = scoring.initial_model(), scoring.tensors_by_split
         recipe = config.recipe.model_copy(update={"seed": config.seed})
         checkpoints = kept_steps(recipe, len(tensors["train"][0]))[:-1]
-        write_training(writer, train(model, tensors["train"], recipe, record=checkpoints))
+        trained = train(model, tensors["train"], recipe, record=checkpoints, validation=tensors["validation"])
+        write_training(writer, trained)
         tables = {
             split: pd.concat([example_table(part), predictions(model, tensors[split], part)], axis=1)
             for split, part in prepared.named_splits.items()

@@ -25,6 +25,16 @@ def test_agreement_counts_wrong_signs_and_compares_ranks():
     assert agreement.agreement(-exact, exact) == {"sign_error": 1.0, "spearman": -1.0}
 
 
+def test_the_schedules_are_those_of_table_3_of_the_supplement():
+    step = wrong_labels.RECIPE.model_copy(update=wrong_labels.SCHEDULES["mnist"])
+    steps = step.steps(640)
+    rates = [step.rate(epoch * 10, steps) for epoch in range(20)]
+    assert rates == pytest.approx([0.01] * 5 + [0.001] * 15)
+    for recipe in (wrong_labels.RECIPE.model_copy(update=wrong_labels.SCHEDULES["fashion-mnist"]), agreement.PAPER):
+        assert (recipe.schedule, recipe.plateau_loss) == ("plateau", "training_and_validation")
+        assert (recipe.patience, recipe.factor, recipe.learning_rate) == (2, 0.5, 0.01)
+
+
 @pytest.fixture
 def calm(monkeypatch):
     """Make training hardly move the weights, so that the Hessian does not matter."""
@@ -34,7 +44,8 @@ def calm(monkeypatch):
 
 def test_the_study_over_epochs_compares_at_each_end(calm, capsys, tmp_path):
     saved = []
-    agreement.epochs_study(images(120), images(30, 1), 3, [1, 3, 9], 2, lambda rows: saved.append(list(rows)))
+    splits = images(120), images(20, 2), images(30, 1)
+    agreement.epochs_study(*splits, 3, [1, 3, 9], 2, lambda rows: saved.append(list(rows)))
     assert [json.loads(line)["epochs"] for line in capsys.readouterr().out.splitlines()] == [1, 3]
     for row in saved[-1]:
         assert row["all"]["spearman"] > 0.999
