@@ -55,6 +55,26 @@ def test_the_gap_is_decomposed_and_the_results_are_kept(tmp_path, monkeypatch):
     assert bregman_decomposition.decompose(given, 3, True, kept)["removals"] == found["removals"]
 
 
+def test_cancer_is_minimized_with_the_papers_regularization(tmp_path):
+    given = bregman_decomposition.setting("cancer", tmp_path, None, None, None)
+    assert given.by_lbfgs
+    assert (given.recipe.weight_decay, given.damping) == (0.01, 0.001)
+    model = given.network()
+    start = bregman_decomposition.minimum(given, state_of(model))
+    model.load_state_dict(start)
+    objective = torch.nn.functional.cross_entropy(model(given.data[0]), given.data[1])
+    objective = objective + 0.005 * sum(each.square().sum() for each in model.parameters())
+    gradients = torch.autograd.grad(objective, list(model.parameters()))
+    assert max(float(each.abs().max()) for each in gradients) < 1e-8
+    found = bregman_decomposition.optima(given, model, start, 3, converged=False)
+    outputs = {name: bregman_decomposition.outputs_at(model, each, given.data[0]) for name, each in found.items()}
+    moved = float((outputs["warm"] - outputs["proximal"]).norm())
+    assert moved > 1e-6
+    # A convex objective has one minimum, and at the minimum of J the proximal objective is the Bregman one.
+    assert float((outputs["cold"] - outputs["warm"]).norm()) < 1e-3 * moved
+    assert float((outputs["proximal"] - outputs["bregman"]).norm()) < 1e-3 * moved
+
+
 def test_under_squared_error_the_response_is_influence_over_one_minus_leverage():
     inputs, labels = blobs(20)
     given = Setting((inputs, labels[:, None].float()), blobs(5, 1), "mse", (), 1, RECIPE, damping=0.1)
