@@ -78,6 +78,19 @@ def test_sensitivities_of_digits_are_eq_18_and_grow_heavier_tails():
     assert shares[1] > 2 * shares[0]
 
 
+def test_all_examples_are_about_as_sensitive_after_five_of_the_default_steps():
+    """Figure 6(a) begins flat; from a precision of delta, 2% of the examples have most of the sensitivity."""
+    digits = load_digits()
+    data = torch.from_numpy(digits.data).double() / 16, torch.from_numpy(digits.target).long()
+    shares = []
+    for options in ({}, {"initial_precision": 0.1}):
+        posterior = bayesian_logistic_regression(data, 10, 0.1, steps=5, **options)[5]
+        ordered = posterior.sensitivity(data).sensitivity.sort(descending=True).values
+        shares.append(float(ordered[: len(ordered) // 50].sum() / ordered.sum()))
+    assert shares[0] < 0.04
+    assert shares[1] > 0.5
+
+
 def test_expected_errors_equal_quadrature():
     generator = torch.Generator().manual_seed(0)
     outputs = torch.randn(6, 1, generator=generator, dtype=torch.float64)
@@ -99,6 +112,12 @@ def test_expected_errors_equal_quadrature():
 
 
 def test_bad_options_are_refused():
-    for options in ({"classes": 1}, {"delta": 0.0}, {"precision_rate": 0.0}, {"rates": (0.1, -0.1)}):
+    for options in (
+        {"classes": 1},
+        {"delta": 0.0},
+        {"precision_rate": 0.0},
+        {"initial_precision": 0.0},
+        {"rates": (0.1, -0.1)},
+    ):
         with pytest.raises(InputError, match="positive"):
             bayesian_logistic_regression(blobs(), **{"classes": 2, "delta": 1.0, **options})
