@@ -119,7 +119,7 @@ CASES = [
     Case("a rate that is no number", _digits("--learning-rate", "nan"), "learning_rate"),
     Case("a damping of zero", _digits("--damping", "0"), "damping"),
     Case("images of three pixels", _digits("--image-size", "3"), "image-size"),
-    Case("a target for images", _digits("--target", "label"), "Only a table has a target column"),
+    Case("a target for images", _digits("--target", "label"), "has no columns to choose from"),
     Case("a run of a newer version", _existing(_newer_run), "newer"),
     Case("a run whose JSON is broken", _existing(_no_json), "run.json"),
     Case("a folder of other things", _existing(_other_files), "is not empty and is not a run"),
