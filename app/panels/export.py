@@ -28,7 +28,7 @@ _OF_IMAGES = ("parquet", "folder")  # cannot hold texts or rows of a table
 _OF_CLASSES = ("folder",)  # cannot hold values
 _CONTENTS = {
     "csv": "A row for each training example: its final {label}, the {label} in the data, the decision and the scores.",
-    "same": "The cleaned set in the original format of the data, with validation and test unchanged.",
+    "same": "The data as they came: only dropped examples and new labels differ. Validation and test are unchanged.",
     "parquet": "The cleaned images in the Hugging Face convention, with validation and test unchanged.",
     "folder": "The cleaned images in class folders, with validation and test unchanged.",
 }
@@ -69,10 +69,11 @@ def panel(run: Run) -> None:
         st.session_state[f"exported {run.id}"] = _export(run, format_)
     done = st.session_state.get(f"exported {run.id}")
     if done is not None:
-        _offer(done)
+        _offer(*done)
 
 
-def _export(run: Run, format_: Format) -> Path | None:
+def _export(run: Run, format_: Format) -> tuple[Path, list[str]] | None:
+    """Write the export; return its file, and what is not in it as it was in the data."""
     # Imported on demand, since it imports PyTorch, which no other page needs.
     from attribution_core.export.export import export_run, suffix_of
 
@@ -91,13 +92,15 @@ def _export(run: Run, format_: Format) -> Path | None:
         return None
     finally:
         bar.empty()
-    return summary.path
+    return summary.path, summary.notes
 
 
-def _offer(path: Path) -> None:
+def _offer(path: Path, notes: list[str]) -> None:
     if not path.is_file():
         return
     st.success(f"Saved in {plain(path)}", icon=":material/check:")
+    for note in notes:
+        st.info(plain(note), icon=":material/info:")
     if path.stat().st_size <= _LARGEST_DOWNLOAD:
         st.download_button(
             f"Download {plain(path.name)}",

@@ -164,6 +164,8 @@ def export(
         f"{escape(str(summary.path))}",
         soft_wrap=True,
     )
+    for note in summary.notes:
+        out.print(escape(note), soft_wrap=True, highlight=False)
 
 
 @app.command("import")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets import Dataset, Splits
+from attribution_core.datasets import Dataset, Splits, list_examples
 from attribution_core.datasets.decoding import opened_format
 from attribution_core.datasets.file_kinds import SUFFIXES
+from attribution_core.datasets.listing import Listing
+from attribution_core.export.provenance import Provenance
 from attribution_core.progress import track
 
 SPLITS = ("train", "validation", "test")
@@ -32,7 +35,7 @@ _SUFFIXES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CleanedExamples:
     """A dataset with the reviewer's decisions applied.
 
@@ -40,26 +43,39 @@ class CleanedExamples:
         splits: The dataset as it was scored.
         rows: A row for each example that stays, split by split: columns label (the final one), id, split, position (in
             the split), and the group columns.
-        provenance: Origin of the export, as JSON. A zip holds it as provenance.json; beside any other file it is
-            written by the export itself.
+        provenance: Origin of the export, to which a writer adds what it could not keep. A zip holds it as
+            provenance.json; beside any other file it is written by the export itself.
+        dropped: Ids of the training examples to leave out, with those that earlier runs dropped.
+        relabelled: New class name or value by id of a training example; only those that differ from the data.
     """
 
     splits: Splits
     rows: pd.DataFrame
-    provenance: str
+    provenance: Provenance
+    dropped: frozenset[str]
+    relabelled: dict[str, str | float]
+
+    @cached_property
+    def listing(self) -> Listing:
+        """All examples of the source, with those that were not scored; nothing is decoded."""
+        splits = self.splits
+        return list_examples(splits.location or splits.name, splits.target, splits.task)
 
     def of_split(self, split: str) -> pd.DataFrame:
         """Return the rows of one split."""
         return self.rows[self.rows["split"] == split]
 
 
-def cleaned_examples(splits: Splits, table: pd.DataFrame, provenance: str) -> CleanedExamples:
+def cleaned_examples(
+    splits: Splits, table: pd.DataFrame, whole: pd.DataFrame, provenance: Provenance
+) -> CleanedExamples:
     """Choose the examples that stay: all but the dropped ones of the training set, and all of validation and test.
 
     Args:
         splits: The dataset as it was scored.
         table: The training examples with their decisions, from ``Run.cleaned_labels``.
-        provenance: Origin of the export, as JSON.
+        whole: The same with the decisions of earlier runs, from :func:`attribution_core.runs.cleaned.cleaned_table`.
+        provenance: Origin of the export.
     """
     kept = np.flatnonzero((table["action"] != "drop").to_numpy())
     chosen = {
@@ -80,7 +96,17 @@ def cleaned_examples(splits: Splits, table: pd.DataFrame, provenance: str) -> Cl
         )
         groups = part.groups.iloc[positions].reset_index(drop=True)
         parts.append(pd.concat([frame, groups.drop(columns=[*frame.columns, "image"], errors="ignore")], axis=1))
-    return CleanedExamples(splits, pd.concat(parts, ignore_index=True), provenance)
+    gone = whole["action"] == "drop"
+    changed = whole[~gone & (whole["label"] != whole["label_in_data"])]
+    names = splits.train.class_names
+    new = [names[label] if names else label for label in changed["label"].tolist()]
+    return CleanedExamples(
+        splits,
+        pd.concat(parts, ignore_index=True),
+        provenance,
+        frozenset(whole["id"][gone]),
+        dict(zip(changed["id"].tolist(), new, strict=True)),
+    )
 
 
 def image_files(splits: Splits, rows: pd.DataFrame) -> Iterator[tuple[str, bytes, str]]:

@@ -5,24 +5,36 @@ Only an export needs the datasets, so this module is imported on demand and not 
 
 from __future__ import annotations
 
-import json
-import platform
+import dataclasses
+import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import pandas as pd
+import pyarrow as pa
 
 from attribution_core.datasets import Splits, TorchData, format_of, open_dataset, opens_by_name, with_decisions
-from attribution_core.datasets.formats.tables import rows_suffix
 from attribution_core.errors import InputError
-from attribution_core.export import csv_list, folder, hugging_face, idx, manifest, npz, parquet, tables, texts
+from attribution_core.export import (
+    class_files,
+    csv_list,
+    folder,
+    hugging_face,
+    idx,
+    manifest,
+    npz,
+    parquet,
+    tables,
+)
+from attribution_core.export.changes import note_others
 from attribution_core.export.examples import CleanedExamples, cleaned_examples
+from attribution_core.export.provenance import provenance_of
 from attribution_core.export.torch_objects import write_positions
 from attribution_core.runs.cleaned import cleaned_table
-from attribution_core.runs.files import now, written_atomically
+from attribution_core.runs.files import written_atomically
 from attribution_core.runs.names import APPLIED_DECISIONS_FILE
 from attribution_core.runs.schema import DatasetSummary
 from attribution_core.runs.store import Run
@@ -31,17 +43,18 @@ Format = Literal["csv", "parquet", "folder", "same"]
 Data = str | TorchData | Splits | None
 Writer = Callable[[CleanedExamples, Path], None]
 
-_LIST, _TORCH, _MANIFEST, _ROWS = "csv", "torch", "manifest", "rows"
-# For each form of the examples, the suffix of the file and its writer; "" stands for the suffix of the source.
-_WRITERS: dict[str, tuple[str, Writer]] = {
-    "folder": (".zip", folder.write),
-    "parquet": (".parquet", parquet.write),
-    _MANIFEST: ("", manifest.write),
-    "npz": (".npz", npz.write),
-    "idx": (".zip", idx.write),
-    "hugging_face": (".zip", hugging_face.write),
-    _ROWS: ("", tables.write),
-    "text": (".zip", texts.write),
+_LIST, _TORCH = "csv", "torch"
+_CONVERSIONS: dict[str, Writer] = {"folder": folder.write, "parquet": parquet.write}
+# For each format of the data, the writer of the original format.
+_WRITERS: dict[str, Writer] = {
+    "folder": class_files.write,
+    "parquet": tables.write_images,
+    "manifest": manifest.write,
+    "npz": npz.write,
+    "idx": idx.write,
+    "hugging_face": hugging_face.write,
+    "rows": tables.write,
+    "text": class_files.write,
 }
 _SPLIT_OPTIONS = ("seed", "validation_fraction", "test_fraction", "max_train", "target", "task")
 
@@ -55,12 +68,14 @@ class ExportSummary:
         dropped: Number of dropped training examples.
         relabelled: Number of relabeled training examples.
         path: The exported file.
+        notes: Sentences that a user should read: what is not as it was in the data, and why.
     """
 
     kept: int
     dropped: int
     relabelled: int
     path: Path
+    notes: list[str] = field(default_factory=list)
 
 
 def export_run(run: Run, format: Format, out: Path, data: Data = None) -> ExportSummary:
@@ -72,10 +87,10 @@ def export_run(run: Run, format: Format, out: Path, data: Data = None) -> Export
         run: The reviewed run.
         format: ``"csv"`` lists every training example with its final label, its label in the data, the action and the
             scores. ``"parquet"`` is the cleaned dataset in the Hugging Face image convention. ``"folder"`` is a zip of
-            class folders. ``"same"`` is the original format of the data: a zip for class folders, IDX files and a saved
-            Hugging Face dataset; a file of the same kind for a Parquet file, an .npz archive or a manifest; and for a
-            torch dataset a CSV of the positions that stay (see :func:`attribution_core.cleaned_dataset`). All but the
-            two CSV lists need the dataset itself and include validation and test unchanged.
+            class folders. ``"same"`` is the data as they came, in which only dropped examples and changed labels
+            differ: a zip for a folder, else a file of the same kind; and for a torch dataset a CSV of the positions
+            that stay (see :func:`attribution_core.cleaned_dataset`). All but the two CSV lists need the dataset itself
+            and include validation and test unchanged.
         out: File to write; it must not exist.
         data: Present location of the dataset, if it was moved after scoring; or the torch dataset that was scored, or
             its splits from ``open_dataset``.
@@ -103,18 +118,29 @@ def export_run(run: Run, format: Format, out: Path, data: Data = None) -> Export
     summary = _summarize(table, out)
     if format == "same" and not summary.kept:
         raise InputError(f"The decisions of {run.id} drop every training example: keep at least one.")
-    provenance = _provenance(run, form, summary, table)
-    if form in (_LIST, _TORCH):
-        with written_atomically(out) as partial:
-            csv_list.write_list(run, table, partial) if form == _LIST else write_positions(run, partial)
+    counts = {"kept": summary.kept, "dropped": summary.dropped, "relabelled": summary.relabelled}
+    provenance = provenance_of(run, form, table, counts)
+    if form == _LIST:
+        provenance.notes.append(csv_list.NOTE)
+        write: Callable[[Path], None] = partial(csv_list.write_list, run, table)
+    elif form == _TORCH:
+        write = partial(write_positions, run)
     else:
-        examples = cleaned_examples(_reopen(run, data), run.cleaned_labels(), provenance)
-        with written_atomically(out) as partial:
-            _WRITERS[form][1](examples, partial)
-    if suffix != ".zip":
-        with written_atomically(out.with_name(f"{out.name}.provenance.json")) as partial:
-            partial.write_text(provenance, encoding="utf-8")
-    return summary
+        splits = _reopen(run, data)
+        examples = cleaned_examples(splits, run.cleaned_labels(), table, provenance)
+        writer = _writer(format, form, splits)
+        if writer not in _CONVERSIONS.values():
+            note_others(examples)
+        write = partial(writer, examples)
+    try:
+        with written_atomically(out) as file:
+            write(file)
+        if suffix != ".zip":
+            with written_atomically(out.with_name(f"{out.name}.provenance.json")) as file:
+                file.write_text(provenance.text(), encoding="utf-8")
+    except (OSError, pa.ArrowException, zipfile.BadZipFile) as error:
+        raise InputError(f"The export {out} cannot be written: {error}.") from error
+    return dataclasses.replace(summary, notes=provenance.notes)
 
 
 def suffix_of(run: Run, format: Format, data: Data = None) -> str:
@@ -126,12 +152,27 @@ def suffix_of(run: Run, format: Format, data: Data = None) -> str:
     form = _form(run, format, data)
     if form in (_LIST, _TORCH):
         return ".csv"
+    if format in _CONVERSIONS:
+        return ".zip" if format == "folder" else f".{format}"
     if form not in _WRITERS:
         raise InputError(f"The data of {run.id} are {form}, which an export cannot write: use format csv, a list.")
-    if form in (_MANIFEST, _ROWS):
-        where = data.location if isinstance(data, Splits) else data or _dataset(run).location
-        return rows_suffix(Path(str(where)))
-    return _WRITERS[form][0]
+    location = Path(_location(run, data))
+    if location == Path():  # of a name: built in, or of the Hugging Face hub
+        return ".parquet" if form == "parquet" else ".zip"
+    return ".zip" if location.is_dir() else location.suffix.lower()
+
+
+def _writer(format: Format, form: str, splits: Splits) -> Writer:
+    """Return the writer of a format; a built-in dataset has no files, so that its original format is a conversion."""
+    return _CONVERSIONS[form] if format != "same" or (form == "parquet" and not splits.location) else _WRITERS[form]
+
+
+def _location(run: Run, data: Data) -> str:
+    """Return where the data are; empty for data that open by name."""
+    if isinstance(data, Splits):
+        return data.location
+    where = str(data or _dataset(run).location)
+    return "" if opens_by_name(where) else where
 
 
 def _form(run: Run, format: Format, data: Data) -> str:
@@ -168,38 +209,6 @@ def _summarize(table: pd.DataFrame, out: Path) -> ExportSummary:
         relabelled=int((table["action"] == "relabel").sum()),
         path=out,
     )
-
-
-def _provenance(run: Run, form: str, summary: ExportSummary, table: pd.DataFrame) -> str:
-    """Describe where the export comes from, as JSON."""
-    decided = table[table["action"] != ""]
-    dataset = run.manifest.dataset
-    record: dict[str, Any] = {
-        "tool": f"samplescope {version('samplescope')}",
-        "python": platform.python_version(),
-        "date": now(),
-        "format": form,
-        "notes": [csv_list.NOTE] if form == _LIST else [],
-        "run": {"id": run.id, "title": run.title, "created": run.manifest.created},
-        "fingerprints": {
-            "configuration": run.manifest.fingerprint,
-            "dataset": dataset.fingerprint if dataset is not None else "",
-        },
-        "dataset": {"name": dataset.name, "location": dataset.location} if dataset is not None else {},
-        "counts": {"kept": summary.kept, "dropped": summary.dropped, "relabelled": summary.relabelled},
-        "decisions": [
-            {"id": id_, "action": action, "label_in_data": old, "label": new, "time": time}
-            for id_, action, old, new, time in zip(
-                decided["id"],
-                decided["action"],
-                csv_list.listed_labels(run, decided["label_in_data"]).tolist(),
-                csv_list.listed_labels(run, decided["label"]).tolist(),
-                decided["time"],
-                strict=True,
-            )
-        ],
-    }
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def _dataset(run: Run) -> DatasetSummary:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from attribution_core.datasets.formats.idx import files_of, read_array
+from attribution_core.export.changes import row_changes
 from attribution_core.export.examples import CleanedExamples
-from attribution_core.export.zips import zip_entry, zip_with_provenance
+from attribution_core.export.zips import add_file, zip_entry, zip_with_provenance
 from attribution_core.progress import report
-
-_PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
 
 
 def write(examples: CleanedExamples, path: Path) -> None:
-    """Write a zip of IDX files that begin with ``train-``, ``t10k-`` (test) and ``validation-``."""
-    numbers = np.array([int(name) for name in examples.splits.train.class_names])
+    """Write a zip of the original files, with the decisions applied to those that begin with ``train-``."""
+    changes = row_changes(examples)
+    files = files_of(Path(examples.splits.location))
     with zip_with_provenance(path, examples.provenance) as archive:
-        for done, (split, prefix) in enumerate(_PREFIXES.items(), start=1):
-            part, rows = getattr(examples.splits, split), examples.of_split(split)
-            images = np.stack([np.asarray(part[position][0]) for position in rows["position"]])
-            labels = numbers[rows["label"].to_numpy()]
-            archive.writestr(zip_entry(f"{prefix}-images-idx3-ubyte"), _idx(images), zipfile.ZIP_DEFLATED)
-            archive.writestr(zip_entry(f"{prefix}-labels-idx1-ubyte"), _idx(labels), zipfile.ZIP_DEFLATED)
-            report(done, len(_PREFIXES), "export")
+        for done, file in enumerate(files, start=1):
+            if changes and file.name.startswith("train-"):
+                array = read_array(file, 3 if "images" in file.name else 1).copy()
+                if array.ndim == 1:
+                    for row, label in changes.labels.items():
+                        array[row] = int(label)
+                content = _idx(array[changes.kept(len(array))])
+                packed = gzip.compress(content, mtime=0) if file.suffix == ".gz" else content
+                archive.writestr(zip_entry(file.name), packed, zipfile.ZIP_DEFLATED)
+            else:
+                add_file(archive, file.name, file)
+            report(done, len(files), "export")
 
 
 def _idx(array: np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""Arrow tables of images in the Hugging Face convention, which Parquet files and saved datasets share."""
+"""Arrow tables of images in the Hugging Face convention."""
 
 from __future__ import annotations
 

@@ -2,72 +2,64 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from attribution_core.datasets import Splits
-from attribution_core.datasets.formats.delimited import DELIMITERS
+from attribution_core.datasets.formats.delimited import read_delimited
 from attribution_core.datasets.formats.manifest import ImageManifest, read_manifest
-from attribution_core.datasets.targets import parse_labels
+from attribution_core.datasets.formats.row_files import JSON_LINES
+from attribution_core.export.changes import row_changes
 from attribution_core.export.examples import CleanedExamples
+from attribution_core.export.text_rows import (
+    delimited_labels,
+    json_labels,
+    read_json_texts,
+    write_delimited,
+    write_json_lines,
+)
 from attribution_core.progress import report
 
 
 def write(examples: CleanedExamples, path: Path) -> None:
-    """Write the rows of the original manifest again, in its columns and format, with the decisions applied.
+    """Write the original manifest with the decisions applied; every other cell stays as it is.
 
-    Images stay where they are: a path is relative if its image is below the folder of the new manifest, else absolute.
-    A column ``split`` is added if there was none, so that held-out examples stay held out.
+    Images stay where they are. In another folder than the original's, the paths that lead from there are rewritten:
+    relative if the image is below the folder of the new manifest, else absolute. The provenance says so.
     """
-    manifest = read_manifest(Path(examples.splits.location))
-    columns = [*manifest.columns, *([] if manifest.split_column else ["split"])]
-    rows = list(_rows(manifest, examples, path.resolve().parent))
-    suffix = manifest.file.suffix.lower()
-    with path.open("w", encoding="utf-8", newline="") as file:
-        if suffix == ".jsonl":
-            present = ({name: cell for name, cell in row.items() if cell is not None} for row in rows)
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in present)
-        else:
-            writer = csv.DictWriter(file, columns, delimiter=DELIMITERS[suffix])
-            writer.writeheader()
-            writer.writerows(rows)
-    report(len(rows), len(rows), "export")
+    source = Path(examples.splits.location)
+    changes, label = row_changes(examples), examples.listing.target
+    manifest = read_manifest(source)
+    paths = dict(_paths(manifest, path.resolve().parent))
+    if paths:
+        examples.provenance.notes.append(
+            f"{len(paths):,} paths of images lead from the folder of the export, since the manifest is no longer in "
+            f"{source.parent}: write the export into that folder to keep them as they are."
+        )
+    if source.suffix.lower() == JSON_LINES:
+        lines = read_json_texts(source)
+        by_name: dict[int, dict[str, str]] = {
+            row: {manifest.path_column: json.dumps(text, ensure_ascii=False)} for row, text in paths.items()
+        }
+        for row, text in json_labels(lines, label, changes).items():
+            by_name.setdefault(row, {})[label] = text
+        write_json_lines(lines, path, changes.dropped, by_name)
+    else:
+        rows = read_delimited(source)
+        path_column, label_column = (manifest.columns.index(name) for name in (manifest.path_column, label))
+        by_position = {row: {path_column: text} for row, text in paths.items()}
+        for row, text in delimited_labels(rows, label_column, changes).items():
+            by_position.setdefault(row, {})[label_column] = text
+        write_delimited(rows, path, changes.dropped, by_position)
+    report(len(examples.rows), len(examples.rows), "export")
 
 
-def _rows(manifest: ImageManifest, examples: CleanedExamples, folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows to write; only the path, a changed label and the split differ from the original cells."""
-    names, in_data = examples.splits.train.class_names, _labels(manifest, examples.splits)
-    places = {id_: row for row, id_ in enumerate(manifest.ids)}
-    rows = examples.rows
-    for id_, label, split in zip(rows["id"], rows["label"], rows["split"], strict=True):
-        place = places[id_]
-        row = dict(manifest.rows[place])
-        image = manifest.image(place).absolute()
-        row[manifest.path_column] = (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()
-        wanted = names[label] if names else label
-        if wanted != in_data[place]:
-            row[manifest.label_column] = _like(row[manifest.label_column], wanted)
-        if manifest.split_column is None:
-            row["split"] = split
-        yield row
-
-
-def _labels(manifest: ImageManifest, splits: Splits) -> list[str] | list[float]:
-    """Return the class name, or the value, of each row of the manifest."""
-    if splits.train.values is None:
-        return [manifest.label(row) for row in range(len(manifest.rows))]
-    return parse_labels(manifest.labels, manifest.label_column, "regression")[0].tolist()
-
-
-def _like(cell: Any, label: str | float) -> Any:
-    """Return a class name or a value as a cell of the same kind.
-
-    JSON has numbers beside texts, and whole numbers stay whole.
-    """
-    if isinstance(label, str):
-        return int(label) if isinstance(cell, int | float) and label.isdecimal() else label
-    number = int(label) if label.is_integer() and "." not in str(cell) else label
-    return str(number) if isinstance(cell, str) else number
+def _paths(manifest: ImageManifest, folder: Path) -> Iterator[tuple[int, str]]:
+    """Yield the rows whose path would not lead to the image from this folder, with the path that does."""
+    if folder == manifest.file.resolve().parent:
+        return
+    for row in range(len(manifest.rows)):
+        written = Path(str(manifest.rows[row][manifest.path_column]))
+        if not written.is_absolute():
+            image = manifest.image(row).absolute()
+            yield row, (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()

@@ -16,7 +16,7 @@ def write(examples: CleanedExamples, path: Path) -> None:
     The metadata of the file holds the provenance, too, under ``samplescope``.
     """
     splits, rows = examples.splits, examples.rows
-    schema = huggingface_schema(rows, splits.train.class_names, examples.provenance)
+    schema = huggingface_schema(rows, splits.train.class_names, examples.provenance.text())
     with pq.ParquetWriter(path, schema) as writer:
         for part in arrow_tables(splits, rows, schema):
             writer.write_table(part)

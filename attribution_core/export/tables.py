@@ -1,42 +1,107 @@
-"""Writer of the rows of a table: CSV, TSV, JSON Lines or Parquet."""
+"""Writers of files of rows: CSV, TSV, JSON Lines or Parquet, and images in Parquet files."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-from pandas.api.types import is_integer_dtype, is_numeric_dtype
+import pyarrow.parquet as pq
 
-from attribution_core.datasets.formats.tables import read_table, rows_suffix
+from attribution_core.datasets.formats import parquet, tables
+from attribution_core.datasets.formats.delimited import read_delimited
+from attribution_core.datasets.formats.row_files import JSON_LINES, clean_columns
+from attribution_core.export import parquet_rows
+from attribution_core.export.changes import RowChanges, row_changes
 from attribution_core.export.examples import CleanedExamples
+from attribution_core.export.text_rows import (
+    delimited_labels,
+    json_labels,
+    read_json_texts,
+    write_delimited,
+    write_json_lines,
+)
+from attribution_core.export.zips import add_file, zip_with_provenance
 from attribution_core.progress import report
+
+_SHOWN = 3  # files that a note names
+
+# Writes the changed rows of a file, counted over all files from ``start``, and returns their number.
+FileWriter = Callable[[Path, Path, str, RowChanges, int], int]
 
 
 def write(examples: CleanedExamples, path: Path) -> None:
-    """Write the original rows into one file in their format, with all their columns and the decisions applied.
+    """Write the original rows in their order and format, with the decisions applied; nothing else changes.
 
-    A column ``split`` is added if there was none, so that held-out examples stay held out.
+    A folder of files becomes a zip of them. Validation and test examples stay where they are in the data; the
+    provenance lists those that were set aside.
     """
-    splits, rows = examples.splits, examples.rows
-    location = Path(splits.location)
-    source = read_table(location, splits.target)
-    frame = source.frame.iloc[pd.Index(source.ids).get_indexer(pd.Index(rows["id"]))].reset_index(drop=True)
-    frame[source.label] = _labels(splits.train.class_names, rows["label"], frame[source.label])
-    frame["split"] = rows["split"].to_numpy()
-    suffix = rows_suffix(location)
-    if suffix == ".parquet":
-        frame.to_parquet(path, index=False)
-    elif suffix == ".jsonl":
-        frame.to_json(path, orient="records", lines=True, force_ascii=False)
+    _write_files(examples, tables.files_of(Path(examples.splits.location)), path)
+
+
+def write_images(examples: CleanedExamples, path: Path) -> None:
+    """Write the original Parquet files of images; see :func:`write`."""
+    _write_files(examples, parquet.files_of(Path(examples.splits.location)), path)
+
+
+def _write_files(examples: CleanedExamples, files: list[Path], path: Path) -> None:
+    """Write files of rows, in the order that their rows are counted in: one file, or a zip of those in a folder."""
+    changes, label = row_changes(examples), examples.listing.target
+    location, start = Path(examples.splits.location), 0
+    if location.is_file():
+        _WRITERS[location.suffix.lower()](location, path, label, changes, start)
     else:
-        frame.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
-    report(len(rows), len(rows), "export")
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with zip_with_provenance(path, examples.provenance) as archive:
+                for file in files:
+                    start += _WRITERS[file.suffix.lower()](file, part, label, changes, start)
+                    add_file(archive, file.relative_to(location).as_posix(), part)
+                _note_others(examples, files, location)
+        finally:
+            part.unlink(missing_ok=True)
+    report(len(examples.rows), len(examples.rows), "export")
 
 
-def _labels(names: list[str], labels: pd.Series, before: pd.Series) -> pd.Series:
-    """Return the cells of the target column: values, or class names, which stay numbers in a column of numbers."""
-    if not names:
-        whole = is_integer_dtype(before) and bool((labels == labels.round()).all())
-        return labels.astype("int64") if whole else labels
-    wanted = pd.Series([names[label] for label in labels])
-    return wanted.astype("int64") if is_numeric_dtype(before) else wanted
+def _note_others(examples: CleanedExamples, files: list[Path], location: Path) -> None:
+    """Note the files in the folder that have no rows of the dataset."""
+    others = sorted(file for file in location.rglob("*") if file.is_file() and file not in files)
+    if others:
+        shown = ", ".join(file.relative_to(location).as_posix() for file in others[:_SHOWN])
+        more = f" and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else ""
+        examples.provenance.notes.append(f"Files beside those of the rows are not in the export: {shown}{more}.")
+
+
+def _write_delimited(source: Path, path: Path, label: str, changes: RowChanges, start: int) -> int:
+    rows = read_delimited(source)
+    count = len(rows.records)
+    inside = changes.within(start, count)
+    column = clean_columns(rows.columns, source).index(label)
+    labels = delimited_labels(rows, column, inside)
+    write_delimited(rows, path, inside.dropped, {row: {column: text} for row, text in labels.items()})
+    return count
+
+
+def _write_json_lines(source: Path, path: Path, label: str, changes: RowChanges, start: int) -> int:
+    lines = read_json_texts(source)
+    count = len(lines.records)
+    inside = changes.within(start, count)
+    labels = json_labels(lines, label, inside)
+    write_json_lines(lines, path, inside.dropped, {row: {label: text} for row, text in labels.items()})
+    return count
+
+
+def _write_parquet(source: Path, path: Path, label: str, changes: RowChanges, start: int) -> int:
+    with pq.ParquetFile(source) as file:
+        count = file.metadata.num_rows
+    inside = changes.within(start, count)
+    parquet_rows.write_file(source, path, label, inside) if inside else shutil.copyfile(source, path)
+    return int(count)
+
+
+_WRITERS: dict[str, FileWriter] = {
+    ".csv": _write_delimited,
+    ".tsv": _write_delimited,
+    JSON_LINES: _write_json_lines,
+    ".parquet": _write_parquet,
+}

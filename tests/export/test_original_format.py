@@ -25,6 +25,7 @@ from tests.support.exports import (
     SPLIT_OPTIONS,
     SPLITS,
     N,
+    examples_by_split,
     make_manifest,
     unzipped,
     write_npz,
@@ -107,11 +108,15 @@ def test_every_format_is_scored_and_exported(tmp_path, form):
     assert (summary.dropped, summary.relabelled) == (1, 2)
     assert seen[-1][0] == seen[-1][1]
     assert seen[-1][2] == "export"
-    after = open_dataset(unzipped(summary.path))
-    assert contents(after.train) == decided(run, before.train)
-    assert len(after.train) == len(before.train) - 1
-    assert contents(after.validation) == contents(before.validation)
-    assert contents(after.test) == contents(before.test)
+    path = unzipped(summary.path)
+    after = open_dataset(path)
+    expected, found = (examples_by_split(where, each, contents) for where, each in ((data, before), (path, after)))
+    expected["train"] = {
+        **{image: name for image, name in expected["train"].items() if image not in contents(before.train)},
+        **decided(run, before.train),
+    }
+    assert found == expected
+    assert sum(map(len, after)) == sum(map(len, before)) - 1
     assert after.train.class_names == before.train.class_names
 
 
@@ -125,13 +130,13 @@ def test_a_manifest_keeps_its_columns_cells_and_images(tmp_path):
     outside = export_run(run, "same", tmp_path / "far" / "clean.jsonl").path
     source = {row["File"]: row for row in map(json.loads, data.read_text().split("\n\n")[:-1])}
     changed = 0
-    for line in inside.read_text().splitlines():
+    for line in inside.read_text().split("\n\n")[:-1]:
         row = json.loads(line)
         changed += row["label"] != source[row["File"]]["label"]
         assert {**row, "label": 0} == {**source[row["File"]], "label": 0}
         assert type(row["label"]) is int
     assert changed == 1
-    places = [json.loads(line)["File"] for line in outside.read_text().splitlines()]
+    places = [json.loads(line)["File"] for line in outside.read_text().split("\n\n")[:-1]]
     assert all(place == str(tmp_path / "pictures" / Path(place).name) for place in places)
     provenance = json.loads((tmp_path / "clean.jsonl.provenance.json").read_text())
     assert provenance["counts"] == {"kept": 31, "dropped": 1, "relabelled": 1}
@@ -144,12 +149,11 @@ def test_an_archive_keeps_its_names_types_and_values(tmp_path):
     data = write_npz(tmp_path, x_train=COLOUR / 255, y_train=np.array(TWO, dtype=np.uint8)[:, None], class_names=NAMES)
     run = write_reviewed_run(tmp_path / "run", data)
     with np.load(export_run(run, "same", tmp_path / "clean.npz").path) as after:
-        splits = [f"{axis}_{split}" for split in ("train", "val", "test") for axis in "xy"]
-        assert after.files == [*splits, "class_names"]
+        assert after.files == ["x_train", "y_train", "class_names"]
         assert after["y_train"].dtype == np.uint8
-        assert after["y_train"].shape == (len(run.examples) - 1, 1)
-        rows = [int(id_.removeprefix("train-")) for id_ in run.examples["id"][1:]]
-        assert np.array_equal(after["x_train"], COLOUR[rows] / 255)
+        assert after["y_train"].shape == (N - 1, 1)
+        dropped = int(run.examples["id"][0].removeprefix("train-"))
+        assert np.array_equal(after["x_train"], np.delete(COLOUR / 255, dropped, axis=0))
 
 
 def test_the_exports_of_a_cleaned_run_hold_both_reviews(tmp_path):
@@ -160,22 +164,29 @@ def test_the_exports_of_a_cleaned_run_hold_both_reviews(tmp_path):
 
     again = clean(tmp_path / "run", tmp_path / "cleaned")
     again.decisions.record([again.examples["id"][9]], "drop")
-    after = open_dataset(export_run(again, "same", tmp_path / "clean.npz").path)
-    expected = decided(run, open_dataset(data).train)
+    path = export_run(again, "same", tmp_path / "clean.npz").path
+    before = open_dataset(data)
+    expected = examples_by_split(data, before, contents)["train"]
+    expected.pop(before.train[0][0].tobytes())
+    expected |= decided(run, before.train)
     expected.pop(PIXELS[int(again.examples["id"][9].removeprefix("row-"))].tobytes())
-    assert contents(after.train) == expected
+    assert examples_by_split(path, open_dataset(path), contents)["train"] == expected
 
 
 def test_the_library_opens_a_saved_dataset(tmp_path):
     datasets = pytest.importorskip("datasets")
     run = write_reviewed_run(tmp_path / "run", save_splits(tmp_path / "saved", train=40, test=8))
     found = datasets.load_from_disk(unzipped(export_run(run, "same", tmp_path / "clean.zip").path))
-    assert set(found) == {"train", "validation", "test"}
-    assert found["train"].features["label"].names == ["cat", "dog"]
-    labels = dict(zip(found["train"]["id"], found["train"]["label"], strict=True))
+    assert set(found) == {"train", "test"}
+    assert found["train"].features["animal"].names == ["cat", "dog"]
     table = run.cleaned_labels()
-    assert labels == dict(table.loc[table["action"] != "drop", ["id", "label"]].itertuples(index=False))
-    assert found["test"][0]["image"].size == (8, 8)
+    dropped, _, relabelled = (int(id_.removeprefix("train-")) for id_ in table["id"][:3])
+    expected = [0, 1] * 20
+    expected[relabelled] = 1 - expected[relabelled]
+    del expected[dropped]
+    assert found["train"]["animal"][:] == expected
+    assert found["train"].column_names == ["img", "animal", "source"]
+    assert found["test"][0]["img"].size == (8, 8)
     assert set(found["train"]["source"]) == {"web", "book"}
 
 
@@ -185,8 +196,12 @@ def test_a_dataset_opened_by_name_is_exported_as_a_saved_one(tmp_path, monkeypat
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     fill_cache(tmp_path / "cache", "me/animals")
     run = write_reviewed_run(tmp_path / "run", "hf:me/animals")
-    after = open_dataset(unzipped(export_run(run, "same", tmp_path / "clean.zip").path))
-    assert contents(after.train) == decided(run, open_dataset("hf:me/animals", **SPLIT_OPTIONS).train)
+    path = unzipped(export_run(run, "same", tmp_path / "clean.zip").path)
+    before = open_dataset("hf:me/animals", **SPLIT_OPTIONS)
+    expected = examples_by_split("hf:me/animals", before, contents)
+    expected["train"].pop(before.train[0][0].tobytes())
+    expected["train"] |= decided(run, before.train)
+    assert examples_by_split(path, open_dataset(path), contents) == expected
 
 
 def torch_data(classes=None):

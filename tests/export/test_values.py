@@ -19,7 +19,7 @@ from attribution_core.export.export import export_run
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
 from tests.support.builders import encoded, write_parquet
-from tests.support.exports import PIXELS, SPLITS, N, make_manifest, unzipped, write_npz
+from tests.support.exports import PIXELS, SPLITS, N, examples_by_split, make_manifest, unzipped, write_npz
 from tests.support.hugging_face import save_splits
 
 AGES = (20 + 0.25 * np.random.default_rng(0).permutation(N)).tolist()  # exact in float32
@@ -34,10 +34,12 @@ def saved(folder):
         file = path / split / "data-00000-of-00001.arrow"
         table = pa.ipc.open_stream(file.read_bytes()).read_all()
         table = table.drop_columns("animal").append_column("label", pa.array(ages, "float32"))
-        features = {"img": {"_type": "Image"}, "label": {"_type": "Value", "dtype": "float32"}}
+        text, value = {"_type": "Value", "dtype": "string"}, {"_type": "Value", "dtype": "float32"}
+        features = {"img": {"_type": "Image"}, "source": text, "label": value}
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
         with pa.ipc.new_stream(file, table.schema) as writer:
             writer.write_table(table)
+        (path / split / "dataset_info.json").write_text(json.dumps({"features": features}))
     return path
 
 
@@ -90,6 +92,15 @@ def decided(run, train) -> dict[bytes, float]:
     return {train[i][0].tobytes(): table["label"][i] for i in np.flatnonzero(table["action"] != "drop")}
 
 
+def decided_splits(run, data, before) -> dict[str, dict[bytes, float]]:
+    """Return the images that should remain in each split that the data have, with their values."""
+    expected = examples_by_split(data, before, contents)
+    for image in contents(before.train):
+        del expected["train"][image]
+    expected["train"] |= decided(run, before.train)
+    return expected
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_format_is_scored_and_exported(tmp_path, form):
     task, make = FORMS[form]
@@ -105,10 +116,11 @@ def test_every_format_is_scored_and_exported(tmp_path, form):
     suffix = data.suffix if data.is_file() else ".zip"
     summary = export_run(run, "same", tmp_path / "out" / f"clean{suffix}")
     assert (summary.dropped, summary.relabelled) == (1, 2)
-    after = open_dataset(unzipped(summary.path), task="regression")
-    assert contents(after.train) == pytest.approx(decided(run, before.train), rel=1e-6)
-    assert contents(after.validation) == contents(before.validation)
-    assert contents(after.test) == contents(before.test)
+    path = unzipped(summary.path)
+    found = examples_by_split(path, open_dataset(path, task="regression"), contents)
+    assert found == {
+        split: pytest.approx(values, rel=1e-6) for split, values in decided_splits(run, data, before).items()
+    }
 
 
 def test_every_measure_is_computed_and_a_cleaned_run_is_exported_too(tmp_path):
@@ -125,10 +137,11 @@ def test_every_measure_is_computed_and_a_cleaned_run_is_exported_too(tmp_path):
     again = clean(run.path)
     assert again.values == run.values
     again.decisions.record([again.examples["id"][9]], "drop")
-    after = open_dataset(export_run(again, "same", tmp_path / "clean.npz").path, task="regression")
-    expected = decided(run, open_dataset(data).train)
+    path = export_run(again, "same", tmp_path / "clean.npz").path
+    expected = decided_splits(run, data, open_dataset(data))["train"]
     expected.pop(images[int(again.examples["id"][9].removeprefix("row-"))].tobytes())
-    assert contents(after.train) == pytest.approx(expected)
+    found = examples_by_split(path, open_dataset(path, task="regression"), contents)
+    assert found["train"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
@@ -142,7 +155,7 @@ def test_cells_without_a_decision_stay_as_they_were(tmp_path, suffix):
     run.decisions.record(chosen[:1], "relabel", 77.0)
     run.decisions.record(chosen[1:], "relabel", 88.5)
     path = export_run(run, "same", tmp_path / f"clean{suffix}").path
-    lines = path.read_text().splitlines()
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
     rows = csv.DictReader(lines) if suffix == ".csv" else map(json.loads, lines)
     found = {row["File"]: row["label"] for row in rows}
     wanted = {f"pictures/{i}.png": cell for i, cell in enumerate(cells)}
@@ -160,7 +173,7 @@ def test_an_archive_keeps_a_type_that_holds_the_values(tmp_path, labels, dtype):
     review(run)
     with np.load(export_run(run, "same", tmp_path / "clean.npz").path) as after:
         assert after["y_train"].dtype == dtype
-        assert after["y_val"].dtype == labels.dtype
+        assert after.files == ["x_train", "y_train"]
 
 
 def test_values_are_plain_features_in_parquet_and_saved_datasets(tmp_path):
@@ -176,8 +189,11 @@ def test_values_are_plain_features_in_parquet_and_saved_datasets(tmp_path):
     run = scored(tmp_path / "hf", saved(tmp_path / "hf"))
     review(run)
     found = datasets.load_from_disk(unzipped(export_run(run, "same", tmp_path / "clean.zip").path))["train"]
-    assert found.features["label"].dtype == "float64"
-    assert dict(zip(found["id"], found["label"], strict=True))[run.examples["id"][2]] == 33.7
+    assert found.features["label"].dtype == "float32"
+    dropped, _, *changed = (int(id_.removeprefix("train-")) for id_ in run.examples["id"][[0, 1, 2, 5]])
+    expected = np.array(AGES[:40], dtype=np.float32)
+    expected[changed] = (33.7, 40.0)
+    assert found["label"][:] == np.delete(expected, dropped).tolist()
 
 
 @pytest.mark.parametrize("targets", [torch.tensor(AGES)[:, None], torch.from_numpy(YEARS)])

@@ -1,12 +1,13 @@
 """Data and reviewed runs that the tests of the export write out and read back."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets import open_dataset
+from attribution_core.datasets import Dataset, Splits, list_examples, open_dataset
 from attribution_core.runs import DatasetSummary, Run, RunWriter, fingerprint
 from tests.support.builders import encoded, write_manifest
 
@@ -66,6 +67,22 @@ def write_npz(folder: Path, **arrays: np.ndarray) -> Path:
     """Write an archive of arrays."""
     np.savez(folder / "d.npz", **arrays)
     return folder / "d.npz"
+
+
+def examples_by_split(data: str | Path, splits: Splits, contents: Callable[[Dataset], dict]) -> dict[str, dict]:
+    """Return the contents of each split that the data have; examples that were set aside belong to the training ones.
+
+    Args:
+        data: Where the splits were opened.
+        splits: The opened dataset.
+        contents: Function that returns the contents of a split by example.
+    """
+    given = list_examples(data, splits.target, splits.task).parts
+    found = {name: contents(part) for name, part in splits.by_name.items() if name in given}
+    for name, part in splits.by_name.items():
+        if name not in given:
+            found["train"] |= contents(part)
+    return found
 
 
 def unzipped(path: Path) -> Path:

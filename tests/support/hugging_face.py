@@ -31,7 +31,9 @@ def save_dataset(folder: Path, count: int, first: int = 0, shards: int = 1) -> P
         files.append({"filename": f"data-{shard:05d}-of-{shards:05d}.arrow"})
         with pa.ipc.new_stream(folder / files[-1]["filename"], whole.schema) as writer:
             writer.write_table(whole.slice(shard * size, size))
-    (folder / "state.json").write_text(json.dumps({"_data_files": files, "_split": None}))
+    state = {"_data_files": files, "_fingerprint": "f", "_format_columns": None, "_format_kwargs": {}}
+    state |= {"_format_type": None, "_output_all_columns": False, "_split": None}
+    (folder / "state.json").write_text(json.dumps(state))
     (folder / "dataset_info.json").write_text(json.dumps({"features": FEATURES}))
     return folder
 

@@ -103,6 +103,13 @@ def _read_pair(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray] | Non
     return images, labels
 
 
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a folder that are read."""
+    kinds = (("images", 3), ("labels", 1))
+    found = [_find(path, prefix, *kind) for prefix in _PREFIXES.values() for kind in kinds]
+    return [file for file in found if file is not None]
+
+
 def _find(folder: Path, prefix: str, kind: str, dimensions: int) -> Path | None:
     """Return the file of this name, in which some copies have a dot before ``idx``; prefer unpacked to gzipped."""
     name = re.compile(rf"{prefix}-{kind}[-.]idx{dimensions}-ubyte(\.gz)?")

@@ -235,11 +235,6 @@ def table_of(rows: ArrowRows) -> Table:
     )
 
 
-def rows_suffix(path: Path) -> str:
-    """Return the suffix of the file, or of the files in the folder, in lower case."""
-    return files_of(path)[0].suffix.lower()
-
-
 def files_of(path: Path) -> list[Path]:
     """Return the files of a dataset in the order in which their rows are counted."""
     return parquet.files_of(path) if parquet.recognizes_rows(path) else _files(data_folder(path, _READERS))
