@@ -41,8 +41,7 @@ class CleanedExamples:
 
     Attributes:
         splits: The dataset as it was scored.
-        rows: A row for each example that stays, split by split: columns label (the final one), id, split, position (in
-            the split), and the group columns.
+        table: The training examples with their decisions, from ``Run.cleaned_labels``.
         provenance: Origin of the export, to which a writer adds what it could not keep. A zip holds it as
             provenance.json; beside any other file it is written by the export itself.
         dropped: Ids of the training examples to leave out, with those that earlier runs dropped.
@@ -50,10 +49,27 @@ class CleanedExamples:
     """
 
     splits: Splits
-    rows: pd.DataFrame
+    table: pd.DataFrame
     provenance: Provenance
     dropped: frozenset[str]
     relabelled: dict[str, str | float]
+
+    @classmethod
+    def of(cls, splits: Splits, table: pd.DataFrame, whole: pd.DataFrame, provenance: Provenance) -> CleanedExamples:
+        """Apply decisions.
+
+        Args:
+            splits: The dataset as it was scored.
+            table: The training examples with their decisions, from ``Run.cleaned_labels``.
+            whole: The same with the decisions of earlier runs, from ``cleaned_table``.
+            provenance: Origin of the export.
+        """
+        gone = (whole["action"] == "drop").to_numpy()
+        changed = ~gone & (whole["label"] != whole["label_in_data"]).to_numpy()
+        names = splits.train.class_names
+        new = [names[label] if names else label for label in whole["label"][changed].tolist()]
+        relabelled = dict(zip(whole["id"][changed].tolist(), new, strict=True))
+        return cls(splits, table, provenance, frozenset(whole["id"][gone]), relabelled)
 
     @cached_property
     def listing(self) -> Listing:
@@ -61,52 +77,32 @@ class CleanedExamples:
         splits = self.splits
         return list_examples(splits.location or splits.name, splits.target, splits.task)
 
-    def of_split(self, split: str) -> pd.DataFrame:
-        """Return the rows of one split."""
-        return self.rows[self.rows["split"] == split]
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """A row for each example that stays, split by split: all but the dropped ones of the training set.
 
-
-def cleaned_examples(
-    splits: Splits, table: pd.DataFrame, whole: pd.DataFrame, provenance: Provenance
-) -> CleanedExamples:
-    """Choose the examples that stay: all but the dropped ones of the training set, and all of validation and test.
-
-    Args:
-        splits: The dataset as it was scored.
-        table: The training examples with their decisions, from ``Run.cleaned_labels``.
-        whole: The same with the decisions of earlier runs, from :func:`attribution_core.runs.cleaned.cleaned_table`.
-        provenance: Origin of the export.
-    """
-    kept = np.flatnonzero((table["action"] != "drop").to_numpy())
-    chosen = {
-        "train": (kept, table["label"].to_numpy()[kept]),
-        "validation": (np.arange(len(splits.validation)), splits.validation.labels),
-        "test": (np.arange(len(splits.test)), splits.test.labels),
-    }
-    parts = []
-    for split, (positions, labels) in chosen.items():
-        part = getattr(splits, split)
-        frame = pd.DataFrame(
-            {
-                "label": np.asarray(labels),
-                "id": pd.Series(part.ids, dtype="str").iloc[positions].to_numpy(),
-                "split": split,
-                "position": positions,
-            }
-        )
-        groups = part.groups.iloc[positions].reset_index(drop=True)
-        parts.append(pd.concat([frame, groups.drop(columns=[*frame.columns, "image"], errors="ignore")], axis=1))
-    gone = whole["action"] == "drop"
-    changed = whole[~gone & (whole["label"] != whole["label_in_data"])]
-    names = splits.train.class_names
-    new = [names[label] if names else label for label in changed["label"].tolist()]
-    return CleanedExamples(
-        splits,
-        pd.concat(parts, ignore_index=True),
-        provenance,
-        frozenset(whole["id"][gone]),
-        dict(zip(changed["id"].tolist(), new, strict=True)),
-    )
+        The columns are label (the final one), id, split, position (in the split), and the group columns.
+        """
+        kept = np.flatnonzero((self.table["action"] != "drop").to_numpy())
+        chosen = {
+            "train": (kept, self.table["label"].to_numpy()[kept]),
+            "validation": (np.arange(len(self.splits.validation)), self.splits.validation.labels),
+            "test": (np.arange(len(self.splits.test)), self.splits.test.labels),
+        }
+        parts = []
+        for split, (positions, labels) in chosen.items():
+            part = self.splits.by_name[split]
+            frame = pd.DataFrame(
+                {
+                    "label": np.asarray(labels),
+                    "id": pd.Series(part.ids, dtype="str").iloc[positions].to_numpy(),
+                    "split": split,
+                    "position": positions,
+                }
+            )
+            groups = part.groups.iloc[positions].reset_index(drop=True)
+            parts.append(pd.concat([frame, groups.drop(columns=[*frame.columns, "image"], errors="ignore")], axis=1))
+        return pd.concat(parts, ignore_index=True)
 
 
 def image_files(splits: Splits, rows: pd.DataFrame) -> Iterator[tuple[str, bytes, str]]:

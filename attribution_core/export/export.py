@@ -30,7 +30,7 @@ from attribution_core.export import (
     tables,
 )
 from attribution_core.export.changes import note_others
-from attribution_core.export.examples import CleanedExamples, cleaned_examples
+from attribution_core.export.examples import CleanedExamples
 from attribution_core.export.provenance import provenance_of
 from attribution_core.export.torch_objects import write_positions
 from attribution_core.runs.cleaned import cleaned_table
@@ -127,7 +127,7 @@ def export_run(run: Run, format: Format, out: Path, data: Data = None) -> Export
         write = partial(write_positions, run)
     else:
         splits = _reopen(run, data)
-        examples = cleaned_examples(splits, run.cleaned_labels(), table, provenance)
+        examples = CleanedExamples.of(splits, run.cleaned_labels(), table, provenance)
         writer = _writer(format, form, splits)
         if writer not in _CONVERSIONS.values():
             note_others(examples)

@@ -51,7 +51,7 @@ def write(examples: CleanedExamples, path: Path) -> None:
         for row, text in delimited_labels(rows, label_column, changes).items():
             by_position.setdefault(row, {})[label_column] = text
         write_delimited(rows, path, changes.dropped, by_position)
-    report(len(examples.rows), len(examples.rows), "export")
+    report(1, 1, "export")
 
 
 def _paths(manifest: ImageManifest, folder: Path) -> Iterator[tuple[int, str]]:

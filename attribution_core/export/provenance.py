@@ -44,7 +44,7 @@ class Provenance:
         self.record.setdefault("renamed", {}).setdefault(what, {}).update(changed)
         shown = [f"{old!r} is {new!r}" for old, new in list(changed.items())[:_SHOWN]]
         more = f", and {len(changed) - _SHOWN:,} more (see the provenance)" if len(changed) > _SHOWN else ""
-        self.notes.append(f"The export renames {len(changed):,} {what} {why}: {', '.join(shown)}{more}.")
+        self.notes.append(f"The export renames {what} {why}: {', '.join(shown)}{more}.")
 
     def text(self) -> str:
         """Return the record as JSON."""

@@ -60,7 +60,7 @@ def _write_files(examples: CleanedExamples, files: list[Path], path: Path) -> No
                 _note_others(examples, files, location)
         finally:
             part.unlink(missing_ok=True)
-    report(len(examples.rows), len(examples.rows), "export")
+    report(1, 1, "export")
 
 
 def _note_others(examples: CleanedExamples, files: list[Path], location: Path) -> None:

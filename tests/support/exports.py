@@ -17,10 +17,10 @@ SPLITS = ["train"] * 32 + ["val"] * 8 + ["test"] * 8
 SPLIT_OPTIONS = {"seed": 0, "validation_fraction": 0.2, "test_fraction": 0.2, "max_train": None}
 
 
-def write_reviewed_run(path: Path, data: str | Path) -> Run:
-    """Write a run over a dataset in which one example is dropped, one kept and one relabeled."""
-    splits = open_dataset(data, **SPLIT_OPTIONS)
-    config = {"data": str(data), **SPLIT_OPTIONS}
+def write_run(path: Path, data: str | Path, **options: int) -> Run:
+    """Write a run over a dataset without scoring it."""
+    splits = open_dataset(data, **{**SPLIT_OPTIONS, **options})
+    config = {"data": str(data), **SPLIT_OPTIONS, **options}
     names = splits.train.class_names
     with RunWriter.start(path, config, fingerprint(config), "folder") as writer:
         writer.write_table(
@@ -45,11 +45,16 @@ def write_reviewed_run(path: Path, data: str | Path) -> Run:
                 fingerprint=splits.fingerprint(),
             ),
         )
-    run = Run.open(path)
-    ids = splits.train.ids
+    return Run.open(path)
+
+
+def write_reviewed_run(path: Path, data: str | Path) -> Run:
+    """Write a run over a dataset in which one example is dropped, one kept and one relabeled."""
+    run = write_run(path, data)
+    ids = run.examples["id"]
     run.decisions.record([ids[0]], "drop")
     run.decisions.record([ids[1]], "keep")
-    run.decisions.record([ids[2]], "relabel", int(1 - splits.train.labels[2]))
+    run.decisions.record([ids[2]], "relabel", int(1 - run.examples["label"][2]))
     return run
 
 
