@@ -68,7 +68,7 @@ def loss_factors(
     layers: dict[str, nn.Module],
     loss: Callable[[Tensor], Tensor],
     parameters: Sequence[Tensor] = (),
-) -> tuple[list[LayerFactors], tuple[Tensor, ...]]:
+) -> tuple[list[LayerFactors], tuple[Tensor | None, ...]]:
     """Return the factors of each example's share of a loss gradient, and that gradient, from one backward pass.
 
     Args:
@@ -79,7 +79,8 @@ def loss_factors(
         parameters: Parameters whose gradients of the loss to return as well.
 
     Returns:
-        Factors of a single output, the loss, in the order of ``layers``; and the parameters' gradients.
+        Factors of a single output, the loss, in the order of ``layers``; and the parameters' gradients, None for a
+        parameter that the loss does not depend on, as ``backward`` leaves it.
 
     Raises:
         InputError: A layer is not used exactly once in a pass, or the outputs are not ``[b, k]``.
@@ -88,10 +89,11 @@ def loss_factors(
     results = [result for _, result in seen.values()]
     with torch.enable_grad():
         total = loss(outputs)
-    gradients = torch.autograd.grad(total, [*results, *parameters], materialize_grads=True)
+    gradients = torch.autograd.grad(total, [*results, *parameters], allow_unused=True)
+    own = [torch.zeros_like(result) if each is None else each for result, each in zip(results, gradients, strict=False)]
     factors = [
         MAKERS[type(layers[name])](name, layers[name], given, gradient[:, None])
-        for (name, (given, _)), gradient in zip(seen.items(), gradients, strict=False)
+        for (name, (given, _)), gradient in zip(seen.items(), own, strict=True)
     ]
     return factors, gradients[len(results) :]
 

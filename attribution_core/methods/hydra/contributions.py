@@ -37,16 +37,11 @@ from torch.func import functional_call, grad, jvp, vmap
 from attribution_core.errors import InputError
 from attribution_core.gradients.plan import as_inputs
 from attribution_core.memory import AdaptiveBatchSize
-from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, every_pair, factored_layers
-from attribution_core.methods.hydra.replay import (
-    Replay,
-    Snapshot,
-    refuse_mixed_examples,
-    refuse_other_optimizers,
-    refuse_random_layers,
-)
+from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, every_pair
+from attribution_core.methods.hydra.replay import Replay, Snapshot
+from attribution_core.models.runtime import differentiable_attention
 from attribution_core.progress import report
-from attribution_core.training import Recipe, Trajectory, as_outputs, as_pair, loss_values
+from attribution_core.training import Trajectory, as_outputs, as_pair, loss_values
 from attribution_core.training.trainer import LabeledData
 
 # Bytes that the weights of a segment of training may take at a time; for longer trainings each segment is replayed
@@ -83,6 +78,7 @@ class Contributions:
     spread: Tensor | None = None
 
 
+@differentiable_attention()
 def hydra(
     trajectory: Trajectory,
     evaluation: LabeledData,
@@ -136,14 +132,7 @@ def hydra(
     return Contributions(effect, kept_energy=kept, growth=growth)
 
 
-def refuse_for_hydra(model: nn.Module, inputs: Tensor, recipe: Recipe) -> None:
-    """Raise InputError, with the obstacle, if :func:`hydra` could not compute every pair after training."""
-    refuse_other_optimizers(recipe)
-    refuse_mixed_examples(model)
-    refuse_random_layers(model)
-    factored_layers(model, inputs)
-
-
+@differentiable_attention()
 def weight_responses(
     replay: Replay, directions: Vectors, hessian: bool, by_epoch: bool = False
 ) -> tuple[Tensor, float | None]:
@@ -212,6 +201,7 @@ def _objective_gradients(
     return {name: torch.stack([mean[name] for mean in means]) for name in parameters}, None, None
 
 
+@differentiable_attention()
 def mean_gradient(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> Vectors:
     """Return the gradient of the mean loss at the model's weights, by parameter; zero if there are no examples."""
     parameters = _detached(model)

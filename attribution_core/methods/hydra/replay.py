@@ -13,6 +13,7 @@ from attribution_core.errors import InputError
 from attribution_core.gradients.layers import LayerFactors, refuse_unfit
 from attribution_core.gradients.per_example import loss_factors
 from attribution_core.memory import AdaptiveBatchSize, try_within_memory
+from attribution_core.models.plain import copy_of
 from attribution_core.training import Recipe, Trajectory, batches, loss_values, optimizer_of, repeatable, state_of
 
 
@@ -70,7 +71,7 @@ class Replay:
         refuse_mixed_examples(trajectory.model)
         refuse_random_layers(trajectory.model)
         self.trajectory = trajectory
-        self.model = copy.deepcopy(trajectory.model).train()
+        self.model = copy_of(trajectory.model).train()
         example = next(self.model.parameters())
         self.inputs, self.targets = trajectory.data
         self.weights = trajectory.sample_weights.to(example)
@@ -107,7 +108,7 @@ class Replay:
 
     def final_model(self) -> nn.Module:
         """Return a copy of the model at the recorded final weights, in evaluation mode."""
-        model = copy.deepcopy(self.trajectory.model).eval()
+        model = copy_of(self.trajectory.model).eval()
         model.load_state_dict(self.trajectory.final)
         return model
 
@@ -121,7 +122,7 @@ class Replay:
         self.model.load_state_dict(snapshot.model)
         self._optimizer.load_state_dict(copy.deepcopy(snapshot.optimizer))
 
-    def _opened(self, step: int, layers: dict[str, nn.Module]) -> tuple[Moment, Iterable[Tensor]]:
+    def _opened(self, step: int, layers: dict[str, nn.Module]) -> tuple[Moment, Iterable[Tensor | None]]:
         """Return a step for inspection, and the gradients of all parameters for it."""
         batch = self.steps[step]
         trained = self.trajectory.part_sizes[step] if self.trajectory.part_sizes else len(batch)
@@ -147,17 +148,18 @@ class Replay:
         for where, factors in self.part_size.map_slices(of_part, len(batch)):
             yield batch[where], factors
 
-    def _summed(self, batch: Tensor, part_size: int) -> list[Tensor]:
+    def _summed(self, batch: Tensor, part_size: int) -> list[Tensor | None]:
         """Return the gradients of a batch, summed over its parts."""
-        total: list[Tensor] = []
+        total: list[Tensor | None] = []
         for part in batch.split(part_size):
             _, gradients = self._of_part(part, len(batch), {}, True)
-            total = [one + other for one, other in zip(total, gradients, strict=True)] if total else list(gradients)
+            pairs = zip(total, gradients, strict=True) if total else ((None, each) for each in gradients)
+            total = [one if other is None else other if one is None else one + other for one, other in pairs]
         return total
 
     def _of_part(
         self, part: Tensor, examples: int, layers: dict[str, nn.Module], with_gradients: bool
-    ) -> tuple[list[LayerFactors], tuple[Tensor, ...]]:
+    ) -> tuple[list[LayerFactors], tuple[Tensor | None, ...]]:
         """Return the factors of a part of the batch, and what that part adds to the gradients of the batch's loss."""
         weights, targets = self.weights[part], self.targets[part]
 
