@@ -1,6 +1,7 @@
 """Train a model and record its trajectory."""
 
 import functools
+import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 from attribution_core.errors import InputError
 from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.models import evaluation_mode
+from attribution_core.models.runtime import differentiable_attention
 from attribution_core.models.weights import StateDict
 from attribution_core.progress import report
 from attribution_core.training.iblr import IBLR
@@ -20,6 +22,8 @@ from attribution_core.training.losses import loss_values, require_targets
 from attribution_core.training.recipe import Recipe
 from attribution_core.training.trajectory import Trajectory, batches
 
+# A loss that has grown by this factor has diverged, even while it is finite.
+_DIVERGED = 1000.0
 # Inputs with targets: any torch dataset of (input, target), or a pair of tensors.
 LabeledData = TorchDataset | tuple[Tensor, Tensor]
 
@@ -91,7 +95,7 @@ def train(
     optimizer = optimizer_of(model, recipe, len(inputs))
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=recipe.factor, patience=recipe.patience)
     steps, an_epoch = trajectory.steps, -(-len(inputs) // recipe.batch_size)
-    total = torch.zeros((), device=device)
+    total, first = torch.zeros((), device=device), torch.zeros((), device=device)
     parts = AdaptiveBatchSize(recipe.batch_size)
     model.train()
     for step, batch in enumerate(batches(recipe, len(inputs))):
@@ -107,6 +111,7 @@ def train(
         if on_step:
             on_step(batch, trajectory.rates[-1])
         optimizer.step()
+        first = losses.mean() if step == 0 else first
         total += losses.sum()
         ends_epoch = (step + 1) % an_epoch == 0
         wanted = ends_epoch if record == "checkpoints" else record == "every_step"
@@ -115,11 +120,7 @@ def train(
             trajectory.second_moments[step + 1] = second_moments_of(model, optimizer, recipe)
         if ends_epoch:  # the only host round trip of an epoch
             trajectory.epoch_losses.append(float(total) / len(inputs))
-            if not torch.isfinite(total):
-                raise InputError(
-                    f"Training diverged in epoch {len(trajectory.epoch_losses)}: the loss is not a finite number. "
-                    f"Use a learning rate below {recipe.learning_rate:g}."
-                )
+            _refuse_divergence(trajectory.epoch_losses, first, recipe)
             total.zero_()
             if recipe.schedule == "plateau":
                 also = 0.0 if watched is None else mean_loss(model, watched, recipe.loss)
@@ -127,6 +128,11 @@ def train(
         report(step + 1, steps, f"training, epoch {step // an_epoch + 1} of {recipe.epochs}")
     model.eval()
     trajectory.final = state_of(model)
+    if trajectory.rates and not all(bool(value.isfinite().all()) for value in model.parameters()):
+        raise InputError(
+            "Training diverged in its last step, after which weights are not finite numbers: use a learning rate below "
+            f"{recipe.learning_rate:g}."
+        )
     trajectory.second_moments[steps] = second_moments_of(model, optimizer, recipe)
     return trajectory
 
@@ -145,6 +151,22 @@ def _validation_of(recipe: Recipe, validation: LabeledData | None) -> tuple[Tens
             "validation=, or plateau_loss='training'."
         )
     return as_pair(validation)
+
+
+def _refuse_divergence(losses: list[float], first: Tensor, recipe: Recipe) -> None:
+    """Raise InputError if the last epoch's mean loss is not finite, or far above that of the first batch.
+
+    The measures of a model that was left at such a loss would be finite and mean nothing. The bound is at least that of
+    guessing, so that weights which fit from the start may move.
+    """
+    loss, bound = losses[-1], _DIVERGED * max(float(first), 1.0)
+    if math.isfinite(loss) and loss <= bound:
+        return
+    what = f"the mean loss is {loss:.3g}, after {float(first):.3g} at the start"
+    what = what if math.isfinite(loss) else "the loss is not a finite number"
+    raise InputError(
+        f"Training diverged in epoch {len(losses)}: {what}. Use a learning rate below {recipe.learning_rate:g}."
+    )
 
 
 def _tensors_for(
@@ -202,12 +224,13 @@ def _refuse_parts(model: nn.Module, examples: int) -> None:
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """Make cuDNN choose the same algorithms each time, so that training is repeatable bit for bit on a GPU."""
+    """Choose the same algorithms each time, so that training is repeatable bit for bit on a GPU."""
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        yield
+        with differentiable_attention():
+            yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
 
@@ -266,4 +289,5 @@ def mean_loss(model: nn.Module, pair: tuple[Tensor, Tensor], loss: str) -> float
 
 def state_of(model: nn.Module) -> StateDict:
     """Return a copy of the model's parameters and buffers, on the CPU."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    state = model.state_dict()
+    return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}

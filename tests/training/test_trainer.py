@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 from attribution_core.errors import InputError
 from attribution_core.models import build_model
 from attribution_core.progress import listening
-from attribution_core.training import Recipe, as_outputs, batches, loss_values, mean_loss, train
+from attribution_core.training import Recipe, as_outputs, batches, loss_values, mean_loss, state_of, train
 from attribution_core.training.iblr import INITIAL_PRECISION
 
 
@@ -262,6 +262,24 @@ def test_bad_input_is_refused_in_one_sentence():
         train(model, (inputs[:0], labels[:0]), RECIPE)
     with pytest.raises(ValidationError):
         Recipe(learning_rate=-1)
+
+
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [(0.5, "the mean loss is .* after .* at the start"), (1e200, "the loss is not a finite number")],
+)
+def test_a_loss_that_grew_a_thousandfold_is_a_divergence_too(rate, message):
+    inputs, labels, model = problem()
+    recipe = RECIPE.model_copy(update={"learning_rate": rate, "loss": "mse", "momentum": 0.0, "epochs": 400})
+    with pytest.raises(
+        InputError, match=rf"Training diverged in epoch \d+: {message}.*Use a learning rate below {rate:g}"
+    ):
+        train(model, (3 * inputs, 0.3 * labels.double()[:, None].expand(-1, 3)), recipe)
+
+
+def test_weights_in_any_memory_format_are_kept_contiguous():
+    model = torch.nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
+    assert all(value.is_contiguous() for value in state_of(model).values())
 
 
 def test_losses_and_targets():
