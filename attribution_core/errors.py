@@ -62,6 +62,11 @@ def resource_error(error: Exception) -> InputError | None:
     return None
 
 
+def first_sentence(error: BaseException) -> str:
+    """Return the first sentence of an error's message, without a period, to stand within another sentence."""
+    return str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(". ") or type(error).__name__
+
+
 def first_problem(error: ValidationError) -> tuple[str, str]:
     """Return the field of the first problem in a record (``""`` for the record itself) and what is wrong with it."""
     first = error.errors()[0]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from attribution_core.errors import InputError, is_out_of_memory
+from attribution_core.errors import InputError, first_sentence, is_out_of_memory
 from attribution_core.gradients.layers import LayerFactors
 from attribution_core.gradients.per_example import Energy, energy_of, layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
@@ -171,12 +171,12 @@ def function_gradients(model: nn.Module, inputs: Tensor, names: list[str]) -> di
         if is_out_of_memory(error):
             raise
         layers = ", ".join(sorted({name.rpartition(".")[0] or "the model" for name in names}))
-        reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
         raise InputError(
             f"No per-example gradients for layer {layers}, which has no fast route and which torch.func does not "
-            f"support ({reason}): choose other layers by parameters=..., or rewrite the layer without that operation."
+            f"support ({first_sentence(error)}): choose other layers by parameters=..., or rewrite the layer without "
+            "that operation."
         ) from error
-    return {name: value.flatten(2) for name, value in whole.items()}
+    return {name: value.reshape(*value.shape[:2], -1) for name, value in whole.items()}
 
 
 def factor_blocks(factors: Sequence[LayerFactors], plan: ParameterPlan) -> dict[str, Tensor]:

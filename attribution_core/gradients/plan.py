@@ -11,9 +11,11 @@ from torch.func import functional_call
 
 from attribution_core.errors import InputError
 from attribution_core.gradients.layers import has_factors, refuse_unfit
+from attribution_core.gradients.outputs import require_own_outputs
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.sketch import Coordinates
 from attribution_core.models import evaluation_mode
+from attribution_core.models.watching import passed
 
 # Relative tolerance. Factors of a parameter that also acts outside its layer are wrong by far more than TF32 rounding.
 AGREEMENT = 1e-2
@@ -94,9 +96,15 @@ def plan_parameters(
     Raises:
         InputError: The parameters do not exist, or an example has no gradient of its own in the model.
     """
-    chosen = select_parameters(model, parameters)
+    chosen = select_parameters(model, parameters)  # before anything runs
+    two = as_inputs(inputs[:2], next(model.parameters()))
     with evaluation_mode(model):
-        layers = _layers_with_factors(model, as_inputs(inputs[:2], next(model.parameters())), chosen)
+        refuse_unfit(model)
+        require_own_outputs(model, two)
+        if parameters == "head":
+            head = last_layer(model, two)
+            chosen = [name for name, _ in model.named_parameters() if name.rpartition(".")[0] == head]
+        layers = _layers_with_factors(model, two, chosen)
     generator = torch.Generator().manual_seed(seed)
     sizes = {name: value.numel() for name, value in model.named_parameters()}
     if dimension is None:  # a permutation of millions of coordinates would take seconds
@@ -113,23 +121,32 @@ def as_inputs(inputs: Tensor, example: Tensor) -> Tensor:
 
 def _layers_with_factors(model: nn.Module, two: Tensor, chosen: list[str]) -> dict[str, nn.Module]:
     """Return the layers of the chosen parameters whose factors are correct, by name."""
-    refuse_unfit(model)
     names = dict.fromkeys(name.rpartition(".")[0] for name in chosen)
-    layers = {name: model.get_submodule(name) for name in names if has_factors(model.get_submodule(name))}
-    alone, once = _single_uses(model, two[:1])
-    together, once_with_two = _single_uses(model, two)
-    if not torch.allclose(alone, together[:1], rtol=0.0, atol=AGREEMENT * float(together.abs().max()), equal_nan=True):
-        raise InputError(
-            "The outputs for an example change with its batch or from call to call, even in evaluation mode, so it has "
-            "no gradient of its own: remove layers that mix examples or draw random numbers."
-        )
+    # A hook may compute a layer's weight from parameters of other names, which no factor gives.
+    unusual = {name.rpartition(".")[0] for name in chosen if name.rpartition(".")[2] not in ("weight", "bias")}
+    modules = {name: model.get_submodule(name) for name in names if name not in unusual}
+    layers = {name: module for name, module in modules.items() if has_factors(module)}
+    once, once_with_two = _single_uses(model, two[:1]), _single_uses(model, two)
     layers = {name: layer for name, layer in layers.items() if layer in once and layer in once_with_two}
     disagreeing = _disagreeing(model, two, layers)
     return {name: layer for name, layer in layers.items() if name not in disagreeing}
 
 
-def _single_uses(model: nn.Module, inputs: Tensor) -> tuple[Tensor, set[nn.Module]]:
-    """Return outputs, and the modules that run once, with examples along the first axis of their input and output."""
+def last_layer(model: nn.Module, inputs: Tensor) -> str:
+    """Return the name of the layer with parameters that ends last in a pass, whatever the order of registration.
+
+    Layers that hold others with parameters are passed over, unless there are no others.
+    """
+    layers = {name.rpartition(".")[0]: None for name, _ in model.named_parameters()}
+    inner = [name for name in layers if not any(other.startswith(f"{name}.") for other in layers) and name]
+    with torch.no_grad():
+        _, results = passed(model, inputs)
+    ended = [name for name in results if name in inner]
+    return ended[-1] if ended else list(layers)[-1]
+
+
+def _single_uses(model: nn.Module, inputs: Tensor) -> set[nn.Module]:
+    """Return the modules that run once, with examples along the first axis of their input and output."""
     uses: Counter[nn.Module] = Counter()
     examples_first: set[nn.Module] = set()
 
@@ -142,11 +159,11 @@ def _single_uses(model: nn.Module, inputs: Tensor) -> tuple[Tensor, set[nn.Modul
     handles = [module.register_forward_hook(hook) for module in model.modules()]
     try:
         with torch.no_grad():
-            outputs = model(inputs)
+            model(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return outputs, {module for module in examples_first if uses[module] == 1}
+    return {module for module in examples_first if uses[module] == 1}
 
 
 def _disagreeing(model: nn.Module, inputs: Tensor, layers: dict[str, nn.Module]) -> set[str]:

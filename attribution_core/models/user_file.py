@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from attribution_core.errors import InputError, first_problem
+from attribution_core.models.plain import make_plain, materialize, unwrap_layers, unwrapped
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.models.weights import digest_of_file, load_weights
 
@@ -66,15 +67,20 @@ class UserModel:
             "seed": seed,
         }
         where, function = f"{self.file}:{self.function}", load_function(self.file, self.function)
-        with torch.random.fork_rng(devices=[]), _siblings_importable(self.file), _errors_reported(where):
+        with torch.random.fork_rng(devices=[]), _siblings_importable(self.file), errors_reported(where):
             torch.manual_seed(seed)
             model = function(**_matching_arguments(function, offered, where))
-        if not isinstance(model, nn.Module):
-            raise InputError(
-                f"{where} must return a torch.nn.Module, but it returned a {type(model).__name__}: return the model."
-            )
+            if not isinstance(model, nn.Module):
+                raise InputError(
+                    f"{where} must return a torch.nn.Module, but it returned a {type(model).__name__}: return the "
+                    "model."
+                )
+            model = unwrapped(model, where)
+            unwrap_layers(model)
+            materialize(model, self.input_shape)
         if self.weights is not None:
             load_weights(model, self.weights)
+        make_plain(model, where)
         return model
 
 
@@ -159,7 +165,7 @@ def _run_module(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look up their module there
     try:
-        with _siblings_importable(file), _errors_reported(str(file)):
+        with _siblings_importable(file), errors_reported(str(file)):
             spec.loader.exec_module(module)
     except InputError:
         del sys.modules[name]
@@ -179,7 +185,7 @@ def _siblings_importable(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _errors_reported(where: str) -> Iterator[None]:
+def errors_reported(where: str) -> Iterator[None]:
     """Turn any exception of the user's code into one sentence; --debug shows the traceback."""
     try:
         yield

@@ -72,7 +72,7 @@ class ScoreConfig(BaseModel):
     resnet34, resnet50 or densenet121, or timm/NAME, with their published weights."""
 
     weights: Path | None = None
-    """File with weights for the model: safetensors, or a PyTorch state dict or checkpoint with one in it; any suffix."""
+    """File with weights for the model: safetensors, or a PyTorch state dict or a checkpoint with one."""
 
     training: Literal["auto", "scratch", "fine-tune", "none"] = Field("auto", title="Training mode")
     """Train from scratch, fine-tune the weights given, or score them as they are (none). auto: weights from a file are

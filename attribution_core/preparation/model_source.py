@@ -1,6 +1,5 @@
 """Finds a run's model: by name in the zoo, in a user's file, in torchvision or timm, or as a program's module."""
 
-import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,17 +9,20 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from attribution_core.errors import InputError
+from attribution_core.errors import InputError, first_sentence
 from attribution_core.models import ARCHITECTURES, build_model, evaluation_mode
+from attribution_core.models.plain import plain_copy, unwrapped
 from attribution_core.models.preprocessing import Preprocessing
 from attribution_core.models.pretrained import Backbone, backbone_preprocessing, find_weights, is_backbone
 from attribution_core.models.user_file import (
     UserModel,
+    errors_reported,
     is_user_model,
     load_preprocessing,
     parse_user_model,
     require_class_names,
 )
+from attribution_core.models.watching import running_layers
 from attribution_core.models.weights import digest_of_file, digest_of_state
 from attribution_core.preparation.config import ScoreConfig
 
@@ -105,25 +107,34 @@ def model_source(config: ScoreConfig, task: ModelTask, module: nn.Module | None 
 
 def _require_outputs(outputs: object, inputs: Tensor, task: ModelTask, name: str) -> None:
     """Raise InputError unless there is one output for each class, or one for a value, of each example."""
-    given = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if given != [len(inputs), task.outputs]:
-        each = f"each of the {task.outputs} classes" if task.class_names else "the value"
-        raise InputError(
-            f"{name} must give one output for {each}, of shape [{len(inputs)}, {task.outputs}] for {len(inputs)} "
-            f"examples; it gave {given}: change its last layer."
-        )
+    given = str(list(outputs.shape)) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if given == str([len(inputs), task.outputs]):
+        return
+    what_to_do = "change its last layer"
+    if isinstance(outputs, dict):
+        given, what_to_do = f"a {given} of {', '.join(map(str, outputs))}", "return the logits alone"
+    elif isinstance(outputs, list | tuple):
+        given, what_to_do = f"a {given} of {len(outputs)}", "return the logits alone"
+    each = f"each of the {task.outputs} classes" if task.class_names else "the value"
+    raise InputError(
+        f"{name} must give one output for {each}, of shape [{len(inputs)}, {task.outputs}] for {len(inputs)} "
+        f"examples; it gave {given}: {what_to_do}."
+    )
 
 
 def _outputs(model: nn.Module, inputs: Tensor, name: str) -> object:
+    example = next(model.parameters(), None)
+    if example is None:
+        raise InputError(f"{name} has no parameters, so it cannot be scored: choose another model.")
+    running = None
     try:
-        with evaluation_mode(model), torch.no_grad():
-            return model(inputs.to(next(model.parameters()).dtype))
-    except StopIteration as error:
-        raise InputError(f"{name} has no parameters, so it cannot be scored: choose another model.") from error
+        with evaluation_mode(model), torch.no_grad(), running_layers(model) as running:
+            return model(inputs.to(example.dtype))
     except Exception as error:  # the user's code may raise anything
         raise InputError(
-            f"{name} does not take inputs of shape {list(inputs.shape[1:])} ({type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]}): give --image-size, or PREPROCESSING in the model's file."
+            f"{name} does not take inputs of shape {list(inputs.shape[1:])}, because {running} raised "
+            f"{type(error).__name__} ({first_sentence(error)}): correct it, or if it needs another size, give "
+            "--image-size, or PREPROCESSING in the model's file."
         ) from error
 
 
@@ -186,11 +197,15 @@ def _of_program(config: ScoreConfig, task: ModelTask, module: nn.Module) -> Mode
             "A module from Python keeps its own weights and cannot be reset to fresh ones: leave weights out and use "
             'training="none" or "fine-tune", or give the model as FILE.py:FUNCTION.'
         )
+    module = unwrapped(module, f"The module {type(module).__name__}")
     name = FROM_PYTHON + type(module).__name__
-    make = functools.partial(_copied, module)
-    shape = _shape(config, config.preprocessing, task, lambda _: make(config.seed), name)
-    training = "none" if config.training == "auto" else config.training
-    digests = {"module": digest_of_state(module.state_dict())}
+
+    def made(shape: tuple[int, ...]) -> Callable[[int], nn.Module]:
+        return functools.partial(_copied, module, shape, name)
+
+    shape = _shape(config, config.preprocessing, task, lambda shape: made(shape)(config.seed), name)
+    make, training = made(shape), "none" if config.training == "auto" else config.training
+    digests = {"module": digest_of_state(make(config.seed).state_dict())}
     return ModelSource(name, make, shape, config.preprocessing, training, digests)
 
 
@@ -200,8 +215,10 @@ def _build(
     return build_model(name, outputs, shape, hidden, weights, seed)
 
 
-def _copied(module: nn.Module, _seed: int) -> nn.Module:
-    return copy.deepcopy(module).cpu()
+def _copied(module: nn.Module, shape: tuple[int, ...], name: str, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]), errors_reported(name):
+        torch.manual_seed(seed)
+        return plain_copy(module, shape, name).cpu()
 
 
 def _shape(
@@ -215,9 +232,9 @@ def _shape(
     shapes = _candidates(config, preprocessing, task, name)
     refusals = []
     for shape in shapes:
-        model, inputs = build(shape), torch.zeros(2, *shape)
+        inputs = torch.zeros(2, *shape)
         try:
-            outputs = _outputs(model, inputs, name)
+            outputs = _outputs(build(shape), inputs, name)
         except InputError as error:
             refusals.append(error)
         else:

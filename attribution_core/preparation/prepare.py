@@ -36,6 +36,8 @@ from attribution_core.runs import Run
 from attribution_core.runs.names import APPLIED_DECISIONS_FILE
 from attribution_core.training import Recipe
 
+# Training examples that a model is tried on before a run.
+_TRIED = 4
 # A dataset's path or name, or one that exists only in a Python program.
 Data = str | TorchData | Splits | None
 
@@ -80,10 +82,16 @@ class Prepared:
         """The model at its initial weights, built once; not to be changed."""
         return self.build(self.config.seed)
 
+    @functools.cached_property
+    def few_examples(self) -> InputsAndTargets:
+        """Inputs and targets of a few training examples far apart, on which a model is tried."""
+        count = len(self.splits.train)
+        return self.some(np.unique(np.linspace(0, count - 1, min(_TRIED, count)).astype(np.int64)))
+
     @property
     def two_inputs(self) -> Tensor:
-        """Two examples of zeros, on which a model is tried."""
-        return torch.zeros(2, *self.input_shape, device=self.device)
+        """Two of these inputs, on the device."""
+        return self.few_examples[0][:2].to(self.device)
 
     @property
     def named_splits(self) -> dict[str, Dataset]:

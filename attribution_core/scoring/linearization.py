@@ -1,6 +1,5 @@
 """The linearized model of a trained run: which one, and how long it is trained."""
 
-import copy
 import math
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import load_weights
+from attribution_core.models.plain import copy_of
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs.names import FINAL_WEIGHTS_FILE
 from attribution_core.scoring.sizes import RunSizes
@@ -49,7 +49,7 @@ def linearize_run(
         model = _with_zero_head(model, tensors_by_split["train"][0])
         route = "the head, retrained from zero on the trained network's features (exact)"
     else:
-        trained = copy.deepcopy(model)
+        trained = copy_of(model)
         load_weights(trained, run / FINAL_WEIGHTS_FILE)
         rows = len(tensors_by_split["train"][0]) * outputs_of(model, tensors_by_split["train"][0][:1]).shape[1]
         shapes = dict(model.named_parameters())
@@ -93,7 +93,7 @@ def mean_squared_norm(eigenvalues: Tensor, examples: int) -> float:
 
 def _with_zero_head(model: nn.Module, inputs: Tensor) -> nn.Module:
     """Return a copy whose last layer outputs zero, so that its training starts from nothing."""
-    model = copy.deepcopy(model)
+    model = copy_of(model)
     head = head_of(model, inputs)
     nn.init.zeros_(head.weight)
     if head.bias is not None:

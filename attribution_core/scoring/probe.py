@@ -24,7 +24,6 @@ demo (67 s) and 0.96 for 2,000 images of CIFAR-10 with cnn4 (8 min); stages of a
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -32,6 +31,7 @@ from functools import cached_property
 import torch
 
 from attribution_core.methods.types import InputsAndTargets
+from attribution_core.models.plain import copy_of
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.thumbnails import encode_thumbnail
 from attribution_core.scoring.sizes import RunSizes
@@ -69,7 +69,7 @@ class Probe:
         """Train a copy of the model for a few steps on all of the data at once."""
         timed = {"epochs": steps, "batch_size": len(data[0]), "learning_rate": 1e-6, "plateau_loss": "training"}
         recipe = self.recipe.model_copy(update=timed)
-        return train(copy.deepcopy(self.model), data, recipe)
+        return train(copy_of(self.model), data, recipe)
 
     @property
     def seconds_to_read(self) -> float:

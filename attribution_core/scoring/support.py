@@ -3,9 +3,11 @@
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
+from attribution_core.models.plain import plain_copy
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.scoring.stages import STAGES, Stage, skip_reasons
+from attribution_core.scoring.trial import require_working
 from attribution_core.training import Recipe
 
 WORKS = "works"
@@ -27,6 +29,10 @@ def supported_measures(
     """
     used = recipe or Recipe()
     depending = [stage for stage in STAGES if type(stage).require_model is not Stage.require_model]
+    try:
+        model = plain_copy(model, tuple(inputs.shape[1:]), type(model).__name__)
+    except InputError as error:
+        return {stage.title: str(error) for stage in depending}
     return {stage.title: _result(stage, model, inputs, used, parameters) for stage in depending}
 
 
@@ -40,6 +46,7 @@ def skipped_stages(prepared: Prepared) -> dict[str, str]:
     """
     config, model, inputs = prepared.config, prepared.initial_model, prepared.two_inputs
     _require_trainable(model)
+    require_working(prepared)
     for stage in STAGES:
         if stage.essential:
             try:
@@ -81,6 +88,4 @@ def _with_what_works(model: nn.Module, inputs: Tensor, config: ScoreConfig, reas
     parameters = "all" if config.parameters == "head" else config.parameters
     measures = supported_measures(model, inputs, config.recipe, parameters)
     working = [name for name, result in measures.items() if result == WORKS]
-    last = next((name.rpartition(".")[0] for name, _ in reversed(list(model.named_parameters()))), "")
-    layer = f"its last layer with parameters is {last!r}, {type(model.get_submodule(last)).__name__}"
-    return f"{reason.rstrip('.')} ({layer}); what works on it then: {', '.join(working) or 'nothing'}."
+    return f"{reason.rstrip('.')}; what works on it then: {', '.join(working) or 'nothing'}."

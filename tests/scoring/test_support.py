@@ -27,6 +27,14 @@ def test_each_reason_names_the_layer():
     assert "SGD" in adam[CONTRIBUTIONS]
 
 
+def test_a_wrapped_module_is_looked_into():
+    model = nn.DataParallel(nn.Sequential(nn.LazyLinear(5), nn.ReLU(), nn.Linear(5, 3)).bfloat16())
+    assert set(ac.supported_measures(model, torch.zeros(2, 4)).values()) == {WORKS}
+    with_complex = nn.Linear(4, 3, dtype=torch.cfloat)
+    for reason in ac.supported_measures(with_complex, torch.zeros(2, 4)).values():
+        assert "'weight' is complex64" in reason
+
+
 def test_nothing_works_where_examples_meet_in_evaluation():
     model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3))
     for reason in ac.supported_measures(model, torch.zeros(2, 4)).values():

@@ -14,7 +14,7 @@ Parameters without factors are always summed first (:mod:`attribution_core.metho
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -55,11 +55,14 @@ class _Route:
     rest: list[str]
     num_outputs: int
 
-    def rest_of(self, model: nn.Module, inputs: Tensor, targets: Tensor, loss: str) -> dict[str, LayerGradients]:
-        """Return the gradients of the examples' losses in the parameters without factors, if there are any."""
+    def rest_of(
+        self, model: nn.Module, inputs: Tensor, targets: Tensor, loss: str, weights: Tensor | None = None
+    ) -> dict[str, LayerGradients]:
+        """Return the gradients of the examples' losses, times weights, in the parameters without factors, if any."""
         if not self.rest:
             return {}
         rows = rest_gradients(model, self.rest, inputs, targets, loss, self.num_outputs)
+        rows = rows if weights is None else weights[:, None] * rows
         return {_REST: LayerGradients((), rows, None)}
 
     def sums_first(self, name: str) -> bool:
@@ -144,9 +147,8 @@ def _pairs_of_block(
         for examples, layer_factors in moment.parts:
             products, mean = [], example.new_zeros(len(examples))
             owns = {e.name: layer_gradients(e, layers[e.name].kinds, layers[e.name].sums_first) for e in layer_factors}
-            rest = route.rest_of(replay.model, replay.inputs[examples], replay.targets[examples], loss)
-            scale = replay.weights[examples, None] / len(moment.batch)
-            owns |= {name: replace(each, rows=scale * each.rows) for name, each in rest.items()}
+            scale = replay.weights[examples] / len(moment.batch)
+            owns |= route.rest_of(replay.model, replay.inputs[examples], replay.targets[examples], loss, scale)
             for name, own in owns.items():
                 if own.rows is not None and name in sums:
                     sums[name].index_add_(0, examples, own.rows, alpha=weights[moment.step])

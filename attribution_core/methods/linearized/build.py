@@ -16,8 +16,11 @@ from attribution_core.gradients import (
     plan_parameters,
     tangent_kernels,
 )
+from attribution_core.gradients.plan import as_inputs
 from attribution_core.methods.linearized.defaults import DIMENSION
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.models import evaluation_mode
+from attribution_core.models.watching import last_operation
 from attribution_core.progress import report
 from attribution_core.training import as_outputs, as_pair, outputs_of
 from attribution_core.training.trainer import LabeledData
@@ -108,7 +111,9 @@ def _output_layer(model: nn.Module, plan: ParameterPlan, inputs: Tensor) -> nn.L
         return None
     # Equality may be a coincidence (a ReLU that changed nothing), so other results must pass through unchanged too.
     ramp = torch.arange(1.0, results.numel() + 1).to(results).view_as(results)
-    return layers[0] if all(_passes_through(model, layers[0], inputs[:1], each) for each in (ramp, -ramp)) else None
+    if not all(_passes_through(model, layers[0], inputs[:1], each) for each in (ramp, -ramp)):
+        return None
+    return None if _changed_by(model, layers[0], inputs[:1]) else layers[0]
 
 
 def _passes_through(model: nn.Module, layer: nn.Module, inputs: Tensor, result: Tensor) -> bool:
@@ -116,6 +121,23 @@ def _passes_through(model: nn.Module, layer: nn.Module, inputs: Tensor, result: 
     handle = layer.register_forward_hook(lambda _module, _given, _result: result)
     try:
         return torch.equal(outputs_of(model, inputs), result)
+    finally:
+        handle.remove()
+
+
+def _changed_by(model: nn.Module, layer: nn.Module, inputs: Tensor) -> str:
+    """Return the last operation that changes a layer's result before it is returned; empty if none does.
+
+    It counts also where it changes nothing at these weights, such as a division by a parameter of one.
+    """
+
+    def leaf(_module: nn.Module, _given: object, result: Tensor) -> Tensor:
+        return result.detach().requires_grad_().clone()
+
+    handle = layer.register_forward_hook(leaf)
+    try:
+        with evaluation_mode(model), torch.enable_grad():
+            return last_operation(model(as_inputs(inputs, next(model.parameters()))))
     finally:
         handle.remove()
 
@@ -130,10 +152,30 @@ def head_of(model: nn.Module, inputs: Tensor) -> nn.Linear:
     Raises:
         InputError: There is no such layer.
     """
-    head = _output_layer(model, plan_parameters(model, inputs, "head"), inputs)
+    plan = plan_parameters(model, inputs, "head")
+    head = _output_layer(model, plan, inputs)
     if head is None:
-        raise InputError('This model does not end in a linear layer, so it has no head: use parameters="all".')
+        reason = _why_no_head(model, next(iter(plan.coordinates)), inputs)
+        raise InputError(
+            f'This model does not end in a linear layer ({reason}), so it has no head: use parameters="all".'
+        )
     return head
+
+
+def _why_no_head(model: nn.Module, parameter: str, inputs: Tensor) -> str:
+    """Return what the model ends in, given a parameter of its last layer."""
+    name, _, own = parameter.rpartition(".")
+    if not name:
+        return f"its last parameter, {own!r}, belongs to no layer"
+    layer = model.get_submodule(name)
+    last = f"its last layer with parameters is {name!r}, {type(layer).__name__}"
+    if not isinstance(layer, nn.Linear):
+        return last
+    if type(layer) is not nn.Linear:
+        return f"{last}, which may compute something else"
+    operation = _changed_by(model, layer, inputs[:1]) or "an operation"
+    advice = "; leave it out, since the loss takes logits" if operation == "log_softmax" else ""
+    return f"{last}, but {operation} changes what it gives{advice}"
 
 
 def head_inputs(model: nn.Module, inputs: Tensor) -> Tensor:

@@ -11,11 +11,8 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
-from attribution_core.gradients import plan_parameters
-from attribution_core.gradients.jacobian import function_gradients
-from attribution_core.gradients.plan import as_inputs
 from attribution_core.methods.types import InputsAndTargets
-from attribution_core.models import evaluation_mode, load_weights
+from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs import CredibleEffects, RunWriter
@@ -197,17 +194,6 @@ def write_or_skip(writer: RunWriter, name: str, write: Callable[[], None], requi
 def reason_untrained(config: ScoreConfig) -> str:
     """Return that the model was not trained, for stages that need a training or given weights; else empty."""
     return "the model was not trained" if config.recipe.epochs == 0 and config.training != "none" else ""
-
-
-def require_gradients(model: nn.Module, inputs: Tensor, parameters: str) -> None:
-    """Check that each example has a gradient of its own in these parameters.
-
-    Raises:
-        InputError: It has not; the sentence names the layer.
-    """
-    plan = plan_parameters(model, inputs, parameters)
-    with evaluation_mode(model):
-        function_gradients(model, as_inputs(inputs[:1], next(model.parameters())), plan.rest)
 
 
 def credible_effects(outputs: Tensor, targets: Tensor, loss: str) -> CredibleEffects:

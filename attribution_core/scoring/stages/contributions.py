@@ -8,7 +8,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from attribution_core.errors import InputError
-from attribution_core.methods.hydra.contributions import hydra, refuse_for_hydra
+from attribution_core.gradients import plan_parameters
+from attribution_core.methods.hydra.contributions import hydra
+from attribution_core.methods.hydra.pairs import require_room_for_rest
+from attribution_core.methods.hydra.requirements import refuse_for_hydra
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
@@ -17,6 +20,7 @@ from attribution_core.scoring.probe import Probe
 from attribution_core.scoring.recorded_training import read_training
 from attribution_core.scoring.sizes import RunSizes
 from attribution_core.scoring.stages.base import ScoringRun, Stage, reason_untrained
+from attribution_core.scoring.trial import require_products_with_the_hessian
 from attribution_core.training import Recipe, Trajectory, state_of
 
 _REPLAYED = 6  # steps that are timed
@@ -42,14 +46,25 @@ class ContributionsStage(Stage):
 
     @override
     def why_skipped(self, prepared: Prepared) -> str:
-        """Skip given weights too, which have no training to follow."""
+        """Skip given weights too, which have no training to follow, and what would not fit into memory."""
         config = prepared.config
         if config.training == "none" and config.contributions != "off":
             reason = "the weights were given as they are, so there is no training to follow"
             if self.is_required(config):
                 raise InputError(reason)
             return reason
-        return super().why_skipped(prepared)
+        if reason := super().why_skipped(prepared):
+            return reason
+        model, inputs = prepared.initial_model, prepared.two_inputs
+        if config.contributions == "exact":
+            require_products_with_the_hessian(model, inputs, config.recipe.loss)
+        try:
+            require_room_for_rest(plan_parameters(model, inputs), len(prepared.splits.train))
+        except InputError as error:
+            if self.is_required(config):
+                raise
+            return str(error)
+        return ""
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:

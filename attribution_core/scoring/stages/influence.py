@@ -18,7 +18,8 @@ from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.names import FINAL_WEIGHTS_FILE
 from attribution_core.scoring.probe import SAMPLE, Probe, timed
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows, reason_untrained, require_gradients
+from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows, reason_untrained
+from attribution_core.scoring.trial import require_gradients
 from attribution_core.training import Recipe, outputs_of
 
 # Of a network whose influence functions are computed unasked: cnn4 (1.2 million) takes half a minute on one core for

@@ -21,13 +21,9 @@ from attribution_core.runs import RunWriter
 from attribution_core.scoring.linearization import feature_rows, linearize_run, schedule_of
 from attribution_core.scoring.probe import Probe, timed
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages.base import (
-    ScoringRun,
-    Stage,
-    credible_effects,
-    require_gradients,
-)
+from attribution_core.scoring.stages.base import ScoringRun, Stage, credible_effects
 from attribution_core.scoring.stages.kernel_curves import GROUPS, decays_of, times_of, write_kernel_curves
+from attribution_core.scoring.trial import require_gradients
 from attribution_core.training import Recipe, outputs_of
 
 # Curves are drawn over at most this many evaluation examples.

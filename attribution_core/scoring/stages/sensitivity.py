@@ -19,7 +19,8 @@ from attribution_core.runs import RunWriter
 from attribution_core.scoring.probe import SAMPLE, Probe, timed
 from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows, reason_untrained, require_gradients
+from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows, reason_untrained
+from attribution_core.scoring.trial import require_gradients
 from attribution_core.training import Recipe, Trajectory, loss_values
 
 # Of the curve of sensitivities in order, as in the paper's figure 6(a).
@@ -47,7 +48,7 @@ class SensitivityStage(Stage):
 
     @override
     def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
-        require_gradients(model, inputs, "all")
+        require_gradients(model, inputs, "all", second=True)
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:
