@@ -96,7 +96,9 @@ def _second_derivatives(model: nn.Module, inputs: Tensor, names: set[str]) -> No
         mixture = torch.ones_like(outputs).requires_grad_()
         if chosen and outputs.requires_grad:
             found = torch.autograd.grad(outputs, chosen, mixture, create_graph=True, materialize_grads=True)
-            torch.autograd.grad(torch.stack([each.square().sum() for each in found]).sum(), mixture, allow_unused=True)
+            # Through all leaves, since a gradient in the mixture alone would silently pass by an operation that is
+            # marked as differentiable once, and be wrong.
+            torch.stack([each.square().sum() for each in found]).sum().backward()
 
 
 def _derived(order: str, work: Callable[[], Result]) -> Result:
