@@ -60,7 +60,7 @@ FORMATS = (
         "a CSV, TSV or JSON Lines file of images' paths and labels",
         manifest.recognizes,
         manifest.read,
-        ("task",),
+        ("target", "task"),
     ),
     Format("npz", "an .npz file of images and labels", npz.recognizes, npz.read, ("task",)),
     Format(

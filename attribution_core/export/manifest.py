@@ -29,7 +29,7 @@ def write(examples: CleanedExamples, path: Path) -> None:
     """
     source = Path(examples.splits.location)
     changes, label = row_changes(examples), examples.listing.target
-    manifest = read_manifest(source)
+    manifest = read_manifest(source, examples.splits.target)
     paths = dict(_paths(manifest, path.resolve().parent))
     if paths:
         examples.provenance.notes.append(
@@ -60,6 +60,6 @@ def _paths(manifest: ImageManifest, folder: Path) -> Iterator[tuple[int, str]]:
         return
     for row in range(len(manifest.rows)):
         written = Path(str(manifest.rows[row][manifest.path_column]))
-        if not written.is_absolute():
-            image = manifest.image(row).absolute()
+        image = manifest.image(row).absolute()
+        if image != written:
             yield row, (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()

@@ -34,7 +34,7 @@ def test_notes_count_the_examples_that_are_used(tmp_path):
 
 def test_values_and_rows_have_their_own_words(tmp_path):
     file = tmp_path / "houses.csv"
-    file.write_text("size,label\n" + "".join(f"{i * 7 % 40},{i * 1.5}\n" for i in range(40)))
+    file.write_text("size,label\n" + "".join(f"{i % 11 + 0.5},{i * 1.5}\n" for i in range(40)))
     assert open_dataset(file).opened.startswith("Opened houses.csv: ")
     assert open_dataset(file).opened.endswith("; values of label.")
 

@@ -1,7 +1,8 @@
 """Manifests: CSV, TSV or JSON Lines files that name an image and its label in each row.
 
-A column called path, file, file_name, filename, image or img holds the image's path; one called label, class or target
-holds its class or value. ``split`` and ``id`` hold the split and id, and every other column becomes a group column.
+A column called path, file_name, image, image_id or the like holds the image's path or name; the target column, or one
+called label, class, target or y, its class or value. ``split`` and ``id`` hold the split and id, and every other column
+becomes a group column.
 """
 
 import os
@@ -9,6 +10,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,20 @@ import numpy as np
 import pandas as pd
 
 from attribution_core.datasets.formats.delimited import DELIMITERS, read_delimited
+from attribution_core.datasets.formats.image_paths import PATHS, ImageFinder, image_column
 from attribution_core.datasets.formats.row_files import (
     JSON_LINES,
     clean_columns,
     find_column,
-    read_column_names,
     read_json_lines,
 )
 from attribution_core.datasets.images import FileImage
-from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable, normalize_name
+from attribution_core.datasets.listing import Examples, Listing, Unreadable, normalize_name
+from attribution_core.datasets.split_names import SPLITS, split_of, splits_of_cells
 from attribution_core.datasets.targets import Task, image_task, original_values, parse_labels
 from attribution_core.errors import InputError
 
-PATHS = ("path", "file", "file_name", "filename", "image", "img")
-LABELS = ("label", "class", "target")
+LABELS = ("label", "class", "target", "y")
 SUFFIXES = (*DELIMITERS, JSON_LINES)
 _NUMBER = re.compile(r"0|[1-9]\d{0,17}")
 _CODE = re.compile(r"\s*-?0\d")  # 007 is the name of a class, not a number
@@ -85,23 +87,27 @@ class ImageManifest:
         is_whole = isinstance(cell, float) and cell.is_integer()  # JSON's 1.0 is the class 1
         return normalize_name(str(int(cell) if is_whole else cell).strip())
 
+    @cached_property
+    def finder(self) -> ImageFinder:
+        """Finds the rows' images."""
+        return ImageFinder(self.file.parent, [str(row[self.path_column]) for row in self.rows], self.path_column)
+
     def image(self, row: int) -> Path:
         """Return the path of a row's image."""
-        return self.file.parent / str(self.rows[row][self.path_column])
+        return self.finder.paths[row]
 
 
 def recognizes(path: Path) -> bool:
     """Return whether this is a file of rows with a column of image paths."""
-    return (
-        path.is_file() and path.suffix.lower() in SUFFIXES and find_column(read_column_names(path), PATHS) is not None
-    )
+    return path.is_file() and path.suffix.lower() in SUFFIXES and image_column(path) is not None
 
 
-def read(path: Path, task: Task = "auto") -> Listing:
+def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
     """List the images that a manifest names; missing images are skipped and listed.
 
     Args:
         path: Path of the manifest. The images may be anywhere, inside its folder or outside.
+        target: Column of the classes or values; by default the first of ``LABELS`` that exists.
         task: Whether the labels are classes or values; ``"auto"`` decides from the labels.
 
     Returns:
@@ -111,7 +117,7 @@ def read(path: Path, task: Task = "auto") -> Listing:
         InputError: The file cannot be understood, a column is missing, a label is empty or neither a text nor a number,
             a split is unknown, or two rows name the same image.
     """
-    manifest = read_manifest(path)
+    manifest = read_manifest(path, target)
     _check_paths(manifest)
     labels, class_names, notes = _labels(manifest, task)
     splits, groups = _splits(manifest), _groups(manifest)
@@ -123,11 +129,19 @@ def read(path: Path, task: Task = "auto") -> Listing:
     there = np.array([refusal is None for refusal in refusals])
     parts = {str(name): whole.take(np.flatnonzero((splits == name) & there)) for name in np.unique(splits)}
     lost = [Unreadable(id_, why) for id_, why in zip(whole.ids, refusals, strict=True) if why is not None]
-    return Listing(parts, class_names, lost, notes, target=manifest.label_column)
+    if manifest.finder.note:
+        notes = [manifest.finder.note, *notes]
+    what = f"images listed in the column {manifest.path_column}, with the target column {manifest.label_column}"
+    names = _split_names(manifest)
+    return Listing(parts, class_names, lost, notes, target=manifest.label_column, what=what, split_names=names)
 
 
-def read_manifest(path: Path) -> ImageManifest:
+def read_manifest(path: Path, target: str | None = None) -> ImageManifest:
     """Read the rows of a manifest without checking what they say.
+
+    Args:
+        path: Path of the manifest.
+        target: As in :func:`read`.
 
     Raises:
         InputError: The file is not CSV or JSON in UTF-8 or UTF-16, has no rows, or lacks a column.
@@ -137,16 +151,32 @@ def read_manifest(path: Path) -> ImageManifest:
         columns, rows, lines = read_rows(path)
     except OSError as error:
         raise InputError(f"The manifest {path} cannot be read ({error}): correct it.") from error
-    found = {kind: find_column(columns, names) for kind, names in (("path", PATHS), ("label", LABELS))}
-    for kind, names in (("path", PATHS), ("label", LABELS)):
-        if found[kind] is None:
-            raise InputError(
-                f"{path} needs a column called {', '.join(names[:-1])} or {names[-1]}, but its columns are "
-                f"{', '.join(columns)}: rename the one that holds the {kind}."
-            )
+    paths = image_column(path)
+    if paths is None:
+        raise InputError(
+            f"{path} needs a column called {', '.join(PATHS[:-1])} or {PATHS[-1]}, but its columns are "
+            f"{', '.join(columns)}: rename the one that holds the path."
+        )
+    labels = _label_column(path, [column for column in columns if column != paths], target)
     if not rows:
         raise InputError(f"{path} needs one row for each image, but it has none: add the images.")
-    return ImageManifest(path, columns, rows, lines, str(found["path"]), str(found["label"]))
+    # The column as the rows have it: the beginning of the file has it stripped.
+    return ImageManifest(path, columns, rows, lines, find_column(columns, (paths.strip().lower(),)) or paths, labels)
+
+
+def _label_column(path: Path, columns: list[str], target: str | None) -> str:
+    found = find_column(columns, LABELS) if target is None else next((c for c in columns if c.strip() == target), None)
+    if found is not None:
+        return found
+    if target is not None:
+        raise InputError(
+            f"There is no column {target} beside that of the images; the columns of {path} are {', '.join(columns)}: "
+            "choose one of them."
+        )
+    raise InputError(
+        f"{path} needs a column called {', '.join(LABELS[:-1])} or {LABELS[-1]}, but its columns are "
+        f"{', '.join(columns)}: rename the one that holds the label, or choose it with --target."
+    )
 
 
 def _read_delimited(path: Path) -> tuple[list[str], list[dict[str, Any]], list[int]]:
@@ -217,16 +247,23 @@ def _splits(manifest: ImageManifest) -> np.ndarray:
     column = manifest.split_column
     if column is None:
         return np.full(len(manifest.rows), "train", dtype=object)
-    found = []
-    for row, line in zip(manifest.rows, manifest.lines, strict=True):
-        split = SPLIT_NAMES.get(str(row[column]).strip().lower())
-        if split is None:
+    cells = [str(row[column]).strip() for row in manifest.rows]
+    for cell, line in zip(cells, manifest.lines, strict=True):
+        if split_of(cell) is None:
             raise InputError(
-                f"The column {column} of {manifest.file} must hold {', '.join(SPLIT_NAMES)}, but line {line} holds "
-                f"{row[column]!r}: rename that split or remove its rows."
+                f"The column {column} of {manifest.file} must hold {SPLITS}, but line {line} holds {cell!r}: rename "
+                "that split or remove its rows."
             )
-        found.append(split)
-    return np.array(found, dtype=object)
+    meaning = splits_of_cells(cells, f"the column {column} of {manifest.file}")
+    return np.array([meaning[cell] for cell in cells], dtype=object)
+
+
+def _split_names(manifest: ImageManifest) -> dict[str, str]:
+    """Return what the column of splits calls each split."""
+    if manifest.split_column is None:
+        return {}
+    cells = [str(row[manifest.split_column]).strip() for row in manifest.rows]
+    return {split: cell for cell, split in zip(cells, _splits(manifest), strict=True)}
 
 
 def _groups(manifest: ImageManifest) -> pd.DataFrame:

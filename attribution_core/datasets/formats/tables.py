@@ -27,13 +27,12 @@ from attribution_core.datasets.formats.columns import (
     what_is_used,
 )
 from attribution_core.datasets.formats.delimited import read_delimited
+from attribution_core.datasets.formats.image_paths import image_column
 from attribution_core.datasets.formats.layout import data_folder
-from attribution_core.datasets.formats.manifest import PATHS
 from attribution_core.datasets.formats.row_files import (
     JSON_LINES,
     clean_columns,
     find_column,
-    read_column_names,
     read_json_lines,
 )
 from attribution_core.datasets.leaks import leak_notes
@@ -118,7 +117,7 @@ def recognizes(path: Path) -> bool:
     if parquet.recognizes_rows(path):
         return True
     files = files_of(path)
-    return bool(files) and find_column(read_column_names(files[0]), PATHS) is None
+    return bool(files) and image_column(files[0]) is None
 
 
 def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:

@@ -138,14 +138,14 @@ def _columns_without_labels(table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_columns_without_labels, r"needs a column called label, class or target.*its columns are path, animal"),
+        (_columns_without_labels, r"needs a column called label, class, target or y.*its columns are animal.*--target"),
         (lambda table: [*table[:4], {**table[4], "label": " "}, *table[5:]], r"column label, but line 6.*has ' '"),
         (lambda table: [*table[:4], {**table[4], "label": ""}, *table[5:]], r"column label, but line 6.*has nothing"),
         (lambda table: [{**row, "split": "holdout"} for row in table], r"line 2 holds 'holdout'"),
         (lambda table: [*table, {**table[3], "path": "pictures/../pictures/3.png"}], r"lines 5 and 22 both name"),
         (lambda table: [*table, {**table[3], "path": ""}], r"column path, but line 22"),
         (lambda table: [{**table[0], "path": "none.png"}, *({**r, "path": f"no{i}"} for i, r in enumerate(table))],
-         "none were found.*none.png.*No such file"),
+         "column path must name images, but none of its 21 was found: neither .*none.png"),
     ],
 )  # fmt: skip
 def test_faulty_rows_are_refused_in_one_sentence(tmp_path, change, message):
@@ -177,7 +177,7 @@ def test_faulty_csv_is_refused(tmp_path):
         (b"path,label\na.png,caf\xe9\n", r"must be UTF-8.*byte 20"),
         (b"path,label\na.png,cat,1\n", "Line 2 of .* must have 2 cells.*it has 3"),
         (b"path,label,label\n", "two are called 'label'"),
-        (b'path,label\n"a.png,cat\n', "cannot be read"),
+        (b'path,label\n"a.png,cat\n', "none of its 1 was found"),
         (b"path,label\n", "it has none"),
     ]:
         path.write_bytes(data)
