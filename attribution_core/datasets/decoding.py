@@ -209,7 +209,7 @@ def _allowed(data: bytes) -> tuple[str, ...]:
 @cache
 def _has_heic() -> bool:
     try:
-        import pillow_heif  # type: ignore[import-untyped]
+        import pillow_heif
     except ImportError:
         return False
     pillow_heif.register_heif_opener()
