@@ -94,9 +94,9 @@ def _read_parts(path: Path, found: DataFiles) -> list[Part]:
         table, column = tables[file], columns[file]
         splits, names = np.full(len(table), split, dtype=object), found.names
         if column is not None:
-            names = ["split" if name == column else name for name in table.column_names]
+            renamed = ["split" if name == column else name for name in table.column_names]
             # Renaming forgets the metadata, which name the classes.
-            table = table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
+            table = table.rename_columns(renamed).replace_schema_metadata(table.schema.metadata)
             splits = np.array([named[cell] for cell in cells[file]], dtype=object)
             names = {meant: str(cell) for cell, meant in named.items()}
         where = file.relative_to(path).as_posix() if path.is_dir() else file.name
