@@ -113,7 +113,10 @@ def delimited_tables(draw: st.DrawFn, suffix: str) -> TextTable:
 
     head = "".join(row(names, "label"))
     labels = [classes[number % len(classes)] for number in range(count)]
-    values = [[f"{number}.5", *(cells[next(dice) % len(cells)] for _ in names[1:])] for number in range(count)]
+    values = [
+        [f"{number}.5", *(cells[next(dice) % len(cells)] if number else "word" for _ in names[1:])]
+        for number in range(count)
+    ]
     rows = [row(each, label) for each, label in zip(values, labels, strict=True)]
     if draw(st.booleans()):
         rows[-1] = (*rows[-1][:2], rows[-1][2].rstrip("\r\n"))
