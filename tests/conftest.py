@@ -1,5 +1,8 @@
 """What all tests share: one thread for each worker, and the scored demo."""
 
+import sys
+from collections.abc import Iterator
+
 import pytest
 
 from attribution_core.runs import Run
@@ -8,6 +11,14 @@ from tests.support.workers import made_once, share_cores
 
 def pytest_configure(config: pytest.Config) -> None:
     share_cores(config)
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """Restore the main module: Streamlit's AppTest leaves its script there, and a new process would run it."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 @pytest.fixture(scope="session")

@@ -195,7 +195,11 @@ _VALUES = np.linspace(0, 1, 20)
 _VALUED = "".join(f"pictures/{i}.png,{i / 8}\n" for i in range(8))
 _AS_VALUES, _AS_CLASSES = ("--task", "regression"), ("--task", "classification")
 _ROWS = "".join(f"pictures/{i}.png,{'ab'[i % 2]}\n" for i in range(8))
-_NEGATIVE = Image.fromarray(np.full((8, 8), -5, dtype=np.int32))
+
+
+def _filled(value: float) -> Image.Image:
+    return Image.fromarray(np.full((8, 8), value, dtype=np.float32))
+
 
 CASES = [
     Case("images cut short", _folder_of(encoded(0)[:60]), "none can be read"),
@@ -207,8 +211,8 @@ CASES = [
     Case("SVG called png", _folder_of(b'<svg xmlns="http://www.w3.org/2000/svg"/>'), "not an image in a known format"),
     Case("EPS called png", _folder_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "not an image in a known"),
     Case("a pickle called png", _folder_of(b"\x80\x04cos\nsystem\n(S'true'\ntR."), "not an image in a known format"),
-    Case("floating-point TIFF", _folder_of(_saved(Image.new("F", (8, 8)), "TIFF"), ".tif"), "no agreed range"),
-    Case("negative pixels", _folder_of(_saved(_NEGATIVE, "TIFF"), ".tif"), "no agreed range"),
+    Case("pixels that are no number", _folder_of(_saved(_filled(np.nan), "TIFF"), ".tif"), "is not a finite number"),
+    Case("infinite pixels of a TIFF", _folder_of(_saved(_filled(-np.inf), "TIFF"), ".tif"), "is not a finite number"),
     Case("one class only", _counts(cat=8), "must have at least two classes"),
     Case("one class in train", _counts(train__cat=8, test__cat=4), "must have at least two classes"),
     Case("an image a class", _counts(cat=1, dog=1), "enough examples to set one aside"),
@@ -234,13 +238,12 @@ CASES = [
     Case("text called parquet", _file("d.parquet", b"PAR1 but not really PAR1"), "cannot be read"),
     Case("Parquet cut short", _truncated_parquet, "cannot be read"),
     Case("Parquet without rows", _parquet(np.array([], dtype=np.int64)), "has no examples"),
-    Case("labels missing", _parquet([None, *LABELS[1:]]), "row 0 has none"),
     Case("labels below zero", _parquet([-1, *LABELS[1:]]), "Labels must be 0 or more"),
     Case("labels without a name", _parquet([7, *LABELS[1:]], names=["cat", "dog"]), "Labels must be 0 to 1"),
     Case("fractions beside names", _parquet([0.5, *LABELS[1:]], names=["a", "b"]), "must hold integers or strings"),
     Case("fractions as classes in Parquet", _parquet(_VALUES, *_AS_CLASSES), "such as 0: choose another column"),
     Case("names as values in Parquet", _parquet(LABELS, *_AS_VALUES, names=["cat", "dog"]), "row 0 holds 'cat'"),
-    Case("values that are all missing in Parquet", _parquet([None] * 20), "all 20 are empty or -1"),
+    Case("labels that are all missing in Parquet", _parquet([None] * 20), "all 20 are empty or -1"),
     Case("a value that is no number in Parquet", _parquet([np.nan, *_VALUES[1:]]), "row 0 is not"),
     Case("lists as labels", _parquet([[1]] * 20), "must hold numbers or strings"),
     Case("one id twice", _parquet(LABELS, id=["a"] * 20), "are called a"),
@@ -273,7 +276,11 @@ CASES = [
     Case("words as values in npz", _npz(*_AS_VALUES, x=_IMAGES, y=np.array(["a", "b"])[_CLASSES]), "holds 'a'"),
     Case("npz without images", _npz(a=_CLASSES), "d.npz"),
     Case("npz that is none", _file("d.npz", b"not a zip"), "d.npz"),
-    Case("a manifest of files that are not there", _manifest("path,label\n" + _ROWS.replace("pictures", "x")), "none"),
+    Case(
+        "a manifest of files that are not there",
+        _manifest("path,label\n" + _ROWS.replace("pictures/", "x/none")),
+        "none",
+    ),
     Case("a manifest without labels", _manifest("path,kind\n" + _ROWS), "label"),
     Case("a manifest with an empty label", _manifest("path,label\n" + _ROWS.replace("0.png,a", "0.png,")), "label"),
     Case("a manifest with a value missing", _manifest("path,label\n" + _VALUED.replace("0.125", "")), "has nothing"),

@@ -223,7 +223,7 @@ def test_your_own_model(tmp_path):
         (["a", "b"] * 20, "auto", ["a", "b"]),
         ([True, False] * 20, "auto", ["False", "True"]),
         ([1, 2] * 20, "auto", ["1", "2"]),
-        ([1.0, 2.0] * 20, "auto", ["1", "2"]),
+        ([1.0, 2.0] * 20, "auto", ["1.0", "2.0"]),
         ([1, 2] * 20, "regression", []),
         (["1", "2.5"] * 20, "auto", []),
         (range(40), "auto", []),

@@ -140,7 +140,8 @@ def _has_images(folder: Path) -> bool:
 
 
 def _images_directly_in(folder: Path) -> bool:
-    return any(entry.is_file() and why_no_image(entry) is None for entry in _entries(folder))
+    # A path's is_file is false for a link to itself, where a directory entry's raises.
+    return any(Path(entry).is_file() and why_no_image(entry) is None for entry in _entries(folder))
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

@@ -81,7 +81,8 @@ def test_a_class_is_the_text_of_its_cell(tmp_path, classes, suffix):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_other_plain_values_are_classes_too(tmp_path, suffix):
-    for values, names in (([True, False], ["False", "True"]), ([1, 0], ["0", "1"]), ([1.0, 2.0], ["1.0", "2.0"])):
+    floats = ["1", "2"] if suffix == "parquet" else ["1.0", "2.0"]  # numbers of Parquet have no text of their own
+    for values, names in (([True, False], ["False", "True"]), ([1, 0], ["0", "1"]), ([1.0, 2.0], floats)):
         splits = open_dataset(write(tmp_path, {"a": numbers(), "label": values * (N // 2)}, suffix))
         assert splits.train.class_names == names
 
