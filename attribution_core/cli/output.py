@@ -63,8 +63,8 @@ def print_not_credible(run: Run) -> None:
         if share >= 0.001:  # as it is printed
             title = run.measure(method).title
             out.print(
-                f"{escape(title)}: {share:.1%} of the effects are more than removing one example can do, and marked in "
-                "the app; trust their order at most.",
+                f"{escape(title)}: {share:.1%} of the effects are larger than removing one example can cause; the app "
+                "marks them. Use their ranking, not their size.",
                 soft_wrap=True,
                 highlight=False,
             )
