@@ -8,9 +8,9 @@ acts as a weight decay of one over the training time, the sum of the learning ra
 (:func:`attribution_core.methods.sensitivity.evolution.regularization_at`), so n times that may be added to delta.
 
 Both are compared with real retraining on the demo, the digits and the breast-cancer table, with the model and the
-recipe of a run's defaults. Examples are removed one by one, evenly spaced in the order of the trained model's error,
-each from several seeds; a training without an example is compared with the one on everything from the same seed and in
-the same batches. Printed for each problem and delta: the rank correlation with the real leave-one-out loss and with the
+recipe of a run's defaults. The removed examples are evenly spaced in the order of the trained model's error. Each is
+removed alone, with several seeds; that model is compared with the one trained on all examples with the same seed and
+batches. Printed for each problem and delta: the rank correlation with the real leave-one-out loss and with the
 real change of the predicted probabilities, the mean leave-one-out loss beside the real one, and ``log_error``, the mean
 absolute log of the ratio of estimated to real leave-one-out loss (with 0.01 nats added to each, since smaller losses do
 not matter).
