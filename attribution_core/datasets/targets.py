@@ -22,8 +22,8 @@ Task = Literal["auto", "classification", "regression"]
 MISSING_MARKS = frozenset(("na", "n/a", "#n/a", "<na>", "nan", "-nan", "nat", "null", "none", "-", "--", "?", "."))
 
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
-_INFINITE = frozenset(("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"))
-_NO_NUMBER = MISSING_MARKS | _INFINITE
+INFINITE = frozenset(("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"))
+_NO_NUMBER = MISSING_MARKS | INFINITE
 _CODE = re.compile(r"\s*[+-]?0[0-9]")  # 007 is the name of a class, not a number
 _RANGES = 5  # ranges of values in plots and tables
 # Whole numbers are classes if at most 20 differ, or if each has at least 10 rows on average.
@@ -200,7 +200,7 @@ def _are_values(texts: pd.Series, is_number: pd.Series, task: Task) -> bool:
     others = texts[~is_number].str.lower()
     if not len(numbers) or not others.isin(_NO_NUMBER).all() or numbers.str.match(_CODE).any():
         return False
-    if len(others) and others.isin(_INFINITE).all():
+    if len(others) and others.isin(INFINITE).all():
         return True  # refused there: among numbers, infinity is a number and not the name of a class
     return not (_are_integers(numbers) and _are_classes(numbers))
 

@@ -14,7 +14,7 @@ from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 from attribution_core.datasets.formats.row_files import JsonNumber, find_column
 from attribution_core.datasets.listing import normalize_name
 from attribution_core.datasets.scripts import count_words, is_prose
-from attribution_core.datasets.targets import MISSING_MARKS, are_numbers, as_floats
+from attribution_core.datasets.targets import INFINITE, MISSING_MARKS, are_numbers, as_floats
 from attribution_core.errors import InputError
 
 TEXT_COLUMNS = ("text", "sentence", "review", "content", "document")
@@ -25,7 +25,6 @@ _MOST_SHOWN = 10  # columns in a note
 # A column of another name is a text if most of its cells differ and have so many words on average.
 _WORDS_OF_TEXT, _WORDS_OF_PROSE, _WORDS_ALONE = 8, 4, 2
 
-_INFINITE = {"inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"}
 _THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]+),[0-9]+")
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+|[+-]?[0-9]+")
@@ -155,7 +154,7 @@ def _numbers(there: pd.Series, name: str, decimal_comma: bool, notes: list[str])
         return as_floats(there)
     others = there[~is_number]
     marks = others.str.lower().isin(MISSING_MARKS)
-    infinite = others.str.lower().isin(_INFINITE)
+    infinite = others.str.lower().isin(INFINITE)
     if (marks | infinite).all() and (is_number.any() or infinite.any()):
         if marks.any():
             count = f"{marks.sum():,} cells" if marks.sum() > 1 else "1 cell"
