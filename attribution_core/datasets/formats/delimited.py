@@ -18,9 +18,10 @@ from pathlib import Path
 from attribution_core.errors import InputError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_OTHERS = (",", ";", "\t", "|")
+ANY_DELIMITER = (",", ";", "\t", "|")
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 _LONGEST_CELL = 2**31 - 1  # the csv module's own limit is 128 KiB
+_HEAD = 1 << 16  # bytes that show what a file holds; a multiple of every codec's unit
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8"),
     (b"\xff\xfe\x00\x00", "utf-32-le"),
@@ -97,10 +98,10 @@ def read_delimited(path: Path) -> DelimitedRows:
     lines = split_lines(text)
     start = next((i for i, line in enumerate(lines) if line.strip("\r\n ")), len(lines))
     usual = DELIMITERS.get(path.suffix.lower(), ",")
-    if lines[start : start + 1] and lines[start].lower().startswith("sep=") and len(lines[start].strip()) <= 5:
-        start += 1  # a spreadsheet's hint, which the rows show as well
+    if start < len(lines) and _is_hint(lines[start]):
+        start += 1
     header = lines[start] if start < len(lines) else ""
-    tried = [each for each in dict.fromkeys((usual, *_OTHERS)) if each in header] or [usual]
+    tried = [each for each in dict.fromkeys((usual, *ANY_DELIMITER)) if each in header] or [usual]
     problems = []
     for delimiter in tried:
         try:
@@ -118,20 +119,31 @@ def read_delimited(path: Path) -> DelimitedRows:
 
 def read_header(path: Path) -> list[str]:
     """Return the columns of a file from its first lines alone; none if they cannot be read."""
-    with path.open("rb") as file:
-        start = file.read(1 << 16)
-    try:
-        text, _, _ = decode(start[: -len(start) % 4 or None] if len(start) == 1 << 16 else start, path, errors="ignore")
-    except InputError:
-        return []
-    lines = [line for line in split_lines(text) if line.strip("\r\n ")]
-    if lines and lines[0].lower().startswith("sep=") and len(lines[0].strip()) <= 5:
+    lines = [line for line in read_first_lines(path)[0] if line.strip("\r\n ")]
+    if lines and _is_hint(lines[0]):
         lines = lines[1:]
     if not lines:
         return []
     usual = DELIMITERS.get(path.suffix.lower(), ",")
-    delimiter = next((each for each in dict.fromkeys((usual, *_OTHERS)) if each in lines[0]), usual)
+    delimiter = next((each for each in dict.fromkeys((usual, *ANY_DELIMITER)) if each in lines[0]), usual)
     return next(csv.reader([lines[0]], delimiter=delimiter), [])
+
+
+def read_first_lines(path: Path) -> tuple[list[str], bool]:
+    """Return the lines at the beginning of a file, and whether the last may be cut off.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    text, _, _ = decode(head, path, errors="ignore")
+    return split_lines(text), len(head) == _HEAD
+
+
+def _is_hint(line: str) -> bool:
+    """Return whether a line is a spreadsheet's hint at the delimiter, such as sep=; which the rows show as well."""
+    return line.lower().startswith("sep=") and len(line.strip()) <= 5
 
 
 def decode(data: bytes, path: Path, errors: str = "strict") -> tuple[str, str, bytes]:

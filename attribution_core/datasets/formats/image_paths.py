@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attribution_core.datasets.file_kinds import SUFFIXES, is_junk
-from attribution_core.datasets.formats.delimited import decode, split_lines
+from attribution_core.datasets.formats.delimited import ANY_DELIMITER, read_first_lines
 from attribution_core.datasets.formats.row_files import JSON_LINES, read_column_names
 from attribution_core.errors import InputError
 
@@ -28,9 +28,12 @@ _MORE = (
     *("image_file", "image_filename", "image_id", "img_id", "imageid", "id_code", "photo", "picture"),
 )
 _NOT_FEATURES = ("label", "labels", "class", "target", "y", "split", "id", "original_label")
-_HEAD = 1 << 16  # bytes that show what a column holds
 _SAMPLE = 50  # rows
 _MOST_FILES = 200_000  # files that are looked through for images named without their folder
+
+
+class _AmbiguousNameError(InputError):
+    """Report a cell that two images fit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,7 @@ class ImageFinder:
             InputError: No image is found, or two fit a cell.
         """
         as_written = [self.folder / cell for cell in self.cells]
-        if not self.cells or any(map(_is_there, as_written)):
+        if self._are_paths:
             return as_written
         found, _ = self._found
         return [found.get(cell, path) for cell, path in zip(self.cells, as_written, strict=True)]
@@ -63,12 +66,17 @@ class ImageFinder:
     @cached_property
     def note(self) -> str:
         """A sentence that says how images were found; empty if the cells are their paths."""
-        if not self.cells or any(_is_there(self.folder / cell) for cell in self.cells):
+        if self._are_paths:
             return ""
         found, how = self._found
         first = next(cell for cell in self.cells if cell in found)
         there = found[first].relative_to(self.folder).as_posix()
         return f"The column {self.column} names images {how}: {first} is {there}."
+
+    @cached_property
+    def _are_paths(self) -> bool:
+        """Whether the cells are the images' paths as they stand, or there are none."""
+        return not self.cells or any(_is_there(self.folder / cell) for cell in self.cells)
 
     @cached_property
     def _found(self) -> tuple[dict[str, Path], str]:
@@ -96,7 +104,7 @@ class ImageFinder:
             tail = PurePosixPath(*parts)
             fitting = [file for file in files.get(tail.name, []) if file.parts[-len(parts) : -1] == tail.parts[:-1]]
             if len(fitting) > 1:
-                raise InputError(
+                raise _AmbiguousNameError(
                     f"The column {self.column} names {cell}, but {fitting[0]} and {fitting[1]} both fit: give paths "
                     f"relative to {self.folder}."
                 )
@@ -146,33 +154,29 @@ def _are_names(cells: list[str], rows: list[dict[str, Any]]) -> bool:
 
 
 def _finds_any(folder: Path, cells: list[str]) -> bool:
-    if any(_is_there(folder / cell) for cell in cells):
-        return True
-    if not cells:
-        return False
     try:
         return bool(ImageFinder(folder, cells, "").paths)
-    except InputError as error:
-        return "both fit" in str(error)
+    except _AmbiguousNameError:
+        return True
+    except InputError:
+        return False
 
 
 def _first_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
     """Return some rows at the beginning of a file; none if it cannot be read, which the format's reader reports."""
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-        text, _, _ = decode(head[: -len(head) % 4 or None] if len(head) == _HEAD else head, path, errors="ignore")
-    except (OSError, InputError):
+        found, is_cut = read_first_lines(path)
+    except OSError:
         return []
-    lines = [line for line in split_lines(text) if line.strip()]
-    if len(head) == _HEAD:
-        lines = lines[:-1]  # which may be cut off
+    lines = [line for line in found if line.strip()]
+    if is_cut:
+        lines = lines[:-1]
     rows: list[dict[str, Any]] = []
     try:
         if path.suffix.lower() == JSON_LINES:
             rows = [row for line in lines[:_SAMPLE] if isinstance(row := json.loads(line), dict)]
         else:
-            dialects = (csv.reader(lines[:_SAMPLE], delimiter=each) for each in ",;\t|")
+            dialects = (csv.reader(lines[:_SAMPLE], delimiter=each) for each in ANY_DELIMITER)
             tables = (list(reader) for reader in dialects)
             cells = next((table for table in tables if columns in table), [columns])
             rows = [dict(zip(columns, row, strict=False)) for row in cells[cells.index(columns) + 1 :]]
