@@ -140,6 +140,38 @@ def test_removal_on_a_mean_loss_is_training_again_with_the_same_decay(form, step
     torch.testing.assert_close(linear.weight_changes(schedule), expected, rtol=1e-9, atol=1e-12)
 
 
+def test_on_a_mean_loss_a_fixed_decay_overstates_removals_and_the_default_does_not():
+    """Minimize the mean loss with l2 = 1 again without each example: the published form is 1.5 times too large."""
+    generator = torch.Generator().manual_seed(0)
+    n = 20
+    x = (2 * torch.rand(n, 1, generator=generator, dtype=torch.float64) - 1).sign()
+    y = x + 0.5 * torch.randn(n, 1, generator=generator, dtype=torch.float64)
+
+    def minimum(kept: torch.Tensor) -> torch.Tensor:
+        weight = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weight], max_iter=50, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+
+        def objective() -> torch.Tensor:
+            optimizer.zero_grad()
+            value = 0.5 * (x[kept] @ weight - y[kept]).square().mean() + 0.5 * weight.square().sum()
+            value.backward()
+            return value
+
+        optimizer.step(objective)
+        return weight.detach()
+
+    everyone = torch.arange(n)
+    real = torch.cat([minimum(everyone) - minimum(everyone[everyone != i]) for i in everyone])
+    zeros = torch.zeros(n, 1, dtype=torch.float64)
+    linear = LinearizedModel.from_jacobians(x[:, None], x[:, None], zeros, zeros, y, y)
+    schedule = GradientDescent(0.01, math.inf, n * 1.0, loss="mean")
+    torch.testing.assert_close(linear.weight_changes(schedule), real, rtol=1e-6, atol=1e-9)
+    published = linear.weight_changes(replace(schedule, decay_after_removal="fixed"))
+    assert float(published.norm() / real.norm()) == pytest.approx(1.54, abs=0.01)
+    predictions = torch.stack([(published @ x.T).flatten(), (real @ x.T).flatten()])
+    assert float(torch.corrcoef(predictions)[0, 1]) == pytest.approx(0.64, abs=0.01)
+
+
 def test_the_block_size_changes_nothing(monkeypatch):
     case, schedule = LINEAR_CASES[2], GradientDescent(0.01, 100)
     whole = functional_sample_information(case.linear_model(), schedule)
