@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attribution_core.datasets import open_dataset
-    from attribution_core.datasets.features import table_features, text_features
+    from attribution_core.datasets.features import table_features, text_features, tfidf_features
     from attribution_core.errors import InputError
     from attribution_core.evaluation.detection import detection_curve
     from attribution_core.evaluation.fidelity import fidelity
@@ -104,6 +104,7 @@ _HOMES = {
     "supported_measures": "scoring.support",
     "table_features": "datasets.features",
     "text_features": "datasets.features",
+    "tfidf_features": "datasets.features",
     "train": "training",
     "train_without": "methods.influence.proximal_bregman",
     "two_stage_response": "methods.influence.proximal_bregman",
@@ -162,6 +163,7 @@ __all__ = [
     "supported_measures",
     "table_features",
     "text_features",
+    "tfidf_features",
     "train",
     "train_without",
     "two_stage_response",

@@ -8,7 +8,7 @@ import contextlib
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,10 @@ from attribution_core.datasets.defaults import TFIDF
 from attribution_core.datasets.scripts import character_ngrams, has_runs, without_runs
 from attribution_core.errors import InputError
 from attribution_core.progress import report
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 _DIMENSIONS = 256  # leading directions of TF-IDF
 _MOST_CATEGORIES = 50  # categories of a column of words; rarer ones share one
@@ -49,8 +53,8 @@ def text_features(
     Raises:
         InputError: There is no such encoder, its library is missing, or no word occurs twice.
     """
-    texts = {name: [part[i][0] for i in range(len(part))] for name, part in splits.items()}
-    encode = _tfidf(texts["train"]) if encoder == TFIDF else _sentence_encoder(encoder, device)
+    texts = _texts(splits)
+    encode = _leading_tfidf(texts["train"]) if encoder == TFIDF else _sentence_encoder(encoder, device)
     total, done = sum(map(len, texts.values())), 0
     found: dict[str, Tensor] = {}
     for name, part in texts.items():
@@ -63,6 +67,24 @@ def text_features(
     mean = found["train"].mean(dim=0)
     scale = (found["train"] - mean).square().mean().sqrt().clamp_min(1e-12)
     return {name: (vectors - mean) / scale for name, vectors in found.items()}
+
+
+def tfidf_features(splits: dict[str, Dataset]) -> "dict[str, csr_matrix]":
+    """Compute all of TF-IDF, of which the encoder ``"tfidf"`` of :func:`text_features` keeps the leading directions.
+
+    Args:
+        splits: Splits of kind "text", one of them called "train", to which TF-IDF is fitted.
+
+    Returns:
+        Sparse float64 ``[n, vocabulary]`` by split, with rows of length one; the row of a text without a known word is
+        zero.
+
+    Raises:
+        InputError: No word occurs in two of the training texts.
+    """
+    texts = _texts(splits)
+    vectorizer, train = _fitted_tfidf(texts["train"])
+    return {name: train if name == "train" else vectorizer.transform(part) for name, part in texts.items()}
 
 
 def table_features(splits: dict[str, Dataset]) -> dict[str, Tensor]:
@@ -106,6 +128,10 @@ def table_features(splits: dict[str, Dataset]) -> dict[str, Tensor]:
     }
 
 
+def _texts(splits: dict[str, Dataset]) -> dict[str, list[str]]:
+    return {name: [part[i][0] for i in range(len(part))] for name, part in splits.items()}
+
+
 def describe(source: Any) -> str:
     """Return a text, or a table row written out, for display in place of an image."""
     if isinstance(source, str):
@@ -123,8 +149,12 @@ def _has_words(column: pd.Series) -> bool:
     return bool(column.map(lambda value: isinstance(value, str)).any())
 
 
-def _tfidf(train: Sequence[str]) -> Encoder:
-    from sklearn.decomposition import TruncatedSVD
+def _fitted_tfidf(train: Sequence[str]) -> "tuple[TfidfVectorizer, csr_matrix]":
+    """Return TF-IDF fitted to texts, and their rows.
+
+    Raises:
+        InputError: No word occurs in two of the texts.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     options = {"min_df": 2, "sublinear_tf": True, "max_features": 50_000}
@@ -137,16 +167,23 @@ def _tfidf(train: Sequence[str]) -> Encoder:
     else:
         vectorizer = words
     try:
-        counts = vectorizer.fit_transform(train)
+        return vectorizer, vectorizer.fit_transform(train)
     except ValueError as error:  # an empty vocabulary
         raise InputError(
             "TF-IDF needs texts that share words, but no word occurs in two of the training texts: give more texts, or "
             "choose a sentence encoder with --encoder."
         ) from error
-    dimensions = min(_DIMENSIONS, counts.shape[1] - 1, counts.shape[0] - 1)
+
+
+def _leading_tfidf(train: Sequence[str]) -> Encoder:
+    """Return TF-IDF along its leading directions, fitted to texts."""
+    from sklearn.decomposition import TruncatedSVD
+
+    vectorizer, rows = _fitted_tfidf(train)
+    dimensions = min(_DIMENSIONS, rows.shape[1] - 1, rows.shape[0] - 1)
     if dimensions < 1:
         return lambda texts: vectorizer.transform(texts).toarray()
-    leading = TruncatedSVD(dimensions, random_state=0).fit(counts)
+    leading = TruncatedSVD(dimensions, random_state=0).fit(rows)
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         vectors = leading.transform(vectorizer.transform(texts))

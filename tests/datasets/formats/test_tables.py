@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from attribution_core.datasets import open_dataset
-from attribution_core.datasets.features import describe, table_features, text_features
+from attribution_core.datasets.features import describe, table_features, text_features, tfidf_features
 from attribution_core.errors import InputError
 from tests.support.encoders import make_sentence_encoder
 from tests.support.tables import SENTENCES, make_table, make_texts, write_table
@@ -111,6 +112,17 @@ def test_vectors_of_texts_are_fitted_to_the_training_texts_alone(tmp_path):
     widest = vectors["train"].std(0).argmax()  # separates the two kinds of sentence
     sides = vectors["train"][:, widest] * torch.from_numpy(2.0 * splits.train.labels - 1)
     assert bool((sides > 0).all() or (sides < 0).all())
+
+
+def test_all_of_tfidf_is_fitted_to_the_training_texts_alone(tmp_path):
+    splits = open_dataset(write_table(make_texts(), tmp_path / "t.csv"))
+    rows = tfidf_features(named(splits))
+    train = [splits.train[i][0] for i in range(len(splits.train))]
+    plain = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(train)
+    for name, part in named(splits).items():
+        expected = plain.transform([part[i][0] for i in range(len(part))])
+        assert rows[name].shape == (len(part), len(plain.vocabulary_))
+        np.testing.assert_allclose(rows[name].toarray(), expected.toarray())
 
 
 def test_text_files_by_folder_and_by_line(tmp_path):
