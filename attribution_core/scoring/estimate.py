@@ -13,7 +13,8 @@ from attribution_core.progress import report, silenced
 from attribution_core.scoring.memory_check import peak_of, why_not_enough_memory
 from attribution_core.scoring.probe import Probe
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages import STAGES, Stage
+from attribution_core.scoring.stages import STAGES, Stage, dependents_of
+from attribution_core.scoring.support import skip_reasons
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,20 @@ def estimate_prepared(prepared: Prepared, seconds_to_open: float) -> Estimate:
     probe = Probe(prepared, sizes, seconds_to_open)
     planned: list[Stage] = []
     seconds: dict[str, float] = {}
-    skipped: dict[str, str] = {}
+    reasons = skip_reasons(prepared)
     for done, stage in enumerate(STAGES):
         report(done, len(STAGES), f"probing {stage.title}")
-        reason = skipped.get(stage.needs) or stage.why_skipped(prepared)
+        if reasons[stage.name]:
+            continue
         try:
-            if not reason:
-                with silenced():
-                    seconds[stage.name] = stage.seconds_probe(probe)
-                planned.append(stage)
+            with silenced():
+                seconds[stage.name] = stage.seconds_probe(probe)
+            planned.append(stage)
         except InputError as error:
             if stage.is_required(prepared.config):
                 raise
-            reason = str(error)
-        if reason:
-            skipped[stage.name] = reason
+            reasons |= {each.name: str(error) for each in (stage, *dependents_of(stage))}
+    skipped = {name: reason for name, reason in reasons.items() if reason}
     memory = max(base + peak_of(sizes, planned), peak_bytes(device))  # the probes' own peak included
     refusal = why_not_enough_memory(sizes, planned, free, base)
     taking_time = {name: value for name, value in seconds.items() if value}

@@ -5,7 +5,7 @@ inputs and what opening the data took. Compared with real runs in ``tests/benchm
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from attribution_core.errors import InputError
@@ -14,7 +14,7 @@ from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.names import MANIFEST_FILE
 from attribution_core.runs.store import read_manifest
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages import STAGES, Stage, skip_reasons
+from attribution_core.scoring.stages import STAGES, Stage
 
 _SAFETY = 0.9  # of the memory that is free, for a plan that is proposed
 _FEWEST = 100  # training examples that are worth scoring
@@ -34,22 +34,26 @@ def most_examples(sizes: RunSizes, stages: Collection[Stage], free: int) -> int:
     return max(0, bisect_right(range(sizes.n + 1), _SAFETY * free, key=peak_with) - 1)
 
 
-def stages_left(prepared: Prepared, done: Collection[str] = ()) -> list[Stage]:
-    """Return the stages that hold much, are not done, and that the model and the configuration allow."""
-    sizes, reasons = RunSizes(prepared), skip_reasons(prepared)
+def stages_left(sizes: RunSizes, reasons: Mapping[str, str], done: Collection[str] = ()) -> list[Stage]:
+    """Return the stages that hold much, are not done, and that there is no reason to skip."""
     left = (stage for stage in STAGES if stage.name not in done and not reasons[stage.name])
     return [stage for stage in left if stage.bytes_needed(sizes)]
 
 
-def require_memory(prepared: Prepared) -> None:
+def require_memory(prepared: Prepared, reasons: Mapping[str, str]) -> None:
     """Refuse a run that would not fit into the memory of its device that is free now.
 
     Only stages that are not done in the run's folder count. It takes a fraction of a second, since nothing is timed.
 
+    Args:
+        prepared: The dataset and the model.
+        reasons: Why stages are skipped, as :func:`attribution_core.scoring.support.skip_reasons` returns them.
+
     Raises:
         InputError: It does not fit; the sentence names the number of training examples that would.
     """
-    sizes, stages = RunSizes(prepared), stages_left(prepared, _stages_done(prepared.config.folder))
+    sizes = RunSizes(prepared)
+    stages = stages_left(sizes, reasons, _stages_done(prepared.config.folder))
     refusal = why_not_enough_memory(sizes, stages, free_bytes(prepared.device), used_bytes(prepared.device))
     if refusal:
         raise InputError(refusal)

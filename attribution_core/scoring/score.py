@@ -15,7 +15,7 @@ from attribution_core.runs.names import MANIFEST_FILE
 from attribution_core.runs.store import read_manifest
 from attribution_core.scoring.memory_check import require_memory
 from attribution_core.scoring.stages import STAGES, ScoringRun
-from attribution_core.scoring.support import skipped_stages
+from attribution_core.scoring.support import skip_reasons, skipped_titles
 
 __all__ = ["ScoreConfig", "score"]
 
@@ -50,15 +50,15 @@ def score(
     config = prepared.config
     plain, config_print = _identity(config, prepared.source.digests)
     data_print = prepared.splits.fingerprint()
-    skipped = skipped_stages(prepared)  # before a folder is made
-    require_memory(prepared)
-    for title, reason in skipped.items():
+    reasons = skip_reasons(prepared)  # before a folder is made
+    require_memory(prepared, reasons)
+    for title, reason in skipped_titles(reasons).items():
         if announce:
             announce(f"Without {title}: {reason}")
     title = f"{prepared.splits.name}, {prepared.source.title}" + (", cleaned" if config.decisions else "")
     with RunWriter.start(config.folder, plain, config_print, title) as writer:
         _check_same_data(writer, data_print)
-        scoring = ScoringRun(writer, prepared)
+        scoring = ScoringRun(writer, prepared, reasons)
         for stage in STAGES:
             if writer.is_done(stage.name, data_print):
                 continue

@@ -4,9 +4,8 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.models.plain import plain_copy
-from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
-from attribution_core.scoring.stages import STAGES, Stage, skip_reasons
+from attribution_core.scoring.stages import STAGES, Stage, dependents_of
 from attribution_core.scoring.trial import require_working
 from attribution_core.training import Recipe
 
@@ -36,24 +35,32 @@ def supported_measures(
     return {stage.title: _result(stage, model, inputs, used, parameters) for stage in depending}
 
 
-def skipped_stages(prepared: Prepared) -> dict[str, str]:
-    """Return the titles of what a run will not have, as far as that is known beforehand, with the reasons.
+def skip_reasons(prepared: Prepared) -> dict[str, str]:
+    """Return why a run will skip each stage, by its name, as far as that is known beforehand; empty where it will not.
 
-    A stage that only lacks the results of a skipped one stands in its title.
+    It tries every kind of derivative, so that a run asks once.
 
     Raises:
-        InputError: The model does not allow an essential stage, or one that was asked for.
+        InputError: The model cannot be trained, or does not allow an essential stage or one that was asked for.
     """
-    config, model, inputs = prepared.config, prepared.initial_model, prepared.two_inputs
-    _require_trainable(model)
+    _require_trainable(prepared.initial_model)
     require_working(prepared)
+    reasons: dict[str, str] = {}
     for stage in STAGES:
-        if stage.essential:
-            try:
-                stage.why_skipped(prepared)
-            except InputError as error:
-                raise InputError(_with_what_works(model, inputs, config, str(error))) from error
-    reasons = skip_reasons(prepared)
+        try:
+            reasons[stage.name] = reasons.get(stage.needs, "") or stage.why_skipped(prepared)
+        except InputError as error:
+            if stage.essential:
+                raise InputError(_with_what_works(prepared, str(error))) from error
+            raise
+    return reasons
+
+
+def skipped_titles(reasons: dict[str, str]) -> dict[str, str]:
+    """Return the titles of what a run will not have with the reasons, from the reasons by the stages' names.
+
+    A stage that only lacks the results of a skipped one stands in its title.
+    """
     return {
         _with_dependents(stage): reasons[stage.name]
         for stage in STAGES
@@ -62,7 +69,7 @@ def skipped_stages(prepared: Prepared) -> dict[str, str]:
 
 
 def _with_dependents(stage: Stage) -> str:
-    titles = [stage.title, *(other.title for other in STAGES if other.needs == stage.name)]
+    titles = [stage.title, *(other.title for other in dependents_of(stage))]
     return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} and {titles[-1]}"
 
 
@@ -83,9 +90,10 @@ def _require_trainable(model: nn.Module) -> None:
         )
 
 
-def _with_what_works(model: nn.Module, inputs: Tensor, config: ScoreConfig, reason: str) -> str:
+def _with_what_works(prepared: Prepared, reason: str) -> str:
     """Return the reason against an essential stage in one sentence with what could be measured in another way."""
+    config = prepared.config
     parameters = "all" if config.parameters == "head" else config.parameters
-    measures = supported_measures(model, inputs, config.recipe, parameters)
+    measures = supported_measures(prepared.initial_model, prepared.two_inputs, config.recipe, parameters)
     working = [name for name, result in measures.items() if result == WORKS]
     return f"{reason.rstrip('.')}; what works on it then: {', '.join(working) or 'nothing'}."

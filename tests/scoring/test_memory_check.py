@@ -15,6 +15,7 @@ from attribution_core.scoring import estimate, memory_check
 from attribution_core.scoring.memory_check import peak_of, require_memory, stages_left
 from attribution_core.scoring.score import score
 from attribution_core.scoring.sizes import RunSizes
+from attribution_core.scoring.support import skip_reasons
 from tests.support.scored import quick
 
 LARGE = {"parameters": "all", "hidden": (64,)}  # 1.1 GB with all examples
@@ -23,6 +24,11 @@ LARGE = {"parameters": "all", "hidden": (64,)}  # 1.1 GB with all examples
 def free(monkeypatch, count: int | None) -> None:
     for module in (memory_check, estimate):
         monkeypatch.setattr(module, "free_bytes", lambda _device: count)
+
+
+def require_fitting(config) -> None:
+    prepared = prepare(config)
+    require_memory(prepared, skip_reasons(prepared))
 
 
 def test_a_run_that_does_not_fit_is_refused_with_what_would(tmp_path, monkeypatch, capsys):
@@ -36,27 +42,28 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would(tmp_path, monkeypatc
     fitting = int(re.search(r"--max-train (\d+)", said).group(1))
     assert 100 <= fitting < 1257
     free(monkeypatch, 810_000_000)  # a tenth is left to spare
-    require_memory(prepare(quick(tmp_path, **LARGE, max_train=fitting)))
+    require_fitting(quick(tmp_path, **LARGE, max_train=fitting))
     with pytest.raises(InputError, match="would need about"):
-        require_memory(prepare(quick(tmp_path, **LARGE, max_train=fitting + 1)))
+        require_fitting(quick(tmp_path, **LARGE, max_train=fitting + 1))
 
 
 def test_the_estimate_refuses_what_the_run_refuses(tmp_path, monkeypatch):
     config = quick(tmp_path, max_train=400)
     prepared = prepare(config)
-    peak = peak_of(RunSizes(prepared), stages_left(prepared))
+    sizes = RunSizes(prepared)
+    peak = peak_of(sizes, stages_left(sizes, skip_reasons(prepared)))
     for count, fits in ((peak, True), (peak - 1, False), (None, True)):
         free(monkeypatch, count)
         found = estimate.estimate(config)
         assert (found.refusal == "") == fits
         if fits:
             found.require_memory()
-            require_memory(prepare(config))
+            require_fitting(config)
             continue
         with pytest.raises(InputError, match="use smaller images, or turn measures off"):
             found.require_memory()
         with pytest.raises(InputError, match="use smaller images, or turn measures off"):
-            require_memory(prepare(config))
+            require_fitting(config)
     assert found.memory >= found.base + peak
 
 
@@ -112,7 +119,7 @@ def test_on_a_gpu_its_own_memory_counts(tmp_path, monkeypatch):
     assert memory.free_bytes(gpu) >= before - 2**27  # what PyTorch keeps for later is free
     free(monkeypatch, 0)
     with pytest.raises(InputError, match="free on this GPU"):
-        require_memory(prepare(quick(tmp_path, device="cuda")))
+        require_fitting(quick(tmp_path, device="cuda"))
 
 
 def test_a_container_may_have_less_than_the_machine(tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ from attribution_core.scoring import stages
 from attribution_core.scoring.estimate import estimate
 from attribution_core.scoring.memory_check import stages_left
 from attribution_core.scoring.score import score
+from attribution_core.scoring.sizes import RunSizes
+from attribution_core.scoring.support import skip_reasons
 from samplescope_app.data import run_library
 from tests.support.scored import quick
 
@@ -80,7 +82,8 @@ def test_a_measure_in_one_file_is_scored_estimated_listed_drawn_and_exported(tmp
     estimated = estimate(config)
     assert list(estimated.seconds).index("feature_norm") == list(estimated.seconds).index("linearised") + 1
     assert estimated.seconds["feature_norm"] == pytest.approx(1e-7 * 120)
-    assert "feature_norm" in [stage.name for stage in stages_left(prepare(config))]
+    prepared = prepare(config)
+    assert "feature_norm" in [stage.name for stage in stages_left(RunSizes(prepared), skip_reasons(prepared))]
 
     run = score(config)
     assert run.manifest.stages["feature_norm"].status == "done"

@@ -10,7 +10,9 @@ import attribution_core as ac
 from attribution_core.errors import InputError
 from attribution_core.preparation.prepare import prepare
 from attribution_core.runs import Run
-from attribution_core.scoring.support import skipped_stages
+from attribution_core.scoring import trial
+from attribution_core.scoring.estimate import estimate_prepared
+from attribution_core.scoring.support import skip_reasons, skipped_titles
 from tests.support import odd_models as odd
 
 EVERY = {"fsi", "si", "contribution", "variance", "error", "sensitivity", "loo_loss", "self_influence"}
@@ -29,7 +31,7 @@ def config(**given):
 
 def skipped(model, splits, **given):
     """Return what a run of this module will not have, with the reasons."""
-    found = skipped_stages(prepare(config(**given), model, splits))
+    found = skipped_titles(skip_reasons(prepare(config(**given), model, splits)))
     return {title: reason for title, reason in found.items() if title != "map"}
 
 
@@ -83,6 +85,16 @@ def test_what_follows_the_head_is_named_and_all_parameters_work(splits, end):
     assert set(skipped(model, splits, parameters="all")) == {"embeddings, near-duplicates and map"}
 
 
+@pytest.mark.parametrize("model", [odd.Squeezed, lambda: odd.Ending(lambda x: x * 3)])
+def test_the_estimate_says_what_the_run_would(splits, model):
+    prepared = prepare(config(), model(), splits)
+    with pytest.raises(InputError) as of_run:
+        skip_reasons(prepared)
+    with pytest.raises(InputError) as of_estimate:
+        estimate_prepared(prepared, 0.0)
+    assert str(of_estimate.value) == str(of_run.value)
+
+
 def test_a_temperature_of_one_is_no_part_of_the_head(splits):
     with pytest.raises(InputError, match="but div changes what it gives"):
         skipped(odd.Scaled(), splits)
@@ -106,13 +118,16 @@ def test_random_numbers_in_training_skip_contributions_alone(splits):
     assert "in training mode (dropout in its forward (TrainingDropout))" in found[CONTRIBUTIONS]
 
 
-def test_an_operation_without_second_derivatives_skips_what_needs_them(splits, tmp_path):
-    reasons = []
+def test_an_operation_without_second_derivatives_skips_what_needs_them(splits, tmp_path, monkeypatch):
+    reasons, tried = [], []
+    derived = trial._second_derivatives
+    monkeypatch.setattr(trial, "_second_derivatives", lambda *given: (tried.append(1), derived(*given)))
     run = ac.score(config(out=tmp_path / "run"), model=odd.OnceDifferentiable(), splits=splits, announce=reasons.append)
     assert set(run.manifest.measures) >= EVERY - {"variance", "error", "sensitivity", "loo_loss"}
     reason = next(each for each in reasons if SENSITIVITIES in each)
     assert "no second derivatives, because one of its operations lacks them" in reason
     assert "once_differentiable" in reason
+    assert len(tried) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,9 @@
 import importlib
 import pkgutil
 
-from attribution_core.preparation.prepare import Prepared
 from attribution_core.scoring.stages.base import ScoringRun, Stage
 
-__all__ = ["STAGES", "ScoringRun", "Stage", "find_stages", "skip_reasons"]
+__all__ = ["STAGES", "ScoringRun", "Stage", "dependents_of", "find_stages"]
 
 
 def find_stages() -> list[Stage]:
@@ -25,13 +24,6 @@ def find_stages() -> list[Stage]:
 STAGES: list[Stage] = find_stages()
 
 
-def skip_reasons(prepared: Prepared) -> dict[str, str]:
-    """Return why a run will skip each stage, by its name, as far as that is known beforehand; empty where it will not.
-
-    Raises:
-        InputError: The model does not allow a stage that is required.
-    """
-    reasons: dict[str, str] = {}
-    for stage in STAGES:
-        reasons[stage.name] = reasons.get(stage.needs, "") or stage.why_skipped(prepared)
-    return reasons
+def dependents_of(stage: Stage) -> list[Stage]:
+    """Return the stages that are skipped where this one is."""
+    return [other for other in STAGES if other.needs == stage.name]

@@ -33,10 +33,11 @@ class ScoringRun:
         writer: The run's directory, open for writing.
         prepared: The dataset and the model.
         config: What to score, and how.
+        skip_reasons: Why each stage is skipped, by its name, as far as that was known beforehand; may be empty.
     """
 
-    def __init__(self, writer: RunWriter, prepared: Prepared) -> None:
-        self.writer, self.prepared = writer, prepared
+    def __init__(self, writer: RunWriter, prepared: Prepared, skip_reasons: dict[str, str]) -> None:
+        self.writer, self.prepared, self.skip_reasons = writer, prepared, skip_reasons
         self.config = prepared.config
         self._shared: dict[str, Any] = {}
 
@@ -86,6 +87,7 @@ class Stage(ABC):
         option: The field of :class:`ScoreConfig` that chooses it: ``"off"`` skips it, ``"auto"`` skips it where the
             model does not allow it, and any other choice makes that an error. None: it is always tried.
         needs: Name of the stage without whose results it is skipped; may be empty.
+        needs_training: Whether it is skipped for a model at random weights, neither trained nor given.
         details_name: Key of its details in run.json, which say why it was skipped; its name by default.
         essential: Whether there is no run without it, so that a refusal is an error.
         reads_tensors: Whether the examples are read as tensors before it is run.
@@ -96,6 +98,7 @@ class Stage(ABC):
     order: ClassVar[int]
     option: ClassVar[str | None] = None
     needs: ClassVar[str] = ""
+    needs_training: ClassVar[bool] = False
     details_name: ClassVar[str] = ""
     essential: ClassVar[bool] = False
     reads_tensors: ClassVar[bool] = True
@@ -122,9 +125,14 @@ class Stage(ABC):
             InputError: It does not; the sentence names the layer.
         """
 
-    def reason_to_skip(self, config: ScoreConfig) -> str:  # noqa: ARG002
-        """Return why the configuration alone rules the stage out; empty where it does not."""
-        return ""
+    def require(self, prepared: Prepared) -> None:
+        """Check that a run's model, data and configuration allow this stage; those of the model alone by default.
+
+        Raises:
+            InputError: They do not.
+        """
+        config = prepared.config
+        self.require_model(prepared.initial_model, prepared.two_inputs, config.recipe, config.parameters)
 
     def bytes_needed(self, sizes: RunSizes) -> int:  # noqa: ARG002
         """Return the bytes that the stage holds at its peak, besides the inputs; 0 for next to nothing."""
@@ -142,15 +150,15 @@ class Stage(ABC):
         """Return why a run will not have this stage, as far as that is known beforehand; empty where it will.
 
         Raises:
-            InputError: The model does not allow a stage that is required.
+            InputError: A stage that is required is not allowed.
         """
         config = prepared.config
         if self.option is not None and getattr(config, self.option) == "off":
             return f"turned off ({self.option}=off)"
-        if reason := self.reason_to_skip(config):
-            return reason
+        if self.needs_training and config.recipe.epochs == 0 and config.training != "none":
+            return "the model was not trained"
         try:
-            self.require_model(prepared.initial_model, prepared.two_inputs, config.recipe, config.parameters)
+            self.require(prepared)
         except InputError as error:
             if self.is_required(config):
                 raise
@@ -163,7 +171,7 @@ class Stage(ABC):
         Raises:
             InputError: A required stage cannot be written.
         """
-        reason = self.why_skipped(scoring.prepared) or self._why_needed_is_missing(scoring.writer)
+        reason = scoring.skip_reasons[self.name] or self._why_needed_is_missing(scoring.writer)
         name = self.details_name or self.name
         if reason:
             scoring.writer.describe(name, {"skipped": reason})
@@ -189,11 +197,6 @@ def write_or_skip(writer: RunWriter, name: str, write: Callable[[], None], requi
         if required:
             raise
         writer.describe(name, {"skipped": str(error)})
-
-
-def reason_untrained(config: ScoreConfig) -> str:
-    """Return that the model was not trained, for stages that need a training or given weights; else empty."""
-    return "the model was not trained" if config.recipe.epochs == 0 and config.training != "none" else ""
 
 
 def credible_effects(outputs: Tensor, targets: Tensor, loss: str) -> CredibleEffects:

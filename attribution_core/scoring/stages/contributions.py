@@ -13,13 +13,12 @@ from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.pairs import require_room_for_rest
 from attribution_core.methods.hydra.requirements import refuse_for_hydra
 from attribution_core.methods.types import InputsAndTargets
-from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.progress import Cancelled, listening
 from attribution_core.scoring.probe import Probe
 from attribution_core.scoring.recorded_training import read_training
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages.base import ScoringRun, Stage, reason_untrained
+from attribution_core.scoring.stages.base import ScoringRun, Stage
 from attribution_core.scoring.trial import require_products_with_the_hessian
 from attribution_core.training import Recipe, Trajectory, state_of
 
@@ -34,37 +33,24 @@ class ContributionsStage(Stage):
     title = "contributions (HYDRA)"
     order = 40
     option = "contributions"
+    needs_training = True
     details_name = "contribution"
-
-    @override
-    def reason_to_skip(self, config: ScoreConfig) -> str:
-        return reason_untrained(config)
 
     @override
     def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
         refuse_for_hydra(model, inputs, recipe)
 
     @override
-    def why_skipped(self, prepared: Prepared) -> str:
-        """Skip given weights too, which have no training to follow, and what would not fit into memory."""
+    def require(self, prepared: Prepared) -> None:
+        """Refuse given weights too, which have no training to follow, and what would not fit into memory."""
         config = prepared.config
-        if config.training == "none" and config.contributions != "off":
-            reason = "the weights were given as they are, so there is no training to follow"
-            if self.is_required(config):
-                raise InputError(reason)
-            return reason
-        if reason := super().why_skipped(prepared):
-            return reason
+        if config.training == "none":
+            raise InputError("the weights were given as they are, so there is no training to follow")
+        super().require(prepared)
         model, inputs = prepared.initial_model, prepared.two_inputs
         if config.contributions == "exact":
             require_products_with_the_hessian(model, inputs, config.recipe.loss)
-        try:
-            require_room_for_rest(plan_parameters(model, inputs), len(prepared.splits.train))
-        except InputError as error:
-            if self.is_required(config):
-                raise
-            return str(error)
-        return ""
+        require_room_for_rest(plan_parameters(model, inputs), len(prepared.splits.train))
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:

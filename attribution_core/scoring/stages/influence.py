@@ -7,18 +7,18 @@ import numpy as np
 from torch import Tensor, nn
 from typing_extensions import override
 
+from attribution_core.errors import InputError
 from attribution_core.gradients import ParameterPlan, gradient_products, jacobian, kronecker_plan, plan_parameters
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.influence.damping import SHARES, sweep_of
 from attribution_core.methods.influence.functions import default_damping
 from attribution_core.methods.influence.spectrum import DIMENSION, ROWS, influence_spectrum
 from attribution_core.models import load_weights
-from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.names import FINAL_WEIGHTS_FILE
 from attribution_core.scoring.probe import SAMPLE, Probe, timed
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows, reason_untrained
+from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows
 from attribution_core.scoring.trial import require_gradients
 from attribution_core.training import Recipe, outputs_of
 
@@ -35,26 +35,23 @@ class InfluenceStage(Stage):
     title = "influence functions"
     order = 60
     option = "influence"
+    needs_training = True
     details_name = "self_influence"
-
-    @override
-    def reason_to_skip(self, config: ScoreConfig) -> str:
-        return reason_untrained(config)
 
     @override
     def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
         require_gradients(model, inputs, "all")
 
     @override
-    def why_skipped(self, prepared: Prepared) -> str:
-        """Skip large networks too, unless they were asked for."""
+    def require(self, prepared: Prepared) -> None:
+        """Refuse large networks too, unless they were asked for."""
         size = sum(parameter.numel() for parameter in prepared.initial_model.parameters())
         if prepared.config.influence == "auto" and size > MOST_PARAMETERS:
-            return (
+            raise InputError(
                 f"the network has {size:,} parameters, with which they would take long: ask for them with "
                 'influence="on"'
             )
-        return super().why_skipped(prepared)
+        super().require(prepared)
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:

@@ -19,7 +19,7 @@ from attribution_core.runs import RunWriter
 from attribution_core.scoring.probe import SAMPLE, Probe, timed
 from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows, reason_untrained
+from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows
 from attribution_core.scoring.trial import require_gradients
 from attribution_core.training import Recipe, Trajectory, loss_values
 
@@ -41,10 +41,7 @@ class SensitivityStage(Stage):
     title = "sensitivities (MPE)"
     order = 50
     option = "sensitivity"
-
-    @override
-    def reason_to_skip(self, config: ScoreConfig) -> str:
-        return reason_untrained(config)
+    needs_training = True
 
     @override
     def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
