@@ -35,6 +35,7 @@ Positive = Literal["helpful", "harmful"]
 Port = Annotated[
     int, typer.Option("--port", min=0, max=65535, help="Port of the app. Default: the first free port from 8501.")
 ]
+RunFolder = Annotated[Path, typer.Argument(help="Directory of a run.")]
 MovedData = Annotated[str | None, typer.Option("--data", help="Present path of the dataset, if it was moved.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; auto uses a GPU if there is one.")]
 Processes = Annotated[
@@ -88,13 +89,11 @@ def open_(
 
 @app.command()
 def verify(
-    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    run: RunFolder,
     examples: Annotated[int, typer.Option(min=3, help="Training examples to remove, one at a time.")] = 40,
     halves: Annotated[int, typer.Option(min=0, help="Random halves of the data to train on; 0 for none.")] = 50,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each; noise takes two or more.")] = 2,
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="Trainings that run at the same time. Default: one for each core.")
-    ] = None,
+    processes: Processes = None,
     data: MovedData = None,
     device: Device = "auto",
 ) -> None:
@@ -123,13 +122,11 @@ def clean(
 
 @app.command()
 def summarize(
-    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    run: RunFolder,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each subset, from different seeds.")] = 3,
     balanced: Annotated[bool, typer.Option("--balanced", help="Keep the share of each class.")] = False,
     step: Annotated[float, typer.Option(help="Share to remove before scoring the rest again.")] = 0.05,
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="Trainings that run at the same time. Default: one for each core.")
-    ] = None,
+    processes: Processes = None,
     data: MovedData = None,
     device: Device = "auto",
 ) -> None:
@@ -143,7 +140,7 @@ def summarize(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    run: RunFolder,
     format_: Annotated[
         ExportFormat,
         typer.Option(
@@ -260,7 +257,8 @@ def datasets() -> None:
     )
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+# Its own --help, so that with a name the option reaches the experiment.
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def reproduce(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="Name of an experiment; --list shows them.")] = None,
@@ -271,10 +269,16 @@ def reproduce(
     list_: Annotated[
         bool, typer.Option("--list", help="List the experiments and whether their results were reproduced.")
     ] = False,
+    help_: Annotated[
+        bool, typer.Option("--help", "-h", help="Show this message, or the options of the experiment NAME.")
+    ] = False,
 ) -> None:
-    """Reproduce a published result. Further options go to the experiment; NAME -- --help shows them."""
+    """Reproduce a published result. Further options go to the experiment; NAME --help shows them."""
     from attribution_core.experiments.registry import EXPERIMENTS, experiment_named, run_experiment
 
+    if help_ and name is None:
+        out.print(context.get_help(), highlight=False)
+        return
     if list_:
         table = Table("name", "result", "source", "state", "minutes")
         table.columns[0].no_wrap = True
@@ -284,11 +288,11 @@ def reproduce(
         return
     if name is None:
         raise InputError("Give the name of an experiment: samplescope reproduce --list shows them all.")
-    if experiment_named(name).needs_data_root and data_root is None and "--help" not in context.args:
+    if experiment_named(name).needs_data_root and data_root is None and not help_:
         raise InputError(f"The experiment {name} needs data: give the folder that contains it as --data-root DIR.")
     given = {"--data-root": data_root, "--out": out_}
     options = [text for option, path in given.items() if path is not None for text in (option, str(path))]
-    code = run_experiment(name, [*options, *context.args])
+    code = run_experiment(name, ["--help"] if help_ else [*options, *context.args])
     if code:
         raise typer.Exit(code)
 

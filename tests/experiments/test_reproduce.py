@@ -102,8 +102,15 @@ def test_wrong_options_of_the_experiment_end_with_2(capsys):
     assert cli.main(["reproduce", "toy_unique_information", "--draw-nothing"]) == 2
     assert "unrecognized arguments: --draw-nothing" in capsys.readouterr().err
     assert run_experiment("toy_unique_information", ["--draws", "many"]) == 2
-    assert cli.main(["reproduce", "memory_removal_classes", "--", "--help"]) == 0
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_is_that_of_the_experiment_if_one_is_named(capsys, option):
+    assert cli.main(["reproduce", "memory_removal_classes", option]) == 0
     assert "--epochs-on" in capsys.readouterr().out
+    assert cli.main(["reproduce", option]) == 0
+    assert "--data-root" in capsys.readouterr().out
+    assert cli.main(["reproduce", "memory_removals", option]) == 2
 
 
 def test_a_folder_without_the_data_is_reported_in_a_sentence(tmp_path, capsys):
