@@ -5,20 +5,18 @@ figures 2, 3, 5 and 7, each for any linearized model.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from scipy.stats import gaussian_kde
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods.linearized.kernel_influence import (
-    ihvp_effects_in_kernel_regime,
-    share_among_influencers,
-)
+from attribution_core.methods.linearized.kernel_influence import ihvp_effects_in_kernel_regime, require_marks
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.over_time import largest_effects_over_time
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.progress import silenced, track
+from attribution_core.progress import track
 
 
 @dataclass(frozen=True)
@@ -163,9 +161,6 @@ def marked_share_over_time(
     Returns:
         Shares ``[times]``, from 0 to 1.
     """
-    moments = [replace(schedule, steps=time) for time in times]
-    shares = []
-    for moment in track(moments, len(moments), "influencers over training time"):
-        with silenced():
-            shares.append(share_among_influencers(linear.removal_effects(moment), marked, top))
-    return torch.stack(shares)
+    require_marks(linear.num_train, marked, top)
+    leaders = largest_effects_over_time(linear, schedule, times, top)
+    return marked.to(leaders.device)[leaders].double().mean(dim=(1, 2))

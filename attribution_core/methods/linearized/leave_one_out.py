@@ -21,6 +21,9 @@ class ResolventChanges:
 
     Complex matrices multiply the features as pairs of real ones. Terms that all examples share are computed once, in
     float64, and then rounded to the precision of the features.
+
+    Attributes:
+        weighted: ``c_q D_q``, real parts of all nodes and then their negative imaginary parts, ``[2 q, p]``, float64.
     """
 
     def __init__(self, gradient: Tensor, spectrum: Tensor, resolvents: Resolvents, dtype: torch.dtype) -> None:
@@ -40,10 +43,22 @@ class ResolventChanges:
         self._inverses = (resolvents.rate * inverses).to(precision)  # rho D_q: [q, p]
         self._filtered = filtered.flatten(0, 1).T.to(precision)  # rho D_q beta: [p, q c]
         # c_q D_q, stacked so that real and imaginary parts [block, 2 q] give a real part: [2 q, p]
-        self._weighted = torch.cat([weighted.real, -weighted.imag]).to(dtype)
+        self.weighted = torch.cat([weighted.real, -weighted.imag])
 
     def __call__(self, features: Tensor, residuals: Tensor) -> Tensor:
         """Return the changes ``[block, c, p]`` for features ``[block, a, p]`` and residuals ``[block, a, c]``."""
+        block, a, p = features.shape
+        c = residuals.shape[2]
+        # Re sum_q c_q D_q solved_q for each row a and column c, then times Psi_i
+        mixed = self.solved(features, residuals) @ self.weighted.to(features.dtype)
+        mixed = mixed.reshape(block, a, c, p).mul_(features[:, :, None, :])
+        return mixed[:, 0] if a == 1 else mixed.sum(dim=1)
+
+    def solved(self, features: Tensor, residuals: Tensor) -> Tensor:
+        """Return ``(I - rho Psi_i D_q Psi_i^T)^-1 (r_i - rho Psi_i D_q beta)`` for all nodes, ``[block a c, 2 q]``.
+
+        The real parts of all nodes come first, then the imaginary ones, as in ``weighted``.
+        """
         block, a, p = features.shape
         c, nodes = residuals.shape[2], self._nodes
         # rho Psi_i D_q Psi_i^T for all nodes in one product: [block, q, a, a]
@@ -53,11 +68,8 @@ class ResolventChanges:
         right = residuals[:, None] - start.reshape(block, a, nodes, c).transpose(1, 2)
         identity = torch.eye(a, dtype=inner.dtype, device=inner.device)
         solved = right / (1 - inner) if a == 1 else solve(identity - inner, right)
-        # Re sum_q c_q D_q solved_q for each row a and column c, then times Psi_i
         solved = solved.permute(0, 2, 3, 1).reshape(block * a * c, nodes)
-        mixed = torch.cat([solved.real, solved.imag], dim=1) @ self._weighted
-        mixed = mixed.reshape(block, a, c, p).mul_(features[:, :, None, :])
-        return mixed[:, 0] if a == 1 else mixed.sum(dim=1)
+        return torch.cat([solved.real, solved.imag], dim=1)
 
 
 def interpolation_changes(features: Tensor, residuals: Tensor, gradient: Tensor, eigenvalues: Tensor) -> Tensor:

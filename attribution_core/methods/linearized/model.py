@@ -53,6 +53,8 @@ class LinearizedModel:
     Attributes:
         features: ``Psi``, ``[n, a, p]``, in the eigenbasis of the Gram matrix: ``Psi^T Psi = diag(eigenvalues)``.
         eigenvalues: Positive eigenvalues of the Gram matrix, ``[p]``.
+        residuals: ``r``, ``[n, a, c]``, in the precision of the features.
+        beta: ``U^T b``, ``[c, p]``, float64.
         evaluation_features: Features of the evaluation examples in the same basis, ``[m, a, p]``.
         num_train: Number of training examples, n.
         num_outputs: Number of outputs, k.
@@ -78,10 +80,10 @@ class LinearizedModel:
         self.num_train, self.num_outputs = train_outputs.shape
         self.evaluation_outputs, self.evaluation_targets = evaluation_outputs, evaluation_targets
         residuals = (train_targets - train_outputs).reshape(n, a, self.num_outputs // a)
-        self._residuals = residuals.to(features.dtype)
-        self._gradient = torch.zeros(residuals.shape[2], len(eigenvalues), dtype=torch.float64, device=features.device)
+        self.residuals = residuals.to(features.dtype)
+        self.beta = torch.zeros(residuals.shape[2], len(eigenvalues), dtype=torch.float64, device=features.device)
         for rows in blocks(n, 8 * a * len(eigenvalues)):
-            self._gradient += torch.einsum("nap,nac->cp", features[rows].double(), residuals[rows])
+            self.beta += torch.einsum("nap,nac->cp", features[rows].double(), residuals[rows])
         self._to_weights = to_weights
         self.kept_energy: float | None = None
 
@@ -169,8 +171,8 @@ class LinearizedModel:
         return {
             "features": self.features,
             "eigenvalues": self.eigenvalues,
-            "residuals": self._residuals,
-            "gradient": self._gradient,
+            "residuals": self.residuals,
+            "gradient": self.beta,
             "evaluation_features": self.evaluation_features,
             "evaluation_outputs": self.evaluation_outputs,
             "evaluation_targets": self.evaluation_targets,
@@ -193,7 +195,7 @@ class LinearizedModel:
         residuals = state["residuals"].double().flatten(1)
         evaluated = state["evaluation_outputs"], residuals, state["evaluation_targets"]
         linear = cls(features, state["eigenvalues"], evaluation_features, torch.zeros_like(residuals), *evaluated)
-        linear._gradient = state["gradient"]  # computed before features and residuals were rounded
+        linear.beta = state["gradient"]  # computed before features and residuals were rounded
         return linear
 
     def evaluated_on(self, examples: slice) -> "LinearizedModel":
@@ -205,6 +207,14 @@ class LinearizedModel:
         fewer.evaluation_targets = self.evaluation_targets[examples]
         return fewer
 
+    def rounded(self, dtype: torch.dtype) -> "LinearizedModel":
+        """Return the same model with per-example work in another precision."""
+        other = copy.copy(self)
+        other.__dict__.pop("evaluation_energy", None)
+        other.features, other.residuals = self.features.to(dtype), self.residuals.to(dtype)
+        other.evaluation_features = self.evaluation_features.to(dtype)
+        return other
+
     def trained_on(self, kept: Tensor) -> "LinearizedModel":
         """Return the model with only some of its training examples, in a new eigenbasis.
 
@@ -215,7 +225,7 @@ class LinearizedModel:
             kept: Indices of one or more examples.
         """
         kept = kept.to(self.features.device)
-        residuals = self._residuals[kept].double().reshape(len(kept), self.num_outputs)
+        residuals = self.residuals[kept].double().reshape(len(kept), self.num_outputs)
         evaluated = torch.zeros_like(residuals), self.evaluation_outputs, residuals, self.evaluation_targets
         features = self.features[kept], self.evaluation_features
         return LinearizedModel.from_jacobians(*features, *evaluated, dtype=self.features.dtype)
@@ -225,7 +235,7 @@ class LinearizedModel:
     def weights(self, schedule: GradientDescent) -> Tensor:
         """Return ``w_t - w_0`` in the eigenbasis, ``[c, p]``."""
         self._check(schedule, self.num_train)
-        return self._gradient * schedule.filter(self.eigenvalues, self.num_train)
+        return self.beta * schedule.filter(self.eigenvalues, self.num_train)
 
     def predictions(self, schedule: GradientDescent) -> Tensor:
         """Return the outputs on the evaluation inputs after training (unique information, eq. 11), ``[m, k]``."""
@@ -237,14 +247,11 @@ class LinearizedModel:
         It is ``Psi_i^T (f(x_i) - y_i)``, without the gradient of the decay (unique information, appendix C).
         """
         fitted = torch.einsum("nap,cp->nac", self.features, self.weights(schedule).to(self.features.dtype))
-        return torch.einsum("nap,nac->ncp", self.features, fitted - self._residuals)
+        return torch.einsum("nap,nac->ncp", self.features, fitted - self.residuals)
 
     # -- training without one example, or without a group -------------------------------------------------------------
 
-    def weight_changes(
-        self,
-        schedule: GradientDescent,
-    ) -> Tensor:
+    def weight_changes(self, schedule: GradientDescent) -> Tensor:
         """Return ``w - w_{-i}`` for every training example.
 
         Returns:
@@ -257,10 +264,7 @@ class LinearizedModel:
         )
         return torch.cat(list(blocks))
 
-    def prediction_changes(
-        self,
-        schedule: GradientDescent,
-    ) -> Tensor:
+    def prediction_changes(self, schedule: GradientDescent) -> Tensor:
         """Return ``f(x_j) - f_{-i}(x_j)`` for every training example i and evaluation example j.
 
         Returns:
@@ -268,10 +272,7 @@ class LinearizedModel:
         """
         return torch.cat([self.evaluate(d) for _, d in self.iterate_changes(schedule)])
 
-    def removal_effects(
-        self,
-        schedule: GradientDescent,
-    ) -> Tensor:
+    def removal_effects(self, schedule: GradientDescent) -> Tensor:
         """Return ``effect[i, j]``: half squared error on j after removing i minus before, ``[n, m]``.
 
         If it is positive, i is helpful to j. This is the NTK influence, eq. 8, at any training time: with
@@ -280,10 +281,7 @@ class LinearizedModel:
         """
         return torch.cat([effects for _, effects in self.iterate_effects(schedule)])
 
-    def iterate_effects(
-        self,
-        schedule: GradientDescent,
-    ) -> Iterator[tuple[slice, Tensor]]:
+    def iterate_effects(self, schedule: GradientDescent) -> Iterator[tuple[slice, Tensor]]:
         """Yield :meth:`removal_effects` for a block of training examples at a time: ``(examples, [block, m])``."""
         error = self.predictions(schedule) - self.evaluation_targets
         for rows, d in self.iterate_changes(schedule):
@@ -317,12 +315,12 @@ class LinearizedModel:
         if len(group.unique()) < len(group):
             raise InputError("A group must contain each training example at most once; this one repeats some.")
         rows = self.features[group].reshape(1, -1, self.features.shape[2]).double()
-        residuals = self._residuals[group].reshape(1, rows.shape[1], -1).double()
+        residuals = self.residuals[group].reshape(1, rows.shape[1], -1).double()
         if rows.shape[1] <= rows.shape[2] or schedule.is_interpolation:
             return self._leaving_out(schedule, len(group), rows.dtype)(rows, residuals)[0]
         left, later = self._left(schedule, len(group))
         eigenvalues, vectors = torch.linalg.eigh(torch.diag(self.eigenvalues) - rows[0].T @ rows[0])
-        gradient = (self._gradient - residuals[0].T @ rows[0]) @ vectors
+        gradient = (self.beta - residuals[0].T @ rows[0]) @ vectors
         return self.weights(schedule) - gradient * later.filter(eigenvalues.clamp(min=0), left) @ vectors.T
 
     @cached_property
@@ -330,16 +328,13 @@ class LinearizedModel:
         """``sum_c d_c^T F d_c`` as a function of weight changes ``[block, c, p]``, with the F of eq. 9."""
         return EvaluationEnergy(self.evaluation_features)
 
-    def iterate_changes(
-        self,
-        schedule: GradientDescent,
-    ) -> Iterator[tuple[slice, Tensor]]:
+    def iterate_changes(self, schedule: GradientDescent) -> Iterator[tuple[slice, Tensor]]:
         """Yield ``w - w_{-i}`` in the eigenbasis for a block of examples at a time: ``(examples, [block, c, p])``."""
         _, a, p = self.features.shape
         bytes_each = self.features.element_size() * p * (a * (a + 1) // 2 + 3 * self.num_outputs)
         changes = self._leaving_out(schedule, 1, self.features.dtype)
         for rows in blocks(self.num_train, bytes_each, cached=self.features.device.type == "cpu"):
-            yield rows, changes(self.features[rows], self._residuals[rows])
+            yield rows, changes(self.features[rows], self.residuals[rows])
             report(rows.stop, self.num_train, "leave-one-out")
 
     def evaluate(self, changes: Tensor) -> Tensor:
@@ -368,18 +363,18 @@ class LinearizedModel:
                     "weight decay, train for a finite time, or pass dtype=torch.float64."
                 )
             return lambda rows, residuals: leave_one_out.interpolation_changes(
-                rows, residuals, self._gradient, self.eigenvalues
+                rows, residuals, self.beta, self.eigenvalues
             )
         largest = float(self.eigenvalues[-1]) if len(self.eigenvalues) else 0.0
         resolvents = later.resolvents(largest, left, TALBOT_NODES if dtype == torch.float64 else SINGLE_NODES)
         spectrum = self.eigenvalues + later.weight_decay
-        changes = leave_one_out.ResolventChanges(self._gradient, spectrum, resolvents, dtype)
+        changes = leave_one_out.ResolventChanges(self.beta, spectrum, resolvents, dtype)
         if later == schedule and (schedule.loss == "sum" or math.isinf(schedule.steps)):
             return changes
         # On a mean loss, fewer examples change the rate and the decay of the sum from (eta / n, lambda) to
         # (eta / left, lambda'): w - w_-G = [w(eta/n, lambda) - w(eta/left, lambda')] + formula at (eta/left, lambda')
         faster = schedule.filter(self.eigenvalues, self.num_train) - later.filter(self.eigenvalues, left)
-        common = (self._gradient * faster).to(dtype)
+        common = (self.beta * faster).to(dtype)
         return lambda rows, residuals: changes(rows, residuals) + common
 
     def _left(self, schedule: GradientDescent, removed: int) -> tuple[int, GradientDescent]:

@@ -1,7 +1,6 @@
 """The stage that linearizes the model: F-SI, SI, NTK influence, and their curves."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,9 +13,9 @@ from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.methods.linearized.build import head_of
 from attribution_core.methods.linearized.kernel_studies import estimate_error
 from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.over_time import fsi_over_time
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.progress import silenced, track
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.linearization import feature_rows, linearize_run, schedule_of
 from attribution_core.scoring.probe import Probe, timed
@@ -162,13 +161,9 @@ def _evolution(
     now: Tensor,
 ) -> np.ndarray:
     """F-SI at the given times, ``[times, n]``; ``now`` is that at the schedule's own."""
-    scores = []
-    for time in track(times, len(times), "F-SI over training time"):
-        with silenced():
-            same = time == schedule.steps
-            moment = now if same else functional_sample_information(linear, replace(schedule, steps=time))
-        scores.append(moment.cpu().numpy())
-    return np.stack(scores)
+    others = [time for time in times if time != schedule.steps]
+    found = dict(zip(others, fsi_over_time(linear, schedule, others).cpu().numpy(), strict=True))
+    return np.stack([found.get(time, now.cpu().numpy()) for time in times])
 
 
 def _made_up(probe: Probe, rows: int, features: int) -> LinearizedModel:

@@ -7,9 +7,10 @@ from attribution_core.errors import InputError
 from attribution_core.methods.linearized.kernel_influence import (
     ihvp_effects_in_kernel_regime,
     relu_ntk,
+    require_marks,
     sample_complexity,
-    share_among_influencers,
 )
+from attribution_core.methods.linearized.over_time import LargestEffects
 from attribution_core.methods.linearized.schedule import GradientDescent
 from tests.cases import LINEAR_CASES, linear_case
 from tests.support.kernel_models import kernel_model, unit_vectors
@@ -100,9 +101,13 @@ def test_complexity_equals_a_new_factorization(k):
 def test_shares_count_the_leaders_of_each_evaluation_example():
     effects = torch.tensor([[3.0, 0.1], [-5.0, 0.2], [1.0, -0.3]])
     marked = torch.tensor([False, True, False])
-    assert float(share_among_influencers(effects, marked)) == 0.5
-    assert float(share_among_influencers(effects, marked, top=2)) == 0.5
-    assert float(share_among_influencers(effects, marked, top=3)) == pytest.approx(1 / 3)
+    shares = {}
+    for top in (1, 2, 3):
+        largest = LargestEffects(top)
+        for row in range(3):
+            largest.add(row, effects[row : row + 1])
+        shares[top] = float(marked[largest.rows].double().mean())
+    assert shares == {1: 0.5, 2: 0.5, 3: pytest.approx(1 / 3)}
 
 
 def test_bad_input_is_refused_in_a_sentence():
@@ -116,4 +121,4 @@ def test_bad_input_is_refused_in_a_sentence():
     with pytest.raises(InputError, match="indices from 0 to 14"):
         sample_complexity(kernel, y, [[15]])
     with pytest.raises(InputError, match="from 1 to 3"):
-        share_among_influencers(torch.zeros(3, 2), torch.zeros(3, dtype=torch.bool), top=4)
+        require_marks(3, torch.zeros(3, dtype=torch.bool), top=4)
