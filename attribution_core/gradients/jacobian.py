@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from attribution_core.errors import InputError, first_sentence, is_out_of_memory
-from attribution_core.gradients.layers import LayerFactors
+from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors
 from attribution_core.gradients.per_example import Energy, energy_of, layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.memory import AdaptiveBatchSize
@@ -25,6 +25,8 @@ from attribution_core.progress import report
 BATCH_BYTES = 256 * 2**20
 
 Result = TypeVar("Result")
+# Function from the factors of an example to the count of numbers that are formed beside them, per output (or mixture).
+Formed = Callable[[list[LayerFactors]], int]
 
 
 class Mixture(Protocol):
@@ -41,7 +43,7 @@ def factor_batches(
     plan: ParameterPlan,
     mixture: Tensor | None = None,
     what: str = "gradients",
-    formed: int = 0,
+    formed: Formed | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, list[LayerFactors]]]:
     """Yield inputs, outputs and layer factors batch by batch, with the model in evaluation mode.
 
@@ -51,8 +53,7 @@ def factor_batches(
         plan: Plan with the layers to differentiate.
         mixture: Weights of the outputs ``[n, k]``, as in :func:`layer_factors`.
         what: Title of the progress.
-        formed: Count of numbers that the caller forms per example and output (or mixture) beside the factors. Together
-            with the factors they determine the batch size.
+        formed: What the caller forms beside the factors; None is nothing. Together they determine the batch size.
 
     Yields:
         ``(inputs, outputs [b, k], factors)`` of each batch, on the model's device.
@@ -70,6 +71,7 @@ def energies(
     plan: ParameterPlan,
     mixture: Mixture,
     energy: Callable[[list[LayerFactors]], Tensor],
+    formed: Formed,
     gradient: bool = True,
     what: str = "gradients",
 ) -> Iterator[tuple[Tensor, Energy]]:
@@ -81,18 +83,21 @@ def energies(
         plan: Plan with the layers that count.
         mixture: Function from a batch's outputs and its position among the inputs to u, ``[b, k]``.
         energy: As in :func:`energy_of`.
+        formed: What the energy forms beside the factors; its gradient takes four times as much.
         gradient: As in :func:`energy_of`.
         what: Title of the progress.
 
     Yields:
         Inputs of each batch, on the model's device, and the energy's results.
     """
-    formed = (4 if gradient else 1) * max(chosen.numel for chosen in plan.coordinates.values())
 
     def of_batch(part: Tensor, where: slice) -> tuple[Tensor, Energy]:
         return part, energy_of(model, part, plan.layers, functools.partial(mixture, where=where), energy, gradient)
 
-    yield from _bounded_batches(of_batch, model, inputs, plan, True, formed, what)
+    def held(factors: list[LayerFactors]) -> int:
+        return (4 if gradient else 1) * formed(factors)
+
+    yield from _bounded_batches(of_batch, model, inputs, plan, True, held, what)
 
 
 def jacobian(
@@ -143,7 +148,11 @@ def block_batches(
         The batch's position, its outputs ``[b, k]``, and rows ``[b, k or 1, chosen]`` by parameter, in the plan's
         order.
     """
-    formed = plan.width + max(chosen.numel for chosen in plan.coordinates.values())
+
+    def formed(factors: list[LayerFactors]) -> int:
+        sizes = [plan.coordinates[name].numel for name in plan.rest]
+        sizes += [plan.coordinates[name].numbers_formed(*each) for name, *each in _chosen(factors, plan)]
+        return plan.width + max(sizes, default=0)
 
     def of_batch(part: Tensor, where: slice) -> tuple[slice, Tensor, dict[str, Tensor]]:
         outputs, factors = layer_factors(model, part, plan.layers, None if mixture is None else mixture[where])
@@ -181,12 +190,32 @@ def function_gradients(model: nn.Module, inputs: Tensor, names: list[str]) -> di
 
 def factor_blocks(factors: Sequence[LayerFactors], plan: ParameterPlan) -> dict[str, Tensor]:
     """Return the chosen coordinates of the layers that have factors: parameter name -> ``[b, k, chosen]``."""
-    blocks = {}
+    return {name: plan.coordinates[name].of_layer(layer, kind) for name, layer, kind in _chosen(factors, plan)}
+
+
+def largest_gradient(plan: ParameterPlan) -> Formed:
+    """Return the count of numbers in the largest gradient, where outer products are not formed.
+
+    With a batch size of their own, networks of Linear layers get batches of hundreds of examples; in batches of a few,
+    products of matrices take several times as long for each row.
+    """
+
+    def formed(factors: list[LayerFactors]) -> int:
+        sizes = [plan.coordinates[name].numel for name in plan.rest]
+        for name, layer, kind in _chosen(factors, plan):
+            outer = kind == "weight" and isinstance(layer, MapFactors) and layer.is_outer_product
+            sizes.append(layer.numel if outer else plan.coordinates[name].numel)
+        return max(sizes, default=0)
+
+    return formed
+
+
+def _chosen(factors: Sequence[LayerFactors], plan: ParameterPlan) -> Iterator[tuple[str, LayerFactors, Kind]]:
+    """Yield the chosen parameters that have factors: name, layer and kind."""
     for layer in factors:
         for kind, name in layer.parameters():
             if name in plan.coordinates:
-                blocks[name] = plan.coordinates[name].of_layer(layer, kind)
-    return blocks
+                yield name, layer, kind
 
 
 def _bounded_batches(
@@ -195,7 +224,7 @@ def _bounded_batches(
     inputs: Tensor,
     plan: ParameterPlan,
     mixed: bool,
-    formed: int,
+    formed: Formed | None,
     what: str,
 ) -> Iterator[Result]:
     """Yield the results of ``work`` on batches of inputs and their positions, with the model in evaluation mode.
@@ -214,10 +243,11 @@ def _bounded_batches(
             report(where.stop, len(inputs), what)
 
 
-def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, mixed: bool, formed: int) -> int:
+def _batch_size(model: nn.Module, one: Tensor, plan: ParameterPlan, mixed: bool, formed: Formed | None) -> int:
     """Return the batch size for which a batch takes about ``BATCH_BYTES``, measured on one example."""
     ones = torch.ones(1, 1).to(next(model.parameters())) if mixed else None
     outputs, factors = AdaptiveBatchSize(1).run(lambda _: layer_factors(model, one, plan.layers, ones), 1)
-    numbers = sum(layer.numel for layer in factors) + formed * (1 if mixed else outputs.shape[1])
+    numbers = sum(layer.numel for layer in factors)
+    numbers += (formed(factors) if formed else 0) * (1 if mixed else outputs.shape[1])
     numbers += outputs.numel() * sum(plan.coordinates[name].numel for name in plan.rest)
     return max(1, BATCH_BYTES // (3 * max(numbers, 1) * outputs.element_size()))

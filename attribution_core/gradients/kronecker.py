@@ -27,7 +27,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from attribution_core.gradients.jacobian import factor_batches, function_gradients
+from attribution_core.gradients.jacobian import factor_batches, function_gradients, largest_gradient
 from attribution_core.gradients.layers import MapFactors
 from attribution_core.gradients.plan import ParameterPlan
 from attribution_core.gradients.rotation import Basis, SecondMoment, completed, rotate
@@ -108,9 +108,9 @@ def mixed_gradients(
     what: str,
 ) -> Iterator[tuple[str, MatrixGradients]]:
     """Yield the gradients of ``sum_c mixture_bc f_c(x_b)``, batch by batch and parameter by parameter."""
-    done, largest = 0, max(chosen.numel for chosen in plan.coordinates.values())
+    done = 0
     rows = {name: value.shape[0] if value.ndim else 1 for name, value in model.named_parameters()}
-    for part, outputs, factors in factor_batches(model, inputs, plan, mixture, what, largest):
+    for part, outputs, factors in factor_batches(model, inputs, plan, mixture, what, largest_gradient(plan)):
         for layer in factors:
             for kind, name in layer.parameters():
                 if (

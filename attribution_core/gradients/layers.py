@@ -194,6 +194,11 @@ class MapFactors(PositionFactors):
         """Whether the weight is one matrix ``[out, in]`` that connects all channels."""
         return self.sizes.groups == 1
 
+    @property
+    def is_outer_product(self) -> bool:
+        """Whether each gradient of the weight is a single ``d a^T``: a Linear layer on vectors."""
+        return self.has_one_group and self.sizes.positions == 1
+
     def rotated(self, left: Basis | None, right: Basis | None) -> MapFactors:
         """Return the factors of ``left^T G right`` for one group: ``in s + k out r`` multiplications per position."""
         inputs = self.inputs if right is None else times(self.inputs, right)

@@ -22,8 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.gradients.jacobian import BATCH_BYTES, block_batches, factor_batches, jacobian
-from attribution_core.gradients.layers import Kind, LayerFactors, PositionFactors
+from attribution_core.gradients.jacobian import (
+    BATCH_BYTES,
+    block_batches,
+    factor_batches,
+    function_gradients,
+    jacobian,
+)
+from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, PositionFactors
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.models import evaluation_mode
@@ -128,6 +134,67 @@ def gradient_products(
         for where, _, rows_by_name in block_batches(model, inputs, rest, mixture):
             total[where, block] += torch.cat(list(rows_by_name.values()), dim=2)[:, 0].to(dtype) @ held.T
     return total
+
+
+def gradient_norms(
+    model: nn.Module,
+    examples: tuple[Tensor, Tensor],
+    plan: ParameterPlan,
+) -> Tensor:
+    """Return the squared norms ``[n]``, float64, of the gradients of ``sum_c mixture_bc f_c(x_b)``; none is kept.
+
+    Cost: a linear map applied at L positions takes ``L^2 (in + out)`` multiplications for each example, or ``L in out``
+    where that is fewer; a Linear layer on vectors takes ``in + out``, since its norm is ``|a| |d|``. Other layers and
+    parameters form their gradients.
+
+    Args:
+        model: The model.
+        examples: Inputs ``[n, ...]`` and mixtures ``[n, k]``.
+        plan: Plan of whole parameters.
+    """
+    inputs, mixture = examples
+    total = torch.zeros(len(inputs), dtype=torch.float64, device=next(model.parameters()).device)
+    done = 0
+    for part, _, factors in factor_batches(model, inputs, plan, mixture, formed=_largest_rows):
+        where = slice(done, done + len(part))
+        done += len(part)
+        for layer in factors:
+            kinds: list[Kind] = [kind for kind, parameter in layer.parameters() if parameter in plan.coordinates]
+            if isinstance(layer, MapFactors) and gram_is_cheaper(layer):
+                total[where] += _own_gram(layer, kinds)
+            else:
+                for kind in kinds:
+                    total[where] += _squares(layer.jacobian(kind)[:, 0])
+        for gradients in function_gradients(model, part, plan.rest).values():
+            total[where] += _squares((mixture[where, None] @ gradients)[:, 0])
+    return total
+
+
+def _largest_rows(factors: list[LayerFactors]) -> int:
+    """Return the numbers of the largest gradient that :func:`gradient_norms` forms for an example."""
+    formed = (0 if isinstance(each, MapFactors) and gram_is_cheaper(each) else _row_size(each) for each in factors)
+    return max(formed, default=0)
+
+
+def _row_size(layer: LayerFactors) -> int:
+    """Return the count of numbers in the gradient of a layer's weight, for an example and output."""
+    if isinstance(layer, PositionFactors):
+        return layer.sizes.groups * layer.sizes.inputs * layer.sizes.gradients
+    return layer.numel
+
+
+def _own_gram(layer: MapFactors, kinds: Sequence[Kind]) -> Tensor:
+    """Return ``sum_ll' (a_l . a_l' [weight] + 1 [bias])(d_l . d_l')`` of each example with itself, ``[b]``."""
+    d = layer.output_gradients[:, 0].double()
+    products = d @ d.mT  # [b, groups, positions, positions]
+    if "weight" in kinds:
+        a = layer.inputs.double()
+        products *= a @ a.mT + float("bias" in kinds)
+    return products.sum(dim=(1, 2, 3))
+
+
+def _squares(gradients: Tensor) -> Tensor:
+    return gradients.square().sum(dim=1, dtype=torch.float64)
 
 
 def _layer_groups(model: nn.Module, inputs: Tensor, examples: int, plan: ParameterPlan) -> Iterator[ParameterPlan]:

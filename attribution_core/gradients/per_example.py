@@ -37,7 +37,7 @@ def layer_factors(
     outputs, seen = _passed(model, inputs, layers)
     if not layers:
         return outputs.detach(), []
-    totals = outputs.sum(dim=0) if mixture is None else (outputs * mixture).sum()[None]
+    totals = outputs.sum(dim=0) if mixture is None else _mixed(outputs, mixture)[None]
     results = [result for _, result in seen.values()]
     gradients = [
         torch.autograd.grad(total, results, retain_graph=c + 1 < len(totals), materialize_grads=True)
@@ -59,7 +59,7 @@ def output_gradients(
     """
     outputs, seen = _passed(model, inputs, layers)
     results = [result for _, result in seen.values()]
-    return dict(zip(seen, torch.autograd.grad(outputs, results, mixture, materialize_grads=True), strict=True))
+    return dict(zip(seen, torch.autograd.grad(_mixed(outputs, mixture), results, materialize_grads=True), strict=True))
 
 
 def loss_factors(
@@ -144,7 +144,8 @@ def energy_of(
         return Energy(outputs.detach(), weights.detach(), torch.zeros_like(weights[:, 0]), torch.zeros_like(weights))
     results = [result for _, result in seen.values()]
     with torch.set_grad_enabled(gradient):
-        gradients = torch.autograd.grad(outputs, results, weights, create_graph=gradient, materialize_grads=True)
+        mixed = _mixed(outputs, weights)
+        gradients = torch.autograd.grad(mixed, results, create_graph=gradient, materialize_grads=True)
         factors = [
             MAKERS[type(layers[name])](name, layers[name], given, each[:, None])
             for (name, (given, _)), each in zip(seen.items(), gradients, strict=True)
@@ -191,6 +192,12 @@ class Watch:
             found.append(MAKERS[type(self.layers[name])](name, self.layers[name], given, gradient[:, None]))
             uses.clear()
         return found
+
+
+def _mixed(outputs: Tensor, mixture: Tensor) -> Tensor:
+    """Return the sum of ``mixture . f(x)`` over examples; as ``grad_outputs`` it would make PyTorch load SymPy."""
+    with torch.enable_grad():
+        return (outputs * mixture).sum()
 
 
 def _passed(

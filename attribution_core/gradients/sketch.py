@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attribution_core.gradients.layers import Kind, LayerFactors
+from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors
 from attribution_core.gradients.rotation import Basis, rotate
 
 
@@ -59,6 +59,14 @@ class Coordinates:
             return layer.jacobian(kind, self.indices.to(layer.device)) * self.scale
         indices = None if len(self.indices) == self.numel else self.indices.to(layer.device)
         return layer.rotated_jacobian(kind, self.left, self.right, indices)
+
+    def numbers_formed(self, layer: LayerFactors, kind: Kind) -> int:
+        """Return the count of numbers that :meth:`of_layer` forms for one example and output."""
+        if kind == "weight" and isinstance(layer, MapFactors) and layer.is_outer_product:
+            rows = layer.sizes.gradients if self.left is None else self.left.shape[1]
+            columns = layer.sizes.inputs if self.right is None else self.right.shape[1]
+            return min(2 * len(self.indices), rows * columns)
+        return self.numel
 
     def of_gradients(self, gradients: Tensor) -> Tensor:
         """Return the kept coordinates ``[b, k, chosen]`` of gradients ``[b, k, numel]``."""

@@ -95,7 +95,8 @@ def _second_derivatives(model: nn.Module, inputs: Tensor, names: set[str]) -> No
         outputs = functional_call(model, free, (inputs,))
         mixture = torch.ones_like(outputs).requires_grad_()
         if chosen and outputs.requires_grad:
-            found = torch.autograd.grad(outputs, chosen, mixture, create_graph=True, materialize_grads=True)
+            mixed = (outputs * mixture).sum()  # as grad_outputs, the mixture would import SymPy, which takes seconds
+            found = torch.autograd.grad(mixed, chosen, create_graph=True, materialize_grads=True)
             # Through all leaves, since a gradient in the mixture alone would silently pass by an operation that is
             # marked as differentiable once, and be wrong.
             torch.stack([each.square().sum() for each in found]).sum().backward()

@@ -1,7 +1,6 @@
 """Warnings about given weights: outputs in another order than the classes, or nothing learned."""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 # A classifier has learned nothing if it closes less than this share of the gap from always guessing the largest class.
 _LEARNED = 0.1
@@ -27,6 +26,8 @@ def weight_warnings(predicted: np.ndarray, labels: np.ndarray, class_names: list
         labels: Their labels, ``[n]``.
         class_names: Names of the classes, in the order of the labels.
     """
+    from scipy.optimize import linear_sum_assignment  # here, since only given weights need it and loading takes time
+
     k = len(class_names)
     counts = np.zeros((k, k), dtype=np.int64)
     np.add.at(counts, (predicted, labels), 1)

@@ -7,7 +7,6 @@ figure 2, tables 3 and 4. All functions accept ``effect[i, j]`` of any method.
 from dataclasses import dataclass
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from attribution_core.errors import InputError
@@ -99,6 +98,8 @@ def label_noise_clusters(effects: Tensor, labels: Tensor, seed: int = 0) -> Labe
         The clusters. The paper does not say which of the two is suspect; here it is the one with the lower mean effect.
     """
     effects, labels = effects.cpu(), labels.cpu()
+    from sklearn.cluster import KMeans  # here, since loading it takes seconds that most uses do not need
+
     classes = int(labels.max()) + 1
     suspect = torch.zeros(len(labels), dtype=torch.bool)
     separation = torch.full((classes,), torch.nan, dtype=torch.float64)

@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients import (
     ParameterPlan,
+    gradient_norms,
     gradient_products,
     jacobian,
     kronecker_plan,
@@ -48,7 +49,6 @@ from attribution_core.gradients import (
     plan_parameters,
     tangent_kernels,
 )
-from attribution_core.gradients.jacobian import block_batches
 from attribution_core.methods.curvature.columns import Curvature, curvature_columns, num_columns
 from attribution_core.methods.curvature.iterative import hessian_matrix
 from attribution_core.methods.curvature.losses import Loss, errors_of, prediction_errors
@@ -107,7 +107,7 @@ class InfluenceSpectrum:
 
     def self_influence(self, damping: float) -> Tensor:
         """Return ``effect[i, i]`` of the training examples on themselves, ``[n]``; errors as in :meth:`effects`."""
-        own = (self.train.square() / self._damped(damping)).sum(dim=1)
+        own = self.train.square().double() @ (1 / self._damped(damping))
         if self.outside_self is not None:
             own += self.outside_self / damping
         return own / len(self.train)
@@ -231,14 +231,6 @@ class _Rows(NamedTuple):
         """Return the gradients' coordinates in the plan, ``[b, p]``."""
         return jacobian(model, self.inputs, plan, self.mixture)[1][:, 0]
 
-    def squared_norms(self, model: nn.Module, plan: ParameterPlan) -> Tensor:
-        """Return the gradients' squared norms, ``[b]``, float64, without keeping any gradient."""
-        total = self.mixture.new_zeros(len(self.inputs), dtype=torch.float64)
-        for where, _, rows in block_batches(model, self.inputs, plan, self.mixture):
-            for part in rows.values():
-                total[where] += part[:, 0].double().square().sum(dim=1)
-        return total
-
     def with_others(self, others: "_Rows") -> "_Rows":
         return _Rows(torch.cat([self.inputs, others.inputs]), torch.cat([self.mixture, others.mixture]))
 
@@ -294,7 +286,7 @@ def _with_outside(
     train, evaluation = spectrum.train, spectrum.evaluation
     outside = gradient_products(model, own, other, plan).to(train.dtype)
     outside.addmm_(train, evaluation.T, alpha=-1)
-    norms, inside = own.squared_norms(model, plan), train.double().square().sum(dim=1)
+    norms, inside = gradient_norms(model, own, plan), train.double().square().sum(dim=1)
     kept = float(inside.sum() / norms.sum().clamp(min=1e-300)) if sketched else None
     own_outside = (norms - inside).clamp(min=0).to(train.dtype)
     return replace(spectrum, outside=outside, outside_self=own_outside, kept_energy=kept)

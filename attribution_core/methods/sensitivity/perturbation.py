@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.gradients.jacobian import factor_batches
+from attribution_core.gradients.jacobian import factor_batches, largest_gradient
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
 from attribution_core.methods.curvature.losses import (
     Loss,
@@ -153,8 +153,8 @@ def memory_sensitivity(
         return _sensitivity(values, targets.to(values.device), loss, errors, deviation, None)
     parts: list[MemorySensitivity] = []
     done = 0
-    largest = max(chosen.numel for chosen in plan.coordinates.values())
-    for part, values, factors in factor_batches(model, inputs, plan, what="sensitivity", formed=largest):
+    formed = largest_gradient(plan) if isinstance(made, DiagonalPosterior) else lambda _: plan.width
+    for part, values, factors in factor_batches(model, inputs, plan, what="sensitivity", formed=formed):
         v = made.variances(model, part, factors)
         found = sensitivity_from(values, v, targets[done : done + len(part)], loss, covariance, samples, across_outputs)
         kept = {"whole": v, "diagonal": v.diagonal(dim1=1, dim2=2), "none": None}[variance]

@@ -34,6 +34,7 @@ from attribution_core.gradients.jacobian import (
     factor_batches,
     function_gradients,
     jacobian,
+    largest_gradient,
 )
 from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors
 from attribution_core.gradients.plan import ParameterPlan
@@ -134,7 +135,8 @@ class DiagonalPosterior:
             found = error(outputs, where)
             return found / magnitude(found)
 
-        steps = energies(model, inputs, self.plan, unit_sized, self._energy, not along, "sensitivity")
+        formed = largest_gradient(self.plan)
+        steps = energies(model, inputs, self.plan, unit_sized, self._energy, formed, not along, "sensitivity")
         outputs, errors, products = [], [], []
         start = 0
         for part, found in steps:
@@ -240,8 +242,8 @@ def diagonal_posterior(
 ) -> DiagonalPosterior:
     """Build the posterior with the Gauss-Newton diagonal: a forward and k backward passes, and squared gradients."""
     sums: dict[str, Tensor] = {}
-    largest = max(chosen.numel for chosen in plan.coordinates.values())
-    for part, outputs, factors in factor_batches(model, inputs, plan, what="posterior", formed=largest):
+    formed = largest_gradient(plan)
+    for part, outputs, factors in factor_batches(model, inputs, plan, what="posterior", formed=formed):
         root = hessian_root(outputs, loss)
         squares = {
             name: _squares(layer, kind, root)
@@ -313,8 +315,7 @@ def _energy(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
 
 def _is_outer_product(layer: LayerFactors, kind: Kind) -> TypeGuard[MapFactors]:
     """Return whether each gradient is a single ``d a^T``: the weight of a Linear layer on vectors."""
-    single = isinstance(layer, MapFactors) and layer.has_one_group and layer.sizes.positions == 1
-    return kind == "weight" and single
+    return kind == "weight" and isinstance(layer, MapFactors) and layer.is_outer_product
 
 
 def _by_rows(layer: MapFactors, block: Block) -> tuple[Tensor, Tensor]:

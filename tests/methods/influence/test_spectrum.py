@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attribution_core.gradients import ParameterPlan, gradient_products, jacobian, kronecker_plan, plan_parameters
+from attribution_core.gradients import (
+    ParameterPlan,
+    gradient_norms,
+    gradient_products,
+    jacobian,
+    kronecker_plan,
+    plan_parameters,
+)
 from attribution_core.methods.curvature.columns import curvature_columns
 from attribution_core.methods.curvature.losses import errors_of, hessian_column_norms
 from attribution_core.methods.influence.functions import influence_functions, self_influence
@@ -106,6 +113,7 @@ def test_gradient_products_equal_those_of_formed_gradients(case):
     ]
     left, right = (jacobian(case.model, inputs, plan, mixture)[1][:, 0] for inputs, mixture in sides)
     torch.testing.assert_close(gradient_products(case.model, *sides, plan), left @ right.T)
+    torch.testing.assert_close(gradient_norms(case.model, sides[0], plan), left.square().sum(dim=1))
 
 
 def test_only_what_has_every_direction_counts_nothing_as_flat():
