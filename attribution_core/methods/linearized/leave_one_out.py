@@ -14,6 +14,8 @@ from attribution_core.methods.linalg.solving import solve
 
 # Leverages this close to 1 count as 1: the example alone decides some direction, and the limit below applies.
 LEVERAGE_TOLERANCE = 1e-9
+# Up to this many rows of an example, or of a group, the products of all pairs are formed.
+MOST_PAIRED = 32
 
 
 class ResolventChanges:
@@ -106,11 +108,13 @@ def interpolation_changes(features: Tensor, residuals: Tensor, gradient: Tensor,
 def _weighted_inner_products(features: Tensor, weights: Tensor) -> Tensor:
     """Return ``sum_p x_ap w_qp x_bp``: ``[block, a, p]`` and complex ``[q, p]`` -> ``[block, q, a, a]``.
 
-    For a few rows, products of pairs are formed once and serve all nodes in one matrix product. For a large group that
-    would take ``a^2 p`` numbers, so each node is computed separately.
+    For a few rows, products of pairs are formed once and serve all nodes in one matrix product. For a large group,
+    forming the ``a^2 p`` numbers would take longer than a matrix product for each node.
     """
     block, a, p = features.shape
-    if 8 * p * a * (a + 1) // 2 <= blocked.BLOCK_BYTES:
+    if a == 1:
+        return _real_times_complex(features[:, 0].square(), weights.T)[:, :, None, None]
+    if a <= MOST_PAIRED and 8 * p * a * (a + 1) // 2 <= blocked.BLOCK_BYTES:
         upper = torch.triu_indices(a, a, device=features.device)
         pairs = features[:, upper[0]] * features[:, upper[1]]
         products = _real_times_complex(pairs.reshape(-1, p), weights.T).reshape(block, -1, len(weights))
