@@ -73,7 +73,7 @@ class Influence:
         damping: Damping used for each model of the ensemble.
         residual: Largest relative residual of the solves; None for solvers that do not iterate.
         kept_energy: Smallest share of the training examples' loss gradients (their squared norms) that a sketch keeps;
-            what it leaves out counts with ``1 / damping``. None without a sketch.
+            what it leaves out counts with the curvature along itself. None without a sketch.
     """
 
     effect: Tensor

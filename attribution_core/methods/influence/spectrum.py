@@ -16,17 +16,19 @@ U is computed from the smaller of two matrices:
   factors (:mod:`attribution_core.gradients.ntk`), and nothing of size p is kept.
 
 The r directions u that either form yields span a part of the parameter space only: a sketch leaves the others out, and
-the dual form has none outside the rows, nor along eigenvalues that rounding hides. In the orthogonal complement the
-curvature counts as 0, so its inverse there is ``1 / damping``. With ``P = U U^T``,
+the dual form has none outside the rows, nor along eigenvalues that rounding hides. A gradient's part outside,
+``o_i = g_i - P g_i`` with ``P = U U^T``, counts with the curvature along itself:
 
-    (P C P + damping I)^{-1} = U diag(1 / (values + damping)) U^T + (I - P) / damping
     effect[i, j] = (1/n) [sum_r (g_j . u_r)(g_i . u_r) / (values_r + damping)
-                          + (g_i . g_j - sum_r (g_j . u_r)(g_i . u_r)) / damping]
+                          + (o_i . o_j) / sqrt((v_i + damping) (v_j + damping))],   v_i = o_i^T C o_i / |o_i|^2
+    o_i . o_j = g_i . g_j - sum_r (g_j . u_r)(g_i . u_r)
 
-and self-influence has ``(|g_i|^2 - sum_r (g_i . u_r)^2) / (damping n)`` as its second term. A confidently wrong label
-lies there: its gradient is large, and its curvature ``p (1 - p)`` vanishes. The inner products ``g_i . g_j`` come from
-factors too: ``n m (in + out)`` multiplications for a Linear layer, at most ``n m`` for each parameter. If v is the
-largest curvature outside, the second term is too large by at most the factor ``1 + v / damping``.
+A confidently wrong label lies there: its gradient is large, and its curvature ``p (1 - p)`` vanishes. In the dual form
+``v = 0``. In a sketch, v is measured on ``OUTSIDE_ROWS`` rows of R; with ``v = 0``, self-influence was up to five times
+too large. The first term alone is too small, since it is the best that weights in the span can do. By Jensen's
+inequality the second is too small as well, except for what C couples between the span and its complement, which makes
+the sum too large for some examples (the documentation's limits say by how much). The inner products come from factors
+too: ``in + out`` multiplications a pair for a Linear layer, at most one for each parameter.
 
 So for n = 1,000 examples the dual form gives the empirical curvature of any network exactly, for one backward pass per
 example and an eigendecomposition of size 1,000.
@@ -62,10 +64,41 @@ DIMENSION = 2048
 EXACT_SIZE = 12_000
 # Maximum number of rows of R (columns of M) used with sketched gradients; if there are more, this many are drawn.
 ROWS = 8192
+# Number of rows of R on which the curvature outside a sketch is measured.
+OUTSIDE_ROWS = 256
 # Eigenvalues below this share of the largest are rounding errors, and their eigenvectors are arbitrary: the directions
 # count as flat. It holds for kernels in float64; for float32, its square root.
 _ROUNDING = 1e-12
 _BLOCK = 1024
+
+
+class Outside(NamedTuple):
+    """Parts of the loss gradients outside the span of the eigenvectors.
+
+    Attributes:
+        products: Inner products of those parts of training and evaluation gradients, ``[n, m]``.
+        own: Squared norms of those parts of the training gradients, ``[n]``.
+        along_train: Curvature along those parts of the training gradients, ``[n]``.
+        along_evaluation: Curvature along those parts of the evaluation gradients, ``[m]``.
+    """
+
+    products: Tensor
+    own: Tensor
+    along_train: Tensor
+    along_evaluation: Tensor
+
+    def effects(self, damping: float) -> Tensor:
+        """Return what these parts add to n times the effects, ``[n, m]``."""
+        scaled = self.products * (self.along_train + damping).rsqrt()[:, None]
+        return scaled.mul_((self.along_evaluation + damping).rsqrt())
+
+    def self_influence(self, damping: float) -> Tensor:
+        """Return what these parts add to n times the self-influence, ``[n]``."""
+        return self.own / (self.along_train + damping)
+
+    def on(self, chosen: Tensor) -> "Outside":
+        """Return the parts with only the evaluation examples of the given indices."""
+        return self._replace(products=self.products[:, chosen], along_evaluation=self.along_evaluation[chosen])
 
 
 @dataclass(frozen=True)
@@ -76,9 +109,7 @@ class InfluenceSpectrum:
         values: Eigenvalues of C, the curvature of the mean loss, ascending, ``[r]``, float64.
         train: Coordinates of the training examples' loss gradients, ``[n, r]``.
         evaluation: Coordinates of the evaluation examples' loss gradients, ``[m, r]``.
-        outside: Inner products ``[n, m]`` of the gradients' parts outside the eigenvectors' span; None if they span
-            everything.
-        outside_self: Squared norms of those parts of the training gradients, ``[n]``.
+        outside: Parts of the gradients outside the eigenvectors' span; None if these span everything.
         flat_below: Share of the largest eigenvalue below which directions count as flat, with those outside the span;
             0 if every direction has its own eigenvalue.
         kept_energy: Share of the training examples' loss gradients (their squared norms) that a sketch keeps, 0 to 1;
@@ -88,8 +119,7 @@ class InfluenceSpectrum:
     values: Tensor
     train: Tensor
     evaluation: Tensor
-    outside: Tensor | None = None
-    outside_self: Tensor | None = None
+    outside: Outside | None = None
     flat_below: float = 0.0
     kept_energy: float | None = None
 
@@ -102,19 +132,19 @@ class InfluenceSpectrum:
         weighted = (self.evaluation / self._damped(damping)).to(self.train.dtype)
         effect = self.train @ weighted.T
         if self.outside is not None:
-            effect += self.outside / damping
+            effect += self.outside.effects(damping)
         return effect / len(self.train)
 
     def self_influence(self, damping: float) -> Tensor:
         """Return ``effect[i, i]`` of the training examples on themselves, ``[n]``; errors as in :meth:`effects`."""
         own = self.train.square().double() @ (1 / self._damped(damping))
-        if self.outside_self is not None:
-            own += self.outside_self / damping
+        if self.outside is not None:
+            own += self.outside.self_influence(damping)
         return own / len(self.train)
 
     def on(self, chosen: Tensor) -> "InfluenceSpectrum":
         """Return the spectrum with only the evaluation examples of the given indices."""
-        outside = None if self.outside is None else self.outside[:, chosen]
+        outside = None if self.outside is None else self.outside.on(chosen)
         return replace(self, evaluation=self.evaluation[chosen], outside=outside)
 
     def _damped(self, damping: float) -> Tensor:
@@ -162,17 +192,20 @@ def influence_spectrum(
         )
     which, mixture = curvature_columns(outputs, train[1], loss, curvature, ROWS if sketched else columns, seed)
     rows = _Rows(train[0][which.to(train[0].device)], mixture)
-    whole = plan
+    other, drawn = _Rows.of_losses(model, evaluation or _first_of(train), loss), None
+    whole, others = plan, other
     if sketched:
         plan = kronecker_plan(model, rows.inputs, plan, dimension or 0, seed, rows.mixture)
-    other = _Rows.of_losses(model, evaluation or _first_of(train), loss)
-    if plan.width <= len(which):
-        spectrum = _primal(model, rows, own, other, plan)
-        return _with_outside(spectrum, model, own, other, whole, sketched=True) if sketched else spectrum
+        which, mixture = curvature_columns(outputs, train[1], loss, curvature, OUTSIDE_ROWS, seed)
+        drawn = _Rows(train[0][which.to(train[0].device)], mixture)
+        others = other.with_others(drawn)
+    if plan.width <= len(rows.inputs):
+        spectrum = _primal(model, rows, own, others, plan)
+        return spectrum if drawn is None else _with_outside(spectrum, model, own, other, drawn, whole)
     dtype = torch.float64 if dimension is None else outputs.dtype
     is_own = curvature == "empirical" and not sketched
-    spectrum = _dual(model, rows, None if is_own else own, other, plan, dtype)
-    return _with_outside(spectrum, model, own, other, whole, sketched)
+    spectrum = _dual(model, rows, None if is_own else own, others, plan, dtype)
+    return _with_outside(spectrum, model, own, other, drawn, whole)
 
 
 def hessian_spectrum(
@@ -279,17 +312,41 @@ def _with_outside(
     model: nn.Module,
     own: _Rows,
     other: _Rows,
+    drawn: _Rows | None,
     plan: ParameterPlan,
-    sketched: bool,
 ) -> InfluenceSpectrum:
-    """Add the inner products of what the gradients have outside the directions, in the plan of whole parameters."""
-    train, evaluation = spectrum.train, spectrum.evaluation
-    outside = gradient_products(model, own, other, plan).to(train.dtype)
-    outside.addmm_(train, evaluation.T, alpha=-1)
-    norms, inside = gradient_norms(model, own, plan), train.double().square().sum(dim=1)
-    kept = float(inside.sum() / norms.sum().clamp(min=1e-300)) if sketched else None
-    own_outside = (norms - inside).clamp(min=0).to(train.dtype)
-    return replace(spectrum, outside=outside, outside_self=own_outside, kept_energy=kept)
+    """Add what the gradients have outside the directions, in the plan of whole parameters.
+
+    With a sketch, the last evaluation coordinates are those of ``drawn``, rows of R from which the curvature outside is
+    estimated: ``o^T C o = (1/n) sum_r (o . R_r)^2``.
+    """
+    n, m = len(own.inputs), len(other.inputs)
+    norms = gradient_norms(model, own, plan)
+    inside = spectrum.train.double().square().sum(dim=1)
+    squared = (norms - inside).clamp(min=0)
+    if drawn is None:
+        products = _outside_products(model, own, other, plan, spectrum.train, spectrum.evaluation)
+        flat = products.new_zeros(n), products.new_zeros(m)
+        return replace(spectrum, outside=Outside(products, squared.to(products.dtype), *flat))
+    evaluation, rows = spectrum.evaluation[:m], spectrum.evaluation[m:]
+    products = _outside_products(model, own, other.with_others(drawn), plan, spectrum.train, spectrum.evaluation)
+    of_others = gradient_norms(model, other, plan) - evaluation.double().square().sum(dim=1)
+    against_rows = products[:, m:], _outside_products(model, other, drawn, plan, evaluation, rows)
+    along = [
+        (part.double().square().sum(dim=1) / n / norm.clamp(min=1e-300)).to(products.dtype)
+        for part, norm in zip(against_rows, (squared, of_others), strict=True)
+    ]
+    outside = Outside(products[:, :m], squared.to(products.dtype), *along)
+    kept = float(inside.sum() / norms.sum().clamp(min=1e-300))
+    return replace(spectrum, evaluation=evaluation, outside=outside, kept_energy=kept)
+
+
+def _outside_products(
+    model: nn.Module, left: _Rows, right: _Rows, plan: ParameterPlan, of_left: Tensor, of_right: Tensor
+) -> Tensor:
+    """Return the inner products of the parts outside the directions, given the coordinates inside."""
+    products = gradient_products(model, left, right, plan).to(of_left.dtype)
+    return products.addmm_(of_left, of_right.T, alpha=-1)
 
 
 def _kernels(

@@ -12,7 +12,7 @@ from attribution_core.gradients import ParameterPlan, gradient_products, jacobia
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.influence.damping import SHARES, sweep_of
 from attribution_core.methods.influence.functions import default_damping
-from attribution_core.methods.influence.spectrum import DIMENSION, ROWS, influence_spectrum
+from attribution_core.methods.influence.spectrum import DIMENSION, OUTSIDE_ROWS, ROWS, influence_spectrum
 from attribution_core.models import load_weights
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.names import FINAL_WEIGHTS_FILE
@@ -68,14 +68,15 @@ class InfluenceStage(Stage):
         plan = whole = plan_parameters(probe.model, inputs[:1], "all")
         mixture = prediction_errors(outputs_of(probe.model, inputs), targets.to(probe.device), probe.recipe.loss)
         columns, width = n * probe.sizes.outputs, plan.width
-        size, rows, fit = min(columns, width), columns, 0.0
+        size, rows, fit, outside = min(columns, width), columns, 0.0, n * m
         if size > DIMENSION:
             before = time.perf_counter()
             plan = kronecker_plan(probe.model, inputs, plan, DIMENSION, probe.config.seed, mixture)
             fit, size, rows = time.perf_counter() - before, DIMENSION, min(ROWS, columns)
+            outside += (n + m) * OUTSIDE_ROWS
         few = slice(64)
         each = timed(lambda: jacobian(probe.model, inputs[few], plan, mixture[few])) / len(inputs[few])
-        pairs = n * m * _seconds_for_a_pair(probe.model, (inputs[few], mixture[few]), whole)
+        pairs = outside * _seconds_for_a_pair(probe.model, (inputs[few], mixture[few]), whole)
         products = 2 * rows * size**2 + 2 * (n + m) * size * (size + m)
         decomposition = probe.seconds_for_decomposition * size**3
         return fit + (rows + 2 * (n + m)) * each + pairs + products / probe.flops + decomposition
@@ -100,7 +101,7 @@ class InfluenceStage(Stage):
         sketched = {} if spectrum.kept_energy is None else {"kept_energy": spectrum.kept_energy}
         how = "exact"
         if sketched:
-            how = f"in a sketch of {len(spectrum.values):,} dimensions; outside it the curvature counts as zero"
+            how = f"in a sketch of {len(spectrum.values):,} dimensions; outside it, along each gradient alone"
         elif spectrum.flat_below:
             how = f"curvature below {spectrum.flat_below:g} of the largest counts as zero"
         details = {
