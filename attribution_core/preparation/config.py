@@ -136,8 +136,8 @@ class ScoreConfig(BaseModel):
     curvature's spectrum and is at least the weight decay."""
 
     map: Literal["umap", "off"] = "umap"
-    """Map of all examples, similar ones next to each other, by UMAP of the trained network's embeddings; or off.
-    Takes about ten seconds, most of them for compiling."""
+    """Map of all examples, similar ones next to each other, by UMAP of the trained network's embeddings; or
+    off."""
 
     seed: int = Field(0, ge=0)
     """Seed of the splits, the initial weights, the batch order, the sketch and the map."""

@@ -13,7 +13,7 @@ them for each example where the head is linearized, else k):
   layers' Kronecker factors;
 - influence: gradients of r rows, a Gram matrix ``2 r q^2`` of their q coordinates, and its decomposition, ``q^3``;
 - near-duplicates: the similarities of all pairs, ``n^2``;
-- map: a constant, for compiling UMAP, and a layout, linear in all examples.
+- map: a layout, linear in all examples.
 
 Embeddings, effects between classes and the detection of wrong labels take next to nothing.
 

@@ -6,8 +6,7 @@ Estimate and run each have their own process, so that neither profits from what 
 the stages; memory is the largest resident set (on a GPU, the largest allocation there). One JSON line for each
 configuration; `met` says whether both are within a factor of 1.5. All six take about seven minutes on two cores.
 
-Measured on two idle cores: estimated seconds were 0.94 to 1.21 of the real ones, memory 0.83 to 1.18. The first map
-ever on a machine takes 15 s more, to compile UMAP's search; the estimate includes them if no compiled search is found.
+Measured on two idle cores: estimated seconds were 0.94 to 1.21 of the real ones, memory 0.83 to 1.18.
 """
 
 import argparse

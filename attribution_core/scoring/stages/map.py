@@ -4,14 +4,7 @@ import numpy as np
 import torch
 from typing_extensions import override
 
-from attribution_core.methods.analysis.embedding_map import (
-    EPOCHS,
-    MIN_DIST,
-    MOST,
-    NEIGHBORS,
-    embedding_map,
-    is_compiled,
-)
+from attribution_core.methods.analysis.embedding_map import EPOCHS, MIN_DIST, MOST, NEIGHBORS, embedding_map
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.scoring.probe import Probe
@@ -19,9 +12,8 @@ from attribution_core.scoring.sizes import RunSizes
 from attribution_core.scoring.stages.base import ScoringRun, Stage
 from attribution_core.scoring.stages.embeddings import SPLITS_BY_TABLE
 
-# The map alone is not probed, since UMAP compiles for seconds, and the first time on a machine for more: these were
-# measured where this was written.
-_SECONDS, _SECONDS_EACH, _FIRST_SECONDS = 5.0, 6e-4, 15.0
+# Of the layout, on one core where this was written.
+_SECONDS_EACH = 6e-4
 
 
 class MapStage(Stage):
@@ -40,7 +32,7 @@ class MapStage(Stage):
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """Count embeddings, blocks of similarities, and UMAP's graph."""
+        """Count embeddings, blocks of similarities, and the graph."""
         return 4 * sizes.total * sizes.head_width + 2 * BLOCK_BYTES + 8 * 100 * min(sizes.total, MOST)
 
     @override
@@ -48,8 +40,7 @@ class MapStage(Stage):
         """Time neighbors among all pairs, and the layout."""
         placed = min(probe.sizes.total, MOST)
         products = 2 * probe.sizes.total * placed * probe.sizes.head_width
-        compiling = _SECONDS + (0.0 if is_compiled() else _FIRST_SECONDS)
-        return compiling + _SECONDS_EACH * placed + products / probe.flops
+        return _SECONDS_EACH * placed + products / probe.flops
 
     @override
     def write(self, scoring: ScoringRun) -> None:

@@ -9,7 +9,7 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import KNeighborsClassifier
 
 from attribution_core.errors import InputError
-from attribution_core.methods.analysis.embedding_map import EPOCHS, embedding_map, is_compiled
+from attribution_core.methods.analysis.embedding_map import EPOCHS, embedding_map
 from attribution_core.methods.linalg import blocked
 from attribution_core.progress import listening
 
@@ -24,7 +24,6 @@ def test_the_same_seed_gives_the_same_map_and_neighbors_stay_neighbors(digits):
     images, labels = digits
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=ImportWarning)  # umap's optional parts
         places, again, other = (embedding_map(images, seed) for seed in (3, 3, 4))
     assert places.shape == (600, 2)
     assert places.dtype == np.float32
@@ -79,11 +78,3 @@ def test_equal_embeddings_have_a_map(embeddings):
 def test_invalid_embeddings_are_refused(embeddings):
     with pytest.raises(InputError, match="A map needs finite embeddings"):
         embedding_map(embeddings)
-
-
-def test_compiled_code_is_detected_by_its_files(tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    assert not is_compiled()
-    (tmp_path / "pynndescent_1").mkdir()
-    (tmp_path / "pynndescent_1" / "distances.cosine-1.py311.nbi").touch()
-    assert is_compiled()
