@@ -12,7 +12,13 @@ from attribution_core.gradients import ParameterPlan, gradient_products, jacobia
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.influence.damping import SHARES, sweep_of
 from attribution_core.methods.influence.functions import default_damping
-from attribution_core.methods.influence.spectrum import DIMENSION, OUTSIDE_ROWS, ROWS, influence_spectrum
+from attribution_core.methods.influence.spectrum import (
+    DIMENSION,
+    OUTSIDE_ROWS,
+    ROWS,
+    InfluenceSpectrum,
+    influence_spectrum,
+)
 from attribution_core.models import load_weights
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.names import FINAL_WEIGHTS_FILE
@@ -98,20 +104,24 @@ class InfluenceStage(Stage):
         writer.add_column("examples", "self_influence", spectrum.self_influence(damping).cpu().double().numpy())
         series = {"effects on an example": sweep.agreement, "self-influence": sweep.self_agreement}
         writer.write_curve("damping", curve_rows(sweep.share.tolist(), series))
-        sketched = {} if spectrum.kept_energy is None else {"kept_energy": spectrum.kept_energy}
-        how = "exact"
-        if sketched:
-            how = f"in a sketch of {len(spectrum.values):,} dimensions; outside it, along each gradient alone"
-        elif spectrum.flat_below:
-            how = f"curvature below {spectrum.flat_below:g} of the largest counts as zero"
         details = {
-            "route": f"Gauss-Newton matrix of the whole network, {how}",
-            **sketched,
+            **description_of(spectrum),
             "damping": damping,
             "share_of_largest_eigenvalue": damping / largest,
             "evaluated_on": f"{effects.shape[1]:,} validation examples",
         }
         writer.describe("self_influence", details, ["self_influence"])
+
+
+def description_of(spectrum: InfluenceSpectrum) -> dict[str, str | float]:
+    """Say how the curvature was inverted; only one with all its directions is called exact."""
+    how, kept = "exact", {}
+    if spectrum.kept_energy is not None:
+        how = f"in a sketch of {len(spectrum.values):,} dimensions; outside it, along each gradient alone"
+        kept = {"kept_energy": spectrum.kept_energy}
+    elif spectrum.flat_below:
+        how = f"curvature below {spectrum.flat_below:g} of the largest counts as zero"
+    return {"route": f"Gauss-Newton matrix of the whole network, {how}", **kept}
 
 
 def _seconds_for_a_pair(model: nn.Module, rows: tuple[Tensor, Tensor], plan: ParameterPlan) -> float:

@@ -83,6 +83,8 @@ def test_both_deltas_are_compared_with_real_removals(tmp_path, capsys, monkeypat
     assert first["delta"] == pytest.approx(5e-4 * len(prepare(config).splits.train), abs=1e-3)
     assert second["delta"] > first["delta"]
     assert second["mean_loss"] < first["mean_loss"]
+    off = [abs(row["mean_loss"] - row["real_mean_loss"]) for row in (first, second)]
+    assert off[1] < off[0] / 2
     written = json.loads((tmp_path / "memory_training_time.json").read_text())
     columns = written["columns"]["digits"]
     assert written["rows"] == [first, second]
