@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from attribution_core.datasets.formats.row_files import JsonNumber, find_column
 from attribution_core.datasets.listing import normalize_name
 from attribution_core.datasets.scripts import count_words, is_prose
-from attribution_core.datasets.targets import INFINITE, MISSING_MARKS, are_numbers, as_floats
+from attribution_core.datasets.targets import INFINITE, MISSING_MARKS, are_all, are_numbers, as_floats
 from attribution_core.errors import InputError
 
 TEXT_COLUMNS = ("text", "sentence", "review", "content", "document")
@@ -138,7 +140,7 @@ def _values(column: pd.Series, decimal_comma: bool, notes: list[str]) -> tuple[p
         return numbers, is_integer_dtype(column) and bool((numbers >= 0).all())
     quick = _quick_numbers(column)
     if quick is not None:
-        return quick, "".join(column).isdecimal()
+        return quick
     cells = cells_of(column)
     there = cells.dropna().str.strip()
     found = _numbers(there, str(column.name), decimal_comma, notes) if len(there) else None
@@ -173,21 +175,25 @@ def _numbers(there: pd.Series, name: str, decimal_comma: bool, notes: list[str])
     return as_floats(with_point)
 
 
-def _quick_numbers(column: pd.Series) -> pd.Series | None:
-    """Return a column as numbers if all its cells are texts that Python takes as finite ones; most columns are such."""
-    if not set(map(type, column)) <= {str, JsonNumber}:
+def _quick_numbers(column: pd.Series) -> tuple[pd.Series, bool] | None:
+    """Return what :func:`_values` does if all cells are empty or finite numbers of the usual form; most columns are."""
+    if not set(map(type, column)) <= {str, JsonNumber, type(None)}:
         return None
     try:
-        numbers = as_floats(column)
-    except ValueError:
+        cells = pc.utf8_trim_whitespace(pa.array(column.to_numpy(), pa.string()))
+        cells = pc.if_else(pc.equal(cells, ""), None, cells)
+        numbers = cells.cast(pa.float64())
+    except ValueError:  # Arrow's error is one; half of a surrogate pair is another
         return None
-    # Python reads 1_000 as a number; no file means that.
-    return numbers if np.isfinite(numbers.to_numpy()).all() and "_" not in "".join(column) else None
+    if not len(numbers.drop_null()) or not pc.all(pc.is_finite(numbers)).as_py():
+        return None
+    is_whole = bool(pc.all(pc.utf8_is_decimal(cells)).as_py())
+    return pd.Series(numbers.to_numpy(zero_copy_only=False), index=column.index), is_whole
 
 
 def _with_points(there: pd.Series, decimal_comma: bool) -> pd.Series | None:
     """Return numbers such as 1,234.5 or 0,5 in the usual form; None if some are neither."""
-    fits = {kind: there.str.fullmatch(kind).to_numpy(dtype=bool) for kind in (_THOUSANDS, _DECIMAL_COMMA, _GROUPED)}
+    fits = {kind: are_all(there, kind).to_numpy() for kind in (_THOUSANDS, _DECIMAL_COMMA, _GROUPED)}
     plain = are_numbers(there).to_numpy()
     if not decimal_comma and (fits[_THOUSANDS] | plain).all():
         return there.str.replace(",", "")

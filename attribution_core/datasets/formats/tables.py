@@ -43,6 +43,7 @@ from attribution_core.errors import InputError
 
 TARGET_COLUMNS = ("label", "target", "class", "y")
 _RESERVED = ("split", "id", "original_label")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True)  # one for all rows: making one takes as long as a row
 _DECIMALS = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -69,7 +70,7 @@ class Row:
 
     def encoded(self) -> bytes:
         """Return the features as JSON."""
-        return json.dumps(self.values, ensure_ascii=False, sort_keys=True).encode()
+        return _ENCODER.encode(self.values).encode()
 
     def decoded(self) -> dict[str, Any]:
         """Return the features."""
@@ -308,7 +309,7 @@ def _read_file(file: Path) -> _File:
 
 def _read_delimited(file: Path) -> _File:
     rows = read_delimited(file)
-    frame = pd.DataFrame(rows.cells, columns=range(len(rows.columns)), dtype="object")
+    frame = pd.DataFrame(dict(enumerate(rows.by_column)), dtype="object")
     frame.columns = pd.Index(rows.columns)
     return _File(frame, rows.notes, decimal_comma=rows.dialect.delimiter == ";")
 
