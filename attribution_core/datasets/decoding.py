@@ -7,6 +7,7 @@ is one for the whole dataset, so that equal values stay equal.
 
 import io
 import math
+import struct
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -150,14 +151,20 @@ def load(data: bytes) -> Image.Image | DeepImage:
         with Image.open(io.BytesIO(data), formats=_allowed(data)) as image:
             if _is_deep_png(data) and _has_deep_decoder():
                 return _deep_png(data, image)
+            if _is_deep_tiff(image) and (deep := _deep_tiff(data)) is not None:
+                return deep
             image.load()
             upright = ImageOps.exif_transpose(image)
-            if (deep := _deep(upright)) is not None:
+            if (deep := deep_image(upright)) is not None:
                 return _checked(deep)
             converted = to_eight_bits(upright)
             converted.info[UPPER_BITS] = _is_deep_png(data) or _is_deep_tiff(image)
             return converted
     except UnidentifiedImageError as error:  # Pillow's message names a memory address
+        # Pillow knows neither gray with transparency nor fractions in color.
+        unknown = _deep_tiff(data) if image_format(data) == "TIFF" else None
+        if unknown is not None:
+            return _checked(unknown)
         raise ValueError(_why_unknown(data)) from error
 
 
@@ -180,7 +187,7 @@ def is_gray(image: Image.Image) -> bool:
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
     """Convert an image of any Pillow mode to "L" or "RGB"; one of more than 8 bits from the range of 16 bits."""
-    deep = _deep(image)
+    deep = deep_image(image)
     if deep is not None:
         return deep.to_eight_bits()
     if image.has_transparency_data:
@@ -233,7 +240,7 @@ def _why_unknown(data: bytes) -> str:
 # -- more than 8 bits ------------------------------------------------------------------------------------------------
 
 
-def _deep(image: Image.Image) -> DeepImage | None:
+def deep_image(image: Image.Image) -> DeepImage | None:
     """Return a gray image with more than 8 bits; None for one with 8."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return None
@@ -277,6 +284,34 @@ def _deep_png(data: bytes, opened: Image.Image) -> DeepImage:
     except RuntimeError as error:
         raise ValueError(f"it is a damaged PNG file ({str(error).splitlines()[0]})") from error
     return DeepImage(_turned(pixels.permute(1, 2, 0).numpy(), opened.getexif().get(0x0112, 1)))
+
+
+def _deep_tiff(data: bytes) -> DeepImage | None:
+    """Decode a TIFF of more than 8 bits in gray or color; None if its compression or its colors are others."""
+    import tifffile
+
+    failures = (tifffile.TiffFileError, ValueError, RuntimeError, LookupError, TypeError, NotImplementedError)
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first
+            if page.imagewidth * page.imagelength > (Image.MAX_IMAGE_PIXELS or math.inf):
+                return None
+            pixels = page.asarray()
+            orientation = page.tags.valueof(0x0112, default=1)
+            if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
+                pixels = np.moveaxis(pixels, 0, 2)
+            colors = {tifffile.PHOTOMETRIC.MINISBLACK: 1, tifffile.PHOTOMETRIC.RGB: 3}.get(page.photometric, 0)
+            has_alpha = len(page.extrasamples) == 1 and page.extrasamples[0] > 0
+    except (*failures, struct.error):
+        return None  # for example LZW, which tifffile alone does not decode
+    kinds = {"u2": np.uint16, "f2": np.float32, "f4": np.float32, "f8": np.float32}
+    kind = kinds.get(pixels.dtype.str[1:])
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if not colors or kind is None or pixels.ndim != 3:
+        return None
+    pixels = pixels[..., : colors + (has_alpha and kind == np.uint16)]
+    return DeepImage(_turned(pixels.astype(kind), orientation))
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:

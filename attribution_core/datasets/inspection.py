@@ -110,7 +110,10 @@ def with_levels(
     cut = sum(fact.upper_bits for each in facts.values() for fact in each)
     if cut:
         have = "1 color image has" if cut == 1 else f"{cut:,} color images have"
-        notes.append(f"{have} 16 bits for each channel, of which only the upper 8 are read; in PNG files all are.")
+        notes.append(
+            f"{have} 16 bits for each channel, of which only the upper 8 are read; in PNG files, and in "
+            "TIFF files without LZW compression, all are."
+        )
     return parts, notes
 
 

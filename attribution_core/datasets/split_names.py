@@ -10,7 +10,7 @@ name already does and none means test: Kaldi's ``train``, ``dev`` and ``eval``. 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from attribution_core.errors import InputError
@@ -54,7 +54,7 @@ def splits_of_folders(names: Iterable[str], where: str) -> dict[str, str]:
     Raises:
         InputError: Two folders mean the same split.
     """
-    found = _resolve(_words_of_folders(names), where)
+    found = splits_of_words(_words_of_folders(names), where)
     by_split: dict[str, str] = {}
     for name, split in found.items():
         other = by_split.setdefault(split, name)
@@ -76,7 +76,7 @@ def splits_of_files(names: Iterable[str], where: str) -> dict[str, str]:
     Raises:
         InputError: Files call the same split by different words.
     """
-    return _resolve({name: word for name in names if (word := _word_within(name))}, where)
+    return splits_of_words({name: word for name in names if (word := _word_within(name))}, where)
 
 
 def splits_of_cells(values: Iterable[object], where: str) -> dict[object, str]:
@@ -97,7 +97,30 @@ def splits_of_cells(values: Iterable[object], where: str) -> dict[object, str]:
                 f"{_sentence(where)} must hold {SPLITS}, but it holds {value!r}: rename that split or remove its rows."
             )
         words[value] = word
-    return _resolve(words, where)
+    return splits_of_words(words, where)
+
+
+def splits_of_words(words: Mapping[Name, str], where: str) -> dict[Name, str]:
+    """Map names to their splits by the word in each, a key of ``SPLIT_NAMES``.
+
+    Args:
+        words: Words by name.
+        where: What holds the names, for messages.
+
+    Raises:
+        InputError: Different words mean the same split.
+    """
+    meaning = {word: SPLIT_NAMES[word] for word in words.values()}
+    others = {split for word, split in meaning.items() if word not in _EVALUATION}
+    if "validation" in others and "test" not in others:
+        meaning.update({word: "test" for word in meaning if word in _EVALUATION})
+    first: dict[str, str] = {}
+    for word, split in meaning.items():
+        other = first.setdefault(split, word)
+        if other != word:
+            names = {each: next(name for name in words if words[name] == each) for each in (other, word)}
+            raise _two_names(where, split, names[other], names[word])
+    return {name: meaning[word] for name, word in words.items()}
 
 
 def _words_of_folders(names: Iterable[str]) -> dict[str, str]:
@@ -133,21 +156,6 @@ def _without_filler(word: str) -> str:
     """
     rest = _FILLER_AT_END.sub("", word)
     return rest if not rest or rest in SPLIT_NAMES else word
-
-
-def _resolve(words: dict[Name, str], where: str) -> dict[Name, str]:
-    """Return the split of each name from the word that means it."""
-    meaning = {word: SPLIT_NAMES[word] for word in words.values()}
-    others = {split for word, split in meaning.items() if word not in _EVALUATION}
-    if "validation" in others and "test" not in others:
-        meaning.update({word: "test" for word in meaning if word in _EVALUATION})
-    first: dict[str, str] = {}
-    for word, split in meaning.items():
-        other = first.setdefault(split, word)
-        if other != word:
-            names = {each: next(name for name in words if words[name] == each) for each in (other, word)}
-            raise _two_names(where, split, names[other], names[word])
-    return {name: meaning[word] for name, word in words.items()}
 
 
 def _two_names(where: str, split: str, first: object, second: object) -> InputError:

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from attribution_core.datasets import open_dataset
@@ -146,18 +147,85 @@ def test_color_and_transparency_of_sixteen_bits_keep_their_levels(tmp_path, chan
     assert splits.train.mode == ("L" if channels == 2 else "RGB")
 
 
+def lzw(data):
+    """Compress bytes by LZW without saving any: a code that clears the table before each byte."""
+    codes = [code for byte in data for code in (256, byte)] + [257]
+    bits = "".join(f"{code:09b}" for code in codes)
+    return bytes(int(bits[start : start + 8].ljust(8, "0"), 2) for start in range(0, len(bits), 8))
+
+
 def tiff(pixels):
-    """Encode uint16 ``[h, w, 3]`` as an uncompressed TIFF, which Pillow does not write."""
+    """Encode uint16 ``[h, w, 3]`` as a TIFF that is compressed by LZW, which Pillow does not write in 16 bits."""
     height, width, _ = pixels.shape
-    data = pixels.astype("<u2").tobytes()
-    entries = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 14)]
+    data = lzw(pixels.astype("<u2").tobytes())
+    data += b"\0" * (len(data) % 2)
+    entries = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8), (259, 3, 1, 5), (262, 3, 1, 2), (273, 4, 1, 14)]
     entries += [(277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, len(data))]
     table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     head = b"II*\0" + struct.pack("<I", 14 + len(data)) + struct.pack("<HHH", 16, 16, 16)
     return head + data + struct.pack("<H", len(entries)) + table + bytes(4)
 
 
-def test_color_tiff_of_sixteen_bits_is_pointed_out(tmp_path):
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"byteorder": ">"},
+        {"compression": "zlib"},
+        {"compression": "zlib", "predictor": True},
+        {"planarconfig": "separate"},
+        {"tile": (16, 16)},
+    ],
+)
+def test_color_tiff_of_sixteen_bits_keeps_its_levels(tmp_path, channels, options):
+    random = np.random.default_rng(0)
+    for name, low in {"a": 490, "b": 520}.items():
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            pixels = random.integers(low, low + 30, (4, 5, channels)).astype(np.uint16)
+            if channels in (2, 4):
+                pixels[..., -1] = 65535
+            turned = np.moveaxis(pixels, 2, 0) if "planarconfig" in options else pixels
+            kind = "rgb" if channels > 2 else "minisblack"
+            extra = ["unassalpha"] if channels in (2, 4) else None
+            file = tmp_path / name / f"{number}.tiff"
+            tifffile.imwrite(file, turned, photometric=kind, extrasamples=extra, **{"planarconfig": "contig"} | options)
+    splits = open_dataset(tmp_path)
+    found = pixels_by_class(splits)
+    assert np.unique(np.concatenate(list(found.values()))).size >= 40
+    assert found["b"].min() >= found["a"].max()
+    assert splits.train.mode == ("L" if channels == 2 else "RGB")
+    assert not any("only the upper 8" in note for note in splits.notes)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_fractions_in_color_take_the_range_of_the_dataset(tmp_path, dtype):
+    random = np.random.default_rng(0)
+    for name, low in {"a": 0.0, "b": 0.5}.items():
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            pixels = (low + random.uniform(0, 0.5, (4, 5, 3))).astype(dtype)
+            tifffile.imwrite(tmp_path / name / f"{number}.tiff", pixels, photometric="rgb")
+    found = pixels_by_class(open_dataset(tmp_path))
+    assert np.unique(np.concatenate(list(found.values()))).size >= 100
+    assert found["b"].min() >= found["a"].max()
+
+
+def test_orientation_of_a_deep_tiff_is_kept():
+    pixels = np.arange(18, dtype=np.uint16).reshape(2, 3, 3) * 256
+    for orientation in range(1, 9):
+        stream = io.BytesIO()
+        tifffile.imwrite(stream, pixels, photometric="rgb", extratags=[(0x0112, 3, 1, orientation, True)])
+        upright = decode(stream.getvalue())
+        eight = io.BytesIO()
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray((pixels // 256).astype(np.uint8)).save(eight, "PNG", exif=exif)
+        assert (np.asarray(upright) == np.asarray(decode(eight.getvalue()))).all()
+
+
+def test_color_tiff_that_keeps_eight_bits_is_pointed_out(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for number in range(4):

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from attribution_core.datasets.arrays import as_pixels, white_level
+from attribution_core.datasets.arrays import as_pixels, levels_of, note_on_levels, white_level
 from attribution_core.datasets.images import ArrayImage
 from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED, Examples, Listing, normalize_name, numbered_ids
+from attribution_core.datasets.split_names import SPLITS, split_of, splits_of_cells, splits_of_words
 from attribution_core.datasets.targets import Task, parse_labels
 from attribution_core.errors import InputError
 
@@ -63,7 +64,7 @@ def read(path: Path, task: Task = "auto") -> Listing:
     """List the images of an archive; the arrays are in memory once, with 8 bits.
 
     Args:
-        path: Path of the file. Images are uint8, or numbers from 0 to 1 or from 0 to 255.
+        path: Path of the file. Images are uint8, fractions from 0 to 1 or from 0 to 255, or whole numbers of any range.
         task: Whether the labels are classes or values; under ``"auto"``, whole numbers are classes.
 
     Returns:
@@ -75,12 +76,15 @@ def read(path: Path, task: Task = "auto") -> Listing:
     archive = read_archive(path)
     labels, class_names, notes = labels_by_split(archive, task)
     largest = white_level(*(archive.arrays[keys.images] for keys in archive.keys.values()))
+    levels = levels_of(archive.arrays[keys.images] for keys in archive.keys.values())
     rounded = any(archive.arrays[keys.images].dtype.kind == "f" for keys in archive.keys.values())
     parts = {}
     for split, keys in archive.keys.items():
-        pixels = as_pixels(archive.arrays.pop(keys.images), f"{keys.images} of {path}", largest=largest)
+        what = f"{keys.images} of {path}"
+        pixels = as_pixels(archive.arrays.pop(keys.images), what, largest=largest, levels=levels)
         ids = numbered_ids(np.full(len(pixels), split))
         parts[split] = Examples.without_groups(ids, [ArrayImage(image) for image in pixels], labels[split])
+    notes += [note_on_levels(levels)] if levels else []
     notes += [f"The pixels were numbers from 0 to {largest:g}; they were rounded to 8 bits."] if rounded else []
     return Listing(_by_split(archive, parts), class_names, notes=notes, target=_TARGET)
 
@@ -113,19 +117,19 @@ def splits_of_rows(archive: Archive) -> np.ndarray | None:
     """Return the split of each row from the array ``split``, ``[n]``; None if the archive has no such array.
 
     Raises:
-        InputError: A split is unknown.
+        InputError: A split is unknown, or has two names.
     """
     if UNNAMED not in archive.keys or "split" not in archive.arrays:
         return None
     names = [str(value) for value in archive.arrays["split"].reshape(-1)]
-    found = [SPLIT_NAMES.get(name.lower()) for name in names]
-    if None in found:
-        row = found.index(None)
+    unknown = next((row for row, name in enumerate(names) if split_of(name) is None), None)
+    if unknown is not None:
         raise InputError(
-            f"The array split of {archive.path} must hold {', '.join(SPLIT_NAMES)}, but row {row} holds "
-            f"{names[row]!r}: rename that split or remove its rows."
+            f"The array split of {archive.path} must hold {SPLITS}, but row {unknown} holds {names[unknown]!r}: rename "
+            "that split or remove its rows."
         )
-    return np.array(found, dtype=object)
+    meant = splits_of_cells(names, f"the array split of {archive.path}")
+    return np.array([meant[name] for name in names], dtype=object)
 
 
 def labels_by_split(archive: Archive, task: Task) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
@@ -233,29 +237,31 @@ def _alternatives(form: tuple[str, str]) -> list[Keys]:
 
 
 def _keys(present: set[str], path: Path) -> dict[str, Keys]:
-    """Map each split to the names of its arrays."""
-    known = [
-        (SPLIT_NAMES[alias], *(part.format(alias) for part in form)) for form in _SPLIT_KEYS for alias in SPLIT_NAMES
-    ]
+    """Map each split to the names of its arrays, which may be in capital letters."""
+    written = {key.lower(): key for key in sorted(present)}
+    known = [(word, *(part.format(word) for part in form)) for form in _SPLIT_KEYS for word in SPLIT_NAMES]
     known += [(UNNAMED, *pair) for pair in _UNSPLIT_KEYS]
     found: dict[str, Keys] = {}
-    for split, images, labels in known:
-        if (images in present) != (labels in present):
-            here, missing = (images, labels) if images in present else (labels, images)
-            raise InputError(f"{path} needs an array {missing} beside {here}, but has none: add it.")
-        if images in present and split in found:
+    for word, images, labels in known:
+        if (images in written) != (labels in written):
+            here, missing = (images, labels) if images in written else (labels, images)
+            raise InputError(f"{path} needs an array {missing} beside {written[here]}, but has none: add it.")
+        if images in written and word in found:
             raise InputError(
-                f"{path} must have one array of images for each split, but it has {found[split].images} and {images}: "
-                "remove one of them."
+                f"{path} must have one array of images for each split, but it has {found[word].images} and "
+                f"{written[images]}: remove one of them."
             )
-        if images in present:
-            found[split] = Keys(images, labels)
+        if images in written:
+            found[word] = Keys(written[images], written[labels])
     if not found or (UNNAMED in found and len(found) > 1):
         raise InputError(
             f"{path} needs arrays called x_train and y_train, train_images and train_labels, images and labels, or x "
             f"and y, but it has {', '.join(sorted(present)) or 'none'}: rename its arrays."
         )
-    return found
+    if UNNAMED in found:
+        return found
+    splits = splits_of_words({keys.images: word for word, keys in found.items()}, str(path))
+    return {splits[keys.images]: keys for keys in found.values()}
 
 
 def _check_lengths(path: Path, arrays: dict[str, np.ndarray], images: str, others: str) -> None:

@@ -13,10 +13,11 @@ import torch
 import torch.utils.data
 from PIL import Image
 
-from attribution_core.datasets.arrays import as_pixels
-from attribution_core.datasets.decoding import to_eight_bits
+from attribution_core.datasets.arrays import as_pixels, is_deep, levels_of, note_on_levels, pixels_then_channels
+from attribution_core.datasets.decoding import deep_image, to_eight_bits
 from attribution_core.datasets.images import ArrayImage
-from attribution_core.datasets.listing import SPLIT_NAMES, Examples, Listing, Unreadable
+from attribution_core.datasets.listing import Examples, Listing, Unreadable
+from attribution_core.datasets.split_names import split_of, splits_of_folders
 from attribution_core.datasets.targets import Task, parse_numeric_labels
 from attribution_core.errors import InputError
 from attribution_core.progress import track
@@ -52,9 +53,9 @@ def read(
     parts = split_datasets(data)
     declared = class_names(data)
     unreadable: list[Unreadable] = []
-    found: dict[str, tuple[list[ArrayImage], pd.Series]] = {}
+    found: dict[str, tuple[list[np.ndarray], pd.Series]] = {}
     for split, dataset in parts.items():
-        images: list[ArrayImage] = []
+        images: list[np.ndarray] = []
         labels: dict[str, int | float] = {}
         for index in track(range(_length(dataset, split)), _length(dataset, split), f"reading {split}"):
             identity = f"{split}/{index}"
@@ -64,36 +65,38 @@ def read(
                 unreadable.append(Unreadable(identity, str(error) or type(error).__name__))
                 continue
             image, label = _pair(item, identity)
-            images.append(ArrayImage(_pixels(image, identity)))
+            images.append(_pixels(image, identity))
             labels[identity] = _label(label, identity)
         found[split] = (images, pd.Series(labels, dtype=None if labels else "int64"))
     numbers = pd.concat([labels for _, labels in found.values()])
     whole, names, notes = parse_numeric_labels(numbers, _TARGET, declared, task)
     ends = np.cumsum([len(labels) for _, labels in found.values()])
+    scaled, notes_on_levels = _in_eight_bits({split: images for split, (images, _) in found.items()})
     examples = {
-        split: Examples.without_groups(own.index.tolist(), images, labels)
-        for (split, (images, own)), labels in zip(found.items(), np.split(whole, ends[:-1]), strict=True)
+        split: Examples.without_groups(own.index.tolist(), scaled[split], labels)
+        for (split, (_, own)), labels in zip(found.items(), np.split(whole, ends[:-1]), strict=True)
     }
-    return Listing(examples, names, unreadable, notes, target=_TARGET)
+    return Listing(examples, names, unreadable, notes_on_levels + notes, target=_TARGET)
 
 
 def split_datasets(data: TorchData) -> dict[str, torch.utils.data.Dataset[Any]]:
     """Return the dataset of each split; a single dataset is "train".
 
     Raises:
-        InputError: The data are not datasets, or a split is unknown.
+        InputError: The data are not datasets, or a split is unknown or has two names.
     """
     if isinstance(data, tuple) and len(data) == 3:
         data = dict(zip(("train", "validation", "test"), data, strict=True))
     if not isinstance(data, Mapping):
         data = {"train": data}
     for name, dataset in data.items():
-        if str(name).lower() not in SPLIT_NAMES or not isinstance(dataset, torch.utils.data.Dataset):
+        if split_of(str(name)) is None or not isinstance(dataset, torch.utils.data.Dataset):
             raise InputError(
                 "The data must be a torch Dataset, or a dict of them by train, validation and test, or a tuple of "
                 f"these three, but {name!r} is of type {type(dataset).__name__}: pass datasets under those names."
             )
-    return {SPLIT_NAMES[str(name).lower()]: dataset for name, dataset in data.items()}
+    splits = splits_of_folders([str(name) for name in data], "the dict of datasets")
+    return {splits[str(name)]: dataset for name, dataset in data.items()}
 
 
 def dataset_name(data: TorchData) -> str:
@@ -149,20 +152,42 @@ def _pair(item: Any, identity: str) -> tuple[Any, Any]:
 
 
 def _pixels(image: Any, identity: str) -> np.ndarray:
-    """Return the image as uint8 ``[h, w]`` or ``[h, w, 3]``, copied because a dataset may reuse its arrays."""
+    """Return the image as uint8 ``[h, w]`` or ``[h, w, 3]``, copied because a dataset may reuse its arrays.
+
+    Whole numbers that may be beyond 0 to 255 stay as they are until the range of the whole dataset is known.
+    """
     if isinstance(image, Image.Image):
+        deep = deep_image(image)
+        if deep is not None and deep.is_whole:
+            return deep.pixels[..., 0].copy()
         try:
             return np.array(to_eight_bits(image))
         except ValueError as error:
             raise InputError(f"The image {identity} cannot be used, because {error}.") from error
-    if isinstance(image, torch.Tensor):
-        array = (image.float() if image.is_floating_point() else image).detach().cpu().numpy()
-        return as_pixels(array[None], identity, largest=1, channels_first=True)[0].copy()
-    if isinstance(image, np.ndarray):
-        return as_pixels(image[None], identity, largest=1)[0].copy()
+    if isinstance(image, torch.Tensor | np.ndarray):
+        is_tensor = isinstance(image, torch.Tensor)
+        array = _as_array(image) if isinstance(image, torch.Tensor) else image
+        if is_deep(array):
+            return pixels_then_channels(array[None], identity, is_tensor)[0].copy()
+        return as_pixels(array[None], identity, largest=1, channels_first=is_tensor)[0].copy()
     raise InputError(
         f"{identity} must be an image (PIL, tensor or NumPy array), but it is {_describe(image)}: convert it."
     )
+
+
+def _as_array(image: torch.Tensor) -> np.ndarray:
+    found: np.ndarray = (image.float() if image.is_floating_point() else image).detach().cpu().numpy()
+    return found
+
+
+def _in_eight_bits(images: dict[str, list[np.ndarray]]) -> tuple[dict[str, list[ArrayImage]], list[str]]:
+    """Scale whole numbers by the range of all splits; return the images, and a note if they are beyond 0 to 255."""
+    levels = levels_of(image for each in images.values() for image in each)
+    scaled = {
+        split: [ArrayImage(as_pixels(image[None], split, largest=1, levels=levels)[0]) for image in each]
+        for split, each in images.items()
+    }
+    return scaled, [note_on_levels(levels)] if levels else []
 
 
 def _label(label: Any, identity: str) -> int | float:

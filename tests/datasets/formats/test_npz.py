@@ -42,6 +42,67 @@ def test_pixels_are_read_in_any_usual_form(tmp_path, images, expected):
     assert any("rounded" in note for note in splits.notes) == (images.dtype.kind == "f")
 
 
+def pixels_of(splits):
+    by_id = {id_: np.asarray(part[i][0]) for part in splits for i, id_ in enumerate(part.ids)}
+    return np.stack([by_id[id_] for id_ in sorted(by_id)])
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, ">u2", np.int16, ">i2", np.int32, np.int64])
+@pytest.mark.parametrize(
+    ("low", "high", "levels"),
+    [(0, 1023, "0 to 1,023"), (0, 4000, "0 to 4,095"), (-1000, 1000, "-1,024 to 1,023"), (0, 255, "")],
+)
+def test_whole_numbers_take_the_range_of_the_dataset(tmp_path, dtype, low, high, levels):
+    if low < 0 and np.dtype(dtype).kind == "u":
+        low, high, levels = 500, 1500, "384 to 1,535"
+    images = np.linspace(low, high, GREY.size).reshape(GREY.shape).astype(dtype)
+    splits = open_dataset(write(tmp_path, x=images, y=LABELS))
+    found = pixels_of(splits)
+    assert len(np.unique(found)) > 150
+    assert (np.diff(found.ravel().astype(int)) >= 0).all()
+    notes = [note for note in splits.notes if "black to white" in note]
+    if not levels:
+        assert not notes
+        assert np.array_equal(found, images)
+        return
+    assert f"the values {levels} become black to white" in notes[0]
+    black, white = (float(bound.replace(",", "")) for bound in levels.split(" to "))
+    expected = np.rint((images.astype(float) - black) * 255 / (white - black))
+    assert np.array_equal(found, expected)
+
+
+def test_one_range_of_whole_numbers_holds_for_all_splits(tmp_path):
+    dark, bright = GREY.astype(np.uint16), GREY.astype(np.uint16) * 4
+    splits = open_dataset(write(tmp_path, x_train=dark, y_train=LABELS, x_test=bright, y_test=LABELS))
+    assert max(np.asarray(splits.train[i][0]).max() for i in range(len(splits.train))) < 70
+    assert max(np.asarray(splits.test[i][0]).max() for i in range(len(splits.test))) > 240
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ">f2", np.float32, ">f4", np.float64])
+@pytest.mark.parametrize("largest", [1, 255])
+def test_fractions_of_every_precision(tmp_path, dtype, largest):
+    images = (GREY / 255 * largest).astype(dtype)
+    found = pixels_of(open_dataset(write(tmp_path, x=images, y=LABELS)))
+    assert np.array_equal(found, np.rint(images.astype(np.float64) * 255 / largest))
+
+
+@pytest.mark.parametrize(
+    ("words", "sizes"),
+    [
+        (("train", "val", "test"), (40, 8, 4)),
+        (("TRAIN", "VALID", "TEST"), (40, 8, 4)),
+        (("train", "dev", "eval"), (40, 8, 4)),
+        (("training", "eval", "testing"), (40, 8, 4)),
+    ],
+)
+def test_splits_by_every_usual_name(tmp_path, words, sizes):
+    arrays = {}
+    for word, size in zip(words, sizes, strict=True):
+        arrays |= {f"x_{word}": GREY[:size], f"y_{word}": LABELS[:size]}
+    splits = open_dataset(write(tmp_path, **arrays))
+    assert tuple(len(part) for part in splits) == sizes
+
+
 def test_medmnist_and_unsplit_arrays(tmp_path):
     parts = {f"{split}_images": GREY[:n] for split, n in (("train", 20), ("val", 12), ("test", 8))}
     parts |= {f"{split}_labels": LABELS[:n, None] for split, n in (("train", 20), ("val", 12), ("test", 8))}
@@ -99,7 +160,12 @@ def test_numbers_with_names_take_the_named_values(tmp_path):
         ({"a": GREY}, "x_train and y_train.*it has a: rename"),
         ({"x_train": GREY}, "an array y_train beside x_train"),
         ({"x": GREY, "y": LABELS, "x_train": GREY, "y_train": LABELS}, "needs arrays called"),
-        ({"x_val": GREY, "y_val": LABELS, "x_valid": GREY, "y_valid": LABELS}, "x_valid and x_val: remove one"),
+        (
+            {"x_val": GREY, "y_val": LABELS, "x_valid": GREY, "y_valid": LABELS},
+            "x_valid and x_val: rename or",
+        ),
+        ({"x_test": GREY, "y_test": LABELS, "test_images": GREY, "test_labels": LABELS}, "x_test and test_images"),
+        ({"x": GREY, "y": LABELS, "split": np.array(["train", "val", "valid", "test"] * 10)}, "it has val and valid"),
         ({"x": GREY, "y": LABELS[:-1]}, "39 and 40"),
         ({"x": GREY, "y": np.eye(4)[LABELS]}, "float64 of shape 40 x 4"),
         ({"x": GREY, "y": LABELS - 1}, "0 or more.*row 0 has -1"),
@@ -116,7 +182,11 @@ def test_numbers_with_names_take_the_named_values(tmp_path):
         ({"x": GREY, "y": LABELS, "split": np.array(["holdout"] * 40)}, "row 0 holds 'holdout'"),
         ({"x": GREY / -255, "y": LABELS}, "must hold numbers from 0 to 1.*numbers from -1 to"),
         ({"x": GREY * 2.0, "y": LABELS}, "must hold numbers from 0 to 255.*holds numbers from"),
-        ({"x": np.where(GREY > 100, np.nan, GREY), "y": LABELS}, "not finite"),
+        ({"x": np.where(GREY > 100, np.nan, GREY), "y": LABELS}, "x of .*d.npz must hold finite.*holds nan in image"),
+        (
+            {"x": np.where(GREY > 100, np.inf, GREY), "y": LABELS},
+            "holds inf in image [0-9]+ at .*no pixels",
+        ),
         ({"x": np.repeat(GREY[..., None], 4, axis=3), "y": LABELS}, "they are 5 x 6 x 4"),
         ({"x": GREY[:, :0], "y": LABELS}, "they are 0 x 6"),
         ({"x": GREY.reshape(40, -1), "y": LABELS}, "they are 30"),

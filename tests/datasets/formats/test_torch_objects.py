@@ -64,6 +64,22 @@ def test_images_and_labels_of_any_kind(images, expected, labels):
             assert np.array_equal(np.asarray(split[i][0]), wanted)
 
 
+@pytest.mark.parametrize("kind", ["array", "big-endian", "tensor", "PIL"])
+def test_whole_numbers_take_the_range_of_the_dataset(kind):
+    ramps = np.stack([np.linspace(0, 1000 + label, 64).reshape(8, 8) for label in LABELS]).astype(np.uint16)
+    images = {
+        "array": list(ramps),
+        "big-endian": list(ramps.astype(">u2")),
+        "tensor": list(torch.from_numpy(ramps.astype(np.int16))[:, None]),
+        "PIL": [Image.fromarray(ramp) for ramp in ramps],
+    }[kind]
+    splits = open_dataset({"train": Listed(images, LABELS), "eval": Listed(images[:8], LABELS[:8])})
+    assert len(splits.validation) == 8
+    expected = np.rint(ramps[0] * (255 / 1023))
+    assert np.array_equal(np.asarray(splits.validation[0][0]), expected)
+    assert "the values 0 to 1,023 become black to white" in splits.notes[0]
+
+
 def test_splits_by_name_in_a_tuple_and_by_random_split():
     whole = TensorDataset(CHANNELS_FIRST, torch.from_numpy(LABELS))
     train, validation, test = random_split(whole, [24, 8, 8], generator=torch.Generator().manual_seed(0))
@@ -161,6 +177,12 @@ class Endless(IterableDataset):
         ({"holdout": Listed(COLOUR, LABELS)}, "'holdout' is of type Listed"),
         ((Listed(COLOUR, LABELS), Listed(COLOUR, LABELS)), "'train' is of type tuple"),
         ({"train": Listed(COLOUR, LABELS, list("abcd")), "test": Listed(COLOUR, LABELS, list("abce"))}, "differ"),
+        (dict.fromkeys(("train", "val", "valid"), Listed(COLOUR, LABELS)), "it has val and valid: rename"),
+        (dict.fromkeys(("train", "Train"), Listed(COLOUR, LABELS)), "it has train and Train: rename"),
+        (
+            Listed(np.where(COLOUR > 100, np.nan, COLOUR / 255.0), LABELS),
+            "train/0 must hold finite.*holds nan",
+        ),
         (3, "'train' is of type int"),
     ],
 )
