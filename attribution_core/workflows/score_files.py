@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from tokenize import TokenError
 
@@ -13,9 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from attribution_core.datasets.formats.columns import with_points
+from attribution_core.datasets.formats.delimited import DELIMITERS, read_delimited
+from attribution_core.datasets.formats.row_files import clean_columns
+from attribution_core.datasets.targets import are_numbers
 from attribution_core.errors import InputError
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _ID = "id"
 
 
@@ -23,7 +24,8 @@ def read_scores(file: Path, ids: pd.Series) -> dict[str, np.ndarray]:
     """Read a file of scores for the training examples of a run.
 
     Args:
-        file: ``.csv``, ``.tsv`` or ``.parquet`` with a column ``id`` and columns of scores, or ``.npy``.
+        file: ``.csv``, ``.tsv`` or ``.parquet`` with a column ``id`` and columns of scores, or ``.npy``. Delimiters,
+            encodings and decimal commas are understood as in datasets.
         ids: Ids of the training examples, ``[n]``.
 
     Returns:
@@ -38,8 +40,8 @@ def read_scores(file: Path, ids: pd.Series) -> dict[str, np.ndarray]:
     suffix = file.suffix.lower()
     if suffix == ".npy":
         return {file.stem: _array(file)}
-    if suffix in _DELIMITERS:
-        table = _text_table(file, _DELIMITERS[suffix])
+    if suffix in DELIMITERS:
+        table = _text_table(file)
     elif suffix == ".parquet":
         table = _parquet_table(file)
     else:
@@ -85,50 +87,42 @@ def _array(file: Path) -> np.ndarray:
     return found
 
 
-def _text_table(file: Path, delimiter: str) -> dict[str, pd.Series]:
+def _text_table(file: Path) -> dict[str, pd.Series]:
     """Read a text table: ids as text, the other columns as numbers."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            lines = csv.reader(text, delimiter=delimiter, strict=True)
-            header = next(lines, [])
-            _check_header(header, file)
-            rows = list(_rows(lines, len(header), file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file} cannot be read as a table in UTF-8 ({error}).") from error
-    columns = {name: [row[at] for _, row in rows] for at, name in enumerate(header)}
-    numbers = [number for number, _ in rows]
+        rows = read_delimited(file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error}).") from error
+    header = clean_columns(rows.columns, file)
+    _check_header(header, file)
+    decimal_comma = rows.dialect.delimiter == ";"
     return {
-        name: pd.Series(cells if name == _ID else _floats(name, cells, numbers, file), dtype=kind)
-        for name, cells in columns.items()
-        for kind in ["str" if name == _ID else "float64"]
+        name: pd.Series(cells, dtype="str") if name == _ID else _floats(name, cells, rows.lines, file, decimal_comma)
+        for name, cells in zip(header, rows.by_column, strict=True)
     }
 
 
-def _rows(lines: Iterator[list[str]], width: int, file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that is not empty, with its number; the header is row 1."""
-    for number, row in enumerate(lines, start=2):
-        if row and len(row) != width:
-            raise InputError(f"Row {number:,} of {file} has {len(row)} cells, but the header has {width}.")
-        if row:
-            yield number, row
-
-
-def _floats(name: str, cells: list[str], numbers: list[int], file: Path) -> list[float]:
+def _floats(name: str, cells: np.ndarray, lines: list[int], file: Path, decimal_comma: bool) -> pd.Series:
+    texts = pd.Series(cells, dtype="object").str.strip()
+    there = texts[texts != ""]
+    if not are_numbers(there).all():
+        usual = with_points(there, decimal_comma)
+        texts.update(there if usual is None else usual)
     values = []
-    for cell, number in zip(cells, numbers, strict=True):
+    for text, cell, line in zip(texts, cells, lines, strict=True):
         try:
-            values.append(float(cell) if cell.strip() else math.nan)
+            values.append(float(text) if text else math.nan)
         except ValueError as error:
             raise InputError(
-                f"Column {name[:80]!r} of {file} must hold numbers, but row {number:,} has {cell[:40]!r}. Remove "
+                f"Column {name[:80]!r} of {file} must hold numbers, but row {line:,} has {cell[:40]!r}. Remove "
                 "columns that are not scores, and leave the cell of a missing score empty."
             ) from error
-        if cell.strip() and not math.isfinite(values[-1]):
+        if text and not math.isfinite(values[-1]):
             raise InputError(
-                f"Column {name[:80]!r} of {file} has {cell[:40]!r} in row {number:,}, but scores must be finite. Leave "
+                f"Column {name[:80]!r} of {file} has {cell[:40]!r} in row {line:,}, but scores must be finite. Leave "
                 "the cell of a missing score empty."
             )
-    return values
+    return pd.Series(values, dtype="float64")
 
 
 def _parquet_table(file: Path) -> dict[str, pd.Series]:

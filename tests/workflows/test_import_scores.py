@@ -13,6 +13,7 @@ from attribution_core.errors import InputError
 from attribution_core.runs import MEASURES, Run, RunWriter
 from attribution_core.scoring.stages.classes import write_classes
 from attribution_core.workflows import import_scores
+from attribution_core.workflows.score_files import read_scores
 from tests.support.given_scores import (
     EFFECTS,
     METHODS,
@@ -32,6 +33,26 @@ def imported(run: Run, *arguments: object) -> Run:
 
 
 # -- what comes in -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+@pytest.mark.parametrize(("encoding", "decimal"), [("utf-8", "."), ("utf-8-sig", ","), ("utf-16", ",")])
+def test_tables_are_read_as_datasets_are(run, tmp_path, delimiter, suffix, encoding, decimal):
+    file = tmp_path / f"given.{suffix}"
+    rows = shuffled_table(run, quality=SCORES, tiny=SCORES * 1e-9)
+    rows.to_csv(file, index=False, sep=delimiter, decimal=decimal, encoding=encoding, quoting=1)
+    found = read_scores(file, run.examples["id"])
+    np.testing.assert_allclose(found["quality"], SCORES, rtol=1e-12)
+    np.testing.assert_allclose(found["tiny"], SCORES * 1e-9, rtol=1e-12)
+
+
+def test_empty_cells_and_lines_of_a_semicolon_file(run, tmp_path):
+    lines = [f"{id_};{'' if row == 3 else f'{row},5'}\r\n" for row, id_ in enumerate(run.examples["id"])]
+    (tmp_path / "given.csv").write_text("sep=;\r\nid; quality\r\n\r\n" + "".join(lines))
+    found = read_scores(tmp_path / "given.csv", run.examples["id"])["quality"]
+    assert np.isnan(found[3])
+    assert np.delete(found, 3).tolist() == [row + 0.5 for row in range(len(found)) if row != 3]
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "parquet", "parquet by its index"])
