@@ -183,6 +183,16 @@ def parse_cells(cells: pd.Series, name: str, task: Task = "auto") -> tuple[np.nd
     return _classes(cells, texts, name)
 
 
+def missing_values(cells: pd.Series, task: Task = "auto") -> np.ndarray:
+    """Return which cells of a column of values stand for a missing one, such as NA, bool ``[n]``; of classes none."""
+    texts = cells.str.strip()
+    is_number = are_numbers(texts)
+    if task == "classification" or not is_number.any() or not _are_values(texts, is_number, task):
+        return np.zeros(len(cells), dtype=bool)
+    found: np.ndarray = (~is_number & texts.str.lower().isin(MISSING_MARKS)).to_numpy(dtype=bool)
+    return found
+
+
 def are_numbers(texts: pd.Series) -> pd.Series:
     """Return which texts are numbers, such as 5, -0.5 or 1e5; inf and nan are none."""
     return are_all(texts, _NUMBER)
@@ -293,14 +303,14 @@ def refuse_empty(is_empty: pd.Series, what: str, name: str) -> None:
     """Refuse a column with empty cells.
 
     Args:
-        is_empty: Which rows are empty, bool ``[n]``.
+        is_empty: Which rows are empty, bool ``[n]``; the index names them.
         what: What the cells should hold, for the message.
         name: Name of the column.
 
     Raises:
         InputError: A row is empty.
     """
-    empty = np.flatnonzero(is_empty)
+    empty = is_empty.index[is_empty]
     if len(empty):
         raise InputError(
             f"Every row needs a {what} in the column {name}, but row {empty[0]} has none: fill in or remove "

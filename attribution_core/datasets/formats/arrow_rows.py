@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from attribution_core.datasets.formats.arrow_types import is_bytes, is_nested, is_text, plain
+from attribution_core.datasets.formats.left_out import (
+    NESTED,
+    aside_notes,
+    listed_with_and,
+    refuse_as_target,
+    unlabeled_notes,
+    unlabeled_rows,
+)
 from attribution_core.datasets.formats.row_files import find_column
 from attribution_core.datasets.listing import UNNAMED, normalize_name, numbered_ids
 from attribution_core.errors import InputError
@@ -83,6 +91,7 @@ class ArrowRows:
         class_names: Names of the classes of each column of class labels, in the order of the training rows.
         notes: Sentences that a user should read.
         split_names: Name in the source of a split that is called otherwise there.
+        aside: Columns that are left aside, with what they hold.
     """
 
     table: pa.Table
@@ -96,6 +105,7 @@ class ArrowRows:
     class_names: dict[str, list[str]]
     notes: list[str] = field(default_factory=list)
     split_names: dict[str, str] = field(default_factory=dict)
+    aside: dict[str, str] = field(default_factory=dict)
 
 
 def hugging_face_features(schema: pa.Schema, where: str) -> dict[str, Any]:
@@ -143,12 +153,12 @@ def join_parts(parts: list[Part], target: str | None, images: Iterable[str] = ()
     label = _target_column(columns, classes, target, aside)
     if not images:
         _refuse_missing_columns(parts, [name for name in columns if name not in (label, *_NOT_FEATURES)])
-    notes = _aside_notes({name: why for name, why in aside.items() if name != label})
+    notes = aside_notes({name: why for name, why in aside.items() if name != label})
     tables = [_plain_table(part, columns, classes, label) for part in parts]
     table = _concatenate(tables, parts)
     splits = np.concatenate([part.splits for part in parts])
     unlabeled = _unlabeled(table[label], splits)
-    notes += _unlabeled_notes(unlabeled, splits, label)
+    notes += unlabeled_notes(unlabeled, splits, label, partial(_place, parts))
     kept = np.flatnonzero(~unlabeled)
     ids = _ids(table, splits)
     table = table.filter(pa.array(~unlabeled)) if len(kept) < len(table) else table
@@ -166,6 +176,7 @@ def join_parts(parts: list[Part], target: str | None, images: Iterable[str] = ()
         class_names={name: _class_order(parts, name) for name in classes},
         notes=notes,
         split_names={split: name for part in reversed(parts) for split, name in part.split_names.items()},
+        aside=aside,
     )
 
 
@@ -212,7 +223,7 @@ def _left_aside(parts: list[Part], images: list[str]) -> dict[str, str]:
             found.setdefault(index, "the index of pandas")
         for each in part.table.schema:
             if each.name not in images and is_nested(each.type):
-                found.setdefault(each.name, "lists or structures")
+                found.setdefault(each.name, NESTED)
             elif each.name not in images and is_bytes(each.type):
                 found.setdefault(each.name, "bytes")
     return found
@@ -228,26 +239,12 @@ def _pandas_index(schema: pa.Schema) -> list[str]:
     return [name for name in stated if isinstance(name, str) and name in schema.names and name.lower() not in known]
 
 
-def _aside_notes(aside: dict[str, str]) -> list[str]:
-    by_reason: dict[str, list[str]] = {}
-    for name, why in aside.items():
-        by_reason.setdefault(why, []).append(name)
-    return [
-        f"The column{'s' if len(names) > 1 else ''} {_listed(names)} {'hold' if len(names) > 1 else 'holds'} {why} and "
-        f"{'were' if len(names) > 1 else 'was'} left aside."
-        for why, names in by_reason.items()
-    ]
-
-
 def _target_column(columns: list[str], classes: list[str], requested: str | None, aside: dict[str, str]) -> str:
     shown = ", ".join(columns[:_MOST_SHOWN]) + (", ..." if len(columns) > _MOST_SHOWN else "")
     known = find_column(columns, TARGETS)
     wrong = requested if requested in aside else find_column(list(aside), TARGETS) if known is None else None
     if wrong is not None and requested in (None, wrong):
-        raise InputError(
-            f"The column {wrong} must hold numbers or strings, but it holds {aside[wrong]}: convert it, or choose the "
-            f"target column among {shown} with --target."
-        )
+        raise refuse_as_target(wrong, aside[wrong], columns)
     if requested is not None and requested not in columns:
         raise InputError(f"There is no column {requested}; the columns are {shown}: choose one of them.")
     found = requested or known or (classes[0] if len(classes) == 1 else None)
@@ -255,19 +252,13 @@ def _target_column(columns: list[str], classes: list[str], requested: str | None
         return found
     if classes:
         raise InputError(
-            f"The data need one target column, but {_listed(classes)} hold classes: choose one, such as --target "
-            f"{classes[0]}."
+            f"The data need one target column, but {listed_with_and(classes)} hold classes: choose one, such as "
+            f"--target {classes[0]}."
         )
     raise InputError(
         f"The data need a column called label, target, class or y, but the columns are {shown}: choose the target "
         "column with --target."
     )
-
-
-def _listed(names: list[str]) -> str:
-    shown = names[:_MOST_SHOWN]
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return (", ".join(shown) + more) if more or len(shown) < 2 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
@@ -341,31 +332,23 @@ def _concatenate(tables: list[pa.Table], parts: list[Part]) -> pa.Table:
 
 
 def _unlabeled(label: pa.ChunkedArray, splits: np.ndarray) -> np.ndarray:
-    """Return which rows have no label, bool ``[n]``: it is empty, or -1 in a whole split while others have none."""
-    empty = pc.is_null(label).to_numpy()
-    if not pa.types.is_integer(label.type):
-        return empty
-    hidden = pc.fill_null(pc.equal(label.cast(pa.int64(), safe=False), -1), fill_value=False).to_numpy()
-    whole = {str(split) for split in np.unique(splits) if (hidden | empty)[splits == split].all()}
-    in_whole = np.isin(splits.astype("str"), list(whole))
-    return empty | in_whole if whole and not hidden[~in_whole].any() else empty
+    """Return which rows have no label, bool ``[n]``."""
+    empty = pc.is_null(label, nan_is_null=True).to_numpy()
+    if is_text(label.type):
+        empty = empty | pc.fill_null(pc.equal(pc.utf8_trim_whitespace(label), ""), fill_value=True).to_numpy()
+    hidden = np.zeros(len(empty), dtype=bool)
+    if pa.types.is_integer(label.type):
+        hidden = pc.fill_null(pc.equal(label.cast(pa.int64(), safe=False), -1), fill_value=False).to_numpy()
+    return unlabeled_rows(empty, hidden, splits)
 
 
-def _unlabeled_notes(unlabeled: np.ndarray, splits: np.ndarray, label: str) -> list[str]:
-    notes = []
-    for split in dict.fromkeys(splits.tolist()):
-        count, total = int(unlabeled[splits == split].sum()), int((splits == split).sum())
-        name = "train" if split == UNNAMED else split
-        if count == total and name == "train" and total:
-            raise InputError(
-                f"The training rows need labels, but all {total:,} are empty or -1 in the column {label}: fill them "
-                "in, or choose another target column."
-            )
-        if count:
-            number = f"All {count:,}" if count == total else f"{count:,} of the {total:,}"
-            rows = "rows" if split == UNNAMED else f"{name} rows"
-            notes.append(f"{number} {rows} have no label in the column {label} and were left out.")
-    return notes
+def _place(parts: list[Part], row: int) -> str:
+    """Name a row among those of all parts."""
+    for part in parts:
+        if row < len(part.table):
+            return f"row {row}" if len(parts) == 1 else f"row {row} of {part.where}"
+        row -= len(part.table)
+    raise IndexError(row)
 
 
 def _whole(label: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -28,8 +28,8 @@ _MOST_SHOWN = 10  # columns in a note
 _WORDS_OF_TEXT, _WORDS_OF_PROSE, _WORDS_ALONE = 8, 4, 2
 
 _THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
-_DECIMAL_COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]+),[0-9]+")
-_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+|[+-]?[0-9]+")
+_DECIMAL_COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]+),[0-9]+([eE][+-]?[0-9]+)?")
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+|[+-]?[0-9]+([eE][+-]?[0-9]+)?")
 _ROW_NUMBER = re.compile(r"unnamed: \d+|__index_level_\d+__|index|level_0|row(_?(number|num|id))?", re.IGNORECASE)
 _ID_NAME = re.compile(r"(?i:(^|[_\W])(id|uuid|guid|key)$|^(id|uuid|guid)[_\W])|[a-z](Id|ID)$")
 
@@ -167,7 +167,7 @@ def _numbers(there: pd.Series, name: str, decimal_comma: bool, notes: list[str])
         return there.where(is_number | ~there.index.isin(others[marks].index), None).map(
             lambda text: np.nan if text is None else float(text)
         )
-    with_point = _with_points(there, decimal_comma)
+    with_point = with_points(there, decimal_comma)
     if with_point is None:
         return None
     row = others.index[0]
@@ -191,8 +191,13 @@ def _quick_numbers(column: pd.Series) -> tuple[pd.Series, bool] | None:
     return pd.Series(numbers.to_numpy(zero_copy_only=False), index=column.index), is_whole
 
 
-def _with_points(there: pd.Series, decimal_comma: bool) -> pd.Series | None:
-    """Return numbers such as 1,234.5 or 0,5 in the usual form; None if some are neither."""
+def with_points(there: pd.Series, decimal_comma: bool) -> pd.Series | None:
+    """Return numbers such as 1,234.5 or 0,5 in the usual form; None if some are neither.
+
+    Args:
+        there: Texts, none of them empty.
+        decimal_comma: Whether the file writes 0,5 for 0.5.
+    """
     fits = {kind: are_all(there, kind).to_numpy() for kind in (_THOUSANDS, _DECIMAL_COMMA, _GROUPED)}
     plain = are_numbers(there).to_numpy()
     if not decimal_comma and (fits[_THOUSANDS] | plain).all():

@@ -5,11 +5,12 @@ called label, class, target or y, its class or value. ``split`` and ``id`` hold 
 becomes a group column.
 """
 
+import math
 import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pandas as pd
 
 from attribution_core.datasets.formats.delimited import DELIMITERS, read_delimited
 from attribution_core.datasets.formats.image_paths import PATHS, ImageFinder, image_column
+from attribution_core.datasets.formats.left_out import NESTED, aside_notes, unlabeled_notes, unlabeled_rows
 from attribution_core.datasets.formats.row_files import (
     JSON_LINES,
     clean_columns,
@@ -28,11 +30,12 @@ from attribution_core.datasets.formats.row_files import (
 from attribution_core.datasets.images import FileImage
 from attribution_core.datasets.listing import Examples, Listing, Unreadable, normalize_name
 from attribution_core.datasets.split_names import SPLITS, split_of, splits_of_cells
-from attribution_core.datasets.targets import Task, image_task, original_values, parse_labels
+from attribution_core.datasets.targets import Task, are_all, image_task, missing_values, original_values, parse_labels
 from attribution_core.errors import InputError
 
 LABELS = ("label", "class", "target", "y")
 SUFFIXES = (*DELIMITERS, JSON_LINES)
+_INTEGER = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"0|[1-9]\d{0,17}")
 _CODE = re.compile(r"\s*-?0\d")  # 007 is the name of a class, not a number
 
@@ -81,6 +84,12 @@ class ImageManifest:
         numbers = pd.to_numeric(texts, errors="coerce").notna() | (texts.str.lower() == "nan")
         return texts.astype("float64") if numbers.all() and not texts.str.match(_CODE).any() else texts
 
+    def label_cell(self, row: int) -> str | None:
+        """Return the label of a row as :meth:`label` does; None if it has none."""
+        cell = self.rows[row][self.label_column]
+        is_empty = cell is None or (isinstance(cell, float) and math.isnan(cell)) or not str(cell).strip()
+        return None if is_empty else self.label(row)
+
     def label(self, row: int) -> str:
         """Return the class name of a row, or its value as a text."""
         cell = self.rows[row][self.label_column]
@@ -114,18 +123,19 @@ def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
         The images by split; each id is the text of the column ``id``, or else the path as the manifest gives it.
 
     Raises:
-        InputError: The file cannot be understood, a column is missing, a label is empty or neither a text nor a number,
+        InputError: The file cannot be understood, a column is missing, a label is neither a text nor a number,
             a split is unknown, or two rows name the same image.
     """
-    manifest = read_manifest(path, target)
+    manifest, kept, notes = _labeled(read_manifest(path, target), task)
     _check_paths(manifest)
-    labels, class_names, notes = _labels(manifest, task)
+    labels, class_names, found = _labels(manifest, task)
+    notes += found
     splits, groups = _splits(manifest), _groups(manifest)
     if not class_names and "original_label" in groups:
         groups["original_label"] = original_values(groups["original_label"])
     paths = [manifest.image(row) for row in range(len(manifest.rows))]
     refusals = [_refusal(image_path) for image_path in paths]
-    whole = Examples(manifest.ids, [FileImage(image_path) for image_path in paths], labels, groups)
+    whole = Examples(manifest.ids, [FileImage(image_path) for image_path in paths], labels, groups, kept)
     there = np.array([refusal is None for refusal in refusals])
     parts = {str(name): whole.take(np.flatnonzero((splits == name) & there)) for name in np.unique(splits)}
     lost = [Unreadable(id_, why) for id_, why in zip(whole.ids, refusals, strict=True) if why is not None]
@@ -186,6 +196,25 @@ def _read_delimited(path: Path) -> tuple[list[str], list[dict[str, Any]], list[i
 
 
 # -- columns ---------------------------------------------------------------------------------------------------------
+
+
+def _labeled(manifest: ImageManifest, task: Task) -> tuple[ImageManifest, np.ndarray, list[str]]:
+    """Return the rows that have a label, which rows they are, and notes on the others and on columns left aside."""
+    cells = pd.Series([manifest.label_cell(row) for row in range(len(manifest.rows))], dtype="object")
+    there = cells.dropna()
+    hidden = np.zeros(len(cells), dtype=bool)
+    if are_all(there, _INTEGER).all():
+        hidden[there.index[there == "-1"]] = True
+    splits = _splits(manifest)
+    unlabeled = unlabeled_rows(cells.isna().to_numpy(), hidden, splits)
+    unlabeled[there.index[missing_values(there, task)]] = True
+    notes = unlabeled_notes(unlabeled, splits, manifest.label_column, lambda row: f"line {manifest.lines[row]}")
+    kept = np.flatnonzero(~unlabeled)
+    rows = [manifest.rows[row] for row in kept]
+    nested = [name for name in manifest.columns if any(isinstance(row[name], dict | list) for row in rows)]
+    aside = [name for name in nested if name not in (manifest.path_column, manifest.label_column)]
+    labeled = replace(manifest, rows=rows, lines=[manifest.lines[row] for row in kept])
+    return labeled, kept, notes + aside_notes(dict.fromkeys(aside, NESTED))
 
 
 def _check_paths(manifest: ImageManifest) -> None:

@@ -82,7 +82,7 @@ def test_a_split_without_labels_is_left_out_and_said(train, test, names):
 def test_rows_without_a_label_are_left_out_and_counted():
     table = named({"text": TEXTS, "label": [0, None, -1, 1]}, label=["a", "b"])
     rows = join_parts([part(table, "row")], None)
-    assert rows.notes == ["2 of the 4 rows have no label in the column label and were left out."]
+    assert rows.notes == ["2 of the 4 rows have no label in the column label and were left out: row 1 and row 2."]
     assert (rows.ids, rows.rows.tolist()) == (["row-000000", "row-000003"], [0, 3])
     assert labels_by_split(rows) == {"train": ["a", "b"]}
     numbers = join_parts([part(pa.table({"text": TEXTS, "label": [1, None, 2, 1]}))], None)

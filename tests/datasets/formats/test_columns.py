@@ -97,10 +97,14 @@ def test_numbers_and_texts_of_json_are_the_same_class(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_only_an_empty_cell_has_no_class(tmp_path, suffix):
-    labels = ["x", "y"] * (N // 2)
+    labels = ["x", "NA"] * (N // 2)
     labels[3] = None
-    with pytest.raises(InputError, match="value in the column label, but row 3 has none"):
-        open_dataset(write(tmp_path, {"a": numbers(), "label": labels}, suffix))
+    splits = open_dataset(write(tmp_path, {"a": numbers(), "label": labels}, suffix))
+    assert splits.train.class_names == ["NA", "x"]
+    line = 4 if suffix == "jsonl" else 5
+    assert (
+        note_of(splits, "1 of") == f"1 of the 40 rows has no label in the column label and was left out: line {line}."
+    )
 
 
 def test_spaces_around_a_class_do_not_count_and_are_mentioned(tmp_path):
@@ -109,9 +113,9 @@ def test_spaces_around_a_class_do_not_count_and_are_mentioned(tmp_path):
     assert note_of(splits, "Spaces").startswith("Spaces around the classes of the column label do not count; 20 cells")
 
 
-def test_values_with_a_word_among_them_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"must hold finite numbers, but that of row 0 is not finite \(it is NA\)"):
-        open_dataset(write(tmp_path, {"a": numbers(), "label": ["NA", *numbers(1)[1:]]}))
+def test_values_with_infinity_among_them_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"must hold finite numbers, but that of row 1 is not finite \(it is inf\)"):
+        open_dataset(write(tmp_path, {"a": numbers(), "label": ["NA", "inf", *numbers(1)[2:]]}))
 
 
 # -- features --------------------------------------------------------------------------------------------------------
@@ -141,6 +145,13 @@ def test_decimal_commas(tmp_path):
     assert splits.train.values is not None
     assert row_of(splits, 3) == ({"a": 3.5, "b": 1003.25}, 3.5)
     assert note_of(splits, "The column a") == "The column a was read as numbers: 0,5 is 0.5."
+
+
+def test_decimal_commas_with_exponents(tmp_path):
+    rows = "".join(f"{number},5e-05;{number};{'xy'[number % 2]}\n" for number in range(N))
+    (tmp_path / "d.csv").write_text(f"tiny;b;label\n{rows}")
+    splits = open_dataset(tmp_path / "d.csv")
+    assert row_of(splits, 3)[0]["tiny"] == 3.5e-05
 
 
 def test_commas_between_thousands(tmp_path):
