@@ -13,6 +13,7 @@ import pandas as pd
 from attribution_core.datasets.builtin import BUILTIN_DATASETS
 from attribution_core.datasets.dataset import Dataset, Splits
 from attribution_core.datasets.formats import (
+    arrow_files,
     folder,
     hugging_face,
     idx,
@@ -73,6 +74,7 @@ FORMATS = (
     Format(
         "hugging_face", "a folder made by save_to_disk", hugging_face.recognizes, hugging_face.read, ("target", "task")
     ),
+    Format("arrow", "Arrow files of labeled rows", arrow_files.recognizes, arrow_files.read, ("target", "task")),
     Format("parquet", "Parquet files of images and labels", parquet.recognizes, parquet.read, ("target", "task")),
     Format("text", "a folder of text files, one folder or file for each class", texts.recognizes, texts.read),
     Format("folder", "a folder with one subfolder of images for each class", folder.recognizes, folder.read),

@@ -49,6 +49,7 @@ _CONVERSIONS: dict[str, Writer] = {"folder": folder.write, "parquet": parquet.wr
 _WRITERS: dict[str, Writer] = {
     "folder": class_files.write,
     "parquet": tables.write_images,
+    "arrow": tables.write_arrow,
     "manifest": manifest.write,
     "npz": npz.write,
     "idx": idx.write,

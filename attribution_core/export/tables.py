@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attribution_core.datasets.formats import parquet, tables
+from attribution_core.datasets.formats import arrow_files, parquet, tables
 from attribution_core.datasets.formats.delimited import read_delimited
 from attribution_core.datasets.formats.row_files import JSON_LINES, clean_columns
 from attribution_core.export import parquet_rows
+from attribution_core.export.arrow_rows import changed_labels, changed_table, column_index
 from attribution_core.export.changes import RowChanges, row_changes
 from attribution_core.export.examples import CleanedExamples
 from attribution_core.export.text_rows import (
@@ -44,6 +46,11 @@ def write_images(examples: CleanedExamples, path: Path) -> None:
     _write_files(examples, parquet.files_of(Path(examples.splits.location)), path)
 
 
+def write_arrow(examples: CleanedExamples, path: Path) -> None:
+    """Write the original Arrow files; see :func:`write`."""
+    _write_files(examples, arrow_files.files_of(Path(examples.splits.location)), path)
+
+
 def _write_files(examples: CleanedExamples, files: list[Path], path: Path) -> None:
     """Write files of rows, in the order that their rows are counted in: one file, or a zip of those in a folder."""
     changes, label = row_changes(examples), examples.listing.target
@@ -74,8 +81,11 @@ def _note_others(examples: CleanedExamples, files: list[Path], location: Path) -
 
 def _write_delimited(source: Path, path: Path, label: str, changes: RowChanges, start: int) -> int:
     rows = read_delimited(source)
-    count = len(rows.records)
+    count = len(rows.starts)
     inside = changes.within(start, count)
+    if not inside:  # such a file may have no labels
+        shutil.copyfile(source, path)
+        return count
     column = clean_columns(rows.columns, source).index(label)
     labels = delimited_labels(rows, column, inside)
     write_delimited(rows, path, inside.dropped, {row: {column: text} for row, text in labels.items()})
@@ -99,9 +109,26 @@ def _write_parquet(source: Path, path: Path, label: str, changes: RowChanges, st
     return int(count)
 
 
+def _write_arrow(source: Path, path: Path, label: str, changes: RowChanges, start: int) -> int:
+    table = arrow_files.read_file(source)
+    inside = changes.within(start, len(table))
+    if not inside:
+        shutil.copyfile(source, path)
+        return len(table)
+    stated = None if (table.schema.metadata or {}).get(b"huggingface") else arrow_files.features_beside(source)
+    index = column_index(table.schema, label)
+    labels, schema = changed_labels(table.column(index), table.schema, index, inside, stated)
+    kept = inside.kept(len(table)).tolist()
+    open_writer = pa.ipc.new_file if arrow_files.is_file_format(source) else pa.ipc.new_stream
+    with open_writer(str(path), schema) as writer:
+        writer.write_table(changed_table(table, index, labels, schema, kept))
+    return len(table)
+
+
 _WRITERS: dict[str, FileWriter] = {
     ".csv": _write_delimited,
     ".tsv": _write_delimited,
     JSON_LINES: _write_json_lines,
     ".parquet": _write_parquet,
+    **dict.fromkeys(arrow_files.SUFFIXES, _write_arrow),
 }

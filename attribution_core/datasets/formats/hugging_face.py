@@ -21,7 +21,7 @@ from attribution_core.datasets.targets import Task
 from attribution_core.errors import InputError
 
 PREFIX = "hf:"
-_SPLITS, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
+_SPLITS, _STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 _DATA, _INDICES = "_data_files", "_indices_data_files"  # in the state
 _PATIENCE = 5.0  # seconds in which the hub must answer
 
@@ -46,7 +46,7 @@ def read(path: Path, target: str | None = None, task: Task = "auto") -> Listing:
         InputError: A file is missing or damaged, or the columns are not those of labeled examples.
     """
     folders, notes = _split_folders(path)
-    return _listing([_saved_part(folder, split, path) for folder, split in folders.items()], notes, target, task)
+    return list_parts([_saved_part(folder, split, path) for folder, split in folders.items()], notes, target, task)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -113,7 +113,7 @@ def read_named(name: str, target: str | None = None, task: Task = "auto") -> Lis
     tables, skipped = named_tables(name)
     splits = splits_of_folders(list(tables), f"{PREFIX}{name}")
     parts = [Part(each, np.full(len(each), splits[split], dtype=object), split) for split, each in tables.items()]
-    return _listing(parts, _notes(skipped), target, task)
+    return list_parts(parts, _notes(skipped), target, task)
 
 
 def named_tables(name: str) -> tuple[dict[str, pa.Table], list[str]]:
@@ -201,7 +201,8 @@ def _notes(skipped: Iterable[str]) -> list[str]:
     return [f"{name} is not a train, validation or test split and was skipped." for name in sorted(skipped)]
 
 
-def _listing(parts: list[Part], notes: list[str], target: str | None, task: Task) -> Listing:
+def list_parts(parts: list[Part], notes: list[str], target: str | None, task: Task) -> Listing:
+    """List rows of images, texts or tables; arguments, result and errors are those of :func:`read`."""
     if not parts:
         raise InputError("The dataset needs a split called train, validation or test, but it has none: rename a split.")
     if any(map(image_columns, parts)):
@@ -212,7 +213,7 @@ def _listing(parts: list[Part], notes: list[str], target: str | None, task: Task
 
 
 def _is_saved(path: Path) -> bool:
-    return path.is_dir() and ((path / _SPLITS).is_file() or ((path / _STATE).is_file() and (path / _INFO).is_file()))
+    return path.is_dir() and ((path / _SPLITS).is_file() or ((path / _STATE).is_file() and (path / INFO).is_file()))
 
 
 def _saved_folders(path: Path) -> list[str]:
@@ -222,7 +223,7 @@ def _saved_folders(path: Path) -> list[str]:
 def _saved_part(folder: Path, split: str, root: Path) -> Part:
     """Read the rows of one split; its features are those that the library would give it."""
     table = _saved_table(folder)
-    features = _json(folder / _INFO).get("features") if (folder / _INFO).is_file() else None
+    features = _json(folder / INFO).get("features") if (folder / INFO).is_file() else None
     stated = features if isinstance(features, dict) else None
     names = {split: folder.name} if split != UNNAMED else {}
     return Part(table, np.full(len(table), split, dtype=object), folder.name, folder, stated, root, names)

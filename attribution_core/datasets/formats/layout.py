@@ -43,12 +43,13 @@ def files_below(path: Path, suffix: str) -> list[Path]:
     return sorted(_walk(path, suffix, _DEPTH))
 
 
-def find_files(path: Path, suffix: str) -> DataFiles:
+def find_files(path: Path, suffix: str, skip_others: bool = False) -> DataFiles:
     """Find the files of a dataset, and their splits.
 
     Args:
         path: File, or folder.
         suffix: Suffix of the files in lower case, with its dot.
+        skip_others: Whether to skip files whose names mean no split, where others' do, rather than to refuse them.
 
     Returns:
         The files; none if there are none.
@@ -60,7 +61,7 @@ def find_files(path: Path, suffix: str) -> DataFiles:
     if path.is_file():
         return DataFiles(dict.fromkeys(files, split_of(path.stem) or UNNAMED))
     root, files = _configuration(path, files)
-    return _with_splits(root, files)
+    return _with_splits(root, files, skip_others)
 
 
 def data_folder(path: Path, suffixes: Iterable[str]) -> Path:
@@ -105,7 +106,7 @@ def _home(path: Path, file: Path) -> Path:
     return path
 
 
-def _with_splits(root: Path, files: list[Path]) -> DataFiles:
+def _with_splits(root: Path, files: list[Path], skip_others: bool) -> DataFiles:
     """Give each file its split: that of its own name, else of its folder."""
     by_file = splits_of_files([file.stem for file in files], str(root))
     folders = {file.relative_to(root).parts[0] for file in files if file.parent != root}
@@ -122,19 +123,21 @@ def _with_splits(root: Path, files: list[Path]) -> DataFiles:
             own = shard.group(1) if shard else file.stem
             names.setdefault(named[file], own if file.stem in by_file else file.relative_to(root).parts[0])
             continue
-        if file.parent == root and shard is None:
+        if file.parent == root and shard is None and not skip_others:
             raise InputError(
                 f"Either all files or none must name their split, but {file} does not and others do: begin its name "
                 f"with train, validation or test, or move it out of {root}."
             )
-        others[file.relative_to(root).parts[0] if shard is None or file.parent != root else shard.group(1)] = None
+        folder = file.relative_to(root).parts[0] if file.parent != root else file.stem
+        others[folder if shard is None or file.parent != root else shard.group(1)] = None
     notes = [f"{name} is not a train, validation or test split and was skipped." for name in others]
     return DataFiles(named, notes, names)
 
 
 def _files_in(folder: Path, suffix: str) -> list[Path]:
     found = (entry for entry in folder.iterdir() if entry.suffix.lower() == suffix and not entry.name.startswith("."))
-    return sorted(entry for entry in found if entry.is_file())
+    # The datasets library keeps results of calculations in cache-HASH.arrow beside the data.
+    return sorted(each for each in found if each.is_file() and not (suffix == ".arrow" and each.match("cache-*")))
 
 
 def _folders_in(folder: Path) -> list[Path]:
