@@ -98,8 +98,7 @@ def _map(data: bytes, start: int, delimiter: str) -> _Map | None:
         if not _are_clear(codes, quotes, lines[start], ord(delimiter)):
             return None
         inside = np.searchsorted(quotes, newlines) % 2 == 1
-        within = np.searchsorted(quotes, np.flatnonzero(codes == ord(delimiter))) % 2 == 1
-        if delimiter == "\t" and (inside.any() or within.any()):
+        if delimiter == "\t" and (inside.any() or _any_inside(quotes, np.flatnonzero(codes == ord(delimiter)))):
             return None  # quotes of texts with tabs are characters more often than not
     count = len(lines) - 1
     begins = np.append(True, ~inside)[:count]
@@ -109,6 +108,10 @@ def _map(data: bytes, start: int, delimiter: str) -> _Map | None:
     begins[:start] = False
     rows = np.append(np.flatnonzero(begins & ~empty), count)
     return _Map(data, lines, rows, np.flatnonzero(inside), bool(len(quotes)))
+
+
+def _any_inside(quotes: np.ndarray, places: np.ndarray) -> bool:
+    return bool((np.searchsorted(quotes, places) % 2).any())
 
 
 def _are_clear(codes: np.ndarray, quotes: np.ndarray, start: int, delimiter: int) -> bool:
