@@ -1,8 +1,8 @@
 """NumPy archives (``.npz``) of images and labels, as Keras, MedMNIST and users write them.
 
-The arrays are called ``x_train`` and ``y_train``, or ``train_images`` and ``train_labels`` (likewise for ``val``,
-``validation``, ``valid`` and ``test``); without splits, ``images`` and ``labels``, or ``x`` and ``y``, optionally with
-an array ``split``. An array ``class_names`` names the classes; labels that are floats are values.
+The arrays are called ``x_train`` and ``y_train``, or ``train_images`` and ``train_labels`` (likewise for other names of
+splits, in small or capital letters); without splits, ``images`` and ``labels``, or ``x`` and ``y``, optionally with an
+array ``split``. An array ``class_names`` names the classes; labels that are floats are values.
 """
 
 import zipfile
@@ -46,13 +46,6 @@ class Archive:
     path: Path
     keys: dict[str, Keys]
     arrays: dict[str, np.ndarray]
-
-    def key_for(self, split: str) -> Keys:
-        """Return the names of a split's arrays; a split without arrays is named as the others are."""
-        if split in self.keys:
-            return self.keys[split]
-        form = next(form for form in _SPLIT_KEYS if next(iter(self.keys.values())) in _alternatives(form))
-        return Keys(*(part.format({"validation": "val"}.get(split, split)) for part in form))
 
 
 def recognizes(path: Path) -> bool:
@@ -230,10 +223,6 @@ def _by_split(archive: Archive, parts: dict[str, Examples]) -> dict[str, Example
     if UNNAMED not in parts:
         return parts
     return {"train": parts[UNNAMED]} if splits is None else parts[UNNAMED].by_split(splits)
-
-
-def _alternatives(form: tuple[str, str]) -> list[Keys]:
-    return [Keys(form[0].format(alias), form[1].format(alias)) for alias in SPLIT_NAMES]
 
 
 def _keys(present: set[str], path: Path) -> dict[str, Keys]:
