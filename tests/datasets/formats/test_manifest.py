@@ -161,7 +161,7 @@ def test_faulty_json_is_named_by_its_line(tmp_path):
         ("[1]", "must hold a JSON object in line 41"),
         ('{"path": "x.png", "label": 1.5}', r"line 41 .* has 1\.5"),
         ('{"path": "x.png", "label": true}', "line 41 .* has True"),
-        ('{"path": "x.png"}', "line 41 .* has nothing"),
+        ('{"path": "x.png", "label": ["cat"]}', r"line 41 .* has \['cat'\]"),
         ('{"path": 3, "label": "cat"}', "column path, but line 41"),
     ]:
         path.write_text(whole + extra + "\n")
