@@ -85,7 +85,7 @@ HOSTILE = {
     "an empty file": (_csv(b""), "needs a column `id`"),
     "no ids": (_csv(b"index;quality\n0;1\n"), "needs a column `id`"),
     "ids only": (_csv(b"id\ntrain-00000\n"), "needs a column `id`"),
-    "a name twice": (_lines(lambda lines: lines, "id,id"), "each name once"),
+    "a name twice": (_lines(lambda lines: lines, "id,id"), "two are called 'id'"),
     "id missing": (_lines(lambda lines: lines[3:]), "3 ids are missing, first 'train-00000'"),
     "id unknown": (
         _lines(lambda lines: [*lines, "stranger,1", "other,2"]),
@@ -101,7 +101,7 @@ HOSTILE = {
     "a row too long": (_lines(lambda lines: [*lines[:5], lines[5] + ",9", *lines[6:]]), "Line 7 of .* it has 3"),
     "empty": (_table(quality=np.full(N, np.nan)), "needs at least one score"),
     "not text": (_csv(b"id,quality\n\xff\xfe,1\n"), "cannot be read: it must be UTF-8 or UTF-16"),
-    "an open quote": (_csv(b'id,quality\n"train,1\n'), "must close each quote|cells"),
+    "an open quote": (_csv(b'id,quality\n"train,1\n'), "1 id is unknown to the run, first '\"train'"),
     "no Parquet": (_bytes("given.parquet", b"PAR1 no"), "cannot be read as Parquet"),
     "text in Parquet": (_text_parquet, "its type is (large_)?string"),
     "pickled objects": (_pickled, "to hold an array of numbers"),
