@@ -8,8 +8,11 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app.components import chart
+from samplescope_app.data import run_library
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
+
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def draw(run: Run, page: str, explanation: str, measure: str | None = None) -> None:
@@ -25,9 +28,24 @@ def draw(run: Run, page: str, explanation: str, measure: str | None = None) -> N
         st.subheader(page, anchor=False, width="stretch")
         chart.format_select()
     st.caption(f"{plain(run.title)} · {plain(facts(run))}")
+    if run.awaited:
+        _still_scored(run.id, tuple(run.awaited))
     if measure is not None:
         explanation += f" **{plain(run.measure(measure).title)}:** {plain(run.measure(measure).definition)}"
     st.caption(explanation)
+
+
+@st.fragment(run_every=_SECONDS_BETWEEN_LOOKS)
+def _still_scored(run_id: str, shown: tuple[str, ...]) -> None:
+    """Say which scores are still to come, and rerun the page when some are there."""
+    run = run_library.open_run(run_id)
+    awaited = run.awaited
+    if tuple(awaited) != shown:
+        st.rerun(scope="app")
+    stages = len(run.manifest.stages)
+    now, later = plain(awaited[0]), plain(", ".join(awaited[1:]))
+    text = f"This run is still being scored. Now: {now}" + (f"; then {later}." if later else ".")
+    st.progress(1 - len(awaited) / stages, text=text)
 
 
 def facts(run: Run) -> str:

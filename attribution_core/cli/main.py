@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,10 +51,20 @@ def demo(
     no_browser: NoBrowser = False,
     no_open: Annotated[bool, typer.Option("--no-open", help="Score without opening the app.")] = False,
 ) -> None:
-    """Score the demo dataset, Fashion-MNIST with 5% wrong labels planted, and open the app."""
-    run = _score(ScoreConfig(data="fashion-demo", out=out_))
-    if not no_open:
-        _serve(run.path, port, no_browser)
+    """Score the demo dataset, Fashion-MNIST with 5% wrong labels planted, and open the app with the first scores."""
+    config = ScoreConfig(data="fashion-demo", out=out_)
+    if no_open:
+        _score(config)
+        return
+    serving: list[subprocess.Popen[bytes]] = []
+    try:
+        _score(config, lambda: serving.append(subprocess.Popen(_serve_command(config.folder, port, no_browser))))
+    except BaseException:
+        for process in serving:
+            process.terminate()
+        raise
+    if code := serving[0].wait():
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -339,13 +349,13 @@ def _explain(error: Exception) -> int:
     return 1
 
 
-def _score(config: ScoreConfig) -> Run:
+def _score(config: ScoreConfig, on_scores: Callable[[], None] | None = None) -> Run:
     """Score a dataset, and print what the run has and what it lacks."""
     from attribution_core.scoring.score import score as score_
     from attribution_core.scoring.stages import STAGES
 
     with Bars() as bars:
-        run = score_(config, announce=bars.announce)
+        run = score_(config, announce=bars.announce, on_scores=on_scores)
     for note in run.manifest.dataset.notes if run.manifest.dataset else ():
         bars.announce(note)  # those of the training, after those of the opening
     details = run.manifest.details["fsi"]
@@ -365,13 +375,16 @@ def _score(config: ScoreConfig) -> Run:
 
 
 def _serve(path: Path, port: int, no_browser: bool) -> None:
-    """Start the app in its own process, since the core does not import it."""
+    """Serve the app until it is stopped."""
+    if code := subprocess.run(_serve_command(path, port, no_browser), check=False).returncode:
+        raise typer.Exit(code)
+
+
+def _serve_command(path: Path, port: int, no_browser: bool) -> list[str]:
+    """Return what starts the app, in its own process, since the core does not import it."""
     command = [sys.executable, "-m", "samplescope_app.serve", str(path)]
     command += ["--port", str(port)] if port else []
-    command += ["--no-browser"] if no_browser else []
-    code = subprocess.run(command, check=False).returncode
-    if code:
-        raise typer.Exit(code)
+    return [*command, "--no-browser"] if no_browser else command
 
 
 if __name__ == "__main__":

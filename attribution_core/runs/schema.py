@@ -42,6 +42,7 @@ class SchemaVersion(BaseModel):
 class StageRecord(_Record):
     """A stage of a run; it is repeated if it was interrupted or its fingerprint has changed."""
 
+    title: str = ""
     status: Literal["pending", "running", "done", "failed"] = "pending"
     seconds: float | None = None
     started: str | None = None
@@ -115,7 +116,7 @@ class RunManifest(_Record):
         metrics: Figures of merit, such as ``test_accuracy``.
         measures: Columns of examples.parquet that are scores, in order.
         details: Facts about each measure, such as its route and learning rate, or the reason why it was skipped.
-        stages: The stages that were begun.
+        stages: The stages, in their order; those of runs of earlier versions that were begun.
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -85,6 +85,12 @@ class Run:
         return "complete" if states == {"done"} and self.manifest.measures else "incomplete"
 
     @property
+    def awaited(self) -> list[str]:
+        """Titles of the stages whose results are still to come, in their order, while a process scores the run."""
+        left = {name: stage for name, stage in self.manifest.stages.items() if stage.status != "done"}
+        return [stage.title or name for name, stage in left.items()] if self.status == "running" else []
+
+    @property
     def version(self) -> str:
         """Text that changes whenever the run is written: a cache key for results computed from it."""
         files = [self.path / MANIFEST_FILE, *(table_path(self.path, name) for name in ("examples", "evaluation"))]

@@ -92,10 +92,18 @@ class RunWriter:
         """Release the lock, so that another process can write the run."""
         self._lock.release()
 
+    def plan(self, titles: dict[str, str]) -> None:
+        """Note the stages that the run will have, by name, so that readers know what is still to come."""
+        before = self.manifest.stages
+        planned = {name: before.get(name, StageRecord()).model_copy(update={"title": titles[name]}) for name in titles}
+        if (stages := {**planned, **{name: before[name] for name in before if name not in planned}}) != before:
+            self.update(stages=stages)
+
     @contextmanager
     def stage(self, name: str, fingerprint: str = "") -> Iterator[None]:
         """Mark a stage as running, then as done with its duration, or as failed with the exception's message."""
-        stage = StageRecord(status="running", started=now(), fingerprint=fingerprint)
+        title = self.manifest.stages.get(name, StageRecord()).title
+        stage = StageRecord(title=title, status="running", started=now(), fingerprint=fingerprint)
         self._set_stage(name, stage)
         start = time.perf_counter()
         try:

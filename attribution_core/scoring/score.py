@@ -28,6 +28,7 @@ def score(
     model: nn.Module | None = None,
     announce: Callable[[str], None] | None = None,
     splits: Splits | None = None,
+    on_scores: Callable[[], None] | None = None,
 ) -> Run:
     """Score a dataset, or resume a run that was cut off: only unfinished stages are done again.
 
@@ -38,6 +39,7 @@ def score(
         announce: Called with a sentence for each stage that the run will skip, before anything is trained.
         splits: A dataset that is open already, such as one of torch objects, in place of the one at ``config.data``,
             which then only names the run's default folder; the configuration's options of splits do not apply.
+        on_scores: Called once, as soon as the run has scores that can be looked at, while others are still to come.
 
     Returns:
         The run, opened.
@@ -58,14 +60,17 @@ def score(
     title = f"{prepared.splits.name}, {prepared.source.title}" + (", cleaned" if config.decisions else "")
     with RunWriter.start(config.folder, plain, config_print, title) as writer:
         _check_same_data(writer, data_print)
+        writer.plan({stage.name: stage.title for stage in STAGES})
         scoring = ScoringRun(writer, prepared, reasons)
         for stage in STAGES:
-            if writer.is_done(stage.name, data_print):
-                continue
-            if stage.reads_tensors:
-                _ = scoring.tensors_by_split  # read before the stage, so that its seconds are its own
-            with writer.stage(stage.name, data_print):
-                stage.run(scoring)
+            if not writer.is_done(stage.name, data_print):
+                if stage.reads_tensors:
+                    _ = scoring.tensors_by_split  # read before the stage, so that its seconds are its own
+                with writer.stage(stage.name, data_print):
+                    stage.run(scoring)
+            if on_scores and writer.manifest.measures:
+                on_scores()
+                on_scores = None
     return Run.open(config.folder)
 
 

@@ -123,6 +123,32 @@ def test_an_interruption_says_how_to_resume(capsys, monkeypatch):
     assert "Give the same command again to resume" in capsys.readouterr().err
 
 
+def test_the_demo_is_served_as_soon_as_it_has_scores(monkeypatch, tmp_path):
+    happened = []
+
+    class Server:
+        def __init__(self, command):
+            happened.append(f"served {command[-1]}")
+
+        def wait(self):
+            happened.append("stopped")
+            return 0
+
+    def scoring(config, on_scores=None):
+        happened.append("first scores")
+        if on_scores:
+            on_scores()
+        happened.append("all scores")
+
+    monkeypatch.setattr(cli, "_score", scoring)
+    monkeypatch.setattr(cli.subprocess, "Popen", Server)
+    assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--no-browser"]) == 0
+    assert happened == ["first scores", "served --no-browser", "all scores", "stopped"]
+    happened.clear()
+    assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--no-open"]) == 0
+    assert happened == ["first scores", "all scores"]
+
+
 def test_methods_and_datasets_are_listed(capsys):
     assert cli.main(["methods"]) == 0
     printed = capsys.readouterr().out

@@ -76,6 +76,22 @@ def test_a_stage_is_done_only_with_its_fingerprint(writer):
     assert writer.manifest.stages["data"].seconds >= 0
 
 
+def test_what_is_planned_is_awaited_until_it_is_done(writer):
+    with writer.stage("data"):
+        pass
+    writer.plan({"data": "dataset", "fsi": "F-SI", "map": "map"})
+    assert [(name, stage.title) for name, stage in writer.manifest.stages.items()] == [
+        ("data", "dataset"), ("fsi", "F-SI"), ("map", "map"),
+    ]  # fmt: skip
+    assert Run.open(writer.path).awaited == ["F-SI", "map"]
+    with writer.stage("fsi"):
+        assert Run.open(writer.path).awaited == ["F-SI", "map"]
+    assert Run.open(writer.path).awaited == ["map"]
+    writer.close()
+    assert Run.open(writer.path).awaited == []  # no process scores it
+    assert Run.open(writer.path).status == "incomplete"
+
+
 def test_a_failed_stage_says_why(writer):
     with pytest.raises(ZeroDivisionError), writer.stage("data"):
         1 / 0  # noqa: B018

@@ -20,7 +20,7 @@ class EmbeddingsStage(Stage):
 
     name = "embeddings"
     title = "embeddings"
-    order = 70
+    order = 32  # soon after the first scores, since it is cheap and pages use it
 
     @override
     def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:

@@ -21,7 +21,7 @@ class NeighboursStage(Stage):
 
     name = "neighbours"
     title = "near-duplicates"
-    order = 80
+    order = 34
     needs = "embeddings"
     details_name = "nearest_similarity"
 
