@@ -151,7 +151,7 @@ def block_batches(
 
     def formed(factors: list[LayerFactors]) -> int:
         sizes = [plan.coordinates[name].numel for name in plan.rest]
-        sizes += [plan.coordinates[name].numbers_formed(*each) for name, *each in _chosen(factors, plan)]
+        sizes += [plan.coordinates[name].numbers_formed(layer, kind) for name, layer, kind in _chosen(factors, plan)]
         return plan.width + max(sizes, default=0)
 
     def of_batch(part: Tensor, where: slice) -> tuple[slice, Tensor, dict[str, Tensor]]:
