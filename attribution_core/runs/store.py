@@ -59,7 +59,7 @@ class Run:
         Raises:
             InputError: If there is no run, it is damaged, or a newer SampleScope wrote it.
         """
-        path = Path(path).resolve()
+        path = Path(os.path.abspath(path))  # noqa: PTH100 (a link keeps its name, by which its folder lists it)
         if not (path / MANIFEST_FILE).is_file():
             raise InputError(f"{path} is not a run (it has no {MANIFEST_FILE}): give a folder that score wrote.")
         return cls(path, read_manifest(path))

@@ -162,6 +162,14 @@ def test_the_list_shows_damaged_runs_with_the_reason(tmp_path):
     assert "damaged" in entries["bad"].problem
 
 
+def test_a_linked_run_has_the_name_of_its_link(tmp_path):
+    make_run(tmp_path / "elsewhere" / "digits", n=20)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "linked").symlink_to(tmp_path / "elsewhere" / "digits")
+    (entry,) = list_runs(tmp_path / "runs")
+    assert entry.run.id == entry.id == "linked"
+
+
 def test_an_unfinished_run_opens_with_what_it_has(writer):
     run = Run.open(writer.path)
     assert not run.has_examples
