@@ -88,7 +88,7 @@ def _matrix(run: Run, matrix: pd.DataFrame, method: str, normalized: bool, cell:
         selection_mode="points",
         alt=f"{effects.title(run, method)}: mean effect of each training {one(run)} on each validation {one(run)}",
     )
-    scale = f"{_NORMALIZED} {_CANCELLED}" if normalized else f"In {plain(effects.unit(run, method))}."
+    scale = f"{_NORMALIZED} {_CANCELLED}" if normalized else f"Effects are in {plain(effects.unit(run, method))}."
     why = "" if method in run.imported else ", since the loss rises without them"
     similar = ", as similar classes do" if run.values is None else ""
     st.caption(

@@ -14,7 +14,7 @@ def draw(run: Run) -> None:
     if "contribution" not in run.scores:
         return
     st.markdown("**Largest contributions**")
-    table, unit = run.influential(), run.measure("contribution").unit
+    table, unit = run.influential().round({"confidence": 2}), run.measure("contribution").unit
     rows = session.examples(run).set_index("id")["row"].loc[table["id"]]
     shown, column = example_facts.column(run, rows)
     table.insert(0, "example", shown)
@@ -29,7 +29,7 @@ def draw(run: Run) -> None:
             "confidence": st.column_config.NumberColumn("Confidence", format="percent"),
             "residual": st.column_config.NumberColumn("Residual", format="%.4g"),
             "contribution": st.column_config.NumberColumn(
-                run.measure("contribution").title, format="%.2e", help=f"In {unit}"
+                run.measure("contribution").title, format="%.3g", help=f"In {unit}"
             ),
         },
         alt="Training examples with the largest contributions",

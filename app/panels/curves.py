@@ -13,8 +13,9 @@ from samplescope_app.wording.text import plain
 
 
 def points(run: Run, name: str) -> pd.DataFrame:
-    """Return the points of one curve: columns series, x, y; no rows if the run does not have it."""
-    return run.curves[run.curves["curve"] == name]
+    """Return the points of one curve: columns series (its title), x, y; no rows if the run does not have it."""
+    found = run.curves[run.curves["curve"] == name]
+    return found.assign(series=found["series"].astype("str").replace(run.curve(name).series_titles))
 
 
 def draw(run: Run, name: str, figure: go.Figure | None = None) -> None:

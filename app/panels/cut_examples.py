@@ -8,6 +8,7 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app.components.gallery import gallery
+from samplescope_app.components.table import height_of
 from samplescope_app.data import navigation, review_queue, session
 from samplescope_app.panels.summary import Cut
 
@@ -27,7 +28,7 @@ def draw(run: Run, cut: Cut) -> None:
         st.dataframe(
             _by_stratum(run, frame, going),
             hide_index=True,
-            height=min(420, 38 + 36 * len(run.strata_names)),
+            height=min(420, height_of(len(run.strata_names))),
             column_config={"Share": st.column_config.NumberColumn(format="percent")},
             alt=f"Number of examples to remove from each {'class' if run.values is None else 'range of values'}",
         )

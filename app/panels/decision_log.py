@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
+from samplescope_app.components.table import height_of
 from samplescope_app.data import session
 from samplescope_app.panels import example_facts
 from samplescope_app.wording import labels
@@ -39,7 +40,7 @@ def draw(run: Run) -> None:
     st.dataframe(
         table,
         hide_index=True,
-        height=min(420, 38 + 36 * len(table)),
+        height=min(420, height_of(len(table))),
         column_config={"example": column},
         alt=f"Decisions, latest first, with old and new {labels.noun(run)}s",
     )

@@ -10,6 +10,7 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app import figures
 from samplescope_app.components import chart
+from samplescope_app.components.table import height_of
 from samplescope_app.panels import curves, evidence
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
@@ -28,7 +29,7 @@ def draw(run: Run) -> None:
         return
     rows = pd.DataFrame(details["scores"]).T.sort_values("area", ascending=False)
     st.caption(f"How soon each score finds the {details['wrong_labels']:,} known {wrong}.")
-    plot, table = st.columns([5, 4], gap="large")
+    plot, table = st.columns(2, gap="large")
     curve, points = run.curve("detection"), curves.points(run, "detection")
     best = [*rows.index[:_BEST], "random order"]
     titles = functools.partial(evidence.title, run)
@@ -44,8 +45,9 @@ def draw(run: Run) -> None:
         shown = rows.rename(index=titles).rename_axis("Score").rename(columns={"area": "Area", "auc": "AUC"})
         number, percent = (st.column_config.NumberColumn(format=form) for form in ("%.3f", "percent"))
         formats = {name: number if name in ("Area", "AUC") else percent for name in shown.columns}
-        height = 38 + 35 * len(shown)
-        st.dataframe(shown, height=height, column_config=formats, alt=f"How soon each score finds the {wrong}")
+        st.dataframe(
+            shown, height=height_of(len(shown)), column_config=formats, alt=f"How soon each score finds the {wrong}"
+        )
         st.caption(
             f"Area under the curve (random order: 0.5), area under the ROC curve, and the share of the {wrong} found "
             "among the first 5, 10 and 20% inspected."

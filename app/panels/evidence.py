@@ -67,7 +67,7 @@ def agreement(run: Run) -> None:
         )
         st.caption(
             f"Spearman's rank correlation over the {len(run.examples):,} training examples: 1 is the same order, 0 is "
-            f"no relation, -1 is the reverse order. {_OPPOSED if 'margin' in run.scores else ''}Agreement does not "
+            f"no relation, −1 is the reverse order. {_OPPOSED if 'margin' in run.scores else ''}Agreement does not "
             "make two scores right: Trust compares them with retraining."
         )
 

@@ -79,10 +79,11 @@ def when_to_stop(run: Run) -> None:
         if points.empty:
             explain_missing(run, "sensitivity")
         else:
-            marked = ["loo_nll", "test_nll"]
-            figure = figures.lines(points, "epochs", run.curve("loo_nll").y, False)
-            curves.draw(run, "loo_nll", figures.mark_lowest(figure, points, marked))
-            st.markdown(_lowest_text(points))
+            curve = run.curve("loo_nll")
+            estimate, test = (curve.series_titles[name] for name in ("loo_nll", "test_nll"))
+            figure = figures.lines(points, "epochs", curve.y, False)
+            curves.draw(run, "loo_nll", figures.mark_lowest(figure, points, [estimate, test]))
+            st.markdown(_lowest_text(points, estimate, test))
             st.caption(_delta_text(run.manifest.details.get("sensitivity", {})))
     with right:
         if curves.points(run, "changed_among_influencers").empty:
@@ -95,12 +96,12 @@ def when_to_stop(run: Run) -> None:
             curves.draw(run, "changed_among_influencers")
 
 
-def _lowest_text(points: pd.DataFrame) -> str:
+def _lowest_text(points: pd.DataFrame, estimate: str, test: str) -> str:
     """Return when the estimate and the test loss are lowest, as a sentence."""
     lowest = points.loc[points.dropna(subset="y").groupby("series")["y"].idxmin()].set_index("series")["x"]
-    sentence = f"The estimate is lowest after epoch **{lowest['loo_nll']:g}**"
-    if "test_nll" in lowest:
-        sentence += f", the test loss after epoch **{lowest['test_nll']:g}**"
+    sentence = f"The {estimate} is lowest after epoch **{lowest[estimate]:g}**"
+    if test in lowest:
+        sentence += f", the {test} after epoch **{lowest[test]:g}**"
     return f"{sentence}; stars mark the lowest points."
 
 

@@ -27,7 +27,7 @@ def _prediction(run: Run, row: Row) -> str:
     """Return the prediction for an example, as a line of Markdown."""
     sign = ":material/warning: " if labels.is_far(run, row) else ""
     if run.values is None:
-        predicted = f"Predicted **{plain(row['predicted_name'])}**" if sign else "Predicted correctly"
+        predicted = f"Predicted **{plain(row['predicted_name'])}**" if sign else "Predicted as labeled"
         return f"{sign}{predicted}, confidence {row['confidence']:.0%}"
     off, side = abs(row["residual"]), "higher" if row["residual"] > 0 else "lower"
     return (

@@ -59,6 +59,7 @@ def panel(run: Run) -> None:
         required=True,
         key="export format",
         label_visibility="collapsed",
+        wrap=True,  # in a narrow window the last format would be cut off
     )
     st.caption(_CONTENTS[format_].format(label=labels.noun(run)))
     st.markdown(

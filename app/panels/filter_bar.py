@@ -21,7 +21,7 @@ def draw(run: Run) -> None:
     chosen = filters.current(run)
     st.session_state.setdefault(filters.KEYS["score"], chosen.score)
     st.session_state.setdefault(filters.KEYS["descending"], chosen.descending)
-    columns = st.columns([3, 2.4, 3, 3, 3, 2.4, 2], vertical_alignment="bottom")
+    columns = st.columns([5.2, 2.5, 2.6, 2.6, 2.6, 1.8, 2.7], vertical_alignment="bottom")
     with columns[0]:
         scores.select(run, filters.KEYS["score"], "Sort by", persist_state="session")
     with columns[1]:
@@ -39,7 +39,7 @@ def draw(run: Run) -> None:
         )
     with columns[5]:
         st.text_input("ID contains", **_widget("text"))
-    with columns[6], st.popover("More filters", icon=":material/tune:", width="stretch"):
+    with columns[6], st.popover("More filters", width="stretch"):
         _more_filters(run)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
 import streamlit as st
 
 from attribution_core.errors import InputError
@@ -196,8 +195,7 @@ def _marked(shown: list[Tile], ranked: Ranked) -> list[Tile]:
 
 def format_effect(value: float) -> str:
     """Return an effect as text, with its sign."""
-    sign = {1.0: "+", -1.0: "−"}.get(float(np.sign(value)), "")
-    return sign + format_score(abs(value))
+    return f"{'+' if value > 0 else ''}{format_score(value)}"
 
 
 def _training_rows(run: Run, ranked: Ranked) -> Iterable[tuple[Row, float]]:

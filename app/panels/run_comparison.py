@@ -73,17 +73,23 @@ def qualities(before: Run, after: Run) -> None:
                     "Examples": found.examples,
                     "Before": f"{found.before:.1%}",
                     "After": f"{found.after:.1%}",
-                    "Difference": f"{100 * found.difference:+.1f}",
-                    "95% interval": f"{100 * low:+.1f} to {100 * high:+.1f}",
+                    "Difference": _points(found.difference),
+                    "95% interval": f"{_points(low)} to {_points(high)}",
                     changed: f"{found.gained:,}, {found.lost:,}",
                 }
             )
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt=f"{quality} of both runs by split")
+    counts = {"Examples": st.column_config.NumberColumn(format="localized")}
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=counts, alt=f"{quality} of both runs by split")
     st.caption(
         f"Before: {plain(before.title)} ({plain(before.id)}). After: {plain(after.title)} ({plain(after.id)}). "
         "Differences are in percentage points, after minus before. The intervals are from the pairs that differ: they "
         "cover the choice of test examples, but not the choice of seed."
     )
+
+
+def _points(difference: float) -> str:
+    """Return a difference of shares in percentage points, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def examples(before: Run, after: Run) -> None:

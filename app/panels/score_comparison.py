@@ -10,6 +10,7 @@ from attribution_core.runs import Run
 from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
+from samplescope_app.components.table import height_of
 from samplescope_app.data import comparison, navigation, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_title
@@ -66,7 +67,7 @@ def _scatter(run: Run, before: Run, after: Run, score: str, by: str) -> None:
         return
     title = score_title(run.measure(score))
     figure = figures.score_scatter(
-        [figures.Cloud(name, x[at], y[at]) for name, at in members.items()], f"{title} before", f"{title} after"
+        [figures.Cloud(name, x[at], y[at]) for name, at in members.items()], f"Before: {title}", f"After: {title}"
     )
     st.markdown(f"**{plain(run.measure(score).title)}, before and after** (click a point to open the example)")
     event = chart.chart(
@@ -115,12 +116,15 @@ def _agreement(run: Run, agreements: dict[str, tuple[float, int]]) -> None:
             "Examples": [count for _, count in agreements.values()],
         }
     ).sort_values("Rank correlation", ascending=False)
-    column = st.column_config.ProgressColumn(format="%.2f", min_value=0, max_value=1)
+    columns = {
+        "Rank correlation": st.column_config.ProgressColumn(format="%.2f", min_value=0, max_value=1),
+        "Examples": st.column_config.NumberColumn(format="localized"),
+    }
     st.dataframe(
         rows,
         hide_index=True,
-        height=38 + 35 * len(rows),
-        column_config={"Rank correlation": column},
+        height=height_of(len(rows)),
+        column_config=columns,
         alt="Rank correlation of each score between the two runs",
     )
     st.caption("Spearman's rank correlation over the shared training examples: 1 is the same order, 0 is no relation.")
@@ -149,4 +153,5 @@ def _movers(run: Run, before: Run, after: Run, score: str) -> None:
         )
         if answer.opened is not None:
             navigation.open_example(run, answer.opened)
-    st.caption(f"The tiles show the scores, {labels.noun(run)}s and decisions of {plain(run.id)}.")
+    if moved.any():
+        st.caption(f"The tiles show the scores, {labels.noun(run)}s and decisions of {plain(run.id)}.")

@@ -99,7 +99,7 @@ def removal_order(run: Run) -> tuple[np.ndarray, str] | None:
         st.info("This run has no F-SI, so there is no order in which to remove examples.", icon=":material/info:")
         return None
     st.caption(
-        "Until then the cut removes examples by F-SI, lowest first, scored once: it may remove both of two "
+        "Without a summary, the cut removes examples by F-SI, lowest first, scored once: it may remove both of two "
         "near-duplicates."
     )
     return np.argsort(examples["fsi"].to_numpy(), kind="stable"), score

@@ -25,7 +25,7 @@ def strips(run: Run, row: Row, score: str, key: str) -> None:
             continue
         if run.values is None:
             name = f"Typical {run.class_names[label]}"
-            st.caption(f"{plain(name)}: predicted correctly, least suspicious first")
+            st.caption(f"{plain(name)}: predicted as labeled, least suspicious first")
         else:
             name = f"Other examples near {labels.value_text(run, label)}"
             whose = "its value" if number == 0 else "its prediction"

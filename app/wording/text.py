@@ -21,10 +21,12 @@ def plain(text: object) -> str:
 
 
 def format_score(value: float) -> str:
-    """Return a score in three significant digits; tiny values in scientific notation."""
+    """Return a score in three significant digits, with a true minus sign; tiny values in scientific notation."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value + 0.0:.3g}"  # + 0 turns minus zero into zero
+    size = abs(value)
+    text = f"{size:.1e}" if 0 < size < 1e-4 else f"{size:.3g}"
+    return f"−{text}" if value < 0 else text
 
 
 def format_percentile(percentile: float) -> str:

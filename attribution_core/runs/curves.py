@@ -18,6 +18,7 @@ class Curve:
         definition: What the curve shows, for someone who has not read the paper.
         paper: Source of the curve.
         by_class: Whether the horizontal axis lists the classes, in the order of the labels.
+        series_titles: Names of its series as shown to people, where these differ from those in curves.parquet.
         regression: Fields that read differently for a regression run, by name.
     """
 
@@ -29,6 +30,7 @@ class Curve:
     definition: str
     paper: str
     by_class: bool = False
+    series_titles: dict[str, str] = field(default_factory=dict, hash=False)
     regression: dict[str, str] = field(default_factory=dict, hash=False)
 
     def for_regression(self) -> Curve:
@@ -107,12 +109,13 @@ _ALL = (
         y="loss (nats)",
         log_x=False,
         definition=(
-            "Mean estimated loss of the training examples, each on the model trained without it (loo_nll), during "
-            "training. It estimates the loss on the test examples (test_nll) without seeing any; both are drawn beside "
-            "the training loss. Its shape says more than its level, which is too high where there are few examples for "
+            "Mean leave-one-out loss of the training examples, each on the model trained without it, as estimated "
+            "during training. It estimates the test loss without seeing a test example; both are drawn beside the "
+            "training loss. Its shape says more than its level, which is too high where there are few examples for "
             "many weights. Once it rises, further training no longer helps."
         ),
         paper=f"{_NICKL}, eq. 19 and figure 5",
+        series_titles={"loo_nll": "leave-one-out loss", "test_nll": "test loss", "training": "training loss"},
         regression={"y": "loss (half squared error)"},
     ),
     Curve(
@@ -128,7 +131,9 @@ _ALL = (
         ),
         paper=f"{_NICKL}, eq. 20 and figure 3",
         by_class=True,
+        series_titles={"training": "with the class"},
         regression={
+            "series_titles": {"without the class": "without the range", "training": "with the range"},
             "title": "Loss without each range of values",
             "x": "range of values",
             "y": "loss (half squared error)",
@@ -173,8 +178,8 @@ _ALL = (
         log_x=False,
         definition=(
             "Accuracy on the test examples of a model trained again on what is left, mean over seeds: with the least "
-            "informative examples removed, all at once (bottom) or scored again after each part (bottom iterative), "
-            "with the most informative removed (top), and with random ones removed."
+            "informative examples removed, scored once or rescored after each part, with the most informative removed, "
+            "and with random ones removed."
         ),
         paper=f"{_HARUTYUNYAN}, figure 2c",
         regression={
@@ -182,9 +187,8 @@ _ALL = (
             "y": "test R²",
             "definition": (
                 "R² on the test examples (the share of their variance that the predictions explain) of a model trained "
-                "again on what is left, mean over seeds: with the least informative examples removed, all at once "
-                "(bottom) or scored again after each part (bottom iterative), with the most informative removed (top), "
-                "and with random ones removed."
+                "again on what is left, mean over seeds: with the least informative examples removed, scored once or "
+                "rescored after each part, with the most informative removed, and with random ones removed."
             ),
         },
     ),

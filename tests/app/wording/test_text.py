@@ -9,7 +9,16 @@ from samplescope_app.wording.text import format_percentile, format_score, plain
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (0.123456, "0.123"), (-0.5, "-0.5"), (3.7e-5, "3.7e-05"), (12345, "1.23e+04"), (math.nan, "–")],
+    [
+        (0, "0"),
+        (0.123456, "0.123"),
+        (-0.5, "−0.5"),
+        (-2e-6, "−2.0e-06"),
+        (-0.0, "0"),
+        (3.7e-5, "3.7e-05"),
+        (12345, "1.23e+04"),
+        (math.nan, "–"),
+    ],
 )
 def test_scores(value, text):
     assert format_score(value) == text
