@@ -23,7 +23,7 @@ def main() -> None:
     run = navigation.scored_run()
     header.draw(run, "Classes", _EXPLANATION.format(many=plain(labels.strata(run)), one=class_effects.one(run)))
     class_effects.draw(run)
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns([4, 5], gap="large")
     with left:
         if not curves.points(run, "loco").empty:
             curves.draw(run, "loco")

@@ -38,7 +38,7 @@ def draw(run: Run) -> None:
     )
     with plot:
         titled = drawn.assign(series=drawn["series"].map(titles))
-        figure = figures.lines(titled, curve.x, curve.y, curve.log_x).update_layout(height=380)
+        figure = figures.lines(titled, curve.x, curve.y, curve.log_x).update_layout(height=440)
         chart.chart(figure, key="curve detection", alt=curve.definition)
         st.caption(f"The {min(_BEST, len(rows))} best. {plain(curve.definition)} *{plain(curve.paper)}*")
     with table:

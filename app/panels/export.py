@@ -51,7 +51,7 @@ def panel(run: Run) -> None:
     st.markdown("**Export the cleaned set**")
     unsuitable = _OF_IMAGES if "text" in run.examples else _OF_CLASSES if run.values is not None else ()
     formats = [name for name in _FORMATS if name not in unsuitable]
-    format_ = st.segmented_control(
+    format_ = st.pills(  # which wrap in a narrow column
         "Format",
         formats,
         format_func=_FORMATS.__getitem__,
@@ -59,7 +59,6 @@ def panel(run: Run) -> None:
         required=True,
         key="export format",
         label_visibility="collapsed",
-        wrap=True,  # in a narrow window the last format would be cut off
     )
     st.caption(_CONTENTS[format_].format(label=labels.noun(run)))
     st.markdown(

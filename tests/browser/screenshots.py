@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from attribution_core.runs import Run
 from tests.support.app_driver import App
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("assets"))
     parser.add_argument("--theme", choices=["light", "dark"], default="light")
     options = parser.parse_args()
+    expect.set_options(timeout=60_000)  # on a busy machine a page takes long to be drawn
     run = Run.open(options.run)
     wrong = run.examples[run.examples["label_name"] != run.examples["original_label"]]
     suspect = wrong.sort_values("fsi", ascending=False)["id"].iloc[0]

@@ -93,7 +93,7 @@ def test_every_cell_of_a_heatmap_can_be_clicked():
     assert list(zip(targets.y, targets.x, strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert targets.marker.opacity == 0
     assert tuple(targets.customdata[2]) == ("&lt;b&gt;dog&lt;/b&gt;", "cat")
-    assert list(targets.text) == ["1", "-3", "–", "0.5"]
+    assert list(targets.text) == ["1", "−3", "–", "0.5"]
     frame = figure.layout.shapes[0]
     assert (frame.x0, frame.x1, frame.y0, frame.y1) == (0.5, 1.5, -0.5, 0.5)
     assert not heatmap(matrix, "of", "to", chosen=("cat", "horse")).layout.shapes
