@@ -98,11 +98,11 @@ def _text_table(file: Path) -> dict[str, pd.Series]:
     decimal_comma = rows.dialect.delimiter == ";"
     return {
         name: pd.Series(cells, dtype="str") if name == _ID else _floats(name, cells, rows.lines, file, decimal_comma)
-        for name, cells in zip(header, rows.by_column, strict=True)
+        for name, cells in zip(header, (column.to_pylist() for column in rows.by_column), strict=True)
     }
 
 
-def _floats(name: str, cells: np.ndarray, lines: list[int], file: Path, decimal_comma: bool) -> pd.Series:
+def _floats(name: str, cells: list[str], lines: list[int], file: Path, decimal_comma: bool) -> pd.Series:
     texts = pd.Series(cells, dtype="object").str.strip()
     there = texts[texts != ""]
     if not are_numbers(there).all():

@@ -177,10 +177,11 @@ def _numbers(there: pd.Series, name: str, decimal_comma: bool, notes: list[str])
 
 def _quick_numbers(column: pd.Series) -> tuple[pd.Series, bool] | None:
     """Return what :func:`_values` does if all cells are empty or finite numbers of the usual form; most columns are."""
-    if not set(map(type, column)) <= {str, JsonNumber, type(None)}:
+    is_text = isinstance(column.dtype, pd.ArrowDtype)  # of delimited text; columns of Parquet are objects
+    if not is_text and not set(map(type, column)) <= {str, JsonNumber, type(None)}:
         return None
     try:
-        cells = pc.utf8_trim_whitespace(pa.array(column.to_numpy(), pa.string()))
+        cells = pc.utf8_trim_whitespace(pa.array(column.array if is_text else column.to_numpy(), pa.string()))
         cells = pc.if_else(pc.equal(cells, ""), None, cells)
         numbers = cells.cast(pa.float64())
     except ValueError:  # Arrow's error is one; half of a surrogate pair is another

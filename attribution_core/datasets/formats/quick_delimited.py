@@ -24,13 +24,13 @@ class DelimitedTable:
 
     Attributes:
         columns: Names in the header.
-        by_column: Cells of each column, object ``[n]``.
+        by_column: Cells of each column: texts ``[n]``.
         starts: Line on which each row begins, from 0, int64 ``[n]``.
         quoted: Whether quotes around cells were taken off.
     """
 
     columns: list[str]
-    by_column: list[np.ndarray]
+    by_column: list[pa.ChunkedArray]
     starts: np.ndarray
     quoted: bool
 
@@ -79,7 +79,7 @@ def read_quickly(data: bytes, start: int, delimiter: str) -> DelimitedTable | No
         return None
     if cells is None or _may_swallow(found, cells, delimiter):
         return None
-    return DelimitedTable(header, [each.to_numpy() for each in cells.columns], found.rows[1:-1], found.quoted)
+    return DelimitedTable(header, cells.columns, found.rows[1:-1], found.quoted)
 
 
 def _map(data: bytes, start: int, delimiter: str) -> _Map | None:

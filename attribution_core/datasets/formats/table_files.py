@@ -170,7 +170,7 @@ def _read_file(file: Path) -> _File:
 
 def _read_delimited(file: Path) -> _File:
     rows = read_delimited(file)
-    frame = pd.DataFrame(dict(enumerate(rows.by_column)), dtype="object")
+    frame = pd.DataFrame({i: pd.arrays.ArrowExtensionArray(cells) for i, cells in enumerate(rows.by_column)})
     frame.columns = pd.Index(rows.columns)
     return _File(frame, rows.lines, rows.notes, decimal_comma=rows.dialect.delimiter == ";")
 
