@@ -130,7 +130,8 @@ def read_delimited(path: Path) -> DelimitedRows:
     usual = DELIMITERS.get(path.suffix.lower(), ",")
     tried = [each for each in dict.fromkeys((usual, *ANY_DELIMITER)) if each in header] or [usual]
     coded = data[len(bom) :] if encoding == "utf-8" else text.encode()
-    table, delimiter, notes = read_quickly(coded, start, tried[0]), tried[0], []
+    table, delimiter = read_quickly(coded, start, tried[0]), tried[0]
+    notes: list[str] = []
     if table is None:
         table, delimiter, notes = _read_slowly(text, start, tried, path)
     if delimiter != usual:

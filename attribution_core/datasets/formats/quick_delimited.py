@@ -165,7 +165,7 @@ def _may_swallow(found: _Map, cells: pa.Table, delimiter: str) -> bool:
     categories = [_categories(column.filter(pa.array(alone))) for column in cells.columns]
     last = dict(zip(merged.tolist(), found.enclosed.tolist(), strict=True))
     for row, line in last.items():
-        text = found.text(found.rows[row] + 1, line + 2)
+        text = found.text(int(found.rows[row]) + 1, line + 2)
         further = [each.removesuffix("\r").split(delimiter) for each in text.removesuffix("\n").split("\n")]
         if all(len(each) == len(categories) for each in further) and any(
             all(each[i] in known for each in further) for i, known in enumerate(categories) if known
