@@ -1,5 +1,6 @@
 """The stage that linearizes the model: F-SI, SI, NTK influence, and their curves."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -57,18 +58,20 @@ class LinearizedStage(Stage):
         n, m = probe.sizes.n, probe.sizes.m
         rows, features = feature_rows(probe.sizes)
         p = min(n * rows, features)
-        linear = _made_up(probe, rows, p)
+        linear, one = (_made_up(probe, rows, p, count) for count in (min(_PASSED, n), 1))
         schedule = GradientDescent(1.0 / float(linear.eigenvalues[-1]), probe.config.steps)
         fsi = timed(lambda: functional_sample_information(linear, schedule), 2)
         si = timed(lambda: sample_information(linear, schedule))
-        passes = len(times_of(schedule)) * fsi + si + timed(lambda: linear.removal_effects(schedule))
-        fewer = linear.evaluated_on(slice(CURVE_EXAMPLES))
+        passes = fsi + si + timed(lambda: linear.removal_effects(schedule))
+        fewer, times = linear.evaluated_on(slice(CURVE_EXAMPLES)), times_of(schedule)[1:]
         passes += (len(decays_of(rows)) + 2) * timed(lambda: estimate_error(fewer, [1.0]))
         decompositions = 1 + (GROUPS if n // GROUPS * rows > p else 0)
         if "original_label" in probe.prepared.splits.train.groups:
-            passes += len(times_of(schedule, rows)) * timed(lambda: fewer.removal_effects(schedule))
+            times += times_of(schedule, rows)  # for the influencers, whose products are no longer than those of F-SI
         products = 4 * n * rows * p * p + (2 * m * rows * p * p if m * rows > p else 0)
-        seconds = passes * n / len(linear.features) + products / probe.flops
+        fixed, whole = (timed(functools.partial(fsi_over_time, each, schedule, times)) for each in (one, linear))
+        passes += max(0.0, whole - fixed)
+        seconds = fixed + passes * n / len(linear.features) + products / probe.flops
         seconds += decompositions * probe.seconds_for_decomposition * p**3
         if rows > 1:
             seconds += (n + m) * _seconds_for_jacobian(probe)
@@ -166,10 +169,9 @@ def _evolution(
     return np.stack([found.get(time, now.cpu().numpy()) for time in times])
 
 
-def _made_up(probe: Probe, rows: int, features: int) -> LinearizedModel:
-    """Return a linearized model with a few training examples and as many features as the run's will have."""
+def _made_up(probe: Probe, rows: int, features: int, count: int) -> LinearizedModel:
+    """Return a linearized model with ``count`` training examples and as many features as the run's will have."""
     sizes, generator = probe.sizes, torch.Generator().manual_seed(0)
-    count = min(_PASSED, sizes.n)
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(probe.device)
