@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles a module when it is first imported; to compile all of them here takes two minutes.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # Options for the installation of PyTorch alone, such as TORCH="--index-url https://download.pytorch.org/whl/cpu".
 TORCH ?=
 ARGS ?=
