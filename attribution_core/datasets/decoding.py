@@ -300,7 +300,8 @@ def _deep_tiff(data: bytes) -> DeepImage | None:
             orientation = page.tags.valueof(0x0112, default=1)
             if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
                 pixels = np.moveaxis(pixels, 0, 2)
-            colors = {tifffile.PHOTOMETRIC.MINISBLACK: 1, tifffile.PHOTOMETRIC.RGB: 3}.get(page.photometric, 0)
+            channels = {int(tifffile.PHOTOMETRIC.MINISBLACK): 1, int(tifffile.PHOTOMETRIC.RGB): 3}
+            colors = channels.get(page.photometric, 0)
             has_alpha = len(page.extrasamples) == 1 and page.extrasamples[0] > 0
     except (*failures, struct.error):
         return None  # for example LZW, which tifffile alone does not decode

@@ -113,7 +113,7 @@ def read_files(path: Path, target: str | None) -> Table:
     files = files_in(path)
     found = [_read_file(file) for file in files]
     aside = dict.fromkeys(sorted(set().union(*(each.nested for each in found))), NESTED)
-    columns = [name for name in dict.fromkeys(name for each in found for name in each.frame) if name not in aside]
+    columns = [name for name in dict.fromkeys(str(name) for each in found for name in each.frame) if name not in aside]
     label = _target_column(columns, target, aside)
     for file, each in zip(files, found, strict=True):
         missing = [name for name in columns if name != label and name not in each.frame]

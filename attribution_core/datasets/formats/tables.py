@@ -147,8 +147,9 @@ def list_rows(table: Table, task: Task = "auto") -> Listing:
         }
         notes += leak_notes(columns.features, labels, not class_names, label)
     grouped = pd.DataFrame(groups, index=frame.index).reset_index(drop=True)
+    rows = np.arange(len(frame)) if table.rows is None else table.rows
     return Listing(
-        Examples(table.ids, sources, labels, grouped, table.rows).by_split(table.splits),
+        Examples(table.ids, sources, labels, grouped, rows).by_split(table.splits),
         class_names,
         notes=table.notes + columns.notes + notes,
         kind=kind,
