@@ -31,7 +31,7 @@ class Curve:
     paper: str
     by_class: bool = False
     series_titles: dict[str, str] = field(default_factory=dict, hash=False)
-    regression: dict[str, str] = field(default_factory=dict, hash=False)
+    regression: dict[str, str | dict[str, str]] = field(default_factory=dict, hash=False)
 
     def for_regression(self) -> Curve:
         """Return the curve as it reads for a regression run."""
@@ -177,7 +177,7 @@ _ALL = (
         y="test accuracy",
         log_x=False,
         definition=(
-            "Accuracy on the test examples of a model trained again on what is left, mean over seeds: with the least "
+            "Accuracy on the test examples of a model trained again on what is left: with the least "
             "informative examples removed, scored once or rescored after each part, with the most informative removed, "
             "and with random ones removed."
         ),
@@ -187,7 +187,7 @@ _ALL = (
             "y": "test R²",
             "definition": (
                 "R² on the test examples (the share of their variance that the predictions explain) of a model trained "
-                "again on what is left, mean over seeds: with the least informative examples removed, scored once or "
+                "again on what is left: with the least informative examples removed, scored once or "
                 "rescored after each part, with the most informative removed, and with random ones removed."
             ),
         },
