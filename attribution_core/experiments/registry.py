@@ -308,8 +308,8 @@ EXPERIMENTS = (
         minutes=60,
         state="holds",
         remark=(
-            "On MNIST the sketch scores 0.74 and EKFAC 0.66; on cats against dogs (--problem cats-dogs), 0.83 and 0.82. "
-            "The sketch's were measured before what it leaves out was counted."
+            "On MNIST the sketch scores 0.74 and EKFAC 0.66; on cats against dogs (--problem cats-dogs), 0.83 and "
+            "0.82. The sketch's were measured before what it leaves out was counted."
         ),
     ),
     Experiment(
