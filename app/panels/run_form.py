@@ -144,6 +144,9 @@ def _draw_setting(setting: Setting) -> None:
     if _choices(setting):
         st.selectbox(label, _choices(setting), **shared)
         return
+    if setting.kind is bool:
+        st.toggle(label, **shared)
+        return
     placeholder = _PLACEHOLDERS.get(setting.name, str(setting.default or ""))
     if setting.kind not in (int, float) or setting.several:
         st.text_input(label, placeholder=placeholder, **shared)
@@ -190,6 +193,8 @@ def _as_shown(setting: Setting, value: Any) -> Any:
         return value if value in choices else _default(setting)
     if setting.several:
         return ", ".join(map(str, value))
+    if setting.kind is bool:
+        return bool(value)
     if setting.kind in (int, float):
         return None if value is None else setting.kind(value)
     return "" if value is None or value == setting.default else str(value)

@@ -37,7 +37,7 @@ _LONGEST_NAME = 150  # bytes; file systems allow 255, and the kind of a job stan
 DATASETS = {each.name: each.description for each in BUILTIN_DATASETS}
 # The models that a run can train without a file or a library, and what they are.
 MODELS = {
-    "auto": "mlp for gray or small images, cnn4 for color",
+    "auto": "for color images the head of a network with published weights, otherwise mlp",
     **{name: ARCHITECTURES[name].description for name in CLASSIFIERS},
 }
 

@@ -28,7 +28,7 @@ GROUPS = {
         "validation_fraction",
         "test_fraction",
     ),
-    "Model": ("model", "hidden", "weights", "training", "trainable"),
+    "Model": ("model", "hidden", "weights", "download", "training", "trainable"),
     "Training": ("recipe", "seed", "device"),
     "Measures": (
         "contributions",
@@ -64,23 +64,31 @@ class ScoreConfig(BaseModel):
     deviations). auto: texts, and whole numbers of few distinct values, are classes; other numbers are values."""
 
     encoder: str = Field(TFIDF, title="Sentence encoder")
-    """What turns texts into vectors: tfidf, or the folder of a sentence-transformers model."""
+    """What turns texts into vectors: tfidf; minilm, a sentence encoder that the extra text brings; or the folder of a
+    sentence-transformers model."""
 
     model: str = "auto"
-    """Model to train: linear, mlp, two_layer, lenet5, cnn4, alexnet, vgg13, resnet18, resnet20 or auto (mlp for gray or
-    small images, cnn4 for color); FILE.py:FUNCTION, where the function returns a module; torchvision/resnet18,
-    resnet34, resnet50 or densenet121, or timm/NAME, with their published weights."""
+    """Model to train: linear, mlp, two_layer, lenet5, cnn4, alexnet, vgg13, resnet18, resnet20; FILE.py:FUNCTION, where
+    the function returns a module; torchvision/resnet18, resnet34, resnet50 or densenet121, or timm/NAME, with their
+    published weights; or auto: for color images the head of a network with published weights, and otherwise mlp (cnn4
+    for color images trained from scratch)."""
 
     weights: Path | None = None
     """File with weights for the model: safetensors, or a PyTorch state dict or a checkpoint with one."""
+
+    download: bool = Field(False, title="Download weights")
+    """Let torchvision or timm download published weights that are not on this machine, once, into their caches; with
+    the model auto, those of a better network than the one that comes with SampleScope. Otherwise nothing is ever
+    downloaded."""
 
     training: Literal["auto", "scratch", "fine-tune", "none"] = Field("auto", title="Training mode")
     """Train from scratch, fine-tune the weights given, or score them as they are (none). auto: weights from a file are
     scored as they are, published weights are fine-tuned, and everything else is trained from scratch."""
 
-    trainable: Literal["all", "last-block", "head"] = Field("all", title="Trained layers")
+    trainable: Literal["auto", "all", "last-block", "head"] = Field("auto", title="Trained layers")
     """Layers to train and measure: all of them, the last block, or the head. The layers before keep the weights given,
-    and the images pass through them once."""
+    and the images pass through them once. auto: the head of the network that the model auto takes for color images, all
+    layers of every other model."""
 
     preprocessing: Preprocessing | None = None
     """What the model expects of images, in place of what its file or library says, or of the size and the pixel

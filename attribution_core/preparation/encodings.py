@@ -1,4 +1,7 @@
-"""Vectors that a sentence encoder made of a run's texts, kept in the run: encoding may be the slowest step."""
+"""Vectors that a sentence encoder or a frozen network made of a run's texts or images, kept in the run.
+
+Making them may be the slowest step.
+"""
 
 from pathlib import Path
 
@@ -18,7 +21,7 @@ def write_vectors(writer: RunWriter, vectors: dict[str, Tensor], made_of: str) -
     Args:
         writer: Writer of the run.
         vectors: Vectors of each split, ``[n, d]``.
-        made_of: The data's fingerprint and the encoder.
+        made_of: What identifies the data and the encoder or the network.
     """
     with writer.path_for(ENCODINGS_FILE) as path:
         save_file({name: values.contiguous() for name, values in vectors.items()}, path, {_MADE_OF: made_of})

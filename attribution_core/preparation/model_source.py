@@ -1,4 +1,7 @@
-"""Finds a run's model: by name in the zoo, in a user's file, in torchvision or timm, or as a program's module."""
+"""Finds a run's model: by name in the zoo, in a user's file, in torchvision or timm, or as a program's module.
+
+Color images go through a pretrained network, frozen, of which the head alone is trained, unless another model is named.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -11,9 +14,17 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError, first_sentence
 from attribution_core.models import ARCHITECTURES, build_model, evaluation_mode
+from attribution_core.models.downloads import fetch_weights
 from attribution_core.models.plain import plain_copy, unwrapped
 from attribution_core.models.preprocessing import Preprocessing
-from attribution_core.models.pretrained import Backbone, backbone_preprocessing, find_weights, is_backbone
+from attribution_core.models.pretrained import (
+    FOR_PHOTOGRAPHS,
+    Backbone,
+    backbone_preprocessing,
+    find_weights,
+    is_backbone,
+    network_for_photographs,
+)
 from attribution_core.models.user_file import (
     UserModel,
     errors_reported,
@@ -25,9 +36,11 @@ from attribution_core.models.user_file import (
 from attribution_core.models.watching import running_layers
 from attribution_core.models.weights import digest_of_file, digest_of_state
 from attribution_core.preparation.config import ScoreConfig
+from attribution_core.progress import announce
 
 FROM_PYTHON = "python:"
 Training = Literal["auto", "scratch", "fine-tune", "none"]
+Trainable = Literal["all", "last-block", "head"]
 
 
 @dataclass(frozen=True)
@@ -37,10 +50,12 @@ class ModelTask:
     Attributes:
         class_names: Names of the classes in the order of the labels; empty for a regression.
         shape: Shape of one example as the data have it: (channels, height, width) of an image, or (features,).
+        side: Longer side of a typical image in pixels, before any resizing; None for other examples.
     """
 
     class_names: Sequence[str]
     shape: tuple[int, ...]
+    side: int | None = None
 
     @property
     def outputs(self) -> int:
@@ -63,6 +78,7 @@ class ModelSource:
         input_shape: Shape of one example.
         preprocessing: What the model expects of images; None leaves the choice to the training images.
         training: How its weights are trained; ``"auto"`` trains them from scratch.
+        trainable: Which of its layers are trained.
         digests: Digests of the files that it is made from, by their role.
     """
 
@@ -71,6 +87,7 @@ class ModelSource:
     input_shape: tuple[int, ...]
     preprocessing: Preprocessing | None = None
     training: Training = "auto"
+    trainable: Trainable = "all"
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -102,7 +119,38 @@ def model_source(config: ScoreConfig, task: ModelTask, module: nn.Module | None 
         return _of_file(config, task)
     if is_backbone(config.model):
         return _of_library(config, task)
+    if config.model == "auto" and _takes_photographs(config, task):
+        return _for_photographs(config, task)
     return _of_zoo(config, task)
+
+
+def _takes_photographs(config: ScoreConfig, task: ModelTask) -> bool:
+    """Return whether the model ``auto`` is the frozen network for photographs: for color images of a fair size.
+
+    Training from scratch or training all layers, given weights and hidden sizes ask for a network of the zoo.
+    """
+    return (
+        task.has_images
+        and task.shape[0] == 3
+        and min(_size(config, config.preprocessing, task)) >= ARCHITECTURES["cnn4"].min_side
+        and config.training in ("auto", "fine-tune")
+        and config.trainable != "all"
+        and config.weights is None
+        and not config.hidden
+    )
+
+
+def _for_photographs(config: ScoreConfig, task: ModelTask) -> ModelSource:
+    """Return the best network for photographs whose weights are on this machine, with the head alone trained."""
+    name = FOR_PHOTOGRAPHS[0] if config.download else network_for_photographs()
+    trainable = "head" if config.trainable == "auto" else config.trainable
+    source = _of_library(config.model_copy(update={"model": name, "trainable": trainable}), task)
+    more = "" if name == FOR_PHOTOGRAPHS[0] else ", --download fetches a better one"
+    announce(
+        f"Model: {name} with its published weights, frozen, with a new head, at {source.input_shape[-1]} pixels, "
+        f"because the images are in color. --model chooses another{more}."
+    )
+    return source
 
 
 def _require_outputs(outputs: object, inputs: Tensor, task: ModelTask, name: str) -> None:
@@ -152,7 +200,8 @@ def _of_zoo(config: ScoreConfig, task: ModelTask) -> ModelSource:
             f"{name} comes without weights, but --training {config.training} needs some: give --weights FILE."
         )
     make = functools.partial(_build, name, task.outputs, shape, config.hidden, weights)
-    return ModelSource(name, make, shape, config.preprocessing, _training(config, "none"), _digests(weights=weights))
+    training, digests = _training(config, "none"), _digests(weights=weights)
+    return ModelSource(name, make, shape, config.preprocessing, training, _trainable(config), digests)
 
 
 def _of_file(config: ScoreConfig, task: ModelTask) -> ModelSource:
@@ -167,17 +216,18 @@ def _of_file(config: ScoreConfig, task: ModelTask) -> ModelSource:
 
     shape = _shape(config, preprocessing, task, lambda shape: made(shape)(config.seed), reference)
     digests = _digests(file=file, weights=weights)
-    return ModelSource(reference, made(shape), shape, preprocessing, _training(config, "none"), digests)
+    training, trainable = _training(config, "none"), _trainable(config)
+    return ModelSource(reference, made(shape), shape, preprocessing, training, trainable, digests)
 
 
 def _of_library(config: ScoreConfig, task: ModelTask) -> ModelSource:
     _refuse_hidden(config)
     if not task.has_images:
         raise InputError(f"{config.model} takes images, but the data holds none: choose mlp or linear.")
-    preprocessing = config.preprocessing or backbone_preprocessing(config.model)
+    preprocessing = config.preprocessing or backbone_preprocessing(config.model, task.side)
     weights = _weights(config)
     if weights is None and config.training != "scratch":
-        weights = find_weights(config.model)
+        weights = fetch_weights(config.model) if config.download else find_weights(config.model)
     make = Backbone(config.model, task.outputs, weights)
     if config.training == "none" and not make.has_pretrained_head:
         outputs = f"{task.outputs} classes" if task.class_names else "the value"
@@ -187,7 +237,8 @@ def _of_library(config: ScoreConfig, task: ModelTask) -> ModelSource:
         )
     shape = _shape(config, preprocessing, task, lambda _: make(config.seed), config.model)
     training = "fine-tune" if config.training == "auto" else config.training
-    return ModelSource(config.model, make, shape, preprocessing, training, _digests(weights=weights))
+    digests = _digests(weights=weights)
+    return ModelSource(config.model, make, shape, preprocessing, training, _trainable(config), digests)
 
 
 def _of_program(config: ScoreConfig, task: ModelTask, module: nn.Module) -> ModelSource:
@@ -206,7 +257,7 @@ def _of_program(config: ScoreConfig, task: ModelTask, module: nn.Module) -> Mode
     shape = _shape(config, config.preprocessing, task, lambda shape: made(shape)(config.seed), name)
     make, training = made(shape), "none" if config.training == "auto" else config.training
     digests = {"module": digest_of_state(make(config.seed).state_dict())}
-    return ModelSource(name, make, shape, config.preprocessing, training, digests)
+    return ModelSource(name, make, shape, config.preprocessing, training, _trainable(config), digests)
 
 
 def _build(
@@ -271,6 +322,10 @@ def _weights(config: ScoreConfig) -> Path | None:
 def _training(config: ScoreConfig, with_weights: Training) -> Training:
     """Return how to train the weights; with ``"auto"``, given weights are treated as ``with_weights`` says."""
     return with_weights if config.training == "auto" and config.weights is not None else config.training
+
+
+def _trainable(config: ScoreConfig) -> Trainable:
+    return "all" if config.trainable == "auto" else config.trainable
 
 
 def _digests(**files: Path | None) -> dict[str, str]:

@@ -18,6 +18,12 @@ _NOT_OFFERED = {
     ScoreConfig: {"out", "decisions", "preprocessing", "recipe"},
     Recipe: {"loss", "seed"},
 }
+# Defaults that the labels or the model decide, in words.
+_DEFAULTS = {
+    "learning_rate": f"Default: {{}}, or {RATE_OF_VALUES} for regression; for a head on frozen layers, what their "
+    "features allow.",
+    "weight_decay": "Default: {}; for a head on frozen layers, the decay of least leave-one-out loss.",
+}
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,13 @@ def _kind_of(annotation: Any) -> tuple[type, tuple[str, ...], bool]:
 def _offered(model: type[BaseModel], names: tuple[str, ...], group: str) -> list[Setting]:
     fields = model.model_fields
     found = [_setting(name, fields[name], group, model is Recipe) for name in names if name not in _NOT_OFFERED[model]]
-    return [_without_default(each) if each.name == "learning_rate" else each for each in found]
+    return [_without_default(each) if each.name in _DEFAULTS else each for each in found]
 
 
-def _without_default(learning_rate: Setting) -> Setting:
-    """Return the learning rate as a setting that may stay empty, since the labels decide its default."""
-    default = f"Default: {learning_rate.default}, or {RATE_OF_VALUES} for regression."
-    return replace(learning_rate, default=None, description=f"{learning_rate.description} {default}")
+def _without_default(setting: Setting) -> Setting:
+    """Return a setting that may stay empty, since the labels or the model decide its default."""
+    default = _DEFAULTS[setting.name].format(setting.default)
+    return replace(setting, default=None, description=f"{setting.description} {default}")
 
 
 def _all_settings() -> tuple[Setting, ...]:

@@ -9,7 +9,7 @@ from torch import nn
 from attribution_core.datasets import Splits
 from attribution_core.errors import InputError
 from attribution_core.preparation.config import ScoreConfig
-from attribution_core.preparation.prepare import prepare
+from attribution_core.preparation.prepare import Prepared, prepare
 from attribution_core.runs import Run, RunWriter, fingerprint
 from attribution_core.runs.names import MANIFEST_FILE
 from attribution_core.runs.store import read_manifest
@@ -20,7 +20,7 @@ from attribution_core.scoring.support import skip_reasons, skipped_titles
 __all__ = ["ScoreConfig", "score"]
 
 # Fields that say where and how, not what: they may differ when a run is resumed.
-_NOT_FINGERPRINTED = {"out", "device"}
+_NOT_FINGERPRINTED = {"out", "device", "download"}
 
 
 def score(
@@ -50,7 +50,7 @@ def score(
     """
     prepared = prepare(config, model, splits, config.folder)
     config = prepared.config
-    plain, config_print = _identity(config, prepared.source.digests)
+    plain, config_print = _identity(prepared)
     data_print = prepared.splits.fingerprint()
     reasons = skip_reasons(prepared)  # before a folder is made
     require_memory(prepared, reasons)
@@ -74,15 +74,18 @@ def score(
     return Run.open(config.folder)
 
 
-def _identity(config: ScoreConfig, digests: dict[str, str]) -> tuple[dict[str, Any], str]:
+def _identity(prepared: Prepared) -> tuple[dict[str, Any], str]:
     """Return the configuration as plain data and its fingerprint, or those of an equal run in its folder.
 
     A run of an earlier version lacks options that were added later. If today's defaults for these make it what is asked
-    for now, it is resumed under its own configuration. Files that the model is made from are part of the fingerprint.
+    for now, it is resumed under its own configuration. Files that the model is made from are part of the fingerprint,
+    and so is what the run is to choose by the features of a frozen network.
     """
+    config, digests = prepared.config, prepared.source.digests
     plain = _plain(config)
     if digests:
-        return plain, fingerprint({**plain, "digests": digests})
+        chosen = {"chosen": sorted(prepared.open_fields)} if prepared.open_fields else {}
+        return plain, fingerprint({**plain, "digests": digests, **chosen})
     if (config.folder / MANIFEST_FILE).is_file():
         before = read_manifest(config.folder)
         try:

@@ -14,10 +14,12 @@ from attribution_core.evaluation.detection import known_wrong
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import load_weights
 from attribution_core.preparation.config import ScoreConfig
+from attribution_core.preparation.encodings import write_vectors
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs import CredibleEffects, RunWriter
-from attribution_core.runs.names import FINAL_WEIGHTS_FILE
+from attribution_core.runs.names import ENCODINGS_FILE, FINAL_WEIGHTS_FILE
 from attribution_core.runs.tables import curve_points
+from attribution_core.scoring.head_recipe import head_recipe
 from attribution_core.scoring.predictions import example_table
 from attribution_core.scoring.probe import Probe
 from attribution_core.scoring.sizes import RunSizes
@@ -38,13 +40,19 @@ class ScoringRun:
 
     def __init__(self, writer: RunWriter, prepared: Prepared, skip_reasons: dict[str, str]) -> None:
         self.writer, self.prepared, self.skip_reasons = writer, prepared, skip_reasons
-        self.config = prepared.config
+        # That of the run, which may have settled its recipe before it was resumed.
+        recipe = Recipe.model_validate(writer.manifest.config["recipe"])
+        self.config = prepared.config.model_copy(update={"recipe": recipe})
         self._shared: dict[str, Any] = {}
 
     @cached_property
     def tensors_by_split(self) -> dict[str, InputsAndTargets]:
         """Inputs and targets of ``"train"``, ``"validation"`` and ``"test"``, read once."""
-        return self.prepared.tensors_by_split()
+        tensors = self.prepared.tensors_by_split()
+        if self.prepared.keeps_features and not (self.writer.path / ENCODINGS_FILE).is_file():
+            features = {name: pair[0] for name, pair in tensors.items()}
+            write_vectors(self.writer, features, self.prepared.features_made_of)
+        return tensors
 
     @cached_property
     def known_wrong(self) -> Tensor | None:
@@ -58,6 +66,16 @@ class ScoringRun:
         load_weights(model, self.writer.path / FINAL_WEIGHTS_FILE)
         inputs, targets = self.tensors_by_split["validation"]
         return credible_effects(outputs_of(model, inputs), targets, self.config.recipe.loss)
+
+    def settle_recipe(self) -> Recipe:
+        """Return the recipe, after choosing what the features of a frozen network decide; keep it in the run."""
+        if self.prepared.open_fields:
+            features, targets = self.tensors_by_split["train"]
+            recipe = head_recipe(self.prepared.config.recipe, self.prepared.open_fields, features, targets)
+            self.config = self.config.model_copy(update={"recipe": recipe})
+            settled = recipe.model_dump(mode="json")
+            self.writer.update(config={**self.writer.manifest.config, "recipe": settled})
+        return self.config.recipe
 
     def initial_model(self) -> nn.Module:
         """Return a new copy of the model at its initial weights, on the run's device."""

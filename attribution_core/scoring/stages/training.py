@@ -41,7 +41,7 @@ class TrainingStage(Stage):
     def write(self, scoring: ScoringRun) -> None:
         writer, prepared, config = scoring.writer, scoring.prepared, scoring.config
         model, tensors = scoring.initial_model(), scoring.tensors_by_split
-        recipe = config.recipe.model_copy(update={"seed": config.seed})
+        recipe = scoring.settle_recipe().model_copy(update={"seed": config.seed})
         checkpoints = kept_steps(recipe, len(tensors["train"][0]))[:-1]
         trained = train(model, tensors["train"], recipe, record=checkpoints, validation=tensors["validation"])
         write_training(writer, trained)
