@@ -1,5 +1,6 @@
 """What all tests share: one thread for each worker, and the scored demo."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -11,6 +12,14 @@ from tests.support.workers import made_once, share_cores
 
 def pytest_configure(config: pytest.Config) -> None:
     share_cores(config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_waiting_for_disks() -> Iterator[None]:
+    """Do not wait until files have reached the disk, a hundred times a run: no test loses its power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

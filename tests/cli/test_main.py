@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -37,8 +38,8 @@ def run(folder, tmp_path_factory):
 
 
 def test_skipped_measures_are_reported(tmp_path, capsys):
-    arguments = ["score", "digits", "--out", str(tmp_path / "run"), "--influence", "off", "--damping", "0.1", *QUICK]
-    assert cli.main(arguments) == 0
+    arguments = ["score", "digits", "--out", str(tmp_path / "run"), "--influence", "off", "--damping", "0.1"]
+    assert cli.main([*arguments, "--max-train", "200", *QUICK]) == 0
     assert "Without influence functions: turned off (influence=off)" in capsys.readouterr().out
     assert Run.open(tmp_path / "run").manifest.config["damping"] == 0.1
 
@@ -59,7 +60,7 @@ def test_export_writes_a_set_that_opens_again(run, tmp_path, form, capsys):
     assert cli.main(["export", str(run.path), "--format", form, "--out", str(path)]) == 0
     assert f"Kept {len(run.examples) - 1} training examples (1 relabeled), dropped 1" in capsys.readouterr().out
     if form == "folder":
-        subprocess.run([sys.executable, "-m", "zipfile", "-e", str(path), str(tmp_path / "clean")], check=True)
+        zipfile.ZipFile(path).extractall(tmp_path / "clean")
         path = tmp_path / "clean"
     again = open_dataset(path)
     assert len(again.train) == len(run.examples) - 1

@@ -70,7 +70,7 @@ def test_the_estimate_refuses_what_the_run_refuses(tmp_path, monkeypatch):
 def test_no_number_of_examples_is_proposed_that_is_not_worth_scoring(tmp_path, monkeypatch):
     free(monkeypatch, 1_000_000)
     with pytest.raises(InputError, match=r"and 0\.0 GB are free on this machine: use smaller images"):
-        score(quick(tmp_path))
+        score(quick(tmp_path, max_train=None))
     assert list(tmp_path.iterdir()) == []
 
 

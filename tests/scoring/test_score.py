@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -24,7 +22,8 @@ from attribution_core.runs import CURVES, Run, fingerprint
 from attribution_core.scoring import linearization
 from attribution_core.scoring.score import score
 from attribution_core.training import Recipe
-from tests.support.scored import quick
+from tests.support.processes import kill_at
+from tests.support.scored import ONLY_INFORMATION, quick
 
 
 def test_fsi_finds_the_planted_labels_of_the_demo(demo_run):
@@ -100,9 +99,9 @@ def test_the_tables_hold_the_trained_models_predictions(demo_run):
 
 def test_fsi_of_the_head_equals_training_the_head_again(tmp_path):
     """Removal of three examples, by a fresh ridge regression of each on the run's own trained features."""
-    run = score(quick(tmp_path, steps=math.inf, weight_decay=0.5, max_train=200))
+    run = score(quick(tmp_path, steps=math.inf, weight_decay=0.5, max_train=200, **ONLY_INFORMATION))
     splits = ac.open_dataset("digits", max_train=200)
-    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,))
+    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(16,))
     model.load_state_dict(load_file(run.path / "model" / "final.safetensors"))
 
     def images(split):
@@ -139,7 +138,8 @@ def test_fsi_of_the_head_equals_training_the_head_again(tmp_path):
 )
 def test_each_route_is_said_in_the_run(tmp_path, parameters, sketch, route, monkeypatch):
     monkeypatch.setattr(linearization, "EXACT_SIZE", 1000)
-    run = score(quick(tmp_path, parameters=parameters, sketch=sketch, dimension=50, max_train=150))
+    options = {"parameters": parameters, "sketch": sketch, "dimension": 50, "max_train": 150}
+    run = score(quick(tmp_path, **options, **ONLY_INFORMATION))
     details = run.manifest.details["fsi"]
     assert route in details["route"]
     assert (details["kept_energy"] is not None) == ("kronecker sketch" in route)
@@ -156,27 +156,16 @@ def test_scoring_is_repeatable_and_resumes_without_repeating(tmp_path):
 
 
 def test_a_run_killed_at_any_moment_resumes(tmp_path):
-    whole = score(quick(tmp_path, out=tmp_path / "whole", map="umap"))
-    script = (
-        "from attribution_core.progress import listening; from attribution_core.training import Recipe\n"
-        "from attribution_core.scoring.score import ScoreConfig, score\n"
-        "with listening(lambda done, total, what: print(what, flush=True)):\n"
-        f"    score(ScoreConfig(data='digits', out={str(tmp_path / 'cut')!r}, hidden=(32,), recipe=Recipe(epochs=2)))"
-    )
-    for word in ("thumbnails", "training", "leave-one-out", "replaying", "curvature", "laying out"):
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        for line in process.stdout:
-            if word in line:
-                os.kill(process.pid, signal.SIGKILL)
-                break
-        process.wait()
-        process.stdout.close()
+    whole = score(quick(tmp_path, out=tmp_path / "whole"))
+    config = quick(tmp_path, out=tmp_path / "cut", map="umap")
+    for moment in ("thumbnails", "training", "leave-one-out", "replaying", "curvature", "laying out"):
+        kill_at(moment, score, config)
     stages = Run.open(tmp_path / "cut").manifest.stages
     assert (stages["training"].status, stages["map"].status) == ("done", "running")
-    finished = score(quick(tmp_path, out=tmp_path / "cut", map="umap"))
-    # Places on the map follow the embeddings' last bits, which two processes need not share.
+    finished = score(config)
+    # Only this run has places on the map, which follow the embeddings' last bits.
     places = ["umap_x", "umap_y"]
-    pd.testing.assert_frame_equal(finished.examples.drop(columns=places), whole.examples.drop(columns=places))
+    pd.testing.assert_frame_equal(finished.examples.drop(columns=places), whole.examples)
     assert np.isfinite(finished.evaluation[places]).all(axis=None)
 
 
@@ -220,12 +209,13 @@ def test_another_configuration_or_other_data_are_refused(tmp_path):
         for i in range(12):
             pixels = generator.integers(0, 255, (8, 8), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{i}.png")
-    score(quick(tmp_path, data=str(folder)))
+    options = {"data": str(folder), **ONLY_INFORMATION}
+    score(quick(tmp_path, **options))
     with pytest.raises(InputError, match="holds a run of another configuration"):
-        score(quick(tmp_path, data=str(folder), seed=1))
+        score(quick(tmp_path, **options, seed=1))
     Image.new("L", (8, 8)).save(folder / "a" / "0.png")
     with pytest.raises(InputError, match="has changed since"):
-        score(quick(tmp_path, data=str(folder)))
+        score(quick(tmp_path, **options))
 
 
 def test_group_columns_never_hide_our_own(tmp_path):
@@ -233,7 +223,7 @@ def test_group_columns_never_hide_our_own(tmp_path):
     rows = [{"image": {"bytes": _png(splits.train[i][0]), "path": f"{i}.png"}, "label": i % 2, "loss": i, "fsi": 1.0,
              "camera": "x"} for i in range(60)]  # fmt: skip
     pd.DataFrame(rows).to_parquet(tmp_path / "data.parquet")
-    examples = score(quick(tmp_path, data=str(tmp_path / "data.parquet"))).examples
+    examples = score(quick(tmp_path, data=str(tmp_path / "data.parquet"), **ONLY_INFORMATION)).examples
     assert {"loss", "loss_in_data", "fsi", "fsi_in_data", "camera"} <= set(examples.columns)
     assert examples["fsi_in_data"].eq(1.0).all()
 
@@ -241,7 +231,7 @@ def test_group_columns_never_hide_our_own(tmp_path):
 def test_the_function_and_the_module_share_a_name(tmp_path):
     import attribution_core.scoring.score
 
-    assert attribution_core.score(quick(tmp_path, max_train=50)).status == "complete"
+    assert attribution_core.score(quick(tmp_path, max_train=50, **ONLY_INFORMATION)).status == "complete"
     assert ac.score is attribution_core.score
     code = "import attribution_core as ac; ac.ScoreConfig; print(callable(ac.score))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "True"

@@ -25,7 +25,7 @@ from attribution_core.scoring.score import score
 from attribution_core.scoring.sizes import RunSizes
 from attribution_core.scoring.support import skip_reasons
 from samplescope_app.data import run_library
-from tests.support.scored import quick
+from tests.support.scored import ONLY_INFORMATION, quick
 
 FILE = """
 from attribution_core.scoring.stages.base import Stage
@@ -77,7 +77,7 @@ def toy(tmp_path, monkeypatch):
 
 
 def test_a_measure_in_one_file_is_scored_estimated_listed_drawn_and_exported(tmp_path, capsys):
-    config = quick(tmp_path, max_train=120, contributions="off", sensitivity="off", influence="off")
+    config = quick(tmp_path, max_train=120, **ONLY_INFORMATION)
 
     estimated = estimate(config)
     assert list(estimated.seconds).index("feature_norm") == list(estimated.seconds).index("linearised") + 1
@@ -88,7 +88,7 @@ def test_a_measure_in_one_file_is_scored_estimated_listed_drawn_and_exported(tmp
     run = score(config)
     assert run.manifest.stages["feature_norm"].status == "done"
     assert "feature_norm" in run.scores
-    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,))
+    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(16,))
     load_weights(model, run.path / FINAL_WEIGHTS_FILE)
     inputs = prepare(config).tensors_by_split()["train"][0]
     norms = (head_inputs(model, inputs).square().sum(dim=1) + 1).sqrt()
@@ -117,7 +117,7 @@ def test_a_measure_in_one_file_is_scored_estimated_listed_drawn_and_exported(tmp
 
 
 def test_a_run_of_before_gets_the_new_measure_and_nothing_else_is_done_again(tmp_path):
-    config = quick(tmp_path, max_train=120, contributions="off", sensitivity="off", influence="off")
+    config = quick(tmp_path, max_train=120, **ONLY_INFORMATION)
     added = [stage for stage in stages.STAGES if stage.name == "feature_norm"]
     stages.STAGES.remove(added[0])
     before = score(config)

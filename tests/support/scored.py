@@ -8,16 +8,19 @@ from attribution_core.scoring.score import ScoreConfig
 from attribution_core.training import Recipe
 
 QUICK = Recipe(epochs=2)
+DIGITS = 300  # training examples, of 1,257
+# For tests of anything else: without what follows training.
+ONLY_INFORMATION = {"contributions": "off", "sensitivity": "off", "influence": "off"}
 
 
 def quick(tmp_path, **options) -> ScoreConfig:
-    """Return a quick configuration, by default without the map, which takes seconds to compile."""
-    given = {"data": "digits", "out": tmp_path / "run", "hidden": (32,), "recipe": QUICK, "map": "off", **options}
-    return ScoreConfig(**given)
+    """Return a quick configuration, by default of few digits, and without the map."""
+    given = {"data": "digits", "out": tmp_path / "run", "hidden": (16,), "recipe": QUICK, "map": "off", **options}
+    return ScoreConfig(**{"max_train": DIGITS if given["data"] == "digits" else None, **given})
 
 
-def digits_as_scored(*parts: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return the inputs and labels of splits of the digits, normalized as a run normalizes them."""
-    splits = ac.open_dataset("digits")
+def digits_as_scored(*parts: str, max_train: int | None = DIGITS) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the inputs and labels of splits of the digits, drawn and normalized as a quick run does."""
+    splits = ac.open_dataset("digits", max_train=max_train)
     statistics = pixel_statistics(splits.train, size=None)
     return [as_tensors(getattr(splits, part), size=None, statistics=statistics) for part in parts]

@@ -20,12 +20,12 @@ from attribution_core.scoring.stages import live as live_stage
 from attribution_core.workflows.live_information import LiveInformation
 from tests.cases import LINEAR_CASES, schedules
 from tests.support.sample_run import make_run
-from tests.support.scored import quick
+from tests.support.scored import ONLY_INFORMATION, quick
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
-    return score(quick(tmp_path_factory.mktemp("live"), contributions="off", sensitivity="off", influence="off"))
+    return score(quick(tmp_path_factory.mktemp("live"), **ONLY_INFORMATION))
 
 
 def largest_error(values: np.ndarray, expected: np.ndarray) -> float:
@@ -122,11 +122,11 @@ def test_a_run_without_a_model_says_what_to_do(tmp_path):
 def test_a_model_too_large_to_keep_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(live_stage, "LARGEST_SHARED", 1000)
     monkeypatch.setattr(live_stage, "LARGEST_SEPARATE", 10**9)
-    shared = score(quick(tmp_path, max_train=100, sensitivity="off", influence="off"))
+    shared = score(quick(tmp_path, max_train=100, **ONLY_INFORMATION))
     with pytest.raises(InputError, match=r"keeps no linearized model .* the limit is"):
         LiveInformation.open(shared)
     assert shared.status == "complete"
-    options = {"max_train": 100, "parameters": "^1", "sensitivity": "off", "influence": "off"}
+    options = {"max_train": 100, "parameters": "^1", **ONLY_INFORMATION}
     separate = score(quick(tmp_path, out=tmp_path / "separate", **options))
     live = LiveInformation.open(separate)
     assert live.linear.features.shape[1] == 10
@@ -137,7 +137,7 @@ def test_an_infinite_training_time_is_computed_in_full_precision(tmp_path, monke
     from attribution_core.workflows import live_information as module
 
     monkeypatch.setattr(module, "EXACT_WORK", 0)
-    options = {"steps": math.inf, "max_train": 100, "sensitivity": "off", "influence": "off"}
+    options = {"steps": math.inf, "max_train": 100, **ONLY_INFORMATION}
     run = score(quick(tmp_path, **options))
     live = LiveInformation.open(run)
     assert live.schedule == GradientDescent(live.schedule.learning_rate, math.inf)

@@ -10,19 +10,17 @@ from attribution_core.errors import InputError
 from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.progress import listening
 from attribution_core.scoring.score import score
-from tests.support.scored import digits_as_scored, quick
-
-WITHOUT = {"contributions": "off", "sensitivity": "off", "influence": "off"}
+from tests.support.scored import ONLY_INFORMATION, digits_as_scored, quick
 
 
 def test_a_run_maps_what_the_trained_network_sees(tmp_path):
     seen = []
     with listening(lambda *call: seen.append(call)):
-        run = score(quick(tmp_path, map="umap", **WITHOUT))
+        run = score(quick(tmp_path, map="umap", hidden=(32,), max_train=None, **ONLY_INFORMATION))
     model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,))
     model.load_state_dict(load_file(run.path / "model" / "final.safetensors"))
     train, validation, test = (
-        head_inputs(model, inputs) for inputs, _ in digits_as_scored("train", "validation", "test")
+        head_inputs(model, inputs) for inputs, _ in digits_as_scored("train", "validation", "test", max_train=None)
     )
     assert np.array_equal(run.embeddings("train"), train)
     assert np.array_equal(run.embeddings("evaluation"), np.concatenate([validation, test]))
@@ -41,7 +39,7 @@ def test_a_run_maps_what_the_trained_network_sees(tmp_path):
 
 
 def test_where_there_is_no_map_the_run_says_why(tmp_path, monkeypatch):
-    off = score(quick(tmp_path, out=tmp_path / "off", **WITHOUT))
+    off = score(quick(tmp_path, out=tmp_path / "off", **ONLY_INFORMATION))
     assert off.manifest.details["map"] == {"skipped": "turned off (map=off)"}
     assert not off.has_map
     assert len(off.embeddings("train")) == len(off.examples)
@@ -50,7 +48,7 @@ def test_where_there_is_no_map_the_run_says_why(tmp_path, monkeypatch):
         raise InputError("there is no head")
 
     monkeypatch.setattr("attribution_core.scoring.stages.embeddings.head_inputs", headless)
-    run = score(quick(tmp_path, map="umap", parameters="all", max_train=50, **WITHOUT))
+    run = score(quick(tmp_path, map="umap", parameters="all", max_train=50, **ONLY_INFORMATION))
     assert run.status == "complete"
     for name in ("embeddings", "map", "nearest_similarity"):
         assert run.manifest.details[name] == {"skipped": "there is no head"}

@@ -16,7 +16,10 @@ from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.score import score
 from attribution_core.scoring.stages import influence
 from attribution_core.training import Recipe
-from tests.support.scored import QUICK, digits_as_scored, quick
+from tests.support.scored import ONLY_INFORMATION, QUICK, digits_as_scored, quick
+
+BUT_SENSITIVITY = {"contributions": "off", "influence": "off"}
+BUT_INFLUENCE = {"contributions": "off", "sensitivity": "off"}
 
 
 def test_contributions_agree_with_the_effects_of_pairs_classes_and_epochs(demo_run):
@@ -56,9 +59,9 @@ def test_effects_of_the_demo_beyond_what_a_removal_can_do_are_counted(demo_run):
 
 
 def test_contributions_of_a_run_are_those_of_its_training(tmp_path):
-    run = score(quick(tmp_path, contributions="exact"))
+    run = score(quick(tmp_path, contributions="exact", sensitivity="off", influence="off"))
     train_side, evaluation = digits_as_scored("train", "validation")
-    trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,)), train_side, QUICK)
+    trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(16,)), train_side, QUICK)
     exact = ac.hydra(trajectory, evaluation, hessian=True, objective="mean")
     assert np.allclose(run.examples["contribution"], exact.effect, rtol=1e-4, atol=1e-9)
     assert np.allclose(run.evolution("contribution")[1][:], exact.by_epoch, rtol=1e-4, atol=1e-9)
@@ -92,9 +95,9 @@ def test_sensitivities_of_the_demo_agree_with_each_other(demo_run):
 
 
 def test_sensitivities_of_a_run_are_those_of_its_training(tmp_path):
-    run = score(quick(tmp_path, sensitivity="diagonal"))
+    run = score(quick(tmp_path, sensitivity="diagonal", **BUT_SENSITIVITY))
     train_side, test_side = digits_as_scored("train", "test")
-    trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,)), train_side, QUICK, record="checkpoints")
+    trajectory = ac.train(ac.build_model("mlp", 10, (1, 8, 8), hidden=(16,)), train_side, QUICK, record="checkpoints")
     found = ac.memory_evolution(trajectory, "diagonal", test=test_side, early_stopping=True)
     assert np.allclose(run.evolution("sensitivity")[1][:], found.sensitivity, rtol=1e-4, atol=1e-9)
     assert np.allclose(run.examples["loo_loss"], found.last.loo_loss, rtol=1e-4)
@@ -110,21 +113,22 @@ def test_sensitivities_of_a_run_are_those_of_its_training(tmp_path):
 @pytest.mark.parametrize("optimizer", ["adam", "iblr"])
 def test_an_optimisers_own_posterior_serves_a_run(tmp_path, optimizer):
     recipe = Recipe(epochs=2, optimizer=optimizer, learning_rate=0.01)
-    run = score(quick(tmp_path, recipe=recipe, sensitivity=optimizer if optimizer == "adam" else "auto"))
+    posterior = optimizer if optimizer == "adam" else "auto"
+    run = score(quick(tmp_path, recipe=recipe, sensitivity=posterior, **BUT_SENSITIVITY))
     assert run.manifest.details["sensitivity"]["posterior"] == optimizer
     assert np.isfinite(run.examples[["sensitivity", "loo_loss"]]).all(axis=None)
 
 
 def test_where_there_are_no_sensitivities_the_run_says_why(tmp_path):
-    off = score(quick(tmp_path, out=tmp_path / "off", sensitivity="off"))
+    off = score(quick(tmp_path, out=tmp_path / "off", **ONLY_INFORMATION))
     assert "turned off" in off.manifest.details["sensitivity"]["skipped"]
     assert "sensitivity" not in off.examples.columns
     adam = Recipe(epochs=1, weight_decay=0.0, optimizer="adam")
-    free = score(quick(tmp_path, out=tmp_path / "free", recipe=adam))
+    free = score(quick(tmp_path, out=tmp_path / "free", recipe=adam, **BUT_SENSITIVITY))
     assert "delta must be positive" in free.manifest.details["sensitivity"]["skipped"]
     with pytest.raises(InputError, match="no second moment"):
-        score(quick(tmp_path, sensitivity="adam"))
-    large = score(quick(tmp_path, out=tmp_path / "head", sensitivity="full", hidden=(16,)))
+        score(quick(tmp_path, sensitivity="adam", **BUT_SENSITIVITY))
+    large = score(quick(tmp_path, out=tmp_path / "head", sensitivity="full", hidden=(8,), **BUT_SENSITIVITY))
     assert large.manifest.details["sensitivity"]["posterior"] == "full"
 
 
@@ -152,9 +156,10 @@ def test_influence_functions_of_the_demo_agree_with_each_other(demo_run):
 @pytest.mark.parametrize(("damping", "weight_decay"), [(None, 5e-4), (0.5, 5e-4), (None, 3.0)])
 def test_influence_functions_of_a_run_are_those_of_its_model(tmp_path, damping, weight_decay):
     recipe = Recipe(epochs=2, weight_decay=weight_decay)
-    run = score(quick(tmp_path, hidden=(16,), recipe=recipe, influence="on", damping=damping))
+    options = {"hidden": (8,), "recipe": recipe, "damping": damping}
+    run = score(quick(tmp_path, influence="on", **options, **BUT_INFLUENCE))
     train_side, evaluation = digits_as_scored("train", "validation")
-    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(16,))
+    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(8,))
     model.load_state_dict(load_file(run.path / "model" / "final.safetensors"))
     details = run.manifest.details["self_influence"]
     assert details["route"].endswith("exact")
@@ -172,23 +177,24 @@ def test_influence_functions_of_a_run_are_those_of_its_model(tmp_path, damping, 
 
 
 def test_where_there_are_no_influence_functions_the_run_says_why(tmp_path, monkeypatch):
-    off = score(quick(tmp_path, out=tmp_path / "off", influence="off"))
+    off = score(quick(tmp_path, out=tmp_path / "off", **ONLY_INFORMATION))
     assert "turned off" in off.manifest.details["self_influence"]["skipped"]
     assert "self_influence" not in off.examples.columns
-    untrained = score(quick(tmp_path, out=tmp_path / "untrained", recipe=Recipe(epochs=0), influence="on"))
+    at_once = {"recipe": Recipe(epochs=0), "influence": "on"}
+    untrained = score(quick(tmp_path, out=tmp_path / "untrained", **at_once, **BUT_INFLUENCE))
     assert untrained.manifest.details["self_influence"] == {"skipped": "the model was not trained"}
 
     def refused(*_, **__):
         raise InputError("not this model")
 
     monkeypatch.setattr(influence, "influence_spectrum", refused)
-    auto = score(quick(tmp_path, out=tmp_path / "auto"))
+    auto = score(quick(tmp_path, out=tmp_path / "auto", **BUT_INFLUENCE))
     assert auto.manifest.details["self_influence"] == {"skipped": "not this model"}
     assert auto.status == "complete"
     with pytest.raises(InputError, match="not this model"):
-        score(quick(tmp_path, influence="on"))
+        score(quick(tmp_path, influence="on", **BUT_INFLUENCE))
     monkeypatch.setattr(influence, "MOST_PARAMETERS", 100)
-    large = score(quick(tmp_path, out=tmp_path / "large"))
+    large = score(quick(tmp_path, out=tmp_path / "large", **BUT_INFLUENCE))
     assert "parameters, with which they would take long" in large.manifest.details["self_influence"]["skipped"]
 
 
@@ -209,7 +215,7 @@ def test_where_training_cannot_be_followed_the_run_says_why(tmp_path):
     untrained = score(quick(tmp_path, out=tmp_path / "untrained", recipe=Recipe(epochs=0)))
     assert untrained.manifest.details["contribution"] == {"skipped": "the model was not trained"}
     assert untrained.status == "complete"
-    off = score(quick(tmp_path, out=tmp_path / "off", contributions="off"))
+    off = score(quick(tmp_path, out=tmp_path / "off", **BUT_INFLUENCE))
     assert "turned off" in off.manifest.details["contribution"]["skipped"]
     assert "contribution" not in off.examples.columns
     assert set(off.class_effects["method"]) == {"ntk", "influence"}
@@ -221,7 +227,7 @@ def test_where_training_cannot_be_followed_the_run_says_why(tmp_path):
 def test_training_that_cannot_be_repeated_is_reported(tmp_path):
     def cut_off(name, contributions):
         """A run whose last stage is still to do, and whose recorded end another machine would not meet."""
-        config = quick(tmp_path, out=tmp_path / name, contributions=contributions)
+        config = quick(tmp_path, out=tmp_path / name, contributions=contributions, sensitivity="off", influence="off")
         score(config)
         file = tmp_path / name / "model" / "final.safetensors"
         weights = load_file(file)
@@ -259,9 +265,9 @@ def test_every_method_of_the_demo_says_what_classes_do_to_each_other(demo_run):
 
 
 def test_near_duplicates_are_found_in_the_trained_networks_embedding(tmp_path):
-    run = score(quick(tmp_path))
+    run = score(quick(tmp_path, **ONLY_INFORMATION))
     train_side, _ = digits_as_scored("train", "validation")
-    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(32,))
+    model = ac.build_model("mlp", 10, (1, 8, 8), hidden=(16,))
     model.load_state_dict(load_file(run.path / "model" / "final.safetensors"))
     found = ac.near_duplicates(head_inputs(model, train_side[0]))
     assert np.allclose(run.examples["nearest_similarity"], found.nearest_similarity, atol=1e-6)
