@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         relu_ntk,
         sample_complexity,
     )
+    from attribution_core.methods.linearized.label_quality import label_quality
     from attribution_core.methods.linearized.model import LinearizedModel
     from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
     from attribution_core.methods.linearized.schedule import GradientDescent
@@ -83,6 +84,7 @@ _HOMES = {
     "influence_functions": "methods.influence.functions",
     "influence_weights": "methods.influence.functions",
     "label_noise_clusters": "methods.analysis.label_noise",
+    "label_quality": "methods.linearized.label_quality",
     "leave_one_class_out": "methods.sensitivity.groups",
     "linearize": "methods.linearized.build",
     "loo_curve": "methods.sensitivity.groups",
@@ -142,6 +144,7 @@ __all__ = [
     "influence_functions",
     "influence_weights",
     "label_noise_clusters",
+    "label_quality",
     "leave_one_class_out",
     "linearize",
     "loo_curve",

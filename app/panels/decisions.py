@@ -31,7 +31,7 @@ def badge(row: Row) -> None:
 
 
 def keys(run: Run, row: Row) -> dict[str, str]:
-    """Return key -> action for a page about one example: d, k, u, r for the prediction, a digit for each class."""
+    """Return key -> action for a page about one example: d, k, u, r for the suggestion, a digit for each class."""
     keys = {"d": "drop", "k": "keep", "u": "undo"}
     if (suggested := labels.suggestion(run, row)) is not None:
         keys["r"] = f"relabel {suggested!r}"
@@ -47,7 +47,7 @@ def buttons(run: Run, row: Row, key: str, act: OnPressed, skippable: bool = Fals
         ("keep", "Keep `k`", "check", "secondary"),
     ]
     if (suggested := labels.suggestion(run, row)) is not None:
-        name = plain(row["predicted_name"] if run.values is None else labels.value_text(run, suggested))
+        name = plain(run.class_names[int(suggested)] if run.values is None else labels.value_text(run, suggested))
         buttons.append((f"relabel {suggested!r}", f"Relabel to {name} `r`", "swap_horiz", "secondary"))
     buttons.append(("undo", "Undo `u`", "undo", "tertiary"))
     if skippable:
@@ -107,11 +107,12 @@ def _class_buttons(run: Run, row: Row, key: str, act: OnPressed) -> None:
                 )
         return
     others = [label for label in range(len(run.class_names)) if label != row["label"]]
+    suggested = labels.suggestion(run, row)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         label = st.selectbox(
             "New label",
             others,
-            index=others.index(row["predicted"]) if row["predicted"] in others else 0,
+            index=0 if suggested is None else others.index(int(suggested)),
             format_func=lambda label: run.class_names[label],
             key=f"{key} menu {row['id']}",
             label_visibility="collapsed",

@@ -18,6 +18,8 @@ def label_lines(run: Run, row: Row) -> None:
     """Draw the label, prediction and groups of an example."""
     title = "Label" if run.values is None else plain(run.values.name)
     lines = [f"{title} **{plain(row['label_name'])}**", _prediction(run, row)]
+    if "suggested_label" in row:
+        lines.append(_suggestion(run, row))
     shown = [group for group in run.groups if group in row]
     lines += [f":gray[{plain(labels.group_title(run, group))}: {plain(row[group])}]" for group in shown]
     st.markdown("  \n".join(lines))
@@ -34,6 +36,17 @@ def _prediction(run: Run, row: Row) -> str:
         f"{sign}Predicted **{plain(labels.value_text(run, row['predicted']))}**, {plain(format_score(off))} {side} "
         f"({off / run.values.scale:.2f} SD)"
     )
+
+
+def _suggestion(run: Run, row: Row) -> str:
+    """Return what a model that never saw the example says of its label, as a line of Markdown."""
+    suggested = labels.suggestion(run, row)
+    if suggested is None:
+        return "A model without this example agrees"
+    if run.values is not None:
+        return f"A model without this example says **{plain(labels.value_text(run, suggested))}**"
+    name = plain(run.class_names[int(suggested)])
+    return f"A model without this example says **{name}**, {row['suggested_confidence']:.0%} sure"
 
 
 def column(run: Run, rows: Iterable[int]) -> tuple[list[str], Any]:

@@ -42,6 +42,7 @@ def draw(run: Run) -> None:
 def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
     """Return the score on the tiles and the suspects: the N most suspicious, or those handed over by a page."""
     ranking = [name for name in run.scores if run.measure(name).suspicious is not None]
+    ranking.sort(key=lambda name: name != "label_quality")  # made for this, so it comes first
     queue = review_queue.handed_over(run)
     select, number = st.columns([3, 1], vertical_alignment="bottom")
     with select:

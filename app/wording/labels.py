@@ -103,14 +103,18 @@ def describe(run: Run, row: Row, measure: Measure) -> str:
 
 
 def suggestion(run: Run, row: Row) -> float | None:
-    """Return the label that the model predicts, rounded if it is a value; None if that is the example's label."""
+    """Return the label to suggest, rounded if it is a value; None if that is the example's label.
+
+    It is that of a model which never saw the example, where the run has label quality; else the trained model's.
+    """
+    suggested = row.get("suggested_label", row["predicted"])
     if run.values is None:
-        return None if row["predicted"] == row["label"] else int(row["predicted"])
+        return None if suggested == row["label"] else int(suggested)
     digits, values = _digits(run), run.examples["label"]
     # No finer than the data: whole years stay whole.
     digits = next((fewer for fewer in range(digits) if (values == values.round(fewer)).all()), digits)
-    predicted = round(float(row["predicted"]), digits)
-    return None if predicted == round(row["label"], digits) else predicted
+    value = round(float(suggested), digits)
+    return None if value == round(row["label"], digits) else value
 
 
 def step(run: Run) -> float:
@@ -138,6 +142,8 @@ def changed(run: Run) -> np.ndarray:
 
 def suspect_ranking(run: Run) -> SuspectRanking | None:
     """Return the ranking to look for wrong labels by; None if the run has no score for it."""
+    if "label_quality" in run.scores:
+        return SuspectRanking("Most suspicious: lowest label quality", "label_quality", descending=False)
     if run.values is None:
         prefers_another = SuspectRanking("Most suspicious: the model prefers another label", "margin", descending=False)
         return prefers_another if "margin" in run.scores else None

@@ -67,8 +67,15 @@ def test_a_tile_says_what_the_model_says_where_that_differs(prices):
     assert labels.in_words(prices, row) == f"{TARGET} {label}, predicted {said}"
     same = {**row, "predicted": row["label"] + 1e-6, "residual": 1e-6}
     assert labels.on_tile(prices, same) == (label, "")
-    assert labels.suggestion(prices, same) is None
     assert not labels.is_far(prices, same)
+
+
+def test_a_suggestion_is_that_of_the_model_without_the_example_where_there_is_one(prices):
+    row = session.examples(prices).iloc[0].to_dict()
+    assert labels.suggestion(prices, {**row, "suggested_label": row["label"] + 1e-6}) is None
+    assert labels.suggestion(prices, {**row, "suggested_label": row["label"] + 50}) is not None
+    before = {name: value for name, value in row.items() if not name.startswith("suggested")}
+    assert labels.suggestion(prices, {**before, "predicted": row["label"] + 1e-6}) is None
 
 
 def test_a_suggestion_is_as_round_as_the_data(prices):
@@ -117,7 +124,12 @@ def test_examples_of_about_a_value_are_near_it_and_predicted_well(prices):
     )
 
 
-def test_the_worst_predicted_are_looked_for_by_the_loss_where_there_is_no_error(prices):
+def test_suspects_are_ranked_by_label_quality_and_without_it_by_the_loss(prices, monkeypatch):
+    ranking = labels.suspect_ranking(prices)
+    assert (ranking.score, ranking.descending) == ("label_quality", False)
+    assert ranking.title == "Most suspicious: lowest label quality"
+    without = [name for name in prices.scores if name != "label_quality"]
+    monkeypatch.setattr(type(prices), "scores", property(lambda _: without))
     assert labels.suspect_ranking(prices).score == "loss"
 
 

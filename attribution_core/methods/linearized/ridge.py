@@ -1,0 +1,142 @@
+r"""Ridge regression in a kernel's eigenbasis, with the leave-one-out predictions that choose its lambda.
+
+Classes are one-hot targets ``Y [n, k]``: with ``s = L / (L + lambda)`` the fit and the leverages are
+
+    F = 1 mean(Y)^T + U diag(s) U^T Y,        h_i = 1/n + sum_a U_ia^2 s_a,
+
+and the model trained without i, its intercept included, predicts ``Y_i - (Y_i - F_i) / (1 - h_i)``.
+
+Values are fitted with weights, since a few wrong ones would pull at their neighbors: noise is Student's t of four
+degrees of freedom, whose weights ``w_i = 5 / (4 + z_i^2)`` follow from the standardized leave-one-out residuals z, and
+are iterated (iteratively reweighted least squares). With rows ``x_i`` of ``[1, U sqrt L]``,
+``A = sum_i w_i x_i x_i^T + lambda I``, without a penalty on the intercept, and ``h_i = w_i x_i^T A^-1 x_i``, the
+residual of the fit without i is ``e_i / (1 - h_i)``, and its variance ``sigma^2 (1 + (h_i / w_i) / (1 - h_i))``.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from attribution_core.methods.linearized.kernel_basis import KernelBasis
+
+# Lambdas that are tried, as multiples of the mean squared norm of the centered features.
+_LAMBDAS = torch.logspace(-4, 4, 33, dtype=torch.float64)
+_LAMBDAS_OF_VALUES = torch.logspace(-4, 2, 13, dtype=torch.float64)
+_NEWTON_STEPS = 8
+_TEMPERATURES = (1e-2, 1e3)
+FREEDOM = 4.0  # degrees of freedom of the noise of values
+_REWEIGHTINGS = 5
+
+
+@dataclass(frozen=True)
+class RidgeFit:
+    """Ridge regression at one lambda, and what it says of examples that it did not see.
+
+    Attributes:
+        weight_decay: Lambda, as a multiple of the mean squared norm of the centered features.
+        loss: Mean leave-one-out ``-log p[label]``, in nats; of standardized values, that of Student's t.
+        predictions: Of each training example by the model without it, ``[n, k]``.
+        evaluated: Of the evaluation examples by the model of all training examples, ``[m, k]``.
+        temperature: T in ``softmax(T predictions)``; 1 for values.
+        deviations: Standard deviation of a value around its prediction, ``[n]``; None for classes.
+        evaluated_deviations: The same of the evaluation examples, ``[m]``.
+    """
+
+    weight_decay: float
+    loss: float
+    predictions: Tensor
+    evaluated: Tensor
+    temperature: float = 1.0
+    deviations: Tensor | None = None
+    evaluated_deviations: Tensor | None = None
+
+
+def fit_classes(basis: KernelBasis, targets: Tensor) -> RidgeFit:
+    """Return the fit of least leave-one-out cross-entropy over lambda and temperature.
+
+    Args:
+        basis: Of the training examples.
+        targets: One-hot labels, ``[n, k]``.
+
+    Cost: ``2 n r k`` for each of the lambdas, with rank r.
+    """
+    targets = targets.to(basis.train)
+    labels = targets.argmax(dim=1)
+    mean, projected, squares = targets.mean(dim=0), basis.train.T @ targets, basis.train.square()
+    best, temperature = None, 1.0
+    for multiple in _LAMBDAS.tolist():
+        shrunk = basis.eigenvalues / (basis.eigenvalues + multiple * basis.mean_squared_norm)
+        remaining = (1 - 1 / len(targets) - squares @ shrunk).clamp(min=torch.finfo(squares.dtype).eps)
+        fitted = mean + basis.train @ (shrunk[:, None] * projected)
+        predictions = targets - (targets - fitted) / remaining[:, None]
+        temperature = best_temperature(predictions, labels, temperature)
+        loss = float(cross_entropy(temperature * predictions, labels))
+        if best is None or loss < best[1]:
+            best = multiple, loss, predictions, mean + basis.evaluation @ (shrunk[:, None] * projected), temperature
+    assert best is not None
+    return RidgeFit(*best)
+
+
+def best_temperature(predictions: Tensor, labels: Tensor, start: float = 1.0) -> float:
+    """Minimize the mean cross-entropy of ``T predictions``, which is convex in T, by Newton's method."""
+    own = predictions.gather(1, labels[:, None])[:, 0].mean()
+    temperature = torch.tensor(start, dtype=predictions.dtype, device=predictions.device)
+    for _ in range(_NEWTON_STEPS):
+        probabilities = (temperature * predictions).softmax(dim=1)
+        means = (probabilities * predictions).sum(dim=1)
+        variance = ((probabilities * predictions.square()).sum(dim=1) - means.square()).mean()
+        step = (own - means.mean()) / variance.clamp(min=torch.finfo(variance.dtype).tiny)
+        # At most fourfold: far from the minimum the curvature there says little.
+        temperature = (temperature + step).clamp(temperature / 4, 4 * temperature).clamp(*_TEMPERATURES)
+    return float(temperature)
+
+
+def fit_values(basis: KernelBasis, targets: Tensor, multiple: float | None = None) -> RidgeFit:
+    """Return the fit of least leave-one-out loss under Student's t noise.
+
+    Args:
+        basis: Of the training examples.
+        targets: Standardized values, ``[n, 1]``.
+        multiple: Lambda, as a multiple of the mean squared norm; by default the best of thirteen.
+
+    Cost: ``2 n r^2 + r^3`` for each reweighting of each lambda, with rank r.
+    """
+    targets = targets.to(basis.train)[:, 0]
+    tried = _LAMBDAS_OF_VALUES.tolist() if multiple is None else [multiple]
+    fits = [_reweighted(basis, targets, each) for each in tried]
+    return min(fits, key=lambda fit: fit.loss)
+
+
+def _reweighted(basis: KernelBasis, targets: Tensor, multiple: float) -> RidgeFit:
+    scale = basis.eigenvalues.sqrt()
+    rows = torch.cat([basis.train.new_ones(len(targets), 1), basis.train * scale], dim=1)
+    penalty = torch.full((rows.shape[1],), multiple * basis.mean_squared_norm, dtype=rows.dtype, device=rows.device)
+    penalty[0] = 0.0
+    weights = torch.ones_like(targets)
+    smallest = torch.finfo(rows.dtype).eps
+    for _ in range(_REWEIGHTINGS):
+        weighted = rows * weights[:, None]
+        inverse = torch.linalg.inv(weighted.T @ rows + torch.diag(penalty))
+        coefficients = inverse @ (weighted.T @ targets)
+        spread = ((rows @ inverse) * rows).sum(dim=1)  # h_i / w_i
+        remaining = (1 - weights * spread).clamp(min=smallest)
+        residuals = (targets - rows @ coefficients) / remaining
+        relative = (1 + spread / remaining).sqrt()  # deviations in units of sigma
+        standardized = residuals / relative
+        noise = max(1.4826 * float(standardized.abs().median()), smallest)
+        weights = (FREEDOM + 1) / (FREEDOM + (standardized / noise).square())
+    tails = (FREEDOM + 1) / 2 * torch.log1p((standardized / noise).square() / FREEDOM)
+    loss = float((tails + (noise * relative).log()).double().mean())
+    others = torch.cat([basis.evaluation.new_ones(len(basis.evaluation), 1), basis.evaluation * scale], dim=1)
+    beyond = basis.outside / (multiple * basis.mean_squared_norm)
+    around = (1 + ((others @ inverse) * others).sum(dim=1) + beyond).sqrt()
+    return RidgeFit(
+        multiple,
+        loss,
+        (targets - residuals)[:, None],
+        (others @ coefficients)[:, None],
+        deviations=noise * relative,
+        evaluated_deviations=noise * around,
+    )

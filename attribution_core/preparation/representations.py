@@ -1,0 +1,67 @@
+"""Features of examples that no label has shaped: what label quality may judge labels by.
+
+A network that was trained on the labels has seen them, so its features are not among these.
+"""
+
+import torch
+from torch import Tensor
+
+from attribution_core.datasets import as_tensors
+from attribution_core.datasets.features import TFIDF, tfidf_features
+from attribution_core.methods.linearized.build import head_inputs
+from attribution_core.methods.linearized.kernel_basis import Features
+from attribution_core.methods.types import InputsAndTargets
+from attribution_core.models.pretrained import is_backbone
+from attribution_core.preparation.prepare import Prepared
+
+# Pixels are compared at no more than this side: a kernel of pixels gains nothing from finer ones.
+PIXEL_SIDE = 32
+
+
+def representations(
+    prepared: Prepared, tensors_by_split: dict[str, InputsAndTargets]
+) -> dict[str, dict[str, Features]]:
+    """Return kinds of features by name, each by split.
+
+    Images have their pixels, and the features of a pretrained network that was not trained on these labels; texts
+    their TF-IDF, and a sentence encoder's vectors; rows of a table their columns, with a constant one. All but the last
+    have rows of length one.
+
+    Args:
+        prepared: The dataset and the model.
+        tensors_by_split: Inputs and targets of each split, as the run's model takes them.
+    """
+    if prepared.splits.train.kind == "table" and prepared.vectors is not None:
+        return {"columns": {name: _with_constant(rows) for name, rows in prepared.vectors.items()}}
+    found: dict[str, dict[str, Features]] = {}
+    if prepared.vectors is not None:
+        found["TF-IDF"] = dict(tfidf_features(prepared.named_splits))
+        if prepared.config.encoder != TFIDF:
+            found["the encoder's vectors"] = {name: _unit(rows) for name, rows in prepared.vectors.items()}
+        return found
+    found["pixels"] = _pixels(prepared)
+    if is_backbone(prepared.source.name) and prepared.config.weights is None and prepared.config.training != "scratch":
+        model = prepared.initial_model
+        found[f"features of {prepared.model_name}"] = {
+            name: _unit(head_inputs(model, inputs).cpu()) for name, (inputs, _) in tensors_by_split.items()
+        }
+    return found
+
+
+def _pixels(prepared: Prepared) -> dict[str, Tensor]:
+    """Return pixels in 0..1 at the model's size, or smaller, as rows of length one."""
+    height, width = prepared.source.input_shape[1:]
+    shrunk = min(1.0, PIXEL_SIDE / max(height, width))
+    size = max(1, round(height * shrunk)), max(1, round(width * shrunk))
+    splits = prepared.named_splits.items()
+    return {name: _unit(as_tensors(part, size=size, statistics=None)[0]) for name, part in splits}
+
+
+def _unit(rows: Tensor) -> Tensor:
+    rows = rows.flatten(1).float()
+    return rows / rows.norm(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+
+
+def _with_constant(rows: Tensor) -> Tensor:
+    rows = rows.flatten(1).float()
+    return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)

@@ -1,0 +1,98 @@
+"""The stage of label quality: how probable each label is to a model that never saw the example."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+from typing_extensions import override
+
+from attribution_core.datasets import Dataset
+from attribution_core.methods.linearized.kernel_basis import LANDMARKS, Features
+from attribution_core.methods.linearized.label_quality import COMPARED_ON, Judgement, LabelQuality, label_quality
+from attribution_core.preparation.representations import representations
+from attribution_core.runs import RunWriter
+from attribution_core.runs.labels import label_names
+from attribution_core.scoring.probe import Probe
+from attribution_core.scoring.sizes import RunSizes
+from attribution_core.scoring.stages.base import ScoringRun, Stage
+
+_EVALUATION = ("validation", "test")  # in the order of their table
+
+
+class LabelQualityStage(Stage):
+    """Write columns label_quality, suggested_label, suggested_name and suggested_confidence of all examples."""
+
+    name = "label_quality"
+    title = "label quality"
+    order = 30
+
+    @override
+    def bytes_needed(self, sizes: RunSizes) -> int:
+        """Count a kernel, its eigenvectors and a copy, in float32."""
+        side = min(sizes.n, LANDMARKS)
+        return 4 * 4 * side * max(sizes.n, side)
+
+    @override
+    def seconds_probe(self, probe: Probe) -> float:
+        """Count decompositions: two kinds of features, two kernels each, and that of all examples."""
+        compared, side = min(probe.sizes.n, COMPARED_ON), min(probe.sizes.n, LANDMARKS)
+        sides = 4 * compared**3 + side**3
+        products = 4 * probe.sizes.n * side * side
+        return probe.seconds_for_decomposition / 2 * sides + products / probe.flops
+
+    @override
+    def write(self, scoring: ScoringRun) -> None:
+        splits, device = scoring.prepared.named_splits, scoring.prepared.device
+        kinds = representations(scoring.prepared, scoring.tensors_by_split)
+        train = {kind: _on(parts["train"], device) for kind, parts in kinds.items()}
+        others = {kind: _on(_joined([parts[name] for name in _EVALUATION]), device) for kind, parts in kinds.items()}
+        labels = _labels(splits["train"])
+        given = torch.cat([_labels(splits[name]) for name in _EVALUATION])
+        classes = len(splits["train"].class_names) or None
+        found = label_quality(train, labels, (others, given), classes=classes, seed=scoring.config.seed)
+        assert found.held_out is not None
+        _write(scoring.writer, "examples", found, splits["train"])
+        _write(scoring.writer, "evaluation", found.held_out, splits["train"])
+        scoring.writer.describe("label_quality", _details(found, len(labels)), ["label_quality"])
+
+
+def _write(writer: RunWriter, table: Any, judged: Judgement, train: Dataset) -> None:
+    suggested = judged.suggested.cpu().numpy()
+    columns = {
+        "label_quality": judged.quality.double().cpu().numpy(),
+        "suggested_label": suggested,
+        "suggested_name": label_names(suggested, train.class_names),
+    }
+    if judged.confidence is not None:
+        columns["suggested_confidence"] = judged.confidence.double().cpu().numpy()
+    writer.add_columns(table, columns)
+
+
+def _details(found: LabelQuality, examples: int) -> dict[str, Any]:
+    return {
+        "route": f"leave-one-out of ridge regression, {found.kernel} kernel of {found.features}",
+        "features": found.features,
+        "kernel": found.kernel,
+        "weight_decay": found.weight_decay,
+        "temperature": found.temperature,
+        "loss": found.loss,
+        "candidates": found.losses,
+        "kernel_error": found.kernel_error,
+        "landmarks": LANDMARKS if found.kernel_error else 0,
+        "examples": examples,
+    }
+
+
+def _labels(split: Dataset) -> Tensor:
+    """Return classes, or values in the unit of the data."""
+    return torch.from_numpy(np.ascontiguousarray(split.labels))
+
+
+def _joined(parts: list[Features]) -> Features:
+    return sparse.vstack(parts).tocsr() if sparse.issparse(parts[0]) else torch.cat(parts)
+
+
+def _on(features: Features, device: torch.device) -> Features:
+    return features if sparse.issparse(features) else features.to(device)
