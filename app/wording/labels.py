@@ -107,7 +107,7 @@ def suggestion(run: Run, row: Row) -> float | None:
 
     It is that of a model which never saw the example, where the run has label quality; else the trained model's.
     """
-    suggested = row.get("suggested_label", row["predicted"])
+    suggested = row["suggested_label"] if "suggested_label" in row else row["predicted"]
     if run.values is None:
         return None if suggested == row["label"] else int(suggested)
     digits, values = _digits(run), run.examples["label"]
