@@ -64,10 +64,7 @@ _NICKL = "Nickl et al. 2023, The memory perturbation equation: understanding mod
 _BAE = "Bae et al. 2022, If influence functions are the answer, then what is the question?, NeurIPS 2022"
 _ZHANG = "Zhang and Zhang 2022, Rethinking influence functions of neural networks in the over-parameterized regime"
 
-_ALLEN = (
-    "Allen 1974, The relationship between variable selection and data augmentation and a method for prediction, "
-    "Technometrics 16 (leave-one-out residuals)"
-)
+_ALLEN = "Allen 1974, The relationship between variable selection and data augmentation, Technometrics 16"
 
 _ALL = (
     Measure(
@@ -77,20 +74,16 @@ _ALL = (
         unit="probability",
         definition=(
             "How probable the label of this example is to a model that never saw the example: kernel ridge regression "
-            "on features that no label has shaped, with every leave-one-out prediction in closed form. Low: the label "
-            "is likely wrong."
+            "on features that no label has shaped, without the example. Low: the label is likely wrong."
         ),
-        equation=(
-            r"p_i[y_i], \quad p_i = \mathrm{softmax}(T f_{-i}(x_i)), \quad f_{-i}(x_i) = y_i - \frac{y_i - f(x_i)}{1 - "
-            r"h_i}"
-        ),
+        equation=r"\mathrm{softmax}(T f_{-i}(x_i))_{y_i}, \quad f_{-i}(x_i) = y_i - \frac{y_i - f(x_i)}{1 - h_i}",
         paper=_ALLEN,
         suspicious="low",
         signed=False,
         regression={
             "definition": (
                 "The chance of an error at least as large as that of a model that never saw this example: kernel ridge "
-                "regression with every leave-one-out prediction in closed form. Low: the value is likely wrong."
+                "regression without the example. Low: the value is likely wrong."
             ),
             "equation": r"P(|t_4| \ge |z_i|), \quad z_i = \frac{y_i - f_{-i}(x_i)}{\sigma_i}",
         },

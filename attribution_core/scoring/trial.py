@@ -18,6 +18,7 @@ from attribution_core.models.plain import copy_of
 from attribution_core.models.runtime import differentiable_attention
 from attribution_core.models.watching import last_operation, running_layers
 from attribution_core.preparation.prepare import Prepared
+from attribution_core.progress import silenced
 from attribution_core.training import Recipe, loss_values, train
 
 Result = TypeVar("Result")
@@ -152,7 +153,8 @@ def _require_step(model: nn.Module, inputs: Tensor, targets: Tensor, recipe: Rec
                     f"{name} must return [examples, outputs] in training mode too, but it returns {given}: return the "
                     "logits alone, without auxiliary outputs."
                 )
-            train(model, (inputs, targets), step)
+            with silenced():  # the run's own training is still to come
+                train(model, (inputs, targets), step)
         except InputError:
             raise
         except Exception as error:  # the user's code may raise anything

@@ -69,7 +69,9 @@ def test_the_courses_of_losses_and_of_wrong_labels_are_drawn(app: App, page: Pag
     page.get_by_role("link", name="Scores over training").click()
     app.wait_for_path("/training")
     expect(page.get_by_text("Generalization estimated from the training examples")).to_be_visible()
-    expect(page.get_by_text("The leave-one-out loss is lowest after epoch 2, the test loss after epoch 2")).to_be_visible()
+    expect(
+        page.get_by_text("The leave-one-out loss is lowest after epoch 2, the test loss after epoch 2")
+    ).to_be_visible()
     losses = page.locator(".js-plotly-plot").filter(has=page.locator(".legendtext", has_text="test loss"))
     expect(losses.locator(".scatterlayer .trace")).to_have_count(5)  # three losses and two stars
     expect(page.locator(".js-plotly-plot .legendtext", has_text="among the most influential")).to_be_visible()

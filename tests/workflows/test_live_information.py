@@ -40,7 +40,7 @@ def test_live_values_equal_the_runs_own_at_its_times(run):
     times, values = run.evolution("fsi")
     assert live.range == (times[0], times[-1])
     for row, time in enumerate(times):
-        assert largest_error(live.at(float(time)), values[row]) < 2e-7  # the run keeps these in float32
+        assert largest_error(live.at(float(time)), values[row]) < 3e-5  # the run computes these in float32
 
 
 def test_live_values_between_these_times_are_leave_one_outs(run):
