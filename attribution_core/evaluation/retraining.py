@@ -11,12 +11,14 @@ import math
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import parent_process
+from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import NamedTuple
@@ -254,7 +256,7 @@ def _in_parallel(trainer: Trainer, removals: Sequence[Removal], processes: int) 
             "A build function must be picklable to be sent to other processes, which a lambda or a local function is "
             "not. Give functools.partial of a function at the top of a module, or processes=0."
         ) from error
-    context = mp.get_context("spawn")
+    context = _context()
     stop = context.Event()
     pool = ProcessPoolExecutor(min(processes, len(removals)), context, _start_worker, (trainer, stop))
     try:
@@ -264,6 +266,15 @@ def _in_parallel(trainer: Trainer, removals: Sequence[Removal], processes: int) 
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _context() -> BaseContext:
+    """Return how processes start: on Linux as copies of one that has imported what they need, elsewhere anew."""
+    if sys.platform != "linux":
+        return mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # an optimizer's first step imports the latter
+    return context
 
 
 class _Worker(NamedTuple):
