@@ -3,12 +3,7 @@
 import json
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import threading
-import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,10 +11,11 @@ import pytest
 from PIL import Image
 
 from attribution_core.errors import InputError
-from attribution_core.progress import listening
+from attribution_core.progress import listening, report
 from attribution_core.runs import Run, RunWriter, fingerprint, list_runs
 from attribution_core.runs.files import Lock, written_atomically
 from attribution_core.runs.store import read_manifest
+from tests.support.processes import kill_at
 from tests.support.sample_run import make_run
 
 CONFIG = {"data": "digits", "seed": 1}
@@ -249,23 +245,19 @@ def test_a_file_is_complete_or_absent(tmp_path):
     assert file.read_text() == "complete"
 
 
-_WRITE_FOREVER = """
-import sys, numpy as np, pandas as pd
-from pathlib import Path
-from PIL import Image
-from attribution_core.runs import RunWriter
-table = pd.DataFrame({"id": [str(i) for i in range(20000)], "loss": np.zeros(20000)})
-with RunWriter.start(sys.argv[1], {"a": 1}, "f", "killed") as writer:
-    print("started", flush=True)
-    for stage in range(10**6):
-        if writer.is_done(str(stage)):
-            continue
-        with writer.stage(str(stage)):
-            writer.write_table("examples", table.assign(stage=stage))
-            writer.write_thumbnails("train", (Image.new("L", (8, 8), stage % 255) for _ in range(len(table) // 100)))
-            with writer.path_for("model/weights.bin") as path:
-                path.write_bytes(bytes([stage % 256]) * 100_000)
-"""
+def _write_forever(path):
+    table = pd.DataFrame({"id": [str(i) for i in range(20000)], "loss": np.zeros(20000)})
+    with RunWriter.start(path, {"a": 1}, "f", "killed") as writer:
+        report(0, 1, "started")
+        for stage in range(10**6):
+            if writer.is_done(str(stage)):
+                continue
+            with writer.stage(str(stage)):
+                writer.write_table("examples", table.assign(stage=stage))
+                images = (Image.new("L", (8, 8), stage % 255) for _ in range(len(table) // 100))
+                writer.write_thumbnails("train", images)
+                with writer.path_for("model/weights.bin") as file:
+                    file.write_bytes(bytes([stage % 256]) * 100_000)
 
 
 def test_a_killed_run_is_intact_and_resumes(tmp_path):
@@ -274,15 +266,7 @@ def test_a_killed_run_is_intact_and_resumes(tmp_path):
     moments = random.Random(0)
     done_before = -1
     for _ in range(10):
-        process = subprocess.Popen(
-            [sys.executable, "-c", _WRITE_FOREVER, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(moments.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        kill_at("started", _write_forever, path, delay=moments.uniform(0, 0.3))
         run = Run.open(path)
         done = max((int(name) for name, stage in run.manifest.stages.items() if stage.status == "done"), default=-1)
         assert done >= done_before

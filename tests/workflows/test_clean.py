@@ -1,11 +1,7 @@
 """Test retraining on a cleaned dataset: what changes, what stays, and that both runs share their test images."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -24,6 +20,7 @@ from attribution_core.scoring.score import score
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
 from attribution_core.workflows.verify import verify
+from tests.support.processes import kill_at
 from tests.support.sample_run import make_data
 from tests.support.scored import quick
 
@@ -136,17 +133,7 @@ def test_cleaning_a_cleaned_run_and_exporting_it_include_all_decisions(reviewed,
 
 
 def test_a_cleaning_that_was_killed_resumes(reviewed):
-    script = (
-        "from attribution_core.progress import listening; from attribution_core.workflows.clean import clean\n"
-        f"with listening(lambda done, total, what: print(what)): clean({str(reviewed.path)!r}, None)"
-    )
-    process = subprocess.Popen([sys.executable, "-uc", script], stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if "leave-one-out" in line:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-    process.wait()
-    process.stdout.close()
+    kill_at("leave-one-out", clean, reviewed.path)
     cut = Run.open(cleaned_folder(reviewed))
     assert cut.status != "complete"
     trained = cut.manifest.stages["training"]
