@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from attribution_core.runs import Run
 from tests.support.app_driver import App
@@ -30,6 +30,13 @@ def browser() -> Iterator[Browser]:
         browser = launched(playwright)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def contexts(browser: Browser) -> dict[str, BrowserContext]:
+    """A profile for each theme, which loads the app's scripts once for all tests."""
+    size = {"width": 1280, "height": 1400}
+    return {theme: browser.new_context(viewport=size, color_scheme=theme) for theme in ("light", "dark")}
 
 
 @pytest.fixture(scope="session")
@@ -57,16 +64,18 @@ def run(runs_folder: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
 
 
 @pytest.fixture(params=["light"])
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(contexts: dict[str, BrowserContext], request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page that collects console errors and requests that leave the machine, and fails the test for them."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1400}, color_scheme=request.param)
+    context = contexts[request.param]
     page = context.new_page()
     wrong: list[str] = []
     page.on("console", lambda message: wrong.append(_written(message)) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
     page.on("request", lambda request: wrong.append(f"sent to {request.url}") if _leaves(request.url) else None)
     yield page
-    context.close()
+    for other in context.pages:
+        other.close()
+    context.clear_cookies()
     assert wrong == []
 
 

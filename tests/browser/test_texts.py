@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from tests.support.app_driver import THEMES, App
+from tests.support.app_server import served
 from tests.support.tables import make_table, make_texts, write_table
 
 _MARKUP = "<b>bold</b> <img src=x onerror=alert(1)> a warm and clever film"
@@ -29,11 +31,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "runs"
 
 
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    with served(folder, folder.with_name("server.log")) as url:
+        yield url
+
+
 @THEMES
 @pytest.mark.parametrize("name", ["texts", "table"])
-def test_every_page_shows_them(page: Page, serve, folder: Path, name: str):
+def test_every_page_shows_them(page: Page, address: str, folder: Path, name: str):
     run = Run.open(folder / name)
-    app = App(page, serve(folder), name)
+    app = App(page, address, name)
     app.open("overview")
     first = run.examples.sort_values("fsi", ascending=False).iloc[0]
     tile = app.tiles("Most informative").first
@@ -66,10 +74,10 @@ def test_every_page_shows_them(page: Page, serve, folder: Path, name: str):
     run.decisions.undo()
 
 
-def test_markup_in_a_text_stays_text(page: Page, serve, folder: Path):
+def test_markup_in_a_text_stays_text(page: Page, address: str, folder: Path):
     run = Run.open(folder / "texts")
     row = run.examples[run.examples["text"] == _MARKUP]
-    app = App(page, serve(folder), "texts")
+    app = App(page, address, "texts")
     split = "id" if len(row) else "evaluation"
     where = row["id"].iloc[0] if len(row) else str(int((run.evaluation["text"] == _MARKUP).to_numpy().argmax()))
     page.goto(f"{app.address}/example?run=texts&{split}={where}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from samplescope_app.wording import labels
 from tests.support.app_driver import THEMES, App
+from tests.support.app_server import served
 from tests.support.tables import TARGET, make_prices, write_table
 
 _HOSTILE = f"*{TARGET}* <b>"  # what a column may be called, and pages must show as it is
@@ -30,11 +32,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "runs"
 
 
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    with served(folder, folder.with_name("server.log")) as url:
+        yield url
+
+
 @pytest.fixture
-def app(page: Page, serve, folder: Path) -> App:
-    for file in (folder / "seed-0").glob("decisions.sqlite*"):
-        file.unlink()
-    return App(page, serve(folder), "seed-0")
+def app(page: Page, address: str, folder: Path) -> Iterator[App]:
+    """The app over the first run, about which nothing is decided."""
+    yield App(page, address, "seed-0")
+    page.goto("about:blank")
+    while Run.open(folder / "seed-0").decisions.undo():
+        pass
 
 
 def typed(app: App, label: str, value: str) -> None:
