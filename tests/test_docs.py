@@ -3,10 +3,14 @@
 The pages run in one folder that holds what they name (PHOTOS, reviews.csv, net.py, ...), small enough to be scored in
 seconds. The blocks of a page run in order and share their names, as a reader would type them. A block's text is never
 changed; a command that is not run is in ``NOT_RUN`` with the reason, and what it names is checked instead. To save
-time, the default network has 16 hidden units here, runs have no map, and retraining takes place in this process.
+time, the default network has 16 hidden units here and is trained for three epochs, runs have no map, retraining takes
+place in this process, and a command that starts the app is run once.
 """
 
 import ast
+import contextlib
+import functools
+import io
 import os
 import re
 import shlex
@@ -35,8 +39,6 @@ from attribution_core.runs import MEASURES, Run
 from attribution_core.scoring import estimate as estimating
 from attribution_core.scoring import score as scoring
 from tests.support.encoders import make_sentence_encoder
-
-pytestmark = pytest.mark.xdist_group("docs")  # the pages share a folder with a scored run
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -83,10 +85,9 @@ def names_an_experiment(command: list[str]) -> bool:
 
 
 def takes_these_options(command: list[str]) -> bool:
-    help_text = subprocess.run(
-        [sys.executable, "-m", "attribution_core.cli.main", command[1], "--help"], capture_output=True, text=True
-    ).stdout
-    return all(option in help_text for option in command if option.startswith("--"))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert cli.main([command[1], "--help"]) == 0
+    return all(option in printed.getvalue() for option in command if option.startswith("--"))
 
 
 class NotRun(NamedTuple):
@@ -114,12 +115,13 @@ NOT_RUN = [
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Score with a small network and without a map, whose compiler alone takes ten seconds."""
+    """Score with a small network that is trained for three epochs, and without a map."""
 
     def quicker(prepare: Callable) -> Callable:
         def prepared(config: attribution_core.ScoreConfig, module: object = None, *rest: object) -> object:
             network = {"model": "mlp", "hidden": (16,)} if config.model == "auto" and module is None else {}
-            return prepare(config.model_copy(update={"map": "off", **network}), module, *rest)
+            recipe = config.recipe.model_copy(update={"epochs": min(config.recipe.epochs, 3)})
+            return prepare(config.model_copy(update={"map": "off", "recipe": recipe, **network}), module, *rest)
 
         return prepared
 
@@ -199,13 +201,14 @@ def run_command(command: list[str]) -> None:
             return
     assert command[0] == "samplescope", f"{text} is neither run nor in NOT_RUN"
     if command[1] == "open":
-        open_app(command)
+        open_app(*command)
     else:
         assert cli.main(command[1:]) == 0, text
 
 
-def open_app(command: list[str]) -> None:
-    """Starts the app, waits until it answers, and stops it."""
+@functools.cache
+def open_app(*command: str) -> None:
+    """Start the app, wait until it answers, and stop it."""
     module = [sys.executable, "-m", "attribution_core.cli.main", *command[1:]]
     environment = {**os.environ, "BROWSER": "true", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
