@@ -60,13 +60,14 @@ def test_the_wheel_holds_what_it_needs_and_no_package_called_app(wheel):
 
 def test_the_wheel_scores_the_demo_on_its_own(wheel, tmp_path):
     target = tmp_path / "site"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
-    subprocess.run(command, check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    subprocess.run([*pip, "--target", str(target), str(wheel)], check=True)
+    quick = ["--max-train", "100", "--epochs", "1", "--hidden", "16"]
     script = (
         "import attribution_core, samplescope_app, sys; from attribution_core.cli.main import main;"
         f"assert attribution_core.__file__.startswith({str(target)!r}), attribution_core.__file__;"
         f"assert samplescope_app.__file__.startswith({str(target)!r}), samplescope_app.__file__;"
-        "sys.exit(main(['score', 'fashion-demo', '--max-train', '300', '--out', 'run']))"
+        f"sys.exit(main(['score', 'fashion-demo', '--out', 'run', *{quick}]))"
     )
     # -S skips the finder of the editable install; the other libraries are found by path.
     paths = [str(target), *(p for p in sys.path if "site-packages" in p)]

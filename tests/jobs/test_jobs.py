@@ -36,8 +36,9 @@ from attribution_core.scoring.score import score
 # Long enough to be stopped in the middle of its training; the rest is quick.
 LONG = {
     "data": "digits",
+    "max_train": 300,
     "model": "linear",
-    "recipe": {"epochs": 300},
+    "recipe": {"epochs": 600},
     "contributions": "off",
     "sensitivity": "off",
     "influence": "off",

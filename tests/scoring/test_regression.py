@@ -20,6 +20,7 @@ from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
 from attribution_core.workflows.summarize import summarize
 from attribution_core.workflows.verify import verify
+from tests.support.scored import ONLY_INFORMATION
 from tests.support.tables import make_texts, write_table
 
 WRONG = 15
@@ -98,7 +99,7 @@ def test_wrong_values_are_found(run):
 def test_information_and_influence_are_those_of_least_squares(tmp_path):
     """The linear model at the end of training: leave-one-out by fitting without each example."""
     data = write_table(prices(90), tmp_path / "d.csv")
-    run = scored(data, tmp_path / "run", steps=float("inf"), contributions="off", sensitivity="off", influence="off")
+    run = scored(data, tmp_path / "run", steps=float("inf"), **ONLY_INFORMATION)
     splits = open_dataset(data)
     vectors = ac.table_features(splits.by_name)
     x, y = vectors["train"].double().numpy(), splits.train.targets.double().numpy()
@@ -148,7 +149,7 @@ def test_decisions_drop_and_set_values_and_the_scale_stays(run, tmp_path, capsys
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_rows_are_exported_as_they_came_but_for_what_was_decided(tmp_path, suffix):
     source = write_table(prices(), tmp_path / f"d.{suffix}")
-    run = scored(source, tmp_path / "run", contributions="off", sensitivity="off", influence="off")
+    run = scored(source, tmp_path / "run", **ONLY_INFORMATION)
     ids = run.examples["id"]
     run.decisions.record([ids[3]], "drop")
     run.decisions.record([ids[5]], "relabel", 123.456)
@@ -165,7 +166,7 @@ def test_rows_are_exported_as_they_came_but_for_what_was_decided(tmp_path, suffi
 
 def test_whole_numbers_stay_whole_in_an_export(tmp_path):
     data = write_table(prices(60).assign(target=range(60)).drop(columns="original_label"), tmp_path / "d.csv")
-    run = scored(data, tmp_path / "run", contributions="off", sensitivity="off", influence="off")
+    run = scored(data, tmp_path / "run", **ONLY_INFORMATION)
     assert "60 different whole numbers, which are taken as values" in " ".join(run.manifest.dataset.notes)
     assert main(["export", str(run.path), "--format", "same", "--out", str(tmp_path / "out.csv")]) == 0
     assert pd.read_csv(tmp_path / "out.csv")["target"].dtype == "int64"
@@ -184,7 +185,8 @@ def test_a_run_is_verified_and_summarized(run, capsys):
 
 def test_texts_have_values_too(tmp_path):
     frame = make_texts().assign(label=lambda each: (each["label"] == "good") + np.linspace(0, 0.5, len(each)))
-    run = scored(write_table(frame, tmp_path / "d.csv"), tmp_path / "run", recipe=Recipe(epochs=40, loss="mse"))
+    recipe = Recipe(epochs=40, loss="mse")
+    run = scored(write_table(frame, tmp_path / "d.csv"), tmp_path / "run", recipe=recipe, **ONLY_INFORMATION)
     assert run.quality["train"] > 0.5
     assert run.examples["text"].str.contains("film").all()
 

@@ -60,8 +60,8 @@ def test_an_autoencoder_and_a_language_model_have_influence():
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(12, 1, 6, 6, generator=generator)
     autoencoder = build_model("autoencoder", 36, (1, 6, 6), (20, 5))
-    tokens, following = (torch.randint(50, shape, generator=generator) for shape in ((12, 7), (12,)))
-    language = build_model("transformer_lm", 50, (7,), (16,))
+    tokens, following = (torch.randint(20, shape, generator=generator) for shape in ((12, 7), (12,)))
+    language = build_model("transformer_lm", 20, (7,), (8,))
     for model, data, loss in (
         (autoencoder, (images, images.flatten(1)), "binary_cross_entropy"),
         (language, (tokens, following), "cross_entropy"),

@@ -147,7 +147,7 @@ def test_the_curve_over_delta_is_that_of_real_leave_one_out_for_ridge_regression
         nn.init.zeros_(model.weight)
         return model
 
-    recipe = Recipe(loss="mse", learning_rate=0.1, momentum=0.9, batch_size=24, epochs=4000, schedule="constant")
+    recipe = Recipe(loss="mse", learning_rate=0.1, momentum=0.9, batch_size=24, epochs=600, schedule="constant")
     found = loo_curve(
         build, (inputs, targets), recipe, deltas, test=(inputs, targets), posterior="full", covariance="downdated"
     )
