@@ -26,7 +26,7 @@ class LabelQualityStage(Stage):
 
     name = "label_quality"
     title = "label quality"
-    order = 30
+    order = 22
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:
