@@ -112,6 +112,8 @@ def read_files(path: Path, target: str | None) -> Table:
     """
     files = files_in(path)
     found = [_read_file(file) for file in files]
+    if not any(len(each.frame) for each in found):
+        raise InputError(f"{path} needs rows, but has none: add examples.")
     aside = dict.fromkeys(sorted(set().union(*(each.nested for each in found))), NESTED)
     columns = [name for name in dict.fromkeys(str(name) for each in found for name in each.frame) if name not in aside]
     label = _target_column(columns, target, aside)
@@ -124,8 +126,6 @@ def read_files(path: Path, target: str | None) -> Table:
             )
     # A file without the target column, as competitions hand out their test rows, has no labels.
     frame = pd.concat([each.frame.reindex(columns=columns) for each in found], ignore_index=True)
-    if not len(frame):
-        raise InputError(f"{path} needs rows, but has none: add examples.")
     splits, split_names = _splits(path, files, [len(each.frame) for each in found], frame)
     notes = list(dict.fromkeys(note for each in found for note in each.notes)) + aside_notes(aside)
     if path.is_dir():
