@@ -162,7 +162,8 @@ def test_methods_and_datasets_are_listed(capsys):
 def test_every_classifier_is_offered(capsys):
     assert cli.main(["score", "--help"]) == 0
     printed = re.sub(r"[^\w,]+", " ", capsys.readouterr().out)  # without the frame
-    assert ", ".join(name for name, each in ARCHITECTURES.items() if each.classifies) + " or auto" in printed
+    assert ", ".join(name for name, each in ARCHITECTURES.items() if each.classifies) + " FILE py" in printed
+    assert "or auto for color images the head of a network" in printed
 
 
 def test_the_command_is_installed():

@@ -93,10 +93,10 @@ def test_ids_may_come_from_a_list_that_the_run_exported(tmp_path):
 
 def test_your_own_title_and_definition_are_kept(run, tmp_path):
     shuffled_table(run, quality=SCORES).to_csv(tmp_path / "a.csv", index=False)
-    words = {"--name": "label_quality", "--title": "Label quality", "--definition": "Low:\n perhaps wrong."}
+    words = {"--name": "their_quality", "--title": "Their label quality", "--definition": "Low:\n perhaps wrong."}
     after = imported(run, "--scores", tmp_path / "a.csv", *(part for pair in words.items() for part in pair))
-    measure = after.measure("label_quality")
-    assert (measure.title, measure.definition) == ("Label quality", "Low: perhaps wrong.")
+    measure = after.measure("their_quality")
+    assert (measure.title, measure.definition) == ("Their label quality", "Low: perhaps wrong.")
     assert (measure.unit, measure.suspicious) == ("", None)
     assert after.measure("fsi") is MEASURES["fsi"]
     with pytest.raises(InputError, match="has no score nothing"):
