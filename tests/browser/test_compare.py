@@ -32,7 +32,7 @@ def test_the_loop_from_a_decision_to_the_difference_that_it_made(page: Page, tmp
     app = App(page, serve(folder / "first"), "first")
     app.open("review")
     expect(page.get_by_text("Drop or relabel some examples first")).to_be_visible()
-    order = run.examples.sort_values("fsi", ascending=False)
+    order = run.examples.sort_values("label_quality")
     for number, key in enumerate(("d", "d", str(_next(order["label"].iloc[2])))):
         app.shows(int(order.index[number]))
         app.press(key)

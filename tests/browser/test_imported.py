@@ -103,8 +103,8 @@ def test_two_runs_that_were_given_it_are_compared(app: App, page: Page, other: R
     app.open("compare", other=other.id)
     choose(app, "Score", TITLE)
     drawn = page.locator(".js-plotly-plot").first
-    expect(drawn.locator(".xtitle")).to_have_text(f"{TITLE} before")
-    expect(drawn.locator(".ytitle")).to_have_text(f"{TITLE} after")
+    expect(drawn.locator(".xtitle")).to_have_text(f"Before: {TITLE}")
+    expect(drawn.locator(".ytitle")).to_have_text(f"After: {TITLE}")
 
 
 def choose(app: App, label: str, option: str) -> None:
