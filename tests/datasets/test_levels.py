@@ -130,16 +130,25 @@ def test_pixels_that_are_not_finite_are_listed(tmp_path):
     assert [each.why for each in open_dataset(tmp_path).unreadable] == ["a pixel is not a finite number"]
 
 
-@pytest.mark.parametrize("channels", [2, 3, 4])
-def test_color_and_transparency_of_sixteen_bits_keep_their_levels(tmp_path, channels):
+def images_of_ten_bits(folder, channels):
+    """Make a folder for each of two classes, and yield the path, without suffix, and the uint16 pixels of its images.
+
+    An even number of channels ends in one of transparency, which is opaque.
+    """
     random = np.random.default_rng(0)
     for name, low in {"a": 490, "b": 520}.items():
-        (tmp_path / name).mkdir()
+        (folder / name).mkdir()
         for number in range(6):
             pixels = random.integers(low, low + 30, (4, 5, channels)).astype(np.uint16)
             if channels in (2, 4):
                 pixels[..., -1] = 65535
-            (tmp_path / name / f"{number}.png").write_bytes(png(pixels))
+            yield folder / name / str(number), pixels
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_color_and_transparency_of_sixteen_bits_keep_their_levels(tmp_path, channels):
+    for path, pixels in images_of_ten_bits(tmp_path, channels):
+        path.with_suffix(".png").write_bytes(png(pixels))
     splits = open_dataset(tmp_path)
     found = pixels_by_class(splits)
     assert np.unique(np.concatenate(list(found.values()))).size >= 40
@@ -179,18 +188,12 @@ def tiff(pixels):
     ],
 )
 def test_color_tiff_of_sixteen_bits_keeps_its_levels(tmp_path, channels, options):
-    random = np.random.default_rng(0)
-    for name, low in {"a": 490, "b": 520}.items():
-        (tmp_path / name).mkdir()
-        for number in range(6):
-            pixels = random.integers(low, low + 30, (4, 5, channels)).astype(np.uint16)
-            if channels in (2, 4):
-                pixels[..., -1] = 65535
-            turned = np.moveaxis(pixels, 2, 0) if "planarconfig" in options else pixels
-            kind = "rgb" if channels > 2 else "minisblack"
-            extra = ["unassalpha"] if channels in (2, 4) else None
-            file = tmp_path / name / f"{number}.tiff"
-            tifffile.imwrite(file, turned, photometric=kind, extrasamples=extra, **{"planarconfig": "contig"} | options)
+    kind = "rgb" if channels > 2 else "minisblack"
+    extra = ["unassalpha"] if channels in (2, 4) else None
+    given = {"photometric": kind, "extrasamples": extra, "planarconfig": "contig"} | options
+    for path, pixels in images_of_ten_bits(tmp_path, channels):
+        turned = np.moveaxis(pixels, 2, 0) if "planarconfig" in options else pixels
+        tifffile.imwrite(path.with_suffix(".tiff"), turned, **given)
     splits = open_dataset(tmp_path)
     found = pixels_by_class(splits)
     assert np.unique(np.concatenate(list(found.values()))).size >= 40
