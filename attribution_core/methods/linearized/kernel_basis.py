@@ -6,7 +6,8 @@ intercept predicts ``mean(y) + E diag(L / (L + lambda)) U^T y``. E is U for the 
 
 Three routes to it, with n examples of p features:
 
-- features: ``X^T X = V diag(L) V^T`` and ``U = X V diag(1 / sqrt L)``, for the linear kernel with ``p <= n``;
+- features: ``X^T X = V diag(L) V^T`` and ``U = X V diag(1 / sqrt L)``, for the linear kernel of no more features than
+  examples or ``most``;
 - kernel: the eigendecomposition of ``P K P`` itself, ``O(n^3)``;
 - Nystroem: for more than ``most`` examples the kernel is replaced by that of the features ``K_nl K_ll^(-1/2)`` of
   ``most`` random landmarks l, at ``O(n most^2 + most^3)``.
@@ -72,7 +73,7 @@ def kernel_basis(
     features = _flat(features)
     evaluation = features[:0] if evaluation is None else _flat(evaluation)
     n, p = features.shape
-    if kernel == "linear" and not sparse.issparse(features) and p <= max(most, n if n <= most else 0):
+    if kernel == "linear" and not sparse.issparse(features) and p <= min(n, most):
         return _of_features(features, evaluation)
     if n <= most:
         rows = kernel_rows(evaluation, features, kernel)
