@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attribution_core.methods.linearized.kernel_basis import kernel_basis
+from attribution_core.methods.linearized.ridge import best_temperature, leave_one_outs
 from attribution_core.training import Recipe
 
 # Decays from 10^-4 to 10^2 times the mean squared norm of the features are tried.
 _POWERS = torch.arange(-4, 2.01, 0.25, dtype=torch.float64)
-_TEMPERATURES = torch.logspace(-1, 2, 31, dtype=torch.float64)
 _MOST = 5000  # examples that the choice is made on; the decay of the sum of losses hardly depends on their number
 
 
@@ -53,39 +54,26 @@ def _largest_curvature(features: Tensor, loss: str) -> float:
 def _weight_decay(features: Tensor, targets: Tensor) -> float:
     """Return the weight decay of the sum of losses with the least leave-one-out loss of ridge regression.
 
-    Ridge regression of centered one-hot labels Y on centered features with the singular values s and the left singular
-    vectors U has, with w = s^2 / (s^2 + decay), the fit F = U w U^T Y, the leverages h_i = 1/n + sum_a U_ia^2 w_a and
-    the leave-one-out predictions Y_i - (Y_i - F_i) / (1 - h_i). The loss of classes is the cross-entropy of these as
-    logits, at their best temperature; that of values the squared error. Where k outputs are close to uniform, the
-    curvature of cross-entropy is 1/k, so that a k-th of the decay regularizes it as strongly.
+    The loss of classes is the cross-entropy of the predictions as logits, at their best temperature; that of values the
+    squared error. Where k outputs are close to uniform, the curvature of cross-entropy is 1/k, so that a k-th of the
+    decay regularizes it as strongly.
 
     Args:
         features: ``[n, d]``, float64.
         targets: Labels ``[n]``, or values.
     """
-    n, classifies = len(features), not targets.is_floating_point()
-    outputs = F.one_hot(targets).double() if classifies else targets.double().reshape(n, -1)
-    mean = outputs.mean(dim=0)
-    centered = features - features.mean(dim=0)
-    if n < features.shape[1]:
-        squares, left = torch.linalg.eigh(centered @ centered.T)
-        squares = squares.clamp_min(0)
-    else:
-        squares, right = torch.linalg.eigh(centered.T @ centered)
-        squares = squares.clamp_min(0)
-        left = centered @ right / squares.sqrt().clamp_min(1e-12 * float(squares[-1]) ** 0.5 + 1e-300)
-    rotated = left.T @ (outputs - mean)
-    best, chosen = float("inf"), 0.0
-    for decay in float(squares.sum()) / n * 10**_POWERS:
-        shares = squares / (squares + decay + 1e-300)
-        leverages = left.square() @ shares + 1 / n
-        residuals = (outputs - mean - left @ (shares[:, None] * rotated)) / (1 - leverages).clamp_min(1e-9)[:, None]
-        loss = _held_out_loss(outputs - residuals, targets) if classifies else float(residuals.square().mean())
-        if loss < best:
-            best, chosen = loss, float(decay)
+    if not bool((features != features[0]).any()):  # nothing can be learned, by heart or otherwise
+        return 0.0
+    classifies = not targets.is_floating_point()
+    outputs = F.one_hot(targets).double() if classifies else targets.double().reshape(len(features), -1)
+    basis = kernel_basis(features, None, "linear", most=_MOST)
+    losses: dict[float, float] = {}
+    temperature = 1.0
+    for multiple, predictions, _ in leave_one_outs(basis, outputs, 10**_POWERS):
+        if classifies:
+            temperature = best_temperature(predictions, targets, temperature)
+            losses[multiple] = float(F.cross_entropy(temperature * predictions, targets))
+        else:
+            losses[multiple] = float((predictions - outputs).square().mean())
+    chosen = min(losses, key=lambda multiple: losses[multiple]) * basis.mean_squared_norm
     return chosen / (outputs.shape[1] if classifies else 1)
-
-
-def _held_out_loss(predictions: Tensor, labels: Tensor) -> float:
-    """Return the least mean cross-entropy of predictions ``[n, k]`` as logits, over their temperature."""
-    return min(float(F.cross_entropy(factor * predictions, labels)) for factor in _TEMPERATURES)

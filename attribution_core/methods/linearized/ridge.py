@@ -13,6 +13,7 @@ are iterated (iteratively reweighted least squares). With rows ``x_i`` of ``[1, 
 residual of the fit without i is ``e_i / (1 - h_i)``, and its variance ``sigma^2 (1 + (h_i / w_i) / (1 - h_i))``.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,24 +54,37 @@ class RidgeFit:
     evaluated_deviations: Tensor | None = None
 
 
+def leave_one_outs(basis: KernelBasis, targets: Tensor, multiples: Tensor) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Yield each lambda, the predictions ``[n, k]`` of each example by the model without it, and s ``[r]``.
+
+    Args:
+        basis: Of the training examples.
+        targets: One-hot labels or values, ``[n, k]``.
+        multiples: Lambdas, as multiples of the mean squared norm of the centered features.
+
+    Cost: ``2 n r k`` for each lambda, with rank r.
+    """
+    targets = targets.to(basis.train)
+    mean, projected, squares = targets.mean(dim=0), basis.train.T @ targets, basis.train.square()
+    for multiple in multiples.tolist():
+        shrunk = basis.eigenvalues / (basis.eigenvalues + multiple * basis.mean_squared_norm)
+        remaining = (1 - 1 / len(targets) - squares @ shrunk).clamp(min=torch.finfo(squares.dtype).eps)
+        fitted = mean + basis.train @ (shrunk[:, None] * projected)
+        yield multiple, targets - (targets - fitted) / remaining[:, None], shrunk
+
+
 def fit_classes(basis: KernelBasis, targets: Tensor) -> RidgeFit:
     """Return the fit of least leave-one-out cross-entropy over lambda and temperature.
 
     Args:
         basis: Of the training examples.
         targets: One-hot labels, ``[n, k]``.
-
-    Cost: ``2 n r k`` for each of the lambdas, with rank r.
     """
     targets = targets.to(basis.train)
     labels = targets.argmax(dim=1)
-    mean, projected, squares = targets.mean(dim=0), basis.train.T @ targets, basis.train.square()
+    mean, projected = targets.mean(dim=0), basis.train.T @ targets
     best, temperature = None, 1.0
-    for multiple in _LAMBDAS.tolist():
-        shrunk = basis.eigenvalues / (basis.eigenvalues + multiple * basis.mean_squared_norm)
-        remaining = (1 - 1 / len(targets) - squares @ shrunk).clamp(min=torch.finfo(squares.dtype).eps)
-        fitted = mean + basis.train @ (shrunk[:, None] * projected)
-        predictions = targets - (targets - fitted) / remaining[:, None]
+    for multiple, predictions, shrunk in leave_one_outs(basis, targets, _LAMBDAS):
         temperature = best_temperature(predictions, labels, temperature)
         loss = float(cross_entropy(temperature * predictions, labels))
         if best is None or loss < best[1]:
