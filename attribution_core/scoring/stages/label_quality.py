@@ -17,8 +17,7 @@ from attribution_core.runs.labels import label_names
 from attribution_core.scoring.probe import Probe
 from attribution_core.scoring.sizes import RunSizes
 from attribution_core.scoring.stages.base import ScoringRun, Stage
-
-_EVALUATION = ("validation", "test")  # in the order of their table
+from attribution_core.scoring.stages.embeddings import SPLITS_BY_TABLE
 
 
 class LabelQualityStage(Stage):
@@ -47,9 +46,10 @@ class LabelQualityStage(Stage):
         splits, device = scoring.prepared.named_splits, scoring.prepared.device
         kinds = representations(scoring.prepared, scoring.tensors_by_split)
         train = {kind: _on(parts["train"], device) for kind, parts in kinds.items()}
-        others = {kind: _on(_joined([parts[name] for name in _EVALUATION]), device) for kind, parts in kinds.items()}
+        held_out = SPLITS_BY_TABLE["evaluation"]
+        others = {kind: _on(_joined([parts[name] for name in held_out]), device) for kind, parts in kinds.items()}
         labels = _labels(splits["train"])
-        given = torch.cat([_labels(splits[name]) for name in _EVALUATION])
+        given = torch.cat([_labels(splits[name]) for name in held_out])
         classes = len(splits["train"].class_names) or None
         found = label_quality(train, labels, (others, given), classes=classes, seed=scoring.config.seed)
         assert found.held_out is not None
