@@ -89,7 +89,7 @@ def _matching(_run: Run, version: str, decisions: int, chosen: Filters) -> np.nd
         ("action", chosen.decisions),
         (chosen.group, chosen.group_values),
     ):
-        if column is not None and values:
+        if column is not None and values and column in frame:
             keep &= frame[column].isin(values).to_numpy()
     for column, low, high in (
         (chosen.score, chosen.low, chosen.high),
@@ -99,7 +99,7 @@ def _matching(_run: Run, version: str, decisions: int, chosen: Filters) -> np.nd
             keep &= frame[column].to_numpy() >= low
         if high is not None:
             keep &= frame[column].to_numpy() <= high
-    if chosen.wrong_only:
+    if chosen.wrong_only and "correct" in frame:
         keep &= ~frame["correct"].to_numpy(dtype=bool)
     if chosen.text:
         keep &= frame["id"].str.contains(chosen.text, case=False, regex=False).to_numpy()

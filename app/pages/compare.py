@@ -33,6 +33,9 @@ def main() -> None:
 
 
 def _draw(run: Run, before: Run, after: Run) -> None:
+    for each in (before, after):
+        if not each.has_predictions:
+            raise InputError(f"The model of {each.id} has not been trained yet: compare the runs when it is.")
     if comparison.parent_of(after) == before.id:
         counts = after.manifest.details["cleaning"]
         st.info(

@@ -94,7 +94,8 @@ def _evaluation_example(run: Run, row: Row, split: np.ndarray) -> None:
             example_card.heading(row["id"])
             st.badge(f"{row['split']} example", color="gray")
             example_facts.label_lines(run, row)
-            st.markdown(f"Loss **{plain(format_score(row['loss']))}** {plain(run.measure('loss').unit)}")
+            if run.has_predictions:
+                st.markdown(f"Loss **{plain(format_score(row['loss']))}** {plain(run.measure('loss').unit)}")
     with influences:
         influencers.on_evaluation_example(run, row)
         influencers.neighbors(run, "evaluation", row)

@@ -82,6 +82,6 @@ def _colorings(run: Run) -> dict[str, str]:
     columns = {"label_name": "class"} if run.values is None else {VALUE_RANGE: labels.group_title(run, VALUE_RANGE)}
     if "original_label" in run.groups:
         columns[_CHANGED] = f"changed {labels.noun(run)}"
-    if run.values is None:
+    if run.values is None and run.has_predictions:
         columns[_WRONG] = _WRONG
     return columns | {group: labels.group_title(run, group) for group in labels.kinds(run)}

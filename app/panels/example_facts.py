@@ -17,7 +17,9 @@ from samplescope_app.wording.text import format_score, plain
 def label_lines(run: Run, row: Row) -> None:
     """Draw the label, prediction and groups of an example."""
     title = "Label" if run.values is None else plain(run.values.name)
-    lines = [f"{title} **{plain(row['label_name'])}**", _prediction(run, row)]
+    lines = [f"{title} **{plain(row['label_name'])}**"]
+    if run.has_predictions:
+        lines.append(_prediction(run, row))
     if "suggested_label" in row:
         lines.append(_suggestion(run, row))
     shown = [group for group in run.groups if group in row]

@@ -28,7 +28,8 @@ def draw(run: Run) -> None:
         st.selectbox("Order", list(_ORDERS), format_func=_ORDERS.__getitem__, **_widget("descending"))
     if run.values is None:
         columns[2].multiselect("Class", run.class_names, placeholder="all", **_widget("classes"))
-        columns[3].multiselect("Predicted", run.class_names, placeholder="all", **_widget("predicted"))
+        if run.has_predictions:
+            columns[3].multiselect("Predicted", run.class_names, placeholder="all", **_widget("predicted"))
     else:
         for column, label, name in ((columns[2], "Value from", "value_low"), (columns[3], "Value to", "value_high")):
             column.number_input(label, value=None, step=labels.step(run), format="%.10g", **_widget(name))
@@ -49,7 +50,7 @@ def _more_filters(run: Run) -> None:
         st.number_input("Score from", value=None, format="%.6g", **_widget("low"))
     with high:
         st.number_input("Score to", value=None, format="%.6g", **_widget("high"))
-    if run.values is None:
+    if run.values is None and run.has_predictions:
         st.toggle("Wrong predictions only", **_widget("wrong_only"))
     if groups := labels.kinds(run):
         title = functools.partial(labels.group_title, run)

@@ -25,11 +25,13 @@ def strips(run: Run, row: Row, score: str, key: str) -> None:
             continue
         if run.values is None:
             name = f"Typical {run.class_names[label]}"
-            st.caption(f"{plain(name)}: predicted as labeled, least suspicious first")
+            which = "predicted as labeled, " if run.has_predictions else ""
+            st.caption(f"{plain(name)}: {which}least suspicious first")
         else:
             name = f"Other examples near {labels.value_text(run, label)}"
             whose = "its value" if number == 0 else "its prediction"
-            st.caption(f"{plain(name)}, {whose}: {plain(labels.value_range(run, chosen['label']))}, predicted closely")
+            which = ", predicted closely" if run.has_predictions else ""
+            st.caption(f"{plain(name)}, {whose}: {plain(labels.value_range(run, chosen['label']))}{which}")
         answer = gallery(
             run,
             chosen,
@@ -46,13 +48,16 @@ def strips(run: Run, row: Row, score: str, key: str) -> None:
 
 def typical(run: Run, frame: pd.DataFrame, label: int, score: str) -> pd.DataFrame:
     """Return correctly predicted examples of a class, those farthest from the suspicious end of a score first."""
-    members = frame[(frame["label"] == label) & frame["correct"]]
+    members = frame[frame["label"] == label]
+    members = members[members["correct"]] if run.has_predictions else members
     return session.ranked(members, score, descending=not session.suspicious_end(run, score)).head(_TYPICAL)
 
 
 def near(frame: pd.DataFrame, value: float, without: str) -> pd.DataFrame:
     """Return the examples nearest to a value, among the better-predicted half and ``without`` one id."""
-    off = frame["residual"].abs()
-    members = frame[(off <= off.median()) & (frame["id"] != without)]
+    members = frame[frame["id"] != without]
+    if "residual" in members:
+        off = members["residual"].abs()
+        members = members[off <= frame["residual"].abs().median()]
     nearest = (members["label"] - value).abs().sort_values(kind="stable").index[:_TYPICAL]
     return members.loc[nearest]

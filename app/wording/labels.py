@@ -75,12 +75,14 @@ def value_text(run: Run, value: float) -> str:
 
 
 def on_tile(run: Run, row: Row) -> tuple[str, str]:
-    """Return the label that a tile shows, and the prediction, which is "" if it is the same.
+    """Return the label that a tile shows, and the prediction, which is "" if it is the same or not made yet.
 
     Args:
         run: The run.
         row: A row of ``run.examples`` or ``run.evaluation``.
     """
+    if not run.has_predictions:
+        return row["label_name"] if run.values is None else value_text(run, row["label"]), ""
     if run.values is None:
         return row["label_name"], "" if row["correct"] else row["predicted_name"]
     label, predicted = value_text(run, row["label"]), value_text(run, row["predicted"])
@@ -124,6 +126,8 @@ def step(run: Run) -> float:
 
 def is_far(run: Run, row: Row) -> bool:
     """Return whether the model predicts another class, or a value that is far off."""
+    if not run.has_predictions:
+        return False
     if run.values is None:
         return not row["correct"]
     return abs(row["residual"]) > _FAR * run.values.scale

@@ -286,6 +286,11 @@ class Run:
         return [name for name in MEASURES if name in found]
 
     @property
+    def has_predictions(self) -> bool:
+        """Whether the model has predicted the examples; a run has scores before that while it is being made."""
+        return "predicted" in self.examples.columns
+
+    @property
     def has_map(self) -> bool:
         """Whether the examples have map coordinates, ``umap_x`` and ``umap_y``."""
         return "umap_x" in self.examples.columns
@@ -320,7 +325,8 @@ class Run:
             count: Number of examples.
 
         Returns:
-            Columns id, label_name, predicted_name, confidence (residual for a regression) and the score.
+            Columns id, label_name, predicted_name, confidence (residual for a regression) and the score, without
+            those of a prediction if the model has not predicted the examples.
 
         Raises:
             InputError: If the run does not have the score.
@@ -328,7 +334,8 @@ class Run:
         if score not in self.scores:
             raise InputError(f"The run {self.id} has no score {score}: choose one of {', '.join(self.scores)}.")
         order = self.examples[score].abs().sort_values(ascending=False, kind="stable").index[:count]
-        columns = ["id", "label_name", "predicted_name", "confidence" if self.values is None else "residual", score]
+        predicted = ["predicted_name", "confidence" if self.values is None else "residual"]
+        columns = ["id", "label_name", *(predicted if self.has_predictions else []), score]
         return self.examples.loc[order, list(dict.fromkeys(columns))].reset_index(drop=True)
 
     def thumbnail(self, split: SplitName, row: int) -> tuple[bytes, str]:

@@ -25,7 +25,7 @@ class LabelQualityStage(Stage):
 
     name = "label_quality"
     title = "label quality"
-    order = 22
+    order = 5  # before anything is trained, so that a run has scores to look at from the start
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:

@@ -5,7 +5,7 @@ from typing_extensions import override
 
 from attribution_core.datasets import Dataset
 from attribution_core.runs import RunWriter
-from attribution_core.scoring.predictions import example_table, predictions, quality, write_tables
+from attribution_core.scoring.predictions import add_predictions, predictions, quality
 from attribution_core.scoring.probe import Probe, timed
 from attribution_core.scoring.recorded_training import kept_epochs, kept_steps, write_training
 from attribution_core.scoring.sizes import RunSizes
@@ -45,11 +45,10 @@ class TrainingStage(Stage):
         checkpoints = kept_steps(recipe, len(tensors["train"][0]))[:-1]
         trained = train(model, tensors["train"], recipe, record=checkpoints, validation=tensors["validation"])
         write_training(writer, trained)
-        tables = {
-            split: pd.concat([example_table(part), predictions(model, tensors[split], part)], axis=1)
-            for split, part in prepared.named_splits.items()
-        }
-        write_tables(writer, tables)
+        parts = prepared.named_splits
+        tables = {name: predictions(model, tensors[name], part) for name, part in parts.items()}
+        add_predictions(writer, tables)
+        tables = {name: table.assign(label=parts[name].labels) for name, table in tables.items()}
         metric = "accuracy" if prepared.splits.train.values is None else "r2"
         metrics = {f"{split}_{metric}": quality(table) for split, table in tables.items()}
         metrics |= {f"{split}_loss": float(table["loss"].mean()) for split, table in tables.items()}
