@@ -22,6 +22,14 @@ def without_waiting_for_disks() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def without_sentence_encoder() -> Iterator[None]:
+    """Leave out the encoder that label quality tries where it is installed: to load it takes ten seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attribution_core.preparation.prepare.has_minilm", lambda: False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def main_module() -> Iterator[None]:
     """Restore the main module: Streamlit's AppTest leaves its script there, and a new process would run it."""

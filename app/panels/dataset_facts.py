@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import streamlit as st
 
@@ -61,7 +63,9 @@ def meaning(run: Run, score: str) -> None:
 
 
 def _written(value: object) -> str:
-    """Return a fact as text: whole numbers in full, other numbers as scores are written."""
+    """Return a fact as text: whole numbers in full, other numbers as scores are written, a table in one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_written(each)}" for name, each in value.items())
     if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
         return f"{int(value):,}"
     return format_score(value) if isinstance(value, float) else str(value)

@@ -369,6 +369,7 @@ def _score(config: ScoreConfig, on_scores: Callable[[], None] | None = None) -> 
         reason = run.manifest.details.get(stage.details_name or stage.name, {}).get("skipped")
         if reason and stage.option is not None:
             bars.announce(f"Without {stage.title}: {reason}")
+    output.print_label_quality(run)
     output.print_not_credible(run)
     output.print_detection(run)
     return run

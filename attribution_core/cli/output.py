@@ -70,6 +70,19 @@ def print_not_credible(run: Run) -> None:
             )
 
 
+def print_label_quality(run: Run) -> None:
+    """Print the models that were candidates for judging labels, with their losses, the chosen one in bold."""
+    details = run.manifest.details.get("label_quality", {})
+    chosen = details.get("chosen")
+    if chosen is None:  # skipped, or scored by an earlier version
+        return
+    table = Table("label quality: candidates", Column("leave-one-out loss (nats)", justify="right"))
+    for name, loss in sorted(details["candidates"].items(), key=lambda item: item[1]):
+        mark, suffix = ("[bold]", " (chosen)[/bold]") if name == chosen else ("", "")
+        table.add_row(f"{mark}{escape(name)}{suffix}", f"{loss:.4f}")
+    out.print(table)
+
+
 def print_detection(run: Run) -> None:
     """Print how early each score finds the wrong labels, if these are known."""
     details = run.manifest.details.get("detection", {})

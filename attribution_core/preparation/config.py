@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from attribution_core.datasets.defaults import TFIDF
+from attribution_core.datasets.defaults import AUTO, TFIDF
 from attribution_core.datasets.targets import Task as TargetTask
 from attribution_core.methods.linearized.defaults import DIMENSION
 from attribution_core.models.preprocessing import Preprocessing
@@ -63,9 +63,10 @@ class ScoreConfig(BaseModel):
     """Whether to predict classes (classification) or numbers (regression, trained on squared errors in standard
     deviations). auto: texts, and whole numbers of few distinct values, are classes; other numbers are values."""
 
-    encoder: str = Field(TFIDF, title="Sentence encoder")
+    encoder: str = Field(AUTO, title="Sentence encoder")
     """What turns texts into vectors: tfidf; minilm, a sentence encoder that the extra text brings; or the folder of a
-    sentence-transformers model."""
+    sentence-transformers model. auto: tfidf, and label quality takes minilm where it is installed and has the lower
+    leave-one-out loss."""
 
     model: str = "auto"
     """Model to train: linear, mlp, two_layer, lenet5, cnn4, alexnet, vgg13, resnet18, resnet20; FILE.py:FUNCTION, where
@@ -165,6 +166,11 @@ class ScoreConfig(BaseModel):
 
     device: str = "auto"
     """auto, cpu or cuda; auto uses a GPU if there is one."""
+
+    @property
+    def names_encoder(self) -> bool:
+        """Whether texts become the vectors of a sentence encoder."""
+        return self.encoder not in (AUTO, TFIDF)
 
     @property
     def folder(self) -> Path:

@@ -21,7 +21,8 @@ from attribution_core.datasets import (
     opens_by_name,
     with_decisions,
 )
-from attribution_core.datasets.features import TFIDF, table_features, text_features
+from attribution_core.datasets.defaults import AUTO, TFIDF
+from attribution_core.datasets.features import has_minilm, table_features, text_features
 from attribution_core.datasets.opening import sentences_about
 from attribution_core.errors import InputError
 from attribution_core.methods.types import InputsAndTargets
@@ -276,7 +277,7 @@ def _require_vector_options(config: ScoreConfig, kind: str, data: str) -> None:
     """Raise InputError where options are for another kind of examples than texts or rows."""
     if config.image_size is not None:
         raise InputError(f"An image size was given, but the data at {data} holds no images: leave it out.")
-    if kind == "table" and config.encoder != TFIDF:
+    if kind == "table" and config.names_encoder:
         raise InputError(f"An encoder was given, but the data at {data} holds no texts: leave it out.")
 
 
@@ -288,7 +289,8 @@ def _vectors(
     if kept is not None:
         return kept
     if opened.train.kind == "text":
-        vectors = text_features(opened.by_name, config.encoder, str(device))
+        encoder = config.encoder if config.names_encoder else TFIDF
+        vectors = text_features(opened.by_name, encoder, str(device))
     else:
         vectors = table_features(opened.by_name)
     rows = pd.Index(opened.train.ids).get_indexer(pd.Index(decided.train.ids))
@@ -314,6 +316,8 @@ def _resolve(config: ScoreConfig, data: str, opened: Splits, was_open: bool, sou
         "training": source.training,
         "trainable": source.trainable,
     }
+    if config.encoder == AUTO and not (opened.train.kind == "text" and has_minilm()):
+        settled["encoder"] = TFIDF
     if was_open:
         settled |= {"target": opened.target, "task": opened.task}
     if source.name not in ARCHITECTURES:

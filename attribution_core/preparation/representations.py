@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from attribution_core.datasets import as_tensors
-from attribution_core.datasets.features import TFIDF, tfidf_features
+from attribution_core.datasets.defaults import AUTO, MINILM
+from attribution_core.datasets.features import text_features, tfidf_features
 from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.methods.linearized.kernel_basis import Features
 from attribution_core.methods.types import InputsAndTargets
@@ -24,8 +25,9 @@ def representations(
     """Return kinds of features by name, each by split.
 
     Images have their pixels, and the features of a pretrained network that was not trained on these labels; texts
-    their TF-IDF, and a sentence encoder's vectors; rows of a table their columns, with a constant one. All but the last
-    have rows of length one.
+    their TF-IDF, and the vectors of the sentence encoder that was named or, if none was, of ``minilm`` where it is
+    installed, which are made here; rows of a table their columns, with a constant one. All but the last have rows of
+    length one.
 
     Args:
         prepared: The dataset and the model.
@@ -36,8 +38,11 @@ def representations(
     found: dict[str, dict[str, Features]] = {}
     if prepared.vectors is not None:
         found["TF-IDF"] = dict(tfidf_features(prepared.named_splits))
-        if prepared.config.encoder != TFIDF:
+        if prepared.config.names_encoder:
             found["the encoder's vectors"] = {name: _unit(rows) for name, rows in prepared.vectors.items()}
+        elif prepared.config.encoder == AUTO:  # it is installed, and label quality decides
+            vectors = text_features(prepared.named_splits, MINILM, str(prepared.device))
+            found[f"vectors of {MINILM}"] = {name: _unit(rows) for name, rows in vectors.items()}
         return found
     found["pixels"] = _pixels(prepared)
     if is_backbone(prepared.source.name) and prepared.config.weights is None and prepared.config.training != "scratch":

@@ -5,7 +5,6 @@ import shutil
 from typing_extensions import override
 
 from attribution_core.datasets import Dataset
-from attribution_core.datasets.features import TFIDF
 from attribution_core.preparation.encodings import write_vectors
 from attribution_core.preparation.prepare import vectors_made_of
 from attribution_core.runs.names import APPLIED_DECISIONS_FILE
@@ -52,7 +51,7 @@ class DatasetStage(Stage):
         write_tables(writer, {name: example_table(split) for name, split in named.items()})
         if prepared.vectors is None:
             _write_thumbnails(scoring)
-        elif splits.train.kind == "text" and scoring.config.encoder != TFIDF:  # the table holds the texts themselves
+        elif splits.train.kind == "text" and scoring.config.names_encoder:  # the table holds the texts themselves
             write_vectors(writer, prepared.vectors, vectors_made_of(scoring.config, splits))
 
 

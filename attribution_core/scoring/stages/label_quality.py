@@ -9,15 +9,19 @@ from torch import Tensor
 from typing_extensions import override
 
 from attribution_core.datasets import Dataset
+from attribution_core.datasets.defaults import AUTO, MINILM
+from attribution_core.datasets.features import text_features
 from attribution_core.methods.linearized.kernel_basis import LANDMARKS, Features
 from attribution_core.methods.linearized.label_quality import COMPARED_ON, Judgement, LabelQuality, label_quality
 from attribution_core.preparation.representations import representations
 from attribution_core.runs import RunWriter
 from attribution_core.runs.labels import label_names
-from attribution_core.scoring.probe import Probe
+from attribution_core.scoring.probe import Probe, timed
 from attribution_core.scoring.sizes import RunSizes
 from attribution_core.scoring.stages.base import ScoringRun, Stage
 from attribution_core.scoring.stages.embeddings import SPLITS_BY_TABLE
+
+_ENCODED = 64  # texts by which a sentence encoder's time is measured
 
 
 class LabelQualityStage(Stage):
@@ -39,7 +43,8 @@ class LabelQualityStage(Stage):
         compared, side = min(probe.sizes.n, COMPARED_ON), min(probe.sizes.n, LANDMARKS)
         sides = 4 * compared**3 + side**3
         products = 4 * probe.sizes.n * side * side
-        return probe.seconds_for_decomposition / 2 * sides + products / probe.flops
+        encoding = _seconds_to_encode(probe) if probe.config.encoder == AUTO else 0.0
+        return encoding + probe.seconds_for_decomposition / 2 * sides + products / probe.flops
 
     @override
     def write(self, scoring: ScoringRun) -> None:
@@ -56,6 +61,18 @@ class LabelQualityStage(Stage):
         _write(scoring.writer, "examples", found, splits["train"])
         _write(scoring.writer, "evaluation", found.held_out, splits["train"])
         scoring.writer.describe("label_quality", _details(found, len(labels)), ["label_quality"])
+
+
+def _seconds_to_encode(probe: Probe) -> float:
+    """Return the seconds in which the sentence encoder is loaded and reads all texts."""
+    train = probe.prepared.splits.train
+    some = train.subset(range(min(_ENCODED, len(train))))
+
+    def encode(part: Dataset) -> float:
+        return timed(lambda: text_features({"train": part}, MINILM, str(probe.device)))
+
+    loading, fixed = encode(some.subset([0])), encode(some.subset([0]))  # the library is loaded only once
+    return loading + probe.sizes.total * max(0.0, encode(some) - fixed) / len(some)
 
 
 def _write(writer: RunWriter, table: Any, judged: Judgement, train: Dataset) -> None:
@@ -78,6 +95,7 @@ def _details(found: LabelQuality, examples: int) -> dict[str, Any]:
         "weight_decay": found.weight_decay,
         "temperature": found.temperature,
         "loss": found.loss,
+        "chosen": min(found.losses, key=found.losses.__getitem__),
         "candidates": found.losses,
         "kernel_error": found.kernel_error,
         "landmarks": LANDMARKS if found.kernel_error else 0,

@@ -1,0 +1,76 @@
+"""Texts are judged by TF-IDF or by a sentence encoder, whichever has the lower leave-one-out loss."""
+
+import pytest
+import torch
+
+import attribution_core as ac
+from attribution_core.cli.main import main
+from attribution_core.preparation import prepare as prepare_module
+from attribution_core.preparation import representations as representations_module
+from attribution_core.preparation.prepare import prepare
+from attribution_core.preparation.representations import representations
+from attribution_core.runs import Run
+from tests.support.scored import ONLY_INFORMATION
+from tests.support.tables import make_table, make_texts, write_table
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Sentences whose words say nothing of the label."""
+    frame = make_texts()
+    words = ["one", "two", "three"]
+    return write_table(
+        frame.assign(text=[f"a film of {words[i % 3]} parts" for i in range(len(frame))]), tmp_path / "t.csv"
+    )
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    """An encoder that is installed and knows the labels; the calls of it."""
+    calls = []
+
+    def encode(splits, name, device):
+        calls.append((list(splits), name, device))
+        generator = torch.Generator().manual_seed(0)
+        noise = {each: 0.1 * torch.randn(len(part), 3, generator=generator) for each, part in splits.items()}
+        return {each: rows + torch.eye(3)[splits[each].targets] for each, rows in noise.items()}
+
+    monkeypatch.setattr(prepare_module, "has_minilm", lambda: True)
+    monkeypatch.setattr(representations_module, "text_features", encode)
+    return calls
+
+
+def test_the_better_of_tfidf_and_the_installed_encoder_judges_and_the_candidates_are_printed(
+    texts, encoder, tmp_path, capsys
+):
+    off = [option for name in ONLY_INFORMATION for option in (f"--{name}", "off")]
+    assert main(["score", str(texts), "--epochs", "1", "--map", "off", *off, "--out", str(tmp_path / "run")]) == 0
+    assert encoder == [(["train", "validation", "test"], "minilm", "cpu")]
+    run = Run.open(tmp_path / "run")
+    assert run.manifest.config["encoder"] == "auto"
+    details = run.manifest.details["label_quality"]
+    assert details["features"] == "vectors of minilm"
+    assert set(details["candidates"]) == {
+        f"{kernel} kernel of {kind}" for kernel in ("linear", "ntk") for kind in ("TF-IDF", "vectors of minilm")
+    }
+    assert details["candidates"][details["chosen"]] == min(details["candidates"].values())
+    printed = capsys.readouterr().out
+    assert "leave-one-out loss (nats)" in printed
+    assert f"{details['chosen']} (chosen)" in printed
+    assert all(f"{loss:.4f}" in printed for loss in details["candidates"].values())
+    assert (run.evaluation["suggested_label"] == run.evaluation["label"]).mean() > 0.9
+
+
+def test_an_encoder_that_was_named_or_is_missing_leaves_no_choice(texts, encoder, monkeypatch):
+    named = prepare(ac.ScoreConfig(data=str(texts), encoder="tfidf"))
+    assert list(representations(named, {})) == ["TF-IDF"]
+    monkeypatch.setattr(prepare_module, "has_minilm", lambda: False)
+    missing = prepare(ac.ScoreConfig(data=str(texts)))
+    assert missing.config.encoder == "tfidf"
+    assert list(representations(missing, {})) == ["TF-IDF"]
+    assert encoder == []
+
+
+def test_other_data_has_no_encoder_to_choose(encoder, tmp_path):
+    table = prepare(ac.ScoreConfig(data=str(write_table(make_table(), tmp_path / "t.csv"))))
+    assert table.config.encoder == "tfidf"
