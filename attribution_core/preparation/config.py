@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from attribution_core.datasets.defaults import AUTO, TFIDF
 from attribution_core.datasets.targets import Task as TargetTask
@@ -31,6 +31,7 @@ GROUPS = {
     "Model": ("model", "hidden", "weights", "download", "training", "trainable"),
     "Training": ("recipe", "seed", "device"),
     "Measures": (
+        "cross_fit",
         "contributions",
         "sensitivity",
         "influence",
@@ -125,6 +126,11 @@ class ScoreConfig(BaseModel):
     """Weight decay of the linearized model beside the sum of losses, as a multiple of the mean squared feature
     norm."""
 
+    cross_fit: int = Field(0, ge=0, le=20, title="Cross-fitting folds")
+    """Train the model this many times more, each time without another fold of the training examples, so that label
+    quality can also judge labels by what the model says of examples that it never saw; 2 to 20 folds, or 0 for
+    none."""
+
     contributions: Literal["auto", "free", "exact", "off"] = Field("auto", title="Contribution (HYDRA)")
     """Contribution (HYDRA), summed over training: free of the Hessian, as in the paper, for every pair of examples;
     exact, with the Hessian, for the mean over the evaluation examples (about four times the training time more); auto
@@ -166,6 +172,13 @@ class ScoreConfig(BaseModel):
 
     device: str = "auto"
     """auto, cpu or cuda; auto uses a GPU if there is one."""
+
+    @field_validator("cross_fit")
+    @classmethod
+    def _require_folds(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("Cross-fitting needs 2 to 20 folds, or 0 for none")
+        return value
 
     @property
     def names_encoder(self) -> bool:

@@ -73,8 +73,8 @@ _ALL = (
         kind="label quality",
         unit="probability",
         definition=(
-            "How probable the label of this example is to a model that never saw the example: kernel ridge regression "
-            "on features that no label has shaped, without the example. Low: the label is likely wrong."
+            "How probable the label of this example is to a model that never saw it: kernel ridge regression on "
+            "features that no label has shaped, or the cross-fitted model of the run. Low: the label is likely wrong."
         ),
         equation=r"\mathrm{softmax}(T f_{-i}(x_i))_{y_i}, \quad f_{-i}(x_i) = y_i - \frac{y_i - f(x_i)}{1 - h_i}",
         paper=_ALLEN,
@@ -83,7 +83,7 @@ _ALL = (
         regression={
             "definition": (
                 "The chance of an error at least as large as that of a model that never saw this example: kernel ridge "
-                "regression without the example. Low: the value is likely wrong."
+                "regression without the example, or the cross-fitted model of the run. Low: the value is likely wrong."
             ),
             "equation": r"P(|t_4| \ge |z_i|), \quad z_i = \frac{y_i - f_{-i}(x_i)}{\sigma_i}",
         },

@@ -60,9 +60,10 @@ def score(
     title = f"{prepared.splits.name}, {prepared.source.title}" + (", cleaned" if config.decisions else "")
     with RunWriter.start(config.folder, plain, config_print, title) as writer:
         _check_same_data(writer, data_print)
-        writer.plan({stage.name: stage.title for stage in STAGES})
+        stages = [stage for stage in STAGES if stage.is_wanted(config)]
+        writer.plan({stage.name: stage.title for stage in stages})
         scoring = ScoringRun(writer, prepared, reasons)
-        for stage in STAGES:
+        for stage in stages:
             if not writer.is_done(stage.name, data_print):
                 if stage.reads_tensors:
                     _ = scoring.tensors_by_split  # read before the stage, so that its seconds are its own

@@ -19,6 +19,7 @@ from attribution_core.models.runtime import differentiable_attention
 from attribution_core.models.watching import last_operation, running_layers
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.progress import silenced
+from attribution_core.scoring.cross_fit import sizes_without_fold
 from attribution_core.training import Recipe, loss_values, train
 
 Result = TypeVar("Result")
@@ -40,11 +41,13 @@ def require_working(prepared: Prepared) -> None:
     with evaluation_mode(model):
         require_own_outputs(model, inputs)
         _require_logits(model, inputs, name)
-    recipe = prepared.config.recipe
+    config = prepared.config
+    recipe = config.recipe
     if recipe.epochs == 0:
         return
     sizes = {min(len(inputs), recipe.batch_size)}
-    if len(prepared.splits.train) % recipe.batch_size == 1:
+    examples = len(prepared.splits.train)
+    if any(count % recipe.batch_size == 1 for count in {examples, *sizes_without_fold(examples, config.cross_fit)}):
         sizes.add(1)
     for size in sorted(sizes, reverse=True):
         _require_step(copy_of(model), inputs[:size], targets[:size], recipe, name)

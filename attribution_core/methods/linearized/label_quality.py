@@ -147,20 +147,28 @@ def label_quality(
     )
 
 
+def judge_classes(probabilities: Tensor, given: Tensor) -> Judgement:
+    """Judge given classes, int64 ``[n]``, by the probabilities of all classes, ``[n, k]``, of a model."""
+    confidence, suggested = probabilities.max(dim=1)
+    return Judgement(probabilities.gather(1, given[:, None])[:, 0], suggested, confidence, probabilities)
+
+
+def judge_values(predicted: Tensor, deviations: Tensor, given: Tensor) -> Judgement:
+    """Judge given values by a model's predictions and the scales of Student's t around them, each float64 ``[n]``."""
+    errors = (given.double() - predicted).abs() / deviations
+    chance = 2 * stdtr(FREEDOM, -errors.cpu().numpy())
+    return Judgement(torch.from_numpy(chance).to(predicted.device), predicted)
+
+
 def _judge(
     predictions: Tensor, deviations: Tensor | None, temperature: float, given: Tensor, labels: Tensor
 ) -> Judgement:
     """Return probabilities and suggestions for the given labels; ``labels`` are those that were trained on."""
     given = given.to(predictions.device)
     if deviations is None:
-        probabilities = (temperature * predictions).softmax(dim=1)
-        confidence, suggested = probabilities.max(dim=1)
-        return Judgement(probabilities.gather(1, given[:, None])[:, 0], suggested, confidence, probabilities)
+        return judge_classes((temperature * predictions).softmax(dim=1), given)
     mean, scale = _standard(labels)
-    suggested = predictions[:, 0].double() * scale + mean
-    errors = (given.double() - suggested).abs() / (scale * deviations.double())
-    chance = 2 * stdtr(FREEDOM, -errors.cpu().numpy())
-    return Judgement(torch.from_numpy(chance).to(predictions.device), suggested)
+    return judge_values(predictions[:, 0].double() * scale + mean, scale * deviations.double(), given)
 
 
 def _targets(labels: Tensor, classes: int | None) -> Tensor:

@@ -160,6 +160,10 @@ class Stage(ABC):
         """Return the seconds that the stage will take, measured on a few rows; 0 for next to nothing."""
         return 0.0
 
+    def is_wanted(self, config: ScoreConfig) -> bool:  # noqa: ARG002
+        """Return whether a run has this stage at all; one that a configuration has to ask for is not even skipped."""
+        return True
+
     def is_required(self, config: ScoreConfig) -> bool:
         """Return whether the stage was asked for by name, so that it must not be skipped for its model's sake."""
         return self.essential or (self.option is not None and getattr(config, self.option) not in ("auto", "off"))
@@ -215,6 +219,14 @@ def write_or_skip(writer: RunWriter, name: str, write: Callable[[], None], requi
         if required:
             raise
         writer.describe(name, {"skipped": str(error)})
+
+
+def add_notes(writer: RunWriter, sentences: Sequence[str]) -> None:
+    """Add sentences that a user should read before trusting a score to the dataset's notes, each once."""
+    before = writer.manifest.dataset
+    if before is not None and sentences:
+        notes = list(dict.fromkeys([*before.notes, *sentences]))
+        writer.update(dataset=before.model_copy(update={"notes": notes}))
 
 
 def credible_effects(outputs: Tensor, targets: Tensor, loss: str) -> CredibleEffects:

@@ -53,13 +53,11 @@ class LabelQualityStage(Stage):
         train = {kind: _on(parts["train"], device) for kind, parts in kinds.items()}
         held_out = SPLITS_BY_TABLE["evaluation"]
         others = {kind: _on(_joined([parts[name] for name in held_out]), device) for kind, parts in kinds.items()}
-        labels = _labels(splits["train"])
-        given = torch.cat([_labels(splits[name]) for name in held_out])
+        labels = given_labels(splits["train"])
+        given = torch.cat([given_labels(splits[name]) for name in held_out])
         classes = len(splits["train"].class_names) or None
         found = label_quality(train, labels, (others, given), classes=classes, seed=scoring.config.seed)
-        assert found.held_out is not None
-        _write(scoring.writer, "examples", found, splits["train"])
-        _write(scoring.writer, "evaluation", found.held_out, splits["train"])
+        write_judgements(scoring.writer, found, splits["train"])
         scoring.writer.describe("label_quality", _details(found, len(labels)), ["label_quality"])
 
 
@@ -73,6 +71,19 @@ def _seconds_to_encode(probe: Probe) -> float:
 
     loading, fixed = encode(some.subset([0])), encode(some.subset([0]))  # the library is loaded only once
     return loading + probe.sizes.total * max(0.0, encode(some) - fixed) / len(some)
+
+
+def write_judgements(writer: RunWriter, found: LabelQuality, train: Dataset) -> None:
+    """Write the columns of label quality into both tables of a run.
+
+    Args:
+        writer: The run.
+        found: The judgement on the training examples and, held out, on those of the other splits.
+        train: The training split, whose classes the suggestions are.
+    """
+    assert found.held_out is not None
+    _write(writer, "examples", found, train)
+    _write(writer, "evaluation", found.held_out, train)
 
 
 def _write(writer: RunWriter, table: Any, judged: Judgement, train: Dataset) -> None:
@@ -103,8 +114,8 @@ def _details(found: LabelQuality, examples: int) -> dict[str, Any]:
     }
 
 
-def _labels(split: Dataset) -> Tensor:
-    """Return classes, or values in the unit of the data."""
+def given_labels(split: Dataset) -> Tensor:
+    """Return classes, int64 ``[n]``, or values in the unit of the data, float64 ``[n]``."""
     return torch.from_numpy(np.ascontiguousarray(split.labels))
 
 

@@ -9,7 +9,7 @@ from attribution_core.scoring.predictions import add_predictions, predictions, q
 from attribution_core.scoring.probe import Probe, timed
 from attribution_core.scoring.recorded_training import kept_epochs, kept_steps, write_training
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages.base import ScoringRun, Stage
+from attribution_core.scoring.stages.base import ScoringRun, Stage, add_notes
 from attribution_core.scoring.weight_warnings import weight_warnings, weight_warnings_of_values
 from attribution_core.training import train
 
@@ -70,7 +70,4 @@ def _note_weight_warnings(writer: RunWriter, examples: pd.DataFrame, train_split
         found = weight_warnings(predicted, labels, train_split.class_names)
     else:
         found = weight_warnings_of_values(quality(examples))
-    before = writer.manifest.dataset
-    if before is not None and found:
-        notes = list(dict.fromkeys([*before.notes, *found]))
-        writer.update(dataset=before.model_copy(update={"notes": notes}))
+    add_notes(writer, found)
