@@ -1,5 +1,6 @@
 """Figures: pure functions from tables to Plotly figures."""
 
+from samplescope_app.figures.calibration import reliability
 from samplescope_app.figures.compare import Cloud, score_scatter, truth_scatter
 from samplescope_app.figures.curves import bars_by_class, lines
 from samplescope_app.figures.history import history
@@ -34,6 +35,7 @@ __all__ = [
     "mark_lowest",
     "mark_place",
     "name_places",
+    "reliability",
     "score_bins",
     "score_scatter",
     "scored",

@@ -6,7 +6,7 @@ import streamlit as st
 
 from attribution_core.runs import CURVES, Run
 from samplescope_app.data import navigation
-from samplescope_app.panels import curves, detection, header, seed_agreement, verification
+from samplescope_app.panels import calibration, curves, detection, header, seed_agreement, verification
 from samplescope_app.wording.text import plain
 
 # Curves that other pages show, and damping and detection, which have their own sections on this page.
@@ -37,6 +37,7 @@ def main() -> None:
         _damping(run)
     with right:
         seed_agreement.draw(run)
+    calibration.draw(run)
     detection.draw(run)
     _studies(run)
 
