@@ -3,7 +3,11 @@
 A network that was trained on the labels has seen them, so its features are not among these.
 """
 
+import io
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from attribution_core.datasets import as_tensors
@@ -14,6 +18,9 @@ from attribution_core.methods.linearized.kernel_basis import Features
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models.pretrained import is_backbone
 from attribution_core.preparation.prepare import Prepared
+from attribution_core.progress import track
+from attribution_core.runs.names import thumbnail_files
+from attribution_core.runs.thumbnails import LONGEST_SIDE, Pack
 
 # Pixels are compared at no more than this side: a kernel of pixels gains nothing from finer ones.
 PIXEL_SIDE = 32
@@ -54,12 +61,44 @@ def representations(
 
 
 def _pixels(prepared: Prepared) -> dict[str, Tensor]:
-    """Return pixels in 0..1 at the model's size, or smaller, as rows of length one."""
+    """Return pixels in 0..1 at the model's size, or smaller, as rows of length one.
+
+    Of images larger than their thumbnails these are those of the thumbnails, where the run has written them: a
+    photograph takes many times as long to decode.
+    """
     height, width = prepared.source.input_shape[1:]
     shrunk = min(1.0, PIXEL_SIDE / max(height, width))
     size = max(1, round(height * shrunk)), max(1, round(width * shrunk))
-    splits = prepared.named_splits.items()
-    return {name: _unit(as_tensors(part, size=size, statistics=None)[0]) for name, part in splits}
+    splits, mode = prepared.named_splits, prepared.splits.train.mode
+    if int(prepared.splits.train.sizes.max()) > LONGEST_SIDE and (thumbnails := _thumbnails(prepared)):
+        return {name: _unit(_shrunk(*thumbnails[name], mode, size)) for name in splits}
+    return {name: _unit(as_tensors(part, size=size, statistics=None)[0]) for name, part in splits.items()}
+
+
+def _thumbnails(prepared: Prepared) -> dict[str, tuple[Pack, range]]:
+    """Return the thumbnails of each split and the rows that it has among them; nothing where a run has not all."""
+    train, validation, test = map(len, prepared.splits)
+    if prepared.run is None or not all((prepared.run / name).is_file() for name in thumbnail_files("evaluation")):
+        return {}
+    own, held_out = Pack(prepared.run, "train"), Pack(prepared.run, "evaluation")
+    if (len(own), len(held_out)) != (train, validation + test):
+        return {}
+    return {
+        "train": (own, range(train)),
+        "validation": (held_out, range(validation)),
+        "test": (held_out, range(validation, validation + test)),
+    }
+
+
+def _shrunk(thumbnails: Pack, rows: range, mode: str, size: tuple[int, int]) -> Tensor:
+    """Return some thumbnails in 0..1, float32 ``[n, h, w, c]``."""
+    height, width = size
+    pixels = torch.empty(len(rows), height, width, len(mode), dtype=torch.uint8)
+    for place, row in enumerate(track(rows, len(rows), "reading thumbnails")):
+        small = Image.open(io.BytesIO(thumbnails[row][0])).convert(mode)
+        small = small.resize((width, height), Image.Resampling.BILINEAR)
+        pixels[place] = torch.from_numpy(np.array(small).reshape(height, width, -1))
+    return pixels.float() / 255
 
 
 def _unit(rows: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Texts are judged by TF-IDF or by a sentence encoder, whichever has the lower leave-one-out loss."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from attribution_core.preparation import representations as representations_modu
 from attribution_core.preparation.prepare import prepare
 from attribution_core.preparation.representations import representations
 from attribution_core.runs import Run
+from attribution_core.runs.thumbnails import write_pack
 from tests.support.scored import ONLY_INFORMATION
 from tests.support.tables import make_table, make_texts, write_table
 
@@ -74,3 +76,28 @@ def test_an_encoder_that_was_named_or_is_missing_leaves_no_choice(texts, encoder
 def test_other_data_has_no_encoder_to_choose(encoder, tmp_path):
     table = prepare(ac.ScoreConfig(data=str(write_table(make_table(), tmp_path / "t.csv"))))
     assert table.config.encoder == "tfidf"
+
+
+def test_pixels_of_photographs_come_from_the_thumbnails_of_the_run(tmp_path, monkeypatch):
+    rows, columns = np.mgrid[:160, :200]
+    images = [np.stack([rows + 3 * i, columns, 255 - 8 * i + 0 * rows], axis=-1) for i in range(30)]
+    np.savez(tmp_path / "data.npz", images=np.array(images).astype(np.uint8), labels=np.arange(30) % 2)
+    config = ac.ScoreConfig(data=str(tmp_path / "data.npz"), model="linear", image_size=24)
+    decoded = representations(prepare(config), {})["pixels"]
+    prepared = prepare(config, run=tmp_path / "run")
+    train, validation, test = prepared.splits
+    (tmp_path / "run" / "thumbnails").mkdir(parents=True)
+    for name, parts in (("train", [train]), ("evaluation", [validation, test])):
+        pictures = [part[i][0] for part in parts for i in range(len(part))]
+        write_pack(tmp_path / "run", name, pictures, len(pictures))
+
+    def decode(*_args, **_options):
+        raise AssertionError("the photographs were decoded again")
+
+    monkeypatch.setattr(representations_module, "as_tensors", decode)
+    found = representations(prepared, {})["pixels"]
+    for name, expected in decoded.items():
+        given = found[name].unflatten(1, (24, 24, 3)).permute(0, 3, 1, 2).flatten(1)
+        assert (given * expected).sum(dim=1).min() > 0.995
+        other = expected.roll(1, 0)
+        assert (given - expected).norm(dim=1).max() < (given - other).norm(dim=1).min()
