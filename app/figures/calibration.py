@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from samplescope_app.figures.style import DASHES, GRAY, LEGEND, MARGIN_WITH_LEGEND, PALETTE, SYMBOLS
 
-_SMALLEST, _LARGEST = 6, 18  # sizes of markers, by the share of the examples
+_SMALLEST, _LARGEST = 6, 14  # sizes of markers, by the number of examples
 
 
 def reliability(points: pd.DataFrame, x_title: str, y_title: str) -> go.Figure:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from attribution_core.evaluation.calibration import Calibration, label_calibration
+from attribution_core.evaluation.calibration import BINS, Calibration, label_calibration
 from attribution_core.runs import Run
+from attribution_core.runs.labels import changed_labels
 from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.table import height_of
@@ -36,7 +37,7 @@ def draw(run: Run) -> None:
         figure = figures.reliability(_points(found), x, y)
         chart.chart(figure, key="calibration", alt=f"{y.capitalize()} against the {x}, for each split")
     with numbers:
-        table = _table(found)
+        table = _table(found, values)
         st.dataframe(table, height=height_of(len(table)), alt=f"Share and number of examples for each {what}")
         stated = "stated chances" if values else "stated probabilities"
         lines = [
@@ -44,18 +45,18 @@ def draw(run: Run) -> None:
         ]
         st.markdown("  \n".join(lines))
         st.caption(_explanation(run, any("true" in name for name in found)))
-        st.caption(_judged_by(run))
+        if judged_by := _judged_by(run):
+            st.caption(judged_by)
 
 
 def _curves(run: Run) -> dict[str, Calibration]:
-    """Return the calibration on each table, by the given and, where they are known, by the true labels."""
-    noun = labels.noun(run)
+    """Return the calibration on each table, by the given labels and, where some differ from these, by the true ones."""
     tables = {"Training": run.examples, "Validation and test": run.evaluation}
-    found = {
-        name + suffix: label_calibration(table, true_labels)
-        for true_labels, suffix in ((False, ""), (True, f", true {noun}s"))
-        for name, table in tables.items()
-    }
+    found = {name: label_calibration(table) for name, table in tables.items()}
+    for name, table in tables.items():
+        changed = changed_labels(table)
+        if changed is not None and changed.any():
+            found[f"{name}, true {labels.noun(run)}s"] = label_calibration(table, true_labels=True)
     return {name: each for name, each in found.items() if each is not None}
 
 
@@ -67,19 +68,20 @@ def _points(found: dict[str, Calibration]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _table(found: dict[str, Calibration]) -> pd.DataFrame:
-    """Return a row for each tenth of the stated probabilities, with the share and the number of the examples there."""
+def _table(found: dict[str, Calibration], values: bool) -> pd.DataFrame:
+    """Return a row for each chance, or each tenth of probabilities, with the share and the number of examples."""
     columns = {}
     for name, each in found.items():
         cells = [f"{share:.0%} of {count:,}" for share, count in zip(each.observed, each.counts, strict=True)]
-        columns[name] = pd.Series(cells, index=[_tenth(stated) for stated in each.stated])
+        stated = [f"{chance:.0%}" if values else _tenth(chance) for chance in each.stated]
+        columns[name] = pd.Series(cells, index=stated)
     return pd.DataFrame(columns).sort_index().fillna("").rename_axis("Stated")
 
 
 def _tenth(stated: float) -> str:
-    """Return the tenth that a probability is in, as a text that sorts."""
-    start = min(int(10 * stated + 1e-9), 9)
-    return f"{start / 10:.1f} to {(start + 1) / 10:.1f}"
+    """Return the tenth that a probability is in, as texts that are in the order of the probabilities when sorted."""
+    start = min(int(BINS * stated + 1e-9), BINS - 1)
+    return f"{start / BINS:.0%} to {(start + 1) / BINS:.0%}"
 
 
 def _explanation(run: Run, true_labels: bool) -> str:

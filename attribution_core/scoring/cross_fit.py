@@ -85,7 +85,7 @@ def held_out_outputs(
     for fold in range(count):
         left = folds == fold
         model = build(recipe.seed)
-        with retitled(lambda what, number=fold + 1: f"cross-fitting, {number} of {count}: {what}"):
+        with retitled(f"cross-fitting, {fold + 1} of {count}: {{}}".format):
             train(model, (inputs[~left], targets[~left]), recipe, validation=validation)
         own.append(outputs_of(model, inputs[left]).double().cpu())
         beyond.append(torch.cat([outputs_of(model, part).double().cpu() for part in parts]))

@@ -36,7 +36,7 @@ def test_the_page_states_the_calibration_of_each_split_and_the_candidates(tmp_pa
     assert "Judged by **ntk kernel of pixels**, whose leave-one-out loss is 0.440 nats" in said
     assert "linear kernel of pixels 0.500" in said
     numbers = next(each.value for each in page.dataframe if "Training" in each.value.columns)
-    assert numbers.loc["0.7 to 0.8", "Training"] == "100% of 40"
+    assert numbers.loc["70% to 80%", "Training"] == "100% of 40"
 
 
 def test_a_run_without_label_quality_says_so(tmp_path):
