@@ -1,6 +1,8 @@
 """Every example of every split has a label quality, of features that no label has shaped."""
 
 import dataclasses
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ import attribution_core as ac
 from attribution_core.preparation.prepare import prepare
 from attribution_core.preparation.representations import representations
 from attribution_core.scoring.score import score
+from attribution_core.scoring.sizes import RunSizes
+from attribution_core.scoring.stages import label_quality as label_quality_stage
 from tests.support.scored import quick
+from tests.support.tables import make_texts, write_table
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +82,19 @@ def test_texts_and_tables_have_their_own_features(tmp_path, kind):
         )
     )
     assert (run.examples["suggested_label"] == run.examples["label"]).mean() > 0.9
+
+
+def test_the_time_of_the_sentence_encoder_is_that_of_loading_it_and_of_every_text(tmp_path, monkeypatch):
+    prepared = prepare(quick(tmp_path, data=str(write_table(make_texts(100), tmp_path / "t.csv"))))
+    probe = SimpleNamespace(prepared=prepared, sizes=RunSizes(prepared), device="cpu")
+    calls = []
+
+    def encode(splits, encoder, device):
+        assert (encoder, device) == ("minilm", "cpu")
+        calls.append(len(splits["train"]))
+        time.sleep(0.05 * (len(calls) == 1) + 0.001 * calls[-1])
+
+    monkeypatch.setattr(label_quality_stage, "text_features", encode)
+    found = label_quality_stage._seconds_to_encode(probe)
+    assert calls == [1, 1, 64]
+    assert found == pytest.approx(0.051 + 0.001 * 100, rel=0.5)
