@@ -13,6 +13,7 @@ from torch import Tensor
 from attribution_core.datasets import as_tensors
 from attribution_core.datasets.defaults import AUTO, MINILM
 from attribution_core.datasets.features import text_features, tfidf_features
+from attribution_core.errors import InputError
 from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.methods.linearized.kernel_basis import Features
 from attribution_core.methods.types import InputsAndTargets
@@ -44,7 +45,11 @@ def representations(
         return {"columns": {name: _with_constant(rows) for name, rows in prepared.vectors.items()}}
     found: dict[str, dict[str, Features]] = {}
     if prepared.vectors is not None:
-        found["TF-IDF"] = dict(tfidf_features(prepared.named_splits))
+        try:
+            found["TF-IDF"] = dict(tfidf_features(prepared.named_splits))
+        except InputError:  # the texts share no words, which an encoder need not mind
+            if not prepared.config.names_encoder:
+                raise
         if prepared.config.names_encoder:
             found["the encoder's vectors"] = {name: _unit(rows) for name, rows in prepared.vectors.items()}
         elif prepared.config.encoder == AUTO:  # it is installed, and label quality decides

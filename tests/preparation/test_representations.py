@@ -6,6 +6,7 @@ import torch
 
 import attribution_core as ac
 from attribution_core.cli.main import main
+from attribution_core.errors import InputError
 from attribution_core.preparation import prepare as prepare_module
 from attribution_core.preparation import representations as representations_module
 from attribution_core.preparation.prepare import prepare
@@ -71,6 +72,19 @@ def test_an_encoder_that_was_named_or_is_missing_leaves_no_choice(texts, encoder
     assert missing.config.encoder == "tfidf"
     assert list(representations(missing, {})) == ["TF-IDF"]
     assert encoder == []
+
+
+def test_texts_that_share_no_words_are_judged_by_the_encoder_that_was_named(tmp_path, monkeypatch):
+    frame = make_texts(20)
+    words = frame.assign(text=[f"word{i}x" for i in range(len(frame))])
+    data = str(write_table(words, tmp_path / "t.csv"))
+    monkeypatch.setattr(
+        prepare_module, "text_features", lambda splits, *_: {each: torch.ones(len(splits[each]), 2) for each in splits}
+    )
+    prepared = prepare(ac.ScoreConfig(data=data, encoder="folder", model="linear"))
+    assert list(representations(prepared, {})) == ["the encoder's vectors"]
+    with pytest.raises(InputError, match="TF-IDF needs texts that share words"):
+        representations(prepare(ac.ScoreConfig(data=data, encoder="tfidf", model="linear")), {})
 
 
 def test_other_data_has_no_encoder_to_choose(encoder, tmp_path):

@@ -107,7 +107,7 @@ def label_quality(
 
     Raises:
         InputError: Fewer than three examples, labels and features of different lengths, or features that are not
-            finite or are the same for all examples.
+            finite, or are the same for all examples in every kind of them.
     """
     named = _by_name(features)
     others = dict.fromkeys(named) if evaluation is None else _by_name(evaluation[0])
@@ -122,10 +122,17 @@ def label_quality(
     multiple = None
     if len(candidates) > 1 or (values and len(rows) < len(labels)):
         fits: dict[tuple[str, KernelName], RidgeFit] = {}
+        refusal: InputError | None = None
         for each in track(candidates, len(candidates), "choosing the model that judges labels"):
-            compared = kernel_basis(some_rows(named[each[0]], rows, each[1]), None, each[1])
+            try:
+                compared = kernel_basis(some_rows(named[each[0]], rows, each[1]), None, each[1])
+            except InputError as error:  # nothing can be learned from these features, but perhaps from others
+                refusal = error
+                continue
             fits[each] = fit_values(compared, targets[rows]) if values else fit_classes(compared, targets[rows])
             losses[_title(*each)] = fits[each].loss
+        if not fits and refusal is not None:
+            raise refusal
         name, chosen = min(fits, key=lambda each: fits[each].loss)
         multiple = fits[name, chosen].weight_decay
     basis = kernel_basis(named[name], others[name], chosen, seed=seed)

@@ -137,6 +137,16 @@ def test_the_best_features_and_kernel_are_chosen_and_all_losses_are_given() -> N
     assert found.loss == pytest.approx(min(found.losses.values()))
 
 
+def test_features_that_say_nothing_are_no_candidate_unless_they_are_all() -> None:
+    features, labels, _ = _data()
+    constant = torch.ones_like(features)
+    found = label_quality({"constant": constant, "signal": features}, labels)
+    assert found.features == "signal"
+    assert set(found.losses) == {"linear kernel of signal", "ntk kernel of signal"}
+    with pytest.raises(InputError, match="All examples have the same features"):
+        label_quality({"constant": constant, "zero": 0 * features}, labels)
+
+
 def test_wrong_digits_are_found_and_corrected_in_float32() -> None:
     images, digits = load_digits(return_X_y=True)
     features = torch.tensor(images, dtype=torch.float32)
