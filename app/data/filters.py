@@ -48,6 +48,7 @@ def current(run: Run) -> Filters:
         values["score"] = default_score(run)
     if values.get("group") not in labels.kinds(run):
         values.pop("group", None)
+    values.setdefault("descending", session.suspicious_end(run, values["score"]))
     return Filters(**values)
 
 
@@ -57,9 +58,14 @@ def default_score(run: Run) -> str:
 
 
 def clear() -> None:
-    """Clear all filters, so that every example is listed, highest score first."""
+    """Clear all filters, so that every example is listed, the suspicious end of the first score first."""
     for key in [*KEYS.values(), "browse page"]:
         st.session_state.pop(key, None)
+
+
+def follow_score() -> None:
+    """Start with the suspicious end of the score that was just chosen."""
+    st.session_state.pop(KEYS["descending"], None)
 
 
 def clear_selection() -> None:

@@ -23,7 +23,7 @@ def draw(run: Run) -> None:
     st.session_state.setdefault(filters.KEYS["descending"], chosen.descending)
     columns = st.columns([5.2, 2.5, 2.6, 2.6, 2.6, 1.8, 2.7], vertical_alignment="bottom")
     with columns[0]:
-        scores.select(run, filters.KEYS["score"], "Sort by", persist_state="session")
+        scores.select(run, filters.KEYS["score"], "Sort by", persist_state="session", on_change=filters.follow_score)
     with columns[1]:
         st.selectbox("Order", list(_ORDERS), format_func=_ORDERS.__getitem__, **_widget("descending"))
     if run.values is None:

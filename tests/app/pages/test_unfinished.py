@@ -72,3 +72,11 @@ def test_an_example_of_each_table_opens(root, name):
 
 def test_a_comparison_waits_for_the_training(root):
     assert "has not been trained yet" in page_text(open_page("compare", run="classes", other="whole"))
+
+
+def test_browse_begins_at_the_suspicious_end_of_the_score(root):
+    app = open_page("browse", run="whole")
+    score, order = (next(box for box in app.selectbox if box.label == label) for label in ("Sort by", "Order"))
+    assert (score.value, order.value) == ("label_quality", False)  # the lowest first
+    score.set_value("fsi").run()
+    assert next(box for box in app.selectbox if box.label == "Order").value is True

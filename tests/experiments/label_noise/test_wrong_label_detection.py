@@ -9,6 +9,7 @@ import torch
 
 from attribution_core.errors import InputError
 from attribution_core.experiments.label_noise import detection
+from attribution_core.experiments.label_noise.beside_cleanlab import PROBLEMS
 from attribution_core.experiments.label_noise.cleanlab_reference import cleanlab_scores
 from attribution_core.scoring.score import score
 from tests.support.sample_run import make_data
@@ -92,3 +93,33 @@ def test_a_run_without_the_original_labels_is_refused(tmp_path):
     run = score(quick(tmp_path, **OFF))
     with pytest.raises(InputError, match="column original_label"):
         detection.main(["--run", str(run.path)])
+
+
+def test_label_quality_stands_beside_cleanlab_on_the_same_features(tmp_path, capsys, monkeypatch):
+    data = str(make_data(tmp_path / "digits.parquet", 200))
+    monkeypatch.setitem(PROBLEMS, "demo", lambda *_: data)
+    assert detection.main(["--data", "demo", "--out", str(tmp_path / "out")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ours, *theirs = lines
+    assert (ours["judge"], ours["features"], ours["examples"]) == ("label quality", "pixels", 300)
+    assert ours["wrong_labels"] == 10
+    assert ours["ap"] > 0.7
+    assert ours["suggested_right"] > 0.7
+    assert len(theirs) == 9  # three scores at three regularizations
+    assert len({line["judge"] for line in theirs}) == 9
+    kept = json.loads((tmp_path / "out" / "wrong_label_detection.json").read_text())
+    assert kept["mean_ap"]["demo"]["label quality"] == ours["ap"]
+
+
+def test_permuted_values_stand_beside_cleanlabs_regression(tmp_path, capsys):
+    (tmp_path / "uci").mkdir()
+    features = np.random.default_rng(0).normal(size=(120, 3))
+    rows = np.c_[features, features @ [3.0, -2.0, 1.0] + 50]
+    np.savetxt(tmp_path / "uci" / "concrete.txt", rows)
+    options = ["--data", "concrete", "--data-root", str(tmp_path), "--seeds", "1", "--out", str(tmp_path / "out")]
+    assert detection.main(options) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["judge"].split(",")[0] for line in lines] == ["label quality", *["cleanlab regression"] * 2]
+    assert lines[0]["ap"] > 0.9
+    with pytest.raises(InputError, match="give their folder as --data-root"):
+        detection.main(["--data", "concrete", "--out", str(tmp_path / "out")])
