@@ -78,8 +78,8 @@ def example_table(dataset: Dataset) -> pd.DataFrame:
 def add_predictions(writer: RunWriter, tables: dict[str, pd.DataFrame]) -> None:
     """Add the columns of :func:`predictions` of each split to the run's tables."""
     held_out = pd.concat([tables[split] for split in ("validation", "test")], ignore_index=True)
-    writer.add_columns("examples", {name: column.to_numpy() for name, column in tables["train"].items()})
-    writer.add_columns("evaluation", {name: column.to_numpy() for name, column in held_out.items()})
+    writer.add_columns("examples", {str(name): column.to_numpy() for name, column in tables["train"].items()})
+    writer.add_columns("evaluation", {str(name): column.to_numpy() for name, column in held_out.items()})
 
 
 def write_tables(writer: RunWriter, tables: dict[str, pd.DataFrame]) -> None:
