@@ -108,7 +108,7 @@ class Run:
 
     @cached_property
     def evaluation(self) -> pd.DataFrame:
-        """A row for each validation and test example, with a ``split`` column and without scores."""
+        """A row for each validation and test example, with a ``split`` column and, of the scores, label quality."""
         return read_table(self.path, "evaluation")
 
     @property
@@ -195,19 +195,23 @@ class Run:
             return table["label"].to_numpy(dtype=np.int64)
         return np.asarray(pd.Index(self.values.ranges).get_indexer(pd.Index(table[VALUE_RANGE])), dtype=np.int64)
 
-    def cleaned_labels(self) -> pd.DataFrame:
-        """Return the labels of the training examples with the decisions applied.
+    def cleaned_labels(self, split: SplitName = "train") -> pd.DataFrame:
+        """Return the labels of the training examples, or of the evaluation examples, with the decisions applied.
 
         Returns:
-            Columns id, label (final), label_in_data, action and time (both "" if nothing was decided), in the order of
-            :attr:`examples`.
+            Columns id, split, label (final), label_in_data, action and time (both "" if nothing was decided), in the
+            order of :attr:`examples` or :attr:`evaluation`.
         """
-        decisions = self.decisions.current().set_index("id").reindex(self.examples["id"])
-        in_data = self.examples["label"].to_numpy(dtype="int64" if self.values is None else "float64")
+        table = self.examples if split == "train" else self.evaluation
+        splits = table["split"] if split == "evaluation" else pd.Series("train", index=table.index, dtype="str")
+        keys = pd.MultiIndex.from_arrays([table["id"], splits])
+        decisions = self.decisions.current().set_index(["id", "split"]).reindex(keys)
+        in_data = table["label"].to_numpy(dtype="int64" if self.values is None else "float64")
         new_label = decisions["new_label"].to_numpy(dtype="float64", na_value=np.nan)
         return pd.DataFrame(
             {
-                "id": self.examples["id"],
+                "id": table["id"],
+                "split": splits,
                 "label": np.where(np.isnan(new_label), in_data, new_label).astype(in_data.dtype),
                 "label_in_data": in_data,
                 "action": decisions["action"].fillna("").to_numpy(),

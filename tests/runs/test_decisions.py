@@ -24,7 +24,7 @@ def actions(log: DecisionLog) -> dict[str, str]:
 
 def test_reading_creates_no_file(tmp_path, log):
     assert log.current().empty
-    assert list(log.current().columns) == ["id", "action", "new_label", "time"]
+    assert list(log.current().columns) == ["id", "split", "action", "new_label", "time"]
     assert log.counts() == {"keep": 0, "drop": 0, "relabel": 0}
     assert log.undo() == []
     assert log.version() == 0
@@ -63,6 +63,42 @@ def test_undo_of_one_example_leaves_the_others(log):
     assert [decision.example for decision in log.undo("a")] == ["a"]
     assert actions(log) == {"b": "drop", "c": "keep"}
     assert log.undo("a") == []
+
+
+def test_one_id_in_two_splits_is_two_examples(log):
+    log.record(["a"], "drop")
+    log.record(["a", "b"], "relabel", 2, "test")
+    log.record(["a"], "keep", split="validation")
+    current = log.current()
+    assert list(zip(current["id"], current["split"], current["action"], strict=True)) == [
+        ("a", "train", "drop"),
+        ("a", "test", "relabel"),
+        ("b", "test", "relabel"),
+        ("a", "validation", "keep"),
+    ]
+    assert log.counts() == {"keep": 1, "drop": 1, "relabel": 2}
+    assert [decision.split for decision in log.undo("a", "test")] == ["test"]
+    assert log.undo("b") == []  # of which no training example was decided about
+    assert log.current()["split"].tolist() == ["train", "test", "validation"]
+    assert [decision.split for decision in log.undo()] == ["validation"]
+    with pytest.raises(InputError, match="train, validation, test; 'eval' was given"):
+        log.record(["a"], "drop", split="eval")
+
+
+def test_a_log_from_before_splits_is_about_training_examples(tmp_path, log):
+    with sqlite3.connect(tmp_path / "decisions.sqlite") as connection:
+        connection.execute(
+            "CREATE TABLE log (seq INTEGER PRIMARY KEY AUTOINCREMENT, batch INTEGER NOT NULL, time TEXT NOT NULL,"
+            " example TEXT NOT NULL, action TEXT NOT NULL, new_label INTEGER, cancels INTEGER UNIQUE)"
+        )
+        connection.execute("INSERT INTO log (batch, time, example, action) VALUES (1, 'then', 'a', 'drop')")
+    log.record(["a"], "keep", split="test")
+    current = log.current()
+    assert list(zip(current["id"], current["split"], current["action"], strict=True)) == [
+        ("a", "train", "drop"),
+        ("a", "test", "keep"),
+    ]
+    assert [decision.time for decision in log.undo("a")] == ["then"]
 
 
 def test_nothing_is_ever_deleted(tmp_path, log):
