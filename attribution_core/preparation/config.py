@@ -31,6 +31,7 @@ GROUPS = {
     "Model": ("model", "hidden", "weights", "download", "training", "trainable"),
     "Training": ("recipe", "seed", "device"),
     "Measures": (
+        "score",
         "cross_fit",
         "contributions",
         "sensitivity",
@@ -127,6 +128,10 @@ class ScoreConfig(BaseModel):
     """Weight decay of the linearized model beside the sum of losses, as a multiple of the mean squared feature
     norm."""
 
+    score: Literal["all", "train"] = Field("all", title="Label quality of")
+    """Examples that get a label quality and a suggested label: those of all splits, or those of training only (train).
+    All other measures are of training examples."""
+
     cross_fit: int = Field(0, ge=0, le=20, title="Cross-fitting folds")
     """Train the model this many times more, each time without another fold of the training examples, so that label
     quality can also judge labels by what the model says of examples that it never saw; 2 to 20 folds, or 0 for
@@ -168,8 +173,8 @@ class ScoreConfig(BaseModel):
     """Draw a stratified subset of this many training examples. Default: all."""
 
     decisions: Path | None = None
-    """CSV file with the columns id, action (drop or relabel) and label, applied to the training examples once they are
-    opened; see `samplescope clean`."""
+    """CSV file with the columns id, action (drop or relabel), label and, unless all are about training examples, split,
+    applied to the examples once they are opened; see `samplescope clean`."""
 
     device: str = "auto"
     """auto, cpu or cuda; auto uses a GPU if there is one."""

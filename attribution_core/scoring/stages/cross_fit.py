@@ -107,7 +107,7 @@ class CrossFitStage(Stage):
         before = writer.manifest.details["label_quality"]
         candidates = {**before["candidates"], title: found.loss}
         if found.loss < before["loss"]:
-            write_judgements(writer, found, train)
+            write_judgements(scoring, found, train)
             details = {
                 "route": f"held-out predictions of {prepared.model_name}, trained {config.cross_fit} times",
                 "temperature": found.temperature,

@@ -25,7 +25,10 @@ _ENCODED = 64  # texts by which a sentence encoder's time is measured
 
 
 class LabelQualityStage(Stage):
-    """Write columns label_quality, suggested_label, suggested_name and suggested_confidence of all examples."""
+    """Write columns label_quality, suggested_label, suggested_name and suggested_confidence.
+
+    They are about the examples of all splits, or about those of training only if the configuration says so.
+    """
 
     name = "label_quality"
     title = "label quality"
@@ -57,7 +60,7 @@ class LabelQualityStage(Stage):
         given = torch.cat([given_labels(splits[name]) for name in held_out])
         classes = len(splits["train"].class_names) or None
         found = label_quality(train, labels, (others, given), classes=classes, seed=scoring.config.seed)
-        write_judgements(scoring.writer, found, splits["train"])
+        write_judgements(scoring, found, splits["train"])
         scoring.writer.describe("label_quality", _details(found, len(labels)), ["label_quality"])
 
 
@@ -73,17 +76,18 @@ def _seconds_to_encode(probe: Probe) -> float:
     return loading + probe.sizes.total * max(0.0, encode(some) - fixed) / len(some)
 
 
-def write_judgements(writer: RunWriter, found: LabelQuality, train: Dataset) -> None:
-    """Write the columns of label quality into both tables of a run.
+def write_judgements(scoring: ScoringRun, found: LabelQuality, train: Dataset) -> None:
+    """Write the columns of label quality, of the examples that the configuration asks for.
 
     Args:
-        writer: The run.
+        scoring: The run.
         found: The judgement on the training examples and, held out, on those of the other splits.
         train: The training split, whose classes the suggestions are.
     """
     assert found.held_out is not None
-    _write(writer, "examples", found, train)
-    _write(writer, "evaluation", found.held_out, train)
+    _write(scoring.writer, "examples", found, train)
+    if scoring.config.score == "all":
+        _write(scoring.writer, "evaluation", found.held_out, train)
 
 
 def _write(writer: RunWriter, table: Any, judged: Judgement, train: Dataset) -> None:
