@@ -166,13 +166,7 @@ def export(
 
     with Bars():
         summary = export_run(Run.open(run), format_, out_, data=data)
-    out.print(
-        f"Kept {summary.kept:,} training examples ({summary.relabelled:,} relabeled), dropped {summary.dropped:,}: "
-        f"{escape(str(summary.path))}",
-        soft_wrap=True,
-    )
-    for note in summary.notes:
-        out.print(escape(note), soft_wrap=True, highlight=False)
+    output.print_export(summary)
 
 
 @app.command("import")
@@ -360,7 +354,7 @@ def _score(config: ScoreConfig, on_scores: Callable[[], None] | None = None) -> 
         bars.announce(note)  # those of the training, after those of the opening
     details = run.manifest.details["fsi"]
     out.print(
-        f"[bold]{escape(run.title)}[/bold]: {len(run.examples):,} training examples scored. Test {run.quality_name}: "
+        f"[bold]{escape(run.title)}[/bold]: {output.scored_in_words(run)}. Test {run.quality_name}: "
         f"{run.quality['test']:.1%}; F-SI by {escape(details['route'])}.",
         soft_wrap=True,
         highlight=False,

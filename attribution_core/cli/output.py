@@ -17,6 +17,7 @@ from attribution_core.runs import RETRAINING_OUTCOMES, Run
 if TYPE_CHECKING:  # torch takes seconds to load
     from attribution_core.evaluation.fidelity import Correlation
     from attribution_core.evaluation.summarization import SummarizationCurve
+    from attribution_core.export.export import ExportSummary
     from attribution_core.scoring.estimate import Estimate
     from attribution_core.workflows.verify import Verification
 
@@ -56,6 +57,16 @@ class Bars:
         self._progress.update(self._tasks[name], completed=done, total=total, description=escape(what))
 
 
+def scored_in_words(run: Run) -> str:
+    """Return how many training examples were scored, and how many of the other splits have a label quality."""
+    scored, words = run.evaluation, f"{len(run.examples):,} training examples scored"
+    if "label_quality" not in scored:
+        return words
+    sizes = scored["split"].value_counts()
+    others = " and ".join(f"{sizes.get(split, 0):,} {split}" for split in ("validation", "test"))
+    return f"{words}, and the labels of {others} examples"
+
+
 def print_not_credible(run: Run) -> None:
     """Print which methods have effects that removing one example cannot have."""
     for method in run.effect_methods:
@@ -93,8 +104,8 @@ def print_detection(run: Run) -> None:
         shares = [f"{row[share]:.0%}" for share in ("5%", "10%", "20%")]
         table.add_row(name, f"{row['area']:.3f}", f"{row['auc']:.3f}", *shares)
     out.print(
-        f"Share of the {details['wrong_labels']:,} known wrong labels that each score finds among its top suspects (a "
-        "random order has area 0.5):",
+        f"Share of the {details['wrong_labels']:,} known wrong labels of training examples that each score finds among "
+        "its top suspects (a random order has area 0.5):",
         soft_wrap=True,
     )
     out.print(table)
@@ -119,22 +130,42 @@ def print_verification(verification: Verification, examples: int) -> None:
     )
 
 
+def print_export(summary: ExportSummary) -> None:
+    """Print what an export holds of each split, where it is, and what it could not keep."""
+    told = [
+        f"{of['kept']:,} {name} examples ({of['relabelled']:,} relabeled), dropped {of['dropped']:,}"
+        for name, of in _changed(summary.counts)
+    ]
+    out.print(f"Kept {'; kept '.join(told)}: {escape(str(summary.path))}", soft_wrap=True)
+    for note in summary.notes:
+        out.print(escape(note), soft_wrap=True, highlight=False)
+
+
 def print_cleaning(before: Run, after: Run) -> None:
-    """Print how retraining on the cleaned data changed the accuracy (or R²) on the unchanged test examples."""
-    counts = after.manifest.details["cleaning"]
+    """Print how retraining on the cleaned data changed the accuracy (or R²) on the same test examples and labels."""
+    cleaning = after.manifest.details["cleaning"]
+    told = [
+        f"{of['kept']:,} {name} examples kept ({of['relabelled']:,} relabeled), {of['dropped']:,} dropped"
+        for name, of in _changed({"train": cleaning, **cleaning.get("evaluation", {})})
+    ]
     tested = [run.evaluation[run.evaluation["split"] == "test"] for run in (before, after)]
     paired = paired_quality(*tested)
     low, high = paired.interval
     out.print(
-        f"[bold]{escape(after.title)}[/bold]: {counts['kept']:,} training examples kept ({counts['relabelled']:,} "
-        f"relabeled), {counts['dropped']:,} dropped. The {after.quality_name} on the same {paired.examples:,} test "
-        f"examples changed from {paired.before:.1%} to {paired.after:.1%}: {100 * paired.difference:+.1f} points "
-        f"(95% interval {100 * low:+.1f} to {100 * high:+.1f}, over the choice of test examples, for one training "
-        "each).",
+        f"[bold]{escape(after.title)}[/bold]: {'; '.join(told)}. The {after.quality_name} on the same "
+        f"{paired.examples:,} test examples changed from {paired.before:.1%} to {paired.after:.1%}: "
+        f"{100 * paired.difference:+.1f} points (95% interval {100 * low:+.1f} to {100 * high:+.1f}, over the choice "
+        "of test examples, for one training each).",
         soft_wrap=True,
         highlight=False,
     )
     out.print(f"Open it:  samplescope open {escape(str(after.path))}", soft_wrap=True)
+
+
+def _changed(counts: dict[str, dict[str, int]]) -> list[tuple[str, dict[str, int]]]:
+    """Return the counts of the training examples and of the other splits that the decisions change."""
+    others = {name: of for name, of in counts.items() if name != "train" and (of["dropped"] or of["relabelled"])}
+    return [("training", counts["train"]), *others.items()]
 
 
 def print_summarization(curve: SummarizationCurve, quality_name: str) -> None:

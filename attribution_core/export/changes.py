@@ -49,27 +49,35 @@ class RowChanges:
         return int(rows[0]) if rows is not None else None
 
 
-def row_changes(examples: CleanedExamples) -> RowChanges:
-    """Find the decided examples among the rows of the training split, and those that were set aside from it.
+def row_changes(examples: CleanedExamples, *parts: str) -> RowChanges:
+    """Find the decided examples among the rows of the source.
+
+    Args:
+        examples: The dataset with the decisions.
+        parts: Splits of the source, if each counts its own rows; by default all of them, whose rows are counted
+            together.
 
     Raises:
         InputError: The source lacks an example that was decided about.
     """
     listing = examples.listing
-    train = listing.parts["train"]
-    place = dict(zip(train.ids, train.rows.tolist(), strict=True))
-    lost = next((id_ for id_ in (*examples.dropped, *examples.relabelled) if id_ not in place), None)
-    if lost is not None:
-        raise InputError(
-            f"{examples.splits.location} has no training example {lost}, about which you decided: give the location "
-            "of the scored data, or score them again."
-        )
-    rows_of = {name: train.rows[train.labels == number] for number, name in enumerate(listing.class_names)}
-    return RowChanges(
-        frozenset(place[id_] for id_ in examples.dropped),
-        {place[id_]: label for id_, label in examples.relabelled.items()},
-        {name: rows for name, rows in rows_of.items() if len(rows)},
-    )
+    found = {name: listing.parts[name] for name in parts or listing.parts}
+    dropped, labels = set[int](), dict[int, str | float]()
+    for name, part in found.items():
+        gone, new = examples.dropped_from(name), examples.relabelled_in(name)
+        place = dict(zip(part.ids, part.rows.tolist(), strict=True))
+        lost = next((id_ for id_ in (*gone, *new) if id_ not in place), None)
+        if lost is not None:
+            raise InputError(
+                f"{examples.splits.location} has no {'training' if name == 'train' else name} example {lost}, about "
+                "which you decided: give the location of the scored data, or score them again."
+            )
+        dropped.update(place[id_] for id_ in gone)
+        labels.update({place[id_]: label for id_, label in new.items()})
+    rows_of = {}
+    for number, class_name in enumerate(listing.class_names):
+        rows_of[class_name] = np.sort(np.concatenate([part.rows[part.labels == number] for part in found.values()]))
+    return RowChanges(frozenset(dropped), labels, {name: rows for name, rows in rows_of.items() if len(rows)})
 
 
 def note_others(examples: CleanedExamples) -> None:
@@ -79,14 +87,16 @@ def note_others(examples: CleanedExamples) -> None:
     """
     splits, listed = examples.splits, examples.listing.parts
     aside = {name: part.ids for name, part in splits.by_name.items() if name != "train" and name not in listed}
-    provenance = examples.provenance
+    dropped, provenance = examples.dropped_from("train"), examples.provenance
     if aside:
-        provenance.record["set_aside"] = aside
+        provenance.record["set_aside"] = {
+            name: [id_ for id_ in ids if id_ not in dropped] for name, ids in aside.items()
+        }
         provenance.notes.append(
             f"The data have no {' and no '.join(aside)} split: the examples that were set aside for it stay where they "
             'are, and the provenance lists them under "set_aside".'
         )
-    seen = examples.dropped.union(splits.train.ids, *aside.values())
+    seen = dropped.union(splits.train.ids, *aside.values())
     others = sum(id_ not in seen for id_ in listed["train"].ids)
     if others:
         provenance.notes.append(f"{others:,} training examples were not scored and are exported as they are.")

@@ -113,19 +113,24 @@ def write(examples: CleanedExamples, path: Path) -> None:
     names = _Names(depth, {name: unique.take(name) for name in source.classes})
     _note_lost(examples)
     # Files that stay in their class come first, so that they keep their names.
-    places = sorted(source.files, key=lambda place: place in examples.relabelled)
+    # The ids are paths, so they are unique over all splits.
+    dropped = {id_ for _, id_ in examples.dropped}
+    relabelled = {id_: str(label) for (_, id_), label in examples.relabelled.items()}
+    places = sorted(source.files, key=lambda place: place in relabelled)
     with zip_with_provenance(path, examples.provenance) as archive:
         for place in track(places, len(places), "export"):
-            if place not in source.lines and place not in examples.dropped:
-                label = str(examples.relabelled.get(place, source.labels[place]))
+            if place not in source.lines and place not in dropped:
+                label = relabelled.get(place, source.labels[place])
                 add_file(archive, names.of(place, label), source.files[place])
-        _write_lines(archive, source, examples, names)
+        _write_lines(archive, source, names, dropped, relabelled)
         used = {name: new for name, new in names.classes.items() if name in source.labels.values()}
         examples.provenance.note_renamed("classes", used, WHY_RENAMED)
         examples.provenance.note_renamed("files", names.renamed, WHY_RENAMED)
 
 
-def _write_lines(archive: ZipFile, source: _Source, examples: CleanedExamples, names: _Names) -> None:
+def _write_lines(
+    archive: ZipFile, source: _Source, names: _Names, dropped: set[str], relabelled: dict[str, str]
+) -> None:
     """Write the files of lines; a line with a new label goes to the end of the file of its class."""
     texts = {place: decode(source.files[place].read_bytes(), source.files[place]) for place in source.lines}
     kept: dict[str, list[str]] = {}
@@ -134,10 +139,10 @@ def _write_lines(archive: ZipFile, source: _Source, examples: CleanedExamples, n
         kept[place] = []
         for number, line in enumerate(split_lines(texts[place][0]), start=1):
             id_ = ids.get(number, "")
-            if id_ in examples.relabelled:
+            if id_ in relabelled:
                 home = PurePosixPath(place)
-                moved.setdefault(str(home.with_name(f"{examples.relabelled[id_]}{home.suffix}")), []).append(line)
-            elif id_ not in examples.dropped:
+                moved.setdefault(str(home.with_name(f"{relabelled[id_]}{home.suffix}")), []).append(line)
+            elif id_ not in dropped:
                 kept[place].append(line)
     for place in dict.fromkeys((*kept, *moved)):
         lines, new = kept.get(place, []), moved.get(place, [])

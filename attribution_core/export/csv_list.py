@@ -1,4 +1,4 @@
-"""Writer of the list of all training examples with their decisions and scores, as CSV."""
+"""Writer of the list of all examples with their decisions and scores, as CSV."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ _FORMULA = r"^[=+\-@\t\r]"  # a spreadsheet runs a cell that begins with one of 
 
 
 def write_list(run: Run, table: pd.DataFrame, path: Path) -> None:
-    """Write a row for each training example: id, final label, label in the data, action, time of decision, scores.
+    """Write a row for each example: id, final label, label in the data, action, time of decision, scores, split.
+
+    Examples of validation and test have the scores that the run has of them.
 
     Args:
         run: The reviewed run.
-        table: The training examples with their decisions, from :func:`attribution_core.runs.cleaned.cleaned_table`.
+        table: The examples with their decisions, from :func:`attribution_core.runs.cleaned.cleaned_table`.
         path: File to write.
     """
     frame = pd.DataFrame(
@@ -35,7 +37,8 @@ def write_list(run: Run, table: pd.DataFrame, path: Path) -> None:
             "decided": table["time"],
         }
     )
-    cells = _safe_cells(pd.concat([frame, run.examples[run.scores]], axis=1))
+    scores = pd.concat([run.examples[run.scores], run.evaluation.reindex(columns=run.scores)], ignore_index=True)
+    cells = _safe_cells(pd.concat([frame, scores, table["split"]], axis=1))
     # Texts are always quoted: a lone return inside one would end the row otherwise.
     cells.to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
 

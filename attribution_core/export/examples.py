@@ -41,18 +41,18 @@ class CleanedExamples:
 
     Attributes:
         splits: The dataset as it was scored.
-        table: The training examples with their decisions, from ``Run.cleaned_labels``.
+        table: The examples with their decisions, from ``decided_labels``.
         provenance: Origin of the export, to which a writer adds what it could not keep. A zip holds it as
             provenance.json; beside any other file it is written by the export itself.
-        dropped: Ids of the training examples to leave out, with those that earlier runs dropped.
-        relabelled: New class name or value by id of a training example; only those that differ from the data.
+        dropped: Split and id of the examples to leave out, with those that earlier runs dropped.
+        relabelled: New class name or value by split and id; only those that differ from the data.
     """
 
     splits: Splits
     table: pd.DataFrame
     provenance: Provenance
-    dropped: frozenset[str]
-    relabelled: dict[str, str | float]
+    dropped: frozenset[tuple[str, str]]
+    relabelled: dict[tuple[str, str], str | float]
 
     @classmethod
     def of(cls, splits: Splits, table: pd.DataFrame, whole: pd.DataFrame, provenance: Provenance) -> CleanedExamples:
@@ -60,7 +60,7 @@ class CleanedExamples:
 
         Args:
             splits: The dataset as it was scored.
-            table: The training examples with their decisions, from ``Run.cleaned_labels``.
+            table: The examples with their decisions, from ``decided_labels``.
             whole: The same with the decisions of earlier runs, from ``cleaned_table``.
             provenance: Origin of the export.
         """
@@ -68,8 +68,9 @@ class CleanedExamples:
         changed = ~gone & (whole["label"] != whole["label_in_data"]).to_numpy()
         names = splits.train.class_names
         new = [names[label] if names else label for label in whole["label"][changed].tolist()]
-        relabelled = dict(zip(whole["id"][changed].tolist(), new, strict=True))
-        return cls(splits, table, provenance, frozenset(whole["id"][gone]), relabelled)
+        keys = list(zip(whole["split"], whole["id"], strict=True))
+        relabelled = {keys[row]: label for row, label in zip(np.flatnonzero(changed), new, strict=True)}
+        return cls(splits, table, provenance, frozenset(keys[row] for row in np.flatnonzero(gone)), relabelled)
 
     @cached_property
     def listing(self) -> Listing:
@@ -77,25 +78,32 @@ class CleanedExamples:
         splits = self.splits
         return list_examples(splits.location or splits.name, splits.target, splits.task)
 
+    def dropped_from(self, part: str) -> frozenset[str]:
+        """Return the ids to leave out of a split of the source."""
+        return frozenset(id_ for split, id_ in self.dropped if self._home(split) == part)
+
+    def relabelled_in(self, part: str) -> dict[str, str | float]:
+        """Return the new class name or value by id in a split of the source."""
+        return {id_: label for (split, id_), label in self.relabelled.items() if self._home(split) == part}
+
+    def _home(self, split: str) -> str:
+        """Return the split of the source that has the examples of a split: they may be set aside from the training."""
+        return split if split in self.listing.parts else "train"
+
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """A row for each example that stays, split by split: all but the dropped ones of the training set.
+        """A row for each example that stays, split by split.
 
         The columns are label (the final one), id, split, position (in the split), and the group columns.
         """
-        kept = np.flatnonzero((self.table["action"] != "drop").to_numpy())
-        chosen = {
-            "train": (kept, self.table["label"].to_numpy()[kept]),
-            "validation": (np.arange(len(self.splits.validation)), self.splits.validation.labels),
-            "test": (np.arange(len(self.splits.test)), self.splits.test.labels),
-        }
         parts = []
-        for split, (positions, labels) in chosen.items():
-            part = self.splits.by_name[split]
+        for split, part in self.splits.by_name.items():
+            table = self.table[self.table["split"] == split]
+            positions = np.flatnonzero((table["action"] != "drop").to_numpy())
             frame = pd.DataFrame(
                 {
-                    "label": np.asarray(labels),
-                    "id": pd.Series(part.ids, dtype="str").iloc[positions].to_numpy(),
+                    "label": table["label"].to_numpy()[positions],
+                    "id": table["id"].to_numpy()[positions],
                     "split": split,
                     "position": positions,
                 }

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-import pandas as pd
 import pyarrow as pa
 
 from attribution_core.datasets import Splits, TorchData, format_of, open_dataset, opens_by_name, with_decisions
@@ -33,7 +32,7 @@ from attribution_core.export.changes import note_others
 from attribution_core.export.examples import CleanedExamples
 from attribution_core.export.provenance import provenance_of
 from attribution_core.export.torch_objects import write_positions
-from attribution_core.runs.cleaned import cleaned_table
+from attribution_core.runs.cleaned import cleaned_table, counts_by_split, decided_labels
 from attribution_core.runs.files import written_atomically
 from attribution_core.runs.names import APPLIED_DECISIONS_FILE
 from attribution_core.runs.schema import DatasetSummary
@@ -65,33 +64,44 @@ class ExportSummary:
     """The result of an export.
 
     Attributes:
-        kept: Number of training examples that stay, with the relabeled ones.
-        dropped: Number of dropped training examples.
-        relabelled: Number of relabeled training examples.
+        counts: By split ("train", "validation", "test"), the numbers of examples that are ``"kept"`` (with the
+            relabeled ones), ``"dropped"`` and ``"relabelled"``.
         path: The exported file.
         notes: Sentences that a user should read: what is not as it was in the data, and why.
     """
 
-    kept: int
-    dropped: int
-    relabelled: int
+    counts: dict[str, dict[str, int]]
     path: Path
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def kept(self) -> int:
+        """Number of training examples that stay, with the relabeled ones."""
+        return self.counts["train"]["kept"]
+
+    @property
+    def dropped(self) -> int:
+        """Number of dropped training examples."""
+        return self.counts["train"]["dropped"]
+
+    @property
+    def relabelled(self) -> int:
+        """Number of relabeled training examples."""
+        return self.counts["train"]["relabelled"]
+
 
 def export_run(run: Run, format: Format, out: Path, data: Data = None) -> ExportSummary:
-    """Write the training set with the reviewer's decisions applied, and its provenance.
+    """Write the dataset with the reviewer's decisions applied, and its provenance.
 
     For a run that was retrained on a cleaned dataset, the decisions that cleaned it are applied and listed, too.
 
     Args:
         run: The reviewed run.
-        format: ``"csv"`` lists every training example with its final label, its label in the data, the action and the
-            scores. ``"parquet"`` is the cleaned dataset in the Hugging Face image convention. ``"folder"`` is a zip of
-            class folders. ``"same"`` is the data as they came, in which only dropped examples and changed labels
+        format: ``"csv"`` lists every example with its final label, its label in the data, the action, the scores and
+            the split. ``"parquet"`` is the cleaned dataset in the Hugging Face image convention. ``"folder"`` is a zip
+            of class folders. ``"same"`` is the data as they came, in which only dropped examples and changed labels
             differ: a zip for a folder, else a file of the same kind; and for a torch dataset a CSV of the positions
-            that stay (see :func:`attribution_core.cleaned_dataset`). All but the two CSV lists need the dataset itself
-            and include validation and test unchanged.
+            that stay (see :func:`attribution_core.cleaned_dataset`). All but the two CSV lists need the dataset itself.
         out: File to write; it must not exist.
         data: Present location of the dataset, if it was moved after scoring; or the torch dataset that was scored, or
             its splits from ``open_dataset``.
@@ -116,11 +126,10 @@ def export_run(run: Run, format: Format, out: Path, data: Data = None) -> Export
             "given: change the name."
         )
     table = cleaned_table(run)
-    summary = _summarize(table, out)
+    summary = ExportSummary(counts_by_split(table), out)
     if format == "same" and not summary.kept:
         raise InputError(f"The decisions of {run.id} drop every training example: keep at least one.")
-    counts = {"kept": summary.kept, "dropped": summary.dropped, "relabelled": summary.relabelled}
-    provenance = provenance_of(run, form, table, counts)
+    provenance = provenance_of(run, form, table, summary.counts)
     if form == _LIST:
         provenance.notes.append(csv_list.NOTE)
         write: Callable[[Path], None] = partial(csv_list.write_list, run, table)
@@ -128,7 +137,7 @@ def export_run(run: Run, format: Format, out: Path, data: Data = None) -> Export
         write = partial(write_positions, run)
     else:
         splits = _reopen(run, data)
-        examples = CleanedExamples.of(splits, run.cleaned_labels(), table, provenance)
+        examples = CleanedExamples.of(splits, decided_labels(run), table, provenance)
         writer = _writer(format, form, splits)
         if writer not in _CONVERSIONS.values():
             note_others(examples)
@@ -200,16 +209,6 @@ def _require_fit(run: Run, format: Format) -> None:
             f"Format folder needs classes, and the labels of {run.id} are values, not classes: use format same (the "
             "original format), parquet or csv."
         )
-
-
-def _summarize(table: pd.DataFrame, out: Path) -> ExportSummary:
-    dropped = int((table["action"] == "drop").sum())
-    return ExportSummary(
-        kept=len(table) - dropped,
-        dropped=dropped,
-        relabelled=int((table["action"] == "relabel").sum()),
-        path=out,
-    )
 
 
 def _dataset(run: Run) -> DatasetSummary:

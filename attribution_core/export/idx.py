@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attribution_core.datasets.formats.idx import files_of, read_array
+from attribution_core.datasets.formats.idx import PREFIXES, files_of, read_array
 from attribution_core.export.changes import row_changes
 from attribution_core.export.examples import CleanedExamples
 from attribution_core.export.zips import add_file, zip_entry, zip_with_provenance
@@ -17,12 +17,13 @@ from attribution_core.progress import report
 
 
 def write(examples: CleanedExamples, path: Path) -> None:
-    """Write a zip of the original files, with the decisions applied to those that begin with ``train-``."""
-    changes = row_changes(examples)
+    """Write a zip of the original files, with the decisions applied to those of each split."""
+    by_prefix = {PREFIXES[part]: row_changes(examples, part) for part in examples.listing.parts}
     files = files_of(Path(examples.splits.location))
     with zip_with_provenance(path, examples.provenance) as archive:
         for done, file in enumerate(files, start=1):
-            if changes and file.name.startswith("train-"):
+            changes = by_prefix[file.name.partition("-")[0]]
+            if changes:
                 array = read_array(file, 3 if "images" in file.name else 1).copy()
                 if array.ndim == 1:
                     for row, label in changes.labels.items():

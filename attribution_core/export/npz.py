@@ -20,14 +20,14 @@ _NAMES = "class_names"
 
 
 def write(examples: CleanedExamples, path: Path) -> None:
-    """Write the original archive with the decisions applied to the arrays of the training examples.
+    """Write the original archive with the decisions applied to the arrays of each split.
 
     These are the images, the labels and every further array with as many rows; in an archive with splits, only if its
     name has that of the split as a word, such as ``train_ids``. All other arrays are copied byte for byte.
     """
     source = Path(examples.splits.location)
     archive = read_archive(source)
-    changes = row_changes(examples)
+    changes = {part: row_changes(examples, *(() if part == UNNAMED else (part,))) for part in archive.keys}
     writer = _Changed(archive, changes, _names(archive, changes), examples.provenance.notes)
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
         members = old.infolist()
@@ -37,12 +37,13 @@ def write(examples: CleanedExamples, path: Path) -> None:
             report(done, len(members), "export")
 
 
-def _names(archive: Archive, changes: RowChanges) -> list[str] | None:
+def _names(archive: Archive, changes: dict[str, RowChanges]) -> list[str] | None:
     """Return the class names, with the new values of a regression whose labels are positions among its values."""
     names = declared_names(archive)
     if names is None:
         return None
-    new = {label for label in changes.labels.values() if not isinstance(label, str)}
+    labels = [label for each in changes.values() for label in each.labels.values()]
+    new = {label for label in labels if not isinstance(label, str)}
     return [*names, *(str(label) for label in sorted(new) if label not in _numbers(names))]
 
 
@@ -52,59 +53,58 @@ def _numbers(names: list[str]) -> list[float]:
 
 @dataclass(frozen=True, eq=False)
 class _Changed:
-    """The members of an archive with the decisions applied."""
+    """The members of an archive with the decisions applied; the changes are those in the arrays of each split."""
 
     archive: Archive
-    changes: RowChanges
+    changes: dict[str, RowChanges]
     names: list[str] | None
     notes: list[str]
 
-    @property
-    def split(self) -> str:
-        return UNNAMED if UNNAMED in self.archive.keys else "train"
-
-    @property
-    def count(self) -> int:
-        return len(self.archive.arrays[self.archive.keys[self.split].labels])
-
     def member(self, key: str, content: bytes) -> bytes:
         """Return the content of an array's file, the same if nothing changes in it."""
-        keys = self.archive.keys[self.split]
         if key == _NAMES and self.names is not None and len(self.names) > len(self.archive.arrays[_NAMES]):
             return _encoded(np.array(self.names))
-        if key == keys.labels and self.changes:
-            return _encoded(self._labels(self.archive.arrays[key])[self.changes.kept(self.count)])
-        if not self.changes.dropped or not (key == keys.images or self._has_row_for_each(key, content)):
+        split = next((split for split, keys in self.archive.keys.items() if key in keys), None)
+        if split is not None and key == self.archive.keys[split].labels and self.changes[split]:
+            labels = self._labels(self.archive.arrays[key], self.changes[split])
+            return _encoded(labels[self.changes[split].kept(len(labels))])
+        if split is None:
+            split = self._split_of_rows(key, content)
+        if split is None or not self.changes[split].dropped:
             return content
-        return _encoded(np.load(io.BytesIO(content), allow_pickle=False)[self.changes.kept(self.count)])
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+        return _encoded(array[self.changes[split].kept(len(array))])
 
-    def _has_row_for_each(self, key: str, content: bytes) -> bool:
-        """Return whether a further array has a row for each training example; note where that is not certain."""
-        if key == _NAMES or any(key in keys for keys in self.archive.keys.values()):
-            return False
+    def _split_of_rows(self, key: str, content: bytes) -> str | None:
+        """Return the split of which a further array has a row for each example; note where that is not certain."""
+        reduced = {split: self._count(split) for split, changes in self.changes.items() if changes.dropped}
+        if key == _NAMES or not reduced:
+            return None
         try:
             shape = np.load(io.BytesIO(content), allow_pickle=False).shape
         except ValueError:  # Python objects, which only unpickling could read
             self.notes.append(f"The array {key} holds Python objects, so it keeps the rows of dropped examples.")
-            return False
-        if not shape or shape[0] != self.count:
-            return False
+            return None
+        fitting = [split for split, count in reduced.items() if shape and shape[0] == count]
         words = {SPLIT_NAMES.get(word) for word in re.split(r"[^a-z]+", key.lower())} - {None}
-        if self.split == UNNAMED or words == {self.split}:
-            return True
-        if not words:
+        named = next((split for split in fitting if split == UNNAMED or words == {split}), None)
+        if named is None and fitting and not words:
+            kind = "training" if fitting[0] == "train" else fitting[0]
             self.notes.append(
-                f"The array {key} has as many rows as there are training examples, but not their name, so it keeps the "
-                f"rows of dropped ones: call it {key}_train if it belongs to them."
+                f"The array {key} has as many rows as there are {kind} examples, but not their name, so it keeps the "
+                f"rows of dropped ones: call it {key}_{fitting[0]} if it belongs to them."
             )
-        return False
+        return named
 
-    def _labels(self, labels: np.ndarray) -> np.ndarray:
+    def _count(self, split: str) -> int:
+        return len(self.archive.arrays[self.archive.keys[split].labels])
+
+    def _labels(self, labels: np.ndarray, changes: RowChanges) -> np.ndarray:
         """Return the labels with the changed ones; they keep their type unless it is too narrow for a new label."""
-        if not self.changes.labels:
+        if not changes.labels:
             return labels
-        rows = list(self.changes.labels)
-        new = np.array([self._element(labels, label) for label in self.changes.labels.values()])
+        rows = list(changes.labels)
+        new = np.array([self._element(labels, label, changes) for label in changes.labels.values()])
         with np.errstate(invalid="ignore"):
             held = new.astype(labels.dtype)
         same = np.isclose(held, new, rtol=1e-6, atol=0) if labels.dtype.kind == "f" else held == new
@@ -113,9 +113,9 @@ class _Changed:
         changed[rows] = new.reshape(-1, *labels.shape[1:])
         return changed
 
-    def _element(self, labels: np.ndarray, label: str | float) -> int | float | str:
+    def _element(self, labels: np.ndarray, label: str | float, changes: RowChanges) -> int | float | str:
         """Return a class name or a value as an element of the labels."""
-        row = self.changes.writing(label)
+        row = changes.writing(label)
         if row is not None:
             element: int | float | str = labels[row].reshape(-1)[0]
             return element

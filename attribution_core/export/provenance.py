@@ -51,14 +51,14 @@ class Provenance:
         return json.dumps({**self.record, "notes": self.notes}, indent=2, ensure_ascii=False) + "\n"
 
 
-def provenance_of(run: Run, form: str, table: pd.DataFrame, counts: dict[str, int]) -> Provenance:
+def provenance_of(run: Run, form: str, table: pd.DataFrame, counts: dict[str, dict[str, int]]) -> Provenance:
     """Describe where an export comes from.
 
     Args:
         run: The reviewed run.
         form: What is written.
-        table: The training examples with their decisions, from :func:`attribution_core.runs.cleaned.cleaned_table`.
-        counts: Numbers of examples kept, dropped and relabelled.
+        table: The examples with their decisions, from :func:`attribution_core.runs.cleaned.cleaned_table`.
+        counts: Numbers of examples kept, dropped and relabelled, by split.
     """
     decided = table[table["action"] != ""]
     dataset = run.manifest.dataset
@@ -73,11 +73,13 @@ def provenance_of(run: Run, form: str, table: pd.DataFrame, counts: dict[str, in
             "dataset": dataset.fingerprint if dataset is not None else "",
         },
         "dataset": {"name": dataset.name, "location": dataset.location} if dataset is not None else {},
-        "counts": counts,
+        "counts": counts["train"],
+        "evaluation_counts": {split: counts[split] for split in ("validation", "test")},
         "decisions": [
-            {"id": id_, "action": action, "label_in_data": old, "label": new, "time": time}
-            for id_, action, old, new, time in zip(
+            {"id": id_, "split": split, "action": action, "label_in_data": old, "label": new, "time": time}
+            for id_, split, action, old, new, time in zip(
                 decided["id"],
+                decided["split"],
                 decided["action"],
                 csv_list.listed_labels(run, decided["label_in_data"]).tolist(),
                 csv_list.listed_labels(run, decided["label"]).tolist(),

@@ -11,6 +11,7 @@ import torch.utils.data
 
 from attribution_core.datasets.formats.torch_objects import TorchData, class_names, split_datasets
 from attribution_core.errors import InputError
+from attribution_core.runs.cleaned import decided_labels
 from attribution_core.runs.labels import label_texts, labels_of_texts
 from attribution_core.runs.store import Run
 
@@ -89,9 +90,8 @@ def cleaned_positions(run: Run) -> pd.DataFrame:
     Returns:
         Columns id (the position, such as ``train/17``), label (a class name, or a value with all digits) and split.
     """
-    table = run.cleaned_labels()
-    kept = table[table["action"] != "drop"].assign(split="train")
-    rows = pd.concat([part[["id", "label", "split"]] for part in (kept, run.evaluation)], ignore_index=True)
+    table = decided_labels(run)
+    rows = table.loc[table["action"] != "drop", ["id", "label", "split"]].reset_index(drop=True)
     return rows.assign(label=label_texts(rows["label"].to_numpy(), run.class_names))
 
 

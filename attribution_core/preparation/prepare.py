@@ -293,8 +293,11 @@ def _vectors(
         vectors = text_features(opened.by_name, encoder, str(device))
     else:
         vectors = table_features(opened.by_name)
-    rows = pd.Index(opened.train.ids).get_indexer(pd.Index(decided.train.ids))
-    return {**vectors, "train": vectors["train"][torch.from_numpy(rows)]}
+    rows = {
+        name: pd.Index(part.ids).get_indexer(pd.Index(decided.by_name[name].ids))
+        for name, part in opened.by_name.items()
+    }
+    return {name: vectors[name][torch.from_numpy(kept)] for name, kept in rows.items()}
 
 
 # -- The configuration -----------------------------------------------------------------------------------------------

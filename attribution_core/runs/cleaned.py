@@ -1,4 +1,4 @@
-"""The decisions that clean a run's training set, as a file to retrain with, and those that a cleaned run applied."""
+"""The decisions that clean a run's dataset, as a file to retrain with, and those that a cleaned run applied."""
 
 from __future__ import annotations
 
@@ -6,50 +6,55 @@ import csv
 import hashlib
 import io
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 
 from attribution_core.errors import InputError
+from attribution_core.runs.decisions import Split
 from attribution_core.runs.files import written_atomically
 from attribution_core.runs.labels import label_texts, labels_of_texts
 from attribution_core.runs.names import APPLIED_DECISIONS_FILE, DECISIONS_FOLDER, MANIFEST_FILE
 from attribution_core.runs.store import Run, read_manifest
 
 _COLUMNS = ["id", "action", "label", "label_in_data"]
+_KEY = ["id", "split"]  # ids are unique within a split only
 
 
 def applied_decisions(run: Run) -> pd.DataFrame:
-    """Read the decisions that cleaned the run's training set before it was scored.
+    """Read the decisions that cleaned the run's dataset before it was scored.
 
     Returns:
-        Columns id, action, label and label_in_data; no rows for a run on an uncleaned dataset.
+        Columns id, action, label, label_in_data and split; no rows for a run on an uncleaned dataset.
 
     Raises:
         InputError: If the file is damaged.
     """
     file = run.path / APPLIED_DECISIONS_FILE
     if not file.is_file():
-        return pd.DataFrame({name: pd.Series(dtype="str") for name in _COLUMNS})
+        return pd.DataFrame({name: pd.Series(dtype="str") for name in [*_COLUMNS, "split"]})
     try:
-        return pd.read_csv(file, dtype="str", keep_default_na=False)[_COLUMNS]
+        found = pd.read_csv(file, dtype="str", keep_default_na=False)
+        return found[_COLUMNS].assign(split=found.get("split", "train"))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{file} is damaged ({error}): retrain on the cleaned dataset again.") from error
 
 
 def cleaned_table(run: Run) -> pd.DataFrame:
-    """List every training example of the dataset with the decisions of this run and of the runs before it.
+    """List every example of the dataset with the decisions of this run and of the runs before it.
 
     Returns:
-        The columns of :meth:`Run.cleaned_labels`: first the run's examples in their order, then those that were dropped
-        before the run was scored.
+        The columns of :meth:`Run.cleaned_labels`: first the run's examples in their order, by split, then those that
+        were dropped before the run was scored.
     """
-    table, earlier = run.cleaned_labels(), applied_decisions(run)
+    table, earlier = decided_labels(run), applied_decisions(run)
     if earlier.empty:
         return table
     before = pd.DataFrame(
         {
             "id": earlier["id"],
+            "split": earlier["split"],
             "label": labels_of_texts(earlier["label"].tolist(), run.class_names),
             "label_in_data": labels_of_texts(earlier["label_in_data"].tolist(), run.class_names),
             "action": earlier["action"],
@@ -57,7 +62,8 @@ def cleaned_table(run: Run) -> pd.DataFrame:
         }
     )
     gone = before[before["action"] == "drop"]
-    in_data = before.set_index("id")["label_in_data"].reindex(table["id"]).to_numpy(dtype="float64", na_value=np.nan)
+    keys = pd.MultiIndex.from_frame(table[_KEY])
+    in_data = before.set_index(_KEY)["label_in_data"].reindex(keys).to_numpy(dtype="float64", na_value=np.nan)
     now = table["label_in_data"].to_numpy()
     table["label_in_data"] = np.where(np.isnan(in_data), now, in_data).astype(now.dtype)
     changed = (table["label"] != table["label_in_data"]) & (table["action"] != "drop")
@@ -66,16 +72,39 @@ def cleaned_table(run: Run) -> pd.DataFrame:
     return pd.concat([table, gone], ignore_index=True)
 
 
-def changes(run: Run) -> dict[str, int]:
-    """Count the training examples that the run's decisions drop and relabel, and those that stay.
+def decided_labels(run: Run) -> pd.DataFrame:
+    """Return :meth:`Run.cleaned_labels` of the training, then of the validation and test examples."""
+    return pd.concat([run.cleaned_labels("train"), run.cleaned_labels("evaluation")], ignore_index=True)
+
+
+def changes(run: Run) -> dict[str, dict[str, int]]:
+    """Count, in each split, the examples that the run's decisions drop and relabel, and those that stay.
 
     Returns:
-        The counts ``"dropped"``, ``"relabelled"`` (to another label) and ``"kept"`` (with the relabeled ones).
+        By split, the counts of :func:`counts_by_split`.
     """
-    table = run.cleaned_labels()
-    dropped = int((table["action"] == "drop").sum())
-    relabelled = int(((table["action"] == "relabel") & (table["label"] != table["label_in_data"])).sum())
-    return {"dropped": dropped, "relabelled": relabelled, "kept": len(table) - dropped}
+    return counts_by_split(decided_labels(run))
+
+
+def counts_by_split(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Count the decisions that change a split.
+
+    Args:
+        table: Examples with their decisions, from :func:`decided_labels` or :func:`cleaned_table`.
+
+    Returns:
+        By split, the counts ``"dropped"``, ``"relabelled"`` (to another label) and ``"kept"`` (with the relabeled
+        ones).
+    """
+    dropped = table["action"] == "drop"
+    relabelled = (table["action"] == "relabel") & (table["label"] != table["label_in_data"])
+    found = {}
+    for split in get_args(Split):
+        inside = table["split"] == split
+        gone = int((inside & dropped).sum())
+        counts = {"dropped": gone, "relabelled": int((inside & relabelled).sum()), "kept": int(inside.sum()) - gone}
+        found[split] = counts
+    return found
 
 
 def write_decisions(run: Run) -> Path:
@@ -85,7 +114,7 @@ def write_decisions(run: Run) -> Path:
         The file, which is named after its content.
 
     Raises:
-        InputError: If no decision changes the training set.
+        InputError: If no decision changes the dataset.
     """
     text = _text(run)
     file = _file(run, text)
@@ -101,7 +130,7 @@ def cleaned_folder(run: Run) -> Path:
     It is the first that is free, or that holds a run begun with the same decisions, which is then resumed.
 
     Raises:
-        InputError: If no decision changes the training set.
+        InputError: If no decision changes the dataset.
     """
     file = str(_file(run, _text(run)))
     number = 1
@@ -114,17 +143,18 @@ def cleaned_folder(run: Run) -> Path:
 
 def _text(run: Run) -> str:
     """Return the decisions as CSV, sorted by id, so that equal decisions give equal texts."""
-    if not any(changes(run)[name] for name in ("dropped", "relabelled")):
+    if not any(counts["dropped"] or counts["relabelled"] for counts in changes(run).values()):
         raise InputError(
-            f"The run {run.id} has no decision that changes its training set: drop or relabel examples in Review first."
+            f"The run {run.id} has no decision that changes its dataset: drop or relabel examples in Review first."
         )
     table = cleaned_table(run)
     relabelled = (table["action"] == "relabel") & (table["label"] != table["label_in_data"])
-    table = table[(table["action"] == "drop") | relabelled].sort_values("id")
+    table = table[(table["action"] == "drop") | relabelled].sort_values(_KEY)
     texts = {name: label_texts(table[name].to_numpy(), run.class_names) for name in ("label", "label_in_data")}
-    rows = table.assign(**texts)[_COLUMNS]
+    # Without other splits the file is that of earlier versions, so that the runs they cleaned are found again.
+    columns = _COLUMNS if (table["split"] == "train").all() else [*_COLUMNS, "split"]
     text = io.StringIO()
-    rows.to_csv(text, index=False, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    table.assign(**texts)[columns].to_csv(text, index=False, quoting=csv.QUOTE_ALL, lineterminator="\n")
     return text.getvalue()
 
 

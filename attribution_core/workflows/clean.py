@@ -19,12 +19,13 @@ def clean(
     device: str = "auto",
     model: nn.Module | None = None,
 ) -> Run:
-    """Apply a run's decisions to its training examples, and train and score the rest with the run's configuration.
+    """Apply a run's decisions to its examples, and train and score the rest with the run's configuration.
 
-    Validation and test examples do not change, so the accuracies of the two runs are measured on the same images. The
-    current decisions are written into the reviewed run and copied into the new one; a second call with the same
-    decisions resumes the new run. Its details name, under ``"cleaning"``, the run it comes from with that run's
-    metrics, and the numbers of dropped, relabeled and kept examples.
+    Decisions about validation and test examples are applied, too; the two runs are compared on the examples that both
+    have with the same label. The current decisions are written into the reviewed run and copied into the new one; a
+    second call with the same decisions resumes the new run. Its details name, under ``"cleaning"``, the run it comes
+    from with that run's metrics, the numbers of dropped, relabeled and kept training examples, and under
+    ``"evaluation"`` those of validation and test examples.
 
     Args:
         run: Directory of the reviewed run.
@@ -38,7 +39,7 @@ def clean(
 
     Raises:
         InputError: The run does not exist or is not finished, no decision changes anything, the decisions leave a class
-            without examples, the data has changed, or the directory holds another run.
+            or a split without examples, the data has changed, or the directory holds another run.
     """
     parent = Run.open(run)
     out = Path(out) if out is not None else cleaned_folder(parent)
@@ -54,7 +55,8 @@ def clean(
         "parent": parent.id,
         "parent_title": parent.title,
         "parent_metrics": parent.manifest.metrics,
-        **counts,
+        **counts["train"],
+        "evaluation": {split: counts[split] for split in ("validation", "test")},
     }
     if child.manifest.details.get("cleaning") == link:
         return child

@@ -71,7 +71,7 @@ def test_export_writes_a_list_that_is_safe_in_a_spreadsheet(run, tmp_path):
     path = tmp_path / "clean.csv"
     assert cli.main(["export", str(run.path), "--format", "csv", "--out", str(path)]) == 0
     rows = pd.read_csv(path)
-    assert len(rows) == len(run.examples)
+    assert len(rows) == len(run.examples) + len(run.evaluation)
     texts = [cell for column in ("id", "original_label", "label_name") if column in rows for cell in rows[column]]
     assert any(text.startswith("'") for text in texts)
     assert not any(text.startswith(("=", "+", "-", "@")) for text in texts)

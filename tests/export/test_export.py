@@ -48,9 +48,13 @@ def test_csv_lists_every_example_with_its_decision(tmp_path, reviewed):
     n = len(reviewed.examples)
     assert (summary.kept, summary.dropped, summary.relabelled) == (n - 1, 1, 1)
     frame = pd.read_csv(summary.path, keep_default_na=False)
-    assert frame["action"].tolist() == ["drop", "keep", "relabel"] + [""] * (n - 3)
+    held_out = reviewed.evaluation
+    assert frame["action"].tolist() == ["drop", "keep", "relabel"] + [""] * (n - 3 + len(held_out))
+    assert frame["id"].tolist() == [*reviewed.examples["id"], *held_out["id"]]
+    assert frame["split"].tolist() == ["train"] * n + held_out["split"].tolist()
     assert frame["label"][2] != frame["label_in_data"][2]
-    assert frame["fsi"].iloc[0] == -1.0
+    assert float(frame["fsi"].iloc[0]) == -1.0
+    assert frame["fsi"].eq("").tolist() == [False] * n + [True] * len(held_out)  # which only training examples have
     provenance = json.loads((tmp_path / "clean.csv.provenance.json").read_text(encoding="utf-8"))
     assert provenance["counts"] == {"kept": n - 1, "dropped": 1, "relabelled": 1}
     assert provenance["fingerprints"]["dataset"] == reviewed.manifest.dataset.fingerprint
@@ -62,7 +66,9 @@ def test_csv_cells_are_not_formulas(tmp_path):
     ids = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\ty", "\rz", "plain", "a=b"]
     with RunWriter.start(tmp_path / "run", {}, "f", "formulas") as writer:
         labels = np.arange(8) % 2
-        writer.write_table("examples", pd.DataFrame({"id": ids, "label": labels, "loss": np.linspace(-1, 1, 8)}))
+        table = pd.DataFrame({"id": ids, "label": labels, "loss": np.linspace(-1, 1, 8)})
+        writer.write_table("examples", table)
+        writer.write_table("evaluation", table.head(0).assign(split=""))
         summary = DatasetSummary(
             name="x", location="", class_names=names, sizes={"train": 8}, mode="L", fingerprint="f"
         )

@@ -36,16 +36,19 @@ class Decisions:
     """What was decided about the rows of a table: those to drop, and a row that has the new class for each other."""
 
     def __init__(self, splits: Splits, dice: bytes) -> None:
-        train, rows = splits.train, [int(id_.rpartition("-")[2]) for id_ in splits.train.ids]
-        action = np.array([dice[i % len(dice)] % 4 for i in range(len(train))])
+        train, parts = splits.train, splits.by_name
+        ids = [id_ for part in splits for id_ in part.ids]
+        rows, given = [int(id_.rpartition("-")[2]) for id_ in ids], np.concatenate([part.labels for part in splits])
+        action = np.array([dice[i % len(dice)] % 4 for i in range(len(ids))])
         action[0] = 0  # a training example stays
         if dice[0] < 64:
             action[:] = 0  # nothing was decided
-        new = np.array([(label + 1) % max(1, len(train.class_names)) for label in train.labels.tolist()])
+        new = np.array([(label + 1) % max(1, len(train.class_names)) for label in given.tolist()])
         relabels = (action == 2) & bool(train.class_names)
-        labels = np.where(relabels, new, train.labels).astype(train.labels.dtype)
+        labels = np.where(relabels, new, given).astype(given.dtype)
         actions = np.where(action == 1, "drop", "")
-        columns = {"id": train.ids, "label": labels, "label_in_data": train.labels, "action": actions}
+        names = np.repeat(list(parts), [len(part) for part in splits])
+        columns = {"id": ids, "split": names, "label": labels, "label_in_data": given, "action": actions}
         self.table = pd.DataFrame(columns)
         self.dropped = frozenset(row for row, each in zip(rows, action, strict=True) if each == 1)
         first: dict[int, int] = {}

@@ -19,8 +19,11 @@ from attribution_core.progress import listening
 from attribution_core.runs import Run
 from attribution_core.training import Recipe
 from attribution_core.workflows.clean import clean
-from tests.support.builders import write_folder, write_idx, write_parquet
 from tests.support.exports import (
+    COLOUR,
+    IMAGE_FORMS,
+    LABELS,
+    NAMES,
     PIXELS,
     SPLIT_OPTIONS,
     SPLITS,
@@ -32,36 +35,6 @@ from tests.support.exports import (
     write_reviewed_run,
 )
 from tests.support.hugging_face import fill_cache, save_splits
-
-LABELS = (np.arange(N) % 3).tolist()
-COLOUR = np.random.default_rng(1).integers(0, 256, (N, 8, 8, 3), dtype=np.uint8)
-NAMES = np.array(["ant", "bee", "cat"])
-
-
-def keras(images, labels):
-    return {"x_train": images[:40], "y_train": labels[:40], "x_test": images[40:], "y_test": labels[40:]}
-
-
-def idx(folder):
-    for prefix, rows in (("train", slice(0, 40)), ("t10k", slice(40, N))):
-        write_idx(folder / "mnist" / f"{prefix}-images-idx3-ubyte", PIXELS[rows])
-        write_idx(folder / "mnist" / f"{prefix}-labels-idx1-ubyte.gz", np.array(LABELS[rows]))
-    return folder / "mnist"
-
-
-FORMS = {
-    "folder": lambda folder: write_folder(folder / "data", {"ant": 24, "bee": 24}),
-    "parquet": lambda folder: write_parquet(folder / "d.parquet", LABELS, split=SPLITS),
-    "csv": lambda folder: make_manifest(folder, ".csv", NAMES[LABELS].tolist()),
-    "tsv": lambda folder: make_manifest(folder, ".tsv", LABELS, id=[f"x{i}" for i in range(N)]),
-    "jsonl": lambda folder: make_manifest(folder, ".jsonl", LABELS, split=SPLITS, box=[[1, 2]] * N),
-    "npz": lambda folder: write_npz(folder, **keras(COLOUR / 255, NAMES[LABELS])),
-    "npz unsplit": lambda folder: write_npz(
-        folder, images=np.moveaxis(COLOUR, 3, 1), labels=np.array(LABELS)[:, None], class_names=NAMES
-    ),
-    "idx": idx,
-    "saved": lambda folder: save_splits(folder / "saved", train=40, test=8),
-}
 
 
 def scored(folder, data, splits=None, **options) -> Run:
@@ -93,9 +66,9 @@ def decided(run, train) -> dict[bytes, str]:
     return {train[i][0].tobytes(): run.class_names[table["label"][i]] for i in kept}
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", IMAGE_FORMS)
 def test_every_format_is_scored_and_exported(tmp_path, form):
-    data = FORMS[form](tmp_path)
+    data = IMAGE_FORMS[form](tmp_path)
     run = scored(tmp_path, data)
     review(run)
     before = open_dataset(data)

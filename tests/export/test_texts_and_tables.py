@@ -15,45 +15,8 @@ from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from attribution_core.workflows.verify import verify
 from tests.support.encoders import make_sentence_encoder
-from tests.support.tables import SENTENCES, make_table, make_texts, write_table
-
-
-def folders(path):
-    for name, text in SENTENCES.items():
-        (path / "d" / name).mkdir(parents=True)
-        for i in range(20):
-            (path / "d" / name / f"{i}.txt").write_text(f"{text} {i}")
-    return path / "d"
-
-
-def lines(path):
-    (path / "d").mkdir()
-    for name, text in SENTENCES.items():
-        (path / "d" / f"{name}.txt").write_text("\n".join(f"{text} {i}" for i in range(20)))
-    return path / "d"
-
-
-def split_files(path):
-    (path / "d").mkdir()
-    for name, rows in (("train", slice(0, 24)), ("validation", slice(24, 32)), ("test", slice(32, 40))):
-        write_table(make_table().iloc[rows], path / "d" / f"{name}.csv")
-    return path / "d"
-
-
-FORMS = {
-    **{
-        f"table.{suffix}": lambda p, s=suffix: write_table(make_table(), p / f"d.{s}")
-        for suffix in ("csv", "tsv", "jsonl")
-    },
-    "table.parquet": lambda p: write_table(make_table(), p / "d.parquet"),
-    **{
-        f"texts.{suffix}": lambda p, s=suffix: write_table(make_texts(), p / f"d.{s}")
-        for suffix in ("csv", "jsonl", "parquet")
-    },
-    "text folders": folders,
-    "text lines": lines,
-    "a file a split": split_files,
-}
+from tests.support.exports import TEXT_FORMS
+from tests.support.tables import make_table, make_texts, write_table
 
 
 def scored(data, out, **options) -> Run:
@@ -70,9 +33,9 @@ def contents(splits, given) -> dict[str, list[tuple[str, str]]]:
     return {name: sorted(rows) for name, rows in found.items()}
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXT_FORMS)
 def test_every_format_is_scored_and_exported(tmp_path, form):
-    data = FORMS[form](tmp_path)
+    data = TEXT_FORMS[form](tmp_path)
     run = scored(data, tmp_path / "run")
     assert {"fsi", "si", "contribution", "sensitivity", "self_influence"} <= set(run.scores)
     assert np.isfinite(run.examples["fsi"]).all()

@@ -78,6 +78,7 @@ def test_exactly_the_decisions_are_applied(reviewed):
         "dropped": 3,
         "relabelled": 1,
         "kept": 157,
+        "evaluation": {split: {"dropped": 0, "relabelled": 0, "kept": 40} for split in ("validation", "test")},
     }
     assert child.status == "complete"
     assert child.title.endswith(", cleaned")
@@ -121,7 +122,7 @@ def test_cleaning_a_cleaned_run_and_exporting_it_include_all_decisions(reviewed,
 
     summary = export_run(child, "csv", tmp_path / "all.csv")
     assert (summary.kept, summary.dropped, summary.relabelled) == (156, 4, 1)
-    listed = pd.read_csv(tmp_path / "all.csv", keep_default_na=False).set_index("id")
+    listed = pd.read_csv(tmp_path / "all.csv", keep_default_na=False).query("split == 'train'").set_index("id")
     assert listed.loc[gone, "action"].eq("drop").all()
     assert listed.loc[ids[2], "action"] == "keep"
     assert (listed["label_in_data"] == before["label_name"].reindex(listed.index)).all()
@@ -156,7 +157,7 @@ def test_the_command_prints_both_accuracies(reviewed, capsys):
 
 
 def test_what_cannot_be_cleaned_is_refused(scored, reviewed, tmp_path):
-    with pytest.raises(InputError, match="no decision that changes its training set"):
+    with pytest.raises(InputError, match="no decision that changes its dataset"):
         clean(scored.path)
     assert not scored.path.with_name("run-cleaned").exists()
     with pytest.raises(InputError, match="not a run"):
@@ -180,6 +181,8 @@ def test_what_cannot_be_cleaned_is_refused(scored, reviewed, tmp_path):
         ("id,action,label\ntrain-00000,delete,\n", "an action must be drop or relabel, not 'delete'"),
         ("id,action,label\nother,drop,\nanother,drop,\n", "has the id 'other' .and 1 more"),
         ("id,action,label\ntrain-00000,relabel,cat\n", "there is no class 'cat'"),
+        ("id,action,label,split\ntrain-00000,drop,,eval\n", "a split must be train, validation, test, not 'eval'"),
+        ("id,action,label,split\ntrain-00000,drop,,test\n", "no test example has the id 'train-00000'"),
         ("id,action,label\ntrain-00000,drop,\ntrain-00000,relabel,digit 1\n", "more than one row decides about"),
     ],
 )

@@ -12,7 +12,8 @@ from attribution_core.datasets.images import ArrayImage
 from attribution_core.datasets.listing import Examples, Listing
 from attribution_core.errors import InputError
 
-_PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
+# How the names of a split's files begin.
+PREFIXES = {"train": "train", "validation": "validation", "test": "t10k"}
 _UNSIGNED_BYTE = 8
 
 
@@ -35,7 +36,7 @@ def read(path: Path) -> Listing:
     Raises:
         InputError: A file is missing, damaged, or does not match its partner.
     """
-    pairs = {split: _read_pair(path, prefix) for split, prefix in _PREFIXES.items()}
+    pairs = {split: _read_pair(path, prefix) for split, prefix in PREFIXES.items()}
     present = {split: pair for split, pair in pairs.items() if pair is not None}
     classes = np.unique(np.concatenate([labels for _, labels in present.values()]))
     parts = {}
@@ -106,7 +107,7 @@ def _read_pair(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray] | Non
 def files_of(path: Path) -> list[Path]:
     """Return the files of a folder that are read."""
     kinds = (("images", 3), ("labels", 1))
-    found = [_find(path, prefix, *kind) for prefix in _PREFIXES.values() for kind in kinds]
+    found = [_find(path, prefix, *kind) for prefix in PREFIXES.values() for kind in kinds]
     return [file for file in found if file is not None]
 
 
