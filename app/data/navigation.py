@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+import numpy as np
 import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app.data import filters, run_library
+from samplescope_app.data import filters, run_library, session
 from samplescope_app.wording.text import plain
 
 PAGES = {
@@ -78,6 +79,15 @@ def open_example(run: Run, example_id: str) -> NoReturn:
 def open_evaluation(run: Run, row: int) -> NoReturn:
     """Open the page of an evaluation example by its position in ``run.evaluation``, since splits may share ids."""
     st.switch_page(PAGES["example"], query_params={"run": run.id, "evaluation": str(row)})
+
+
+def open_tile(run: Run, key: str) -> NoReturn:
+    """Open the page of an example of any split by its key, which tiles have as their id."""
+    split, example_id = session.split_and_id(key)
+    if split == "train":
+        open_example(run, example_id)
+    table = run.evaluation
+    open_evaluation(run, int(np.flatnonzero((table["split"] == split) & (table["id"] == example_id))[0]))
 
 
 def go(page: str, run: Run) -> NoReturn:

@@ -1,6 +1,9 @@
-"""The training examples with their percentiles and decisions, and the recording of decisions."""
+"""The examples of a run with their percentiles and decisions, and the recording of decisions."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -8,9 +11,11 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from attribution_core.runs.decisions import Action
+from attribution_core.runs.decisions import Action, Split
 from attribution_core.runs.labels import label_names
+from attribution_core.runs.store import SplitName
 from samplescope_app.wording import labels
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
 
@@ -18,29 +23,67 @@ def examples(run: Run) -> pd.DataFrame:
     """Return the training examples with their decisions; all sessions share the table, so do not change it.
 
     Returns:
-        ``run.examples`` with ``row``, ``action``, ``new_label_name`` and a column ``SCORE percentile`` for each score.
+        ``run.examples`` with ``row``, ``split``, ``action``, ``new_label_name`` and a column ``SCORE percentile`` for
+        each score.
     """
-    return _with_decisions(run, run.version, run.decisions.version())
+    return _with_decisions(run, run.version, run.decisions.version(), "train")
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _with_decisions(_run: Run, version: str, decisions: int) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
-    frame = _with_percentiles(_run, version).copy()
-    cleaned = _run.cleaned_labels()
+def evaluation(run: Run) -> pd.DataFrame:
+    """Return the validation and test examples as :func:`examples` returns those of training.
+
+    They have some of the scores only; a percentile is among the examples of the same split.
+    """
+    return _with_decisions(run, run.version, run.decisions.version(), "evaluation")
+
+
+def everything(run: Run) -> pd.DataFrame:
+    """Return the examples of all splits, with missing scores where examples do not have them."""
+    return _everything(run, run.version, run.decisions.version())
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _everything(_run: Run, version: str, decisions: int) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
+    return pd.concat([examples(_run), evaluation(_run)], ignore_index=True)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _with_decisions(_run: Run, version: str, decisions: int, table: SplitName) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
+    frame = _with_percentiles(_run, version, table).copy()
+    cleaned = _run.cleaned_labels(table)
+    frame["split"] = cleaned["split"].to_numpy()
     frame["action"] = cleaned["action"].to_numpy()
     frame["new_label_name"] = label_names(cleaned["label"].to_numpy(), _run.class_names)
     return frame
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _with_percentiles(_run: Run, version: str) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
-    frame = _run.examples.copy()
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _with_percentiles(_run: Run, version: str, table: SplitName) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
+    frame = (_run.examples if table == "train" else _run.evaluation).copy()
     frame["row"] = np.arange(len(frame))
-    for score in _run.scores:
-        frame[f"{score} percentile"] = frame[score].rank(pct=True) * 100
+    for score in scores_of(_run, table):
+        ranks = frame[score] if table == "train" else frame.groupby("split")[score]
+        frame[f"{score} percentile"] = ranks.rank(pct=True) * 100
     for group in _run.groups:
-        frame[group] = labels.group_names(_run, frame[group])
+        if group in frame:
+            frame[group] = labels.group_names(_run, frame[group])
     return frame
+
+
+def scores_of(run: Run, table: SplitName) -> list[str]:
+    """Return the scores that the examples of a table have."""
+    return run.scores if table == "train" else [name for name in run.scores if name in run.evaluation.columns]
+
+
+def key(row: Row) -> str:
+    """Return what identifies an example among those of all splits, whose ids are unique within a split only."""
+    return f"{row['split']}/{row['id']}"
+
+
+def split_and_id(key: str) -> tuple[Split, str]:
+    """Return the split and the id of the example with this key."""
+    split, _, example_id = key.partition("/")
+    return cast(Split, split), example_id
 
 
 def ranked(frame: pd.DataFrame, score: str, descending: bool = True) -> pd.DataFrame:
@@ -53,19 +96,26 @@ def suspicious_end(run: Run, score: str) -> bool:
     return run.measure(score).suspicious != "low"
 
 
-def decide(run: Run, ids: list[str], action: Action, new_label: float | None = None) -> None:
-    """Record a decision, or show why it cannot be saved."""
+def decide(run: Run, keys: Sequence[str], action: Action, new_label: float | None = None) -> None:
+    """Record a decision about examples of one split, by their keys, or show why it cannot be saved."""
+    splits, ids = zip(*map(split_and_id, keys), strict=True)
     try:
-        run.decisions.record(ids, action, new_label)
+        run.decisions.record(ids, action, new_label, splits[0])
     except InputError as error:
         st.toast(plain(error), icon=":material/error:")
 
 
-def undo(run: Run, example_id: str | None = None) -> None:
-    """Undo the latest decision, of all or about one example, and show which one it was."""
-    cancelled = run.decisions.undo(example_id)
+def undo(run: Run, key: str | None = None) -> None:
+    """Undo the latest decision, of all or about the example of this key, and show which one it was."""
+    if key is None:
+        cancelled = run.decisions.undo()
+    else:
+        split, example_id = split_and_id(key)
+        cancelled = run.decisions.undo(example_id, split)
     if not cancelled:
         st.toast("Nothing to undo.", icon=":material/undo:")
         return
-    what = plain(cancelled[0].example) if len(cancelled) == 1 else f"{len(cancelled)} examples"
-    st.toast(f"Undone: {cancelled[0].action} of {what}.", icon=":material/undo:")
+    first = cancelled[0]
+    one = plain(first.example) if first.split == "train" else f"{first.split} example {plain(first.example)}"
+    what = one if len(cancelled) == 1 else f"{len(cancelled)} examples"
+    st.toast(f"Undone: {first.action} of {what}.", icon=":material/undo:")

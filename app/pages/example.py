@@ -9,10 +9,10 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app.data import filters, navigation, session
-from samplescope_app.panels import evolution, example_card, example_facts, header, influencers, scores, typical
+from samplescope_app.panels import evolution, example_card, header, influencers, scores, typical
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
-from samplescope_app.wording.text import format_score, plain
+from samplescope_app.wording.text import plain
 
 _LEFT_WIDTH, _SCORES_WIDTH = 470, 360  # pixels; side by side in a wide window, else one above the other
 _EXPLANATION = (
@@ -54,12 +54,12 @@ def _training_example(run: Run, row: Row, listed: np.ndarray, score: str) -> Non
     steps = {action: session.examples(run)["id"].iloc[target] for action, target in around.items()}
     act = functools.partial(example_card.act, run, steps)
     example_card.navigation_bar(
-        run, row["row"], f"#{row['row']}", listed, "Back to grid", functools.partial(act, ids=[row["id"]])
+        run, row["row"], f"#{row['row']}", listed, "Back to grid", functools.partial(act, keys=[session.key(row)])
     )
     about, influences = st.columns(2, gap="large")
     with about, st.container(horizontal=True, gap="small"):
         with st.container(width=_LEFT_WIDTH):
-            example_card.training_example(run, row, score, act)
+            example_card.example(run, row, score, act)
         with st.container(width=_SCORES_WIDTH):
             scores.table(run, row)
     with influences:
@@ -71,31 +71,26 @@ def _training_example(run: Run, row: Row, listed: np.ndarray, score: str) -> Non
 
 def _evaluation_page(run: Run, asked: str) -> None:
     """Draw an evaluation example by its position in the table, since ids are unique within a split only."""
-    table = run.evaluation
+    frame = session.evaluation(run)
     position = int(asked) if asked.isdecimal() and len(asked) < 10 else -1
-    if not 0 <= position < len(table):
-        _not_found(f"This run has no evaluation example {plain(asked)}. It has {len(table):,}, numbered from 0.")
+    if not 0 <= position < len(frame):
+        _not_found(f"This run has no evaluation example {plain(asked)}. It has {len(frame):,}, numbered from 0.")
         return
-    row = {**table.iloc[position].to_dict(), "row": position}
-    row |= {name: labels.group_names(run, table[name].iloc[[position]]).iloc[0] for name in run.groups if name in row}
-    split = np.flatnonzero(table["split"] == row["split"])
-    _evaluation_example(run, row, split)
+    row = frame.iloc[position].to_dict()
+    _evaluation_example(run, row, np.flatnonzero(frame["split"] == row["split"]))
 
 
 def _evaluation_example(run: Run, row: Row, split: np.ndarray) -> None:
     steps = {action: str(target) for action, target in example_card.around(split, row["row"]).items()}
     act = functools.partial(example_card.act, run, steps)
-    name = f"#{row['row']} of {row['split']}"
-    example_card.navigation_bar(run, row["row"], name, split, "Back", functools.partial(act, ids=[]))
+    back = functools.partial(act, keys=[session.key(row)])
+    example_card.navigation_bar(run, row["row"], labels.place(row), split, "Back", back)
     about, influences = st.columns(2, gap="large")
-    with about, st.container(horizontal=True, gap="small"), st.container(width=_LEFT_WIDTH):
-        facts = example_card.picture_and_facts(influencers.evaluation_tile(run, row), example_card.STEP_KEYS, act)
-        with facts:
-            example_card.heading(row["id"])
-            st.badge(f"{row['split']} example", color="gray")
-            example_facts.label_lines(run, row)
-            if run.has_predictions:
-                st.markdown(f"Loss **{plain(format_score(row['loss']))}** {plain(run.measure('loss').unit)}")
+    with about, st.container(horizontal=True, gap="small"):
+        with st.container(width=_LEFT_WIDTH):
+            example_card.example(run, row, filters.current(run).score, act)
+        with st.container(width=_SCORES_WIDTH):
+            scores.table(run, row)
     with influences:
         influencers.on_evaluation_example(run, row)
         influencers.neighbors(run, "evaluation", row)

@@ -56,7 +56,7 @@ def _pair(run: Run, pair: Row, unit: str, name: str) -> None:
     other = influencers.evaluation_tiles(run, Ranked(np.array([evaluation_row]), effect), unit)[0]
     shown = [
         replace(one, id="train", aside="", note=one.note or "training"),
-        replace(other, id="evaluation", aside="", score="", tone="", note="validation"),
+        replace(other, id="evaluation", aside="", score="", tone="", note="validation", split=""),
     ]
     with st.container(border=True, width=2 * _SIZE + 56):
         answer = tiles(shown, key=f"pair {name}", name=name, size=_SIZE)

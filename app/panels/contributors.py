@@ -15,8 +15,7 @@ def draw(run: Run) -> None:
         return
     st.markdown("**Largest contributions**")
     table, unit = run.influential().round({"confidence": 2}), run.measure("contribution").unit
-    rows = session.examples(run).set_index("id")["row"].loc[table["id"]]
-    shown, column = example_facts.column(run, rows)
+    shown, column = example_facts.column(run, session.examples(run).set_index("id").loc[table["id"]])
     table.insert(0, "example", shown)
     st.dataframe(
         table,

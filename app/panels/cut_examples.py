@@ -51,7 +51,7 @@ def _by_stratum(run: Run, frame: pd.DataFrame, going: np.ndarray) -> pd.DataFram
 
 def _actions(run: Run, frame: pd.DataFrame, cut: Cut, going: np.ndarray) -> None:
     rows = frame.iloc[going]
-    undecided = rows.loc[rows["action"] == "", "id"].tolist()
+    undecided = [session.key(row) for row in rows[rows["action"] == ""].to_dict("records")]
     with st.container(horizontal=True):
         if st.button("Review", icon=":material/rule:", help="Review them one by one, those nearest to the cut first"):
             review_queue.hand_over(run, "Summarize", cut.score, going[::-1].tolist())
@@ -66,14 +66,14 @@ def _actions(run: Run, frame: pd.DataFrame, cut: Cut, going: np.ndarray) -> None
 
 
 @st.dialog("Drop these examples?")
-def _confirm_drop(run: Run, ids: list[str], going: int) -> None:
-    kept = f" Earlier decisions about {going - len(ids):,} others stay." if going > len(ids) else ""
+def _confirm_drop(run: Run, keys: list[str], going: int) -> None:
+    kept = f" Earlier decisions about {going - len(keys):,} others stay." if going > len(keys) else ""
     st.markdown(
-        f"**{len(ids):,} training examples** are marked as dropped in one step, which Undo reverts.{kept} The "
+        f"**{len(keys):,} training examples** are marked as dropped in one step, which Undo reverts.{kept} The "
         "dataset itself does not change: an export applies the decisions."
     )
-    if st.button(f"Drop {len(ids):,}", type="primary", icon=":material/close:"):
-        session.decide(run, ids, "drop")
+    if st.button(f"Drop {len(keys):,}", type="primary", icon=":material/close:"):
+        session.decide(run, keys, "drop")
         st.rerun()
 
 
@@ -83,4 +83,4 @@ def _strip(run: Run, frame: pd.DataFrame, title: str, rows: np.ndarray, score: s
     st.markdown(f"**{title}**")
     answer = gallery(run, frame.iloc[rows], score, key=f"summary {title}", name=title, layout="strip", size=84)
     if answer.opened is not None:
-        navigation.open_example(run, answer.opened)
+        navigation.open_tile(run, answer.opened)

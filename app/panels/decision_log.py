@@ -24,8 +24,9 @@ def draw(run: Run) -> None:
     if current.empty:
         st.caption("No decisions yet. The dataset itself never changes: decisions are a log that an export applies.")
         return
-    rows = session.examples(run).set_index("id").loc[current["id"]]
-    shown, column = example_facts.column(run, rows["row"])
+    keys = pd.MultiIndex.from_frame(current[["id", "split"]])
+    rows = session.everything(run).set_index(["id", "split"], drop=False).loc[keys]
+    shown, column = example_facts.column(run, rows)
     table = pd.DataFrame(
         {
             "example": shown,
@@ -34,6 +35,7 @@ def draw(run: Run) -> None:
                 f"→ {new}" if action == "relabel" else action
                 for action, new in zip(current["action"], rows["new_label_name"], strict=True)
             ],
+            "split": current["split"].to_numpy(),
             "id": current["id"].to_numpy(),
         }
     )

@@ -52,7 +52,7 @@ def buttons(run: Run, row: Row, key: str, act: OnPressed, skippable: bool = Fals
     buttons.append(("undo", "Undo `u`", "undo", "tertiary"))
     if skippable:
         buttons.append(("skip", "Skip `s`", "skip_next", "tertiary"))
-    ids = [row["id"]]
+    shown = [session.key(row)]
     with st.container(horizontal=True, gap="small"):
         for action, label, icon, kind in buttons:
             st.button(
@@ -61,7 +61,7 @@ def buttons(run: Run, row: Row, key: str, act: OnPressed, skippable: bool = Fals
                 key=f"{key} {action}",
                 type=kind,
                 on_click=act,
-                args=(action, ids),
+                args=(action, shown),
             )
     if run.values is None:
         _class_buttons(run, row, key, act)
@@ -71,12 +71,12 @@ def buttons(run: Run, row: Row, key: str, act: OnPressed, skippable: bool = Fals
 
 def _value_input(run: Run, row: Row, key: str, act: OnPressed) -> None:
     """Draw a number input and a button that takes the number as the new value."""
-    field = f"{key} value {row['id']}"
+    field = f"{key} value {session.key(row)}"
 
     def take() -> None:
         # Read here, since the button may be pressed before the page has seen the new number.
         if (value := st.session_state[field]) is not None:
-            act(f"relabel {float(value)!r}", [row["id"]])
+            act(f"relabel {float(value)!r}", [session.key(row)])
 
     suggested = labels.suggestion(run, row)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
@@ -93,7 +93,7 @@ def _value_input(run: Run, row: Row, key: str, act: OnPressed) -> None:
 
 def _class_buttons(run: Run, row: Row, key: str, act: OnPressed) -> None:
     """Draw a button for each class if there are at most ten, else a menu."""
-    ids = [row["id"]]
+    shown = [session.key(row)]
     st.caption("Relabel to")
     if len(run.class_names) <= _MOST_DIGITS:
         with st.container(horizontal=True, gap="xsmall"):
@@ -103,7 +103,7 @@ def _class_buttons(run: Run, row: Row, key: str, act: OnPressed) -> None:
                     key=f"{key} as {label}",
                     disabled=label == row["label"],
                     on_click=act,
-                    args=(f"relabel {label}", ids),
+                    args=(f"relabel {label}", shown),
                 )
         return
     others = [label for label in range(len(run.class_names)) if label != row["label"]]
@@ -114,7 +114,7 @@ def _class_buttons(run: Run, row: Row, key: str, act: OnPressed) -> None:
             others,
             index=0 if suggested is None else others.index(int(suggested)),
             format_func=lambda label: run.class_names[label],
-            key=f"{key} menu {row['id']}",
+            key=f"{key} menu {session.key(row)}",
             label_visibility="collapsed",
         )
         st.button(
@@ -122,18 +122,25 @@ def _class_buttons(run: Run, row: Row, key: str, act: OnPressed) -> None:
             icon=":material/swap_horiz:",
             key=f"{key} menu button",
             on_click=act,
-            args=(f"relabel {label}", ids),
+            args=(f"relabel {label}", shown),
         )
 
 
-def decide(run: Run, action: str, ids: list[str]) -> None:
-    """Carry out keep or drop for some examples, or "relabel LABEL" for one."""
+def decide(run: Run, action: str, keys: list[str]) -> None:
+    """Carry out keep or drop for the examples of some keys, or "relabel LABEL" for one."""
     verb, _, label = action.partition(" ")
     if verb == "relabel":
+        split, example_id = session.split_and_id(keys[0])
         new_label = labels.parsed(run, label)
-        if new_label == run.examples.loc[run.examples["id"] == ids[0], "label"].iloc[0]:
-            session.decide(run, ids, "keep")  # relabeling to the same label means keep
+        table = run.examples if split == "train" else run.evaluation[run.evaluation["split"] == split]
+        if new_label == table.loc[table["id"] == example_id, "label"].iloc[0]:
+            session.decide(run, keys, "keep")  # relabeling to the same label means keep
         else:
-            session.decide(run, ids, "relabel", new_label)
+            session.decide(run, keys, "relabel", new_label)
     else:
-        session.decide(run, ids, "drop" if verb == "drop" else "keep")
+        session.decide(run, keys, "drop" if verb == "drop" else "keep")
+
+
+def split_badge(row: Row) -> None:
+    """Draw the split of an example."""
+    st.badge(f"{labels.split_name(row['split'])} example", color="gray")

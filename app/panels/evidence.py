@@ -102,4 +102,4 @@ def near_duplicates(run: Run) -> None:
             f"{differing:,} of the pairs have different {labels.noun(run)}s."
         )
     if answer.opened is not None:
-        navigation.open_example(run, answer.opened)
+        navigation.open_tile(run, answer.opened)

@@ -148,7 +148,7 @@ def contribution(run: Run) -> None:
             run, frame, "contribution", key="contributors", name="Largest contributions", layout="grid", size=92
         )
         if answer.opened is not None:
-            navigation.open_example(run, answer.opened)
+            navigation.open_tile(run, answer.opened)
 
 
 def of_example(run: Run, row: Row) -> None:
@@ -196,7 +196,7 @@ def strip(run: Run, score: str, values: np.ndarray, title: str, key: str) -> Non
     highest = session.ranked(shown, score).head(_TILES)
     answer = gallery(run, highest, score, key=key, name=title, layout="strip", size=100)
     if answer.opened is not None:
-        navigation.open_example(run, answer.opened)
+        navigation.open_tile(run, answer.opened)
 
 
 def why_skipped(run: Run, measure: str) -> str:

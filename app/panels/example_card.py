@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from attribution_core.runs import Run
-from samplescope_app.components.gallery import OnPressed, Tile, large, training_tile
+from samplescope_app.components.gallery import OnPressed, picture
 from samplescope_app.data import navigation, session
 from samplescope_app.panels import decisions, example_facts
 from samplescope_app.wording.labels import Row
@@ -21,25 +20,20 @@ _ABOUT_WIDTH = 200  # pixels, of the facts beside the picture
 _LONGEST_ID = 30  # characters of a heading
 
 
-def training_example(run: Run, row: Row, score: str, act: OnPressed) -> None:
-    """Draw a training example with its facts and the buttons that decide about it."""
-    facts = picture_and_facts(training_tile(run, row, score), decisions.keys(run, row) | STEP_KEYS, act)
-    with facts:
-        heading(row["id"])
-        decisions.badge(row)
-        example_facts.label_lines(run, row)
-    decisions.buttons(run, row, "example", act)
-
-
-def picture_and_facts(item: Tile, keys: dict[str, str], act: OnPressed) -> DeltaGenerator:
-    """Draw the picture and return the container beside it, for the facts.
-
-    Training and evaluation examples share one element: two of them would both answer keys while one replaces the other.
-    """
+def example(run: Run, row: Row, score: str, act: OnPressed) -> None:
+    """Draw an example of any split with its facts and the buttons that decide about it."""
     with st.container(horizontal=True, gap="small"):
         with st.container(width=_SIZE):
-            large(item, key="example picture", size=_SIZE, keys=keys, on_pressed=act)
-        return st.container(width=_ABOUT_WIDTH)
+            # Examples of all splits share one element: two would both answer keys while one replaces the other.
+            keys = decisions.keys(run, row) | STEP_KEYS
+            picture(run, row, score, key="example picture", size=_SIZE, keys=keys, on_pressed=act)
+        with st.container(width=_ABOUT_WIDTH):
+            heading(row["id"])
+            with st.container(horizontal=True, gap="xsmall"):
+                decisions.split_badge(row)
+                decisions.badge(row)
+            example_facts.label_lines(run, row)
+    decisions.buttons(run, row, "example", act)
 
 
 def heading(example_id: str) -> None:
@@ -87,14 +81,14 @@ def navigation_bar(
         navigation.go("browse", run)
 
 
-def act(run: Run, steps: dict[str, str], action: str, ids: list[str]) -> None:
-    """Answer a key or a button; stepping changes the address of the same page."""
+def act(run: Run, steps: dict[str, str], action: str, keys: list[str]) -> None:
+    """Answer a key or a button about the examples of some keys; stepping changes the address of the same page."""
     if action == "back":
         st.session_state["leave example"] = True
     elif action in ("previous", "next"):
         if action in steps:
             st.query_params["evaluation" if "evaluation" in st.query_params else "id"] = steps[action]
     elif action == "undo":
-        session.undo(run, ids[0])
+        session.undo(run, keys[0])
     else:
-        decisions.decide(run, action, ids)
+        decisions.decide(run, action, keys)

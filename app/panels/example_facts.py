@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
+import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
@@ -51,12 +51,17 @@ def _suggestion(run: Run, row: Row) -> str:
     return f"A model without this example says **{name}**, {row['suggested_confidence']:.0%} sure"
 
 
-def column(run: Run, rows: Iterable[int]) -> tuple[list[str], Any]:
-    """Return the images or texts of training examples for a table, and the configuration of their column."""
-    if "text" in run.examples:
-        texts = run.examples["text"].to_numpy()
+def column(run: Run, examples: pd.DataFrame) -> tuple[list[str], Any]:
+    """Return the images or texts of examples for a table, and the configuration of their column.
+
+    Args:
+        run: The run.
+        examples: Rows of ``session.examples(run)`` or ``session.everything(run)``.
+    """
+    if "text" in examples:
         # The first cells of a row are not informative, so a table needs no width for them.
         width: Literal["medium", "small"] = "medium" if labels.example_noun(run) == "text" else "small"
-        return [texts[row] for row in rows], st.column_config.TextColumn("", width=width)
-    images = [run_library.thumbnail_url(run, "train", row) for row in rows]
+        return examples["text"].tolist(), st.column_config.TextColumn("", width=width)
+    tables = ["train" if split == "train" else "evaluation" for split in examples["split"]]
+    images = [run_library.thumbnail_url(run, *each) for each in zip(tables, examples["row"], strict=True)]
     return images, st.column_config.ImageColumn("", width="small")

@@ -48,7 +48,7 @@ def draw(run: Run) -> None:
     with panel:
         _side_panel(run, tiles, answer, chosen.score)
     if answer.opened is not None:
-        navigation.open_example(run, answer.opened)
+        navigation.open_tile(run, answer.opened)
 
 
 def _act(run: Run, action: str, ids: list[str]) -> None:
@@ -106,7 +106,7 @@ def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> No
             "**k** keeps, **u** undoes the last decision."
         )
         return
-    row = tiles[tiles["id"] == shown].iloc[0].to_dict()
+    row = tiles[tiles["id"] == session.split_and_id(shown)[1]].iloc[0].to_dict()
     picture(run, row, score, key="browse picture", size=260)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(row['id'])}**", width="content")

@@ -12,6 +12,7 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.progress import listening
 from attribution_core.runs import Run
+from attribution_core.runs.cleaned import changes
 from attribution_core.runs.names import EXPORTS_FOLDER
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
@@ -27,10 +28,10 @@ _FORMATS: dict[Format, str] = {
 _OF_IMAGES = ("parquet", "folder")  # cannot hold texts or rows of a table
 _OF_CLASSES = ("folder",)  # cannot hold values
 _CONTENTS = {
-    "csv": "A row for each training example: its final {label}, the {label} in the data, the decision and the scores.",
-    "same": "The data as they came: only dropped examples and new labels differ. Validation and test are unchanged.",
-    "parquet": "The cleaned images in the Hugging Face convention, with validation and test unchanged.",
-    "folder": "The cleaned images in class folders, with validation and test unchanged.",
+    "csv": "A row for each example: its split, final {label}, {label} in the data, decision and scores.",
+    "same": "The data as they came, with all splits: only dropped examples and new {label}s differ.",
+    "parquet": "The cleaned images of all splits in the Hugging Face convention.",
+    "folder": "The cleaned images of all splits in class folders.",
 }
 _MEDIA_TYPES = {
     ".csv": "text/csv",
@@ -46,8 +47,6 @@ _LARGEST_DOWNLOAD = 200 * 1024**2
 
 def panel(run: Run) -> None:
     """Draw the panel."""
-    counts = run.decisions.counts()
-    total = len(run.examples)
     st.markdown("**Export the cleaned set**")
     unsuitable = _OF_IMAGES if "text" in run.examples else _OF_CLASSES if run.values is not None else ()
     formats = [name for name in _FORMATS if name not in unsuitable]
@@ -61,10 +60,14 @@ def panel(run: Run) -> None:
         label_visibility="collapsed",
     )
     st.caption(_CONTENTS[format_].format(label=labels.noun(run)))
-    st.markdown(
-        f"Of {total:,} training examples, **{total - counts['drop']:,} are kept**, {counts['drop']:,} are dropped and "
-        f"{counts['relabel']:,} get a new {labels.noun(run)}. The dataset itself does not change."
-    )
+    for split, counts in changes(run).items():
+        if split == "train" or counts["dropped"] or counts["relabelled"]:
+            st.markdown(
+                f"Of {counts['kept'] + counts['dropped']:,} {labels.split_name(split)} examples, "
+                f"**{counts['kept']:,} are kept**, {counts['dropped']:,} are dropped and {counts['relabelled']:,} get "
+                f"a new {labels.noun(run)}."
+            )
+    st.caption("The dataset itself does not change.")
     if st.button("Export", icon=":material/download:", type="primary"):
         st.session_state[f"exported {run.id}"] = _export(run, format_)
     done = st.session_state.get(f"exported {run.id}")

@@ -37,4 +37,4 @@ def _strip(run: Run, title: str, score: str, descending: bool) -> None:
     answer = gallery(run, ranked, score, key=f"strip {score} {descending}", name=title, layout="strip", size=100)
     if answer.opened is not None:
         filters.replace(score=score, descending=descending)
-        navigation.open_example(run, answer.opened)
+        navigation.open_tile(run, answer.opened)

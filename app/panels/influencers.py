@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
+import pandas as pd
 import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import NOT_CREDIBLE, Run, why_not_credible
-from samplescope_app.components.gallery import Answer, Tile, pictured, tiles, training_tile
+from samplescope_app.components.gallery import Answer, Tile, example_tile, tiles
 from samplescope_app.data import effects, navigation, session
 from samplescope_app.data.effects import Ranked, SplitName
 from samplescope_app.panels import jobs
@@ -60,7 +61,7 @@ def of_training_example(run: Run, row: Row) -> None:
         shown = evaluation_tiles(run, ranked, unit)
         answer = _strip(shown, name, unit, key, f"It {verb} no validation example.")
         if answer.opened is not None:
-            navigation.open_evaluation(run, int(answer.opened))
+            navigation.open_tile(run, answer.opened)
     say_not_credible(run, method, int(beyond.sum()))
 
 
@@ -91,7 +92,7 @@ def on_evaluation_example(run: Run, row: Row) -> None:
         shown = effect_tiles(run, ranked, unit)
         answer = _strip(shown, f"Most {word}", unit, word, f"No training example is {word} to it.")
         if answer.opened is not None:
-            navigation.open_example(run, answer.opened)
+            navigation.open_tile(run, answer.opened)
     say_not_credible(run, method, int(beyond.sum()))
 
 
@@ -115,7 +116,7 @@ def neighbors(run: Run, split: SplitName, row: Row) -> None:
         st.caption(plain(f"Embeddings skipped: {reason}." if reason else error))
         return
     shown = []
-    for other, cosine in _training_rows(run, found):
+    for other, cosine in _rows(session.examples(run), found):
         words, note = f"similarity {cosine:.3f}", ""
         if run.values is None:  # values nearly always differ
             same = other["label"] == row["label"]
@@ -130,7 +131,7 @@ def neighbors(run: Run, split: SplitName, row: Row) -> None:
             f"{_their_labels(run, found, row)}"
         )
     if answer.opened is not None:
-        navigation.open_example(run, answer.opened)
+        navigation.open_tile(run, answer.opened)
 
 
 def _their_labels(run: Run, found: Ranked, row: Row) -> str:
@@ -153,32 +154,18 @@ def _strip(shown: list[Tile], name: str, unit: str, key: str, nothing: str) -> A
 
 
 def evaluation_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
-    """Return tiles of evaluation examples with the effects on them; their ids are their rows."""
-    records = run.evaluation.iloc[ranked.rows].assign(row=ranked.rows).to_dict("records")
-    shown = [
-        replace(tile, alt=f"{tile.alt}, {_effect_words(value, unit)}", **_effect_text(value, unit))
-        for value, tile in zip(ranked.values.tolist(), (evaluation_tile(run, row) for row in records), strict=True)
-    ]
-    return _marked(shown, ranked)
-
-
-def evaluation_tile(run: Run, row: Row) -> Tile:
-    """Return the tile of a row of ``run.evaluation``, which has its position as ``row``."""
-    label, predicted = labels.on_tile(run, row)
-    return Tile(
-        id=str(row["row"]),
-        **pictured(run, "evaluation", row),
-        alt=f"#{row['row']} of {row['split']}, {labels.in_words(run, row)}",
-        label=label,
-        predicted=predicted,
-    )
+    """Return tiles of evaluation examples with the effects on them."""
+    return _effect_tiles(run, session.evaluation(run), ranked, unit)
 
 
 def effect_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:
     """Return tiles of training examples with their effects on one evaluation example."""
+    return _effect_tiles(run, session.examples(run), ranked, unit)
+
+
+def _effect_tiles(run: Run, frame: pd.DataFrame, ranked: Ranked, unit: str) -> list[Tile]:
     shown = [
-        _with(run, row, _effect_words(value, unit), **_effect_text(value, unit))
-        for row, value in _training_rows(run, ranked)
+        _with(run, row, _effect_words(value, unit), **_effect_text(value, unit)) for row, value in _rows(frame, ranked)
     ]
     return _marked(shown, ranked)
 
@@ -198,16 +185,14 @@ def format_effect(value: float) -> str:
     return f"{'+' if value > 0 else ''}{format_score(value)}"
 
 
-def _training_rows(run: Run, ranked: Ranked) -> Iterable[tuple[Row, float]]:
-    records = session.examples(run).iloc[ranked.rows].to_dict("records")
+def _rows(frame: pd.DataFrame, ranked: Ranked) -> Iterable[tuple[Row, float]]:
+    records = frame.iloc[ranked.rows].to_dict("records")
     return zip(records, ranked.values.tolist(), strict=True)
 
 
 def _with(run: Run, row: Row, words: str, **values: Any) -> Tile:
-    """Return the tile of a training example with another number in place of its score."""
-    decision = labels.decision(row)
-    alt = ", ".join([f"#{row['row']}", labels.in_words(run, row), words, *([decision] if decision else [])])
-    return replace(training_tile(run, row, run.scores[0]), alt=alt, **values)
+    """Return the tile of an example with another number in place of its score."""
+    return replace(example_tile(run, row, run.scores[0]), alt=labels.describe(run, row, words), **values)
 
 
 def _effect_words(value: float, unit: str) -> str:

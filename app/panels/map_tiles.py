@@ -75,7 +75,7 @@ def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> Non
     tiles = (tiles if key == "far" else session.ranked(tiles, score)).head(_TILES)
     answer = gallery(run, tiles, score, key=f"map tiles {key}", name=title, layout="strip", size=96)
     if answer.opened is not None:
-        navigation.open_example(run, answer.opened)
+        navigation.open_tile(run, answer.opened)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

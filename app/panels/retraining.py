@@ -37,11 +37,14 @@ def difference(before: Run, after: Run) -> str:
         if before.values is None
         else f"the prediction moved closer for {found.gained:,} and farther for {found.lost:,}"
     )
+    cleaned = after.manifest.details.get("cleaning", {}).get("evaluation", {}).get("test", {})
+    which = "which cleaning does not change"
+    if cleaned.get("dropped") or cleaned.get("relabelled"):
+        which = f"which both runs have with the same {labels.noun(before)}"
     return (
         f"Test {before.quality_name} **{found.before:.1%} → {found.after:.1%}**, a difference of "
         f"**{100 * found.difference:+.1f} points** (standard error {100 * found.standard_error:.1f}; 95% interval "
-        f"{100 * low:+.1f} to {100 * high:+.1f}) on the same {found.examples:,} test examples, which cleaning does not "
-        f"change: {changed}."
+        f"{100 * low:+.1f} to {100 * high:+.1f}) on the same {found.examples:,} test examples, {which}: {changed}."
     )
 
 
@@ -56,19 +59,25 @@ def _offer(run: Run) -> None:
     except InputError:
         st.caption(
             f"Drop or relabel some examples first. Then retrain without them or with their new {labels.noun(run)}s, "
-            f"and compare the {run.quality_name} on the unchanged test examples."
+            f"and compare the {run.quality_name} on the same test examples."
         )
         return
     if _is_whole(target.name):
         st.caption(":material/check: Retrained with the current decisions.")
         return
     counts = changes(run)
+    train = counts.pop("train")
+    others = "; ".join(_of_split(split, of) for split, of in counts.items() if of["dropped"] or of["relabelled"])
     st.markdown(
-        f"A new run on {counts['kept']:,} training examples, **{counts['dropped']:,} dropped** and "
-        f"**{counts['relabelled']:,} relabeled**; validation and test do not change."
+        f"A new run on {train['kept']:,} training examples, **{train['dropped']:,} dropped** and "
+        f"**{train['relabelled']:,} relabeled**; {others or 'validation and test do not change'}."
     )
     label = "Retrain on the cleaned set"
     job_panel.offer(target.name, _KIND, {"parent": run.id}, label=label, key="clean", cost=_cost(run), primary=True)
+
+
+def _of_split(split: str, counts: dict[str, int]) -> str:
+    return f"{counts['kept']:,} {split} examples, {counts['dropped']:,} dropped and {counts['relabelled']:,} relabeled"
 
 
 def _is_whole(run_id: str) -> bool:

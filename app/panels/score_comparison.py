@@ -152,6 +152,6 @@ def _movers(run: Run, before: Run, after: Run, score: str) -> None:
             run, frame.iloc[rows[chosen]], score, key=f"{title} {score}", name=title, layout="strip", size=100
         )
         if answer.opened is not None:
-            navigation.open_example(run, answer.opened)
+            navigation.open_tile(run, answer.opened)
     if moved.any():
         st.caption(f"The tiles show the scores, {labels.noun(run)}s and decisions of {plain(run.id)}.")

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from attribution_core.runs import NOT_CREDIBLE, Run, why_not_credible
-from samplescope_app.data import effects
+from samplescope_app.data import effects, session
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_percentile, format_score, plain, score_help
 
@@ -25,9 +25,12 @@ def select(run: Run, key: str, label: str = "Score", **options: Any) -> str:
 
 def table(run: Run, row: Row) -> None:
     """Draw every score of an example with its percentile, and its definition as help."""
-    marked = {score: method for score, method in _EFFECTS.items() if _is_beyond(run, row, score, method)}
+    shown = session.scores_of(run, "train" if row["split"] == "train" else "evaluation")
+    marked = {
+        score: method for score, method in _EFFECTS.items() if score in shown and _is_beyond(run, row, score, method)
+    }
     with st.container(gap=None):
-        for score in run.scores:
+        for score in shown:
             measure = run.measure(score)
             percentile = format_percentile(row[f"{score} percentile"])
             name, value = st.columns([29, 20], gap="xxsmall", vertical_alignment="center", wrap=False)
@@ -40,7 +43,7 @@ def table(run: Run, row: Row) -> None:
 
 def _is_beyond(run: Run, row: Row, score: str, method: str) -> bool:
     """Return whether a score that is the effect of removing the example is more than a removal can do."""
-    if score not in run.scores or method not in run.effect_methods:
+    if method not in run.effect_methods:
         return False
     credible = effects.credible(run, method)
     if credible is None:

@@ -6,16 +6,19 @@ import functools
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from attribution_core.runs import Run
 from samplescope_app.components.gallery import gallery, picture
 from samplescope_app.data import navigation, review_queue, session
 from samplescope_app.panels import decisions, example_facts, scores, typical
+from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
 _DEFAULT_QUEUE = 100
 _UPCOMING = 12
+_ALL = "all"  # choice of the menu of splits
 
 
 def draw(run: Run) -> None:
@@ -23,7 +26,7 @@ def draw(run: Run) -> None:
     score, suspects = _suspects(run)
     undecided = suspects[suspects["action"] == ""]
     skipped = st.session_state.setdefault(f"skipped {run.id}", set())
-    waiting = undecided[~undecided["id"].isin(skipped)]
+    waiting = undecided[[session.key(row) not in skipped for row in undecided[["split", "id"]].to_dict("records")]]
     _progress(suspects, len(undecided) - len(waiting))
     if waiting.empty:
         _finished(run, len(undecided))
@@ -35,7 +38,7 @@ def draw(run: Run) -> None:
         st.caption("Up next")
         answer = gallery(run, upcoming, score, key="upcoming", name="Up next", layout="strip", size=72, captions=False)
         if answer.opened is not None:
-            navigation.open_example(run, answer.opened)
+            navigation.open_tile(run, answer.opened)
     typical.strips(run, row, score, "review")
 
 
@@ -44,7 +47,7 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
     ranking = [name for name in run.scores if run.measure(name).suspicious is not None]
     ranking.sort(key=lambda name: name != "label_quality")  # made for this, so it comes first
     queue = review_queue.handed_over(run)
-    select, number = st.columns([3, 1], vertical_alignment="bottom")
+    select, split, number = st.columns([5, 2, 2], vertical_alignment="bottom")
     with select:
         chosen = st.selectbox(
             "Rank suspects by",
@@ -55,14 +58,35 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
         )
     if queue is not None and chosen == review_queue.CHOICE:
         return queue.score, review_queue.members(run, queue)
-    frame = session.examples(run)
-    st.session_state.setdefault("review length", min(_DEFAULT_QUEUE, len(frame)))
+    frame = _of_split(run, chosen, split)
+    # No longer than the split, which may be a smaller one than before.
+    st.session_state["review length"] = min(st.session_state.get("review length", _DEFAULT_QUEUE), len(frame))
     with number:
         length = st.number_input(
             "Suspects", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
         )
     st.caption(plain(run.measure(chosen).definition))
     return chosen, session.ranked(frame, chosen, session.suspicious_end(run, chosen)).head(length)
+
+
+def _of_split(run: Run, score: str, column: DeltaGenerator) -> pd.DataFrame:
+    """Draw the menu of splits, and return the examples of the chosen one; a score may be of training examples only."""
+    if score not in session.scores_of(run, "evaluation"):
+        column.selectbox("Split", ["train"], format_func=labels.split_name, disabled=True, key="review training only")
+        return session.examples(run)
+    splits = [_ALL, "train", "validation", "test"]
+    with column:
+        chosen = st.selectbox(
+            "Split",
+            splits,
+            # Held out, the quality of a label means the same in every split; a loss does not.
+            index=0 if score == "label_quality" else 1,
+            format_func=labels.split_name,
+            key=f"review split {score}",
+            persist_state="session",
+        )
+    frame = session.everything(run)
+    return frame if chosen == _ALL else frame[frame["split"] == chosen]
 
 
 def _order_name(run: Run, name: str, queue: review_queue.Queue | None) -> str:
@@ -101,15 +125,16 @@ def _suspect(run: Run, row: Row, score: str) -> None:
         picture(run, row, score, key="suspect", size=380, keys=keys, on_pressed=act)
     with about:
         st.markdown(f"**{plain(row['id'])}**")
+        decisions.split_badge(row)
         example_facts.label_lines(run, row)
         scores.table(run, row)
     decisions.buttons(run, row, "review", act, skippable=True)
 
 
-def _act(run: Run, action: str, ids: list[str]) -> None:
+def _act(run: Run, action: str, keys: list[str]) -> None:
     if action == "skip":
-        st.session_state[f"skipped {run.id}"].update(ids)
+        st.session_state[f"skipped {run.id}"].update(keys)
     elif action == "undo":
         session.undo(run)  # of all examples, since the queue has moved on from the last one
     else:
-        decisions.decide(run, action, ids)
+        decisions.decide(run, action, keys)

@@ -19,8 +19,9 @@ def strips(run: Run, row: Row, score: str, key: str) -> None:
     """Draw typical examples of the label, and of the prediction if it differs, to compare an example with."""
     frame = session.examples(run)
     compared = [row["label"], row["predicted"]] if labels.is_far(run, row) else [row["label"]]
+    itself = row["id"] if row["split"] == "train" else ""
     for number, label in enumerate(compared):
-        chosen = typical(run, frame, label, score) if run.values is None else near(frame, label, row["id"])
+        chosen = typical(run, frame, label, score) if run.values is None else near(frame, label, itself)
         if chosen.empty:
             continue
         if run.values is None:
@@ -43,7 +44,7 @@ def strips(run: Run, row: Row, score: str, key: str) -> None:
             captions=run.values is not None,
         )
         if answer.opened is not None:
-            navigation.open_example(run, answer.opened)
+            navigation.open_tile(run, answer.opened)
 
 
 def typical(run: Run, frame: pd.DataFrame, label: int, score: str) -> pd.DataFrame:

@@ -96,12 +96,25 @@ def in_words(run: Run, row: Row) -> str:
     return f"{labeled}, predicted {predicted}" if predicted else labeled
 
 
-def describe(run: Run, row: Row, measure: Measure) -> str:
-    """Return the alt text of a training example's tile, with one of its scores."""
-    parts = [f"#{row['row']}", in_words(run, row), f"{measure.title_in_sentence} {format_score(row[measure.name])}"]
-    if row["action"]:
-        parts.append(decision(row))
-    return ", ".join(parts)
+def split_name(split: str) -> str:
+    """Return the name of a split as an adjective: training, validation or test."""
+    return "training" if split == "train" else split
+
+
+def place(row: Row) -> str:
+    """Return the position of an example in its table, such as "#12", or "#12 of test" outside the training split."""
+    return f"#{row['row']}" if row["split"] == "train" else f"#{row['row']} of {row['split']}"
+
+
+def describe(run: Run, row: Row, words: str) -> str:
+    """Return the alt text of an example's tile, with what it shows beside label and prediction, in words."""
+    return ", ".join(part for part in (place(row), in_words(run, row), words, decision(row)) if part)
+
+
+def score_in_words(row: Row, measure: Measure) -> str:
+    """Return a score of an example with its name; empty if it has none."""
+    value = row.get(measure.name, math.nan)
+    return "" if math.isnan(value) else f"{measure.title_in_sentence} {format_score(value)}"
 
 
 def suggestion(run: Run, row: Row) -> float | None:

@@ -85,16 +85,19 @@ def test_neighbours_are_the_most_alike_and_other_labels_are_marked(app: App, run
     app.shows(int(nearest[1]))
 
 
-def test_a_test_example_has_neighbours_but_no_effects(app: App, run: Run):
+def test_a_test_example_has_neighbours_and_decisions_but_no_effects(app: App, run: Run):
     row = int(np.flatnonzero(run.evaluation["split"] == "test")[4])
     app.open("example", evaluation=str(row))
     expect(app.page.get_by_text("This test example has no effects")).to_be_visible()
     expect(app.tiles("Nearest training examples")).to_have_count(SHOWN)
-    app.press("d")  # decides nothing: decisions are about training examples
+    app.press("d")
+    expect(app.badge("dropped")).to_be_visible()
     app.press("ArrowRight")
     app.shows_evaluation(row + 1)
     assert evaluation_row(app) == row + 1
-    assert run.decisions.current().empty
+    expect(app.badge("undecided")).to_be_visible()
+    decided = run.decisions.current()[["id", "split", "action"]]
+    assert decided.to_numpy().tolist() == [[run.evaluation["id"].iloc[row], "test", "drop"]]
 
 
 def test_an_evaluation_example_that_is_not_there(app: App):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.store import SplitName
-from samplescope_app.data import run_library
+from samplescope_app.data import run_library, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_percentile, format_score
@@ -56,7 +57,7 @@ class Tile:
     """The contents of one tile.
 
     Attributes:
-        id: Id of the tile in answers.
+        id: Id of the tile in answers: the key of its example, see :func:`samplescope_app.data.session.key`.
         src: Address of the image; "" for a text or a row of a table.
         alt: Description of the whole tile.
         text: Text shown in place of an image.
@@ -68,6 +69,7 @@ class Tile:
         note: A few words over the bottom of the image.
         decision: kept, dropped or relabeled.
         badge: The decision in a corner of the image.
+        split: Split of an example that is not one of training, in the other corner.
     """
 
     id: str
@@ -82,6 +84,7 @@ class Tile:
     note: str = ""
     decision: str = ""
     badge: str = ""
+    split: str = ""
 
 
 def gallery(
@@ -98,11 +101,11 @@ def gallery(
     selectable: bool = False,
     captions: bool = True,
 ) -> Answer:
-    """Draw tiles of training examples, each with one of its scores.
+    """Draw tiles of examples, each with one of its scores.
 
     Args:
         run: The run of the examples.
-        examples: Rows of ``session.examples(run)``, in the order of the tiles.
+        examples: Rows of ``session.examples(run)`` or ``session.everything(run)``, in the order of the tiles.
         score: The score to show on each tile.
         key: Streamlit's key.
         name: Name of the gallery for screen readers.
@@ -117,7 +120,7 @@ def gallery(
         The user's actions.
     """
     return tiles(
-        [training_tile(run, row, score) for row in examples.to_dict("records")],
+        [example_tile(run, row, score) for row in examples.to_dict("records")],
         key=key,
         name=name,
         layout=layout,
@@ -165,8 +168,8 @@ def picture(
     keys: dict[str, str] | None = None,
     on_pressed: OnPressed | None = None,
 ) -> None:
-    """Draw one training example large; its keys work wherever the focus is on the page."""
-    large(training_tile(run, row, score), key=key, size=size, keys=keys, on_pressed=on_pressed)
+    """Draw one example large; its keys work wherever the focus is on the page."""
+    large(example_tile(run, row, score), key=key, size=size, keys=keys, on_pressed=on_pressed)
 
 
 def large(
@@ -195,21 +198,22 @@ def pictured(run: Run, split: SplitName, row: Row) -> dict[str, Any]:
     return {"src": "", "text": row["text"]}
 
 
-def training_tile(run: Run, row: Row, score: str) -> Tile:
-    """Return the tile of a row of ``session.examples(run)`` with one of its scores."""
-    action = row["action"]
+def example_tile(run: Run, row: Row, score: str) -> Tile:
+    """Return the tile of a row of ``session.everything(run)`` with one of its scores."""
+    action, of_training = row["action"], row["split"] == "train"
     badge = _BADGES.get(action, "")
     label, predicted = labels.on_tile(run, row)
     return Tile(
-        id=row["id"],
-        alt=labels.describe(run, row, run.measure(score)),
-        **pictured(run, "train", row),
+        id=session.key(row),
+        alt=labels.describe(run, row, labels.score_in_words(row, run.measure(score))),
+        **pictured(run, "train" if of_training else "evaluation", row),
         label=label,
         predicted=predicted,
-        score=format_score(row[score]),
-        aside=format_percentile(row[f"{score} percentile"]),
+        score=format_score(row.get(score, math.nan)),
+        aside=format_percentile(row.get(f"{score} percentile", math.nan)),
         decision=labels.DECISION_NAMES[action] if action else "",
         badge=f"{badge} {row['new_label_name']}" if action == "relabel" else badge,
+        split="" if of_training else row["split"],
     )
 
 

@@ -97,8 +97,8 @@ def test_values_are_filtered_by_their_ends(prices):
 def test_a_new_value_keeps_every_digit(prices):
     one, other = prices.examples["id"].iloc[:2]
     own = prices.examples["label"].iloc[1]
-    decisions.decide(prices, f"relabel {0.1 + 0.2!r}", [one])
-    decisions.decide(prices, f"relabel {float(own)!r}", [other])
+    decisions.decide(prices, f"relabel {0.1 + 0.2!r}", [f"train/{one}"])
+    decisions.decide(prices, f"relabel {float(own)!r}", [f"train/{other}"])
     decided = prices.cleaned_labels().set_index("id")
     assert decided.loc[one, "label"] == 0.1 + 0.2
     assert decided.loc[other, "action"] == "keep"  # its own value

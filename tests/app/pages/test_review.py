@@ -1,0 +1,137 @@
+"""Review without a browser: examples of every split in one queue, and decisions about each by its split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from attribution_core.runs import Run, RunWriter
+from samplescope_app.components.gallery import example_tile
+from samplescope_app.data import run_library, session
+from tests.support.app_pages import open_page
+from tests.support.sample_run import make_run
+
+TEST, VALIDATION = 1, 0  # rows of the most suspicious examples of both splits
+TRAIN = 3
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run whose training and evaluation examples have the same ids."""
+    folder = tmp_path_factory.mktemp("judged")
+    run = Run.open(make_run(folder / "judged", n=80, ids=[f"other-{i:05d}" for i in range(80)], evidence=False))
+    qualities = {"examples": np.linspace(0.5, 0.9, 80), "evaluation": np.linspace(0.5, 0.9, 40)}
+    qualities["examples"][TRAIN] = 0.02
+    qualities["evaluation"][[run.evaluation["split"].eq("test").to_numpy().nonzero()[0][TEST], VALIDATION]] = 0.01, 0.03
+    with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
+        for table, frame in (("examples", run.examples), ("evaluation", run.evaluation)):
+            suggested = (frame["label"].to_numpy() + 1) % 10
+            columns = {"suggested_label": suggested, "suggested_name": np.array(run.class_names)[suggested]}
+            columns |= {"label_quality": qualities[table], "suggested_confidence": np.full(len(frame), 0.9)}
+            writer.add_columns(table, columns)
+        writer.describe("label_quality", {}, ["label_quality"])
+    return folder
+
+
+@pytest.fixture
+def judged(served: Path) -> Run:
+    for file in (served / "judged").glob("decisions.sqlite*"):
+        file.unlink()
+    st.cache_resource.clear()
+    run_library.serve(served)
+    return run_library.open_run("judged")
+
+
+def decided(run: Run) -> list[tuple[str, str, str]]:
+    current = run.decisions.current()
+    return list(zip(current["split"], current["id"], current["action"], strict=True))
+
+
+def texts(app: AppTest) -> str:
+    return " ".join(element.value for element in app.markdown)
+
+
+def test_the_queue_has_the_suspects_of_all_splits(judged):
+    order = session.everything(judged).sort_values("label_quality", kind="stable").head(3)
+    assert order["split"].tolist() == ["test", "train", "validation"]
+    ids = order["id"].tolist()
+    app = open_page("review", run="judged")
+    for example_id, split in zip(ids, ("test", "training", "validation"), strict=True):
+        assert f"{split} example" in texts(app)
+        assert example_id.replace("-", "\\-") in texts(app)
+        app.button(key="review drop").click().run()
+    assert decided(judged) == [(split, id_, "drop") for split, id_ in zip(order["split"], ids, strict=True)]
+    log = app.dataframe[0].value
+    assert log["split"].tolist() == ["validation", "train", "test"]
+    assert "Of 80 training examples, **79 are kept**" in texts(app)
+    assert "Of 20 test examples, **19 are kept**" in texts(app)
+    app.button(key="review undo").click().run()
+    assert [split for split, _, _ in decided(judged)] == ["test", "train"]
+
+
+def test_a_decision_is_about_the_example_of_its_split(judged):
+    """The most suspicious example of the test set is called as a training example that nobody decided about."""
+    app = open_page("review", run="judged")
+    app.button(key="review relabel " + repr(_suggested(judged))).click().run()
+    ((split, example_id, action),) = decided(judged)
+    assert (split, action) == ("test", "relabel")
+    assert example_id in set(judged.examples["id"])
+    assert (session.examples(judged)["action"] == "").all()
+    assert (
+        judged.cleaned_labels("evaluation").set_index(["split", "id"]).loc[(split, example_id), "action"] == "relabel"
+    )
+
+
+def _suggested(run: Run) -> int:
+    return int(run.evaluation.sort_values("label_quality")["suggested_label"].iloc[0])
+
+
+def test_one_split_can_be_reviewed_alone(judged):
+    app = open_page("review", run="judged")
+    for split, name in (("train", "training"), ("validation", "validation"), ("test", "test")):
+        app.selectbox(key="review split label_quality").set_value(split).run()
+        assert not app.exception
+        assert f"{name} example" in texts(app)
+    assert app.number_input(key="review length").max == 20
+
+
+def test_a_score_of_training_examples_ranks_only_those(judged):
+    app = open_page("review", run="judged")
+    app.selectbox(key="review score").set_value("fsi").run()
+    assert app.selectbox(key="review training only").disabled
+    assert "training example" in texts(app)
+    app.selectbox(key="review score").set_value("loss").run()  # of every split, but not by the same model
+    assert app.selectbox(key="review split loss").value == "train"
+
+
+def test_the_page_of_a_test_example_decides_about_it(judged):
+    app = open_page("example", run="judged", evaluation="1")
+    row = session.evaluation(judged).iloc[1]
+    assert f"{row['split']} example" in texts(app)
+    assert "Label quality" in texts(app)
+    app.button(key="example drop").click().run()
+    assert decided(judged) == [(row["split"], row["id"], "drop")]
+    assert "dropped" in texts(app)
+    app.button(key="example undo").click().run()
+    assert decided(judged) == []
+
+
+def test_tiles_say_the_split(judged):
+    row = session.evaluation(judged).iloc[1].to_dict()
+    tile = example_tile(judged, row, "label_quality")
+    assert tile.alt.startswith(f"#1 of {row['split']}, labeled ")
+    assert (tile.id, tile.split) == (f"{row['split']}/{row['id']}", row["split"])
+    tile = example_tile(judged, session.examples(judged).iloc[1].to_dict(), "label_quality")
+    assert tile.alt.startswith("#1, labeled ")
+    assert (tile.id, tile.split) == ("train/other-00001", "")
+    assert example_tile(judged, row, "fsi").score == "–"
+
+
+def test_percentiles_are_among_the_split(judged):
+    frame = session.evaluation(judged)
+    of_test = frame[frame["split"] == "test"]
+    assert of_test["label_quality percentile"].min() == pytest.approx(100 / len(of_test))
