@@ -20,7 +20,7 @@ def label_lines(run: Run, row: Row) -> None:
     lines = [f"{title} **{plain(row['label_name'])}**"]
     if run.has_predictions:
         lines.append(_prediction(run, row))
-    if "suggested_label" in row:
+    if labels.is_judged(row):
         lines.append(_suggestion(run, row))
     shown = [group for group in run.groups if group in row]
     lines += [f":gray[{plain(labels.group_title(run, group))}: {plain(row[group])}]" for group in shown]

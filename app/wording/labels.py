@@ -117,12 +117,19 @@ def score_in_words(row: Row, measure: Measure) -> str:
     return "" if math.isnan(value) else f"{measure.title_in_sentence} {format_score(value)}"
 
 
+def is_judged(row: Row) -> bool:
+    """Return whether an example has a suggestion of a model that never saw it."""
+    return not math.isnan(row.get("suggested_label", math.nan))
+
+
 def suggestion(run: Run, row: Row) -> float | None:
     """Return the label to suggest, rounded if it is a value; None if that is the example's label.
 
     It is that of a model which never saw the example, where the run has label quality; else the trained model's.
     """
-    suggested = row["suggested_label"] if "suggested_label" in row else row["predicted"]
+    suggested = row["suggested_label"] if is_judged(row) else row.get("predicted")
+    if suggested is None:  # nothing is predicted yet
+        return None
     if run.values is None:
         return None if suggested == row["label"] else int(suggested)
     digits, values = _digits(run), run.examples["label"]

@@ -293,10 +293,8 @@ def _vectors(
         vectors = text_features(opened.by_name, encoder, str(device))
     else:
         vectors = table_features(opened.by_name)
-    rows = {
-        name: pd.Index(part.ids).get_indexer(pd.Index(decided.by_name[name].ids))
-        for name, part in opened.by_name.items()
-    }
+    own = decided.by_name
+    rows = {name: pd.Index(part.ids).get_indexer(pd.Index(own[name].ids)) for name, part in opened.by_name.items()}
     return {name: vectors[name][torch.from_numpy(kept)] for name, kept in rows.items()}
 
 

@@ -108,7 +108,7 @@ def unzipped(path: Path) -> Path:
     return path.with_suffix("")
 
 
-# -- data of every format, by the folder to write them into -------------------------------------------------------------
+# -- data of every format, by the folder to write them into -----------------------------------------------------------
 
 
 LABELS = (np.arange(N) % 3).tolist()

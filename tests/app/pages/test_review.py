@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from attribution_core.runs import Run, RunWriter
 from samplescope_app.components.gallery import example_tile
 from samplescope_app.data import run_library, session
+from samplescope_app.wording import labels
 from tests.support.app_pages import open_page
 from tests.support.sample_run import make_run
 
@@ -135,3 +136,12 @@ def test_percentiles_are_among_the_split(judged):
     frame = session.evaluation(judged)
     of_test = frame[frame["split"] == "test"]
     assert of_test["label_quality percentile"].min() == pytest.approx(100 / len(of_test))
+
+
+def test_an_example_that_nobody_judged_gets_the_prediction_as_suggestion(judged):
+    row = session.evaluation(judged).iloc[1].to_dict()
+    assert labels.suggestion(judged, row) == row["suggested_label"]
+    other = (row["label"] + 2) % 10
+    assert labels.suggestion(judged, {**row, "suggested_label": np.nan, "predicted": other}) == other
+    without = {name: value for name, value in row.items() if name not in ("suggested_label", "predicted")}
+    assert labels.suggestion(judged, without) is None
