@@ -34,7 +34,10 @@ def table(run: Run, row: Row) -> None:
             measure = run.measure(score)
             percentile = format_percentile(row[f"{score} percentile"])
             name, value = st.columns([29, 20], gap="xxsmall", vertical_alignment="center", wrap=False)
-            name.markdown(plain(measure.title), help=score_help(measure))
+            if score == "loss" and row["split"] != "train":
+                name.markdown("Loss", help="Loss of the trained model on this example, which it was not trained on.")
+            else:
+                name.markdown(plain(measure.title), help=score_help(measure))
             sign = f" :gray[{NOT_CREDIBLE}]" if score in marked else ""
             value.markdown(f"**{plain(format_score(row[score]))}** {plain(measure.unit)} :gray[{percentile}]{sign}")
         for method in marked.values():

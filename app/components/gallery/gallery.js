@@ -92,7 +92,11 @@ function tile(view, item, index) {
   const frame = element("div", "frame");
   frame.append(picture(item));
   if (item.badge) frame.append(element("span", "badge", item.badge));
-  if (item.split) frame.append(element("span", "split", item.split));
+  if (item.split) {
+    const split = element("span", "split", item.split);
+    split.setAttribute("aria-hidden", "true"); // the image's alt text says it
+    frame.append(split);
+  }
   if (item.note) frame.append(element("span", "note", item.note));
   if (view.data.selectable) {
     const check = element("span", "check", "✓");

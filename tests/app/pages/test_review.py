@@ -114,6 +114,8 @@ def test_the_page_of_a_test_example_decides_about_it(judged):
     row = session.evaluation(judged).iloc[1]
     assert f"{row['split']} example" in texts(app)
     assert "Label quality" in texts(app)
+    assert "Loss" in texts(app)
+    assert "Training loss" not in texts(app)  # which this is not
     app.button(key="example drop").click().run()
     assert decided(judged) == [(row["split"], row["id"], "drop")]
     assert "dropped" in texts(app)
