@@ -9,12 +9,33 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from attribution_core.runs import Run
 from tests.support.app_driver import App
 from tests.support.app_server import launched, served
 from tests.support.sample_run import make_run
+
+_SIZE: ViewportSize = {"width": 1280, "height": 1400}
+
+# Without a graphics card, drawing the frames of an animation takes more time than all else that a page does.
+_STILL = """
+addEventListener("DOMContentLoaded", () => {
+  const style = document.createElement("style");
+  style.textContent = `*, ::before, ::after {
+    animation-duration: 0s !important; animation-iteration-count: 1 !important;
+  }`;
+  document.head.append(style);
+});
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=30_000)  # two workers share the machine
     with sync_playwright() as playwright:
         browser = launched(playwright)
         yield browser
@@ -33,10 +54,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def contexts(browser: Browser) -> dict[str, BrowserContext]:
-    """A profile for each theme, which loads the app's scripts once for all tests."""
-    size = {"width": 1280, "height": 1400}
-    return {theme: browser.new_context(viewport=size, color_scheme=theme) for theme in ("light", "dark")}
+def tabs(browser: Browser) -> dict[str, Page]:
+    """A tab for each theme, which reads and compiles the app's scripts once for all tests."""
+    return {theme: _tab(browser.new_context(viewport=_SIZE, color_scheme=theme)) for theme in ("light", "dark")}
+
+
+def _tab(context: BrowserContext) -> Page:
+    context.add_init_script(_STILL)
+    return context.new_page()
 
 
 @pytest.fixture(scope="session")
@@ -64,18 +89,26 @@ def run(runs_folder: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
 
 
 @pytest.fixture(params=["light"])
-def page(contexts: dict[str, BrowserContext], request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(tabs: dict[str, Page], request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page that collects console errors and requests that leave the machine, and fails the test for them."""
-    context = contexts[request.param]
-    page = context.new_page()
+    page = tabs[request.param]
     wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(_written(message)) if message.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
-    page.on("request", lambda request: wrong.append(f"sent to {request.url}") if _leaves(request.url) else None)
+    listeners = {
+        "console": lambda message: wrong.append(_written(message)) if message.type == "error" else None,
+        "pageerror": lambda error: wrong.append(f"uncaught: {error}"),
+        "request": lambda request: wrong.append(f"sent to {request.url}") if _leaves(request.url) else None,
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)
     yield page
-    for other in context.pages:
-        other.close()
-    context.clear_cookies()
+    page.goto("about:blank")
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
+    for other in page.context.pages:
+        if other is not page:
+            other.close()
+    page.set_viewport_size(_SIZE)
+    page.context.clear_cookies()
     assert wrong == []
 
 

@@ -60,12 +60,9 @@ def test_every_page_shows_them(page: Page, address: str, folder: Path, name: str
     second = run.examples.sort_values("fsi", ascending=False).iloc[1]
     expect(page.locator(".gallery.picture .text")).to_contain_text(second["text"].split("\n")[0])
     for path in ("browse", "map", "classes", "training", "summarize", "review", "trust"):
-        page.goto(f"{app.address}/{path}?run={name}")
-        page.wait_for_url(f"**/{path}?**")
-        app.settle()
+        app.open(path)
         expect(page.locator("img[src*='/api/thumb']")).to_have_count(0)
-    page.goto(f"{app.address}/review?run={name}")
-    app.settle()
+    app.open("review")
     shown = page.locator(".gallery.picture .text")
     before = shown.inner_text()
     app.press("d")
@@ -80,7 +77,6 @@ def test_markup_in_a_text_stays_text(page: Page, address: str, folder: Path):
     app = App(page, address, "texts")
     split = "id" if len(row) else "evaluation"
     where = row["id"].iloc[0] if len(row) else str(int((run.evaluation["text"] == _MARKUP).to_numpy().argmax()))
-    page.goto(f"{app.address}/example?run=texts&{split}={where}")
-    app.settle()
+    app.open("example", **{split: where})
     expect(page.locator(".gallery.picture .text")).to_have_text(_MARKUP)
     expect(page.locator(".gallery.picture img")).to_have_count(0)

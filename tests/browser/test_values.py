@@ -56,8 +56,7 @@ def typed(app: App, label: str, value: str) -> None:
 
 
 def example(app: App, example_id: str) -> None:
-    """Opens a training example; it has no image to wait for."""
-    app.page.goto(f"{app.address}/example?run={app.run_id}&id={example_id}")
+    app.open("example", id=example_id)
     expect(app.page.get_by_role("heading", name=example_id)).to_be_visible()
     app.settle()
 
@@ -68,12 +67,10 @@ def test_every_page_draws(app: App, page: Page, folder: Path):
     low, high = (labels.value_text(run, value) for value in run.examples["label"].agg(["min", "max"]))
     facts = f"{len(run.examples)} training rows, {_HOSTILE} from {low} to {high}"
     for path in _PAGES:
-        page.goto(f"{app.address}/{path}?run=seed-0")
-        page.wait_for_url(f"**/{path}?**")
-        app.settle()
+        app.open(path)
         expect(page.get_by_text(facts).first).to_be_visible()
         expect(page.get_by_text(f"test R² {run.quality['test']:.1%}").first).to_be_visible()
-    page.goto(f"{app.address}/example?run=seed-0&evaluation=2")
+    app.open("example", evaluation="2")
     expect(page.get_by_text("validation example")).to_be_visible()
     expect(page.get_by_text("half squared error").first).to_be_visible()
     app.settle()
@@ -126,7 +123,7 @@ def test_a_value_is_typed_taken_from_the_model_and_taken_back(app: App, page: Pa
 def test_review_moves_to_the_next_example_once_a_value_is_set(app: App, page: Page, folder: Path):
     run = Run.open(folder / "seed-0")
     first, second = run.examples.sort_values("fsi", ascending=False)["id"].iloc[:2]
-    page.goto(f"{app.address}/review?run=seed-0")
+    app.open("review")
     expect(page.get_by_text(first, exact=True)).to_be_visible()
     app.settle()
     typed(app, "New value", "99.5")
