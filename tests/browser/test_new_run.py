@@ -101,7 +101,8 @@ def test_from_data_to_overview(new_run: NewRun, page: Page, tmp_path: Path):
 
 def test_cancel_and_resume(new_run: NewRun, page: Page):
     off = dict.fromkeys(("contributions", "sensitivity", "influence", "map"), "off")
-    start_job(new_run.folder, "score", {"data": "digits", "model": "linear", "recipe": {"epochs": 1500}, **off}, "long")
+    options = {"data": "digits", "max_train": 300, "model": "linear", "recipe": {"epochs": 3000}, **off}
+    start_job(new_run.folder, "score", options, "long")
     page.goto(new_run.address)
     new_run.wait_for_path("/runs")
     expect(new_run.text("Training, epoch")).to_be_visible(timeout=60_000)
