@@ -38,12 +38,12 @@ $(DEVELOPMENT): $(RUNTIME)
 	@touch $@
 
 # The whole suite; ARGS="tests/methods -k fsi" runs a part, of which either half may be empty (pytest's exit code 5). A
-# worker runs neighbors, which share fixtures, and takes over half of what is left to another when it is done. The browser
-# has the machine to itself: beside another worker a page may take longer than the tests wait for it.
+# worker runs neighbors, which share fixtures, and takes over half of what is left to another when it is done. Pages are
+# not opened beside the other half, whose trainings may take longer than the tests wait for a page.
 EMPTY_IF_PART = || { code=$$?; test $$code -eq 5 -a -n "$(ARGS)"; }
 test: $(DEVELOPMENT) chromium
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not browser" $(or $(ARGS),--ignore=tests/browser) $(EMPTY_IF_PART)
-	$(BIN)/python -m pytest -m browser $(or $(ARGS),tests/browser) $(EMPTY_IF_PART)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m browser $(or $(ARGS),tests/browser) $(EMPTY_IF_PART)
 
 # The documentation, built into site/ without a network; a broken link or name is an error.
 docs: $(DEVELOPMENT)
