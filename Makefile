@@ -53,7 +53,7 @@ check: $(DEVELOPMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p .make && ln -sfn ../app .make/samplescope_app  # the app under the name that it is imported by
-	MYPYPATH=.make $(BIN)/mypy
+	MYPYPATH=.make $(BIN)/mypy --num-workers $(WORKERS)
 	$(BIN)/lint-imports
 
 bench: $(DEVELOPMENT)
