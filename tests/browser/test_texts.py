@@ -43,8 +43,9 @@ def test_every_page_shows_them(page: Page, address: str, folder: Path, name: str
     run = Run.open(folder / name)
     app = App(page, address, name)
     app.open("overview")
-    first = run.examples.sort_values("fsi", ascending=False).iloc[0]
-    tile = app.tiles("Most informative").first
+    order = run.examples.sort_values("label_quality", ascending=False, kind="stable")
+    first = order.iloc[0]
+    tile = app.tiles("Highest label quality").first
     expect(tile.locator(".text")).to_contain_text(first["text"].split("\n")[0])
     expect(tile).to_have_accessible_name(
         re.compile(rf"labeled {first['label_name']}.*: {re.escape(first['text'][:6])}")
@@ -57,7 +58,7 @@ def test_every_page_shows_them(page: Page, address: str, folder: Path, name: str
     expect(app.tiles("Helps most").first.locator(".text")).not_to_be_empty()
     expect(app.tiles("Nearest training examples").first.locator(".text")).not_to_be_empty()
     app.press("ArrowRight")
-    second = run.examples.sort_values("fsi", ascending=False).iloc[1]
+    second = order.iloc[1]
     expect(page.locator(".gallery.picture .text")).to_contain_text(second["text"].split("\n")[0])
     for path in ("browse", "map", "classes", "training", "summarize", "review", "trust"):
         app.open(path)
