@@ -14,16 +14,24 @@ _TILES = 24
 
 
 def draw(run: Run, score: str) -> None:
-    """Draw strips of the extremes of a score and of the suspects; opening a tile makes Browse use that order."""
+    """Draw strips of the extremes of a score and of the suspects; opening a tile makes Browse use that order.
+
+    The score that ranks suspects begins with them.
+    """
     measure = run.measure(score)
     if measure.kind == "informativeness":
         highest, lowest = "Most informative", "Least informative"
     else:
         highest, lowest = (f"{end} {measure.title_in_sentence}" for end in ("Highest", "Lowest"))
+    ends = {True: highest, False: lowest}
+    suspects = labels.suspect_ranking(run)
+    if suspects is not None and score == suspects.score:
+        _strip(run, suspects.title, score, suspects.descending)
+        _strip(run, ends[not suspects.descending], score, not suspects.descending)
+        return
     _strip(run, highest, score, True)
     _strip(run, lowest, score, False)
-    suspects = labels.suspect_ranking(run)
-    if suspects is not None and score != suspects.score:
+    if suspects is not None:
         _strip(run, suspects.title, suspects.score, suspects.descending)
 
 

@@ -80,7 +80,7 @@ def test_a_tile_shows_the_value_and_what_the_model_says(app: App, folder: Path):
     run = Run.open(folder / "seed-0")
     row = run.examples.sort_values("label_quality").iloc[0].to_dict()
     app.open("overview")
-    tile = app.tiles("Lowest label quality").first
+    tile = app.tiles("Most suspicious: lowest label quality").first
     expect(tile.locator(".label")).to_have_text(labels.value_text(run, row["label"]))
     expect(tile.locator(".predicted")).to_have_text(labels.value_text(run, row["predicted"]))
 
