@@ -119,10 +119,9 @@ class ScoreConfig(BaseModel):
     dimension: int = Field(DIMENSION, ge=1, title="Sketch dimension")
     """Coordinates that the sketch keeps: in all (kronecker), or of each tensor (coordinates)."""
 
-    steps: float | None = Field(None, ge=0, title="Linearized training steps")
+    steps: float = Field(1000, ge=0, title="Linearized training steps")
     """Training time of the linearized model, in steps of gradient flow at the largest monotone learning rate, 1 /
-    lambda_max of the kernel; inf trains to the end. Default: the shortest time at which the model predicts the training
-    examples, each without having seen it, as well as it ever does."""
+    lambda_max of the kernel; inf trains to the end."""
 
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, title="Linearized weight decay")
     """Weight decay of the linearized model beside the sum of losses, as a multiple of the mean squared feature

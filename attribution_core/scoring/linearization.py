@@ -67,29 +67,23 @@ def linearize_run(
         dimension=config.dimension,
         parameters=config.parameters,
         seed=config.seed,
-        dtype=torch.float64 if config.steps == math.inf and config.weight_decay == 0 else None,
+        dtype=torch.float64 if math.isinf(config.steps) and config.weight_decay == 0 else None,
     )
     return linear, trained, route
 
 
-def schedule_of(linear: LinearizedModel, config: ScoreConfig, steps: float) -> GradientDescent:
+def schedule_of(eigenvalues: Tensor, examples: int, config: ScoreConfig) -> GradientDescent:
     """Return gradient flow in units of the data: rate ``1 / lambda_max``, decay in mean squared feature norms.
-
-    Args:
-        linear: The linearized model.
-        config: The run's configuration, for the decay.
-        steps: Training time.
 
     Raises:
         InputError: The features are zero on every training example.
     """
-    eigenvalues = linear.eigenvalues
     if len(eigenvalues) == 0:
         raise InputError(
             "The model's features are zero on every training example, so nothing can be learned from them."
         )
-    decay = config.weight_decay * mean_squared_norm(eigenvalues, linear.num_train)
-    return GradientDescent(1.0 / float(eigenvalues[-1]), steps, decay)
+    decay = config.weight_decay * mean_squared_norm(eigenvalues, examples)
+    return GradientDescent(1.0 / float(eigenvalues[-1]), config.steps, decay)
 
 
 def mean_squared_norm(eigenvalues: Tensor, examples: int) -> float:

@@ -106,7 +106,7 @@ def _linear(
     inputs, labels = (torch.cat(part) for part in parts)
     tensors_by_split = {"train": tensors_by_split["train"], "validation": (inputs, labels)}
     model = linearize_run(run.path, config, prepared.build(config.seed), tensors_by_split)[0]
-    return model, schedule_of(model, config, float(run.manifest.details["fsi"]["steps"]))
+    return model, schedule_of(model.eigenvalues, model.num_train, config)
 
 
 def _orders(

@@ -61,7 +61,7 @@ def test_effects_and_evolution_agree_with_the_scores(demo_run):
     changed = (demo_run.examples["original_label"] != demo_run.examples["label_name"]).to_numpy()
     assert effects[:].mean(axis=1)[changed].mean() < 0 < effects[:].mean(axis=1)[~changed].mean()
     times, evolution = demo_run.evolution("fsi")
-    now = int(np.flatnonzero(np.isclose(times, demo_run.manifest.details["fsi"]["steps"]))[0])
+    now = int(np.flatnonzero(np.isclose(times, demo_run.manifest.config["steps"]))[0])
     assert evolution.shape == (len(times), 2000)
     assert np.allclose(evolution[now], demo_run.examples["fsi"], rtol=1e-5)
 

@@ -46,11 +46,11 @@ def fsi_over_time(linear: LinearizedModel, schedule: GradientDescent, times: Seq
         times: Training times, in steps.
     """
     moments = [replace(schedule, steps=time) for time in times]
-    if not share_products(linear, moments):
-        rounded, scores = single(linear, moments), []
+    if not _share_products(linear, moments):
+        single, scores = _single(linear, moments), []
         for moment in track(moments, len(moments), "F-SI over training time"):
             with silenced():
-                scores.append(functional_sample_information(rounded, moment).float())
+                scores.append(functional_sample_information(single, moment).float())
         return torch.stack(scores)
     changes, scores = ChangesOverTime(linear, moments), []
     root = _TriangularRoot(linear.evaluation_features[:, 0])
@@ -77,11 +77,11 @@ def largest_effects_over_time(
     """
     moments = [replace(schedule, steps=time) for time in times]
     best = [LargestEffects(top) for _ in moments]
-    if not share_products(linear, moments):
-        rounded = single(linear, moments)
+    if not _share_products(linear, moments):
+        single = _single(linear, moments)
         for place, moment in zip(best, track(moments, len(moments), "influencers over training time"), strict=True):
             with silenced():
-                for rows, effects in rounded.iterate_effects(moment):
+                for rows, effects in single.iterate_effects(moment):
                     place.add(rows.start, effects)
         return torch.stack([place.rows for place in best])
     errors = [(linear.predictions(moment) - linear.evaluation_targets).float() for moment in moments]
@@ -169,13 +169,13 @@ class LargestEffects:
         self.rows = rows.gather(0, chosen)
 
 
-def share_products(linear: LinearizedModel, moments: Sequence[GradientDescent]) -> bool:
+def _share_products(linear: LinearizedModel, moments: Sequence[GradientDescent]) -> bool:
     """Return whether one basis serves all times: shared features, sums of losses, and times that have resolvents."""
     return linear.features.shape[1] == 1 and all(
         moment.loss == "sum" and 0 < moment.steps < math.inf for moment in moments
     )
 
 
-def single(linear: LinearizedModel, moments: Sequence[GradientDescent]) -> LinearizedModel:
+def _single(linear: LinearizedModel, moments: Sequence[GradientDescent]) -> LinearizedModel:
     """Return the model in single precision, unless a time needs double."""
     return linear if any(moment.is_interpolation for moment in moments) else linear.rounded(torch.float32)

@@ -22,7 +22,6 @@ from attribution_core.runs import RunWriter
 from attribution_core.scoring.linearization import mean_squared_norm
 from attribution_core.scoring.stages.base import curve_rows, write_or_skip
 
-USUAL_STEPS = 1000.0  # in the middle of the times among which a run chooses its own
 GROUPS = 10  # of training examples that are removed together
 # Up to this many training examples the curve over density is drawn, whose cost is their square.
 DENSITY_EXAMPLES = 10_000
@@ -42,7 +41,7 @@ def decays_of(rows: int) -> list[float]:
 
 def times_of(schedule: GradientDescent, rows: int = 1) -> list[float]:
     """Return times from a hundredth to a hundred times the schedule's, two a decade; one if examples have many rows."""
-    middle = schedule.steps if math.isfinite(schedule.steps) and schedule.steps > 0 else USUAL_STEPS
+    middle = schedule.steps if math.isfinite(schedule.steps) and schedule.steps > 0 else 1000.0
     return [middle * 10 ** (half / 2) for half in range(-4, 5)][:: 1 if rows == 1 else 2]
 
 

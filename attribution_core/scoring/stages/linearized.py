@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,20 +17,12 @@ from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.over_time import fsi_over_time
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
-from attribution_core.methods.linearized.stopping import leave_one_out_losses, stopping_time
-from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.linearization import feature_rows, linearize_run, schedule_of
 from attribution_core.scoring.probe import Probe, timed
 from attribution_core.scoring.sizes import RunSizes
 from attribution_core.scoring.stages.base import ScoringRun, Stage, credible_effects
-from attribution_core.scoring.stages.kernel_curves import (
-    GROUPS,
-    USUAL_STEPS,
-    decays_of,
-    times_of,
-    write_kernel_curves,
-)
+from attribution_core.scoring.stages.kernel_curves import GROUPS, decays_of, times_of, write_kernel_curves
 from attribution_core.scoring.trial import require_gradients
 from attribution_core.training import Recipe, outputs_of
 
@@ -68,8 +59,7 @@ class LinearizedStage(Stage):
         rows, features = feature_rows(probe.sizes)
         p = min(n * rows, features)
         linear, one = (_made_up(probe, rows, p, count) for count in (min(_PASSED, n), 1))
-        steps = probe.config.steps
-        schedule = GradientDescent(1.0 / float(linear.eigenvalues[-1]), USUAL_STEPS if steps is None else steps)
+        schedule = GradientDescent(1.0 / float(linear.eigenvalues[-1]), probe.config.steps)
         fsi = timed(lambda: functional_sample_information(linear, schedule), 2)
         si = timed(lambda: sample_information(linear, schedule))
         passes = fsi + si + timed(lambda: linear.removal_effects(schedule))
@@ -79,15 +69,9 @@ class LinearizedStage(Stage):
         if "original_label" in probe.prepared.splits.train.groups:
             times += times_of(schedule, rows)  # for the influencers, whose products are no longer than those of F-SI
         products = 4 * n * rows * p * p + (2 * m * rows * p * p if m * rows > p else 0)
-        seconds = products / probe.flops
-        over_time = [functools.partial(fsi_over_time, schedule=schedule, times=times)]
-        if steps is None:
-            over_time.append(functools.partial(_losses, schedule=schedule, times=times_of(schedule, rows)))
-        for each in over_time:
-            fixed, whole = (timed(functools.partial(each, model)) for model in (one, linear))
-            passes += max(0.0, whole - fixed)
-            seconds += fixed
-        seconds += passes * n / len(linear.features)
+        fixed, whole = (timed(functools.partial(fsi_over_time, each, schedule, times)) for each in (one, linear))
+        passes += max(0.0, whole - fixed)
+        seconds = fixed + passes * n / len(linear.features) + products / probe.flops
         seconds += decompositions * probe.seconds_for_decomposition * p**3
         if rows > 1:
             seconds += (n + m) * _seconds_for_jacobian(probe)
@@ -97,7 +81,7 @@ class LinearizedStage(Stage):
     def write(self, scoring: ScoringRun) -> None:
         writer, tensors = scoring.writer, scoring.tensors_by_split
         linear, trained, route = shared_linearized(scoring)
-        schedule, losses = _schedule(linear, scoring.config, tensors["train"][1])
+        schedule = schedule_of(linear.eigenvalues, linear.num_train, scoring.config)
         scores = {
             "fsi": functional_sample_information(linear, schedule),
             "si": sample_information(linear, schedule),
@@ -115,26 +99,12 @@ class LinearizedStage(Stage):
             "learning_rate": schedule.learning_rate,
             "steps": schedule.steps,
             "weight_decay": schedule.weight_decay,
-            **({"steps_by_loss": losses} if losses else {}),
             "evaluated_on": f"{len(outputs):,} validation examples",
             **_quality(outputs, outputs_of(trained, tensors["validation"][0]).cpu(), targets),
         }
         evaluated = linear.evaluated_on(slice(CURVE_EXAMPLES))
         write_kernel_curves(writer, evaluated, schedule, influence, scoring.known_wrong)
         writer.describe("fsi", details, scores)
-
-
-def _schedule(
-    linear: LinearizedModel, config: ScoreConfig, targets: Tensor
-) -> tuple[GradientDescent, dict[str, float]]:
-    """Return the schedule, and the leave-one-out losses by which its time was chosen; none if the time was given."""
-    if config.steps is not None:
-        return schedule_of(linear, config, config.steps), {}
-    usual = schedule_of(linear, config, USUAL_STEPS)
-    times = times_of(usual, linear.features.shape[1])
-    losses = leave_one_out_losses(linear, targets, usual, times)
-    means = {f"{time:.6g}": mean for time, mean in zip(times, losses.mean(dim=1).tolist(), strict=True)}
-    return replace(usual, steps=stopping_time(losses, times)), means
 
 
 def shared_linearized(scoring: ScoringRun) -> tuple[LinearizedModel, nn.Module, str]:
@@ -197,11 +167,6 @@ def _evolution(
     others = [time for time in times if time != schedule.steps]
     found = dict(zip(others, fsi_over_time(linear, schedule, others).cpu().numpy(), strict=True))
     return np.stack([found.get(time, now.cpu().numpy()) for time in times])
-
-
-def _losses(linear: LinearizedModel, schedule: GradientDescent, times: list[float]) -> Tensor:
-    targets = torch.zeros(linear.num_train, dtype=torch.int64)
-    return leave_one_out_losses(linear, targets, schedule, times)
 
 
 def _made_up(probe: Probe, rows: int, features: int, count: int) -> LinearizedModel:
