@@ -20,6 +20,7 @@ from attribution_core.progress import report
 from attribution_core.training.iblr import IBLR
 from attribution_core.training.losses import loss_values, require_targets
 from attribution_core.training.recipe import Recipe
+from attribution_core.training.sgd import SGD
 from attribution_core.training.trajectory import Trajectory, batches
 
 # A loss that has grown by this factor has diverged, even while it is finite.
@@ -93,16 +94,16 @@ def train(
     device = inputs.device
     trajectory = Trajectory(recipe, len(inputs), weights.cpu(), model, (inputs, targets), state_of(model))
     optimizer = optimizer_of(model, recipe, len(inputs))
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=recipe.factor, patience=recipe.patience)
+    plateau = _plateau(recipe) if recipe.schedule == "plateau" else None
     steps, an_epoch = trajectory.steps, -(-len(inputs) // recipe.batch_size)
     total, first = torch.zeros((), device=device), torch.zeros((), device=device)
     parts = AdaptiveBatchSize(recipe.batch_size)
     model.train()
     for step, batch in enumerate(batches(recipe, len(inputs))):
         batch = batch.to(device)
-        if recipe.schedule != "plateau":
-            optimizer.param_groups[0]["lr"] = recipe.rate(step, steps)
-        trajectory.rates.append(float(optimizer.param_groups[0]["lr"]))
+        rate = plateau.optimizer.param_groups[0]["lr"] if plateau else recipe.rate(step, steps)
+        optimizer.param_groups[0]["lr"] = rate
+        trajectory.rates.append(float(rate))
         if isinstance(optimizer, IBLR):
             optimizer.draw()
         gradients = functools.partial(_gradients, model, (inputs, targets, weights), batch, recipe.loss)
@@ -122,7 +123,7 @@ def train(
             trajectory.epoch_losses.append(float(total) / len(inputs))
             _refuse_divergence(trajectory.epoch_losses, first, recipe)
             total.zero_()
-            if recipe.schedule == "plateau":
+            if plateau:
                 also = 0.0 if watched is None else mean_loss(model, watched, recipe.loss)
                 plateau.step(trajectory.epoch_losses[-1] + also)
         report(step + 1, steps, f"training, epoch {step // an_epoch + 1} of {recipe.epochs}")
@@ -135,6 +136,12 @@ def train(
         )
     trajectory.second_moments[steps] = second_moments_of(model, optimizer, recipe)
     return trajectory
+
+
+def _plateau(recipe: Recipe) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
+    """Return the schedule of a rate that falls when the loss no longer does, on an optimizer of its own."""
+    holder = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=recipe.learning_rate)
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(holder, factor=recipe.factor, patience=recipe.patience)
 
 
 def _validation_of(recipe: Recipe, validation: LabeledData | None) -> tuple[Tensor, Tensor] | None:
@@ -235,11 +242,11 @@ def repeatable() -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark = before
 
 
-def optimizer_of(model: nn.Module, recipe: Recipe, examples: int) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, recipe: Recipe, examples: int) -> torch.optim.Optimizer | SGD:
     """Return the recipe's optimizer of all of the model's parameters, for training on ``examples`` examples."""
     parameters, rate, decay = model.parameters(), recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum, weight_decay=decay)
+        return SGD(parameters, rate, recipe.momentum, decay)
     betas = recipe.momentum, recipe.second_momentum
     if recipe.optimizer == "iblr":
         return IBLR(parameters, rate, betas, decay, examples, recipe.seed)
@@ -247,7 +254,7 @@ def optimizer_of(model: nn.Module, recipe: Recipe, examples: int) -> torch.optim
     return kind(parameters, lr=rate, betas=betas, weight_decay=decay)
 
 
-def second_moments_of(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> StateDict:
+def second_moments_of(model: nn.Module, optimizer: torch.optim.Optimizer | SGD, recipe: Recipe) -> StateDict:
     """Return the optimizer's estimate of each weight's curvature, by name, on the CPU; empty for SGD or untrained.
 
     For Adam it is the debiased average of squared gradients (memory-perturbation equation, eq. 48); for iBLR it is s
