@@ -31,7 +31,7 @@ from attribution_core.methods.linearized.label_quality import LabelQuality, labe
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import prepare
 from attribution_core.preparation.representations import representations
-from attribution_core.scoring.predictions import example_table
+from attribution_core.runs.labels import label_names
 
 FOLDS = 5
 REGULARIZATIONS = (0.1, 1.0, 10.0)  # C of logistic regression; 1 is scikit-learn's default
@@ -91,14 +91,15 @@ def opened(data: str) -> Problem:
     seconds = time.perf_counter() - start
     splits = prepared.named_splits.values()
     labels = torch.from_numpy(np.concatenate([split.labels for split in splits]))
-    tables = pd.concat([example_table(split) for split in splits], ignore_index=True)
-    wrong = known_wrong(tables)
-    if wrong is None:
-        raise InputError(f"{data} needs a column original_label with the true labels, but has none.")
+    names = prepared.splits.train.class_names
+    true_labels = np.concatenate([split.groups["original_label"] for split in splits])
+    given = {"label": labels.numpy(), "label_name": label_names(labels.numpy(), names), "original_label": true_labels}
+    wrong = known_wrong(pd.DataFrame(given))
+    assert wrong is not None
     true = None
     if not labels.is_floating_point():
-        numbers = {each: number for number, each in enumerate(prepared.splits.train.class_names)}
-        true = torch.tensor([numbers[str(each)] for each in tables["original_label"]])
+        numbers = {each: number for number, each in enumerate(names)}
+        true = torch.tensor([numbers[str(each)] for each in true_labels])
     features = {kind: _joined([parts[name] for name in prepared.named_splits]) for kind, parts in kinds.items()}
     return Problem(features, labels, true, wrong.numpy(), seconds)
 

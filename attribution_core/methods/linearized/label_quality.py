@@ -14,7 +14,7 @@ Cost: one basis for each candidate, of at most ``compared_on`` examples, and one
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from attribution_core.errors import InputError
-from attribution_core.methods.linearized.kernel_basis import Features, KernelName, kernel_basis, some_rows
+from attribution_core.methods.linearized.kernel_basis import Features, KernelBasis, KernelName, kernel_basis, some_rows
 from attribution_core.methods.linearized.ridge import FREEDOM, RidgeFit, fit_classes, fit_values
 from attribution_core.progress import track
 
@@ -117,26 +117,19 @@ def label_quality(
     targets = _targets(labels, classes)
     values = labels.is_floating_point()
     rows = _sample(len(labels), compared_on or (COMPARED_ON_VALUES if values else COMPARED_ON), seed)
-    name, chosen = candidates[0]
+    whole = len(rows) == len(labels)
     losses: dict[str, float] = {}
-    multiple = None
-    if len(candidates) > 1 or (values and len(rows) < len(labels)):
-        fits: dict[tuple[str, KernelName], RidgeFit] = {}
-        refusal: InputError | None = None
-        for each in track(candidates, len(candidates), "choosing the model that judges labels"):
-            try:
-                compared = kernel_basis(some_rows(named[each[0]], rows, each[1]), None, each[1])
-            except InputError as error:  # nothing can be learned from these features, but perhaps from others
-                refusal = error
-                continue
-            fits[each] = fit_values(compared, targets[rows]) if values else fit_classes(compared, targets[rows])
-            losses[_title(*each)] = fits[each].loss
-        if not fits and refusal is not None:
-            raise refusal
-        name, chosen = min(fits, key=lambda each: fits[each].loss)
-        multiple = fits[name, chosen].weight_decay
-    basis = kernel_basis(named[name], others[name], chosen, seed=seed)
-    fit = fit_values(basis, targets, multiple) if values else fit_classes(basis, targets)
+    best = None
+    if len(candidates) > 1 or (values and not whole):
+        # Where all examples are compared, the best candidate's basis is that of its judgements too.
+        judged, fit_to = others if whole else dict.fromkeys(named), fit_values if values else fit_classes
+        best, losses = _best(candidates, named, judged, fit_to, targets[rows], rows)
+    (name, chosen), multiple = (best.names, best.fit.weight_decay) if best else (candidates[0], None)
+    if best and whole:
+        basis, fit = best.basis, best.fit
+    else:
+        basis = kernel_basis(named[name], others[name], chosen, seed=seed)
+        fit = fit_values(basis, targets, multiple) if values else fit_classes(basis, targets)
     held_out = None
     if evaluation is not None:
         held_out = _judge(fit.evaluated, fit.evaluated_deviations, fit.temperature, evaluation[1], labels)
@@ -152,6 +145,48 @@ def label_quality(
         kernel_error=basis.error,
         held_out=held_out,
     )
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A kind of features with a kernel, and the fit to them."""
+
+    names: tuple[str, KernelName]
+    basis: KernelBasis
+    fit: RidgeFit
+
+
+def _best(
+    candidates: list[tuple[str, KernelName]],
+    named: Mapping[str, Features],
+    others: Mapping[str, Features | None],
+    fit_to: Callable[[KernelBasis, Tensor], RidgeFit],
+    targets: Tensor,
+    rows: Tensor,
+) -> tuple[_Candidate, dict[str, float]]:
+    """Return the candidate of the least loss on some rows, whose targets are given, and the losses of all.
+
+    Raises:
+        InputError: Nothing can be learned from any of them.
+    """
+    best: _Candidate | None = None
+    losses: dict[str, float] = {}
+    refusal: InputError | None = None
+    for names in track(candidates, len(candidates), "choosing the model that judges labels"):
+        name, kernel = names
+        try:
+            basis = kernel_basis(some_rows(named[name], rows, kernel), others[name], kernel)
+        except InputError as error:  # nothing can be learned from these features, but perhaps from others
+            refusal = error
+            continue
+        fit = fit_to(basis, targets)
+        losses[_title(name, kernel)] = fit.loss
+        if best is None or fit.loss < best.fit.loss:
+            best = _Candidate(names, basis, fit)
+    if best is None:
+        assert refusal is not None
+        raise refusal
+    return best, losses
 
 
 def judge_classes(probabilities: Tensor, given: Tensor) -> Judgement:
