@@ -315,7 +315,7 @@ EXPERIMENTS = (
     Experiment(
         name="wrong_label_detection",
         module="label_noise.detection",
-        title="a run's scores beside cleanlab's; needs --run PATH",
+        title="label quality, or a run's scores, beside cleanlab's; needs --data or --run PATH",
         source=OURS,
         minutes=1,
         state="holds in part",

@@ -125,7 +125,9 @@ def import_scores(
     if isinstance(values, pd.DataFrame):
         raise InputError("Expected scores as a Series by id or effects as an array, not as a DataFrame.")
     if isinstance(values, pd.Series) and not isinstance(values.index, pd.RangeIndex):
-        values = by_id(values.to_frame(), values.index, run.examples["id"], "The Series").iloc[:, 0]
+        values = by_id(values.to_frame(), values.index, run.examples["id"], run.evaluation["id"], "The Series").iloc[
+            :, 0
+        ]
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values if values.dtype == torch.float64 or not values.is_floating_point() else values.float()
@@ -156,7 +158,7 @@ def import_file(
         InputError: The file cannot be read, or for the reasons of :func:`import_scores`.
     """
     run, description = Run.open(path), description or ScoreDescription()
-    found = read_scores(Path(file), run.examples["id"])
+    found = read_scores(Path(file), run.examples["id"], run.evaluation["id"])
     if len(found) > 1 and (name or description.title or description.definition):
         raise InputError(
             f"{file} has {len(found)} columns of scores, so a single name, title or definition does not fit them all. "

@@ -20,13 +20,14 @@ from attribution_core.errors import InputError
 _ID = "id"
 
 
-def read_scores(file: Path, ids: pd.Series) -> dict[str, np.ndarray]:
+def read_scores(file: Path, ids: pd.Series, others: pd.Series) -> dict[str, np.ndarray]:
     """Read a file of scores for the training examples of a run.
 
     Args:
         file: ``.csv``, ``.tsv`` or ``.parquet`` with a column ``id`` and columns of scores, or ``.npy``. Delimiters,
             encodings and decimal commas are understood as in datasets.
         ids: Ids of the training examples, ``[n]``.
+        others: Ids of the run's other examples, whose rows are passed over.
 
     Returns:
         Scores by column, in the order of ``ids``, ``[n]`` and float64, with NaN for an empty cell; for ``.npy``, the
@@ -47,16 +48,20 @@ def read_scores(file: Path, ids: pd.Series) -> dict[str, np.ndarray]:
     else:
         raise InputError(f"Expected scores as .csv, .tsv, .parquet or .npy, not as {file.name}.")
     found = pd.DataFrame({name: column for name, column in table.items() if name != _ID})
-    return {str(name): column.to_numpy() for name, column in by_id(found, table[_ID], ids, file.name).items()}
+    ordered = by_id(found, table[_ID], ids, others, file.name)
+    return {str(name): column.to_numpy() for name, column in ordered.items()}
 
 
-def by_id(table: pd.DataFrame, given: pd.Series | pd.Index, ids: pd.Series, where: str) -> pd.DataFrame:
+def by_id(
+    table: pd.DataFrame, given: pd.Series | pd.Index, ids: pd.Series, others: pd.Series, where: str
+) -> pd.DataFrame:
     """Return the rows of a table in the order of ``ids``.
 
     Args:
         table: Rows in any order.
         given: Ids of these rows.
         ids: Ids of the training examples, each once.
+        others: Ids of the run's other examples, which the run's own list has too: their rows are passed over.
         where: Name of the table in errors.
 
     Raises:
@@ -65,6 +70,8 @@ def by_id(table: pd.DataFrame, given: pd.Series | pd.Index, ids: pd.Series, wher
     rows, wanted = pd.Index(given.astype("str")), pd.Index(ids.astype("str"))
     # In a list that a run exported, an apostrophe keeps a spreadsheet from running an id as a formula.
     rows = rows.where(rows.isin(wanted), rows.str.removeprefix("'"))
+    kept = rows.isin(wanted) | ~rows.isin(pd.Index(others.astype("str")))
+    table, rows = table[kept], rows[kept]
     twice, unknown, missing = rows[rows.duplicated()], rows[~rows.isin(wanted)], wanted[~wanted.isin(rows)]
     for wrong, what in ((twice, "repeated"), (unknown, "unknown to the run"), (missing, "missing")):
         if len(wrong):

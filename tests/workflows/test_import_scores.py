@@ -42,7 +42,7 @@ def test_tables_are_read_as_datasets_are(run, tmp_path, delimiter, suffix, encod
     file = tmp_path / f"given.{suffix}"
     rows = shuffled_table(run, quality=SCORES, tiny=SCORES * 1e-9)
     rows.to_csv(file, index=False, sep=delimiter, decimal=decimal, encoding=encoding, quoting=1)
-    found = read_scores(file, run.examples["id"])
+    found = read_scores(file, run.examples["id"], run.evaluation["id"])
     np.testing.assert_allclose(found["quality"], SCORES, rtol=1e-12)
     np.testing.assert_allclose(found["tiny"], SCORES * 1e-9, rtol=1e-12)
 
@@ -50,7 +50,7 @@ def test_tables_are_read_as_datasets_are(run, tmp_path, delimiter, suffix, encod
 def test_empty_cells_and_lines_of_a_semicolon_file(run, tmp_path):
     lines = [f"{id_};{'' if row == 3 else f'{row},5'}\r\n" for row, id_ in enumerate(run.examples["id"])]
     (tmp_path / "given.csv").write_text("sep=;\r\nid; quality\r\n\r\n" + "".join(lines))
-    found = read_scores(tmp_path / "given.csv", run.examples["id"])["quality"]
+    found = read_scores(tmp_path / "given.csv", run.examples["id"], run.evaluation["id"])["quality"]
     assert np.isnan(found[3])
     assert np.delete(found, 3).tolist() == [row + 0.5 for row in range(len(found)) if row != 3]
 
@@ -87,7 +87,9 @@ def test_ids_may_come_from_a_list_that_the_run_exported(tmp_path):
     assert main(["export", str(run.path), "--format", "csv", "--out", str(tmp_path / "list.csv")]) == 0
     listed = pd.read_csv(tmp_path / "list.csv")[["id"]]
     assert listed["id"][0] == "'=0"
-    listed.assign(quality=SCORES).to_csv(tmp_path / "given.csv", index=False)
+    assert len(listed) == N + N // 2  # the list has the other splits too, whose scores are passed over
+    quality = np.concatenate([SCORES, np.full(N // 2, 7.0)])
+    listed.assign(quality=quality).to_csv(tmp_path / "given.csv", index=False)
     np.testing.assert_array_equal(imported(run, "--scores", tmp_path / "given.csv").examples["quality"], SCORES)
 
 
