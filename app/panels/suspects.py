@@ -72,7 +72,7 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
 def _of_split(run: Run, score: str, column: DeltaGenerator) -> pd.DataFrame:
     """Draw the menu of splits, and return the examples of the chosen one; a score may be of training examples only."""
     if score not in session.scores_of(run, "evaluation"):
-        column.selectbox("Split", ["train"], format_func=labels.split_name, disabled=True, key="review training only")
+        column.selectbox("Split", ["train"], format_func=labels.split_name, key="review training only")
         return session.examples(run)
     splits = [_ALL, "train", "validation", "test"]
     with column:

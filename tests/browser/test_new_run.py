@@ -94,7 +94,7 @@ def test_from_data_to_overview(new_run: NewRun, page: Page, tmp_path: Path):
     expect(new_run.text("The run is finished")).to_be_visible(timeout=60_000)
     page.get_by_role("button", name="Open", exact=True).click()
     new_run.wait_for_path("/overview")
-    expect(new_run.tiles("Most informative").first).to_be_visible()
+    expect(new_run.tiles("Most suspicious: lowest label quality").first).to_be_visible()
     assert [job.target for job in jobs_in(new_run.folder) if job.kind == "score"] == ["written-digits"]
     assert Run.open(new_run.folder / "written-digits").manifest.config["recipe"]["epochs"] == 2
 
