@@ -12,12 +12,15 @@ from playwright.sync_api import Locator, Page, expect
 THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 SHOWN = 12  # tiles in a strip
 
-# Ends when the app's script starts: until then the page that is left looks like one that is done.
+# Ends with true when the app's script starts: until then the page that is left looks like one that is done. If none is
+# seen to start, because its start and end were drawn at once, the answer is false.
 _OPEN_WITHIN = """
-(url) => new Promise((started) => {
+(url) => new Promise((answer) => {
   const app = document.querySelector("[data-testid=stApp]");
-  new MutationObserver((_, observer) => { observer.disconnect(); started(); })
-    .observe(app, { attributeFilter: ["data-test-script-state"] });
+  const watch = new MutationObserver(() => done(true));
+  const late = setTimeout(() => done(false), 10000);
+  const done = (started) => { watch.disconnect(); clearTimeout(late); answer(started); };
+  watch.observe(app, { attributeFilter: ["data-test-script-state"] });
   history.pushState({}, "", url);
   dispatchEvent(new PopStateEvent("popstate"));
 })
@@ -35,10 +38,11 @@ class App:
     def open(self, path: str, **query: str) -> None:
         """Open a page by its address; once in the app, as Back does, which loads no script again."""
         url = f"{self.address}/{path}?{urlencode({'run': self.run_id, **query})}"
-        if self.page.url.startswith(f"{self.address}/"):
+        within = self.page.url.startswith(f"{self.address}/")
+        if within:
             self.settle()
-            self.page.evaluate(_OPEN_WITHIN, url)
-        else:
+            within = self.page.evaluate(_OPEN_WITHIN, url)
+        if not within:
             self.page.goto(url)
         self.wait_for_path(f"/{path}")
 
