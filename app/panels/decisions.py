@@ -7,6 +7,7 @@ from typing import Literal
 import streamlit as st
 
 from attribution_core.runs import Run
+from attribution_core.runs.labels import split_name
 from samplescope_app.components.gallery import OnPressed
 from samplescope_app.data import session
 from samplescope_app.wording import labels
@@ -143,4 +144,4 @@ def decide(run: Run, action: str, keys: list[str]) -> None:
 
 def split_badge(row: Row) -> None:
     """Draw the split of an example."""
-    st.badge(f"{labels.split_name(row['split'])} example", color="gray")
+    st.badge(f"{split_name(row['split'])} example", color="gray")

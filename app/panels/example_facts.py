@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
+from attribution_core.runs.store import table_of
 from samplescope_app.data import run_library
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
@@ -62,6 +63,6 @@ def column(run: Run, examples: pd.DataFrame) -> tuple[list[str], Any]:
         # The first cells of a row are not informative, so a table needs no width for them.
         width: Literal["medium", "small"] = "medium" if labels.example_noun(run) == "text" else "small"
         return examples["text"].tolist(), st.column_config.TextColumn("", width=width)
-    tables = ["train" if split == "train" else "evaluation" for split in examples["split"]]
+    tables = [table_of(split) for split in examples["split"]]
     images = [run_library.thumbnail_url(run, *each) for each in zip(tables, examples["row"], strict=True)]
     return images, st.column_config.ImageColumn("", width="small")

@@ -13,6 +13,7 @@ from attribution_core.errors import InputError
 from attribution_core.progress import listening
 from attribution_core.runs import Run
 from attribution_core.runs.cleaned import changes
+from attribution_core.runs.labels import split_name
 from attribution_core.runs.names import EXPORTS_FOLDER
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
@@ -63,7 +64,7 @@ def panel(run: Run) -> None:
     for split, counts in changes(run).items():
         if split == "train" or counts["dropped"] or counts["relabelled"]:
             st.markdown(
-                f"Of {counts['kept'] + counts['dropped']:,} {labels.split_name(split)} examples, "
+                f"Of {counts['kept'] + counts['dropped']:,} {split_name(split)} examples, "
                 f"**{counts['kept']:,} are kept**, {counts['dropped']:,} are dropped and {counts['relabelled']:,} get "
                 f"a new {labels.noun(run)}."
             )

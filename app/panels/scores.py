@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from attribution_core.runs import NOT_CREDIBLE, Run, why_not_credible
+from attribution_core.runs.store import table_of
 from samplescope_app.data import effects, session
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_percentile, format_score, plain, score_help
@@ -25,7 +26,7 @@ def select(run: Run, key: str, label: str = "Score", **options: Any) -> str:
 
 def table(run: Run, row: Row) -> None:
     """Draw every score of an example with its percentile, and its definition as help."""
-    shown = session.scores_of(run, "train" if row["split"] == "train" else "evaluation")
+    shown = session.scores_of(run, table_of(row["split"]))
     marked = {
         score: method for score, method in _EFFECTS.items() if score in shown and _is_beyond(run, row, score, method)
     }

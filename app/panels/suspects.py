@@ -9,10 +9,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from attribution_core.runs import Run
+from attribution_core.runs.labels import split_name
 from samplescope_app.components.gallery import gallery, picture
 from samplescope_app.data import navigation, review_queue, session
 from samplescope_app.panels import decisions, example_facts, scores, typical
-from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
@@ -72,7 +72,7 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
 def _of_split(run: Run, score: str, column: DeltaGenerator) -> pd.DataFrame:
     """Draw the menu of splits, and return the examples of the chosen one; a score may be of training examples only."""
     if score not in session.scores_of(run, "evaluation"):
-        column.selectbox("Split", ["train"], format_func=labels.split_name, key="review training only")
+        column.selectbox("Split", ["train"], format_func=split_name, key="review training only")
         return session.examples(run)
     splits = [_ALL, "train", "validation", "test"]
     with column:
@@ -81,7 +81,7 @@ def _of_split(run: Run, score: str, column: DeltaGenerator) -> pd.DataFrame:
             splits,
             # Held out, the quality of a label means the same in every split; a loss does not.
             index=0 if score == "label_quality" else 1,
-            format_func=labels.split_name,
+            format_func=split_name,
             key=f"review split {score}",
             persist_state="session",
         )

@@ -96,11 +96,6 @@ def in_words(run: Run, row: Row) -> str:
     return f"{labeled}, predicted {predicted}" if predicted else labeled
 
 
-def split_name(split: str) -> str:
-    """Return the name of a split as an adjective: training, validation or test."""
-    return "training" if split == "train" else split
-
-
 def place(row: Row) -> str:
     """Return the position of an example in its table, such as "#12", or "#12 of test" outside the training split."""
     return f"#{row['row']}" if row["split"] == "train" else f"#{row['row']} of {row['split']}"

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from attribution_core.evaluation.comparison import paired_quality
 from attribution_core.progress import announcing, listening
 from attribution_core.runs import RETRAINING_OUTCOMES, Run
+from attribution_core.runs.labels import split_name
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from attribution_core.evaluation.fidelity import Correlation
@@ -164,8 +165,8 @@ def print_cleaning(before: Run, after: Run) -> None:
 
 def _changed(counts: dict[str, dict[str, int]]) -> list[tuple[str, dict[str, int]]]:
     """Return the counts of the training examples and of the other splits that the decisions change."""
-    others = {name: of for name, of in counts.items() if name != "train" and (of["dropped"] or of["relabelled"])}
-    return [("training", counts["train"]), *others.items()]
+    told = {name: of for name, of in counts.items() if name == "train" or of["dropped"] or of["relabelled"]}
+    return [(split_name(name), of) for name, of in told.items()]
 
 
 def print_summarization(curve: SummarizationCurve, quality_name: str) -> None:

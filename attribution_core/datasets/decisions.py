@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ from attribution_core.datasets.dataset import Dataset, Splits
 from attribution_core.datasets.formats.delimited import read_delimited
 from attribution_core.datasets.formats.row_files import clean_columns
 from attribution_core.errors import InputError
+from attribution_core.runs.decisions import Split
+from attribution_core.runs.labels import split_name
 
 COLUMNS = ("id", "action", "label")
 _ACTIONS = ("drop", "relabel")
-_KINDS = {"train": "training", "validation": "validation", "test": "test"}
+_SPLITS = get_args(Split)
 
 
 def with_decisions(splits: Splits, file: Path) -> Splits:
@@ -43,7 +46,7 @@ def with_decisions(splits: Splits, file: Path) -> Splits:
 
 def _decided(part: Dataset, decisions: pd.DataFrame, split: str, file: Path) -> tuple[Dataset, str]:
     """Return a split with decisions about its examples applied, and a sentence that counts them."""
-    kind = _KINDS[split]
+    kind = split_name(split)
     positions = pd.Index(part.ids).get_indexer(pd.Index(decisions["id"]))
     _refuse(decisions["id"][positions < 0], file, f"no {kind} example has the id")
     drops = (decisions["action"] == "drop").to_numpy()
@@ -76,7 +79,7 @@ def _read(file: Path) -> pd.DataFrame:
     cells = {name: [row[name] for row in rows] for name in COLUMNS}
     decisions = pd.DataFrame({**cells, "split": [row.get("split", "train") for row in rows]}, dtype="str")
     _refuse(decisions["action"][~decisions["action"].isin(_ACTIONS)], file, "an action must be drop or relabel, not")
-    _refuse(decisions["split"][~decisions["split"].isin(_KINDS)], file, f"a split must be {', '.join(_KINDS)}, not")
+    _refuse(decisions["split"][~decisions["split"].isin(_SPLITS)], file, f"a split must be {', '.join(_SPLITS)}, not")
     _refuse(decisions["id"][decisions.duplicated(["id", "split"])], file, "more than one row decides about")
     return decisions
 

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
+from attribution_core.methods.linearized.defaults import FREEDOM
 from attribution_core.runs.labels import changed_labels
 
 BINS = 10
-FREEDOM = 4.0  # degrees of freedom of Student's t, by which label quality judges values
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from attribution_core.errors import InputError
 from attribution_core.export.examples import CleanedExamples
+from attribution_core.runs.labels import split_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def row_changes(examples: CleanedExamples, *parts: str) -> RowChanges:
         lost = next((id_ for id_ in (*gone, *new) if id_ not in place), None)
         if lost is not None:
             raise InputError(
-                f"{examples.splits.location} has no {'training' if name == 'train' else name} example {lost}, about "
+                f"{examples.splits.location} has no {split_name(name)} example {lost}, about "
                 "which you decided: give the location of the scored data, or score them again."
             )
         dropped.update(place[id_] for id_ in gone)

@@ -15,6 +15,7 @@ from attribution_core.datasets.listing import SPLIT_NAMES, UNNAMED
 from attribution_core.export.changes import RowChanges, row_changes
 from attribution_core.export.examples import CleanedExamples
 from attribution_core.progress import report
+from attribution_core.runs.labels import split_name
 
 _NAMES = "class_names"
 
@@ -89,10 +90,10 @@ class _Changed:
         words = {SPLIT_NAMES.get(word) for word in re.split(r"[^a-z]+", key.lower())} - {None}
         named = next((split for split in fitting if split == UNNAMED or words == {split}), None)
         if named is None and fitting and not words:
-            kind = "training" if fitting[0] == "train" else fitting[0]
+            first = fitting[0]
             self.notes.append(
-                f"The array {key} has as many rows as there are {kind} examples, but not their name, so it keeps the "
-                f"rows of dropped ones: call it {key}_{fitting[0]} if it belongs to them."
+                f"The array {key} has as many rows as there are {split_name(first)} examples, but not their name, so "
+                f"it keeps the rows of dropped ones: call it {key}_{first} if it belongs to them."
             )
         return named
 

@@ -96,8 +96,7 @@ def counts_by_split(table: pd.DataFrame) -> dict[str, dict[str, int]]:
         By split, the counts ``"dropped"``, ``"relabelled"`` (to another label) and ``"kept"`` (with the relabeled
         ones).
     """
-    dropped = table["action"] == "drop"
-    relabelled = (table["action"] == "relabel") & (table["label"] != table["label_in_data"])
+    dropped, relabelled = table["action"] == "drop", _relabelled(table)
     found = {}
     for split in get_args(Split):
         inside = table["split"] == split
@@ -105,6 +104,11 @@ def counts_by_split(table: pd.DataFrame) -> dict[str, dict[str, int]]:
         counts = {"dropped": gone, "relabelled": int((inside & relabelled).sum()), "kept": int(inside.sum()) - gone}
         found[split] = counts
     return found
+
+
+def _relabelled(table: pd.DataFrame) -> pd.Series:
+    """Return which examples get another label than in the data; a relabel may have been back to that."""
+    return (table["action"] == "relabel") & (table["label"] != table["label_in_data"])
 
 
 def write_decisions(run: Run) -> Path:
@@ -148,8 +152,7 @@ def _text(run: Run) -> str:
             f"The run {run.id} has no decision that changes its dataset: drop or relabel examples in Review first."
         )
     table = cleaned_table(run)
-    relabelled = (table["action"] == "relabel") & (table["label"] != table["label_in_data"])
-    table = table[(table["action"] == "drop") | relabelled].sort_values(_KEY)
+    table = table[(table["action"] == "drop") | _relabelled(table)].sort_values(_KEY)
     texts = {name: label_texts(table[name].to_numpy(), run.class_names) for name in ("label", "label_in_data")}
     # Without other splits the file is that of earlier versions, so that the runs they cleaned are found again.
     columns = _COLUMNS if (table["split"] == "train").all() else [*_COLUMNS, "split"]

@@ -13,6 +13,11 @@ VALUE_RANGE = "value_range"
 _ROUNDING = 1e-6  # as a share of the range of the values
 
 
+def split_name(split: str) -> str:
+    """Return the name of a split as an adjective: training, validation or test."""
+    return "training" if split == "train" else split
+
+
 def label_names(labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
     """Return labels as texts for people, ``[n]``; values have six digits.
 

@@ -42,6 +42,11 @@ SplitName = Literal["train", "evaluation"]
 Status = Literal["complete", "running", "failed", "incomplete"]
 
 
+def table_of(split: str) -> SplitName:
+    """Return the name of the table that holds the examples of a split."""
+    return "train" if split == "train" else "evaluation"
+
+
 class Run:
     """A run, open for reading; each part is read when it is first used."""
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from attribution_core.methods.linearized.defaults import FREEDOM
 from attribution_core.methods.linearized.label_quality import LabelQuality, judge_classes, judge_values
-from attribution_core.methods.linearized.ridge import FREEDOM, best_temperature
+from attribution_core.methods.linearized.ridge import best_temperature
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.progress import retitled
 from attribution_core.training import Recipe, outputs_of, train

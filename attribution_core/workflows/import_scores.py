@@ -125,9 +125,8 @@ def import_scores(
     if isinstance(values, pd.DataFrame):
         raise InputError("Expected scores as a Series by id or effects as an array, not as a DataFrame.")
     if isinstance(values, pd.Series) and not isinstance(values.index, pd.RangeIndex):
-        values = by_id(values.to_frame(), values.index, run.examples["id"], run.evaluation["id"], "The Series").iloc[
-            :, 0
-        ]
+        ids, others = run.examples["id"], run.evaluation["id"]
+        values = by_id(values.to_frame(), values.index, ids, others, "The Series").iloc[:, 0]
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values if values.dtype == torch.float64 or not values.is_floating_point() else values.float()

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from attribution_core.runs.store import SplitName
+from attribution_core.runs.store import SplitName, table_of
 from samplescope_app.data import run_library, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
@@ -169,13 +169,7 @@ def picture(
     on_pressed: OnPressed | None = None,
 ) -> None:
     """Draw one example large; its keys work wherever the focus is on the page."""
-    large(example_tile(run, row, score), key=key, size=size, keys=keys, on_pressed=on_pressed)
-
-
-def large(
-    item: Tile, *, key: str, size: int, keys: dict[str, str] | None = None, on_pressed: OnPressed | None = None
-) -> None:
-    """Draw any tile large, as :func:`picture` does."""
+    item = example_tile(run, row, score)
     data = {"items": [asdict(item)], "layout": "picture", "size": size, "keys": keys or {}, "page_keys": True}
     _mount(data, key, {item.id}, on_pressed)
 
@@ -206,7 +200,7 @@ def example_tile(run: Run, row: Row, score: str) -> Tile:
     return Tile(
         id=session.key(row),
         alt=labels.describe(run, row, labels.score_in_words(row, run.measure(score))),
-        **pictured(run, "train" if of_training else "evaluation", row),
+        **pictured(run, table_of(row["split"]), row),
         label=label,
         predicted=predicted,
         score=format_score(row.get(score, math.nan)),

@@ -26,7 +26,7 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.detection import known_wrong
 from attribution_core.experiments.label_noise.cleanlab_reference import cleanlab_scores
 from attribution_core.experiments.unique_information.film_reviews import sentences
-from attribution_core.methods.linearized.kernel_basis import Features
+from attribution_core.methods.linearized.kernel_basis import Features, joined
 from attribution_core.methods.linearized.label_quality import LabelQuality, label_quality
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import prepare
@@ -100,12 +100,8 @@ def opened(data: str) -> Problem:
     if not labels.is_floating_point():
         numbers = {each: number for number, each in enumerate(names)}
         true = torch.tensor([numbers[str(each)] for each in true_labels])
-    features = {kind: _joined([parts[name] for name in prepared.named_splits]) for kind, parts in kinds.items()}
+    features = {kind: joined([parts[name] for name in prepared.named_splits]) for kind, parts in kinds.items()}
     return Problem(features, labels, true, wrong.numpy(), seconds)
-
-
-def _joined(parts: list[Features]) -> Features:
-    return sparse.vstack(parts).tocsr() if sparse.issparse(parts[0]) else torch.cat(parts)
 
 
 def _found(suspicious: np.ndarray, problem: Problem, seconds: float) -> dict[str, Any]:

@@ -23,12 +23,12 @@ other folds: these rows end in "held out". They cost ``--folds`` more trainings,
 
 import argparse
 import json
-import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor, nn
@@ -140,15 +140,9 @@ def beside_cleanlab(options: argparse.Namespace) -> None:
             for row in rows(name, options.data_root, seed):
                 print(json.dumps({"experiment": "wrong_label_detection", **row}), flush=True)
                 lines.append(row)
-    judges = list(dict.fromkeys(line["judge"] for line in lines))
-    found = {
-        name: {
-            judge: statistics.fmean(line["ap"] for line in lines if (line["data"], line["judge"]) == (name, judge))
-            for judge in judges
-            if any((line["data"], line["judge"]) == (name, judge) for line in lines)
-        }
-        for name in options.data
-    }
+    means = pd.DataFrame(lines).groupby(["data", "judge"], sort=False)["ap"].mean()
+    found = {name: means[name].to_dict() for name in options.data}
+    judges = list(dict.fromkeys(judge for _, judge in means.index))
     series = {judge: [found[name].get(judge) for name in options.data] for judge in judges}
     panel = Panel(title="Wrong labels found", label="average precision", series=series, x=options.data)
     write_with_options(options, "wrong_label_detection", {"rows": lines, "mean_ap": found}, [panel])

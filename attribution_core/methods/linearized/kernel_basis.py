@@ -16,6 +16,7 @@ Three routes to it, with n examples of p features:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -106,6 +107,11 @@ def some_rows(features: Features, rows: Tensor, kernel: KernelName | None = None
     if kernel == "precomputed":
         return features[rows][:, rows]
     return features[rows.cpu().numpy()] if sparse.issparse(features) else features[rows]
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    """Return the features of all examples of several parts, in this order."""
+    return sparse.vstack(parts).tocsr() if sparse.issparse(parts[0]) else torch.cat(list(parts))
 
 
 def _of_features(train: Tensor, evaluation: Tensor, error: float = 0.0) -> KernelBasis:

@@ -24,8 +24,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from attribution_core.errors import InputError
+from attribution_core.methods.linearized.defaults import FREEDOM
 from attribution_core.methods.linearized.kernel_basis import Features, KernelBasis, KernelName, kernel_basis, some_rows
-from attribution_core.methods.linearized.ridge import FREEDOM, RidgeFit, fit_classes, fit_values
+from attribution_core.methods.linearized.ridge import RidgeFit, fit_classes, fit_values
 from attribution_core.progress import track
 
 KERNELS: tuple[KernelName, ...] = ("linear", "ntk")

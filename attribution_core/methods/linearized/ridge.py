@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from attribution_core.methods.linearized.defaults import FREEDOM
 from attribution_core.methods.linearized.kernel_basis import KernelBasis
 
 # Lambdas that are tried, as multiples of the mean squared norm of the centered features.
@@ -27,7 +28,6 @@ _LAMBDAS = torch.logspace(-4, 4, 33, dtype=torch.float64)
 _LAMBDAS_OF_VALUES = torch.logspace(-4, 2, 13, dtype=torch.float64)
 _NEWTON_STEPS = 8
 _TEMPERATURES = (1e-2, 1e3)
-FREEDOM = 4.0  # degrees of freedom of the noise of values
 _REWEIGHTINGS = 5
 
 

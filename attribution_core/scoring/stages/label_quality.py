@@ -11,7 +11,7 @@ from typing_extensions import override
 from attribution_core.datasets import Dataset
 from attribution_core.datasets.defaults import AUTO, MINILM
 from attribution_core.datasets.features import text_features
-from attribution_core.methods.linearized.kernel_basis import LANDMARKS, Features
+from attribution_core.methods.linearized.kernel_basis import LANDMARKS, Features, joined
 from attribution_core.methods.linearized.label_quality import COMPARED_ON, Judgement, LabelQuality, label_quality
 from attribution_core.preparation.representations import representations
 from attribution_core.runs import RunWriter
@@ -55,7 +55,7 @@ class LabelQualityStage(Stage):
         kinds = representations(scoring.prepared, scoring.tensors_by_split)
         train = {kind: _on(parts["train"], device) for kind, parts in kinds.items()}
         held_out = SPLITS_BY_TABLE["evaluation"]
-        others = {kind: _on(_joined([parts[name] for name in held_out]), device) for kind, parts in kinds.items()}
+        others = {kind: _on(joined([parts[name] for name in held_out]), device) for kind, parts in kinds.items()}
         labels = given_labels(splits["train"])
         given = torch.cat([given_labels(splits[name]) for name in held_out])
         classes = len(splits["train"].class_names) or None
@@ -121,10 +121,6 @@ def _details(found: LabelQuality, examples: int) -> dict[str, Any]:
 def given_labels(split: Dataset) -> Tensor:
     """Return classes, int64 ``[n]``, or values in the unit of the data, float64 ``[n]``."""
     return torch.from_numpy(np.ascontiguousarray(split.labels))
-
-
-def _joined(parts: list[Features]) -> Features:
-    return sparse.vstack(parts).tocsr() if sparse.issparse(parts[0]) else torch.cat(parts)
 
 
 def _on(features: Features, device: torch.device) -> Features:
