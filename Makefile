@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
-# Python compiles a module when it is first imported; to compile all of them here takes two minutes.
+# Python compiles a module when it is first imported; to compile all of them here takes two minutes. It must keep what it
+# compiled, also where the environment says not to, as many containers do: without, each process compiles PyTorch again.
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # Options for the installation of PyTorch alone, such as TORCH="--index-url https://download.pytorch.org/whl/cpu".
 TORCH ?=
