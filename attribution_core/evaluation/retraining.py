@@ -256,7 +256,7 @@ def _in_parallel(trainer: Trainer, removals: Sequence[Removal], processes: int) 
             "A build function must be picklable to be sent to other processes, which a lambda or a local function is "
             "not. Give functools.partial of a function at the top of a module, or processes=0."
         ) from error
-    context = _context()
+    context = _context(trainer.recipe)
     stop = context.Event()
     pool = ProcessPoolExecutor(min(processes, len(removals)), context, _start_worker, (trainer, stop))
     try:
@@ -268,12 +268,13 @@ def _in_parallel(trainer: Trainer, removals: Sequence[Removal], processes: int) 
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _context() -> BaseContext:
+def _context(recipe: Recipe) -> BaseContext:
     """Return how processes start: on Linux as copies of one that has imported what they need, elsewhere anew."""
     if sys.platform != "linux":
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torch._dynamo"])  # an optimizer's first step imports the latter
+    imported_by_optimizer = [] if recipe.optimizer == "sgd" else ["torch._dynamo"]  # takes seconds
+    context.set_forkserver_preload([__name__, *imported_by_optimizer])
     return context
 
 

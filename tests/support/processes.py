@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from attribution_core.progress import listening
 
 # A process starts as a copy of one that has imported these, which saves it the seconds of an import.
-_IMPORTED = ["attribution_core.workflows.clean", "torch._dynamo", "tests.support.sample_run"]
+_IMPORTED = ["attribution_core.workflows.clean", "tests.support.sample_run"]
 
 
 def kill_at(moment: str, work: Callable[..., object], *arguments: object, delay: float = 0) -> None:
