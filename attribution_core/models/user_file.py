@@ -17,13 +17,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 from torch import nn
+from typing_extensions import override
 
 from attribution_core.errors import InputError, first_problem
 from attribution_core.models.plain import make_plain, materialize, unwrap_layers, unwrapped
@@ -159,29 +161,38 @@ def _run_module(file: Path) -> ModuleType:
     name = f"samplescope_model_{digest_of_file(file)[:16]}_{file.stem}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{file} is not a Python file: give the model as FILE.py:FUNCTION.")
-    module = importlib.util.module_from_spec(spec)
+    loader = _SourceLoader(name, str(file))
+    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(file)))
+    module.__file__ = str(file)
     sys.modules[name] = module  # dataclasses look up their module there
     try:
         with _siblings_importable(file), errors_reported(str(file)):
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
     except InputError:
         del sys.modules[name]
         raise
     return module
 
 
+class _SourceLoader(SourceFileLoader):
+    """Compile a file's source each time: a compiled one is known by its second and size only, which a change can keep."""
+
+    @override
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 @contextmanager
 def _siblings_importable(file: Path) -> Iterator[None]:
-    """Let a file import the modules in its folder, as when Python runs it."""
-    folder = str(file.parent)
+    """Let a file import the modules in its folder, as when Python runs it, and leave no compiled ones there."""
+    folder, writes_nothing = str(file.parent), sys.dont_write_bytecode
     sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
         sys.path.remove(folder)
+        sys.dont_write_bytecode = writes_nothing
 
 
 @contextmanager

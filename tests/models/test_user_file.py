@@ -1,4 +1,5 @@
 import re
+import sys
 
 import pytest
 import torch
@@ -53,6 +54,15 @@ def test_a_changed_file_is_another_model(tmp_path):
     assert built(path).in_features == 4
     written(tmp_path, "from torch import nn\ndef build():\n    return nn.Linear(5, 3)\n")
     assert built(path).in_features == 5
+
+
+def test_nothing_is_compiled_into_the_folder_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "sibling_of_net.py").write_text("WIDTH = 6\n")
+    text = "from torch import nn\nfrom sibling_of_net import WIDTH\ndef build():\n    return nn.Linear(WIDTH, 3)\n"
+    assert built(written(tmp_path, text)).in_features == 6
+    assert [each.name for each in sorted(tmp_path.iterdir())] == ["net.py", "sibling_of_net.py"]
+    assert not sys.dont_write_bytecode
 
 
 @pytest.mark.parametrize(
