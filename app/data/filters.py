@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
@@ -17,12 +18,14 @@ from samplescope_app.wording import labels
 class Filters:
     """The examples that Browse shows, and their order; Example steps through the same list.
 
-    ``classes``, ``predicted`` and ``wrong_only`` apply to classification, ``value_low`` and ``value_high`` to
-    regression. ``selection`` holds the rows selected on the map; if it is empty, every row passes.
+    ``split`` is train, validation or test. ``classes``, ``predicted`` and ``wrong_only`` apply to classification,
+    ``value_low`` and ``value_high`` to regression. ``selection`` holds the training rows selected on the map; if it is
+    empty, every row passes.
     """
 
     score: str
     descending: bool = True
+    split: str = "train"
     classes: list[str] = field(default_factory=list)
     predicted: list[str] = field(default_factory=list)
     value_low: float | None = None
@@ -46,6 +49,8 @@ def current(run: Run) -> Filters:
     values = {name: st.session_state[key] for name, key in KEYS.items() if st.session_state.get(key) is not None}
     if values.get("score") not in run.scores:
         values["score"] = default_score(run)
+    if values.get("split") not in splits_of(run, values["score"]) or values.get("selection"):
+        values.pop("split", None)
     if values.get("group") not in labels.kinds(run):
         values.pop("group", None)
     values.setdefault("descending", session.suspicious_end(run, values["score"]))
@@ -55,6 +60,11 @@ def current(run: Run) -> Filters:
 def default_score(run: Run) -> str:
     """Return the run's first measure, else its first diagnostic."""
     return run.scores[0]
+
+
+def splits_of(run: Run, score: str) -> list[str]:
+    """Return the splits whose examples have a score."""
+    return ["train", *(("validation", "test") if score in session.scores_of(run, "evaluation") else ())]
 
 
 def clear() -> None:
@@ -80,15 +90,24 @@ def replace(**values: Any) -> None:
         st.session_state[KEYS[name]] = value
 
 
+def table(run: Run, split: str) -> pd.DataFrame:
+    """Return the table that :func:`matching` gives positions in: in both, training examples come first."""
+    return session.examples(run) if split == "train" else session.everything(run)
+
+
 def matching(run: Run, chosen: Filters) -> np.ndarray:
-    """Return the rows of the examples that pass the filters, in order, int64; shared, so do not change the array."""
+    """Return the positions of the examples that pass the filters, in order, int64; shared, so do not change the array.
+
+    Returns:
+        Positions in ``session.everything``, which are rows for training examples.
+    """
     return _matching(run, run.version, run.decisions.version(), chosen)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs={Filters: repr})
 def _matching(_run: Run, version: str, decisions: int, chosen: Filters) -> np.ndarray:  # noqa: ARG001 (a cache key)
-    frame = session.examples(_run)
-    keep = np.ones(len(frame), dtype=bool)
+    frame = table(_run, chosen.split)
+    keep = np.array(frame["split"] == chosen.split)
     for column, values in (
         ("label_name", chosen.classes),
         ("predicted_name", chosen.predicted),
@@ -111,4 +130,5 @@ def _matching(_run: Run, version: str, decisions: int, chosen: Filters) -> np.nd
         keep &= frame["id"].str.contains(chosen.text, case=False, regex=False).to_numpy()
     if chosen.selection:
         keep &= np.isin(frame["row"], chosen.selection)
-    return session.ranked(frame.loc[keep, ["row", chosen.score]], chosen.score, chosen.descending)["row"].to_numpy()
+    passed = pd.DataFrame({chosen.score: frame[chosen.score].to_numpy()[keep]}, index=np.flatnonzero(keep))
+    return session.ranked(passed, chosen.score, chosen.descending).index.to_numpy()

@@ -1,4 +1,4 @@
-"""Browse: every training example as a tile, filtered and sorted."""
+"""Browse: the examples of a split as tiles, filtered and sorted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from samplescope_app.panels import example_grid, filter_bar, header
 from samplescope_app.wording import labels
 
 _EXPLANATION = (
-    "Every training example as a tile, with its score, its percentile, its {label}, and the prediction if it differs "
-    "(≠). The percentile is the share of the examples with this score or less."
+    "The examples of a split as tiles, each with its score, its percentile, its {label}, and the prediction if it "
+    "differs (≠). The percentile is the share of the split's examples with this score or less."
 )
 
 

@@ -76,15 +76,18 @@ def _evaluation_page(run: Run, asked: str) -> None:
     if not 0 <= position < len(frame):
         _not_found(f"This run has no evaluation example {plain(asked)}. It has {len(frame):,}, numbered from 0.")
         return
-    row = frame.iloc[position].to_dict()
-    _evaluation_example(run, row, np.flatnonzero(frame["split"] == row["split"]))
+    row, chosen = frame.iloc[position].to_dict(), filters.current(run)
+    listed = filters.matching(run, chosen) - len(session.examples(run))
+    if row["split"] != chosen.split or row["row"] not in listed:
+        listed = np.flatnonzero(frame["split"] == row["split"])
+    _evaluation_example(run, row, listed)
 
 
-def _evaluation_example(run: Run, row: Row, split: np.ndarray) -> None:
-    steps = {action: str(target) for action, target in example_card.around(split, row["row"]).items()}
+def _evaluation_example(run: Run, row: Row, listed: np.ndarray) -> None:
+    steps = {action: str(target) for action, target in example_card.around(listed, row["row"]).items()}
     act = functools.partial(example_card.act, run, steps)
     back = functools.partial(act, keys=[session.key(row)])
-    example_card.navigation_bar(run, row["row"], labels.place(row), split, "Back", back)
+    example_card.navigation_bar(run, row["row"], labels.place(row), listed, "Back", back)
     about, influences = st.columns(2, gap="large")
     with about, st.container(horizontal=True, gap="small"):
         with st.container(width=_LEFT_WIDTH):

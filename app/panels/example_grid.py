@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
+from attribution_core.runs.labels import split_name
 from samplescope_app.components.gallery import Answer, gallery, picture
 from samplescope_app.data import filters, navigation, session
 from samplescope_app.panels import decisions, example_facts, filter_bar, scores
@@ -31,7 +32,7 @@ def draw(run: Run) -> None:
         st.info("No example passes these filters.", icon=":material/filter_alt_off:")
         return
     page = _page(chosen, len(listed))
-    tiles = session.examples(run).iloc[listed[page * _TILES : (page + 1) * _TILES]]
+    tiles = filters.table(run, chosen.split).iloc[listed[page * _TILES : (page + 1) * _TILES]]
     grid, panel = st.columns([5, 2], gap="large")
     with grid:
         answer = gallery(
@@ -39,7 +40,7 @@ def draw(run: Run) -> None:
             tiles,
             chosen.score,
             key="browse grid",
-            name="Training examples",
+            name=f"{split_name(chosen.split).capitalize()} examples",
             keys=_KEYS,
             on_pressed=functools.partial(_act, run),
             selectable=True,
@@ -48,6 +49,7 @@ def draw(run: Run) -> None:
     with panel:
         _side_panel(run, tiles, answer, chosen.score)
     if answer.opened is not None:
+        st.session_state.pop("last example", None)  # so that Back leads here
         navigation.open_tile(run, answer.opened)
 
 
@@ -106,7 +108,7 @@ def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> No
             "**k** keeps, **u** undoes the last decision."
         )
         return
-    row = tiles[tiles["id"] == session.split_and_id(shown)[1]].iloc[0].to_dict()
+    row = tiles[tiles["id"] == session.split_and_id(shown)[1]].iloc[0].to_dict()  # tiles are of one split
     picture(run, row, score, key="browse picture", size=260)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(row['id'])}**", width="content")
@@ -114,4 +116,4 @@ def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> No
     example_facts.label_lines(run, row)
     scores.table(run, row)
     if st.button("Open", icon=":material/open_in_full:"):
-        navigation.open_example(run, row["id"])
+        navigation.open_tile(run, shown)

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from attribution_core.runs import Run
+from attribution_core.runs.labels import split_name
 from samplescope_app.data import filters, session
 from samplescope_app.panels import scores
 from samplescope_app.wording import labels
@@ -21,27 +22,36 @@ def draw(run: Run) -> None:
     chosen = filters.current(run)
     st.session_state.setdefault(filters.KEYS["score"], chosen.score)
     st.session_state.setdefault(filters.KEYS["descending"], chosen.descending)
-    columns = st.columns([5.2, 2.5, 2.6, 2.6, 2.6, 1.8, 2.7], vertical_alignment="bottom")
+    columns = st.columns([4.6, 2.5, 2.2, 2.3, 2.3, 2.3, 1.8, 2.7], vertical_alignment="bottom")
     with columns[0]:
         scores.select(run, filters.KEYS["score"], "Sort by", persist_state="session", on_change=filters.follow_score)
     with columns[1]:
         st.selectbox("Order", list(_ORDERS), format_func=_ORDERS.__getitem__, **_widget("descending"))
+    with columns[2]:
+        _split(run, chosen)
     if run.values is None:
-        columns[2].multiselect("Class", run.class_names, placeholder="all", **_widget("classes"))
+        columns[3].multiselect("Class", run.class_names, placeholder="all", **_widget("classes"))
         if run.has_predictions:
-            columns[3].multiselect("Predicted", run.class_names, placeholder="all", **_widget("predicted"))
+            columns[4].multiselect("Predicted", run.class_names, placeholder="all", **_widget("predicted"))
     else:
-        for column, label, name in ((columns[2], "Value from", "value_low"), (columns[3], "Value to", "value_high")):
+        for column, label, name in ((columns[3], "Value from", "value_low"), (columns[4], "Value to", "value_high")):
             column.number_input(label, value=None, step=labels.step(run), format="%.10g", **_widget(name))
-    with columns[4]:
+    with columns[5]:
         names = labels.DECISION_NAMES
         st.multiselect(
             "Decision", list(names), format_func=names.__getitem__, placeholder="all", **_widget("decisions")
         )
-    with columns[5]:
+    with columns[6]:
         st.text_input("ID contains", **_widget("text"))
-    with columns[6], st.popover("More filters", width="stretch"):
+    with columns[7], st.popover("More filters", width="stretch"):
         _more_filters(run)
+
+
+def _split(run: Run, chosen: filters.Filters) -> None:
+    """Draw the menu of the splits that have the score; what is selected on the map is of training."""
+    splits = ["train"] if chosen.selection else filters.splits_of(run, chosen.score)
+    st.session_state[filters.KEYS["split"]] = chosen.split
+    st.selectbox("Split", splits, format_func=split_name, **_widget("split"))
 
 
 def _more_filters(run: Run) -> None:
@@ -66,8 +76,9 @@ def _widget(name: str) -> dict[str, Any]:
 
 def summary(run: Run, chosen: filters.Filters, count: int) -> None:
     """Draw the number of examples listed, the less visible filters, and buttons to clear them."""
-    total = len(session.examples(run))
-    parts = [f"{count:,} of {total:,} examples"]
+    total = int((filters.table(run, chosen.split)["split"] == chosen.split).sum())
+    held_out = "" if chosen.split == "train" else f"{chosen.split} "
+    parts = [f"{count:,} of {total:,} {held_out}examples"]
     for what, low, high, form in (
         ("score", chosen.low, chosen.high, ".3g"),
         (labels.name(run), chosen.value_low, chosen.value_high, ".10g"),

@@ -21,8 +21,8 @@ def test_from_training_to_evaluation_and_back(app: App, run: Run):
     effects = run.effects("ntk")[:]
     start = 17
     app.open("example", id=run.examples["id"].iloc[start])
-    assert app.shown_rows("Helps most") == strongest(effects[start], 1)
-    assert app.shown_rows("Harms most") == strongest(effects[start], -1)
+    app.shows_rows("Helps most", strongest(effects[start], 1))
+    app.shows_rows("Harms most", strongest(effects[start], -1))
 
     app.tiles("Harms most").nth(2).click()
     target = strongest(effects[start], -1)[2]
@@ -30,8 +30,8 @@ def test_from_training_to_evaluation_and_back(app: App, run: Run):
     app.shows_evaluation(target)
     assert evaluation_row(app) == target
     expect(app.page.get_by_text("validation example", exact=True)).to_be_visible()
-    assert app.shown_rows("Most helpful") == strongest(effects[:, target], 1)
-    assert app.shown_rows("Most harmful") == strongest(effects[:, target], -1)
+    app.shows_rows("Most helpful", strongest(effects[:, target], 1))
+    app.shows_rows("Most harmful", strongest(effects[:, target], -1))
 
     app.page.reload()
     app.settle()
@@ -57,18 +57,18 @@ def test_effects_say_their_sign_in_more_than_color(app: App, run: Run):
 def test_another_method_ranks_as_its_own_matrix(app: App, run: Run):
     start = 40
     app.open("example", id=run.examples["id"].iloc[start])
-    assert app.shown_rows("Helps most") == strongest(run.effects("ntk")[start], 1)
+    app.shows_rows("Helps most", strongest(run.effects("ntk")[start], 1))
     app.page.get_by_role("combobox", name="Method").click()
     app.page.get_by_role("option", name=MEASURES["influence"].title).click()
     own = strongest(run.effects("influence")[start], 1)
     assert own != strongest(run.effects("ntk")[start], 1)
     expect(app.tiles("Helps most").first).to_have_accessible_name(re.compile(f"^#{own[0]} of validation"))
     app.settle()
-    assert app.shown_rows("Helps most") == own
+    app.shows_rows("Helps most", own)
     expect(app.page.get_by_text("to first order around the trained weights")).to_be_visible()
     app.tiles("Helps most").first.click()  # and stays chosen
     app.shows_evaluation(own[0])
-    assert app.shown_rows("Most helpful") == strongest(run.effects("influence")[:, own[0]], 1)
+    app.shows_rows("Most helpful", strongest(run.effects("influence")[:, own[0]], 1))
 
 
 def test_neighbours_are_the_most_alike_and_other_labels_are_marked(app: App, run: Run):
@@ -78,7 +78,7 @@ def test_neighbours_are_the_most_alike_and_other_labels_are_marked(app: App, run
     cosines[row] = -np.inf
     nearest = np.argsort(-cosines)[:SHOWN]
     app.open("example", id=run.examples["id"].iloc[row])
-    assert app.shown_rows("Nearest training examples") == nearest.tolist()
+    app.shows_rows("Nearest training examples", nearest.tolist())
     differing = run.examples["label"].to_numpy()[nearest] != run.examples["label"].iloc[row]
     expect(app.page.get_by_text("other label", exact=True)).to_have_count(int(differing.sum()))
     app.tiles("Nearest training examples").nth(1).click()

@@ -104,6 +104,29 @@ def test_the_keyboard_is_enough(app: App, run: Run):
     assert actions(run) == {order[1]: "keep"}
 
 
+def test_the_examples_of_another_split_are_browsed_and_decided(app: App, run: Run):
+    test = run.evaluation[run.evaluation["split"] == "test"].sort_values("loss", ascending=False, kind="stable")
+    app.open("browse")
+    app.choose("Sort by", run.measure("loss").title)
+    app.choose("Split", "test")
+    expect(app.page.get_by_text(f"{len(test)} of {len(test)} test examples")).to_be_visible()
+    expect(app.tiles("Test examples").first).to_be_visible()
+    app.shows_rows("Test examples", test.index[:5].tolist(), first=5)
+    app.tiles("Test examples").nth(1).focus()
+    app.press("d")
+    expect(app.tiles("Test examples").nth(1).get_by_text("drop")).to_be_visible()
+    app.press("Enter")
+    app.wait_for_path("/example")
+    app.shows_evaluation(test.index[1])
+    app.press("ArrowRight")
+    app.shows_evaluation(test.index[2])  # in the order of the grid
+    app.press("b")
+    app.wait_for_path("/browse")
+    expect(app.tiles("Test examples").nth(1).get_by_text("drop")).to_be_visible()
+    decided = run.decisions.current()
+    assert decided[["id", "split", "action"]].to_numpy().tolist() == [[test["id"].iloc[1], "test", "drop"]]
+
+
 def test_r_relabels_and_does_not_rerun_the_app(app: App, run: Run):
     """Streamlit has the key r for itself."""
     row = run.examples[~run.examples["correct"]].iloc[0]

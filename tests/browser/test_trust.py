@@ -29,8 +29,7 @@ def test_predicted_and_actual_effects_are_drawn(app: App, page: Page):
     expect(plot.locator(".legendtext", has_text="least squares")).to_be_visible()
     expect(plot.locator(".legendtext", has_text="as predicted")).to_have_count(0)  # other units
     expect(page.get_by_text("Noise ceiling of Spearman 0.96")).to_be_visible()
-    _choose(page, "Score", "Influence function")
-    app.settle()
+    app.choose("Score", "Influence function")
     expect(plot.locator(".legendtext", has_text="as predicted")).to_be_visible()
     expect(page.get_by_text("The figure shows means over the evaluation examples")).to_be_visible()
 
@@ -113,11 +112,6 @@ def test_overview_says_it_in_short(app: App, page: Page):
     expect(page.get_by_text("highest correlation that the noise of retraining allows")).to_be_visible()
     page.get_by_role("button", name="Trust").click()
     app.wait_for_path("/trust")
-
-
-def _choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label).click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 def _with_seed(run: Path, seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
@@ -11,6 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 SHOWN = 12  # tiles in a strip
+_SECONDS_TO_WAIT = 30.0
 
 # Ends with true when the app's script starts: until then the page that is left looks like one that is done. If none is
 # seen to start, because its start and end were drawn at once, the answer is false.
@@ -71,11 +73,22 @@ class App:
         """Wait until the large image is that of an evaluation row."""
         expect(self.picture()).to_have_attribute("alt", re.compile(rf"^#{row} of (validation|test),"))
 
-    def shown_rows(self, name: str) -> list[int]:
-        """Return the rows of a strip's tiles, read from their descriptions."""
-        expect(self.tiles(name).first).to_be_visible()
-        descriptions = [image.get_attribute("alt") for image in self.tiles(name).get_by_role("img").all()]
-        return [int(re.match(r"#(\d+)", each or "").group(1)) for each in descriptions]
+    def shows_rows(self, name: str, rows: list[int], first: int | None = None) -> None:
+        """Wait until a strip, or its first tiles, are those of some rows, which their descriptions tell."""
+        until = time.monotonic() + _SECONDS_TO_WAIT
+        while (shown := self._rows(name)[:first]) != rows and time.monotonic() < until:
+            self.page.wait_for_timeout(100)
+        assert shown == rows
+
+    def _rows(self, name: str) -> list[int]:
+        found = self.tiles(name).get_by_role("img").evaluate_all("images => images.map(image => image.alt)")
+        return [int(number.group(1)) for each in found if (number := re.match(r"#(\d+)", each))]
+
+    def choose(self, label: str, option: str, exact: bool = True) -> None:
+        """Choose an option of a menu, by its text or a part of it."""
+        self.page.get_by_role("combobox", name=label).click()
+        self.page.get_by_role("option", name=option, exact=exact).click()
+        self.settle()
 
     def badge(self, text: str) -> Locator:
         return self.page.locator(".stMarkdownBadge", has_text=text)

@@ -35,6 +35,27 @@ def test_filters_narrow_and_sort(run):
     assert set(grouped["original_label"]) == {"digit 1"}
 
 
+def test_examples_of_another_split_pass_the_same_filters(run):
+    everything, n = session.everything(run), len(run.examples)
+    for split in ("validation", "test"):
+        found = filters.matching(run, Filters("loss", descending=False, split=split))
+        listed = everything.iloc[found]
+        assert set(listed["split"]) == {split}
+        assert sorted(found - n) == np.flatnonzero(run.evaluation["split"] == split).tolist()
+        assert listed["loss"].is_monotonic_increasing
+    some = everything.iloc[filters.matching(run, Filters("loss", split="test", wrong_only=True))]
+    test = run.evaluation[run.evaluation["split"] == "test"]
+    assert set(some["id"]) == set(test.loc[~test["correct"], "id"])
+    run.decisions.record([test["id"].iloc[4]], "drop", split="test")
+    dropped = filters.matching(run, Filters("loss", split="test", decisions=["drop"]))
+    assert everything.iloc[dropped]["id"].tolist() == [test["id"].iloc[4]]
+
+
+def test_a_split_without_the_score_is_not_listed(run):
+    assert filters.splits_of(run, "loss") == ["train", "validation", "test"]
+    assert filters.splits_of(run, "fsi") == ["train"]
+
+
 def test_a_selection_is_a_filter_among_others(run):
     chosen = matching(run, selection=(70, 3, 12, 5))
     assert set(chosen["row"]) == {3, 5, 12, 70}
