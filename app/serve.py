@@ -65,6 +65,8 @@ def _configuration(port: int) -> dict[str, object]:
         "server.allowedHosts": _HOSTS,
         "server.headless": True,  # no question in the terminal; _announce opens the browser
         "server.fileWatcherType": "none",
+        # To look through every object of PyTorch and pandas after each interaction takes as long as to draw the page.
+        "runner.postScriptGC": False,
         "browser.gatherUsageStats": False,
         "client.showErrorLinks": False,
         "client.toolbarMode": "viewer",
