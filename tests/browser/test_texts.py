@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,20 +16,26 @@ from attribution_core.training import Recipe
 from tests.support.app_driver import THEMES, App
 from tests.support.app_server import served
 from tests.support.tables import make_table, make_texts, write_table
+from tests.support.workers import made_once
 
 _MARKUP = "<b>bold</b> <img src=x onerror=alert(1)> a warm and clever film"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs: texts, one of them hostile, and rows of a table."""
+    """Two runs: texts, one of them hostile, and rows of a table; a copy for each worker."""
     root = tmp_path_factory.mktemp("others")
+    shutil.copytree(made_once(tmp_path_factory, "texts-and-a-table", _score), root, dirs_exist_ok=True)
+    return root / "runs"
+
+
+def _score(root: Path) -> None:
+    root.mkdir()
     frame = make_texts(60)
     frame.loc[0, "text"] = _MARKUP
     quick = {"model": "linear", "recipe": Recipe(epochs=3)}
     score(ScoreConfig(data=str(write_table(frame, root / "texts.csv")), out=root / "runs" / "texts", **quick))
     score(ScoreConfig(data=str(write_table(make_table(60), root / "table.csv")), out=root / "runs" / "table", **quick))
-    return root / "runs"
 
 
 @pytest.fixture(scope="module")

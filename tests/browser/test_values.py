@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from samplescope_app.wording import labels
 from tests.support.app_driver import THEMES, App
 from tests.support.app_server import served
 from tests.support.tables import TARGET, make_prices, write_table
+from tests.support.workers import made_once
 
 _HOSTILE = f"*{TARGET}* <b>"  # what a column may be called, and pages must show as it is
 _PAGES = ("overview", "browse", "map", "classes", "training", "summarize", "review", "trust", "compare", "runs")
@@ -22,14 +24,19 @@ _PAGES = ("overview", "browse", "map", "classes", "training", "summarize", "revi
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs that differ by the seed, of rows with prices, some of them wrong."""
+    """Two runs that differ by the seed, of rows with prices, some of them wrong; a copy for each worker."""
     root = tmp_path_factory.mktemp("values")
+    shutil.copytree(made_once(tmp_path_factory, "prices", _score), root, dirs_exist_ok=True)
+    return root / "runs"
+
+
+def _score(root: Path) -> None:
+    root.mkdir()
     data = str(write_table(make_prices().rename(columns={TARGET: _HOSTILE}), root / "prices.csv"))
     quick = {"data": data, "target": _HOSTILE, "model": "linear"}
     for seed in (0, 1):
         out = root / "runs" / f"seed-{seed}"
         score(ScoreConfig(out=out, seed=seed, recipe=Recipe(epochs=30, loss="mse", seed=seed), **quick))
-    return root / "runs"
 
 
 @pytest.fixture(scope="module")
