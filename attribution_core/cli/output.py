@@ -88,7 +88,7 @@ def print_label_quality(run: Run) -> None:
     chosen = details.get("chosen")
     if chosen is None:  # skipped, or scored by an earlier version
         return
-    table = Table("label quality: candidates", Column("leave-one-out loss (nats)", justify="right"))
+    table = Table("label quality: candidates", Column("held-out loss (nats)", justify="right"))
     for name, loss in sorted(details["candidates"].items(), key=lambda item: item[1]):
         mark, suffix = ("[bold]", " (chosen)[/bold]") if name == chosen else ("", "")
         table.add_row(f"{mark}{escape(name)}{suffix}", f"{loss:.4f}")

@@ -17,6 +17,8 @@ from attribution_core.datasets.inspection import ImageFacts
 from attribution_core.datasets.listing import Examples, Kind, Unreadable
 from attribution_core.datasets.targets import Task, ValueScale
 
+_MOST_KEPT = 2**25  # bytes of decoded images that a split keeps
+
 
 class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
     """One split of ``n`` labeled examples: images, texts or table rows (dicts of features).
@@ -51,6 +53,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
         self.sizes = np.array([(f.height, f.width) for f in facts], dtype=np.int64).reshape(-1, 2)
         self._examples = examples
         self._facts = facts
+        self._kept: dict[int, Any] | None = {} if self._is_small() else None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,8 +81,19 @@ class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
         return self.class_names if self.values is None else self.values.range_names
 
     def __getitem__(self, index: int) -> tuple[Any, int | float]:
-        example: Any = self._examples.images[index].decoded()
+        example = self._decoded(index)  # converting makes another image, which may be changed
         return example.convert(self.mode) if isinstance(example, Image.Image) else example, self.labels[index].item()
+
+    def _decoded(self, index: int) -> Any:
+        if self._kept is None:
+            return self._examples.images[index].decoded()
+        if index not in self._kept:
+            self._kept[index] = self._examples.images[index].decoded()
+        return self._kept[index]
+
+    def _is_small(self) -> bool:
+        """Return whether decoded images are kept: all stages together read each of them four times."""
+        return self.kind == "image" and int(self.sizes.prod(axis=1).sum()) * len(self.mode) <= _MOST_KEPT
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """Return the examples at these positions, in this order, or those where a boolean mask ``[n]`` is true."""

@@ -175,7 +175,7 @@ def _run_module(file: Path) -> ModuleType:
 
 
 class _SourceLoader(SourceFileLoader):
-    """Compile a file's source each time: a compiled one is known by its second and size only, which a change can keep."""
+    """Compile a file's source each time: a compiled file is taken to be current if second and size are the source's."""
 
     @override
     def get_code(self, fullname: str) -> CodeType:

@@ -58,7 +58,7 @@ def test_the_better_of_tfidf_and_the_installed_encoder_judges_and_the_candidates
     }
     assert details["candidates"][details["chosen"]] == min(details["candidates"].values())
     printed = capsys.readouterr().out
-    assert "leave-one-out loss (nats)" in printed
+    assert "held-out loss (nats)" in printed
     assert f"{details['chosen']} (chosen)" in printed
     assert all(f"{loss:.4f}" in printed for loss in details["candidates"].values())
     assert (run.evaluation["suggested_label"] == run.evaluation["label"]).mean() > 0.9

@@ -33,7 +33,7 @@ def test_the_page_states_the_calibration_of_each_split_and_the_candidates(tmp_pa
     assert "Training: stated probabilities are off by **25.0 points** on average" in said
     assert "Validation and test: stated probabilities" in said
     assert "Training, true labels: stated probabilities" in said
-    assert "Judged by **ntk kernel of pixels**, whose leave-one-out loss is 0.440 nats" in said
+    assert "Judged by **ntk kernel of pixels**, whose held-out loss is 0.440 nats" in said
     assert "linear kernel of pixels 0.500" in said
     numbers = next(each.value for each in page.dataframe if "Training" in each.value.columns)
     assert numbers.loc["70% to 80%", "Training"] == "100% of 40"
