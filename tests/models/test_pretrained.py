@@ -21,6 +21,24 @@ def published(name, folder, classes=1000):
     return path
 
 
+def with_drawn_head(model):
+    """The model with other numbers where it has zeros, as in a head that the weights have not."""
+    generator = torch.Generator().manual_seed(3)
+    zero = {name: value for name, value in model.state_dict().items() if value.ndim and not value.any()}
+    drawn = {name: 0.1 * torch.randn(value.shape, generator=generator) for name, value in zero.items()}
+    model.load_state_dict(drawn, strict=False)
+    return model
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet18", *TINY])
+def test_a_head_for_other_classes_starts_at_zero_and_one_for_as_many_is_kept(name, tmp_path):
+    path = published(name, tmp_path, classes=5)
+    inputs = torch.randn(2, 3, *backbone_preprocessing(name).size)
+    assert not outputs_of(Backbone(name, 3, path)(0), inputs).any()
+    assert outputs_of(Backbone(name, 5, path)(0), inputs).any()
+    assert outputs_of(Backbone(name, 3, None)(0), inputs).any()
+
+
 @pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/densenet121"])
 def test_networks_of_torchvision_keep_all_but_their_head(name, tmp_path):
     path = published(name, tmp_path)
@@ -32,7 +50,8 @@ def test_networks_of_torchvision_keep_all_but_their_head(name, tmp_path):
     again = Backbone(name, 3, path)(0).state_dict()
     assert all(torch.equal(value, again[key]) for key, value in model.state_dict().items())
     assert backbone_preprocessing(name).size == (224, 224)
-    whole = outputs_of(model, inputs)
+    whole = outputs_of(with_drawn_head(model), inputs)
+    assert whole.any()
     for trainable in ("head", "last-block"):
         cut = freeze_trunk(model, inputs, trainable)
         assert torch.allclose(outputs_of(cut.last_layers(model), cut.trunk(model)(inputs)), whole, atol=1e-4)
@@ -67,11 +86,12 @@ def test_the_old_names_of_torchvisions_densenet_are_known(tmp_path):
 
 @pytest.mark.parametrize("name", TINY)
 def test_networks_of_timm_work_the_same(name, tmp_path):
-    model = Backbone(name, 3, published(name, tmp_path))(0)
+    model = with_drawn_head(Backbone(name, 3, published(name, tmp_path))(0))
     shape = backbone_preprocessing(name).size
     inputs = torch.randn(2, 3, *shape)
     whole = outputs_of(model, inputs)
     assert whole.shape == (2, 3)
+    assert whole.any()
     for trainable in ("head", "last-block"):
         cut = freeze_trunk(model, inputs, trainable)
         assert torch.allclose(outputs_of(cut.last_layers(model), cut.trunk(model)(inputs)), whole, atol=1e-4)
