@@ -25,17 +25,27 @@ def main() -> None:
     """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Example", _EXPLANATION)
+    if not {"id", "evaluation"} & set(st.query_params):
+        _choose_first(run)
     if "evaluation" in st.query_params:
         _evaluation_page(run, st.query_params["evaluation"])
     else:
         _training_page(run)
 
 
+def _choose_first(run: Run) -> None:
+    """Write the first example that Browse lists, which may be of any split, into the address."""
+    train, listed = session.examples(run), filters.matching(run, filters.current(run))
+    first = int(listed[0]) if len(listed) else 0
+    if first < len(train):
+        st.query_params["id"] = train["id"].iloc[first]
+    else:
+        st.query_params["evaluation"] = str(first - len(train))
+
+
 def _training_page(run: Run) -> None:
     frame, chosen = session.examples(run), filters.current(run)
     listed = filters.matching(run, chosen)
-    if "id" not in st.query_params:
-        st.query_params["id"] = frame["id"].iloc[listed[0] if len(listed) else 0]
     example_id = st.query_params["id"]
     found = np.flatnonzero(frame["id"] == example_id)
     if not len(found):

@@ -321,9 +321,9 @@ EXPERIMENTS = (
         state="holds in part",
         remark=(
             "AUC and average precision beside cleanlab at its best, on the same features: CIFAR-10N 0.908 and 0.743 "
-            "beside 0.896 and 0.718; demo 0.980 and 0.674 beside 0.981 and 0.802; Concrete 0.879 and 0.533 beside 0.894 "
-            "and 0.636. Demo, AUC: F-SI 0.957 is above cleanlab in-sample (0.895) and below cleanlab with held-out "
-            "probabilities (0.969)."
+            "beside 0.896 and 0.718; demo 0.980 and 0.674 beside 0.981 and 0.802; Concrete 0.879 and 0.533 beside "
+            "0.894 and 0.636. Demo, AUC: F-SI 0.957 is above cleanlab in-sample (0.895) and below cleanlab with "
+            "held-out probabilities (0.969)."
         ),
         needs_data_root=False,
     ),

@@ -123,6 +123,8 @@ def test_the_examples_of_another_split_are_browsed_and_decided(app: App, run: Ru
     app.press("b")
     app.wait_for_path("/browse")
     expect(app.tiles("Test examples").nth(1).get_by_text("drop")).to_be_visible()
+    app.go("Example")  # without an address of its own
+    app.shows_evaluation(test.index[0])
     decided = run.decisions.current()
     assert decided[["id", "split", "action"]].to_numpy().tolist() == [[test["id"].iloc[1], "test", "drop"]]
 
