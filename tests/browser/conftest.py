@@ -25,6 +25,7 @@ from tests.support.app_server import launched, served
 from tests.support.sample_run import make_run
 from tests.support.workers import made_once
 
+_MILLISECONDS_UNTIL_A_SCRIPT_STARTS = 300  # after a page has opened another
 _SIZE: ViewportSize = {"width": 1280, "height": 1400}
 
 # Without a graphics card, drawing the frames of an animation takes more time than all else that a page does.
@@ -133,6 +134,10 @@ def serve(page: Page, tmp_path: Path) -> Iterator[Callable[[Path], str]]:
 
 @pytest.fixture
 def app(page: Page, address: str, run: Run) -> Iterator[App]:
-    """The app over ``run``; the page leaves it before the run is deleted."""
-    yield App(page, address, run.id)
+    """The app over ``run``; the page leaves it before the run is deleted, once no script reads it any more."""
+    app = App(page, address, run.id)
+    yield app
+    if page.url.startswith(f"{address}/"):
+        page.wait_for_timeout(_MILLISECONDS_UNTIL_A_SCRIPT_STARTS)
+        app.wait_for_script()
     page.goto("about:blank")

@@ -50,9 +50,13 @@ class App:
 
     def settle(self) -> None:
         """Wait until the script has run and the page is drawn."""
-        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=30_000)
+        self.wait_for_script()
         expect(self.page.get_by_test_id("stSkeleton")).to_have_count(0)
         expect(self.page.get_by_test_id("stException")).to_have_count(0)
+
+    def wait_for_script(self) -> None:
+        """Wait until the script has run."""
+        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=30_000)
 
     def go(self, name: str) -> None:
         self.page.get_by_role("link", name=name, exact=True).click()
