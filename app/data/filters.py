@@ -49,7 +49,7 @@ def current(run: Run) -> Filters:
     values = {name: st.session_state[key] for name, key in KEYS.items() if st.session_state.get(key) is not None}
     if values.get("score") not in run.scores:
         values["score"] = default_score(run)
-    if values.get("split") not in splits_of(run, values["score"]) or values.get("selection"):
+    if values.get("split") not in session.splits_of(run, values["score"]) or values.get("selection"):
         values.pop("split", None)
     if values.get("group") not in labels.kinds(run):
         values.pop("group", None)
@@ -60,11 +60,6 @@ def current(run: Run) -> Filters:
 def default_score(run: Run) -> str:
     """Return the run's first measure, else its first diagnostic."""
     return run.scores[0]
-
-
-def splits_of(run: Run, score: str) -> list[str]:
-    """Return the splits whose examples have a score."""
-    return ["train", *(("validation", "test") if score in session.scores_of(run, "evaluation") else ())]
 
 
 def clear() -> None:

@@ -75,6 +75,11 @@ def scores_of(run: Run, table: SplitName) -> list[str]:
     return run.scores if table == "train" else [name for name in run.scores if name in run.evaluation.columns]
 
 
+def splits_of(run: Run, score: str) -> list[str]:
+    """Return the splits whose examples have a score."""
+    return ["train", *(("validation", "test") if score in scores_of(run, "evaluation") else ())]
+
+
 def key(row: Row) -> str:
     """Return what identifies an example among those of all splits, whose ids are unique within a split only."""
     return f"{row['split']}/{row['id']}"

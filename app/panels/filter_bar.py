@@ -49,7 +49,7 @@ def draw(run: Run) -> None:
 
 def _split(run: Run, chosen: filters.Filters) -> None:
     """Draw the menu of the splits that have the score; what is selected on the map is of training."""
-    splits = ["train"] if chosen.selection else filters.splits_of(run, chosen.score)
+    splits = ["train"] if chosen.selection else session.splits_of(run, chosen.score)
     st.session_state[filters.KEYS["split"]] = chosen.split
     st.selectbox("Split", splits, format_func=split_name, **_widget("split"))
 

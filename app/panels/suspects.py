@@ -71,14 +71,14 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
 
 def _of_split(run: Run, score: str, column: DeltaGenerator) -> pd.DataFrame:
     """Draw the menu of splits, and return the examples of the chosen one; a score may be of training examples only."""
-    if score not in session.scores_of(run, "evaluation"):
-        column.selectbox("Split", ["train"], format_func=split_name, key="review training only")
+    splits = session.splits_of(run, score)
+    if len(splits) == 1:
+        column.selectbox("Split", splits, format_func=split_name, key="review training only")
         return session.examples(run)
-    splits = [_ALL, "train", "validation", "test"]
     with column:
         chosen = st.selectbox(
             "Split",
-            splits,
+            [_ALL, *splits],
             # Held out, the quality of a label means the same in every split; a loss does not.
             index=0 if score == "label_quality" else 1,
             format_func=split_name,

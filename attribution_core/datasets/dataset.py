@@ -18,6 +18,7 @@ from attribution_core.datasets.listing import Examples, Kind, Unreadable
 from attribution_core.datasets.targets import Task, ValueScale
 
 _MOST_KEPT = 2**25  # bytes of decoded images that a split keeps
+_BESIDE_PIXELS = 1000  # bytes that an image takes beside its pixels
 
 
 class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
@@ -93,7 +94,9 @@ class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
 
     def _is_small(self) -> bool:
         """Return whether decoded images are kept: all stages together read each of them four times."""
-        return self.kind == "image" and int(self.sizes.prod(axis=1).sum()) * len(self.mode) <= _MOST_KEPT
+        if self.kind != "image":
+            return False
+        return int(self.sizes.prod(axis=1).sum()) * len(self.mode) + _BESIDE_PIXELS * len(self) <= _MOST_KEPT
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """Return the examples at these positions, in this order, or those where a boolean mask ``[n]`` is true."""

@@ -273,8 +273,8 @@ def _context(recipe: Recipe) -> BaseContext:
     if sys.platform != "linux":
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
-    imported_by_optimizer = [] if recipe.optimizer == "sgd" else ["torch._dynamo"]  # takes seconds
-    context.set_forkserver_preload([__name__, *imported_by_optimizer])
+    by_torch = recipe.optimizer != "sgd" or recipe.schedule == "plateau"  # whose optimizers import it, for seconds
+    context.set_forkserver_preload([__name__, *(["torch._dynamo"] if by_torch else [])])
     return context
 
 

@@ -99,7 +99,7 @@ def test_effects_rank_as_their_own_matrix(app: App, page: Page, given: Run):
     expect(page.get_by_text("Blue (positive): they help. Orange")).to_be_visible()
 
 
-def test_two_runs_that_were_given_it_are_compared(app: App, page: Page, other: Run):
+def test_two_runs_that_were_given_it_are_compared(other: Run, app: App, page: Page):
     app.open("compare", other=other.id)
     app.choose("Score", TITLE)
     drawn = page.locator(".js-plotly-plot").first

@@ -86,7 +86,7 @@ class App:
 
     def _rows(self, name: str) -> list[int]:
         found = self.tiles(name).get_by_role("img").evaluate_all("images => images.map(image => image.alt)")
-        return [int(number.group(1)) for each in found if (number := re.match(r"#(\d+)", each))]
+        return [int(number.group(1)) if (number := re.match(r"#(\d+)", each)) else -1 for each in found]
 
     def choose(self, label: str, option: str, exact: bool = True) -> None:
         """Choose an option of a menu, by its text or a part of it."""

@@ -52,8 +52,8 @@ def test_examples_of_another_split_pass_the_same_filters(run):
 
 
 def test_a_split_without_the_score_is_not_listed(run):
-    assert filters.splits_of(run, "loss") == ["train", "validation", "test"]
-    assert filters.splits_of(run, "fsi") == ["train"]
+    assert session.splits_of(run, "loss") == ["train", "validation", "test"]
+    assert session.splits_of(run, "fsi") == ["train"]
 
 
 def test_a_selection_is_a_filter_among_others(run):
