@@ -27,7 +27,7 @@ from torch import Tensor
 
 from attribution_core.errors import InputError
 
-KernelName = Literal["linear", "ntk", "precomputed"]
+KernelName = Literal["linear", "ntk", "laplace", "precomputed"]
 # Examples [n, ...]: a tensor, or a SciPy sparse matrix.
 Features: TypeAlias = Any
 # Kernels of more examples than this are approximated by as many landmarks.
@@ -64,7 +64,8 @@ def kernel_basis(
         features: Training examples, ``[n, ...]`` tensor or SciPy sparse matrix; the kernel ``[n, n]`` itself if it is
             precomputed.
         evaluation: Evaluation examples, likewise; kernel rows ``[m, n]`` if it is precomputed. None for none.
-        kernel: ``"linear"``; ``"ntk"``, that of the infinitely wide two-layer ReLU network (``relu_ntk``); or
+        kernel: ``"linear"``; ``"ntk"``, that of the infinitely wide two-layer ReLU network (``relu_ntk``);
+            ``"laplace"``, ``exp(-|x - y|_1 / width)``, whose width is the mean distance of two training examples; or
             ``"precomputed"``.
         most: Landmarks, for more examples than these.
         seed: Seed of the landmarks.
@@ -74,6 +75,9 @@ def kernel_basis(
     features = _flat(features)
     evaluation = features[:0] if evaluation is None else _flat(evaluation)
     n, p = features.shape
+    if kernel == "laplace":
+        width = mean_distance(features) or 1.0
+        features, evaluation = features / width, evaluation / width
     if kernel == "linear" and not sparse.issparse(features) and p <= min(n, most):
         return _of_features(features, evaluation)
     if n <= most:
@@ -92,14 +96,26 @@ def kernel_rows(x: Features, y: Features, kernel: KernelName) -> Tensor:
     """Return a kernel between examples, ``[n, m]``, in their precision; of sparse examples, in float32.
 
     The angle of the tangent kernel is an arccosine: between examples of nearly one direction it has half the digits,
-    which changes the kernel by less than ``1e-3`` of it in float32.
+    which changes the kernel by less than ``1e-3`` of it in float32. The Laplace kernel is that of width one.
     """
+    if kernel == "laplace":
+        return torch.cdist(x, y, p=1).neg_().exp_()
     inner = _dense(x @ y.T)
     if kernel == "linear":
         return inner
     norms = _squared_norms(x, "linear").sqrt()[:, None] * _squared_norms(y, "linear").sqrt()
     cosine = (inner / norms.clamp(min=torch.finfo(inner.dtype).tiny)).clamp_(-1, 1)
     return inner.mul_((math.pi - cosine.arccos_()) / (2 * math.pi))
+
+
+def mean_distance(features: Tensor) -> float:
+    """Return the mean L1 distance of two examples of ``[n, p]``, by sorting each feature.
+
+    The k-th smallest of n numbers is the larger one of k - 1 pairs and the smaller one of n - k.
+    """
+    n = len(features)
+    signs = 2 * torch.arange(n, dtype=features.dtype, device=features.device) - (n - 1)
+    return 2 * float((signs @ features.sort(dim=0).values).sum()) / (n * (n - 1))
 
 
 def some_rows(features: Features, rows: Tensor, kernel: KernelName | None = None) -> Features:
@@ -160,6 +176,8 @@ def _dense(product: Any) -> Tensor:
 
 def _squared_norms(features: Features, kernel: KernelName) -> Tensor:
     """Return the kernel of each example with itself, ``[n]``."""
+    if kernel == "laplace":
+        return features.new_ones(len(features))
     if sparse.issparse(features):
         norms = torch.from_numpy(np.asarray(features.multiply(features).sum(axis=1), dtype=np.float32).ravel())
     else:

@@ -1,38 +1,46 @@
 r"""Label quality: how probable each given label is to a model that never saw the example.
 
 In the kernel regime that takes no folds: ridge regression on one-hot labels has every leave-one-out prediction in
-closed form (:mod:`attribution_core.methods.linearized.ridge`). Probabilities are ``p_i = softmax(T f_-i(x_i))``;
-lambda, T, the kernel and the features are those of the least mean ``-log p_i[label]``, so that nothing is set aside to
-choose them. An example of another split is judged by the model of all training examples, which never saw it either.
+closed form (:mod:`attribution_core.methods.linearized.ridge`), from which discriminant analysis makes probabilities
+(:mod:`attribution_core.methods.linearized.discriminant`). Lambda, the temperatures and the kernel are those of the
+least mean ``-log p_i[label]``, so that nothing is set aside to choose them; kinds of features that tell different
+things are pooled, with the weights of least loss (:mod:`attribution_core.methods.linearized.pooling`). An example of
+another split is judged by the models of all training examples, which never saw it either.
 
 Of values, the quality is the chance of an error at least as large as the leave-one-out residual, given that residual's
-deviation.
+deviation, by the one kernel and kind of features of least loss.
 
-Cost: one basis for each candidate, of at most ``compared_on`` examples, and one of all examples.
+Cost: one basis for each candidate, of at most ``compared_on`` examples, and one of all examples for each that is
+pooled.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from scipy.special import stdtr
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.defaults import FREEDOM
-from attribution_core.methods.linearized.kernel_basis import Features, KernelBasis, KernelName, kernel_basis, some_rows
-from attribution_core.methods.linearized.ridge import RidgeFit, fit_classes, fit_values
-from attribution_core.progress import track
+from attribution_core.methods.linearized.judges import (
+    Examples,
+    Judge,
+    candidates,
+    compete,
+    pool,
+    title_of_pool,
+    worth_pooling,
+)
+from attribution_core.methods.linearized.kernel_basis import Features, KernelName
+from attribution_core.methods.linearized.pooling import pooled
 
-KERNELS: tuple[KernelName, ...] = ("linear", "ntk")
 # With more examples than this the candidates compete on a random sample of as many; the best is then fitted to all.
-COMPARED_ON = 2000
-COMPARED_ON_VALUES = 1000  # a fit to values costs a hundred times as much
+COMPARED_ON = {False: 2000, True: 1000}  # values, whose fits cost more
 
 
 @dataclass(frozen=True)
@@ -58,14 +66,17 @@ class LabelQuality(Judgement):
     """The judgement on each training example by a model trained without it, and how that model was chosen.
 
     Attributes:
-        features: Name of the features that were chosen; empty if only one kind was given.
-        kernel: Name of the kernel that was chosen.
-        weight_decay: Lambda beside the sum of squared errors, as a multiple of the mean squared norm of the centered
-            features.
-        temperature: T; 1 for values.
+        features: Name of the features that have the greatest share; empty if only one kind was given.
+        kernel: Name of their kernel.
+        weight_decay: Their lambda beside the sum of squared errors, as a multiple of the mean squared norm of the
+            centered features.
+        temperature: T of the outputs of their ridge regression; 1 for values.
         loss: Mean leave-one-out ``-log p[label]``, in nats; of values, the mean loss under Student's t noise.
-        losses: That of every candidate, by its kernel and features, on the examples on which they were compared.
-        kernel_error: Share of the kernel's trace that an approximation for many examples leaves out; 0 where exact.
+        shares: Shares of the weights in the pool, by kernel and features; they sum to one.
+        losses: Loss of every candidate, by its kernel and features, and of the pool where it has several judges, on
+            the examples on which they were compared.
+        kernel_error: Share of the kernel's trace that an approximation for many examples leaves out, the largest of the
+            pool's; 0 where exact.
         held_out: The judgement on the evaluation examples; None if there are none.
     """
 
@@ -74,9 +85,15 @@ class LabelQuality(Judgement):
     weight_decay: float = 0.0
     temperature: float = 1.0
     loss: float = math.nan
+    shares: dict[str, float] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
     kernel_error: float = 0.0
     held_out: Judgement | None = None
+
+    @property
+    def title(self) -> str:
+        """The model that judges, in words."""
+        return title_of_pool(self.shares)
 
 
 def label_quality(
@@ -92,13 +109,13 @@ def label_quality(
 
     Args:
         features: Training examples as a tensor ``[n, ...]`` or a SciPy sparse matrix, in the precision to compute in;
-            or several kinds of features by name, of which the best is chosen; or a kernel ``[n, n]`` if ``kernel`` is
-            ``"precomputed"``. They must not have been learned from these labels. Rows of images and texts are best
-            scaled to length one.
+            or several kinds of features by name, which are pooled, or of which the best is chosen for values; or a
+            kernel ``[n, n]`` if ``kernel`` is ``"precomputed"``. They must not have been learned from these labels.
+            Rows of images and texts are best scaled to length one.
         labels: Given labels: classes, int64 ``[n]``, or values, floating-point ``[n]``.
         evaluation: Features and labels of examples outside the training set, in the same form (kernel rows ``[m, n]``).
-        kernel: ``"linear"``; ``"ntk"``, that of ``relu_ntk``; ``"precomputed"``; or ``"auto"``: the better of the
-            first two.
+        kernel: ``"linear"``; ``"ntk"``, that of ``relu_ntk``; ``"laplace"``, of the sum of distances by feature;
+            ``"precomputed"``; or ``"auto"``: the best of the first two and, for at most a hundred features, the third.
         classes: Number of classes; by default the largest label plus one.
         compared_on: Examples on which candidates are compared, if there are more; by default 2,000, or 1,000 values.
         seed: Seed of that sample, and of the landmarks that stand for the kernel of many examples.
@@ -113,81 +130,65 @@ def label_quality(
     named = _by_name(features)
     others = dict.fromkeys(named) if evaluation is None else _by_name(evaluation[0])
     _require_valid(named, labels)
-    kernels: tuple[KernelName, ...] = KERNELS if kernel == "auto" else (kernel,)
-    candidates = [(name, each) for name in named for each in kernels]
-    targets = _targets(labels, classes)
-    values = labels.is_floating_point()
-    rows = _sample(len(labels), compared_on or (COMPARED_ON_VALUES if values else COMPARED_ON), seed)
-    whole = len(rows) == len(labels)
-    losses: dict[str, float] = {}
-    best = None
-    if len(candidates) > 1 or (values and not whole):
-        # Where all examples are compared, the best candidate's basis is that of its judgements too.
-        judged, fit_to = others if whole else dict.fromkeys(named), fit_values if values else fit_classes
-        best, losses = _best(candidates, named, judged, fit_to, targets[rows], rows)
-    (name, chosen), multiple = (best.names, best.fit.weight_decay) if best else (candidates[0], None)
-    if best and whole:
-        basis, fit = best.basis, best.fit
-    else:
-        basis = kernel_basis(named[name], others[name], chosen, seed=seed)
-        fit = fit_values(basis, targets, multiple) if values else fit_classes(basis, targets)
-    held_out = None
-    if evaluation is not None:
-        held_out = _judge(fit.evaluated, fit.evaluated_deviations, fit.temperature, evaluation[1], labels)
-    own = _judge(fit.predictions, fit.deviations, fit.temperature, labels, labels)
+    examples = Examples(named, others, labels, classes, seed)
+    judges, losses = _judges(examples, kernel, compared_on)
+    weights, loss = [1.0], judges[0].loss
+    if not examples.are_values:
+        weights, loss = pool(judges, labels)
+    found = _judged(examples, judges, weights, labels)
+    best = judges[weights.index(max(weights))]
     return LabelQuality(
-        **vars(own),
-        features=name,
-        kernel=chosen,
-        weight_decay=fit.weight_decay,
-        temperature=fit.temperature,
-        loss=fit.loss,
-        losses=losses or {_title(name, chosen): fit.loss},
-        kernel_error=basis.error,
-        held_out=held_out,
+        **vars(found),
+        features=best.features,
+        kernel=best.kernel,
+        weight_decay=best.fit.weight_decay,
+        temperature=best.fit.temperature,
+        loss=loss,
+        shares={judge.title: weight / sum(weights) for judge, weight in zip(judges, weights, strict=True)},
+        losses=losses,
+        kernel_error=max(judge.kernel_error for judge in judges),
+        held_out=None if evaluation is None else _judged(examples, judges, weights, evaluation[1], held_out=True),
     )
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A kind of features with a kernel, and the fit to them."""
+def _judges(
+    examples: Examples, kernel: KernelName | Literal["auto"], compared_on: int | None
+) -> tuple[list[Judge], dict[str, float]]:
+    """Return the judges of all examples that come into the pool, and the losses of the candidates."""
+    named = candidates(examples.features, kernel)
+    rows = _sample(len(examples.labels), compared_on or COMPARED_ON[examples.are_values], examples.seed)
+    if len(named) == 1 and (rows is None or not examples.are_values):
+        judge = examples.judge(*named[0])
+        return [judge], {judge.title: judge.loss}
+    judges, losses = compete(examples, named, rows)
+    if not examples.are_values and len(judges) > 1:
+        judges, loss = worth_pooling(judges, examples.labels if rows is None else examples.labels[rows])
+        if len(judges) > 1:
+            losses[title_of_pool(judge.title for judge in judges)] = loss
+    if rows is not None:
+        decays = [judge.fit.weight_decay if examples.are_values else None for judge in judges]
+        judges = [
+            examples.judge(each.features, each.kernel, multiple=decay)
+            for each, decay in zip(judges, decays, strict=True)
+        ]
+    return judges, losses
 
-    names: tuple[str, KernelName]
-    basis: KernelBasis
-    fit: RidgeFit
 
-
-def _best(
-    candidates: list[tuple[str, KernelName]],
-    named: Mapping[str, Features],
-    others: Mapping[str, Features | None],
-    fit_to: Callable[[KernelBasis, Tensor], RidgeFit],
-    targets: Tensor,
-    rows: Tensor,
-) -> tuple[_Candidate, dict[str, float]]:
-    """Return the candidate of the least loss on some rows, whose targets are given, and the losses of all.
-
-    Raises:
-        InputError: Nothing can be learned from any of them.
-    """
-    best: _Candidate | None = None
-    losses: dict[str, float] = {}
-    refusal: InputError | None = None
-    for names in track(candidates, len(candidates), "choosing the model that judges labels"):
-        name, kernel = names
-        try:
-            basis = kernel_basis(some_rows(named[name], rows, kernel), others[name], kernel)
-        except InputError as error:  # nothing can be learned from these features, but perhaps from others
-            refusal = error
-            continue
-        fit = fit_to(basis, targets)
-        losses[_title(name, kernel)] = fit.loss
-        if best is None or fit.loss < best.fit.loss:
-            best = _Candidate(names, basis, fit)
-    if best is None:
-        assert refusal is not None
-        raise refusal
-    return best, losses
+def _judged(
+    examples: Examples, judges: Sequence[Judge], weights: Sequence[float], given: Tensor, held_out: bool = False
+) -> Judgement:
+    """Return the pool's judgement on the given labels of the training or the evaluation examples."""
+    fit = judges[0].fit
+    given = given.to(fit.predictions.device)
+    if examples.are_values:
+        mean, scale = examples.standard
+        predicted, deviations = fit.predictions, fit.deviations
+        if held_out:
+            predicted, deviations = fit.evaluated, fit.evaluated_deviations
+        assert deviations is not None
+        return judge_values(predicted[:, 0].double() * scale + mean, scale * deviations.double(), given)
+    logs = [judge.evaluated if held_out else judge.own for judge in judges]
+    return judge_classes(pooled([each for each in logs if each is not None], weights).exp(), given)
 
 
 def judge_classes(probabilities: Tensor, given: Tensor) -> Judgement:
@@ -203,40 +204,14 @@ def judge_values(predicted: Tensor, deviations: Tensor, given: Tensor) -> Judgem
     return Judgement(torch.from_numpy(chance).to(predicted.device), predicted)
 
 
-def _judge(
-    predictions: Tensor, deviations: Tensor | None, temperature: float, given: Tensor, labels: Tensor
-) -> Judgement:
-    """Return probabilities and suggestions for the given labels; ``labels`` are those that were trained on."""
-    given = given.to(predictions.device)
-    if deviations is None:
-        return judge_classes((temperature * predictions).softmax(dim=1), given)
-    mean, scale = _standard(labels)
-    return judge_values(predictions[:, 0].double() * scale + mean, scale * deviations.double(), given)
-
-
-def _targets(labels: Tensor, classes: int | None) -> Tensor:
-    """Return what is regressed on, float64 ``[n, k]``: one-hot labels, or standardized values."""
-    if not labels.is_floating_point():
-        return one_hot(labels, classes or -1).double()
-    mean, scale = _standard(labels)
-    return ((labels.double() - mean) / scale)[:, None]
-
-
-def _standard(values: Tensor) -> tuple[float, float]:
-    return float(values.double().mean()), float(values.double().std(correction=0))
-
-
 def _by_name(features: Features | Mapping[str, Features]) -> dict[str, Features]:
     return dict(features) if isinstance(features, Mapping) else {"": features}
 
 
-def _title(name: str, kernel: str) -> str:
-    return f"{kernel} kernel of {name}" if name else f"{kernel} kernel"
-
-
-def _sample(count: int, most: int, seed: int) -> Tensor:
+def _sample(count: int, most: int, seed: int) -> Tensor | None:
+    """Return some rows, or None for all if there are no more."""
     if count <= most:
-        return torch.arange(count)
+        return None
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most].sort().values
 
 
@@ -244,7 +219,7 @@ def _require_valid(named: Mapping[str, Features], labels: Tensor) -> None:
     """Raise InputError unless every kind of features has a finite row for each of at least three labels."""
     if labels.ndim != 1 or len(labels) < 3:
         raise InputError(f"Label quality needs labels [n] of three examples or more; given are {list(labels.shape)}.")
-    if labels.is_floating_point() and not _standard(labels)[1] > 0:
+    if labels.is_floating_point() and not float(labels.double().std(correction=0)) > 0:
         raise InputError("Label quality needs values that differ, but all labels are the same: give others.")
     for name, features in named.items():
         what = f"features {name!r}" if name else "features"

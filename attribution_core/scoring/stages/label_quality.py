@@ -42,10 +42,12 @@ class LabelQualityStage(Stage):
 
     @override
     def seconds_probe(self, probe: Probe) -> float:
-        """Count decompositions: two kinds of features, two kernels each, and that of all examples."""
-        compared, side = min(probe.sizes.n, COMPARED_ON), min(probe.sizes.n, LANDMARKS)
-        sides = 4 * compared**3 + side**3
-        products = 4 * probe.sizes.n * side * side
+        """Count decompositions: two kinds of features, two kernels each, and of each kind that of all examples."""
+        n, are_values = probe.sizes.n, probe.prepared.splits.train.values is not None
+        compared, side = min(n, COMPARED_ON[are_values]), min(n, LANDMARKS)
+        kinds = 1 if probe.prepared.splits.train.kind == "table" else 2
+        sides = 2 * kinds * compared**3 + (kinds * side**3 if n > compared else 0)
+        products = 4 * kinds * n * side * side
         encoding = _seconds_to_encode(probe) if probe.config.encoder == AUTO else 0.0
         return encoding + probe.seconds_for_decomposition / 2 * sides + products / probe.flops
 
@@ -104,13 +106,14 @@ def _write(writer: RunWriter, table: Any, judged: Judgement, train: Dataset) -> 
 
 def _details(found: LabelQuality, examples: int) -> dict[str, Any]:
     return {
-        "route": f"leave-one-out of ridge regression, {found.kernel} kernel of {found.features}",
+        "route": f"leave-one-out of ridge regression, {found.title}",
         "features": found.features,
         "kernel": found.kernel,
         "weight_decay": found.weight_decay,
         "temperature": found.temperature,
         "loss": found.loss,
-        "chosen": min(found.losses, key=found.losses.__getitem__),
+        "chosen": found.title,
+        "shares": found.shares,
         "candidates": found.losses,
         "kernel_error": found.kernel_error,
         "landmarks": LANDMARKS if found.kernel_error else 0,

@@ -11,8 +11,10 @@ from torch import Tensor
 import attribution_core as ac
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized import ridge
-from attribution_core.methods.linearized.kernel_basis import kernel_basis, kernel_rows
+from attribution_core.methods.linearized.discriminant import log_probabilities
+from attribution_core.methods.linearized.kernel_basis import kernel_basis, kernel_rows, mean_distance
 from attribution_core.methods.linearized.label_quality import label_quality
+from attribution_core.methods.linearized.ridge import RidgeFit
 
 
 def _data(n: int = 40, p: int = 6, classes: int = 3) -> tuple[Tensor, Tensor, Tensor]:
@@ -45,15 +47,17 @@ def test_probabilities_are_those_of_models_fitted_without_each_example(kernel: s
     matrix = _kernel(features, features, kernel)
     centered = matrix - matrix.mean(0) - matrix.mean(1, keepdim=True) + matrix.mean()
     decay = found.weight_decay * float(centered.diagonal().mean())
+    alone = []
     for i in range(len(labels)):
         kept = torch.arange(len(labels)) != i
-        alone = _fitted_predictions(matrix[kept][:, kept], matrix[i : i + 1, kept], targets[kept], decay)[0]
-        expected = (found.temperature * alone).softmax(0)
-        assert torch.allclose(found.probabilities[i], expected, atol=1e-8)  # type: ignore[index]
-        assert float(found.quality[i]) == pytest.approx(float(expected[labels[i]]), abs=1e-8)
-    held_out = _fitted_predictions(matrix, _kernel(others, features, kernel), targets, decay)
+        alone.append(_fitted_predictions(matrix[kept][:, kept], matrix[i : i + 1, kept], targets[kept], decay)[0])
+    others_too = _fitted_predictions(matrix, _kernel(others, features, kernel), targets, decay)
+    fitted = RidgeFit(found.weight_decay, 0.0, torch.stack(alone), others_too, found.temperature)
+    expected, beyond = (each.exp() for each in log_probabilities(fitted, labels))
+    assert torch.allclose(found.probabilities, expected, atol=1e-7)  # type: ignore[arg-type]
+    assert torch.allclose(found.quality, expected[torch.arange(len(labels)), labels], atol=1e-7)
     assert found.held_out is not None
-    assert torch.allclose(found.held_out.probabilities, (found.temperature * held_out).softmax(1), atol=1e-8)  # type: ignore[arg-type]
+    assert torch.allclose(found.held_out.probabilities, beyond, atol=1e-7)  # type: ignore[arg-type]
 
 
 def test_lambda_and_temperature_have_the_least_loss() -> None:
@@ -61,15 +65,19 @@ def test_lambda_and_temperature_have_the_least_loss() -> None:
     found = label_quality(features, labels, kernel="linear")
     basis, targets = kernel_basis(features, None, "linear"), torch.nn.functional.one_hot(labels, 3).double()
     assert found.loss == pytest.approx(-float(found.quality.log().mean()), rel=1e-9)
+    fit = ridge.fit_classes(basis, targets)
+    assert fit.weight_decay == found.weight_decay
     for multiple in (found.weight_decay / 3, 3 * found.weight_decay):
         kept, ridge._LAMBDAS = ridge._LAMBDAS, torch.tensor([multiple], dtype=torch.float64)
         try:
-            assert ridge.fit_classes(basis, targets).loss > found.loss
+            assert ridge.fit_classes(basis, targets).loss > fit.loss
         finally:
             ridge._LAMBDAS = kept
-    fit = ridge.fit_classes(basis, targets)
     for temperature in (0.98 * fit.temperature, 1.02 * fit.temperature):
         assert torch.nn.functional.cross_entropy(temperature * fit.predictions, labels) > fit.loss
+    for power in (0.98, 1.02):  # the last temperature
+        again = (power * found.probabilities.log()).log_softmax(1)  # type: ignore[union-attr]
+        assert -float(again[torch.arange(40), labels].mean()) > found.loss
 
 
 @pytest.mark.parametrize("predicted", [1.0, -1.0])
@@ -132,9 +140,43 @@ def test_the_best_features_and_kernel_are_chosen_and_all_losses_are_given() -> N
     found = label_quality(
         {"noise": noise, "signal": features}, labels, ({"noise": others, "signal": others}, labels[:5])
     )
-    assert found.features == "signal"
-    assert len(found.losses) == 4
+    assert (found.features, list(found.shares.values())) == ("signal", [1.0])  # noise is worth no share
+    assert set(found.losses) == {
+        f"{kernel} kernel of {kind}" for kernel in ("linear", "ntk", "laplace") for kind in ("noise", "signal")
+    }
     assert found.loss == pytest.approx(min(found.losses.values()))
+
+
+def test_features_that_tell_different_things_are_pooled() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(300, 2, generator=generator, dtype=torch.float64)
+    labels = (hidden.sum(1) > 0).long()
+    kinds = {"one": hidden[:, :1], "other": hidden[:, 1:]}
+    rows = torch.arange(250)
+    given = {name: each[rows] for name, each in kinds.items()}
+    held_out = {name: each[250:] for name, each in kinds.items()}
+    found = label_quality(given, labels[rows], (held_out, labels[250:]), kernel="linear")
+    name = "linear kernel of one + linear kernel of other"
+    assert found.title == name
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert found.loss == pytest.approx(found.losses[name])
+    assert found.loss == pytest.approx(-float(found.quality.log().mean()))
+    assert found.loss < 0.7 * min(loss for other, loss in found.losses.items() if other != name)
+    assert found.held_out is not None
+    assert float((found.held_out.suggested == labels[250:]).double().mean()) > 0.9
+    assert -float(found.held_out.quality.log().mean()) < 2 * found.loss
+    few = label_quality(given, labels[rows], (held_out, labels[250:]), kernel="linear", compared_on=120)
+    assert few.title == name
+    assert torch.allclose(few.quality, found.quality)  # all examples are fitted to in the end
+
+
+def test_values_have_the_one_best_judge() -> None:
+    features, _, others = _data()
+    values = features[:, 0] + features[:, 1]
+    kinds = {"part": features[:, :1], "whole": features}
+    found = label_quality(kinds, values, ({"part": others[:, :1], "whole": others}, values[:5]))
+    assert (found.title, found.features) == ("linear kernel of whole", "whole")
+    assert len(found.losses) == 6
 
 
 def test_features_that_say_nothing_are_no_candidate_unless_they_are_all() -> None:
@@ -142,7 +184,7 @@ def test_features_that_say_nothing_are_no_candidate_unless_they_are_all() -> Non
     constant = torch.ones_like(features)
     found = label_quality({"constant": constant, "signal": features}, labels)
     assert found.features == "signal"
-    assert set(found.losses) == {"linear kernel of signal", "ntk kernel of signal"}
+    assert set(found.losses) == {f"{kernel} kernel of signal" for kernel in ("linear", "ntk", "laplace")}
     with pytest.raises(InputError, match="All examples have the same features"):
         label_quality({"constant": constant, "zero": 0 * features}, labels)
 
@@ -194,6 +236,31 @@ def test_landmarks_stand_for_many_examples_and_say_what_they_leave_out() -> None
     exact = kernel_basis(features, others, "ntk")
     assert exact.error == 0
     assert len(kernel_basis(features, others, "linear", most=20).eigenvalues) == 6  # features are exact for any n
+
+
+def test_the_laplace_kernel_has_the_mean_distance_as_its_width() -> None:
+    features, _, others = _data()
+    distances = (features[:, None] - features).abs().sum(2)
+    width = distances.sum() / (40 * 39)
+    assert mean_distance(features) == pytest.approx(float(width))
+    basis = kernel_basis(features, others, "laplace")
+    kernel = (-distances / width).exp()
+    centered = kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
+    assert torch.allclose((basis.train * basis.eigenvalues) @ basis.train.T, centered, atol=1e-9)
+    rows = (-(others[:, None] - features).abs().sum(2) / width).exp()
+    centered_rows = rows - rows.mean(1, keepdim=True) - kernel.mean(0) + kernel.mean()
+    assert torch.allclose((basis.evaluation * basis.eigenvalues) @ basis.train.T, centered_rows, atol=1e-9)
+    assert float(basis.outside.min()) > 0
+    with pytest.raises(InputError, match="the same features"):
+        kernel_basis(torch.ones(5, 2), None, "laplace")
+
+
+def test_steps_in_a_column_are_judged_by_the_laplace_kernel() -> None:
+    generator = torch.Generator().manual_seed(3)
+    columns = torch.rand(400, 4, generator=generator, dtype=torch.float64)
+    values = 5.0 * (columns[:, 0] > 0.5) + 3 * (columns[:, 1] > 0.3) + 0.1 * torch.randn(400, generator=generator)
+    assert label_quality(columns, values).kernel == "laplace"
+    assert label_quality(torch.cat([columns, torch.zeros(400, 97)], 1).double(), values).kernel != "laplace"
 
 
 def test_the_tangent_kernel_is_that_of_relu_ntk() -> None:

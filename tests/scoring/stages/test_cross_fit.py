@@ -50,7 +50,8 @@ def test_a_module_of_a_program_competes_and_can_be_chosen(tmp_path):
     assert run.status == "complete"
     details = run.manifest.details["label_quality"]
     title = "python:Sequential, 2 folds"
-    assert set(details["candidates"]) == {"linear kernel of columns", "ntk kernel of columns", title}
+    kernels = {f"{kernel} kernel of columns" for kernel in ("linear", "ntk", "laplace")}
+    assert set(details["candidates"]) == {*kernels, title}
     loss = run.manifest.details["cross_fit"]["loss"]
     assert details["candidates"][title] == loss
     assert details["loss"] == min(details["candidates"].values()) < loss  # one epoch is less than ridge regression
@@ -94,10 +95,10 @@ def test_a_run_that_was_stopped_within_resumes_to_the_same(tmp_path):
         ac.score(given)
     stopped = Run.open(given.out)
     assert stopped.manifest.stages["cross_fit"].status == "failed"
-    assert len(stopped.manifest.details["label_quality"]["candidates"]) == 2
+    assert len(stopped.manifest.details["label_quality"]["candidates"]) == 3
     run = ac.score(given)
     assert run.status == "complete"
-    assert len(run.manifest.details["label_quality"]["candidates"]) == 3
+    assert len(run.manifest.details["label_quality"]["candidates"]) == 4
     again = ac.score(given.model_copy(update={"out": tmp_path / "other"}))
     assert np.allclose(run.examples[COLUMNS], again.examples[COLUMNS], atol=1e-6)
 

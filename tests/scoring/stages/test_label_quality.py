@@ -42,7 +42,8 @@ def test_it_is_what_the_function_says_of_the_pixels(run):
     assert np.allclose(run.examples["label_quality"], found.quality.double(), atol=1e-5)
     details = run.manifest.details["label_quality"]
     assert details["features"] == "pixels"
-    assert set(details["candidates"]) == {"linear kernel of pixels", "ntk kernel of pixels"}
+    assert set(details["candidates"]) == {f"{kernel} kernel of pixels" for kernel in ("linear", "ntk", "laplace")}
+    assert details["shares"] == {details["chosen"]: 1.0}
 
 
 def test_the_groups_of_the_data_are_as_before(run):
