@@ -6,11 +6,13 @@ import torch
 from attribution_core.methods.linearized.kernel_studies import estimate_error, marked_share_over_time
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run, RunWriter, fingerprint
+from attribution_core.scoring.score import score
 from attribution_core.scoring.stages import kernel_curves
 from attribution_core.scoring.stages.kernel_curves import decays_of, times_of, write_kernel_curves
 from samplescope_app.panels import curves
 from tests.cases import linear_case
 from tests.support.kernel_models import kernel_model
+from tests.support.scored import ONLY_INFORMATION, quick
 
 SCHEDULE = GradientDescent(0.01, 50)
 
@@ -39,6 +41,14 @@ def test_outputs_with_features_of_their_own_have_every_curve_but_the_density(tmp
     assert "one feature row per example" in reason
     assert curves.why_missing(run, "ihvp_error_by_density") == reason
     assert curves.why_missing(run, "ihvp_error") == ""
+
+
+def test_a_run_has_each_of_these_curves_or_the_reason_why_not(tmp_path):
+    run = score(quick(tmp_path, parameters="all", max_train=40, **ONLY_INFORMATION))
+    assert {"ihvp_error", "complexity_by_influence"} <= set(run.curves["curve"])
+    assert len(run.curves.query("curve == 'ihvp_error'")) == len(decays_of(10))
+    assert "one feature row per example" in curves.why_missing(run, "ihvp_error_by_density")
+    assert "original_label" in curves.why_missing(run, "changed_among_influencers")
 
 
 def test_the_bound_is_left_out_where_it_is_always_zero(tmp_path):
