@@ -1,6 +1,7 @@
 """Test the parts of the HYDRA experiments on problems of seconds; their numbers come from the commands."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -94,3 +95,47 @@ def test_clusters_are_compared_with_the_truth_label_by_label():
     line = wrong_labels.clustering((clean[0], labels), validation, wrong, Recipe(batch_size=16, epochs=2))
     assert len(line["by_label"]) == 10
     assert 0 <= line["random_labels"] <= 1
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The trajectory and the validation images of each training, of few images in place of a whole dataset."""
+    found, train = [], wrong_labels.train
+
+    def recorded(*arguments, validation=None):
+        trajectory = train(*arguments, validation=validation)
+        found.append((trajectory, validation))
+        return trajectory
+
+    splits = images(60), images(10, 1), images(10, 2)
+    monkeypatch.setattr(wrong_labels, "images_and_labels", lambda *_: splits)
+    monkeypatch.setattr(wrong_labels, "train", recorded)
+    monkeypatch.setattr(wrong_labels, "write_with_options", lambda *_: None)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "schedule", "late"),
+    [
+        ([], wrong_labels.SCHEDULES["mnist"], 0.001),
+        (["--data", "fashion-mnist"], wrong_labels.SCHEDULES["fashion-mnist"], 0.01),
+        (["--schedule", "constant"], {"schedule": "constant"}, 0.01),
+    ],
+)
+def test_the_command_trains_with_the_papers_schedule_by_default(trainings, options, schedule, late):
+    assert wrong_labels.main(["4", "--data-root", "nowhere", "--epochs", "7", *options]) == 0
+    ((trajectory, validation),) = trainings
+    assert trajectory.recipe == wrong_labels.RECIPE.model_copy(update={"epochs": 7, **schedule})
+    assert trajectory.rates == pytest.approx([0.01] * 5 + [late] * 2)
+    assert torch.equal(validation[0], images(10, 1)[0])  # whose loss the schedule of Fashion-MNIST watches
+
+
+def test_low_contributions_hint_at_wrong_labels(monkeypatch):
+    """One of the two wrong labels contributes less than both right ones, the other less than one: 3 of 4 pairs."""
+    effects = torch.tensor([[-3.0, 1.0], [2.0, 2.0], [2.0, -1.0], [3.0, -1.0]])  # means -1, 2, 0.5 and 1
+    wrong = torch.tensor([True, False, False, True])
+    monkeypatch.setattr(wrong_labels, "hydra", lambda *_: SimpleNamespace(effect=effects))
+    inputs, _ = images(4)
+    recipe = Recipe(batch_size=4, epochs=1)
+    line = wrong_labels.clustering((inputs, torch.tensor([0, 0, 1, 1])), images(4, 1), wrong, recipe)
+    assert line["contribution_area"] == 0.75
