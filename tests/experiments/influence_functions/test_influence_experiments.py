@@ -75,6 +75,45 @@ def test_cancer_is_minimized_with_the_papers_regularization(tmp_path):
     assert float((outputs["proximal"] - outputs["bregman"]).norm()) < 1e-3 * moved
 
 
+def regression_by_lbfgs():
+    """Logistic regression that is minimized with a decay of 0.2 and has a damping of 0.1 beside it."""
+    train, test = ((inputs.double(), labels) for inputs, labels in (blobs(30), blobs(8, 1)))
+    recipe = RECIPE.model_copy(update={"epochs": 1, "weight_decay": 0.2, "batch_size": 30})
+    return Setting(train, test, "cross_entropy", (), 3, recipe, damping=0.1, by_lbfgs=True)
+
+
+def test_a_setting_by_lbfgs_is_decomposed_at_the_minimum(tmp_path):
+    given = regression_by_lbfgs()
+    model = given.network()
+    model.load_state_dict(bregman_decomposition.minimum(given, state_of(model)))
+    expected = torch.nn.functional.cross_entropy(outputs_of(model, given.data[0]), given.data[1])
+    found = bregman_decomposition.decompose(given, 1, False, tmp_path / "partial.json", depth=20)
+    assert found["training_loss"] == pytest.approx(float(expected), rel=1e-8)
+    assert list(found["residuals"]) == ["lissa"]  # as the paper has it, and none as far as a training by SGD gets
+    ((warm_start, proximity, non_convergence, *_),) = (row["parts"] for row in found["removals"].values())
+    # From anywhere the objective has one minimum, and there the proximal objective is the Bregman one.
+    assert max(warm_start, non_convergence) < 0.001 * proximity
+
+
+def test_influence_is_damped_by_the_damping_and_the_decay():
+    given = regression_by_lbfgs()
+    model = given.network()
+    model.load_state_dict(bregman_decomposition.minimum(given, state_of(model)))
+    moved, _ = bregman_decomposition.influences(given, model, [3], True, 1)
+    (inputs, labels), (weight, bias) = given.data, model.parameters()
+
+    def loss(parameters, chosen):
+        outputs = inputs[chosen] @ parameters[:15].reshape(3, 5).T + parameters[15:]
+        return torch.nn.functional.cross_entropy(outputs, labels[chosen], reduction="sum") / len(inputs)
+
+    here = torch.cat([weight.flatten(), bias]).detach()
+    curvature = torch.func.hessian(loss)(here, slice(None)) + (0.1 + 0.2) * torch.eye(18)
+    expected = torch.linalg.solve(curvature, torch.func.grad(loss)(here, [3]))
+    (found,) = moved["cg"]
+    step = torch.cat([found[name].flatten() for name in dict(model.named_parameters())]) - here
+    assert (step - expected).norm() < 1e-3 * expected.norm()
+
+
 def test_under_squared_error_the_response_is_influence_over_one_minus_leverage():
     inputs, labels = blobs(20)
     given = Setting((inputs, labels[:, None].float()), blobs(5, 1), "mse", (), 1, RECIPE, damping=0.1)
