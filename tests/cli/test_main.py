@@ -13,6 +13,7 @@ from attribution_core import open_dataset
 from attribution_core.cli import main as cli
 from attribution_core.models import ARCHITECTURES
 from attribution_core.runs import Run
+from tests.support.sample_run import make_run
 
 QUICK = ["--epochs", "2", "--hidden", "16"]
 
@@ -42,6 +43,19 @@ def test_skipped_measures_are_reported(tmp_path, capsys):
     assert cli.main([*arguments, "--max-train", "200", *QUICK]) == 0
     assert "Without influence functions: turned off (influence=off)" in capsys.readouterr().out
     assert Run.open(tmp_path / "run").manifest.config["damping"] == 0.1
+
+
+def test_effects_that_no_removal_can_have_are_counted_after_scoring(tmp_path, capsys, monkeypatch):
+    run = Run.open(make_run(tmp_path / "run", n=40))
+    beyond = run.credible_effects("hydra").excludes(run.effects("hydra")[:])
+    assert beyond.mean() > 0.01
+    monkeypatch.setattr("attribution_core.scoring.score.score", lambda *_, **__: run)
+    assert cli.main(["score", "digits"]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "than removing one example can cause" in line]
+    assert said == [
+        f"{run.measure('hydra').title}: {beyond.mean():.1%} of the effects are larger than removing one example can "
+        "cause; the app marks them. Use their ranking, not their size."
+    ]  # the other methods have none
 
 
 def test_score_works_on_a_folder_of_class_folders(run, folder):
