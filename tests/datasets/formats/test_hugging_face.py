@@ -173,6 +173,22 @@ def test_names_of_classes_that_only_the_folder_states(tmp_path):
     assert open_dataset(folder).train.class_names == NAMES
 
 
+def test_saved_splits_may_order_their_classes_differently(tmp_path):
+    given = {"train": ("cat", "dog"), "test": ("dog", "cat")}
+    made = {}
+    for split, names in given.items():
+        features = datasets.Features({"img": datasets.Image(), "animal": datasets.ClassLabel(names=list(names))})
+        images = [{"bytes": encoded(row), "path": None} for row in range(20)]
+        made[split] = datasets.Dataset.from_dict({"img": images, "animal": [0, 1] * 10}, features=features)
+    datasets.DatasetDict(made).save_to_disk(tmp_path)
+    splits = open_dataset(tmp_path)
+    for part, names in zip(splits, (given["train"], given["train"], given["test"]), strict=True):
+        assert part.class_names == ["cat", "dog"]
+        rows = [int(id_.rpartition("-")[2]) for id_ in part.ids]
+        assert [part.class_names[label] for label in part.labels] == [names[row % 2] for row in rows]
+        assert [part.source(i) for i in range(len(part))] == [encoded(row) for row in rows]
+
+
 def test_splits_that_were_saved_one_by_one(tmp_path):
     save_dataset(tmp_path / "both" / "train", 20)
     save_dataset(tmp_path / "both" / "Testing", 8, first=100)
