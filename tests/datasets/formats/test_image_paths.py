@@ -60,6 +60,21 @@ def test_images_are_found_below_the_lists_folder(tmp_path, column, cell, file):
     assert any(f"{cells[0]} is {file.format('x0')}" in note for note in splits.notes)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("column", ["path", "picture of the animal"])
+def test_lists_of_spreadsheets_open_with_their_images(tmp_path, column, delimiter, encoding):
+    cells = [f"Köln/{i}.png" for i in range(N)]
+    images(tmp_path, cells)
+    rows = [(column, "label"), *zip(cells, LABELS, strict=True)]
+    (tmp_path / "list.csv").write_text("".join(f"{delimiter.join(row)}\n" for row in rows), encoding=encoding)
+    assert format_of(tmp_path / "list.csv") == "manifest"
+    splits = open_dataset(tmp_path / "list.csv")
+    assert all_sources(splits) == {cell: encoded(i) for i, cell in enumerate(cells)}
+    found = {id_: part.class_names[label] for part in splits for id_, label in zip(part.ids, part.labels, strict=True)}
+    assert found == dict(zip(cells, LABELS, strict=True))
+
+
 def test_images_in_two_folders_are_found_by_name(tmp_path):
     images(tmp_path, [f"part_{i % 2}/ISIC_{i}.jpg" for i in range(N)])
     rows = table(image_id=[f"ISIC_{i}" for i in range(N)], label=LABELS, age=[40 + i for i in range(N)])
