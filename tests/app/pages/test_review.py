@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,15 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from attribution_core.runs import Run, RunWriter
+from attribution_core.scoring.score import ScoreConfig, score
+from attribution_core.training import Recipe
 from samplescope_app.components.gallery import example_tile
 from samplescope_app.data import run_library, session
 from samplescope_app.wording import labels
 from tests.support.app_pages import open_page
 from tests.support.sample_run import make_run
+from tests.support.scored import ONLY_INFORMATION
+from tests.support.tables import make_table, write_table
 
 TEST, VALIDATION = 1, 0  # rows of the most suspicious examples of both splits
 TRAIN = 3
@@ -147,3 +152,23 @@ def test_an_example_that_nobody_judged_gets_the_prediction_as_suggestion(judged)
     assert labels.suggestion(judged, {**row, "suggested_label": np.nan, "predicted": other}) == other
     without = {name: value for name, value in row.items() if name not in ("suggested_label", "predicted")}
     assert labels.suggestion(judged, without) is None
+
+
+def test_classes_that_are_true_and_false_are_reviewed(tmp_path):
+    table = make_table()
+    table["label"] = table["original_label"] = table["label"] == "high"
+    data = str(write_table(table, tmp_path / "flats.csv"))
+    options = {"model": "linear", "recipe": Recipe(epochs=2), "map": "off", **ONLY_INFORMATION}
+    score(ScoreConfig(data=data, out=tmp_path / "runs" / "flats", **options))
+    run_library.serve(tmp_path / "runs")
+    run = run_library.open_run("flats")
+    assert run.class_names == ["False", "True"]
+    app = open_page("review", run="flats")
+    (label,) = re.findall(r"Label \*\*(False|True)\*\*", texts(app))
+    new = run.class_names.index("True" if label == "False" else "False")
+    app.button(key=f"review as {new}").click().run()
+    assert not app.exception
+    ((split, example_id, action),) = decided(run)
+    examples = run.examples if split == "train" else run.evaluation
+    assert examples.set_index("id").loc[example_id, "label_name"] == label
+    assert action == "relabel"
