@@ -1,10 +1,11 @@
 """Label quality and cleanlab on the same features of the same examples, with the seconds of each.
 
-The features are those that a run without any option judges labels by. cleanlab receives class probabilities of logistic
-regression by five folds, which are shuffled: unshuffled folds of data sorted by class are cut along the true classes,
-so that wrong labels of one kind are held out together and found too easily (on CIFAR-10N with an average precision of
-.76 in place of .72). Of values it receives the features themselves, in its own ``CleanLearning`` with linear regression
-and boosting. Every regularization and each of cleanlab's scores is a row, so that its best is among them.
+The features are those that a run without any option judges labels by: cleanlab has each kind of them, and all side by
+side. It receives class probabilities of logistic regression by five folds, which are shuffled: unshuffled folds of data
+sorted by class are cut along the true classes, so that wrong labels of one kind are held out together and found too
+easily (on CIFAR-10N with an average precision of .76 in place of .72). Of values it receives the features themselves,
+in its own ``CleanLearning`` with linear regression and boosting. Every regularization and each of cleanlab's scores is
+a row, so that its best is among them.
 """
 
 import tempfile
@@ -77,10 +78,13 @@ def rows(name: str, data_root: Path | None, seed: int) -> Iterator[dict[str, Any
         **_found(-found.quality.numpy(), problem, seconds),
         **_chosen(found, problem),
     }
-    features = problem.features[found.features]
     theirs = _of_values if problem.labels.is_floating_point() else _of_classes
-    for judge, scores, taken in theirs(features, problem.labels, seed):
-        yield {**about, "judge": judge, **_found(scores, problem, taken)}
+    kinds = dict(problem.features)
+    if len(kinds) > 1:
+        kinds["all features"] = _side_by_side(list(kinds.values()))
+    for kind, features in kinds.items():
+        for judge, scores, taken in theirs(features, problem.labels, seed):
+            yield {**about, "judge": f"{judge}, {kind}", **_found(scores, problem, taken)}
 
 
 def opened(data: str) -> Problem:
@@ -104,13 +108,20 @@ def opened(data: str) -> Problem:
     return Problem(features, labels, true, wrong.numpy(), seconds)
 
 
+def _side_by_side(kinds: list[Features]) -> Features:
+    """Return all features of each example, sparse if some are."""
+    if not any(sparse.issparse(each) for each in kinds):
+        return torch.cat([each.flatten(1) for each in kinds], dim=1)
+    return sparse.hstack([each if sparse.issparse(each) else sparse.csr_matrix(each.numpy()) for each in kinds]).tocsr()
+
+
 def _found(suspicious: np.ndarray, problem: Problem, seconds: float) -> dict[str, Any]:
     auc, ap = roc_auc_score(problem.wrong, suspicious), average_precision_score(problem.wrong, suspicious)
     return {"auc": round(float(auc), 4), "ap": round(float(ap), 4), "seconds": round(seconds, 1)}
 
 
 def _chosen(found: LabelQuality, problem: Problem) -> dict[str, Any]:
-    facts: dict[str, Any] = {"features": found.features, "kernel": found.kernel}
+    facts: dict[str, Any] = {"shares": {name: round(share, 2) for name, share in found.shares.items()}}
     if problem.true_labels is not None:
         right = (found.suggested == problem.true_labels)[torch.from_numpy(problem.wrong)]
         facts["suggested_right"] = round(float(right.double().mean()), 4)

@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from attribution_core.errors import InputError
-from attribution_core.experiments.label_noise import detection
+from attribution_core.experiments.label_noise import beside_cleanlab, detection
 from attribution_core.experiments.label_noise.beside_cleanlab import PROBLEMS
 from attribution_core.experiments.label_noise.cleanlab_reference import cleanlab_scores
 from attribution_core.scoring.score import score
@@ -101,7 +102,7 @@ def test_label_quality_stands_beside_cleanlab_on_the_same_features(tmp_path, cap
     assert detection.main(["--data", "demo", "--out", str(tmp_path / "out")]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     ours, *theirs = lines
-    assert (ours["judge"], ours["features"], ours["examples"]) == ("label quality", "pixels", 300)
+    assert (ours["judge"], list(ours["shares"].values()), ours["examples"]) == ("label quality", [1.0], 300)
     assert ours["wrong_labels"] == 10
     assert ours["ap"] > 0.7
     assert ours["suggested_right"] > 0.7
@@ -109,6 +110,26 @@ def test_label_quality_stands_beside_cleanlab_on_the_same_features(tmp_path, cap
     assert len({line["judge"] for line in theirs}) == 9
     kept = json.loads((tmp_path / "out" / "wrong_label_detection.json").read_text())
     assert kept["mean_ap"]["demo"]["label quality"] == ours["ap"]
+
+
+def test_cleanlab_has_each_kind_of_features_and_all_side_by_side(tmp_path, capsys, monkeypatch):
+    generator = np.random.default_rng(0)
+    labels = torch.from_numpy(generator.integers(0, 2, 90))
+    dense = torch.from_numpy(generator.normal(size=(90, 3))).float() + labels[:, None]
+    kinds = {"words": sparse.csr_matrix(dense.numpy() * (dense.numpy() > 1)), "vectors": dense}
+    given = labels.clone()
+    given[:6] = 1 - given[:6]
+    problem = beside_cleanlab.Problem(kinds, given, labels, (given != labels).numpy(), 0.0)
+    monkeypatch.setattr(beside_cleanlab, "opened", lambda _: problem)
+    monkeypatch.setattr(beside_cleanlab, "REGULARIZATIONS", (1.0,))
+    monkeypatch.setitem(PROBLEMS, "demo", lambda *_: "")
+    assert detection.main(["--data", "demo", "--out", str(tmp_path / "out")]) == 0
+    judges = [json.loads(line)["judge"] for line in capsys.readouterr().out.splitlines()]
+    counts = {kind: sum(judge.endswith(f", {kind}") for judge in judges) for kind in [*kinds, "all features"]}
+    assert set(counts.values()) == {3}
+    joined = beside_cleanlab._side_by_side(list(kinds.values()))
+    assert np.allclose(joined.toarray(), np.c_[kinds["words"].toarray(), dense.numpy()])
+    assert torch.equal(beside_cleanlab._side_by_side([dense, dense]), torch.cat([dense, dense], 1))
 
 
 def test_permuted_values_stand_beside_cleanlabs_regression(tmp_path, capsys):
