@@ -112,4 +112,6 @@ def _judged_by(run: Run) -> str:
     losses = details["candidates"]
     others = [f"{plain(name)} {loss:.3f}" for name, loss in sorted(losses.items(), key=lambda item: item[1])]
     listed = f" Candidates: {'; '.join(others)} nats." if len(others) > 1 else ""
-    return f"Judged by **{plain(chosen)}**, whose held-out loss is {details['loss']:.3f} nats.{listed}"
+    shares = details.get("shares", {})
+    weights = f" (weights {', '.join(f'{share:.0%}' for share in shares.values())})" if len(shares) > 1 else ""
+    return f"Judged by **{plain(chosen)}**{weights}, whose held-out loss is {details['loss']:.3f} nats.{listed}"

@@ -9,10 +9,12 @@ from samplescope_app.figures import reliability
 from tests.support.app_pages import open_page, page_text
 from tests.support.sample_run import make_run
 
+POOL = "linear kernel of pixels + ntk kernel of features"
+
 
 def with_label_quality(run: Run) -> None:
     """Add columns of label quality: suggestions stated with 75%, of which all are the given labels."""
-    losses = {"linear kernel of pixels": 0.5, "ntk kernel of pixels": 0.4321}
+    losses = {"linear kernel of pixels": 0.5, "ntk kernel of features": 0.4654, POOL: 0.4321}
     with RunWriter.start(run.path, run.manifest.config, run.manifest.fingerprint, run.title) as writer:
         for name, table in (("examples", run.examples), ("evaluation", run.evaluation)):
             constant = np.full(len(table), 0.75)
@@ -20,7 +22,8 @@ def with_label_quality(run: Run) -> None:
             writer.add_columns(
                 name, {**columns, "suggested_label": table["label"], "suggested_name": table["label_name"]}
             )
-        details = {"chosen": "ntk kernel of pixels", "loss": 0.44, "candidates": losses}
+        shares = dict(zip(POOL.split(" + "), (0.26, 0.74), strict=True))
+        details = {"chosen": POOL, "shares": shares, "loss": 0.44, "candidates": losses}
         writer.describe("label_quality", details, ["label_quality"])
 
 
@@ -33,7 +36,8 @@ def test_the_page_states_the_calibration_of_each_split_and_the_candidates(tmp_pa
     assert "Training: stated probabilities are off by **25.0 points** on average" in said
     assert "Validation and test: stated probabilities" in said
     assert "Training, true labels: stated probabilities" in said
-    assert "Judged by **ntk kernel of pixels**, whose held-out loss is 0.440 nats" in said
+    escaped = POOL.replace("+", "\\+")  # in Markdown
+    assert f"Judged by **{escaped}** (weights 26%, 74%), whose held-out loss is 0.440 nats" in said
     assert "linear kernel of pixels 0.500" in said
     numbers = next(each.value for each in page.dataframe if "Training" in each.value.columns)
     assert numbers.loc["70% to 80%", "Training"] == "100% of 40"
