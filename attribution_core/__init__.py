@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from attribution_core.methods.hydra.contributions import hydra
     from attribution_core.methods.hydra.online import HydraAccumulator
     from attribution_core.methods.hydra.seeds import hydra_over_seeds
+    from attribution_core.methods.influence.along_training import influence_along_training
     from attribution_core.methods.influence.damping import damping_sweep
     from attribution_core.methods.influence.functions import (
         influence_functions,
@@ -81,6 +82,7 @@ _HOMES = {
     "hydra_over_seeds": "methods.hydra.seeds",
     "ihvp_effects_in_kernel_regime": "methods.linearized.kernel_influence",
     "import_scores": "workflows.import_scores",
+    "influence_along_training": "methods.influence.along_training",
     "influence_functions": "methods.influence.functions",
     "influence_weights": "methods.influence.functions",
     "label_noise_clusters": "methods.analysis.label_noise",
@@ -141,6 +143,7 @@ __all__ = [
     "hydra_over_seeds",
     "ihvp_effects_in_kernel_regime",
     "import_scores",
+    "influence_along_training",
     "influence_functions",
     "influence_weights",
     "label_noise_clusters",

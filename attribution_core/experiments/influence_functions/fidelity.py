@@ -6,9 +6,9 @@ The problem is 1,000 training and 500 evaluation examples of MNIST (``mnist``, M
 dogs (``cats-dogs``, cnn4) or of Fashion-MNIST (``fashion-mnist``, LeNet-5), trained for 20 epochs. The network is
 retrained on 50 random halves from 3 seeds. A method's linear datamodelling score (LDS, Park et al. 2023) is the rank
 correlation, over the halves, between the sum of its effects over the removed examples and the loss on an evaluation
-example, averaged over the evaluation examples and over ``--models`` trained networks. The row ``sketch, mean of 3``
-scores the mean of their effects. ``seconds`` is the time for one network. The ceiling, printed first, is what no method
-can exceed; it comes from the correlation of one seed's losses with another's.
+example, averaged over the evaluation examples and over ``--models`` trained networks. The rows ``sketch, mean of 3``
+and ``along training, mean of 3`` score the mean of their effects. ``seconds`` is the time for one network. The ceiling,
+printed first, is what no method can exceed; it comes from the correlation of one seed's losses with another's.
 
 Every solver runs at its default damping, and the sketch also at several other dampings. cg and lissa solve for each
 evaluation example, so they use only ``--iterative`` of them, and the sketch's score on the same examples is printed for
@@ -34,15 +34,16 @@ from attribution_core.experiments.influence_functions.problems import PROBLEMS, 
 from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature.columns import Curvature
+from attribution_core.methods.influence.along_training import influence_along_training
 from attribution_core.methods.influence.damping import SHARES
 from attribution_core.methods.influence.functions import Influence, influence_functions
 from attribution_core.methods.influence.options import InfluenceOptions, Solver
 from attribution_core.methods.influence.pairs import effects_on_pairs
 from attribution_core.methods.influence.spectrum import influence_spectrum
 from attribution_core.progress import listening
-from attribution_core.training import train
+from attribution_core.training import Trajectory, train
 
-Method = Callable[[nn.Module], Tensor]
+Method = Callable[[Trajectory], Tensor]
 
 
 class Identity:
@@ -57,16 +58,16 @@ class Identity:
 
 
 def methods_of(given: Problem, iterative: int, lissa: InfluenceOptions) -> dict[str, tuple[Method, int]]:
-    """Return methods by name, each a function of a model to effects ``[n, m']`` and its number ``m'`` of examples."""
+    """Return methods by name: functions of a training to effects ``[n, m']``, and their numbers ``m'`` of examples."""
     data, (inputs, targets) = given.data, given.evaluation
     every, few = (inputs, targets), (inputs[:iterative], targets[:iterative])
 
     def ours(solver: Solver, curvature: Curvature = "ggn", side: tuple[Tensor, Tensor] = every) -> Method:
         options = lissa if solver == "lissa" else InfluenceOptions(iterations=100, tolerance=0.01)
 
-        def run(model: nn.Module) -> Tensor:
+        def run(training: Trajectory) -> Tensor:
             found: Influence = influence_functions(
-                model, data, side, curvature=curvature, solver=solver, options=options
+                training.model, data, side, curvature=curvature, solver=solver, options=options
             )
             if found.residual is not None:
                 print(f"{solver}: largest relative residual {found.residual:.3g}", file=sys.stderr, flush=True)
@@ -75,8 +76,8 @@ def methods_of(given: Problem, iterative: int, lissa: InfluenceOptions) -> dict[
         return run
 
     def ekfac_of_kronfluence(damping: float | str | None) -> Method:
-        def run(model: nn.Module) -> Tensor:
-            used = damping
+        def run(training: Trajectory) -> Tensor:
+            model, used = training.model, damping
             if damping == "ours":
                 used = influence_functions(model, data, (inputs[:1], targets[:1]), solver="ekfac").damping[0]
             return kronfluence_effects(model, data, every, used)  # type: ignore[arg-type]
@@ -84,13 +85,16 @@ def methods_of(given: Problem, iterative: int, lissa: InfluenceOptions) -> dict[
         return run
 
     return {
+        "along training": (lambda training: influence_along_training(training, every).effect, len(inputs)),
         "sketch": (ours("sketch"), len(inputs)),
         "sketch, empirical": (ours("sketch", "empirical"), len(inputs)),
         "sketch, fisher": (ours("sketch", "fisher"), len(inputs)),
         "ekfac": (ours("ekfac"), len(inputs)),
         "kfac": (ours("kfac"), len(inputs)),
         "gradient products": (
-            lambda model: effects_on_pairs(model, data, every, "cross_entropy", Identity(model, data[0]))[0],
+            lambda training: effects_on_pairs(
+                training.model, data, every, "cross_entropy", Identity(training.model, data[0])
+            )[0],
             len(inputs),
         ),
         "kronfluence": (ekfac_of_kronfluence(1e-8), len(inputs)),
@@ -107,14 +111,10 @@ def dampings(model: nn.Module, given: Problem) -> dict[float, Tensor]:
     return {share: spectrum.effects(share * float(spectrum.values[-1])) for share in SHARES}
 
 
-def trained(given: Problem, seeds: int) -> list[nn.Module]:
-    """Train the compared networks on all of the data."""
-    models = []
-    for seed in range(seeds):
-        model = given.build(seed)
-        train(model, given.data, given.recipe.model_copy(update={"seed": seed}))
-        models.append(model)
-    return models
+def trained(given: Problem, seeds: int) -> list[Trajectory]:
+    """Train the compared networks on all of the data, and keep their states after each epoch."""
+    recipes = [given.recipe.model_copy(update={"seed": seed}) for seed in range(seeds)]
+    return [train(given.build(recipe.seed), given.data, recipe, record="checkpoints") for recipe in recipes]
 
 
 def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[st
     with listening(print_progress):
         removed, losses = given.retrained(options.subsets, options.seeds, options.out)
     real = losses.mean(dim=0)
-    models = trained(given, options.models)
+    trainings = trained(given, options.models)
     results: dict[str, Any] = {"problem": given.name, "ceiling": ceiling_between_seeds(losses), "rows": {}}
     print(json.dumps({name: results[name] for name in ("problem", "ceiling")}), flush=True)
 
@@ -134,23 +134,25 @@ def compare(given: Problem, options: argparse.Namespace, save: Callable[[dict[st
         if options.methods and name not in options.methods:
             continue
         seconds, effects = [], []
-        for model in models[: 1 if count < len(real[0]) else len(models)]:
+        for training in trainings[: 1 if count < len(real[0]) else len(trainings)]:
             start = time.perf_counter()
-            effects.append(method(model).cpu())
+            effects.append(method(training).cpu())
             seconds.append(time.perf_counter() - start)
         scores = [score(effect, count) for effect in effects]
         row = {"lds": mean(scores), "by_seed": scores, "seconds": min(seconds), "evaluated": count}
         results["rows"][name] = row
         print(json.dumps({"method": name, **row}), flush=True)
-        if name == "sketch":
+        if name in ("sketch", "along training"):
             total = torch.stack(effects).sum(dim=0)
-            more = {f"sketch, mean of {len(models)}": {"lds": score(total, count), "seconds": sum(seconds)}}
-            more["sketch, on those of cg"] = {"lds": mean([score(effects[0], options.iterative)])}
+            more = {f"{name}, mean of {len(trainings)}": {"lds": score(total, count), "seconds": sum(seconds)}}
+            if name == "sketch":
+                more["sketch, on those of cg"] = {"lds": mean([score(effects[0], options.iterative)])}
             results["rows"] |= more
             print("\n".join(json.dumps({"method": other, **found}) for other, found in more.items()), flush=True)
         save(results)
     if not options.methods:
-        by_share = [{share: score(e.cpu(), len(real[0])) for share, e in dampings(m, given).items()} for m in models]
+        sweeps = [dampings(training.model, given) for training in trainings]
+        by_share = [{share: score(e.cpu(), len(real[0])) for share, e in sweep.items()} for sweep in sweeps]
         results["by_damping"] = {share: mean([scores[share] for scores in by_share]) for share in SHARES}
         print(json.dumps({"sketch_by_damping": results["by_damping"]}), flush=True)
         save(results)

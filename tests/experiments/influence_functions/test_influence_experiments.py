@@ -145,11 +145,18 @@ def test_lissa_gets_as_far_as_the_training_of_the_response():
 def test_methods_are_scored_against_kept_retrainings(tmp_path):
     given = small_problem()
     names = ["sketch", "sketch, empirical", "sketch, fisher", "ekfac", "kfac", "gradient products", "cg", "lissa"]
+    names.append("along training")
     options = argparse.Namespace(
         subsets=5, seeds=2, models=2, out=tmp_path, iterative=4, depth=20, methods=[*names, "kronfluence, heuristic"]
     )
     results = fidelity.compare(given, options, lambda _: None)
-    assert set(results["rows"]) >= {*names, "sketch, mean of 2", "sketch, on those of cg", "kronfluence, heuristic"}
+    assert set(results["rows"]) >= {
+        *names,
+        "sketch, mean of 2",
+        "along training, mean of 2",
+        "sketch, on those of cg",
+        "kronfluence, heuristic",
+    }
     assert all(-1 <= row["lds"] <= 1 for row in results["rows"].values())
     assert (tmp_path / "retrained_small.parquet").exists()
 
