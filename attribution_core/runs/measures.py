@@ -73,9 +73,8 @@ _ALL = (
         kind="label quality",
         unit="probability",
         definition=(
-            "How probable the label of this example is to a model that never saw it: kernel ridge regression with "
-            "discriminant analysis, on features that no label has shaped, or the cross-fitted model of the run. Low: "
-            "the label is likely wrong."
+            "How probable the label of this example is to a model that never saw it: kernel ridge regression on "
+            "features that no label has shaped, or the cross-fitted model of the run. Low: the label is likely wrong."
         ),
         equation=r"p_{-i}(y_i \mid x_i), \quad f_{-i}(x_i) = y_i - \frac{y_i - f(x_i)}{1 - h_i}",
         paper=_ALLEN,

@@ -200,7 +200,7 @@ def influence_spectrum(
         drawn = _Rows(train[0][which.to(train[0].device)], mixture)
         others = other.with_others(drawn)
     if plan.width <= len(rows.inputs):
-        spectrum = _primal(model, rows, own, others, plan)
+        spectrum = _primal(model, rows, own, others, plan, outputs.dtype if sketched else torch.float64)
         return spectrum if drawn is None else _with_outside(spectrum, model, own, other, drawn, whole)
     dtype = torch.float64 if dimension is None else outputs.dtype
     is_own = curvature == "empirical" and not sketched
@@ -274,7 +274,9 @@ def _primal(
     own: _Rows,
     other: _Rows,
     plan: ParameterPlan,
+    dtype: torch.dtype,
 ) -> InfluenceSpectrum:
+    """Decompose the primal form in a precision; sketched gradients have no use for more than their own."""
     total = rows.mixture.new_zeros(plan.width, plan.width, dtype=torch.float64)
     for start in range(0, len(rows.inputs), _BLOCK):
         where = slice(start, start + _BLOCK)
@@ -282,10 +284,10 @@ def _primal(
             half = _Rows(rows.inputs[where], rows.mixture[where]).gradients(model, plan)
         total += half.T @ half
         report(min(start + _BLOCK, len(rows.inputs)), len(rows.inputs), "curvature")
-    values, vectors = _decomposed(total / len(own.inputs))
+    values, vectors = _decomposed((total / len(own.inputs)).to(dtype))
     basis = vectors.to(own.mixture.dtype)
     train, evaluation = (each.gradients(model, plan) for each in (own, other))
-    return InfluenceSpectrum(values.clamp(min=0), train @ basis, evaluation @ basis)
+    return InfluenceSpectrum(values.double().clamp(min=0), train @ basis, evaluation @ basis)
 
 
 def _dual(
