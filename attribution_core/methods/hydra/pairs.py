@@ -1,14 +1,17 @@
 r"""Hessian-free HYDRA for every pair of a training and an evaluation example.
 
 The goal is ``sum_t c_t <g_j, g_{t,i}>`` with scalars ``c_t`` (:mod:`attribution_core.methods.hydra.contributions`), for
-n training examples that each occur T times and m evaluation examples. Each layer uses the cheaper of two methods:
+n training examples that each occur T times and m evaluation examples. Each layer uses the cheapest of three methods:
 
 - **Multiply at every step**: each of the ``T n m`` inner products uses gradients or factors, whichever is cheaper
   (:mod:`attribution_core.gradients.pairs`), and no training gradients are kept;
 - **Sum first**: ``sum_t c_t g_{t,i}`` is kept and multiplied with the evaluation gradients once: ``n m |w|``
   multiplications for all of training, but ``n |w|`` numbers, so only if those of all such layers fit into
   ``HELD_BYTES``. Over five epochs of LeNet-5, both convolutions (2,572 numbers per example) are summed first, and the
-  linear layers are multiplied at every step.
+  linear layers are multiplied at every step;
+- **Sum factors first**: the inputs a of a Linear layer that no layer with weights precedes, such as the first one of an
+  MLP, are the same at every step, so ``sum_t c_t (a_i . a_j)(d_ti . d_j) = (a_i . a_j)((sum_t c_t d_ti) . d_j)``: only
+  ``n (in + out)`` numbers are kept, and a pair costs ``in + out`` once, not T times.
 
 Parameters without factors are always summed first (:mod:`attribution_core.methods.hydra.rest`).
 """
@@ -20,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.gradients.layers import Kind, LayerFactors, PositionFactors
+from attribution_core.gradients.layers import Kind, LayerFactors, MapFactors, PositionFactors
 from attribution_core.gradients.ntk import gram_is_cheaper
 from attribution_core.gradients.pairs import LayerGradients, inner_products, layer_gradients
 from attribution_core.gradients.per_example import loss_factors
@@ -37,14 +40,17 @@ HELD_BYTES = 2 * 2**30
 EVALUATION_BATCH = 256
 # What stands for the parameters without factors among the layers; no module is called so.
 _REST = "."
+# Examples on which inputs at the first and the last weights are compared.
+_COMPARED = 8
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """Which parameters a layer has, and whether its gradients are summed first."""
+    """Which parameters a layer has, and whether its gradients, or factors of fixed inputs, are summed first."""
 
     kinds: tuple[Kind, ...]
     sums_first: bool
+    has_fixed_inputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,39 @@ class _Route:
         return name == _REST or self.layers[name].sums_first
 
 
+class _FixedInputs:
+    """The sums of a layer whose inputs are the same at every step.
+
+    Attributes:
+        inputs: ``a`` of each training example, ``[n, in]``.
+        total: ``sum_t c_t d_t`` of each training example, ``[n, out]``.
+    """
+
+    def __init__(self, inputs: Tensor, others: LayerGradients) -> None:
+        assert isinstance(others.factors, MapFactors)
+        self.inputs, self._others, self._kinds = inputs, others, others.kinds
+        a, d = others.factors.inputs[:, 0, 0], others.factors.output_gradients[:, 0, 0, 0]
+        self.total = inputs.new_zeros(len(inputs), d.shape[1])
+        # Mean over j of (a_i . a_j [weight] + 1 [bias]) d_j, whose product with d_ti is the mean product.
+        self._mean = torch.zeros_like(self.total)
+        if "weight" in self._kinds:
+            self._mean += inputs @ (a.T @ d / len(a))
+        if "bias" in self._kinds:
+            self._mean += d.mean(dim=0)
+
+    def add(self, examples: Tensor, own: LayerGradients, weight: float) -> Tensor:
+        """Add the gradients of some examples at a step, and return their mean product with the evaluation gradients."""
+        assert isinstance(own.factors, MapFactors)
+        gradients = own.factors.output_gradients[:, 0, 0, 0]
+        self.total.index_add_(0, examples, gradients, alpha=weight)
+        return (gradients * self._mean[examples]).sum(dim=1)
+
+    def products(self) -> Tensor:
+        """Return the inner products of the sums with the evaluation gradients, ``[n, m]``."""
+        factors = MapFactors("", self.inputs[:, None, None], self.total[:, None, None, None])
+        return inner_products(LayerGradients(self._kinds, None, factors), self._others)
+
+
 def every_pair(
     replay: Replay,
     inputs: Tensor,
@@ -92,10 +131,11 @@ def every_pair(
         InputError: A parameter has no per-example gradient, or those without factors do not fit into memory.
     """
     route = _route(replay, len(inputs))
+    fixed = _fixed_inputs(replay, [name for name, layer in route.layers.items() if layer.has_fixed_inputs])
     effects, means, beginning = [], [], replay.snapshot()
     for block in _evaluation_blocks(replay, inputs, targets, route):
         replay.restore(beginning)
-        effect, mean = _pairs_of_block(replay, block, route, weights)
+        effect, mean = _pairs_of_block(replay, block, route, fixed, weights)
         effects.append(effect)
         means.append(mean * effect.shape[1] / len(inputs))
     return torch.cat(effects, dim=1), torch.stack(means).sum(dim=0)
@@ -122,6 +162,21 @@ def _evaluation_blocks(
             yield block
 
 
+def _fixed_inputs(replay: Replay, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return the inputs ``[n, in]`` of layers that have the same at every step."""
+    if not names:
+        return {}
+    final, (inputs, targets), loss = replay.final_model(), replay.trajectory.data, replay.trajectory.recipe.loss
+    named = {name: final.get_submodule(name) for name in names}
+
+    def inputs_of(part: slice) -> list[LayerFactors]:
+        return evaluation_factors(final, named, inputs[part], targets[part], loss)
+
+    found = [batch for _, batch in AdaptiveBatchSize(EVALUATION_BATCH).map_slices(inputs_of, len(inputs))]
+    layers = [LayerFactors.join(parts) for parts in zip(*found, strict=True)]
+    return {each.name: each.inputs[:, 0, 0] for each in layers if isinstance(each, MapFactors)}
+
+
 def evaluation_factors(
     model: nn.Module, layers: dict[str, nn.Module], inputs: Tensor, targets: Tensor, loss: str
 ) -> list[LayerFactors]:
@@ -134,6 +189,7 @@ def _pairs_of_block(
     replay: Replay,
     block: dict[str, LayerGradients],
     route: _Route,
+    fixed: dict[str, Tensor],
     weights: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
     # The factors are those of the batch's weighted mean, so they include 1 / B_t and s_i.
@@ -141,6 +197,7 @@ def _pairs_of_block(
     layers, loss = route.layers, replay.trajectory.recipe.loss
     sums = {name: example.new_zeros(n, each.width) for name, each in block.items() if route.sums_first(name)}
     mean_rows = {name: block[name].mean_row for name in sums}
+    factor_sums = {name: _FixedInputs(inputs, block[name]) for name, inputs in fixed.items()}
     effect = example.new_zeros(n, next(iter(block.values())).num_examples)
     by_epoch = example.new_zeros(replay.trajectory.recipe.epochs, n)
     for moment in replay.moments(layers={name: replay.model.get_submodule(name) for name in layers}):
@@ -153,6 +210,8 @@ def _pairs_of_block(
                 if own.rows is not None and name in sums:
                     sums[name].index_add_(0, examples, own.rows, alpha=weights[moment.step])
                     mean += own.rows @ mean_rows[name]
+                elif name in factor_sums:
+                    mean += factor_sums[name].add(examples, own, weights[moment.step])
                 else:
                     products.append(inner_products(own, block[name]))
             if products:
@@ -163,11 +222,13 @@ def _pairs_of_block(
         report(moment.step + 1, len(replay.steps), "replaying training")
     for name, total in sums.items():
         effect += inner_products(LayerGradients(block[name].kinds, total, None), block[name])
+    for each in factor_sums.values():
+        effect += each.products()
     return effect, by_epoch
 
 
 def _route(replay: Replay, others: int) -> _Route:
-    """Choose the cheaper method for each layer with parameters, from the factors of one training example."""
+    """Choose the cheapest method for each layer with parameters, from the factors of one training example."""
     plan = plan_parameters(replay.model, replay.inputs)
     require_room_for_rest(plan, replay.trajectory.num_examples)
     with torch.no_grad():
@@ -181,13 +242,40 @@ def _route(replay: Replay, others: int) -> _Route:
         kinds[each.name] = tuple(kind for kind, _ in own)
         sizes[each.name] = sum(plan.coordinates[name].numel for _, name in own)
     bytes_left = HELD_BYTES
-    chosen = {}
+    chosen, fixed = {}, _with_fixed_inputs(replay, plan)
     for each in sorted(factors, key=lambda layer: sizes[layer.name]):
         needed = sizes[each.name] * (examples + others) * each.dtype.itemsize
         sums_first = needed <= bytes_left and _is_cheaper_summed_first(each, sizes[each.name], visits, others)
         bytes_left -= needed if sums_first else 0
-        chosen[each.name] = _Layer(kinds[each.name], sums_first)
+        kept = 2 * each.numel * examples * each.dtype.itemsize
+        has_fixed_inputs = not sums_first and each.name in fixed and kept <= bytes_left
+        bytes_left -= kept if has_fixed_inputs else 0
+        chosen[each.name] = _Layer(kinds[each.name], sums_first, has_fixed_inputs)
     return _Route({name: chosen[name] for name in plan.layers}, plan.rest, num_outputs)
+
+
+def _with_fixed_inputs(replay: Replay, plan: ParameterPlan) -> set[str]:
+    """Return the Linear layers on vectors whose inputs are the same at the first and at the last weights.
+
+    Layers that draw at random or mix examples cannot be replayed, so inputs depend on the weights before them alone.
+    """
+    sides = [
+        (model, {name: model.get_submodule(name) for name in plan.layers})
+        for model in (replay.model, replay.final_model())
+    ]
+    found = set(plan.layers)
+    for place in range(min(_COMPARED, len(replay.inputs))):
+        one = slice(place, place + 1)  # several at a time may not fit into memory
+        inputs, targets, loss = replay.inputs[one], replay.targets[one], replay.trajectory.recipe.loss
+        first, last = (evaluation_factors(model, layers, inputs, targets, loss) for model, layers in sides)
+        found -= {each.name for each, later in zip(first, last, strict=True) if not _is_fixed(each, later)}
+    return found
+
+
+def _is_fixed(first: LayerFactors, last: LayerFactors) -> bool:
+    if not isinstance(first, MapFactors) or not isinstance(last, MapFactors):
+        return False
+    return first.is_outer_product and gram_is_cheaper(first) and torch.equal(first.inputs, last.inputs)
 
 
 def require_room_for_rest(plan: ParameterPlan, examples: int) -> None:

@@ -134,6 +134,26 @@ def test_both_methods_of_a_layer_agree(sums_first, monkeypatch):
         assert torch.allclose(each.by_epoch, mean.by_epoch, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_factors_of_the_first_layer_are_summed_first(bias, monkeypatch):
+    """Its inputs are the same at every step, as those of a layer behind layers without weights are."""
+    train_side, evaluation = train_and_evaluation()
+    monkeypatch.setattr(hydra_pairs, "_is_cheaper_summed_first", lambda *_: False)
+    torch.manual_seed(0)
+    width = train_side[0].flatten(1).shape[1]
+    model = nn.Sequential(
+        nn.Flatten(), nn.Tanh(), nn.Linear(width, 9, bias=bias), nn.Tanh(), nn.Linear(9, 7), nn.ReLU(), nn.Linear(7, 3)
+    ).double()
+    trajectory = train(model, train_side, RECIPE)
+    route = hydra_pairs._route(hydra_pairs.Replay(trajectory), len(evaluation[0]))
+    assert [name for name, layer in route.layers.items() if layer.has_fixed_inputs] == ["2"]
+    found = hydra(trajectory, evaluation)
+    monkeypatch.setattr(hydra_pairs, "_with_fixed_inputs", lambda *_: set())
+    expected = hydra(trajectory, evaluation)
+    assert torch.allclose(found.effect, expected.effect, rtol=1e-9, atol=1e-15)
+    assert torch.allclose(found.by_epoch, expected.by_epoch, rtol=1e-9, atol=1e-15)
+
+
 def test_a_training_cut_short_ends_at_its_checkpoint():
     train_side, evaluation = train_and_evaluation()
     constant = RECIPES["plain"]
