@@ -52,14 +52,14 @@ def test_the_better_of_tfidf_and_the_installed_encoder_judges_and_the_candidates
     run = Run.open(tmp_path / "run")
     assert run.manifest.config["encoder"] == "auto"
     details = run.manifest.details["label_quality"]
-    single = {f"{kernel} kernel of {kind}" for kernel in ("linear", "ntk") for kind in ("TF-IDF", "vectors of minilm")}
-    assert set(details["candidates"]) >= single  # beside them a pool of two
-    assert "vectors of minilm" in details["chosen"]
+    assert details["features"] == "vectors of minilm"
+    kernels = {"TF-IDF": ("linear", "ntk"), "vectors of minilm": ("linear", "ntk", "laplace")}
+    assert set(details["candidates"]) == {f"{kernel} kernel of {kind}" for kind in kernels for kernel in kernels[kind]}
     assert details["candidates"][details["chosen"]] == min(details["candidates"].values())
-    assert sum(details["shares"].values()) == pytest.approx(1)
+    assert details["shares"] == {details["chosen"]: 1.0}
     printed = capsys.readouterr().out
     assert "held-out loss (nats)" in printed
-    assert "(chosen)" in printed
+    assert f"{details['chosen']} (chosen)" in printed
     assert all(f"{loss:.4f}" in printed for loss in details["candidates"].values())
     assert (run.evaluation["suggested_label"] == run.evaluation["label"]).mean() > 0.9
 

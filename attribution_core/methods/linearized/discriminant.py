@@ -4,7 +4,8 @@ Regression on one-hot labels orders the classes well but squeezes their outputs 
 unlikely one are both near zero, the more so the more classes there are. Linear discriminant analysis of its outputs
 mends that (penalized discriminant analysis: Hastie, Buja and Tibshirani 1995, The Annals of Statistics 23). Let ``f_i
 [k]`` be the leave-one-out outputs, with the mean of all targets in place of that without i, since from the latter the
-label of i could be told. With their class means ``m_c`` and their covariance S within classes, both without i,
+label of i could be told, in the directions in which they vary with the targets. With their class means ``m_c`` and
+their covariance S within classes, both without i,
 
     d_ic = m_c^T S^-1 f_i - m_c^T S^-1 m_c / 2.
 
@@ -41,7 +42,8 @@ def log_probabilities(fit: RidgeFit, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     targets = one_hot(labels, fit.predictions.shape[1]).to(fit.predictions)
     with_mean = fit.predictions + (targets - targets.mean(dim=0)) / (len(labels) - 1)
-    own, evaluated = discriminants(with_mean, fit.evaluated, labels)
+    onto = _with_the_labels(with_mean, targets)
+    own, evaluated = discriminants(with_mean @ onto, fit.evaluated @ onto, labels)
     temperature = best_temperature(own, labels)
 
     def mean(outputs: Tensor, scores: Tensor) -> Tensor:
@@ -50,6 +52,18 @@ def log_probabilities(fit: RidgeFit, labels: Tensor) -> tuple[Tensor, Tensor]:
     both = mean(fit.predictions, own)
     last = best_temperature(both, labels)
     return (last * both).log_softmax(dim=1), (last * mean(fit.evaluated, evaluated)).log_softmax(dim=1)
+
+
+def _with_the_labels(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the projection ``[k, k]`` onto the directions in which outputs and targets vary together.
+
+    Fitted outputs do in all directions, since ``Y^T H Y`` has no negative eigenvalue. Leave-one-out outputs that know
+    nothing vary against the targets: without i, the mean of the examples like i is farther from the label of i.
+    """
+    covariance = (targets - targets.mean(dim=0)).T @ (outputs - outputs.mean(dim=0)) / len(outputs)
+    values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
+    kept = vectors[:, values > 0]
+    return kept @ kept.T
 
 
 def discriminants(outputs: Tensor, others: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +85,8 @@ def discriminants(outputs: Tensor, others: Tensor, labels: Tensor) -> tuple[Tens
     deviations = outputs - means[labels]
     freedom = max(n - int(present.sum()), 1)
     covariance = deviations.T @ deviations / freedom
-    least = torch.finfo(outputs.dtype).eps * outputs.square().mean()  # where outputs do not vary within classes
+    # The least where outputs do not vary within classes, or at all.
+    least = (torch.finfo(outputs.dtype).eps * outputs.square().mean()).clamp(min=torch.finfo(outputs.dtype).eps ** 2)
     ridge = _SHRINKAGE * k / n * torch.maximum(covariance.diagonal().mean(), least)
     inverse = torch.linalg.inv(covariance + ridge * torch.eye(k).to(outputs))
     # The mean of an example's class without the example; of a class of one, that of all examples.
