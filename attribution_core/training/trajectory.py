@@ -1,6 +1,6 @@
 """The record of one training: its checkpoints, and enough to replay it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,6 +53,20 @@ class Trajectory:
     def steps(self) -> int:
         """Number of optimizer steps of the whole training."""
         return self.recipe.steps(self.num_examples)
+
+    @property
+    def states(self) -> dict[int, StateDict]:
+        """The recorded states by number of steps: the first, the checkpoints and the last."""
+        return {0: self.initial, **self.checkpoints, self.steps: self.final}
+
+    def require_states(self, steps: Sequence[int]) -> None:
+        """Raise InputError unless there are steps, and each of them has a recorded state."""
+        missing = [step for step in steps if step not in self.states]
+        if missing or not steps:
+            raise InputError(
+                f"There is no checkpoint after step {missing[0] if missing else None}: train with "
+                f"record='checkpoints', and choose from {', '.join(str(step) for step in sorted(self.states)[:8])}, ..."
+            )
 
     def until(self, epochs: int) -> "Trajectory":
         """Return the trajectory of the first epochs, as if training had ended there; needs that epoch's checkpoint.

@@ -76,7 +76,25 @@ class _Route:
         return name == _REST or self.layers[name].sums_first
 
 
-class _FixedInputs:
+class _SummedGradients:
+    """The sums ``sum_t c_t g_t`` of a layer's gradients as rows, ``[n, |w|]``."""
+
+    def __init__(self, examples: int, others: LayerGradients) -> None:
+        self._others, self._mean = others, others.mean_row
+        self.total = self._mean.new_zeros(examples, others.width)
+
+    def add(self, examples: Tensor, own: LayerGradients, weight: float) -> Tensor:
+        """Add the gradients of some examples at a step, and return their mean product with the evaluation gradients."""
+        assert own.rows is not None
+        self.total.index_add_(0, examples, own.rows, alpha=weight)
+        return own.rows @ self._mean
+
+    def products(self) -> Tensor:
+        """Return the inner products of the sums with the evaluation gradients, ``[n, m]``."""
+        return inner_products(LayerGradients(self._others.kinds, self.total, None), self._others)
+
+
+class _SummedFactors:
     """The sums of a layer whose inputs are the same at every step.
 
     Attributes:
@@ -97,14 +115,14 @@ class _FixedInputs:
             self._mean += d.mean(dim=0)
 
     def add(self, examples: Tensor, own: LayerGradients, weight: float) -> Tensor:
-        """Add the gradients of some examples at a step, and return their mean product with the evaluation gradients."""
+        """As :meth:`_SummedGradients.add`."""
         assert isinstance(own.factors, MapFactors)
         gradients = own.factors.output_gradients[:, 0, 0, 0]
         self.total.index_add_(0, examples, gradients, alpha=weight)
         return (gradients * self._mean[examples]).sum(dim=1)
 
     def products(self) -> Tensor:
-        """Return the inner products of the sums with the evaluation gradients, ``[n, m]``."""
+        """As :meth:`_SummedGradients.products`."""
         factors = MapFactors("", self.inputs[:, None, None], self.total[:, None, None, None])
         return inner_products(LayerGradients(self._kinds, None, factors), self._others)
 
@@ -195,9 +213,10 @@ def _pairs_of_block(
     # The factors are those of the batch's weighted mean, so they include 1 / B_t and s_i.
     n, example = replay.trajectory.num_examples, next(replay.model.parameters())
     layers, loss = route.layers, replay.trajectory.recipe.loss
-    sums = {name: example.new_zeros(n, each.width) for name, each in block.items() if route.sums_first(name)}
-    mean_rows = {name: block[name].mean_row for name in sums}
-    factor_sums = {name: _FixedInputs(inputs, block[name]) for name, inputs in fixed.items()}
+    sums: dict[str, _SummedGradients | _SummedFactors] = {
+        name: _SummedGradients(n, each) for name, each in block.items() if route.sums_first(name)
+    }
+    sums |= {name: _SummedFactors(inputs, block[name]) for name, inputs in fixed.items()}
     effect = example.new_zeros(n, next(iter(block.values())).num_examples)
     by_epoch = example.new_zeros(replay.trajectory.recipe.epochs, n)
     for moment in replay.moments(layers={name: replay.model.get_submodule(name) for name in layers}):
@@ -207,11 +226,8 @@ def _pairs_of_block(
             scale = replay.weights[examples] / len(moment.batch)
             owns |= route.rest_of(replay.model, replay.inputs[examples], replay.targets[examples], loss, scale)
             for name, own in owns.items():
-                if own.rows is not None and name in sums:
-                    sums[name].index_add_(0, examples, own.rows, alpha=weights[moment.step])
-                    mean += own.rows @ mean_rows[name]
-                elif name in factor_sums:
-                    mean += factor_sums[name].add(examples, own, weights[moment.step])
+                if name in sums:
+                    mean += sums[name].add(examples, own, weights[moment.step])
                 else:
                     products.append(inner_products(own, block[name]))
             if products:
@@ -220,9 +236,7 @@ def _pairs_of_block(
                 mean += total.mean(dim=1)
             by_epoch[replay.epoch_of(moment.step), examples] += weights[moment.step] * mean
         report(moment.step + 1, len(replay.steps), "replaying training")
-    for name, total in sums.items():
-        effect += inner_products(LayerGradients(block[name].kinds, total, None), block[name])
-    for each in factor_sums.values():
+    for each in sums.values():
         effect += each.products()
     return effect, by_epoch
 

@@ -67,7 +67,7 @@ def influence_along_training(
         options: How to compute influence at a checkpoint. The default curvature is ``"empirical"``, and the solver must
             be ``"sketch"`` (the default) or ``"exact"``. A ``damping`` replaces the default one, a share of the largest
             eigenvalue, at every checkpoint; ``loss`` and ``ensemble`` are the trajectories'.
-        steps: Optimizer steps to use; each must be a checkpoint or the last step. By default eight of these, spaced
+        steps: Optimizer steps to use; each must be a checkpoint, 0 or the last step. By default eight of these, spaced
             evenly from a fifth to nine tenths of the training.
         **keywords: Fields of :class:`InfluenceOptions` that replace those of ``options``.
 
@@ -106,7 +106,7 @@ def _at(
     """Return effects, self-influence and damping at one checkpoint, and restore the model."""
     model, before = trajectory.model, state_of(trajectory.model)
     try:
-        model.load_state_dict(_states(trajectory)[step])
+        model.load_state_dict(trajectory.states[step])
         spectrum = spectrum_for(model, trajectory.data, side, options)
     finally:
         model.load_state_dict(before)
@@ -114,23 +114,14 @@ def _at(
     return spectrum.effects(damping), spectrum.self_influence(damping), damping
 
 
-def _states(trajectory: Trajectory) -> dict[int, dict[str, Tensor]]:
-    return {**trajectory.checkpoints, trajectory.steps: trajectory.final}
-
-
 def _steps_of(trajectory: Trajectory, steps: Sequence[int] | None) -> list[int]:
     """Return the steps that were asked for, or the checkpoints nearest to evenly spaced ones."""
-    there = sorted(_states(trajectory))
     if steps is not None:
-        missing = [step for step in steps if step not in there]
-        if missing or not steps:
-            raise InputError(
-                f"There is no checkpoint after step {missing[0] if missing else None}: train with "
-                f"record='checkpoints', and choose from {', '.join(map(str, there[:8]))}, ..."
-            )
+        trajectory.require_states(steps)
         return list(steps)
     if not trajectory.checkpoints:
         raise InputError("Influence along training needs checkpoints: train with record='checkpoints'.")
+    there = sorted({*trajectory.checkpoints, trajectory.steps})
     first, last = _SPAN
     wanted = [trajectory.steps * (first + (last - first) * i / (CHECKPOINTS - 1)) for i in range(CHECKPOINTS)]
     return sorted({min(there, key=lambda step: abs(step - each)) for each in wanted})

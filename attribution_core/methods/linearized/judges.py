@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from scipy import sparse
@@ -47,7 +48,7 @@ class Judge:
     @property
     def title(self) -> str:
         """Its kernel and features, in words."""
-        return title(self.features, self.kernel)
+        return f"{self.kernel} kernel of {self.features}" if self.features else f"{self.kernel} kernel"
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,14 @@ class Examples:
         """Whether the labels are values."""
         return self.labels.is_floating_point()
 
-    @property
+    @cached_property
     def standard(self) -> tuple[float, float]:
         """Mean and standard deviation of the values."""
         return float(self.labels.double().mean()), float(self.labels.double().std(correction=0))
 
+    @cached_property
     def targets(self) -> Tensor:
-        """Return what is regressed on, float64 ``[n, k]``: one-hot labels, or standardized values."""
+        """What is regressed on, float64 ``[n, k]``: one-hot labels, or standardized values."""
         if not self.are_values:
             return one_hot(self.labels, self.classes or -1).double()
         mean, scale = self.standard
@@ -99,7 +101,7 @@ class Examples:
         Raises:
             InputError: All examples have the same features.
         """
-        given, others, targets, labels = self.features[features], self.others[features], self.targets(), self.labels
+        given, others, targets, labels = self.features[features], self.others[features], self.targets, self.labels
         if rows is not None:
             given, others, targets, labels = some_rows(given, rows, kernel), None, targets[rows], labels[rows]
         basis = kernel_basis(given, others, kernel, seed=self.seed)
@@ -154,29 +156,26 @@ def compete(
     return list(best.values()), losses
 
 
-def worth_pooling(judges: Sequence[Judge], labels: Tensor) -> tuple[list[Judge], float]:
-    """Return the judges of classes with a share in the pool that is worth its seconds, and the pool's loss.
+def pool(judges: Sequence[Judge], labels: Tensor) -> tuple[list[float], float]:
+    """Return the weights of the judges of the same examples in their pool, and its mean ``-log p[label]``.
+
+    Values have one judge, which is its own pool.
 
     Args:
-        judges: Of the same examples.
-        labels: Given classes of these, int64 ``[n]``.
+        judges: One or, of classes, several.
+        labels: Given classes, int64 ``[n]``.
     """
-    weights, _ = pool(judges, labels)
-    kept = [judge for judge, weight in zip(judges, weights, strict=True) if weight >= LEAST_SHARE * sum(weights)]
-    return kept, pool(kept, labels)[1]
-
-
-def pool(judges: Sequence[Judge], labels: Tensor) -> tuple[list[float], float]:
-    """Return the weights of judges of classes, and the mean ``-log p[label]`` of their pool."""
+    if len(judges) == 1:
+        return [1.0], judges[0].loss
     logs = [judge.own for judge in judges if judge.own is not None]
     labels = labels.to(logs[0].device)
     weights = pool_weights(logs, labels)
     return weights, float(cross_entropy(pooled(logs, weights), labels))
 
 
-def title(features: str, kernel: str) -> str:
-    """Return the name of a candidate."""
-    return f"{kernel} kernel of {features}" if features else f"{kernel} kernel"
+def worth_pooling(judges: Sequence[Judge], weights: Sequence[float]) -> list[Judge]:
+    """Return the judges with a share in the weights that is worth its seconds."""
+    return [judge for judge, weight in zip(judges, weights, strict=True) if weight >= LEAST_SHARE * sum(weights)]
 
 
 def title_of_pool(judges: Iterable[str]) -> str:

@@ -131,10 +131,7 @@ def label_quality(
     others = dict.fromkeys(named) if evaluation is None else _by_name(evaluation[0])
     _require_valid(named, labels)
     examples = Examples(named, others, labels, classes, seed)
-    judges, losses = _judges(examples, kernel, compared_on)
-    weights, loss = [1.0], judges[0].loss
-    if not examples.are_values:
-        weights, loss = pool(judges, labels)
+    judges, weights, loss, losses = _pool(examples, kernel, compared_on)
     found = _judged(examples, judges, weights, labels)
     best = judges[weights.index(max(weights))]
     return LabelQuality(
@@ -151,27 +148,31 @@ def label_quality(
     )
 
 
-def _judges(
+def _pool(
     examples: Examples, kernel: KernelName | Literal["auto"], compared_on: int | None
-) -> tuple[list[Judge], dict[str, float]]:
-    """Return the judges of all examples that come into the pool, and the losses of the candidates."""
+) -> tuple[list[Judge], list[float], float, dict[str, float]]:
+    """Return the judges of all examples that come into the pool, their weights, its loss, and those of candidates."""
     named = candidates(examples.features, kernel)
     rows = _sample(len(examples.labels), compared_on or COMPARED_ON[examples.are_values], examples.seed)
     if len(named) == 1 and (rows is None or not examples.are_values):
         judge = examples.judge(*named[0])
-        return [judge], {judge.title: judge.loss}
+        return [judge], [1.0], judge.loss, {judge.title: judge.loss}
     judges, losses = compete(examples, named, rows)
-    if not examples.are_values and len(judges) > 1:
-        judges, loss = worth_pooling(judges, examples.labels if rows is None else examples.labels[rows])
-        if len(judges) > 1:
-            losses[title_of_pool(judge.title for judge in judges)] = loss
+    labels = examples.labels if rows is None else examples.labels[rows]
+    weights, loss = pool(judges, labels)
+    kept = worth_pooling(judges, weights)
+    if len(kept) < len(judges):
+        judges, (weights, loss) = kept, pool(kept, labels)
+    if len(judges) > 1:
+        losses[title_of_pool(judge.title for judge in judges)] = loss
     if rows is not None:
         decays = [judge.fit.weight_decay if examples.are_values else None for judge in judges]
         judges = [
             examples.judge(each.features, each.kernel, multiple=decay)
             for each, decay in zip(judges, decays, strict=True)
         ]
-    return judges, losses
+        weights, loss = pool(judges, examples.labels)
+    return judges, weights, loss, losses
 
 
 def _judged(

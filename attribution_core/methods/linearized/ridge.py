@@ -122,14 +122,12 @@ def fit_values(basis: KernelBasis, targets: Tensor, multiple: float | None = Non
     targets = targets.to(basis.train)[:, 0]
     tried = _LAMBDAS_OF_VALUES.flip(0).tolist() if multiple is None else [multiple]
     weights, reweightings = torch.ones_like(targets), _REWEIGHTINGS
-    best: RidgeFit | None = None
+    fits: list[RidgeFit] = []
     for each in tried:
         fit, weights = _reweighted(basis, targets, each, weights, reweightings)
-        reweightings = min(_REWEIGHTINGS, _REWEIGHTINGS_FROM_NEAR)
-        if best is None or fit.loss < best.loss:
-            best = fit
-    assert best is not None
-    return best
+        reweightings = _REWEIGHTINGS_FROM_NEAR
+        fits.append(fit)
+    return min(fits, key=lambda fit: fit.loss)
 
 
 def _reweighted(

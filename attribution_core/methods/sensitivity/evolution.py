@@ -86,19 +86,13 @@ def memory_evolution(
         InputError: A step has no checkpoint, the recipe has no weight decay, or :func:`memory_sensitivity` raises it.
     """
     recipe, model, data = trajectory.recipe, trajectory.model, trajectory.data
-    states = {0: trajectory.initial, **trajectory.checkpoints, trajectory.steps: trajectory.final}
     chosen = sorted(trajectory.checkpoints or [trajectory.steps]) if steps is None else list(steps)
-    missing = [step for step in chosen if step not in states]
-    if missing or not chosen:
-        raise InputError(
-            f"There is no checkpoint after step {missing[0] if missing else None}: train with record='checkpoints', "
-            f"and choose from {', '.join(str(step) for step in sorted(states)[:8])}, ..."
-        )
+    trajectory.require_states(chosen)
     held_out = None if test is None else as_pair(test)
     before, sensitivities, losses = state_of(model), [], []
     try:
         for step in track(chosen, len(chosen), f"sensitivity over training, {posterior}"):
-            model.load_state_dict(states[step])
+            model.load_state_dict(trajectory.states[step])
             decay = regularization_at(trajectory, step) if early_stopping else recipe.weight_decay
             delta = decay * trajectory.num_examples
             with silenced():

@@ -54,10 +54,10 @@ def test_probabilities_are_those_of_models_fitted_without_each_example(kernel: s
     others_too = _fitted_predictions(matrix, _kernel(others, features, kernel), targets, decay)
     fitted = RidgeFit(found.weight_decay, 0.0, torch.stack(alone), others_too, found.temperature)
     expected, beyond = (each.exp() for each in log_probabilities(fitted, labels))
-    assert torch.allclose(found.probabilities, expected, atol=1e-7)  # type: ignore[arg-type]
-    assert torch.allclose(found.quality, expected[torch.arange(len(labels)), labels], atol=1e-7)
+    assert torch.allclose(found.probabilities, expected, atol=1e-8)  # type: ignore[arg-type]
+    assert torch.allclose(found.quality, expected[torch.arange(len(labels)), labels], atol=1e-8)
     assert found.held_out is not None
-    assert torch.allclose(found.held_out.probabilities, beyond, atol=1e-7)  # type: ignore[arg-type]
+    assert torch.allclose(found.held_out.probabilities, beyond, atol=1e-8)  # type: ignore[arg-type]
 
 
 def test_lambda_and_temperature_have_the_least_loss() -> None:
