@@ -20,7 +20,10 @@ from attribution_core.progress import track
 
 # In many dimensions all distances are much the same, so the Laplace kernel is for few features: a table's columns.
 FEW_FEATURES = 100
-LEAST_SHARE = 0.05  # of the weights, for a judge to be in the pool
+LEAST_GAIN = (
+    0.005  # of the pool's loss, for a judge to be in it; a weight says little, since a useless judge may have any
+)
+_NOTHING = 1e-4  # nats that are no gain
 
 
 @dataclass(frozen=True)
@@ -173,9 +176,16 @@ def pool(judges: Sequence[Judge], labels: Tensor) -> tuple[list[float], float]:
     return weights, float(cross_entropy(pooled(logs, weights), labels))
 
 
-def worth_pooling(judges: Sequence[Judge], weights: Sequence[float]) -> list[Judge]:
-    """Return the judges with a share in the weights that is worth its seconds."""
-    return [judge for judge, weight in zip(judges, weights, strict=True) if weight >= LEAST_SHARE * sum(weights)]
+def worth_pooling(judges: Sequence[Judge], labels: Tensor) -> tuple[list[Judge], list[float], float]:
+    """Return the judges that lower the pool's loss by what is worth their seconds, their weights and that loss."""
+    kept = list(judges)
+    weights, loss = pool(kept, labels)
+    for judge in sorted(judges, key=lambda each: -each.loss)[:-1]:
+        others = [each for each in kept if each is not judge]
+        without = pool(others, labels)
+        if without[1] <= loss + LEAST_GAIN * abs(loss) + _NOTHING:
+            kept, (weights, loss) = others, without
+    return kept, weights, loss
 
 
 def title_of_pool(judges: Iterable[str]) -> str:

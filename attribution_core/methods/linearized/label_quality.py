@@ -159,10 +159,7 @@ def _pool(
         return [judge], [1.0], judge.loss, {judge.title: judge.loss}
     judges, losses = compete(examples, named, rows)
     labels = examples.labels if rows is None else examples.labels[rows]
-    weights, loss = pool(judges, labels)
-    kept = worth_pooling(judges, weights)
-    if len(kept) < len(judges):
-        judges, (weights, loss) = kept, pool(kept, labels)
+    judges, weights, loss = worth_pooling(judges, labels)
     if len(judges) > 1:
         losses[title_of_pool(judge.title for judge in judges)] = loss
     if rows is not None:
