@@ -13,12 +13,10 @@ import numpy as np
 import torch.utils.data
 from PIL import Image
 
-from attribution_core.datasets.inspection import ImageFacts
+from attribution_core.datasets.inspection import MOST_KEPT, ImageFacts
 from attribution_core.datasets.listing import Examples, Kind, Unreadable
 from attribution_core.datasets.targets import Task, ValueScale
-
-_MOST_KEPT = 2**25  # bytes of decoded images that a split keeps
-_BESIDE_PIXELS = 1000  # bytes that an image takes beside its pixels
+from attribution_core.progress import track
 
 
 class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
@@ -54,7 +52,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
         self.sizes = np.array([(f.height, f.width) for f in facts], dtype=np.int64).reshape(-1, 2)
         self._examples = examples
         self._facts = facts
-        self._kept: dict[int, Any] | None = {} if self._is_small() else None
+        self._pixels: dict[tuple[int, int], torch.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,21 +80,32 @@ class Dataset(torch.utils.data.Dataset[tuple[Any, int | float]]):
         return self.class_names if self.values is None else self.values.range_names
 
     def __getitem__(self, index: int) -> tuple[Any, int | float]:
-        example = self._decoded(index)  # converting makes another image, which may be changed
+        example = self._facts[index].decoded or self._examples.images[index].decoded()
+        # converting makes another image, which may be changed
         return example.convert(self.mode) if isinstance(example, Image.Image) else example, self.labels[index].item()
 
-    def _decoded(self, index: int) -> Any:
-        if self._kept is None:
-            return self._examples.images[index].decoded()
-        if index not in self._kept:
-            self._kept[index] = self._examples.images[index].decoded()
-        return self._kept[index]
+    def pixels(self, size: tuple[int, int]) -> torch.Tensor:
+        """Return the images of a size (height, width), uint8 ``[n, c, h, w]``; kept while they are small.
 
-    def _is_small(self) -> bool:
-        """Return whether decoded images are kept: all stages together read each of them four times."""
-        if self.kind != "image":
-            return False
-        return int(self.sizes.prod(axis=1).sum()) * len(self.mode) + _BESIDE_PIXELS * len(self) <= _MOST_KEPT
+        Images of another size are resized (bilinear, antialiased).
+        """
+        if size in self._pixels:
+            return self._pixels[size]
+        height, width = size
+        pixels = torch.empty(len(self), len(self.mode), height, width, dtype=torch.uint8)
+        images = (self.resized(index, size) for index in range(len(self)))
+        for row, image in zip(pixels, track(images, len(self), "reading images"), strict=True):
+            row[:] = torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1)
+        if pixels.nbytes <= MOST_KEPT:
+            self._pixels = {size: pixels}
+        return pixels
+
+    def resized(self, index: int, size: tuple[int, int] | None) -> Image.Image:
+        """Return an image, resized to (height, width) unless that is None."""
+        image: Image.Image = self[index][0]
+        if size is not None and (image.height, image.width) != size:
+            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # Pillow antialiases
+        return image
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """Return the examples at these positions, in this order, or those where a boolean mask ``[n]`` is true."""

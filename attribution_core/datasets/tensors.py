@@ -1,11 +1,9 @@
 """Turn images into tensors of one size, scaled to 0..1 and standardized with the training split's pixel statistics."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 
 from attribution_core.datasets.dataset import Dataset
 from attribution_core.errors import InputError
@@ -54,7 +52,8 @@ def pixel_statistics(
     """
     channels = len(dataset.mode)
     counts = np.zeros((channels, 256), dtype=np.int64)  # histograms lose nothing: pixels have 8 bits
-    for image, _ in track(_resized(dataset, size), len(dataset), "measuring pixels"):
+    images = (dataset.resized(index, size) for index in range(len(dataset)))
+    for image in track(images, len(dataset), "measuring pixels"):
         counts += np.reshape(image.histogram(), (channels, 256))
     values = np.arange(256) / 255
     total = counts.sum(1)
@@ -85,12 +84,7 @@ def as_tensors(
     Raises:
         InputError: No size is given and the images have several.
     """
-    height, width = size or _only_size(dataset)
-    pixels = torch.empty(len(dataset), len(dataset.mode), height, width, dtype=torch.uint8)
-    images = _resized(dataset, (height, width))
-    for row, (image, _) in zip(pixels, track(images, len(dataset), "reading images"), strict=True):
-        row[:] = torch.from_numpy(np.array(image).reshape(height, width, -1)).permute(2, 0, 1)
-    inputs = pixels.to(torch.float32).div_(255)
+    inputs = dataset.pixels(size or _only_size(dataset)).to(torch.float32).div_(255)
     if statistics is not None:
         inputs = standardize(inputs, statistics)
     return inputs, dataset.targets
@@ -100,14 +94,6 @@ def standardize(pixels: torch.Tensor, statistics: Statistics) -> torch.Tensor:
     """Standardize pixels in 0..1 ``[n, c, h, w]`` by each channel's mean and standard deviation, in place."""
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (statistics.mean, statistics.std))
     return pixels.sub_(mean).div_(std)
-
-
-def _resized(dataset: Dataset, size: tuple[int, int] | None) -> Iterator[tuple[Image.Image, int | float]]:
-    for index in range(len(dataset)):
-        image, label = dataset[index]
-        if size is not None and (image.height, image.width) != size:
-            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # Pillow antialiases
-        yield image, label
 
 
 def _only_size(dataset: Dataset) -> tuple[int, int]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr, stdtrit
 
 from attribution_core.methods.linearized.defaults import FREEDOM
 from attribution_core.runs.labels import changed_labels
@@ -103,6 +102,8 @@ def _chances_of_true(examples: pd.DataFrame) -> np.ndarray:
 
     The scale of the errors follows from the given value's error and chance.
     """
+    from scipy.special import stdtr, stdtrit  # here, since classes need none and loading takes time
+
     columns = ("label", "original_label", "suggested_label", "label_quality")
     given, true, suggested, quality = (examples[name].to_numpy(dtype="float64") for name in columns)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from attribution_core.errors import InputError
 from attribution_core.runs.files import directory_written_atomically
+
+if TYPE_CHECKING:
+    import zarr
 
 _CHUNK = 512
 
@@ -34,6 +36,8 @@ def write_matrix(
     Raises:
         InputError: If the number of rows in the blocks is not that of the shape.
     """
+    import zarr  # here, since a run has scores to look at before it has a matrix, and loading takes time
+
     with directory_written_atomically(path) as partial:
         chunks = (min(_CHUNK, max(1, shape[0])), min(_CHUNK, max(1, shape[1])))
         array = zarr.create_array(partial, shape=shape, chunks=chunks, dtype="float32", attributes=attributes)
@@ -57,6 +61,8 @@ def open_matrix(path: Path) -> zarr.Array:
     Raises:
         InputError: If the run does not have the matrix, or it is damaged.
     """
+    import zarr  # here, as above
+
     if not path.is_dir():
         raise InputError(f"The run has no {path.parent.name}/{path.name}: it was scored without that measure.")
     try:

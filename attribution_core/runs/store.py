@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-import zarr
 from pydantic import ValidationError
 
 from attribution_core.errors import InputError, first_problem
@@ -36,6 +35,9 @@ from attribution_core.runs.retraining import read_retraining
 from attribution_core.runs.schema import BASE_COLUMNS, SCHEMA_VERSION, RunManifest, SchemaVersion, ValuesSummary
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.thumbnails import Pack
+
+if TYPE_CHECKING:
+    import zarr
 
 TableName = Literal["examples", "evaluation", "near_duplicates"]
 SplitName = Literal["train", "evaluation"]

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -20,6 +23,16 @@ from attribution_core.runs.names import thumbnail_files
 
 LONGEST_SIDE = 128
 LOSSLESS_SIDE = 64  # up to this size every pixel counts, and a PNG is small
+_CHUNK = 32  # images per task: a single image costs less than handing it to a thread
+_WAITING = 8  # tasks whose thumbnails wait to be written
+
+
+class Images(Protocol):
+    """Images by row of a table, such as a list; rows may be read from several threads at once."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> Image.Image: ...
 
 
 def encode_thumbnail(image: Image.Image) -> bytes:
@@ -40,24 +53,41 @@ def encode_thumbnail(image: Image.Image) -> bytes:
 def write_pack(
     run: Path,
     split: str,
-    images: Iterable[Image.Image],
-    total: int,
+    images: Images,
 ) -> None:
-    """Write the thumbnails of one split.
+    """Write the thumbnails of one split, made by a thread for each core: decoders release the interpreter lock.
 
     Args:
         run: The run's directory.
         split: ``"train"`` or ``"evaluation"``.
         images: The images, in the order of the split's table.
-        total: Number of images.
     """
     data, index = (run / name for name in thumbnail_files(split))
     offsets = [0]
     with written_atomically(data) as partial, partial.open("wb") as file:
-        for image in track(images, total, f"thumbnails ({split})"):
-            offsets.append(offsets[-1] + file.write(encode_thumbnail(image)))
+        for encoded in track(_encoded(images), len(images), f"thumbnails ({split})"):
+            offsets.append(offsets[-1] + file.write(encoded))
     with written_atomically(index) as partial, partial.open("wb") as file:
         np.save(file, np.asarray(offsets, dtype=np.int64), allow_pickle=False)
+
+
+def _encoded(images: Images) -> Iterator[bytes]:
+    """Yield the thumbnails in order."""
+
+    def of_rows(start: int) -> list[bytes]:
+        return [encode_thumbnail(images[row]) for row in range(start, min(start + _CHUNK, len(images)))]
+
+    waiting: deque[Future[list[bytes]]] = deque()
+    with ThreadPoolExecutor() as pool:
+        try:
+            for start in range(0, len(images), _CHUNK):
+                waiting.append(pool.submit(of_rows, start))
+                if len(waiting) > _WAITING:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
 
 
 class Pack:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from attribution_core.errors import InputError
 from attribution_core.runs.credibility import BEYOND_CREDIBLE, CredibleEffects
@@ -26,7 +25,7 @@ from attribution_core.runs.names import LOCK_FILE, MANIFEST_FILE, PARTIAL_SUFFIX
 from attribution_core.runs.schema import RunManifest, StageRecord
 from attribution_core.runs.store import SplitName, TableName, read_manifest, read_table, table_path
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
-from attribution_core.runs.thumbnails import write_pack
+from attribution_core.runs.thumbnails import Images, write_pack
 
 _SECONDS_FOR_READERS = 1.0  # a reader who tests the lock holds it for a moment
 _VERSIONED_PACKAGES = ("samplescope", "torch", "torchvision", "numpy", "pandas", "pillow")
@@ -169,11 +168,10 @@ class RunWriter:
     def write_thumbnails(
         self,
         split: SplitName,
-        images: Iterable[Image.Image],
+        images: Images,
     ) -> None:
         """Write the thumbnails of a table's rows, in the order of the table."""
-        total = len(read_table(self.path, "examples" if split == "train" else "evaluation", columns=["id"]))
-        write_pack(self.path, split, images, total)
+        write_pack(self.path, split, images)
 
     def write_effects(
         self,

@@ -5,7 +5,15 @@ import pytest
 import torch
 from PIL import Image
 
-from attribution_core.datasets import Statistics, as_tensors, common_size, open_dataset, pixel_statistics
+from attribution_core.datasets import (
+    Statistics,
+    as_tensors,
+    common_size,
+    images,
+    inspection,
+    open_dataset,
+    pixel_statistics,
+)
 from attribution_core.errors import InputError
 from attribution_core.progress import listening
 from tests.support.builders import encoded, write_folder
@@ -98,3 +106,26 @@ def test_progress(train):
     with listening(lambda *call: calls.append(call)):
         as_tensors(train, size=None, statistics=None)
     assert calls[-1] == (14, 14, "reading images")
+
+
+def test_pixels_are_decoded_once_if_all_images_are_small(tmp_path, monkeypatch):
+    path = write_folder(tmp_path, {"a": 20, "b": 20})
+    small = open_dataset(path).train
+    expected = as_tensors(small, size=(8, 8), statistics=None)[0]
+
+    def decoded(*_):
+        raise AssertionError("it was decoded again")
+
+    monkeypatch.setattr(images, "decode", decoded)
+    for size in ((8, 8), (4, 4), (8, 8)):
+        found = as_tensors(small, size=size, statistics=None)[0]
+        found += 1  # what is returned is the caller's own
+        assert torch.equal(as_tensors(small, size=size, statistics=None)[0] + 1, found)
+    assert torch.equal(as_tensors(small, size=(8, 8), statistics=None)[0], expected)
+    assert small[0][0] is not small[0][0]
+    monkeypatch.undo()
+    monkeypatch.setattr(inspection, "MOST_KEPT", 20 * (8 * 8 * 3 + 1000))
+    large = open_dataset(path).train
+    monkeypatch.setattr(images, "decode", decoded)
+    with pytest.raises(AssertionError, match="decoded again"):
+        as_tensors(large, size=(8, 8), statistics=None)

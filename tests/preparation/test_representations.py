@@ -103,7 +103,7 @@ def test_pixels_of_photographs_come_from_the_thumbnails_of_the_run(tmp_path, mon
     (tmp_path / "run" / "thumbnails").mkdir(parents=True)
     for name, parts in (("train", [train]), ("evaluation", [validation, test])):
         pictures = [part[i][0] for part in parts for i in range(len(part))]
-        write_pack(tmp_path / "run", name, pictures, len(pictures))
+        write_pack(tmp_path / "run", name, pictures)
 
     def decode(*_args, **_options):
         raise AssertionError("the photographs were decoded again")

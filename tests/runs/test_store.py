@@ -1,9 +1,11 @@
 """A run survives interruptions and refuses what it cannot read."""
 
+import io
 import json
 import random
 import shutil
 import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -254,7 +256,7 @@ def _write_forever(path):
                 continue
             with writer.stage(str(stage)):
                 writer.write_table("examples", table.assign(stage=stage))
-                images = (Image.new("L", (8, 8), stage % 255) for _ in range(len(table) // 100))
+                images = [Image.new("L", (8, 8), stage % 255)] * (len(table) // 100)
                 writer.write_thumbnails("train", images)
                 with writer.path_for("model/weights.bin") as file:
                     file.write_bytes(bytes([stage % 256]) * 100_000)
@@ -283,3 +285,21 @@ def test_a_killed_run_is_intact_and_resumes(tmp_path):
     assert done_before >= 0
     with RunWriter.start(path, {"a": 1}, "f", "killed"):
         assert list(path.rglob("*.partial")) == []
+
+
+def test_thumbnails_that_threads_make_keep_their_order(writer):
+    """A thread may be slower than the next; a failure in one ends the writing."""
+    images = [Image.new("L", (9, 9), row % 256) for row in range(1000)]
+
+    class Slow(list):
+        def __getitem__(self, row):
+            time.sleep(0.02 * (row % 64 == 0))
+            return super().__getitem__(row)
+
+    writer.write_thumbnails("train", Slow(images))
+    run = Run.open(writer.path)
+    for row in (0, 31, 32, 511, 999):
+        assert Image.open(io.BytesIO(run.thumbnail("train", row)[0])).getpixel((0, 0)) == row % 256
+    with pytest.raises(AttributeError):
+        writer.write_thumbnails("train", [*images[:70], None])
+    assert len(run.thumbnail("train", 999)[0]) > 0

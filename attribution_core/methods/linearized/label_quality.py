@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from scipy.special import stdtr
 from torch import Tensor
 
 from attribution_core.errors import InputError
@@ -197,6 +196,8 @@ def judge_classes(probabilities: Tensor, given: Tensor) -> Judgement:
 
 def judge_values(predicted: Tensor, deviations: Tensor, given: Tensor) -> Judgement:
     """Judge given values by a model's predictions and the scales of Student's t around them, each float64 ``[n]``."""
+    from scipy.special import stdtr  # here, since classes need none and loading takes time
+
     errors = (given.double() - predicted).abs() / deviations
     chance = 2 * stdtr(FREEDOM, -errors.cpu().numpy())
     return Judgement(torch.from_numpy(chance).to(predicted.device), predicted)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 # Zero would leave no shares where nothing can be told, and labels that are told without error have no best weights.
@@ -28,6 +27,8 @@ def pool_weights(log_probabilities: Sequence[Tensor], labels: Tensor) -> list[fl
     """
     if len(log_probabilities) == 1:
         return [1.0]
+    from scipy.optimize import minimize  # here, since one model needs none and loading takes time
+
     models = torch.stack(list(log_probabilities)).double()
     given = models[:, torch.arange(len(labels)), labels].mean(dim=1)
 

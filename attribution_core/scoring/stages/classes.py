@@ -1,16 +1,21 @@
 """The stage of classes: what the examples of a class do to those of another, by each method that has effects."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import zarr
 from typing_extensions import override
 
 from attribution_core.methods.analysis.class_effects import ClassEffects, class_effects
 from attribution_core.progress import track
 from attribution_core.runs import Run, RunWriter
 from attribution_core.scoring.stages.base import ScoringRun, Stage
+
+if TYPE_CHECKING:
+    import zarr
 
 _ROWS = 4096  # of the effects, read at once: 16 MiB for a thousand evaluation examples
 

@@ -1,7 +1,9 @@
 """The stage that writes the dataset: tables of examples, thumbnails, and what is known of the data."""
 
 import shutil
+from collections.abc import Sequence
 
+from PIL import Image
 from typing_extensions import override
 
 from attribution_core.datasets import Dataset
@@ -57,10 +59,23 @@ class DatasetStage(Stage):
 
 def _write_thumbnails(scoring: ScoringRun) -> None:
     splits = scoring.prepared.splits
-    images = {"train": [splits.train], "evaluation": [splits.validation, splits.test]}
-    for split, parts in images.items():
-        pictures = (part[i][0] for part in parts for i in range(len(part)))
-        scoring.writer.write_thumbnails(split, pictures)  # type: ignore[arg-type]
+    scoring.writer.write_thumbnails("train", _Pictures([splits.train]))
+    scoring.writer.write_thumbnails("evaluation", _Pictures([splits.validation, splits.test]))
+
+
+class _Pictures:
+    """The images of several splits, one after the other, decoded when they are asked for."""
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        self._places = [(part, row) for part in parts for row in range(len(part))]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, row: int) -> Image.Image:
+        part, index = self._places[row]
+        picture: Image.Image = part[index][0]
+        return picture
 
 
 def _values(dataset: Dataset) -> ValuesSummary | None:

@@ -8,7 +8,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from attribution_core.datasets import open_dataset
+from attribution_core.datasets import inspection, open_dataset
 from attribution_core.errors import InputError
 from tests.support.builders import encoded, write_folder
 
@@ -277,8 +277,13 @@ def test_no_readable_image_is_refused_with_a_reason(tmp_path):
         open_dataset(tmp_path)
 
 
-def test_a_file_that_vanishes_later_is_named(tmp_path):
-    splits = open_dataset(write_folder(tmp_path, {"a": 5, "b": 5}))
-    (tmp_path / splits.train.ids[0]).unlink()
-    with pytest.raises(InputError, match=r"0\.png cannot be read: No such file"):
-        splits.train[0]
+def test_a_file_that_vanishes_later_is_named(tmp_path, monkeypatch):
+    path = write_folder(tmp_path, {"a": 5, "b": 5})
+    small = open_dataset(path).train
+    monkeypatch.setattr(inspection, "MOST_KEPT", 0)
+    large = open_dataset(path).train
+    (tmp_path / large.ids[0]).unlink()
+    for read in (lambda: large[0], lambda: large.source(0), lambda: small.source(0)):
+        with pytest.raises(InputError, match=r"0\.png cannot be read: No such file"):
+            read()
+    assert small[0][0].size == (8, 8)  # a small dataset keeps what it decoded
