@@ -28,6 +28,7 @@ from attribution_core.methods.linearized.ridge import RidgeFit, best_temperature
 # of all in directions in which the outputs hardly vary. Labels that are drawn at random are then told no better than by
 # guessing, from 2 examples a class on; by S alone they had up to 4 nats less (1,000 examples, 100 classes).
 _SHRINKAGE = 20.0
+_ROUNDINGS = 16.0  # of an output; what varies by less is not read
 
 
 def log_probabilities(fit: RidgeFit, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,11 +59,13 @@ def _with_the_labels(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the projection ``[k, k]`` onto the directions in which outputs and targets vary together.
 
     Fitted outputs do in all directions, since ``Y^T H Y`` has no negative eigenvalue. Leave-one-out outputs that know
-    nothing vary against the targets: without i, the mean of the examples like i is farther from the label of i.
+    nothing vary against the targets: without i, the mean of the examples like i is farther from the label of i. Where
+    outputs do not vary at all, as with the largest lambda, their rounding may.
     """
     covariance = (targets - targets.mean(dim=0)).T @ (outputs - outputs.mean(dim=0)) / len(outputs)
     values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
-    kept = vectors[:, values > 0]
+    rounding = _ROUNDINGS * torch.finfo(outputs.dtype).eps * float(outputs.abs().max())
+    kept = vectors[:, values > rounding]
     return kept @ kept.T
 
 

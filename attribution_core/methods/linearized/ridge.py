@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from attribution_core.methods.linalg.blocked import blocks
 from attribution_core.methods.linearized.defaults import FREEDOM
 from attribution_core.methods.linearized.kernel_basis import KernelBasis
 
@@ -27,6 +28,7 @@ from attribution_core.methods.linearized.kernel_basis import KernelBasis
 _LAMBDAS = torch.logspace(-4, 4, 33, dtype=torch.float64)
 _LAMBDAS_OF_VALUES = torch.logspace(-4, 2, 13, dtype=torch.float64)
 _NEWTON_STEPS = 8
+_CLOSE = 1e-4  # relative step after which the temperature's own error is below 1e-8
 _TEMPERATURES = (1e-2, 1e3)
 _REWEIGHTINGS = 5
 _REWEIGHTINGS_FROM_NEAR = 2
@@ -63,15 +65,22 @@ def leave_one_outs(basis: KernelBasis, targets: Tensor, multiples: Tensor) -> It
         targets: One-hot labels or values, ``[n, k]``.
         multiples: Lambdas, as multiples of the mean squared norm of the centered features.
 
-    Cost: ``2 n r k`` for each lambda, with rank r.
+    Cost: ``2 n r k`` for each lambda, with rank r; several together take little longer than one, whose time is that of
+    reading U.
     """
     targets = targets.to(basis.train)
+    n, k = targets.shape
     mean, projected, squares = targets.mean(dim=0), basis.train.T @ targets, basis.train.square()
-    for multiple in multiples.tolist():
-        shrunk = basis.eigenvalues / (basis.eigenvalues + multiple * basis.mean_squared_norm)
-        remaining = (1 - 1 / len(targets) - squares @ shrunk).clamp(min=torch.finfo(squares.dtype).eps)
-        fitted = mean + basis.train @ (shrunk[:, None] * projected)
-        yield multiple, targets - (targets - fitted) / remaining[:, None], shrunk
+    shrunk = basis.eigenvalues[:, None] / (
+        basis.eigenvalues[:, None] + basis.mean_squared_norm * multiples.to(basis.eigenvalues)
+    )
+    remaining = (1 - 1 / n - squares @ shrunk).clamp(min=torch.finfo(squares.dtype).eps)  # [n, lambdas]
+    del squares
+    for part in blocks(len(multiples), n * k * targets.element_size(), cached=True):
+        fitted = basis.train @ (shrunk[:, part, None] * projected[:, None]).flatten(1)
+        for place, fits in zip(range(part.start, part.stop), fitted.unflatten(1, (-1, k)).unbind(1), strict=True):
+            residuals = targets - mean - fits
+            yield float(multiples[place]), targets - residuals / remaining[:, place, None], shrunk[:, place]
 
 
 def fit_classes(basis: KernelBasis, targets: Tensor) -> RidgeFit:
@@ -105,6 +114,8 @@ def best_temperature(predictions: Tensor, labels: Tensor, start: float = 1.0) ->
         step = (own - means.mean()) / variance.clamp(min=torch.finfo(variance.dtype).tiny)
         # At most fourfold: far from the minimum the curvature there says little.
         temperature = (temperature + step).clamp(temperature / 4, 4 * temperature).clamp(*_TEMPERATURES)
+        if float(step.abs() / temperature) < _CLOSE:
+            break
     return float(temperature)
 
 
