@@ -67,7 +67,7 @@ def linearize_run(
         dimension=config.dimension,
         parameters=config.parameters,
         seed=config.seed,
-        dtype=torch.float64 if math.isinf(config.steps) and config.weight_decay == 0 else None,
+        dtype=torch.float64 if math.isinf(config.steps) and config.weight_decay == 0 else torch.float32,
     )
     return linear, trained, route
 

@@ -126,7 +126,7 @@ class ChangesOverTime:
         """Yield ``(examples, B_b psi_i [block, r, p], a(t) [times, block, c, r])``, float32."""
         r, p = self._basis.shape
         n, _, c = self._linear.residuals.shape
-        for rows in blocks(n, 4 * 2 * r * p):
+        for rows in blocks(n, 4 * 2 * r * p, cached=self._basis.device.type == "cpu"):
             features, residuals = (each[rows].float() for each in (self._linear.features, self._linear.residuals))
             solved = [each.solved(features, residuals) for each in self._changes]
             found = [each @ mixed for each, mixed in zip(solved, self._coefficients, strict=True)]

@@ -27,7 +27,7 @@ from attribution_core.scoring.trial import require_gradients
 from attribution_core.training import Recipe, outputs_of
 
 # Curves are drawn over at most this many evaluation examples.
-CURVE_EXAMPLES = 200
+CURVE_EXAMPLES = 100
 _SHARED = "linearized"
 _PASSED = 64  # rows of a linearized model that the probe passes over
 
