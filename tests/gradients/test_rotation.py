@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from attribution_core.gradients.rotation import Reflections, SecondMoment, completed, rotate, times
+from attribution_core.gradients.rotation import Reflections, SecondMoment, add_gram, completed, rotate, times
 
 EYE = torch.eye(40, dtype=torch.float64)
 
@@ -44,3 +44,12 @@ def test_reflections_complete_an_orthonormal_basis(rank):
 
 def test_columns_that_need_no_reflection_are_kept():
     torch.testing.assert_close(times(EYE, Reflections.completing(EYE[:, :5], torch.float64)).abs(), EYE)
+
+
+@pytest.mark.parametrize("size", [1, 3, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sums_of_outer_products_are_those_below_the_diagonal(size, dtype):
+    rows = torch.randn(7, size, generator=torch.Generator().manual_seed(0))
+    total = torch.ones(size, size, dtype=dtype)
+    add_gram(total, rows)
+    assert torch.allclose(total.tril(), (1 + rows.T.to(dtype) @ rows.to(dtype)).tril(), atol=1e-5)

@@ -51,6 +51,7 @@ from attribution_core.gradients import (
     plan_parameters,
     tangent_kernels,
 )
+from attribution_core.gradients.rotation import add_gram
 from attribution_core.methods.curvature.columns import Curvature, curvature_columns, num_columns
 from attribution_core.methods.curvature.iterative import hessian_matrix
 from attribution_core.methods.curvature.losses import Loss, errors_of, prediction_errors
@@ -282,7 +283,7 @@ def _primal(
         where = slice(start, start + _BLOCK)
         with silenced():
             half = _Rows(rows.inputs[where], rows.mixture[where]).gradients(model, plan)
-        total += half.T @ half
+        add_gram(total, half)
         report(min(start + _BLOCK, len(rows.inputs)), len(rows.inputs), "curvature")
     values, vectors = _decomposed((total / len(own.inputs)).to(dtype))
     basis = vectors.to(own.mixture.dtype)
