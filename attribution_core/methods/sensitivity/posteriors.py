@@ -155,12 +155,12 @@ class DiagonalPosterior:
         """Return ``|S^{-1/2} G|^2 / 2`` for each example's gradient G of the factors' single output, ``[b]``."""
         return functools.reduce(Tensor.add, [_energy(*each) for each in self._layer_blocks(factors)]) / 2
 
-    def _layer_blocks(self, factors: list[LayerFactors]) -> Iterator[tuple[LayerFactors, Kind, Block]]:
-        """Yield the parameters that have factors, with their blocks."""
+    def _layer_blocks(self, factors: list[LayerFactors]) -> Iterator[tuple[LayerFactors, dict[Kind, Block]]]:
+        """Yield the layers that have factors, with the blocks of their parameters."""
         for layer in factors:
-            for kind, name in layer.parameters():
-                if name in self.blocks:
-                    yield layer, kind, self.blocks[name]
+            own = {kind: self.blocks[name] for kind, name in layer.parameters() if name in self.blocks}
+            if own:
+                yield layer, own
 
     def _rest_variances(self, model: nn.Module, inputs: Tensor) -> list[Tensor]:
         """Return the variances that parameters without factors contribute, each ``[b, k, k]``."""
@@ -169,7 +169,11 @@ class DiagonalPosterior:
 
     def covariance(self, model: nn.Module, inputs: Tensor, factors: list[LayerFactors]) -> Tensor:
         """Return the joint covariance, holding one parameter's gradients at a time; see :class:`Posterior`."""
-        layers = ((layer.jacobian(kind), block) for layer, kind, block in self._layer_blocks(factors))
+        layers = (
+            (layer.jacobian(kind), block)
+            for layer, blocks in self._layer_blocks(factors)
+            for kind, block in blocks.items()
+        )
         rest = function_gradients(model, inputs, self.plan.rest)
         whole = itertools.chain(layers, ((each, self.blocks[name]) for name, each in rest.items()))
         halves = (_scaled(gradients, block).flatten(0, 1) for gradients, block in whole)
@@ -296,33 +300,42 @@ def optimizer_posterior(
     return DiagonalPosterior(plan, {name: Block(value) for name, value in precisions.items()})
 
 
-def _variances(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
-    """Return the variance that one parameter contributes to ``v``, ``[b, k, k]``."""
-    if _is_outer_product(layer, kind):
-        d, weights = _by_rows(layer, block)
-        return (d * weights[:, None]) @ d.transpose(1, 2)
-    half = _half(layer, kind, block)
-    return half @ half.transpose(1, 2)
+def _variances(layer: LayerFactors, blocks: Mapping[Kind, Block]) -> Tensor:
+    """Return the variance that one layer's parameters contribute to ``v``, ``[b, k, k]``."""
+    if _has_common_rows(layer, blocks):
+        d, spread = _by_rows(layer, blocks)
+        return (d * spread[:, None]) @ d.transpose(1, 2)
+    halves = (_half(layer, kind, block) for kind, block in blocks.items())
+    return functools.reduce(Tensor.add, (half @ half.transpose(1, 2) for half in halves))
 
 
-def _energy(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
-    """Return ``|S^{-1/2} G|^2`` for one parameter's gradients, ``[b]``."""
-    if _is_outer_product(layer, kind):
-        d, weights = _by_rows(layer, block)
-        return (d.square() * weights[:, None]).sum(dim=(1, 2))
-    return _half(layer, kind, block).square().sum(dim=(1, 2))
+def _energy(layer: LayerFactors, blocks: Mapping[Kind, Block]) -> Tensor:
+    """Return ``|S^{-1/2} G|^2`` for the gradients of one layer's parameters, ``[b]``."""
+    if _has_common_rows(layer, blocks):
+        d, spread = _by_rows(layer, blocks)
+        return (d.square() * spread[:, None]).sum(dim=(1, 2))
+    halves = (_half(layer, kind, block) for kind, block in blocks.items())
+    return functools.reduce(Tensor.add, (half.square().sum(dim=(1, 2)) for half in halves))
 
 
-def _is_outer_product(layer: LayerFactors, kind: Kind) -> TypeGuard[MapFactors]:
-    """Return whether each gradient is a single ``d a^T``: the weight of a Linear layer on vectors."""
-    return kind == "weight" and isinstance(layer, MapFactors) and layer.is_outer_product
+def _has_common_rows(layer: LayerFactors, blocks: Mapping[Kind, Block]) -> TypeGuard[MapFactors]:
+    """Return whether this is a Linear layer on vectors whose weight and bias have one basis of d."""
+    one_basis = len({id(block.left) for block in blocks.values()}) == 1
+    return one_basis and isinstance(layer, MapFactors) and layer.is_outer_product
 
 
-def _by_rows(layer: MapFactors, block: Block) -> tuple[Tensor, Tensor]:
-    """Return ``d`` in the block's basis, ``[b, k, out]``, and ``sum_q a_q^2 / S_pq`` for each entry, ``[b, out]``."""
-    rotated = layer.rotated(block.left, block.right)
+def _by_rows(layer: MapFactors, blocks: Mapping[Kind, Block]) -> tuple[Tensor, Tensor]:
+    """Return ``d`` in the blocks' basis, ``[b, k, out]``, and what multiplies each ``d_p^2``, ``[b, out]``.
+
+    The gradients are ``d a^T`` in the weight and d in the bias: ``sum_q a_q^2 / S_pq + 1 / S_p``.
+    """
+    weight, bias = blocks.get("weight"), blocks.get("bias")
+    rotated = layer.rotated(next(iter(blocks.values())).left, None if weight is None else weight.right)
     a, d = rotated.inputs[:, 0, 0], rotated.output_gradients[:, :, 0, 0]
-    return d, a.square() @ block.variance.view(d.shape[2], a.shape[1]).T
+    spread = d.new_zeros(len(d), d.shape[2]) if bias is None else bias.variance.expand(len(d), -1)
+    if weight is not None:
+        spread = spread + a.square() @ weight.variance.view(d.shape[2], a.shape[1]).T
+    return d, spread
 
 
 def _half(layer: LayerFactors, kind: Kind, block: Block) -> Tensor:
@@ -342,7 +355,7 @@ def _scaled(gradients: Tensor, block: Block) -> Tensor:
 
 def _squares(layer: LayerFactors, kind: Kind, root: Tensor) -> Tensor:
     """Return the diagonal of ``sum_b G_b^T M_b M_b^T G_b`` for one parameter's gradients, ``[numel]``."""
-    if _is_outer_product(layer, kind):
+    if kind == "weight" and isinstance(layer, MapFactors) and layer.is_outer_product:
         mixed = root.transpose(1, 2) @ layer.output_gradients[:, :, 0, 0]
         return (mixed.square().sum(dim=1).T @ layer.inputs[:, 0, 0].square()).flatten()
     return (root.transpose(1, 2) @ layer.jacobian(kind)).square().sum(dim=(0, 1))

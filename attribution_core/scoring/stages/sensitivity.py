@@ -85,7 +85,10 @@ class SensitivityStage(Stage):
         given = scoring.config.training == "none"  # one moment, and nothing known of the time trained
         steps = [0] if given else kept_steps(trajectory.recipe, trajectory.num_examples)
         posterior = _posterior_name(scoring.config)
-        found = memory_evolution(trajectory, posterior, steps, tensors["test"], early_stopping=not given)
+        quick = posterior != "full"
+        found = memory_evolution(
+            trajectory, posterior, steps, tensors["test"], early_stopping=not given, along_error=quick
+        )
         last = found.last
         columns = {
             "variance": last.error_variance,
