@@ -46,11 +46,23 @@ _COMPARED = 8
 
 @dataclass(frozen=True)
 class _Layer:
-    """Which parameters a layer has, and whether its gradients, or factors of fixed inputs, are summed first."""
+    """How a layer's gradients are multiplied.
+
+    Attributes:
+        kinds: Parameters that the layer has.
+        sums_first: Whether its gradients are summed first.
+        has_fixed_inputs: Whether its factors are, since its inputs are fixed.
+        is_outer_product: Whether gradients that are summed first are outer products, of which only factors are passed.
+    """
 
     kinds: tuple[Kind, ...]
     sums_first: bool
-    has_fixed_inputs: bool = False
+    has_fixed_inputs: bool
+    is_outer_product: bool
+
+    def gradients(self, factors: LayerFactors) -> LayerGradients:
+        """Return gradients in the form in which they are added or multiplied."""
+        return layer_gradients(factors, self.kinds, self.sums_first and not self.is_outer_product)
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,38 @@ class _SummedGradients:
     def products(self) -> Tensor:
         """Return the inner products of the sums with the evaluation gradients, ``[n, m]``."""
         return inner_products(LayerGradients(self._others.kinds, self.total, None), self._others)
+
+
+class _SummedOuterProducts:
+    """As :class:`_SummedGradients`, of a Linear layer on vectors, whose gradients are ``d [a, 1]^T``.
+
+    They are added as they are formed, and their products with the mean evaluation gradient need them not at all.
+    """
+
+    def __init__(self, examples: int, others: LayerGradients) -> None:
+        assert isinstance(others.factors, MapFactors)
+        self._kinds = others.kinds
+        a, d = self._sides(others.factors)
+        self._others = (d[:, :, None] * a[:, None]).flatten(1)
+        self._mean = self._others.mean(dim=0).view(d.shape[1], a.shape[1])
+        self.total = a.new_zeros(examples, d.shape[1], a.shape[1])
+
+    def add(self, examples: Tensor, own: LayerGradients, weight: float) -> Tensor:
+        """As :meth:`_SummedGradients.add`."""
+        assert isinstance(own.factors, MapFactors)
+        a, d = self._sides(own.factors)
+        self.total.index_add_(0, examples, d[:, :, None] * a[:, None], alpha=weight)
+        return (d * (a @ self._mean.T)).sum(dim=1)
+
+    def products(self) -> Tensor:
+        """As :meth:`_SummedGradients.products`."""
+        return self.total.flatten(1) @ self._others.T
+
+    def _sides(self, factors: MapFactors) -> tuple[Tensor, Tensor]:
+        """Return ``a`` with what multiplies the bias, ``[b, in (+ 1)]``, and d, ``[b, out]``."""
+        a, d = factors.inputs[:, 0, 0], factors.output_gradients[:, 0, 0, 0]
+        parts = [a] if "weight" in self._kinds else []
+        return torch.cat([*parts, a.new_ones(len(a), 1)] if "bias" in self._kinds else parts, dim=1), d
 
 
 class _SummedFactors:
@@ -168,7 +212,7 @@ def _evaluation_blocks(
 
     def gradients_of(part: slice) -> dict[str, LayerGradients]:
         factors = evaluation_factors(final, named, inputs[part], targets[part], loss)
-        found = {e.name: layer_gradients(e, layers[e.name].kinds, layers[e.name].sums_first) for e in factors}
+        found = {each.name: layers[each.name].gradients(each) for each in factors}
         return found | route.rest_of(final, inputs[part], targets[part], loss)
 
     held: list[dict[str, LayerGradients]] = []
@@ -213,8 +257,10 @@ def _pairs_of_block(
     # The factors are those of the batch's weighted mean, so they include 1 / B_t and s_i.
     n, example = replay.trajectory.num_examples, next(replay.model.parameters())
     layers, loss = route.layers, replay.trajectory.recipe.loss
-    sums: dict[str, _SummedGradients | _SummedFactors] = {
-        name: _SummedGradients(n, each) for name, each in block.items() if route.sums_first(name)
+    sums: dict[str, _SummedGradients | _SummedOuterProducts | _SummedFactors] = {
+        name: _SummedGradients(n, each) if each.factors is None else _SummedOuterProducts(n, each)
+        for name, each in block.items()
+        if route.sums_first(name)
     }
     sums |= {name: _SummedFactors(inputs, block[name]) for name, inputs in fixed.items()}
     effect = example.new_zeros(n, next(iter(block.values())).num_examples)
@@ -222,7 +268,7 @@ def _pairs_of_block(
     for moment in replay.moments(layers={name: replay.model.get_submodule(name) for name in layers}):
         for examples, layer_factors in moment.parts:
             products, mean = [], example.new_zeros(len(examples))
-            owns = {e.name: layer_gradients(e, layers[e.name].kinds, layers[e.name].sums_first) for e in layer_factors}
+            owns = {each.name: layers[each.name].gradients(each) for each in layer_factors}
             scale = replay.weights[examples] / len(moment.batch)
             owns |= route.rest_of(replay.model, replay.inputs[examples], replay.targets[examples], loss, scale)
             for name, own in owns.items():
@@ -264,7 +310,8 @@ def _route(replay: Replay, others: int) -> _Route:
         kept = 2 * each.numel * examples * each.dtype.itemsize
         has_fixed_inputs = not sums_first and each.name in fixed and kept <= bytes_left
         bytes_left -= kept if has_fixed_inputs else 0
-        chosen[each.name] = _Layer(kinds[each.name], sums_first, has_fixed_inputs)
+        is_outer_product = isinstance(each, MapFactors) and each.is_outer_product and gram_is_cheaper(each)
+        chosen[each.name] = _Layer(kinds[each.name], sums_first, has_fixed_inputs, is_outer_product)
     return _Route({name: chosen[name] for name in plan.layers}, plan.rest, num_outputs)
 
 
