@@ -30,9 +30,9 @@ NEIGHBORS = 15
 MIN_DIST = 0.1
 # Of the curve 1 / (1 + a d^2b) of nearness on the map, as UMAP fits them for this minimum distance.
 _A, _B = 1.5769, 0.8951
-# On 4,000 embeddings of clothes, 100, 200 and 500 epochs preserved 15 neighbors equally well (trustworthiness 0.985,
-# 0.986 and 0.986).
-EPOCHS = 200
+# On 4,000 embeddings of clothes, 100, 150 and 200 epochs kept 40.5%, 40.7% and 40.9% of 15 neighbors (trustworthiness
+# 0.9842, 0.9853 and 0.9853).
+EPOCHS = 150
 NEGATIVES = 5  # examples that each end of an edge is pushed away from, drawn anew each time
 _RATE = 0.2  # of the first epoch, falling to zero; several edges move an example at once, so it is below UMAP's 1
 _LARGEST_STEP = 4.0  # of a coordinate, times the rate
@@ -101,32 +101,36 @@ def _layout(unit: Tensor, seed: int) -> np.ndarray:
     weights = weights / weights.max()
     kept = weights >= 1 / EPOCHS  # the others would hardly ever move
     heads, tails, weights = heads[kept], tails[kept], weights[kept]
+    places = places.T.contiguous()  # a coordinate in a row: sums over two numbers in a row are slow
     for epoch in range(EPOCHS):
         rate = _RATE * (1 - epoch / EPOCHS)
         drawn = torch.rand(len(weights), generator=generator) < weights
         here, there = heads[drawn], tails[drawn]
-        own = places[here]
-        pull = _pull(own - places[there])
-        push = torch.zeros_like(own)
-        for _ in range(NEGATIVES):
-            push += _push(own - places[torch.randint(n, (len(here),), generator=generator)])
-        places = places.index_add(0, here, rate * (pull + push)).index_add(0, there, -rate * pull)
+        own = places[:, here]
+        pull = _pull(own - places[:, there])
+        others = torch.randint(n, (NEGATIVES, len(here)), generator=generator)
+        push = _push(own[:, None] - places[:, others]).sum(dim=1)
+        places = places.index_add(1, here, rate * (pull + push)).index_add(1, there, -rate * pull)
         report(epoch + 1, EPOCHS, what)
-    return places.numpy()
+    return places.T.numpy()
 
 
 def _pull(apart: Tensor) -> Tensor:
-    """Return minus the gradient of ``-log q`` in the first place, for ``q = 1 / (1 + a d^2b)``."""
-    square = apart.square().sum(dim=1, keepdim=True).clamp(min=1e-9)
+    """Return minus the gradient of ``-log q`` in the first place, for ``q = 1 / (1 + a d^2b)``: ``[2, ...]``."""
+    square = _squared(apart).clamp(min=1e-9)
     power = square ** (_B - 1)
     return (-2 * _A * _B * power / (1 + _A * power * square) * apart).clamp(-_LARGEST_STEP, _LARGEST_STEP)
 
 
 def _push(apart: Tensor) -> Tensor:
-    """Return minus the gradient of ``-log(1 - q)`` in the first place."""
-    square = apart.square().sum(dim=1, keepdim=True)
+    """Return minus the gradient of ``-log(1 - q)`` in the first place: ``[2, ...]``."""
+    square = _squared(apart)
     slope = 2 * _B / ((0.001 + square) * (1 + _A * square**_B))
     return (slope * apart).clamp(-_LARGEST_STEP, _LARGEST_STEP)
+
+
+def _squared(apart: Tensor) -> Tensor:
+    return apart[0].square() + apart[1].square()
 
 
 def _graph(indices: np.ndarray, distances: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:

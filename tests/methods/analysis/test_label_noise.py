@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
+from sklearn.cluster import KMeans
 
 from attribution_core.errors import InputError
 from attribution_core.methods.analysis.label_noise import (
     SMALLEST_SUM,
+    _second_of_two,
     class_contributions,
     jaccard_index,
     label_noise_clusters,
@@ -87,3 +89,17 @@ def test_jaccard_index():
     a, b = torch.tensor([True, True, False, False]), torch.tensor([False, True, True, False])
     assert jaccard_index(a, b) == pytest.approx(1 / 3)
     assert jaccard_index(~(a | True), ~(b | True)) == 1.0
+
+
+def test_the_clusters_are_the_tightest_that_scikit_learn_finds():
+    generator = torch.Generator().manual_seed(0)
+    for points in (
+        torch.randn(60, 12, generator=generator).sign(),
+        torch.randn(40, 3, generator=generator),
+        torch.tensor([[0.0, 0.0]] * 9 + [[1.0, 0.0]]),
+    ):
+        second = _second_of_two(points, 0)
+        within = sum(float((part - part.mean(dim=0)).square().sum()) for part in (points[second], points[~second]))
+        best = KMeans(2, n_init=50, random_state=0).fit(points.numpy()).inertia_
+        assert within <= 1.02 * best + 1e-6
+        assert 0 < int(second.sum()) < len(points)
