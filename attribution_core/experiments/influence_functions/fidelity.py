@@ -3,12 +3,13 @@
     samplescope reproduce influence_fidelity --data-root DIR [--problem mnist] [--out FOLDER]
 
 The problem is 1,000 training and 500 evaluation examples of MNIST (``mnist``, MLP of 256), of CIFAR-10's cats against
-dogs (``cats-dogs``, cnn4) or of Fashion-MNIST (``fashion-mnist``, LeNet-5), trained for 20 epochs. The network is
-retrained on 50 random halves from 3 seeds. A method's linear datamodelling score (LDS, Park et al. 2023) is the rank
-correlation, over the halves, between the sum of its effects over the removed examples and the loss on an evaluation
-example, averaged over the evaluation examples and over ``--models`` trained networks. The rows ``sketch, mean of 3``
-and ``along training, mean of 3`` score the mean of their effects. ``seconds`` is the time for one network. The ceiling,
-printed first, is what no method can exceed; it comes from the correlation of one seed's losses with another's.
+dogs (``cats-dogs``, cnn4), of Fashion-MNIST (``fashion-mnist``, LeNet-5), or of sentences of film reviews (``reviews``,
+TF-IDF and an MLP of 256), trained for 20 epochs. The network is retrained on 50 random halves from 3 seeds. A method's
+linear datamodelling score (LDS, Park et al. 2023) is the rank correlation, over the halves, between the sum of its
+effects over the removed examples and the loss on an evaluation example, averaged over the evaluation examples and over
+``--models`` trained networks. The rows ``sketch, mean of 3`` and ``along training, mean of 3`` score the mean of their
+effects. ``seconds`` is the time for one network. The ceiling, printed first, is what no method can exceed; it comes
+from the correlation of one seed's losses with another's.
 
 Every solver runs at its default damping, and the sketch also at several other dampings. cg and lissa solve for each
 evaluation example, so they use only ``--iterative`` of them, and the sketch's score on the same examples is printed for

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from attribution_core.evaluation.retraining import random_halves, retrain_without
 from attribution_core.experiments.data import Side, images_and_labels, two_classes
+from attribution_core.experiments.unique_information.film_reviews import sentences, vectors
 from attribution_core.models import build_model, device_named
 from attribution_core.training import Recipe
 
@@ -83,10 +85,17 @@ def _problem(name: str, data_root: Path) -> Problem:
         inputs = (inputs - channels.mean(dim=1)[:, None, None]) / channels.std(dim=1)[:, None, None]
         data, evaluation = (inputs[:EXAMPLES], labels[:EXAMPLES]), (inputs[EXAMPLES:], labels[EXAMPLES:])
         return Problem(name, data, evaluation, "cnn4", (), 2, recipe)
+    if name == "reviews":
+        texts, labels = sentences(data_root / "text")
+        order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0))[: EXAMPLES + EVALUATED]
+        rows = vectors([texts[place] for place in order.tolist()], "tfidf")
+        rows, labels = rows * rows.shape[1] ** 0.5, labels[order]  # entries of mean square one, as of images
+        data, evaluation = (rows[:EXAMPLES], labels[:EXAMPLES]), (rows[EXAMPLES:], labels[EXAMPLES:])
+        return Problem(name, data, evaluation, "mlp", (256,), 2, recipe)
     data, validation, _ = images_and_labels(data_root / name, EXAMPLES, EVALUATED)
     if name == "mnist":
         return Problem(name, data, validation, "mlp", (256,), 10, recipe)
     return Problem(name, data, validation, "lenet5", (), 10, recipe)
 
 
-PROBLEMS = ("mnist", "cats-dogs", "fashion-mnist")
+PROBLEMS = ("mnist", "cats-dogs", "fashion-mnist", "reviews")
