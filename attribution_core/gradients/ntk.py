@@ -136,6 +136,22 @@ def gradient_products(
     return total
 
 
+def multiplications_of_a_pair(model: nn.Module, inputs: Tensor, plan: ParameterPlan) -> int:
+    """Return the multiplications of one inner product of gradients in whole parameters, measured on one example."""
+    by_layers = plan.part([name for name in plan.coordinates if name not in plan.rest])
+    total = sum(plan.coordinates[name].numel for name in plan.rest)
+    if not by_layers.layers:
+        return total
+    mixture = torch.ones(1, 1, device=next(model.parameters()).device)
+    for layer in _collect(model, inputs[:1], by_layers, mixture)[1].values():
+        if isinstance(layer, PositionFactors) and gram_is_cheaper(layer):
+            _, groups, positions, _, out, input_cost = layer.sizes
+            total += groups * positions**2 * (input_cost + out)
+        else:
+            total += _row_size(layer)
+    return total
+
+
 def gradient_norms(
     model: nn.Module,
     examples: tuple[Tensor, Tensor],

@@ -271,8 +271,8 @@ _ALL = (
         unit="nats",
         definition=(
             "How much the loss on this example would rise, to first order, if it were removed. Large: the model has "
-            "memorized the label. Influence functions estimate the response of the trained weights while everything "
-            "else is held fixed, not the result of retraining."
+            "memorized the label. It is averaged over the weights after several epochs; of weights that were given, it "
+            "is about these."
         ),
         equation=r"\frac{1}{n}\,\nabla\ell_i^\top (C + \lambda I)^{-1}\,\nabla\ell_i",
         paper=f"{_BAE}, eqs. 20 and 46",
@@ -282,8 +282,8 @@ _ALL = (
             "unit": _SQUARED_ERROR,
             "definition": (
                 "How much the loss on this example would rise, to first order, if it were removed. Large: the model "
-                "has memorized the value. Influence functions estimate the response of the trained weights while "
-                "everything else is held fixed, not the result of retraining."
+                "has memorized the value. It is averaged over the weights after several epochs; of weights that were "
+                "given, it is about these."
             ),
         },
     ),
@@ -294,8 +294,8 @@ _ALL = (
         unit="nats",
         definition=(
             "How much higher the loss on an evaluation example would be if a training example were removed, to first "
-            "order around the trained weights and with everything else held fixed. Positive: the training example is "
-            "helpful to the evaluation example."
+            "order and averaged over the weights after several epochs of the training (of weights that were given, "
+            "about these). Positive: the training example is helpful to the evaluation example."
         ),
         equation=r"\frac{1}{n}\,\nabla\ell_j^\top (C + \lambda I)^{-1}\,\nabla\ell_i",
         paper=f"{_BAE}, eqs. 20 and 46",

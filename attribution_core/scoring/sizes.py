@@ -21,6 +21,7 @@ class RunSizes:
         tested: Test examples.
         num_parameters: Of the model.
         device: Whose memory and time it is.
+        two_inputs: Two examples as the model takes them.
     """
 
     def __init__(self, prepared: Prepared) -> None:
@@ -29,7 +30,7 @@ class RunSizes:
         self.n, self.m, self.tested = (len(split) for split in prepared.splits)
         self.num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.device = prepared.device
-        self._two_inputs = prepared.two_inputs
+        self.two_inputs = prepared.two_inputs
 
     def with_examples(self, n: int) -> "RunSizes":
         """Return the sizes of the same run with another number of training examples."""
@@ -45,7 +46,7 @@ class RunSizes:
     @property
     def input_bytes(self) -> int:
         """Bytes of all examples as the model takes them, which a run holds throughout."""
-        return 4 * self._two_inputs[0].numel() * self.total
+        return 4 * self.two_inputs[0].numel() * self.total
 
     @property
     def outputs(self) -> int:
@@ -68,7 +69,7 @@ class RunSizes:
         leaves = [module for module in self.model.modules() if not list(module.children())]
         hooks = [module.register_forward_hook(count) for module in leaves]
         try:
-            outputs = outputs_of(self.model, self._two_inputs[:1])
+            outputs = outputs_of(self.model, self.two_inputs[:1])
         finally:
             for hook in hooks:
                 hook.remove()
@@ -81,4 +82,4 @@ class RunSizes:
         Raises:
             InputError: The model does not end in a linear layer.
         """
-        return int(head_inputs(self.model, self._two_inputs[:1]).shape[1])
+        return int(head_inputs(self.model, self.two_inputs[:1]).shape[1])

@@ -1,6 +1,7 @@
 """The record of one training: its checkpoints, and enough to replay it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -67,6 +68,16 @@ class Trajectory:
                 f"There is no checkpoint after step {missing[0] if missing else None}: train with "
                 f"record='checkpoints', and choose from {', '.join(str(step) for step in sorted(self.states)[:8])}, ..."
             )
+
+    @contextmanager
+    def at(self, step: int) -> Iterator[nn.Module]:
+        """Yield the model in the recorded state after a number of steps, and restore it afterwards."""
+        before = {name: value.clone() for name, value in self.model.state_dict().items()}
+        try:
+            self.model.load_state_dict(self.states[step])
+            yield self.model
+        finally:
+            self.model.load_state_dict(before)
 
     def until(self, epochs: int) -> "Trajectory":
         """Return the trajectory of the first epochs, as if training had ended there; needs that epoch's checkpoint.

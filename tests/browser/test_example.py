@@ -65,7 +65,7 @@ def test_another_method_ranks_as_its_own_matrix(app: App, run: Run):
     expect(app.tiles("Helps most").first).to_have_accessible_name(re.compile(f"^#{own[0]} of validation"))
     app.settle()
     app.shows_rows("Helps most", own)
-    expect(app.page.get_by_text("to first order around the trained weights")).to_be_visible()
+    expect(app.page.get_by_text("averaged over the weights after several epochs")).to_be_visible()
     app.tiles("Helps most").first.click()  # and stays chosen
     app.shows_evaluation(own[0])
     app.shows_rows("Most helpful", strongest(run.effects("influence")[:, own[0]], 1))

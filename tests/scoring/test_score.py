@@ -158,7 +158,7 @@ def test_scoring_is_repeatable_and_resumes_without_repeating(tmp_path):
 def test_a_run_killed_at_any_moment_resumes(tmp_path):
     whole = score(quick(tmp_path, out=tmp_path / "whole"))
     config = quick(tmp_path, out=tmp_path / "cut", map="umap")
-    for moment in ("thumbnails", "training", "leave-one-out", "replaying", "curvature", "laying out"):
+    for moment in ("thumbnails", "training", "leave-one-out", "replaying", "influence along", "laying out"):
         kill_at(moment, score, config)
     stages = Run.open(tmp_path / "cut").manifest.stages
     assert (stages["training"].status, stages["map"].status) == ("done", "running")

@@ -8,16 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
+from attribution_core.methods.influence.along_training import SHARE, gradient_kernels, steps_of
 from attribution_core.methods.influence.functions import default_damping, spectrum_for
 from attribution_core.methods.influence.options import InfluenceKeywords, InfluenceOptions
 from attribution_core.methods.influence.spectrum import InfluenceSpectrum
-from attribution_core.training import as_pair
+from attribution_core.training import Trajectory, as_pair
 from attribution_core.training.trainer import LabeledData
 
 # Default dampings, as shares of the curvature's largest eigenvalue.
 SHARES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 # Maximum number of evaluation examples whose rankings are compared.
 COMPARED = 100
+# Maximum number of training examples among which they are ranked along a training.
+SWEPT = 500
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,7 @@ def sweep_of(
     Raises:
         InputError: The loss has no curvature, or a damping leaves the curvature without an inverse.
     """
-    count = len(spectrum.evaluation)
-    some = spectrum.on(torch.arange(min(count, COMPARED)) * count // min(count, COMPARED))
+    some = spectrum.on(_spaced(len(spectrum.evaluation), COMPARED))
     reference = default_damping(spectrum) if reference is None else reference
     ranks, own_ranks = _ranks(some.effects(reference)), _ranks(some.self_influence(reference)[:, None])
     dampings = [share * float(spectrum.values[-1]) for share in shares]
@@ -97,6 +99,58 @@ def sweep_of(
         directions.append(float((spectrum.values / (spectrum.values + damping)).sum()))
     columns = (list(shares), dampings, agreement, own_agreement, directions)
     return DampingSweep(*(torch.tensor(column, dtype=torch.float64) for column in columns))
+
+
+def sweep_along_training(
+    trajectory: Trajectory,
+    evaluation: LabeledData,
+    steps: Sequence[int] | None = None,
+    shares: Sequence[float] = SHARES,
+    reference: float = SHARE,
+) -> DampingSweep:
+    """Compare the effects along a training at several dampings, on up to ``SWEPT`` of its examples.
+
+    Args:
+        trajectory: Training with checkpoints.
+        evaluation: Evaluation examples, of which up to ``COMPARED`` are used.
+        steps: As in :func:`attribution_core.methods.influence.along_training.influence_along_training`.
+        shares: Dampings to compare, as shares of the largest eigenvalue at each checkpoint.
+        reference: Share to compare them with.
+
+    Returns:
+        The agreement; dampings and directions are means over the checkpoints.
+
+    Raises:
+        InputError: There are no checkpoints.
+    """
+    (inputs, targets), side = trajectory.data, as_pair(evaluation)
+    some, compared = (_spaced(len(each), most) for each, most in ((inputs, SWEPT), (side[0], COMPARED)))
+    train, side = (inputs[some], targets[some]), (side[0][compared], side[1][compared])
+    options = InfluenceOptions(loss=trajectory.recipe.loss)
+    every = torch.tensor((*shares, reference), dtype=torch.float64)
+    effects, own, directions, largest = [], [], [], []
+    for step in steps_of(trajectory, steps):
+        with trajectory.at(step) as model:
+            products, cross = gradient_kernels(model, train, side, options)
+        values, vectors = torch.linalg.eigh(products)
+        weights = 1 / (values.clamp(min=0) + every.to(values)[:, None] * values[-1])  # [shares + 1, r]
+        effects.append(torch.stack([vectors @ (each[:, None] * (vectors.T @ cross.T)) for each in weights]))
+        own.append((weights * values) @ vectors.square().T)
+        directions.append((weights * values).sum(dim=1))
+        largest.append(values[-1] / len(values))
+    ranks = [_ranks(each) for each in torch.stack(effects).sum(dim=0)]
+    own_ranks = [_ranks(each[:, None]) for each in torch.stack(own).sum(dim=0)]
+    return DampingSweep(
+        every[:-1],
+        every[:-1] * float(torch.stack(largest).mean()),
+        torch.tensor([_correlation(each, ranks[-1]) for each in ranks[:-1]], dtype=torch.float64),
+        torch.tensor([_correlation(each, own_ranks[-1]) for each in own_ranks[:-1]], dtype=torch.float64),
+        torch.stack(directions).mean(dim=0)[:-1].double(),
+    )
+
+
+def _spaced(count: int, most: int) -> Tensor:
+    return torch.arange(min(count, most)) * count // min(count, most)
 
 
 def _ranks(columns: Tensor) -> Tensor:

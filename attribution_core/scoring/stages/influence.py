@@ -1,17 +1,38 @@
-"""The stage of influence functions: what the loss on an example would be without another, about the trained weights."""
+"""The stage of influence functions: what the loss on an example would be without another.
+
+They are averaged over the checkpoints of the training. Weights that were given have none, and are taken as they are.
+"""
 
 import time
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import ParameterPlan, gradient_products, jacobian, kronecker_plan, plan_parameters
+from attribution_core.gradients.ntk import FACTOR_BYTES, multiplications_of_a_pair
 from attribution_core.methods.curvature.losses import prediction_errors
-from attribution_core.methods.influence.damping import SHARES, sweep_of
+from attribution_core.methods.influence.along_training import (
+    FROM,
+    SHARE,
+    are_few_enough,
+    influence_along_training,
+    solves_by_examples,
+)
+from attribution_core.methods.influence.damping import (
+    COMPARED,
+    SHARES,
+    SWEPT,
+    DampingSweep,
+    sweep_along_training,
+    sweep_of,
+)
 from attribution_core.methods.influence.functions import default_damping
+from attribution_core.methods.influence.options import InfluenceOptions
 from attribution_core.methods.influence.spectrum import (
     DIMENSION,
     OUTSIDE_ROWS,
@@ -23,6 +44,7 @@ from attribution_core.models import load_weights
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.names import FINAL_WEIGHTS_FILE
 from attribution_core.scoring.probe import SAMPLE, Probe, timed
+from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, read_training
 from attribution_core.scoring.sizes import RunSizes
 from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows
 from attribution_core.scoring.trial import require_gradients
@@ -32,6 +54,7 @@ from attribution_core.training import Recipe, outputs_of
 # 3,000 examples; for ResNet-18 (11 million) fitting the sketch alone took five minutes.
 MOST_PARAMETERS = 3_000_000
 _WRITTEN = 512  # rows of the effects, written at once
+_FEW = 2  # checkpoints of a network whose gradients are sketched
 
 
 class InfluenceStage(Stage):
@@ -61,56 +84,98 @@ class InfluenceStage(Stage):
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """Count the decomposition, the gradients' coordinates, and the effects."""
+        """Count inner products of gradients with their inverse, or a decomposition; coordinates, and the effects."""
         size = min(sizes.n * sizes.outputs, sizes.num_parameters, DIMENSION)
         effects = 7 * sizes.n * sizes.m  # one matrix is in float64, before it is rounded
+        if _by_examples(sizes):
+            factors = min(2 * FACTOR_BYTES, 4 * (sizes.n + sizes.m) * sizes.activation_bytes)
+            return 4 * (4 * sizes.n**2 + effects) + factors
         return 8 * 4 * size**2 + 4 * (2 * (sizes.n + sizes.m) * size + effects) + 4 * 1024 * size
 
     @override
     def seconds_probe(self, probe: Probe) -> float:
         """Time gradients, sketched where the run will sketch them, and one decomposition."""
-        n, m = probe.sizes.n, probe.sizes.m
+        n, m, config = probe.sizes.n, probe.sizes.m, probe.config
         inputs, targets = probe.rows(SAMPLE)
-        plan = whole = plan_parameters(probe.model, inputs[:1], "all")
+        whole = plan_parameters(probe.model, inputs[:1], "all")
         mixture = prediction_errors(outputs_of(probe.model, inputs), targets.to(probe.device), probe.recipe.loss)
-        columns, width = n * probe.sizes.outputs, plan.width
-        size, rows, fit, outside = min(columns, width), columns, 0.0, n * m
+        few = slice(64)
+        if _by_examples(probe.sizes):
+            pair = _seconds_for_a_pair(probe.model, (inputs[few], mixture[few]), whole, torch.float32)
+            some = min(n, SWEPT)
+            each = 3 * (n + m) * probe.seconds_for_outputs + (n * (n / 2 + m) + some * (some / 2 + COMPARED)) * pair
+            each += (2.4 * n**3 + 2 * n * n * m) / probe.flops + probe.seconds_for_decomposition / 2 * some**3
+            return len(_checkpoints(probe.recipe.epochs)) * each
+        plan, columns = whole, n * probe.sizes.outputs
+        size, rows, fit, outside = min(columns, plan.width), columns, 0.0, n * m
         if size > DIMENSION:
             before = time.perf_counter()
-            plan = kronecker_plan(probe.model, inputs, plan, DIMENSION, probe.config.seed, mixture)
+            plan = kronecker_plan(probe.model, inputs, plan, DIMENSION, config.seed, mixture)
             fit, size, rows = time.perf_counter() - before, DIMENSION, min(ROWS, columns)
             outside += (n + m) * OUTSIDE_ROWS
-        few = slice(64)
         each = timed(lambda: jacobian(probe.model, inputs[few], plan, mixture[few])) / len(inputs[few])
-        pairs = outside * _seconds_for_a_pair(probe.model, (inputs[few], mixture[few]), whole)
+        pairs = outside * _seconds_for_a_pair(probe.model, (inputs[few], mixture[few]), whole, torch.float64)
         products = 2 * rows * size**2 + 2 * (n + m) * size * (size + m)
         decomposition = probe.seconds_for_decomposition * size**3
-        return fit + (rows + 2 * (n + m)) * each + pairs + products / probe.flops + decomposition
+        times = 1 if config.training == "none" else min(_FEW, len(_checkpoints(probe.recipe.epochs)))
+        return times * (fit + (rows + 2 * (n + m)) * each + pairs + products / probe.flops + decomposition)
 
     @override
     def write(self, scoring: ScoringRun) -> None:
-        writer, config, tensors = scoring.writer, scoring.config, scoring.tensors_by_split
-        model = scoring.initial_model()
-        load_weights(model, writer.path / FINAL_WEIGHTS_FILE)
-        spectrum = influence_spectrum(
-            model, tensors["train"], tensors["validation"], config.recipe.loss, seed=config.seed
-        )
-        default, largest = default_damping(spectrum), float(spectrum.values[-1])
-        sweep = sweep_of(spectrum, sorted({*SHARES, default / largest}))
-        # Weight decay is curvature too, and part of the damping.
-        damping = config.damping or max(default, config.recipe.weight_decay)
-        effects = spectrum.effects(damping)
-        writer.write_effects("influence", effects.shape[1], _blocks(effects), scoring.credible_effects)
-        writer.add_column("examples", "self_influence", spectrum.self_influence(damping).cpu().double().numpy())
-        series = {"effects on an example": sweep.agreement, "self-influence": sweep.self_agreement}
-        writer.write_curve("damping", curve_rows(sweep.share.tolist(), series))
-        details = {
-            **description_of(spectrum),
-            "damping": damping,
-            "share_of_largest_eigenvalue": damping / largest,
-            "evaluated_on": f"{effects.shape[1]:,} validation examples",
-        }
-        writer.describe("self_influence", details, ["self_influence"])
+        writer = scoring.writer
+        found = _as_given(scoring) if scoring.config.training == "none" else _along_training(scoring)
+        writer.write_effects("influence", found.effects.shape[1], _blocks(found.effects), scoring.credible_effects)
+        writer.add_column("examples", "self_influence", found.own.cpu().double().numpy())
+        series = {"effects on an example": found.sweep.agreement, "self-influence": found.sweep.self_agreement}
+        writer.write_curve("damping", curve_rows(found.sweep.share.tolist(), series))
+        evaluated = {"evaluated_on": f"{found.effects.shape[1]:,} validation examples"}
+        writer.describe("self_influence", {**found.details, **evaluated}, ["self_influence"])
+
+
+class _Found(NamedTuple):
+    """What the stage writes: effects ``[n, m]``, self-influence ``[n]``, the curve over dampings, and how."""
+
+    effects: Tensor
+    own: Tensor
+    sweep: DampingSweep
+    details: dict[str, Any]
+
+
+def _along_training(scoring: ScoringRun) -> _Found:
+    tensors, config = scoring.tensors_by_split, scoring.config
+    trajectory = read_training(scoring.writer, config, scoring.initial_model(), tensors["train"])
+    add_kept_states(scoring.writer, trajectory)
+    steps = [trajectory.steps * epoch // trajectory.recipe.epochs for epoch in _checkpoints(trajectory.recipe.epochs)]
+    if not solves_by_examples(trajectory, len(tensors["validation"][0])):
+        steps = steps[: len(steps) // 2 + 1][-_FEW:]  # each takes a sketch: those in the middle tell most
+    options = InfluenceOptions(curvature="empirical", damping=config.damping, seed=config.seed)
+    found = influence_along_training(trajectory, tensors["validation"], options, steps)
+    sweep = sweep_along_training(trajectory, tensors["validation"], steps)
+    epochs = [step * trajectory.recipe.epochs // trajectory.steps for step in found.steps]
+    *before, last = map(str, epochs)
+    after = f"epochs {', '.join(before)} and {last}" if before else f"epoch {last}"
+    how = "" if found.kept_energy is None else f", in a sketch of {DIMENSION:,} dimensions"
+    details = {
+        "route": f"empirical curvature of the whole network, mean over the weights after {after}{how}",
+        "damping": sum(found.damping) / len(found.damping),
+        "share_of_largest_eigenvalue": SHARE if config.damping is None else None,
+        "kept_energy": found.kept_energy,
+    }
+    return _Found(
+        found.effect, found.self_influence, sweep, {name: value for name, value in details.items() if value is not None}
+    )
+
+
+def _as_given(scoring: ScoringRun) -> _Found:
+    tensors, config, model = scoring.tensors_by_split, scoring.config, scoring.initial_model()
+    load_weights(model, scoring.writer.path / FINAL_WEIGHTS_FILE)
+    spectrum = influence_spectrum(model, tensors["train"], tensors["validation"], config.recipe.loss, seed=config.seed)
+    default, largest = default_damping(spectrum), float(spectrum.values[-1])
+    sweep = sweep_of(spectrum, sorted({*SHARES, default / largest}))
+    # Weight decay is curvature too, and part of the damping.
+    damping = config.damping or max(default, config.recipe.weight_decay)
+    details = {**description_of(spectrum), "damping": damping, "share_of_largest_eigenvalue": damping / largest}
+    return _Found(spectrum.effects(damping), spectrum.self_influence(damping), sweep, details)
 
 
 def description_of(spectrum: InfluenceSpectrum) -> dict[str, str | float]:
@@ -124,11 +189,26 @@ def description_of(spectrum: InfluenceSpectrum) -> dict[str, str | float]:
     return {"route": f"Gauss-Newton matrix of the whole network, {how}", **kept}
 
 
-def _seconds_for_a_pair(model: nn.Module, rows: tuple[Tensor, Tensor], plan: ParameterPlan) -> float:
+def _by_examples(sizes: RunSizes) -> bool:
+    """Return whether the run's effects will follow from inner products of the examples' gradients."""
+    if sizes.config.training == "none":
+        return False
+    plan = plan_parameters(sizes.model, sizes.two_inputs[:1], "all")
+    return are_few_enough(sizes.n, sizes.m, multiplications_of_a_pair(sizes.model, sizes.two_inputs, plan))
+
+
+def _checkpoints(epochs: int) -> list[int]:
+    """Return the kept epochs whose weights are used."""
+    return [epoch for epoch in kept_epochs(epochs) if epoch >= FROM * epochs]
+
+
+def _seconds_for_a_pair(
+    model: nn.Module, rows: tuple[Tensor, Tensor], plan: ParameterPlan, dtype: torch.dtype
+) -> float:
     """Return the seconds that one inner product of whole gradients takes, without the passes that form them."""
     count, one = len(rows[0]), (rows[0][:1], rows[1][:1])
-    passes = 2 * count / (count + 1) * timed(lambda: gradient_products(model, rows, one, plan))
-    return max(0.0, timed(lambda: gradient_products(model, rows, rows, plan)) - passes) / count**2
+    passes = 2 * count / (count + 1) * timed(lambda: gradient_products(model, rows, one, plan, dtype))
+    return max(0.0, timed(lambda: gradient_products(model, rows, rows, plan, dtype)) - passes) / count**2
 
 
 def _blocks(effects: Tensor) -> Iterator[tuple[slice, np.ndarray]]:

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 import attribution_core as ac
 from attribution_core.errors import InputError
+from attribution_core.methods.influence import along_training
 from attribution_core.methods.influence.along_training import SHARE, influence_along_training
+from attribution_core.methods.influence.damping import sweep_along_training
 from attribution_core.methods.influence.functions import spectrum_for
 from attribution_core.methods.influence.options import InfluenceOptions
 from attribution_core.training import Recipe, Trajectory
@@ -35,7 +38,7 @@ def _mean(trajectories: list[Trajectory], steps: tuple[int, ...], options: Influ
         for step in steps:
             trajectory.model.load_state_dict(states[step])
             spectrum = spectrum_for(trajectory.model, trajectory.data, EVALUATION, options)
-            damping = options.damping or SHARE * float(spectrum.values.max())
+            damping = options.damping or max(SHARE * float(spectrum.values.max()), trajectory.recipe.weight_decay)
             effects.append(spectrum.effects(damping))
             own.append(spectrum.self_influence(damping))
     return torch.stack(effects).mean(0), torch.stack(own).mean(0)
@@ -46,7 +49,7 @@ def test_it_is_the_mean_over_eight_checkpoints_and_leaves_the_model_as_it_was(da
     trajectory = _trained()
     before = state_of(trajectory.model)
     found = ac.influence_along_training(trajectory, EVALUATION, damping=damping)
-    assert found.steps == tuple(3 * epoch for epoch in (4, 6, 8, 10, 12, 14, 16, 18))
+    assert found.steps == tuple(3 * epoch for epoch in (2, 3, 4, 5, 7, 10, 14, 20))
     assert all(torch.equal(value, before[name]) for name, value in state_of(trajectory.model).items())
     options = InfluenceOptions(curvature="empirical", solver="sketch", damping=damping)
     effect, own = _mean([trajectory], found.steps, options)
@@ -85,3 +88,72 @@ def test_what_cannot_be_used_is_refused() -> None:
         influence_along_training(trajectory, EVALUATION, solver="ekfac")
     with pytest.raises(InputError, match="same checkpoints"):
         influence_along_training([trajectory, _trained(epochs=4)], EVALUATION)
+
+
+def test_many_examples_or_costly_gradients_take_a_spectrum(monkeypatch: pytest.MonkeyPatch) -> None:
+    trajectory = _trained()
+    assert along_training.solves_by_examples(trajectory, 7)
+    assert not along_training.solves_by_examples(trajectory, 7, InfluenceOptions(curvature="ggn"))
+    found = influence_along_training(trajectory, EVALUATION)
+    for limit in ("MOST_EXAMPLES", "MOST_MULTIPLICATIONS"):
+        with monkeypatch.context() as patched:
+            patched.setattr(along_training, limit, N - 1)
+            assert not along_training.solves_by_examples(trajectory, 7)
+            other = influence_along_training(trajectory, EVALUATION)
+        assert torch.allclose(other.effect, found.effect, rtol=1e-3, atol=1e-6)
+        assert torch.allclose(other.self_influence, found.self_influence, rtol=1e-3, atol=1e-6)
+
+
+def test_parameters_without_factors_count() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.scale = nn.Linear(5, 2), nn.Parameter(torch.ones(2))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            outputs: torch.Tensor = self.layer(inputs) * self.scale
+            return outputs
+
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(N, 5, generator=generator)
+    recipe = Recipe(learning_rate=0.2, epochs=2, batch_size=10)
+    trajectory = ac.train(Scaled(), (inputs, (inputs[:, 0] > 0).long()), recipe, record="checkpoints")
+    found = influence_along_training(trajectory, EVALUATION)
+    effect, own = _mean([trajectory], (3, 6), InfluenceOptions(curvature="empirical", solver="exact"))
+    assert torch.allclose(found.effect, effect, rtol=1e-3, atol=1e-6)
+    assert torch.allclose(found.self_influence, own, rtol=1e-3, atol=1e-6)
+
+
+def test_the_sweep_ranks_as_effects_at_other_dampings_do() -> None:
+    trajectory = _trained()
+    shares = (0.001, 0.1)
+    sweep = sweep_along_training(trajectory, EVALUATION, [30, 60], shares)
+
+    def at(share: float) -> tuple:
+        parts = []
+        for step in (30, 60):
+            with trajectory.at(step) as model:
+                spectrum = spectrum_for(
+                    model, trajectory.data, EVALUATION, InfluenceOptions(curvature="empirical", solver="exact")
+                )
+            damping = share * float(spectrum.values.max())
+            parts.append((spectrum.effects(damping), spectrum.self_influence(damping)))
+        return sum(part[0] for part in parts), sum(part[1] for part in parts)
+
+    effect, own = at(SHARE)
+    for place, share in enumerate(shares):
+        other, other_own = at(share)
+        expected = sum(float(spearmanr(effect[:, j], other[:, j])[0]) for j in range(7)) / 7
+        assert float(sweep.agreement[place]) == pytest.approx(expected, abs=0.01)
+        assert float(sweep.self_agreement[place]) == pytest.approx(float(spearmanr(own, other_own)[0]), abs=0.01)
+    assert float(sweep.directions[0]) > float(sweep.directions[1]) > 0
+    assert float(sweep.damping[1]) == pytest.approx(100 * float(sweep.damping[0]))
+
+
+def test_a_state_of_the_training_is_left_as_it_was() -> None:
+    trajectory = _trained(epochs=2)
+    with trajectory.at(3) as model:
+        assert all(torch.equal(value, trajectory.checkpoints[3][name]) for name, value in state_of(model).items())
+    with pytest.raises(InputError, match="no checkpoint"), trajectory.at(3):
+        trajectory.require_states([4])
+    assert all(torch.equal(value, trajectory.final[name]) for name, value in state_of(trajectory.model).items())
