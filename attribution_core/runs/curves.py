@@ -163,10 +163,10 @@ _ALL = (
         y="rank correlation",
         log_x=True,
         definition=(
-            "Rank correlation between the rankings of the training examples at other dampings and at the default one, "
-            "where both lines are 1: by their influence on an evaluation example, on average over up to 100 of these, "
-            "and by self-influence. Nothing in the data says which damping is right, so where a line falls steeply, do "
-            "not trust the details of that ranking."
+            "Rank correlation between the rankings of training examples (of up to 500 along a training) at other "
+            "dampings and at the default one, where both lines are 1: by their influence on an evaluation example, on "
+            "average over up to 100 of these, and by self-influence. Nothing in the data says which damping is right, "
+            "so where a line falls steeply, do not trust the details of that ranking."
         ),
         paper=f"{_BAE}, eq. 20",
     ),
