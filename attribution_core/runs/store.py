@@ -100,13 +100,13 @@ class Run:
     @property
     def version(self) -> str:
         """Text that changes whenever the run is written: a cache key for results computed from it."""
-        files = [self.path / MANIFEST_FILE, *(table_path(self.path, name) for name in ("examples", "evaluation"))]
+        files = [self.path / MANIFEST_FILE, *(self.path / table_file(name) for name in ("examples", "evaluation"))]
         return ":".join([str(self.path), *(str(file.stat().st_mtime_ns) for file in files if file.exists())])
 
     @property
     def has_examples(self) -> bool:
         """Whether the run has its table of training examples yet."""
-        return table_path(self.path, "examples").is_file()
+        return (self.path / table_file("examples")).is_file()
 
     @cached_property
     def examples(self) -> pd.DataFrame:
@@ -382,18 +382,13 @@ def read_manifest(path: Path) -> RunManifest:
         raise InputError(f"{file} cannot be read ({error}): score the data again.") from error
 
 
-def table_path(path: Path, name: TableName) -> Path:
-    """Return the path of a table of the run at ``path``."""
-    return path / table_file(name)
-
-
 def read_table(path: Path, name: TableName, columns: list[str] | None = None) -> pd.DataFrame:
     """Read a table of the run at ``path``, or some of its columns.
 
     Raises:
         InputError: If the table is missing or damaged.
     """
-    file = table_path(path, name)
+    file = path / table_file(name)
     if not file.is_file():
         raise InputError(f"The run {path.name} has no {file.name} yet: run the same score command again to finish.")
     try:

@@ -21,9 +21,16 @@ from attribution_core.runs.curves import CURVES
 from attribution_core.runs.embeddings import write_embeddings
 from attribution_core.runs.files import Lock, now, remove_partial_files, written_atomically
 from attribution_core.runs.matrices import write_matrix
-from attribution_core.runs.names import LOCK_FILE, MANIFEST_FILE, PARTIAL_SUFFIX, effects_file, evolution_file
+from attribution_core.runs.names import (
+    LOCK_FILE,
+    MANIFEST_FILE,
+    PARTIAL_SUFFIX,
+    effects_file,
+    evolution_file,
+    table_file,
+)
 from attribution_core.runs.schema import RunManifest, StageRecord
-from attribution_core.runs.store import SplitName, TableName, read_manifest, read_table, table_path
+from attribution_core.runs.store import SplitName, TableName, read_manifest, read_table
 from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
 from attribution_core.runs.thumbnails import Images, write_pack
 
@@ -129,7 +136,7 @@ class RunWriter:
 
     def write_table(self, name: TableName, frame: pd.DataFrame) -> None:
         """Write a table, such as examples.parquet."""
-        with written_atomically(table_path(self.path, name)) as partial:
+        with written_atomically(self.path / table_file(name)) as partial:
             frame.to_parquet(partial, index=False)
 
     def add_column(self, name: TableName, column: str, values: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients import select_parameters
 from attribution_core.methods.linearized.build import head_of, linearize
+from attribution_core.methods.linearized.decomposition import EXACT_WORK
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.types import InputsAndTargets
@@ -43,22 +44,26 @@ def linearize_run(
         The linearized model, the trained one that it stands for, and the route in words.
     """
     sketch: Literal["kronecker", "coordinates"] | None = None
+    inputs = tensors_by_split["train"][0]
+    outputs = outputs_of(model, inputs[:1]).shape[1]
     if config.parameters == "head":
         load_weights(model, run / FINAL_WEIGHTS_FILE)
         trained = model
-        model = _with_zero_head(model, tensors_by_split["train"][0])
+        model = _with_zero_head(model, inputs)
+        width = head_of(model, inputs).in_features + 1
         route = "the head, retrained from zero on the trained network's features (exact)"
     else:
         trained = copy_of(model)
         load_weights(trained, run / FINAL_WEIGHTS_FILE)
-        rows = len(tensors_by_split["train"][0]) * outputs_of(model, tensors_by_split["train"][0][:1]).shape[1]
         shapes = dict(model.named_parameters())
         width = sum(shapes[name].numel() for name in select_parameters(model, config.parameters))
-        sketched = min(rows, width) > EXACT_SIZE
-        sketch = config.sketch if sketched else None
+        sketched = min(len(inputs) * outputs, width) > EXACT_SIZE
+        sketch, width = (config.sketch, config.dimension) if sketched else (None, width)
         kept = f"{config.sketch} sketch" if sketched else "exact"
         moment = "initial" if config.training in ("auto", "scratch") else "given"
         route = f"the network at its {moment} weights, {config.parameters} parameters, {kept}"
+    work = len(inputs) * outputs * min(width, len(inputs) * outputs) ** 2
+    is_interpolation = math.isinf(config.steps) and config.weight_decay == 0
     linear = linearize(
         model,
         tensors_by_split["train"],
@@ -67,7 +72,7 @@ def linearize_run(
         dimension=config.dimension,
         parameters=config.parameters,
         seed=config.seed,
-        dtype=torch.float64 if math.isinf(config.steps) and config.weight_decay == 0 else torch.float32,
+        dtype=torch.float64 if is_interpolation or work <= EXACT_WORK else torch.float32,
     )
     return linear, trained, route
 

@@ -11,14 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from attribution_core.errors import InputError
+from attribution_core.methods.linearized.decomposition import EXACT_WORK
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run
 from attribution_core.runs.names import LIVE_MODEL_FILE
-
-# Number of multiplications (n c p^2) that take a quarter of a second in float64 on two cores.
-EXACT_WORK = 10**10
 
 
 @dataclass(frozen=True)

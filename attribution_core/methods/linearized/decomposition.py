@@ -12,6 +12,9 @@ from attribution_core.methods.linearized.checks import check_finite
 
 # From this many feature entries on (half a gigabyte of float64), per-example work is done in float32.
 SINGLE_PRECISION_FROM = 2**26
+# Multiplications ``n k p^2`` that take a quarter of a second in float64 on two cores. Runs and pages, which rank
+# examples, use float32 from there on: no place of the demo's 2,000 examples changes (2e10; median difference 1.9e-7).
+EXACT_WORK = 10**10
 
 
 class Decomposition(NamedTuple):
