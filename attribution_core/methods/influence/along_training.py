@@ -40,8 +40,9 @@ from attribution_core.training.trainer import LabeledData
 
 # Checkpoints that are used by default, in geometric progression from this share of the training to its end. Compared
 # with retraining (``influence_fidelity``; LDS on Fashion-MNIST with LeNet-5, film reviews and MNIST with MLPs, means of
-# three trainings): the end alone .54, .83, .65; these eight .68, .88, .69; eight evenly spaced from a fifth to nine
-# tenths .70, .86, .66; the four of these that runs keep (after epochs 2, 5, 10 and 20) .64, .88, .69.
+# three trainings): the end alone .54, .83, .65, with the Gauss-Newton matrix .54, .85, .75; these eight .68, .88, .69;
+# eight evenly spaced from a fifth to nine tenths .70, .86, .66; the four of these that runs keep (after epochs 2, 5, 10
+# and 20) .64, .88, .69.
 CHECKPOINTS = 8
 FROM = 0.1
 # Default damping, as a share of the largest eigenvalue of each checkpoint's curvature, unless weight decay is more. Of
@@ -213,7 +214,7 @@ def _largest_eigenvalue(matrix: Tensor) -> float:
 
 
 def steps_of(trajectory: Trajectory, steps: Sequence[int] | None) -> list[int]:
-    """Return the steps that were asked for, or the checkpoints nearest to evenly spaced ones."""
+    """Return the steps that were asked for, or the checkpoints nearest to a geometric progression."""
     if steps is not None:
         trajectory.require_states(steps)
         return list(steps)
