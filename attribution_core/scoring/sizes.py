@@ -5,6 +5,8 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
+from attribution_core.gradients import plan_parameters
+from attribution_core.gradients.ntk import multiplications_of_a_pair
 from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.training import outputs_of
@@ -74,6 +76,12 @@ class RunSizes:
             for hook in hooks:
                 hook.remove()
         return outputs.shape[1], 4 * sum(numbers)
+
+    @cached_property
+    def multiplications_of_a_pair(self) -> int:
+        """Multiplications of one inner product of two examples' gradients in all parameters."""
+        plan = plan_parameters(self.model, self.two_inputs[:1], "all")
+        return multiplications_of_a_pair(self.model, self.two_inputs, plan)
 
     @cached_property
     def head_width(self) -> int:

@@ -119,7 +119,7 @@ def _factors(
 ) -> dict[str, tuple[tuple[SecondMoment, float], tuple[SecondMoment, float]]]:
     """Return A and G of each of the plan's layers, by name, as sums and what they are to be divided by."""
     inputs, targets = train
-    chosen = _spaced(len(inputs))
+    chosen = spaced(len(inputs), EXAMPLES)
     outputs, inner = _forward(model, inputs[chosen.to(inputs.device)], plan)
     of_chosen = None if targets is None else targets[chosen.to(targets.device)]
     which, mixtures = curvature_columns(outputs, of_chosen, loss, curvature, DRAWS, seed)
@@ -140,9 +140,9 @@ def _factors(
     return {name: (inner[name], (outer[name], 1.0)) for name in outer}
 
 
-def _spaced(n: int) -> Tensor:
-    """Return the indices of the used examples, evenly spaced among n."""
-    used = min(n, EXAMPLES)
+def spaced(n: int, most: int) -> Tensor:
+    """Return the indices of up to ``most`` examples, evenly spaced among n."""
+    used = min(n, most)
     return torch.arange(used) * n // used
 
 

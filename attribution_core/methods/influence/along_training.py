@@ -28,11 +28,11 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
-from attribution_core.gradients import gradient_products, layer_kernels_apply, plan_parameters, tangent_kernels
+from attribution_core.gradients import plan_parameters
 from attribution_core.gradients.ntk import multiplications_of_a_pair
-from attribution_core.methods.curvature.losses import errors_of
 from attribution_core.methods.influence.functions import spectrum_for
 from attribution_core.methods.influence.options import InfluenceKeywords, InfluenceOptions
+from attribution_core.methods.influence.spectrum import Rows, kernels_of
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.progress import silenced, track
 from attribution_core.training import Trajectory, as_pair
@@ -114,12 +114,13 @@ def influence_along_training(
     if any(each != used[0] for each in used):
         raise InputError("The trajectories must have the same checkpoints: train them by the same recipe.")
     side = as_pair(evaluation)
+    by_examples = solves_by_examples(trajectories[0], len(side[0]), chosen)
     places = [(each, step) for each in trajectories for step in used[0]]
     effect, own, damping = torch.zeros(()), torch.zeros(()), []
     kept: list[float] = []
     for each, step in track(places, len(places), "influence along training"):
         with silenced():
-            here = _at(each, step, side, chosen)
+            here = (_by_examples if by_examples else _by_spectrum)(each, step, side, chosen)
         effect = effect.to(here.effect) + here.effect / len(places)
         own = own.to(here.own) + here.own / len(places)
         damping.append(here.damping)
@@ -136,11 +137,9 @@ class _Moment(NamedTuple):
     kept_energy: float | None = None
 
 
-def _at(trajectory: Trajectory, step: int, side: InputsAndTargets, options: InfluenceOptions) -> _Moment:
-    """Return the effects at one checkpoint."""
+def _by_spectrum(trajectory: Trajectory, step: int, side: InputsAndTargets, options: InfluenceOptions) -> _Moment:
+    """Return the effects at one checkpoint by a decomposition."""
     with trajectory.at(step) as model:
-        if solves_by_examples(trajectory, len(side[0]), options):
-            return _by_examples(trajectory, model, side, options)
         spectrum = spectrum_for(model, trajectory.data, side, options)
     damping = options.damping or _default_damping(trajectory, float(spectrum.values[-1:].sum()))
     return _Moment(spectrum.effects(damping), spectrum.self_influence(damping), damping, spectrum.kept_energy)
@@ -167,11 +166,10 @@ def are_few_enough(examples: int, evaluated: int, each: int) -> bool:
     return examples <= MOST_EXAMPLES and examples * (examples / 2 + evaluated) * each <= MOST_MULTIPLICATIONS
 
 
-def _by_examples(
-    trajectory: Trajectory, model: nn.Module, side: InputsAndTargets, options: InfluenceOptions
-) -> _Moment:
-    """Return the effects by the inner products of gradients."""
-    products, cross = gradient_kernels(model, trajectory.data, side, options)
+def _by_examples(trajectory: Trajectory, step: int, side: InputsAndTargets, options: InfluenceOptions) -> _Moment:
+    """Return the effects at one checkpoint by the inner products of gradients."""
+    with trajectory.at(step) as model:
+        products, cross = gradient_kernels(model, trajectory.data, side, options)
     damping = options.damping or _default_damping(trajectory, _largest_eigenvalue(products) / len(products))
     identity = torch.eye(len(products)).to(products)
     root = torch.linalg.cholesky(products + len(products) * damping * identity)
@@ -198,11 +196,8 @@ def gradient_kernels(
 ) -> tuple[Tensor, Tensor]:
     """Return inner products of loss gradients: of training examples ``[n, n]``, of evaluation with these ``[m, n]``."""
     plan = plan_parameters(model, train[0], options.parameters)
-    own, other = ((each[0], errors_of(model, each, options.loss)) for each in (train, side))
-    if layer_kernels_apply(plan):
-        mixtures = own[1], other[1]
-        return tangent_kernels(model, own[0], other[0], plan, mixtures, own[1].dtype)[:2]
-    return tuple(gradient_products(model, each, own, plan, own[1].dtype) for each in (own, other))  # type: ignore[return-value]
+    own, other = (Rows.of_losses(model, each, options.loss) for each in (train, side))
+    return kernels_of(model, own, other, plan, own.mixture.dtype)
 
 
 def _largest_eigenvalue(matrix: Tensor) -> float:

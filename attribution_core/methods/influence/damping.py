@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution_core.errors import InputError
+from attribution_core.methods.curvature.kronecker import spaced
 from attribution_core.methods.influence.along_training import SHARE, gradient_kernels, steps_of
 from attribution_core.methods.influence.functions import default_damping, spectrum_for
 from attribution_core.methods.influence.options import InfluenceKeywords, InfluenceOptions
@@ -88,7 +89,7 @@ def sweep_of(
     Raises:
         InputError: The loss has no curvature, or a damping leaves the curvature without an inverse.
     """
-    some = spectrum.on(_spaced(len(spectrum.evaluation), COMPARED))
+    some = spectrum.on(spaced(len(spectrum.evaluation), COMPARED))
     reference = default_damping(spectrum) if reference is None else reference
     ranks, own_ranks = _ranks(some.effects(reference)), _ranks(some.self_influence(reference)[:, None])
     dampings = [share * float(spectrum.values[-1]) for share in shares]
@@ -124,7 +125,7 @@ def sweep_along_training(
         InputError: There are no checkpoints.
     """
     (inputs, targets), side = trajectory.data, as_pair(evaluation)
-    some, compared = (_spaced(len(each), most) for each, most in ((inputs, SWEPT), (side[0], COMPARED)))
+    some, compared = (spaced(len(each), most) for each, most in ((inputs, SWEPT), (side[0], COMPARED)))
     train, side = (inputs[some], targets[some]), (side[0][compared], side[1][compared])
     options = InfluenceOptions(loss=trajectory.recipe.loss)
     every = torch.tensor((*shares, reference), dtype=torch.float64)
@@ -134,7 +135,8 @@ def sweep_along_training(
             products, cross = gradient_kernels(model, train, side, options)
         values, vectors = torch.linalg.eigh(products)
         weights = 1 / (values.clamp(min=0) + every.to(values)[:, None] * values[-1])  # [shares + 1, r]
-        effects.append(torch.stack([vectors @ (each[:, None] * (vectors.T @ cross.T)) for each in weights]))
+        along = vectors.T @ cross.T
+        effects.append(torch.stack([vectors @ (each[:, None] * along) for each in weights]))
         own.append((weights * values) @ vectors.square().T)
         directions.append((weights * values).sum(dim=1))
         largest.append(values[-1] / len(values))
@@ -147,10 +149,6 @@ def sweep_along_training(
         torch.tensor([_correlation(each, own_ranks[-1]) for each in own_ranks[:-1]], dtype=torch.float64),
         torch.stack(directions).mean(dim=0)[:-1].double(),
     )
-
-
-def _spaced(count: int, most: int) -> Tensor:
-    return torch.arange(min(count, most)) * count // min(count, most)
 
 
 def _ranks(columns: Tensor) -> Tensor:

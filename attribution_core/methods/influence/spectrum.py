@@ -182,7 +182,7 @@ def influence_spectrum(
         InputError: Gradients may not be sketched and both matrices are too large.
     """
     plan, outputs = plan_parameters(model, train[0], parameters), outputs_of(model, train[0])
-    own = _Rows(train[0], prediction_errors(outputs, train[1], loss))
+    own = Rows(train[0], prediction_errors(outputs, train[1], loss))
     columns = num_columns(outputs, curvature)
     size = min(columns, plan.width)
     sketched = dimension is not None and size > dimension
@@ -192,13 +192,13 @@ def influence_spectrum(
             f'{size:,} rows decomposed; the maximum is {EXACT_SIZE:,}: use solver="sketch".'
         )
     which, mixture = curvature_columns(outputs, train[1], loss, curvature, ROWS if sketched else columns, seed)
-    rows = _Rows(train[0][which.to(train[0].device)], mixture)
-    other, drawn = _Rows.of_losses(model, evaluation or _first_of(train), loss), None
+    rows = Rows(train[0][which.to(train[0].device)], mixture)
+    other, drawn = Rows.of_losses(model, evaluation or _first_of(train), loss), None
     whole, others = plan, other
     if sketched:
         plan = kronecker_plan(model, rows.inputs, plan, dimension or 0, seed, rows.mixture)
         which, mixture = curvature_columns(outputs, train[1], loss, curvature, OUTSIDE_ROWS, seed)
-        drawn = _Rows(train[0][which.to(train[0].device)], mixture)
+        drawn = Rows(train[0][which.to(train[0].device)], mixture)
         others = other.with_others(drawn)
     if plan.width <= len(rows.inputs):
         spectrum = _primal(model, rows, own, others, plan, outputs.dtype if sketched else torch.float64)
@@ -230,7 +230,7 @@ def hessian_spectrum(
             'solver="cg", or curvature="ggn".'
         )
     values, vectors = _decomposed(hessian_matrix(model, train, plan, loss).double())
-    losses = (_Rows.of_losses(model, split, loss) for split in (train, evaluation or _first_of(train)))
+    losses = (Rows.of_losses(model, split, loss) for split in (train, evaluation or _first_of(train)))
     own, other = (each.gradients(model, plan) for each in losses)
     basis = vectors.to(own.dtype)
     return InfluenceSpectrum(values, own @ basis, other @ basis)
@@ -241,7 +241,7 @@ def _first_of(examples: InputsAndTargets) -> InputsAndTargets:
     return examples[0][:1], examples[1][:1]
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Gradients of ``sum_c mixture_bc f_c(x_b)``, one per input.
 
     Attributes:
@@ -253,9 +253,9 @@ class _Rows(NamedTuple):
     mixture: Tensor
 
     @staticmethod
-    def of_losses(model: nn.Module, examples: InputsAndTargets, loss: Loss) -> "_Rows":
+    def of_losses(model: nn.Module, examples: InputsAndTargets, loss: Loss) -> "Rows":
         """Return the gradients of the examples' losses."""
-        return _Rows(examples[0], errors_of(model, examples, loss))
+        return Rows(examples[0], errors_of(model, examples, loss))
 
     def gradients(
         self,
@@ -265,15 +265,16 @@ class _Rows(NamedTuple):
         """Return the gradients' coordinates in the plan, ``[b, p]``."""
         return jacobian(model, self.inputs, plan, self.mixture)[1][:, 0]
 
-    def with_others(self, others: "_Rows") -> "_Rows":
-        return _Rows(torch.cat([self.inputs, others.inputs]), torch.cat([self.mixture, others.mixture]))
+    def with_others(self, others: "Rows") -> "Rows":
+        """Return these gradients and others."""
+        return Rows(torch.cat([self.inputs, others.inputs]), torch.cat([self.mixture, others.mixture]))
 
 
 def _primal(
     model: nn.Module,
-    rows: _Rows,
-    own: _Rows,
-    other: _Rows,
+    rows: Rows,
+    own: Rows,
+    other: Rows,
     plan: ParameterPlan,
     dtype: torch.dtype,
 ) -> InfluenceSpectrum:
@@ -282,7 +283,7 @@ def _primal(
     for start in range(0, len(rows.inputs), _BLOCK):
         where = slice(start, start + _BLOCK)
         with silenced():
-            half = _Rows(rows.inputs[where], rows.mixture[where]).gradients(model, plan)
+            half = Rows(rows.inputs[where], rows.mixture[where]).gradients(model, plan)
         add_gram(total, half)
         report(min(start + _BLOCK, len(rows.inputs)), len(rows.inputs), "curvature")
     values, vectors = _decomposed((total / len(own.inputs)).to(dtype))
@@ -293,16 +294,16 @@ def _primal(
 
 def _dual(
     model: nn.Module,
-    rows: _Rows,
-    own: _Rows | None,
-    other: _Rows,
+    rows: Rows,
+    own: Rows | None,
+    other: Rows,
     plan: ParameterPlan,
     dtype: torch.dtype,
 ) -> InfluenceSpectrum:
     """Decompose the dual form; own is None if the training gradients are the rows."""
     n = len(rows.inputs) if own is None else len(own.inputs)
     gradients = other if own is None else own.with_others(other)
-    kernel, cross = _kernels(model, rows, gradients, plan, dtype)
+    kernel, cross = kernels_of(model, rows, gradients, plan, dtype)
     values, vectors, rounding = _directions(kernel, n)
     coordinates = cross @ vectors
     if own is None:
@@ -313,9 +314,9 @@ def _dual(
 def _with_outside(
     spectrum: InfluenceSpectrum,
     model: nn.Module,
-    own: _Rows,
-    other: _Rows,
-    drawn: _Rows | None,
+    own: Rows,
+    other: Rows,
+    drawn: Rows | None,
     plan: ParameterPlan,
 ) -> InfluenceSpectrum:
     """Add what the gradients have outside the directions, in the plan of whole parameters.
@@ -345,17 +346,17 @@ def _with_outside(
 
 
 def _outside_products(
-    model: nn.Module, left: _Rows, right: _Rows, plan: ParameterPlan, of_left: Tensor, of_right: Tensor
+    model: nn.Module, left: Rows, right: Rows, plan: ParameterPlan, of_left: Tensor, of_right: Tensor
 ) -> Tensor:
     """Return the inner products of the parts outside the directions, given the coordinates inside."""
     products = gradient_products(model, left, right, plan).to(of_left.dtype)
     return products.addmm_(of_left, of_right.T, alpha=-1)
 
 
-def _kernels(
+def kernels_of(
     model: nn.Module,
-    left: _Rows,
-    right: _Rows,
+    left: Rows,
+    right: Rows,
     plan: ParameterPlan,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
@@ -363,6 +364,8 @@ def _kernels(
     if layer_kernels_apply(plan):
         mixtures = left.mixture, right.mixture
         return tangent_kernels(model, left.inputs, right.inputs, plan, mixtures, dtype)[:2]
+    if all(chosen.is_whole for chosen in plan.coordinates.values()):  # some of parameters without factors
+        return gradient_products(model, left, left, plan, dtype), gradient_products(model, right, left, plan, dtype)
     own, others = (each.gradients(model, plan).to(dtype) for each in (left, right))
     return own @ own.T, others @ own.T
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from attribution_core.errors import InputError
 from attribution_core.methods.sensitivity.perturbation import MemorySensitivity, PosteriorName, memory_sensitivity
 from attribution_core.progress import silenced, track
-from attribution_core.training import as_pair, loss_values, mean_loss, state_of
+from attribution_core.training import as_pair, loss_values, mean_loss
 from attribution_core.training.trainer import LabeledData
 from attribution_core.training.trajectory import Trajectory
 
@@ -87,28 +87,25 @@ def memory_evolution(
     Raises:
         InputError: A step has no checkpoint, the recipe has no weight decay, or :func:`memory_sensitivity` raises it.
     """
-    recipe, model, data = trajectory.recipe, trajectory.model, trajectory.data
+    recipe, data = trajectory.recipe, trajectory.data
     chosen = sorted(trajectory.checkpoints or [trajectory.steps]) if steps is None else list(steps)
     trajectory.require_states(chosen)
     held_out = None if test is None else as_pair(test)
-    before, sensitivities, losses = state_of(model), [], []
-    try:
-        for step in track(chosen, len(chosen), f"sensitivity over training, {posterior}"):
-            model.load_state_dict(trajectory.states[step])
-            decay = regularization_at(trajectory, step) if early_stopping else recipe.weight_decay
-            delta = decay * trajectory.num_examples
-            quick = along_error and step != chosen[-1]
+    sensitivities, losses = [], []
+    for step in track(chosen, len(chosen), f"sensitivity over training, {posterior}"):
+        decay = regularization_at(trajectory, step) if early_stopping else recipe.weight_decay
+        delta = decay * trajectory.num_examples
+        quick = along_error and step != chosen[-1]
+        with trajectory.at(step) as model:
             with silenced():
                 found = memory_sensitivity(
                     model, data, delta, recipe.loss, posterior, "kept", parameters,
                     trajectory.second_moments.get(step), variance="none", along_error=quick,
                 )  # fmt: skip
-            sensitivities.append(found.sensitivity)
-            own = loss_values(found.outputs, data[1], recipe.loss)
             held_out_loss = torch.nan if held_out is None else mean_loss(model, held_out, recipe.loss)
-            losses.append([float(found.loo_loss.mean()), float(own.mean()), held_out_loss])
-    finally:
-        model.load_state_dict(before)
+        sensitivities.append(found.sensitivity)
+        own = loss_values(found.outputs, data[1], recipe.loss)
+        losses.append([float(found.loo_loss.mean()), float(own.mean()), held_out_loss])
     columns = torch.tensor(losses, dtype=torch.float64)
     return MemoryEvolution(chosen, torch.stack(sensitivities), columns[:, 0], columns[:, 1], columns[:, 2], found)
 

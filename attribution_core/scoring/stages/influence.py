@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import ParameterPlan, gradient_products, jacobian, kronecker_plan, plan_parameters
-from attribution_core.gradients.ntk import FACTOR_BYTES, multiplications_of_a_pair
+from attribution_core.gradients.ntk import FACTOR_BYTES
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.influence.along_training import (
     FROM,
@@ -44,7 +44,7 @@ from attribution_core.models import load_weights
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs.names import FINAL_WEIGHTS_FILE
 from attribution_core.scoring.probe import SAMPLE, Probe, timed
-from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, read_training
+from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.scoring.sizes import RunSizes
 from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows
 from attribution_core.scoring.trial import require_gradients
@@ -145,14 +145,15 @@ def _along_training(scoring: ScoringRun) -> _Found:
     tensors, config = scoring.tensors_by_split, scoring.config
     trajectory = read_training(scoring.writer, config, scoring.initial_model(), tensors["train"])
     add_kept_states(scoring.writer, trajectory)
-    steps = [trajectory.steps * epoch // trajectory.recipe.epochs for epoch in _checkpoints(trajectory.recipe.epochs)]
+    recipe = trajectory.recipe
+    epoch_of = dict(zip(kept_steps(recipe, trajectory.num_examples), kept_epochs(recipe.epochs), strict=True))
+    steps = [step for step, epoch in epoch_of.items() if epoch in _checkpoints(recipe.epochs)]
     if not solves_by_examples(trajectory, len(tensors["validation"][0])):
         steps = steps[: len(steps) // 2 + 1][-_FEW:]  # each takes a sketch: those in the middle tell most
     options = InfluenceOptions(curvature="empirical", damping=config.damping, seed=config.seed)
     found = influence_along_training(trajectory, tensors["validation"], options, steps)
     sweep = sweep_along_training(trajectory, tensors["validation"], steps)
-    epochs = [step * trajectory.recipe.epochs // trajectory.steps for step in found.steps]
-    *before, last = map(str, epochs)
+    *before, last = (str(epoch_of[step]) for step in found.steps)
     after = f"epochs {', '.join(before)} and {last}" if before else f"epoch {last}"
     how = "" if found.kept_energy is None else f", in a sketch of {DIMENSION:,} dimensions"
     details = {
@@ -193,8 +194,7 @@ def _by_examples(sizes: RunSizes) -> bool:
     """Return whether the run's effects will follow from inner products of the examples' gradients."""
     if sizes.config.training == "none":
         return False
-    plan = plan_parameters(sizes.model, sizes.two_inputs[:1], "all")
-    return are_few_enough(sizes.n, sizes.m, multiplications_of_a_pair(sizes.model, sizes.two_inputs, plan))
+    return are_few_enough(sizes.n, sizes.m, sizes.multiplications_of_a_pair)
 
 
 def _checkpoints(epochs: int) -> list[int]:
