@@ -98,7 +98,7 @@ def rotate(gradients: Tensor, left: Basis | None, right: Basis | None) -> Tensor
 def add_gram(total: Tensor, rows: Tensor) -> None:
     """Add ``rows^T rows`` of rows ``[b, d]`` to the lower triangle of ``total`` ``[d, d]``, for 5/8 of the products.
 
-    Entries above the diagonal are left as they are or not, and mean nothing; ``torch.linalg.eigh`` does not read them.
+    Entries above the diagonal mean nothing afterwards; ``torch.linalg.eigh`` does not read them.
     """
     width = -(-len(total) // _COLUMN_BLOCKS)
     for start in range(0, len(total), width):

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import io
-from collections import deque
+import itertools
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,6 @@ from attribution_core.runs.names import thumbnail_files
 LONGEST_SIDE = 128
 LOSSLESS_SIDE = 64  # up to this size every pixel counts, and a PNG is small
 _CHUNK = 32  # images per task: a single image costs less than handing it to a thread
-_WAITING = 8  # tasks whose thumbnails wait to be written
 
 
 class Images(Protocol):
@@ -77,15 +76,9 @@ def _encoded(images: Images) -> Iterator[bytes]:
     def of_rows(start: int) -> list[bytes]:
         return [encode_thumbnail(images[row]) for row in range(start, min(start + _CHUNK, len(images)))]
 
-    waiting: deque[Future[list[bytes]]] = deque()
     with ThreadPoolExecutor() as pool:
         try:
-            for start in range(0, len(images), _CHUNK):
-                waiting.append(pool.submit(of_rows, start))
-                if len(waiting) > _WAITING:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
+            yield from itertools.chain.from_iterable(pool.map(of_rows, range(0, len(images), _CHUNK)))
         finally:
             pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
 

@@ -20,9 +20,8 @@ from attribution_core.progress import track
 
 # In many dimensions all distances are much the same, so the Laplace kernel is for few features: a table's columns.
 FEW_FEATURES = 100
-LEAST_GAIN = (
-    0.005  # of the pool's loss, for a judge to be in it; a weight says little, since a useless judge may have any
-)
+# Of the pool's loss, for a judge to be in it; a weight says little, since a useless judge may have any.
+LEAST_GAIN = 0.005
 _NOTHING = 1e-4  # nats that are no gain
 
 
