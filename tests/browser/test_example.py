@@ -58,8 +58,7 @@ def test_another_method_ranks_as_its_own_matrix(app: App, run: Run):
     start = 40
     app.open("example", id=run.examples["id"].iloc[start])
     app.shows_rows("Helps most", strongest(run.effects("ntk")[start], 1))
-    app.page.get_by_role("combobox", name="Method").click()
-    app.page.get_by_role("option", name=MEASURES["influence"].title).click()
+    app.choose("Method", MEASURES["influence"].title, exact=False)
     own = strongest(run.effects("influence")[start], 1)
     assert own != strongest(run.effects("ntk")[start], 1)
     expect(app.tiles("Helps most").first).to_have_accessible_name(re.compile(f"^#{own[0]} of validation"))

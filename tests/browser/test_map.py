@@ -88,8 +88,7 @@ def test_what_is_chosen_outlives_other_colors(app: App, run: Run):
     app.open("map")
     inside = draw_around(app, run)
     expect(app.page.get_by_text(f"{len(inside)} selected", exact=True)).to_be_visible()
-    app.page.get_by_role("combobox", name="Color by").click()
-    app.page.get_by_role("option", name="Functional sample information (F-SI)").click()
+    app.choose("Color by", "Functional sample information (F-SI)", exact=False)
     expect(app.page.locator(".js-plotly-plot .infolayer .colorbar")).to_be_visible()
     app.settle()
     expect(app.page.get_by_text(f"{len(inside)} selected", exact=True)).to_be_visible()
@@ -129,8 +128,7 @@ def test_flags_stand_out(app: App, page: Page):
     app.open("map")
     plot(app)
     for color, drawn in (("wrong prediction", "wrong"), ("changed label", "changed")):
-        page.get_by_role("combobox", name="Color by").click()
-        page.get_by_role("option", name=color).click()
+        app.choose("Color by", color)
         expect(page.locator(".legendtext").get_by_text(drawn, exact=True)).to_be_visible()
 
 

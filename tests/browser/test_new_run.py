@@ -40,9 +40,7 @@ class NewRun(App):
         for measure in ("Contribution (HYDRA)", "Sensitivity (MPE)", "Influence function", "Map"):
             self.page.get_by_test_id("stCheckbox").get_by_text(measure, exact=True).click()
             self.settle()
-        self.page.get_by_label("Model", exact=True).click()
-        self.page.get_by_role("option", name="linear", exact=True).click()
-        self.settle()
+        self.choose("Model", "linear")
         self.fill("Epochs", str(epochs))
 
     def choose_path(self, path: Path) -> None:
@@ -129,17 +127,13 @@ def test_wrong_paths_names_and_models_are_reported(new_run: NewRun, page: Page, 
 
     page.get_by_text("digits", exact=True).click()
     new_run.settle()
-    page.get_by_label("Model", exact=True).click()
-    page.get_by_role("option", name="cnn4", exact=True).click()
-    new_run.settle()
+    new_run.choose("Model", "cnn4")
     new_run.check()
     expect(new_run.text("resize the images, or use mlp")).to_be_visible(timeout=60_000)
     expect(new_run.text("1,797 images in 10 classes")).to_be_visible()
     expect(new_run.button("Start")).to_have_count(0)
 
-    page.get_by_label("Model", exact=True).click()
-    page.get_by_role("option", name="linear", exact=True).click()
-    new_run.settle()
+    new_run.choose("Model", "linear")
     name = page.get_by_label("Run name")
     expect(name).to_have_value("digits-2")  # "digits" is taken
     for wrong, why in (("digits", "A run named digits already exists"), ("../digits", "must not start with a dot")):

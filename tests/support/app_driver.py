@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 SHOWN = 12  # tiles in a strip
@@ -89,9 +89,21 @@ class App:
         return [int(number.group(1)) if (number := re.match(r"#(\d+)", each)) else -1 for each in found]
 
     def choose(self, label: str, option: str, exact: bool = True) -> None:
-        """Choose an option of a menu, by its text or a part of it."""
-        self.page.get_by_role("combobox", name=label).click()
-        self.page.get_by_role("option", name=option, exact=exact).click()
+        """Choose an option of a menu, by its text or a part of it.
+
+        What was done before may draw the menu anew and close it under the pointer; it is opened again then.
+        """
+        until = time.monotonic() + _SECONDS_TO_WAIT
+        while True:
+            self.page.get_by_role("combobox", name=label, exact=True).click()
+            try:
+                self.page.get_by_role("option", name=option, exact=exact).click(timeout=3_000)
+                break
+            except TimeoutError:
+                if time.monotonic() > until:
+                    raise
+            self.page.keyboard.press("Escape")
+            self.settle()
         self.settle()
 
     def badge(self, text: str) -> Locator:
