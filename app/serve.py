@@ -1,4 +1,4 @@
-"""Start the app: ``python -m samplescope_app.serve RUN_OR_FOLDER [--port N] [--no-browser]``."""
+"""Start the app: ``python -m samplescope_app.serve RUN_OR_FOLDER [--port N] [--no-browser] [--wait]``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("path", type=Path, help="a run, or a folder that holds runs")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: the first free one from 8501)")
     parser.add_argument("--no-browser", action="store_true", help="print the address and do not open a browser")
+    parser.add_argument("--wait", action="store_true", help="start when a line of input says so")
     options = parser.parse_args(argv)
+    if options.wait and not sys.stdin.readline():  # its writer is gone
+        return 0
     try:
         run_library.serve(options.path)
         port = _free_port(options.port)

@@ -1,5 +1,6 @@
 """The command ``samplescope``."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 INTERRUPTED = 130
+_NICENESS = 10  # of scoring beside the app, whose pages someone waits for
 
 # Formats that ``export`` writes; the end of a score that hints at a wrong label; what a positive effect means.
 ExportFormat = Literal["same", "csv", "parquet", "folder"]
@@ -56,14 +58,21 @@ def demo(
     if no_open:
         _score(config)
         return
-    serving: list[subprocess.Popen[bytes]] = []
+    # The app loads beside the scoring, and a line tells it when there is something to see.
+    command = [*_serve_command(config.folder, port, no_browser), "--wait"]
+    serving = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+
+    def show() -> None:
+        print("scored", file=serving.stdin, flush=True)
+        if sys.platform != "win32":
+            os.nice(_NICENESS)
+
     try:
-        _score(config, lambda: serving.append(subprocess.Popen(_serve_command(config.folder, port, no_browser))))
+        _score(config, show)
     except BaseException:
-        for process in serving:
-            process.terminate()
+        serving.terminate()
         raise
-    if code := serving[0].wait():
+    if code := serving.wait():
         raise typer.Exit(code)
 
 

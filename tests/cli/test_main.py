@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import subprocess
@@ -141,9 +142,14 @@ def test_an_interruption_says_how_to_resume(capsys, monkeypatch):
 def test_the_demo_is_served_as_soon_as_it_has_scores(monkeypatch, tmp_path):
     happened = []
 
-    class Server:
-        def __init__(self, command):
-            happened.append(f"served {command[-1]}")
+    class Server(io.StringIO):
+        def __init__(self, command, **_):
+            super().__init__()
+            happened.append(f"loads {command[-2:]}")
+            self.stdin = self
+
+        def write(self, text):
+            happened.append("served") if text == "\n" else None
 
         def wait(self):
             happened.append("stopped")
@@ -156,9 +162,17 @@ def test_the_demo_is_served_as_soon_as_it_has_scores(monkeypatch, tmp_path):
         happened.append("all scores")
 
     monkeypatch.setattr(cli, "_score", scoring)
+    monkeypatch.setattr(cli.os, "nice", lambda by: happened.append(f"nicer by {by}"), raising=False)
     monkeypatch.setattr(cli.subprocess, "Popen", Server)
     assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--no-browser"]) == 0
-    assert happened == ["first scores", "served --no-browser", "all scores", "stopped"]
+    assert happened == [
+        "loads ['--no-browser', '--wait']",
+        "first scores",
+        "served",
+        "nicer by 10",
+        "all scores",
+        "stopped",
+    ]
     happened.clear()
     assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--no-open"]) == 0
     assert happened == ["first scores", "all scores"]
