@@ -87,6 +87,10 @@ def methods_of(given: Problem, iterative: int, lissa: InfluenceOptions) -> dict[
 
     return {
         "along training": (lambda training: influence_along_training(training, every).effect, len(inputs)),
+        "along training, empirical": (
+            lambda training: influence_along_training(training, every, curvature="empirical").effect,
+            len(inputs),
+        ),
         "sketch": (ours("sketch"), len(inputs)),
         "sketch, empirical": (ours("sketch", "empirical"), len(inputs)),
         "sketch, fisher": (ours("sketch", "fisher"), len(inputs)),

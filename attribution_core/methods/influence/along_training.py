@@ -5,18 +5,25 @@ are fitted by then are noise. Over T checkpoints of the same training, each with
 
     effect[i, j] = (1/T) sum_t (1/n) grad l_j(w_t)^T (C_t + damping_t I)^{-1} grad l_i(w_t),
 
-the noise averages out, as it does over trainings from several seeds, each of which would cost a training. The curvature
-is by default the empirical one, ``C_t = (1/n) G^T G`` with the gradients of the n training examples as rows of G. With
-``K = G G^T`` and the inner products ``k_j = G grad l_j`` the effects need no eigenvectors, and nothing of the size of
-the weights:
+the noise averages out, as it does over trainings from several seeds, each of which would cost a training.
 
-    (1/n) G (G^T G / n + damping I)^{-1} grad l_j = (K + n damping I)^{-1} k_j,
+The curvature is the Gauss-Newton matrix ``(1/n) sum_i J_i^T H_i J_i``, in which the Hessian H_i of loss i in the k
+outputs is replaced by the matrix of rank one along its error e_i that has the same trace,
 
-and those of an example on itself are the diagonal of ``(K + n damping I)^{-1} K``. For n examples, of which up to
-``MOST_EXAMPLES`` are solved for together, a checkpoint takes a backward pass for each example, K and k from the layers'
-factors (:mod:`attribution_core.gradients.ntk`), ``n^3`` multiplications for the inverse and ``n^2 m`` for the effects,
-in the weights' precision: by the damping, the condition is below 1 / ``SHARE``. More examples, and other curvatures,
-take a spectrum (:mod:`attribution_core.methods.influence.spectrum`), of a sketch.
+    H_i ~ tr(H_i) e_i e_i^T / |e_i|^2,   so that   C_t = (1/n) R^T R,   r_i = sqrt(tr H_i) / |e_i| grad l_i.
+
+That is exact for one output and for two classes, where H_i has no other direction; and it costs what the empirical
+curvature does, whose rows are ``grad l_i`` themselves, and which thus takes a large error for a large curvature: the
+opposite of the truth where a label is confidently wrong. With ``K = R R^T``, the inner products ``k_j = R grad l_j``
+and ``s_i = |e_i| / sqrt(tr H_i)``, the effects need no eigenvectors, and nothing of the size of the weights:
+
+    effect[:, j] = diag(s) (K + n damping I)^{-1} k_j,
+
+and those of an example on itself are ``s_i^2`` times the diagonal of ``(K + n damping I)^{-1} K``. For n examples, of
+which up to ``MOST_EXAMPLES`` are solved for together, a checkpoint takes a backward pass for each example, K and k from
+the layers' factors (:mod:`attribution_core.gradients.ntk`), ``n^3`` multiplications for the inverse and ``n^2 m`` for
+the effects, in the weights' precision: by the damping, the condition is below 1 / ``LEAST_SHARE``. More examples, and
+other curvatures, take a spectrum (:mod:`attribution_core.methods.influence.spectrum`), of a sketch.
 """
 
 import math
@@ -30,24 +37,29 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
 from attribution_core.gradients.ntk import multiplications_of_a_pair
+from attribution_core.methods.curvature.losses import hessian_column_norms, prediction_errors
 from attribution_core.methods.influence.functions import spectrum_for
 from attribution_core.methods.influence.options import InfluenceKeywords, InfluenceOptions
 from attribution_core.methods.influence.spectrum import Rows, kernels_of
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.progress import silenced, track
-from attribution_core.training import Trajectory, as_pair
+from attribution_core.training import Trajectory, as_pair, outputs_of
 from attribution_core.training.trainer import LabeledData
 
 # Checkpoints that are used by default, in geometric progression from this share of the training to its end. Compared
-# with retraining (``influence_fidelity``; LDS on Fashion-MNIST with LeNet-5, film reviews and MNIST with MLPs, means of
-# three trainings): the end alone .54, .83, .65, with the Gauss-Newton matrix .54, .85, .75; these eight .68, .88, .69;
-# eight evenly spaced from a fifth to nine tenths .70, .86, .66; the four of these that runs keep (after epochs 2, 5, 10
-# and 20) .64, .88, .69.
+# with retraining (``influence_fidelity``; LDS on MNIST and on film reviews with MLPs, on Fashion-MNIST with LeNet-5 and
+# on cats against dogs with cnn4): the Gauss-Newton matrix at the end .75, .85, .54, XX; these eight .77, .90, .66, .89,
+# and with the empirical curvature .69, .88, .68, .89; the four that runs keep (after epochs 2, 5, 10 and 20) .76, .89,
+# .63, .89. The whole Gauss-Newton matrix in place of matrices of rank one gives the four .80, .90, .64 on the first
+# three, and takes five times as long.
 CHECKPOINTS = 8
 FROM = 0.1
-# Default damping, as a share of the largest eigenvalue of each checkpoint's curvature, unless weight decay is more. Of
-# the eight, half of this share gave .68, .87, .70, twice this share .67, .88, .67, and ten times .58, .82, .57.
-SHARE = 0.01
+# The default damping at a checkpoint is ``DAMPING largest^2 / trace``, as at the end of a training
+# (:mod:`attribution_core.methods.influence.functions`), and at least ``LEAST_SHARE`` of the largest eigenvalue and the
+# weight decay. With 0.03 the eight give .76, .88, .65, .87 (without the least share), with 0.15 .76, .90, .64, .87; a
+# fixed share of 1% gives .77, .90, .66, .85, and of 3% .72, .90, .63, .89.
+DAMPING = 0.07
+LEAST_SHARE = 0.005
 # Examples whose inner products are inverted: 0.3 GB in float32, and 5e11 multiplications.
 MOST_EXAMPLES = 8192
 # Of all inner products at a checkpoint: half a minute on two cores for cnn4, whose sketch takes longer. With 3,000
@@ -65,6 +77,7 @@ class InfluenceAlongTraining:
         self_influence: The same of i on itself, ``[n]``.
         steps: Optimizer steps of the checkpoints.
         damping: Damping used at each, those of a second trajectory after those of the first.
+        share: The same as a share of the largest eigenvalue of the curvature there.
         kept_energy: Smallest share of the training examples' loss gradients (their squared norms) that a sketch keeps;
             None without a sketch.
     """
@@ -73,6 +86,7 @@ class InfluenceAlongTraining:
     self_influence: Tensor
     steps: tuple[int, ...]
     damping: tuple[float, ...]
+    share: tuple[float, ...]
     kept_energy: float | None = None
 
 
@@ -89,9 +103,9 @@ def influence_along_training(
         trajectory: Training with ``record="checkpoints"``, or several on the same examples from other seeds, whose
             effects are averaged as well; the models are left as they were.
         evaluation: Evaluation examples.
-        options: How to compute influence at a checkpoint. The default curvature is ``"empirical"``, and the solver must
-            be ``"sketch"`` (the default) or ``"exact"``. A ``damping`` replaces the default one, a share of the largest
-            eigenvalue, at every checkpoint; ``loss`` and ``ensemble`` are the trajectories'.
+        options: How to compute influence at a checkpoint. The solver must be ``"sketch"`` (the default), with which the
+            Hessians in the outputs are of rank one if the examples are few enough, or ``"exact"``. A ``damping``
+            replaces the default one at every checkpoint; ``loss`` and ``ensemble`` are the trajectories'.
         steps: Optimizer steps to use; each must be a checkpoint, 0 or the last step. By default the eight of these that
             are nearest to a geometric progression from a tenth of the training to its end.
         **keywords: Fields of :class:`InfluenceOptions` that replace those of ``options``.
@@ -103,7 +117,7 @@ def influence_along_training(
         InputError: A step has no checkpoint, the trajectories differ in their steps, or the options cannot be used.
     """
     trajectories = [trajectory] if isinstance(trajectory, Trajectory) else list(trajectory)
-    given = options or InfluenceOptions(curvature="empirical")
+    given = options or InfluenceOptions()
     chosen = replace(given.with_keywords("sketch", **keywords), loss=trajectories[0].recipe.loss)
     if chosen.solver not in ("sketch", "exact") or chosen.ensemble:
         raise InputError(
@@ -116,7 +130,9 @@ def influence_along_training(
     side = as_pair(evaluation)
     by_examples = solves_by_examples(trajectories[0], len(side[0]), chosen)
     places = [(each, step) for each in trajectories for step in used[0]]
-    effect, own, damping = torch.zeros(()), torch.zeros(()), []
+    effect, own = torch.zeros(()), torch.zeros(())
+    damping: list[float] = []
+    share: list[float] = []
     kept: list[float] = []
     for each, step in track(places, len(places), "influence along training"):
         with silenced():
@@ -124,16 +140,26 @@ def influence_along_training(
         effect = effect.to(here.effect) + here.effect / len(places)
         own = own.to(here.own) + here.own / len(places)
         damping.append(here.damping)
+        share.append(here.damping / max(here.largest, 1e-300))
         kept += [] if here.kept_energy is None else [here.kept_energy]
-    return InfluenceAlongTraining(effect, own, tuple(used[0]), tuple(damping), min(kept, default=None))
+    return InfluenceAlongTraining(effect, own, tuple(used[0]), tuple(damping), tuple(share), min(kept, default=None))
 
 
 class _Moment(NamedTuple):
-    """Effects ``[n, m]``, self-influence ``[n]`` and damping at one checkpoint, and what a sketch keeps."""
+    """What is computed at one checkpoint.
+
+    Attributes:
+        effect: Effects, ``[n, m]``.
+        own: Self-influence, ``[n]``.
+        damping: The damping.
+        largest: Largest eigenvalue of the curvature.
+        kept_energy: What a sketch keeps; None without a sketch.
+    """
 
     effect: Tensor
     own: Tensor
     damping: float
+    largest: float
     kept_energy: float | None = None
 
 
@@ -141,8 +167,9 @@ def _by_spectrum(trajectory: Trajectory, step: int, side: InputsAndTargets, opti
     """Return the effects at one checkpoint by a decomposition."""
     with trajectory.at(step) as model:
         spectrum = spectrum_for(model, trajectory.data, side, options)
-    damping = options.damping or _default_damping(trajectory, float(spectrum.values[-1:].sum()))
-    return _Moment(spectrum.effects(damping), spectrum.self_influence(damping), damping, spectrum.kept_energy)
+    largest, trace = float(spectrum.values[-1:].sum()), float(spectrum.values.abs().sum())
+    damping = options.damping or default_damping(trajectory, largest, trace)
+    return _Moment(spectrum.effects(damping), spectrum.self_influence(damping), damping, largest, spectrum.kept_energy)
 
 
 def solves_by_examples(trajectory: Trajectory, evaluated: int, options: InfluenceOptions | None = None) -> bool:
@@ -153,8 +180,8 @@ def solves_by_examples(trajectory: Trajectory, evaluated: int, options: Influenc
         evaluated: Number of evaluation examples.
         options: As in :func:`influence_along_training`.
     """
-    n, options = trajectory.num_examples, options or InfluenceOptions(curvature="empirical")
-    if options.curvature != "empirical":
+    n, options = trajectory.num_examples, options or InfluenceOptions()
+    if options.curvature != "empirical" and (options.curvature != "ggn" or options.solver == "exact"):
         return False
     plan = plan_parameters(trajectory.model, trajectory.data[0][:1], options.parameters)
     each = multiplications_of_a_pair(trajectory.model, trajectory.data[0], plan)
@@ -169,21 +196,29 @@ def are_few_enough(examples: int, evaluated: int, each: int) -> bool:
 def _by_examples(trajectory: Trajectory, step: int, side: InputsAndTargets, options: InfluenceOptions) -> _Moment:
     """Return the effects at one checkpoint by the inner products of gradients."""
     with trajectory.at(step) as model:
-        products, cross = gradient_kernels(model, trajectory.data, side, options)
-    damping = options.damping or _default_damping(trajectory, _largest_eigenvalue(products) / len(products))
+        products, cross, scale = gradient_kernels(model, trajectory.data, side, options)
+    largest, trace = _largest_eigenvalue(products) / len(products), float(products.diagonal().mean())
+    damping = options.damping or default_damping(trajectory, largest, trace)
     identity = torch.eye(len(products)).to(products)
     root = torch.linalg.cholesky(products + len(products) * damping * identity)
     inverse = torch.cholesky_solve(identity, root)  # torch.cholesky_inverse takes fifty times as long
-    return _Moment(inverse @ cross.T, (inverse * products).sum(dim=1, dtype=torch.float64), damping)
+    effect = (inverse @ cross.T).mul_(scale[:, None])
+    return _Moment(effect, (inverse * products).sum(dim=1, dtype=torch.float64) * scale.square(), damping, largest)
 
 
-def _default_damping(trajectory: Trajectory, largest: float) -> float:
-    """Return a share of the largest eigenvalue, but no less than the weight decay, which is curvature too.
+def default_damping(trajectory: Trajectory, largest: float, trace: float) -> float:
+    """Return the damping of a curvature at a checkpoint, at least the weight decay, which is curvature too.
+
+    Args:
+        trajectory: The training.
+        largest: Largest eigenvalue of the curvature.
+        trace: Sum of its eigenvalues.
 
     Raises:
-        InputError: There is neither.
+        InputError: There is no curvature and no weight decay.
     """
-    damping = max(SHARE * largest, trajectory.recipe.weight_decay)
+    rule = DAMPING * largest**2 / trace if trace > 0 else 0.0
+    damping = max(rule, LEAST_SHARE * largest, trajectory.recipe.weight_decay)
     if not damping > 0:
         raise InputError(
             "Every training example is fitted without error, so that no damping follows from their gradients: set it."
@@ -193,11 +228,24 @@ def _default_damping(trajectory: Trajectory, largest: float) -> float:
 
 def gradient_kernels(
     model: nn.Module, train: InputsAndTargets, side: InputsAndTargets, options: InfluenceOptions
-) -> tuple[Tensor, Tensor]:
-    """Return inner products of loss gradients: of training examples ``[n, n]``, of evaluation with these ``[m, n]``."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return inner products of gradients, for a curvature of one row for each training example.
+
+    Returns:
+        Those of the rows R with themselves, ``[n, n]``; those of evaluation examples' loss gradients with the rows,
+        ``[m, n]``; and s, the loss gradient of each training example as a multiple of its row, ``[n]``.
+    """
     plan = plan_parameters(model, train[0], options.parameters)
-    own, other = (Rows.of_losses(model, each, options.loss) for each in (train, side))
-    return kernels_of(model, own, other, plan, own.mixture.dtype)
+    outputs = outputs_of(model, train[0])
+    errors, other = prediction_errors(outputs, train[1], options.loss), Rows.of_losses(model, side, options.loss)
+    scale = torch.ones_like(errors[:, 0])
+    if options.curvature == "ggn":
+        least = torch.finfo(outputs.dtype).eps  # of a trace, which the rounding of probabilities leaves
+        trace = hessian_column_norms(outputs, options.loss).sum(dim=1).clamp(min=least)
+        length = errors.norm(dim=1)
+        errors = errors * (trace.sqrt() / length.clamp(min=torch.finfo(outputs.dtype).tiny))[:, None]
+        scale = length / trace.sqrt()
+    return *kernels_of(model, Rows(train[0], errors), other, plan, errors.dtype), scale
 
 
 def _largest_eigenvalue(matrix: Tensor) -> float:

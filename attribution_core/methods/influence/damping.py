@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.methods.curvature.kronecker import spaced
-from attribution_core.methods.influence.along_training import SHARE, gradient_kernels, steps_of
+from attribution_core.methods.influence.along_training import gradient_kernels, steps_of
 from attribution_core.methods.influence.functions import default_damping, spectrum_for
 from attribution_core.methods.influence.options import InfluenceKeywords, InfluenceOptions
 from attribution_core.methods.influence.spectrum import InfluenceSpectrum
@@ -105,9 +105,9 @@ def sweep_of(
 def sweep_along_training(
     trajectory: Trajectory,
     evaluation: LabeledData,
-    steps: Sequence[int] | None = None,
+    steps: Sequence[int] | None,
+    reference: float,
     shares: Sequence[float] = SHARES,
-    reference: float = SHARE,
 ) -> DampingSweep:
     """Compare the effects along a training at several dampings, on up to ``SWEPT`` of its examples.
 
@@ -115,8 +115,8 @@ def sweep_along_training(
         trajectory: Training with checkpoints.
         evaluation: Evaluation examples, of which up to ``COMPARED`` are used.
         steps: As in :func:`attribution_core.methods.influence.along_training.influence_along_training`.
-        shares: Dampings to compare, as shares of the largest eigenvalue at each checkpoint.
-        reference: Share to compare them with.
+        reference: Damping to compare the others with, as a share of the largest eigenvalue at each checkpoint.
+        shares: Dampings to compare, as such shares.
 
     Returns:
         The agreement; dampings and directions are means over the checkpoints.
@@ -132,12 +132,12 @@ def sweep_along_training(
     effects, own, directions, largest = [], [], [], []
     for step in steps_of(trajectory, steps):
         with trajectory.at(step) as model:
-            products, cross = gradient_kernels(model, train, side, options)
+            products, cross, scale = gradient_kernels(model, train, side, options)
         values, vectors = torch.linalg.eigh(products)
         weights = 1 / (values.clamp(min=0) + every.to(values)[:, None] * values[-1])  # [shares + 1, r]
         along = vectors.T @ cross.T
-        effects.append(torch.stack([vectors @ (each[:, None] * along) for each in weights]))
-        own.append((weights * values) @ vectors.square().T)
+        effects.append(torch.stack([scale[:, None] * (vectors @ (each[:, None] * along)) for each in weights]))
+        own.append((weights * values) @ vectors.square().T * scale.square())
         directions.append((weights * values).sum(dim=1))
         largest.append(values[-1] / len(values))
     ranks = [_ranks(each) for each in torch.stack(effects).sum(dim=0)]

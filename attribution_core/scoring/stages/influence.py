@@ -18,7 +18,6 @@ from attribution_core.gradients.ntk import FACTOR_BYTES
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.influence.along_training import (
     FROM,
-    SHARE,
     are_few_enough,
     influence_along_training,
     solves_by_examples,
@@ -150,16 +149,18 @@ def _along_training(scoring: ScoringRun) -> _Found:
     steps = [step for step, epoch in epoch_of.items() if epoch in _checkpoints(recipe.epochs)]
     if not solves_by_examples(trajectory, len(tensors["validation"][0])):
         steps = steps[: len(steps) // 2 + 1][-_FEW:]  # each takes a sketch: those in the middle tell most
-    options = InfluenceOptions(curvature="empirical", damping=config.damping, seed=config.seed)
+    options = InfluenceOptions(damping=config.damping, seed=config.seed)
     found = influence_along_training(trajectory, tensors["validation"], options, steps)
-    sweep = sweep_along_training(trajectory, tensors["validation"], steps)
+    share = sum(found.share) / len(found.share)
+    sweep = sweep_along_training(trajectory, tensors["validation"], steps, share, sorted({*SHARES, share}))
     *before, last = (str(epoch_of[step]) for step in found.steps)
     after = f"epochs {', '.join(before)} and {last}" if before else f"epoch {last}"
-    how = "" if found.kept_energy is None else f", in a sketch of {DIMENSION:,} dimensions"
+    sketched = found.kept_energy is not None
+    how = f"in a sketch of {DIMENSION:,} dimensions" if sketched else "of rank one for each example"
     details = {
-        "route": f"empirical curvature of the whole network, mean over the weights after {after}{how}",
+        "route": f"Gauss-Newton matrix of the whole network, {how}, mean over the weights after {after}",
         "damping": sum(found.damping) / len(found.damping),
-        "share_of_largest_eigenvalue": SHARE if config.damping is None else None,
+        "share_of_largest_eigenvalue": share,
         "kept_energy": found.kept_energy,
     }
     return _Found(

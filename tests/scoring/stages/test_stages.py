@@ -144,7 +144,7 @@ def test_influence_functions_of_the_demo_agree_with_each_other(demo_run):
     assert np.allclose(default["y"], 1)
     assert curves["y"].le(1 + 1e-6).all()
     assert details["route"].endswith("mean over the weights after epochs 2, 5, 10 and 20")
-    assert details["share_of_largest_eigenvalue"] == 0.01
+    assert 0.005 <= details["share_of_largest_eigenvalue"] <= 0.07
     assert "kept_energy" not in details
     changed = (examples["original_label"] != examples["label_name"]).to_numpy()
     areas = [roc_auc_score(changed, examples["self_influence"]), roc_auc_score(changed, -effects[:].mean(axis=1))]
