@@ -55,6 +55,16 @@ def on_evaluation_example(run: Run, method: str, row: int) -> np.ndarray:
     return _column(run, run.version, method, row)
 
 
+def on_evaluation_examples(run: Run, method: str, rows: tuple[int, ...]) -> np.ndarray:
+    """Return the mean effect of each training example on some evaluation examples, float32 ``[n]``."""
+    return _mean_of_columns(run, run.version, method, rows)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _mean_of_columns(_run: Run, version: str, method: str, rows: tuple[int, ...]) -> np.ndarray:  # noqa: ARG001 (a cache key)
+    return np.asarray(_run.effects(method).oindex[:, np.array(rows)]).mean(axis=1)
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _row(_run: Run, version: str, method: str, row: int) -> np.ndarray:  # noqa: ARG001 (a cache key)
     return np.asarray(_run.effects(method)[row])

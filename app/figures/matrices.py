@@ -32,7 +32,9 @@ _ON_PAGE = "#000037"  # Streamlit's Plotly theme replaces this with its stronges
 def heatmap(
     matrix: pd.DataFrame, row_title: str, column_title: str, chosen: tuple[str, str] | None = None, unit: str = ""
 ) -> go.Figure:
-    """Return a heatmap of a signed matrix on a diverging scale centered on zero; the largest values get full color.
+    """Return a heatmap of a matrix on a diverging scale centered on zero; the largest values get full color.
+
+    Of a matrix without negative values, such as one of counts, the scale begins at zero.
 
     Plotly does not report clicks on a heatmap, so an invisible marker in the middle of each cell receives them: the
     index of the clicked point is ``row * columns + column``.
@@ -54,13 +56,14 @@ def heatmap(
     values = matrix.to_numpy(dtype="float64")
     values = np.where(np.isfinite(values), values, np.nan)  # earlier versions normalized by sums of zero
     full = _full_color(values)
+    signed = bool((values < 0).any())
     exponent = _exponent(full)
     figure = go.Figure(
         go.Heatmap(
             z=values / 10.0**exponent,
-            zmin=-full / 10.0**exponent,
+            zmin=-full / 10.0**exponent if signed else 0.0,
             zmax=full / 10.0**exponent,
-            colorscale=_DIVERGING,
+            colorscale=_DIVERGING if signed else [[0.0, _DIVERGING[2][1]], _DIVERGING[3]],
             hoverinfo="skip",
             xgap=2,
             ygap=2,

@@ -25,11 +25,17 @@ _SHORT_UNIT = 4  # characters; longer units appear in the heading only
 _METHOD = "effect method"  # session key
 
 
+def chosen_method(run: Run) -> str:
+    """Return the method that :func:`method_select` has chosen on this page or another."""
+    chosen: str = st.session_state.get(_METHOD, "")
+    return chosen if chosen in run.effect_methods else run.effect_methods[0]
+
+
 def method_select(run: Run) -> str:
     """Draw the menu of methods of effects and return the chosen one, which every page shares."""
     if st.session_state.get(_METHOD) not in run.effect_methods:
         st.session_state.pop(_METHOD, None)  # another run's
-    shown = st.session_state.get(_METHOD, run.effect_methods[0])
+    shown = chosen_method(run)
     return st.selectbox(
         "Method",
         run.effect_methods,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import Run
-from tests.support.app_driver import App
+from tests.support.app_driver import App, strongest
 
 THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 _CLASSES = 10
@@ -106,3 +108,45 @@ def test_the_matrix_in_its_own_unit_and_what_stands_below(app: App, page: Page):
     expect(page.locator(".js-plotly-plot .barlayer .trace")).to_have_count(2)
     expect(page.get_by_text("Loss without each class")).to_be_visible()
     expect(page.get_by_text("Largest contributions", exact=True)).to_be_visible()
+
+
+def _mistakes(run: Run) -> dict[tuple[str, str], np.ndarray]:
+    """Return the rows of the validation examples that are predicted wrong, by label and prediction."""
+    table = run.evaluation.iloc[: run.effects(run.effect_methods[0]).shape[1]]
+    wrong = table[table["predicted_name"] != table["label_name"]]
+    return {pair: rows.index.to_numpy() for pair, rows in wrong.groupby(["label_name", "predicted_name"])}
+
+
+def test_the_causes_of_a_cell_of_mistakes(app: App, run: Run, page: Page):
+    cells = _mistakes(run)
+    names = sorted(cells, key=lambda pair: -len(cells[pair]))
+    app.open("classes")
+    effects = np.asarray(run.effects(run.effect_methods[0])[:])
+    for place, (label, predicted) in enumerate(names[:2]):
+        rows = cells[label, predicted]
+        if place:
+            start = time.monotonic()
+            app.choose("Mistakes", f"{label} taken for {predicted} ({len(rows)})")
+            assert time.monotonic() - start < 5  # a second for the page; the machine may have other work
+        expect(app.tiles("The mistakes")).to_have_count(min(12, len(rows)))
+        mean = effects[:, rows].mean(axis=1)
+        app.shows_rows("Cause them most", strongest(mean, -1))
+        app.shows_rows("Prevent them most", strongest(mean, 1))
+    harmful = int((mean < 0).sum())
+    app.button(f"Browse the first {min(100, harmful)}").click()
+    app.wait_for_path("/browse")
+    expect(page.get_by_text(f"{min(100, harmful)} selected").first).to_be_visible()
+
+
+def test_a_click_chooses_a_cell_of_mistakes(app: App, run: Run, page: Page):
+    cells = _mistakes(run)
+    label, predicted = sorted(cells, key=lambda pair: -len(cells[pair]))[-1]
+    app.open("classes")
+    figure = page.locator(".js-plotly-plot").filter(has=page.locator(".heatmaplayer")).nth(1)
+    box = figure.locator(".heatmaplayer .hm").first.bounding_box()
+    assert box is not None
+    row, column = run.class_names.index(label), run.class_names.index(predicted)
+    width, height = box["width"] / _CLASSES, box["height"] / _CLASSES
+    page.mouse.click(box["x"] + (column + 0.5) * width, box["y"] + (row + 0.5) * height)
+    chosen = page.get_by_role("combobox", name="Mistakes")
+    expect(chosen).to_have_value(f"{label} taken for {predicted} ({len(cells[label, predicted])})")

@@ -1,0 +1,132 @@
+"""The confusion matrix of the validation examples, and the training examples that cause the mistakes of a cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from attribution_core.runs import Run
+from samplescope_app import figures
+from samplescope_app.components import chart
+from samplescope_app.components.gallery import Tile, example_tile, tiles
+from samplescope_app.data import effects, filters, navigation, session
+from samplescope_app.data.effects import Ranked
+from samplescope_app.panels import influencers
+from samplescope_app.wording.text import plain
+
+_KEY = "mistakes cell"  # session key of the menu
+_FIGURE = "confusion"
+_SHOWN = 12  # tiles of each kind
+_BROWSED = 100  # training examples that Browse is opened with
+_MOST_CLASSES = 100  # in the figure
+_SIZE = 92
+_ALL = "all mistakes"
+
+
+def draw(run: Run) -> None:
+    """Draw the panel; nothing where classes were not predicted, or effects not computed."""
+    if run.values is not None or not run.effect_methods or not run.has_predictions:
+        return
+    st.markdown("##### Which training examples cause these mistakes?")
+    table = session.evaluation(run).iloc[: effects.columns(run)]
+    wrong = table[table["predicted_name"] != table["label_name"]]
+    if wrong.empty:
+        st.caption(f"The model predicts all {len(table):,} validation examples right.")
+        return
+    cells = {_ALL: wrong["row"].to_numpy()} | _by_cell(wrong)
+    plot, causes = st.columns([4, 5], gap="large")
+    with causes:
+        chosen = _menu(cells)
+    with plot:
+        _matrix(run, wrong, len(table))
+    with causes:
+        _causes(run, cells[chosen])
+
+
+def _by_cell(wrong: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the rows of the mistakes by cell, the most frequent first."""
+    groups = wrong.groupby(["label_name", "predicted_name"], observed=True)["row"]
+    found = {_cell_name(*map(str, pair)): rows.to_numpy() for pair, rows in groups}
+    return dict(sorted(found.items(), key=lambda cell: -len(cell[1])))
+
+
+def _cell_name(label: str, predicted: str) -> str:
+    return f"{label} taken for {predicted}"
+
+
+def _menu(cells: dict[str, np.ndarray]) -> str:
+    if st.session_state.get(_KEY) not in cells:
+        st.session_state.pop(_KEY, None)  # another run's
+    return st.selectbox(
+        "Mistakes",
+        list(cells),
+        index=min(1, len(cells) - 1),
+        format_func=lambda name: f"{name} ({len(cells[name]):,})",
+        key=_KEY,
+        persist_state="session",
+    )
+
+
+def _matrix(run: Run, wrong: pd.DataFrame, evaluated: int) -> None:
+    """Draw the numbers of mistakes by label and prediction; a click chooses a cell."""
+    names = run.class_names[:_MOST_CLASSES]
+    counts = pd.crosstab(wrong["label_name"], wrong["predicted_name"]).reindex(index=names, columns=names, fill_value=0)
+    matrix = counts.astype("float64").where(counts > 0)
+
+    def clicked() -> None:
+        points = st.session_state[_FIGURE].selection.points
+        if points:
+            row, column = divmod(points[0]["point_index"], len(names))
+            if counts.iat[row, column]:
+                st.session_state[_KEY] = _cell_name(names[row], names[column])
+
+    shown = [(one, other) for one in names for other in names if st.session_state.get(_KEY) == _cell_name(one, other)]
+    chart.chart(
+        figures.heatmap(matrix, "label", "prediction", shown[0] if shown else None, "mistakes"),
+        key=_FIGURE,
+        on_select=clicked,
+        selection_mode="points",
+        alt="Number of wrong predictions of validation examples, by label and prediction",
+    )
+    st.caption(f"{len(wrong):,} of {evaluated:,} validation examples are predicted wrong. Click a cell to choose it.")
+
+
+def _causes(run: Run, rows: np.ndarray) -> None:
+    """Draw the mistakes, and the training examples with the strongest mean effect on them."""
+    method = influencers.chosen_method(run)
+    unit = effects.unit(run, method)
+    values = effects.on_evaluation_examples(run, method, tuple(rows.tolist()))
+    helpful, harmful = effects.strongest(values, _BROWSED)
+    what = (
+        "Mean effect of each training example on these mistakes"
+        if method in run.imported
+        else "Mean change of the loss on these mistakes without a training example"
+    )
+    st.caption(f"{what}, by {plain(effects.title(run, method))}. Look for wrong labels among those that cause them.")
+    _strip(run, influencers.effect_tiles(run, _first(harmful), unit), "Cause them most", unit, "cause")
+    if len(harmful.rows) and st.button(
+        f"Browse the first {len(harmful.rows):,}", key="browse causes", icon=":material/grid_view:"
+    ):
+        filters.replace(score=filters.current(run).score, selection=tuple(harmful.rows.tolist()))
+        navigation.go("browse", run)
+    _strip(run, influencers.effect_tiles(run, _first(helpful), unit), "Prevent them most", unit, "prevent")
+    mistakes, score = session.evaluation(run).iloc[rows], session.scores_of(run, "evaluation")[:1]
+    for name in score:  # those whose own labels are the least probable come first
+        mistakes = session.ranked(mistakes, name, session.suspicious_end(run, name))
+    shown = [example_tile(run, row, (score or run.scores)[0]) for row in mistakes.head(_SHOWN).to_dict("records")]
+    _strip(run, shown, "The mistakes", run.measure(score[0]).title_in_sentence if score else "", "mistake")
+
+
+def _first(ranked: Ranked) -> Ranked:
+    return Ranked(ranked.rows[:_SHOWN], ranked.values[:_SHOWN])
+
+
+def _strip(run: Run, shown: list[Tile], name: str, unit: str, key: str) -> None:
+    st.markdown(f"**{name}** :gray[{plain(unit)}]")
+    if not shown:
+        st.caption("None.")
+        return
+    answer = tiles(shown, key=f"mistakes {key}", name=name, layout="strip", size=_SIZE)
+    if answer.opened is not None:
+        navigation.open_tile(run, answer.opened)
