@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from samplescope_app.data import navigation
-from samplescope_app.panels import decision_log, export, header, retraining, suspects
+from samplescope_app.data import navigation, session
+from samplescope_app.panels import decision_log, export, header, retraining, suspects, what_if
 
 _EXPLANATION = (
     "The examples most likely to {be_wrong}, by a score of your choice, one after another. Keep, drop or relabel each "
@@ -23,6 +23,8 @@ def main() -> None:
         suspects.draw(run)
     with right:
         decision_log.draw(run)
+        dropped = session.examples(run).query("action == 'drop'")["row"].tolist()
+        what_if.draw(run, dropped, "review", f"the {len(dropped):,} dropped training examples")
         export.panel(run)
         retraining.panel(run)
 

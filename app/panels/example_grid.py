@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -12,7 +13,7 @@ from attribution_core.runs import Run
 from attribution_core.runs.labels import split_name
 from samplescope_app.components.gallery import Answer, gallery, picture
 from samplescope_app.data import filters, navigation, session
-from samplescope_app.panels import decisions, example_facts, filter_bar, scores
+from samplescope_app.panels import decisions, example_facts, filter_bar, scores, what_if
 from samplescope_app.wording.text import plain
 
 _TILES = 60
@@ -33,6 +34,7 @@ def draw(run: Run) -> None:
         return
     page = _page(chosen, len(listed))
     tiles = filters.table(run, chosen.split).iloc[listed[page * _TILES : (page + 1) * _TILES]]
+    question = st.container()  # filled once the selection is known
     grid, panel = st.columns([5, 2], gap="large")
     with grid:
         answer = gallery(
@@ -46,11 +48,25 @@ def draw(run: Run) -> None:
             selectable=True,
         )
         _pager(page, len(listed))
+    with question:
+        _what_if(run, chosen, listed, answer.selected)
     with panel:
         _side_panel(run, tiles, answer, chosen.score)
     if answer.opened is not None:
         st.session_state.pop("last example", None)  # so that Back leads here
         navigation.open_tile(run, answer.opened)
+
+
+def _what_if(run: Run, chosen: filters.Filters, listed: np.ndarray, selected: list[str]) -> None:
+    """Ask what a model would be without the selected tiles, else without the listed examples if these are a part."""
+    total = len(session.examples(run))
+    if chosen.split != "train" or (not selected and len(listed) >= total):
+        return
+    rows, what = listed.tolist(), f"the {len(listed):,} listed"
+    if selected:
+        ids = {session.split_and_id(key)[1] for key in selected}
+        rows, what = np.flatnonzero(session.examples(run)["id"].isin(ids)).tolist(), f"the {len(ids):,} selected"
+    what_if.draw(run, rows, "browse", what)
 
 
 def _act(run: Run, action: str, ids: list[str]) -> None:

@@ -94,7 +94,7 @@ def summary(run: Run, chosen: filters.Filters, count: int) -> None:
         st.caption(plain(" · ".join(parts)), width="content")
         if chosen.selection:
             st.button(
-                f"{len(chosen.selection):,} selected on the map",
+                f"{len(chosen.selection):,} selected",
                 icon=":material/close:",
                 help="Clears the selection and keeps the other filters.",
                 on_click=filters.clear_selection,

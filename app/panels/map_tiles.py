@@ -9,7 +9,7 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import filters, navigation, session
-from samplescope_app.panels import embedding_map
+from samplescope_app.panels import embedding_map, what_if
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -28,6 +28,7 @@ def chosen(run: Run) -> None:
     members = session.examples(run).iloc[rows]
     what = _labels_of(members) if run.values is None else _values_of(run, members)
     _summary(run, rows, f"{len(rows):,} selected", what, "chosen")
+    what_if.draw(run, rows.tolist(), "map", f"the {len(rows):,} selected")
 
 
 def _labels_of(members: pd.DataFrame) -> str:

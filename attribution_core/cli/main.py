@@ -13,8 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from attribution_core.cli import output
+from attribution_core.cli.arguments import Device, MovedData, NoBrowser, Port, Processes, RunFolder
 from attribution_core.cli.output import Bars, err, out
 from attribution_core.cli.score_options import Out, takes_configuration
+from attribution_core.cli.without import without
 from attribution_core.errors import InputError, resource_error, validation_message
 from attribution_core.jobs.jobs import usable_cores
 from attribution_core.preparation.config import ScoreConfig
@@ -34,16 +36,6 @@ _NICENESS = 10  # of scoring beside the app, whose pages someone waits for
 ExportFormat = Literal["same", "csv", "parquet", "folder"]
 Suspicious = Literal["high", "low", "none"]
 Positive = Literal["helpful", "harmful"]
-Port = Annotated[
-    int, typer.Option("--port", min=0, max=65535, help="Port of the app. Default: the first free port from 8501.")
-]
-RunFolder = Annotated[Path, typer.Argument(help="Directory of a run.")]
-MovedData = Annotated[str | None, typer.Option("--data", help="Present path of the dataset, if it was moved.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; auto uses a GPU if there is one.")]
-Processes = Annotated[
-    int | None, typer.Option(min=1, help="Trainings that run at the same time. Default: one for each core.")
-]
-NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address without opening a browser.")]
 
 
 @app.command()
@@ -122,6 +114,9 @@ def verify(
     with Bars():
         found = verify_(run, examples, halves, seeds, processes or usable_cores(), data, device)
     output.print_verification(found, examples)
+
+
+app.command()(without)
 
 
 @app.command()

@@ -117,8 +117,8 @@ def print_verification(verification: Verification, examples: int) -> None:
     table = Table(Column("score", no_wrap=True), "predicts", "Pearson", "Spearman", "at most", "LDS")
     for name, method in verification.methods.items():
         single, ceiling = method.single, "" if method.ceiling is None else f"{method.ceiling:.2f}"
-        correlations = [_with_interval(each) for each in (single.pearson, single.spearman)]
-        table.add_row(name, RETRAINING_OUTCOMES[method.truth], *correlations, ceiling, _with_interval(method.lds))
+        correlations = [with_interval(each) for each in (single.pearson, single.spearman)]
+        table.add_row(name, RETRAINING_OUTCOMES[method.truth], *correlations, ceiling, with_interval(method.lds))
     out.print(table)
     most = verification.lds_ceiling
     noise = "" if most is None else f" Retraining noise limits the LDS to {most:.2f}."
@@ -181,7 +181,7 @@ def print_summarization(curve: SummarizationCurve, quality_name: str) -> None:
     out.print(table)
 
 
-def _with_interval(correlation: Correlation | None) -> str:
+def with_interval(correlation: Correlation | None) -> str:
     """Format a number with its interval; empty if there is none."""
     if correlation is None:
         return ""

@@ -101,6 +101,16 @@ class VerifyOptions(_Options):
     device: str = "auto"
 
 
+class WithoutOptions(_Options):
+    """Options of :func:`attribution_core.workflows.group_removal.verify_group`; ``rows`` are those of the group."""
+
+    rows: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    seeds: int = Field(2, ge=1)
+    processes: int | None = Field(None, ge=0, le=1024)
+    data: str | None = None
+    device: str = "auto"
+
+
 class SummarizeOptions(_Options):
     """Options of :func:`attribution_core.workflows.summarize.summarize`; without ``processes``, one for each core."""
 
@@ -123,11 +133,12 @@ class CleanOptions(_Options):
     device: str = "auto"
 
 
-Kind = Literal["check", "score", "verify", "summarize", "clean"]
+Kind = Literal["check", "score", "verify", "without", "summarize", "clean"]
 OPTIONS: dict[Kind, type[BaseModel]] = {
     "check": ScoreOptions,
     "score": ScoreOptions,
     "verify": VerifyOptions,
+    "without": WithoutOptions,
     "summarize": SummarizeOptions,
     "clean": CleanOptions,
 }

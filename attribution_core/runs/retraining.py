@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -116,6 +117,47 @@ def read_retraining(run: Path) -> pd.DataFrame:
     if not file.is_file():
         return pd.DataFrame({field.name: [] for field in fields(Retraining)})
     return pd.DataFrame([vars(_from_record(record)) for record in _read(file).to_pylist()])
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredRemoval:
+    """What retraining without a group of examples changed, beside training on everything from the same seeds.
+
+    Attributes:
+        changes: Change of the loss on each evaluation example, ``[seeds, m]``.
+        accuracy: Accuracy on the evaluation examples with everything and without the group, ``[seeds, 2]``; R² for
+            values.
+    """
+
+    changes: np.ndarray
+    accuracy: np.ndarray
+
+
+def measured_without(run: Path, rows: Sequence[int]) -> MeasuredRemoval | None:
+    """Read what retraining without a group showed; None if the run was not retrained without it.
+
+    Args:
+        run: Directory of the run.
+        rows: Positions of the group's examples in ``run.examples``.
+
+    Raises:
+        InputError: If the table is damaged.
+    """
+    file = run / RETRAINING_FILE
+    if not file.is_file():
+        return None
+    frame = _read(file, ["removed", "seed", "keeps_places", "losses", "accuracy"]).to_pandas()
+    frame = frame[frame["keeps_places"].astype(bool)]
+    group = sorted(rows)
+    sizes = frame["removed"].map(len)
+    same = frame["removed"].map(lambda removed: len(removed) == len(group) and sorted(removed) == group)
+    whole, without = (frame[which].set_index("seed") for which in (sizes == 0, same))
+    seeds = whole.index.intersection(without.index)
+    if not len(seeds):
+        return None
+    before, after = (np.stack(each.loc[seeds, "losses"].to_numpy()) for each in (whole, without))
+    accuracy = np.stack([each.loc[seeds, "accuracy"].to_numpy() for each in (whole, without)], axis=1)
+    return MeasuredRemoval(after.astype(np.float64) - before, accuracy)
 
 
 def read_retraining_summary(run: Path) -> pd.DataFrame:

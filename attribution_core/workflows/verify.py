@@ -121,7 +121,7 @@ def verify(
         chosen = chosen_examples(run, min(examples, len(run.examples)))
         removed = ~random_halves(len(run.examples), halves)
         tensors_by_split = prepared.tensors_by_split()
-        trainings = _Trainings(run, prepared, tensors_by_split, range(config.seed, config.seed + seeds), processes)
+        trainings = Trainings(run, prepared, tensors_by_split, range(config.seed, config.seed + seeds), processes)
         ones = trainings([[], *([i] for i in chosen)], True, "without one example")
         kept = trainings([row.nonzero()[:, 0].tolist() for row in removed], False, "on random halves")
         real = retraining_outcomes(ones, chosen, tensors_by_split["train"][1], config.recipe.loss)
@@ -192,7 +192,7 @@ def retraining_outcomes(ones: Retrained, chosen: list[int], labels: Tensor, loss
     }
 
 
-class _Trainings:
+class Trainings:
     """Train the run's model without groups of its examples."""
 
     def __init__(
@@ -207,6 +207,7 @@ class _Trainings:
         self._processes = prepared.processes(processes)
 
     def __call__(self, removals: list[list[int]], keeps_places: bool, what: str) -> Retrained:
+        """Train without each group of examples, from each seed."""
         with retitled(lambda _: f"retraining {what}"):
             return retrain_without(
                 self._prepared.build,

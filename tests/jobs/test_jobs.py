@@ -197,7 +197,7 @@ def test_a_failure_is_one_sentence(tmp_path, kind, options, sentence, capfd):
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-@pytest.mark.parametrize("kind", ["verify", "summarize", "clean"])
+@pytest.mark.parametrize("kind", ["verify", "without", "summarize", "clean"])
 def test_a_page_executes_no_python_file(tmp_path, kind):
     """Even if the run names one."""
     (tmp_path / "net.py").write_text("open('ran', 'w')")
@@ -206,6 +206,7 @@ def test_a_page_executes_no_python_file(tmp_path, kind):
     config = {"data": "digits", "model": f"{tmp_path / 'net.py'}:build"}
     (tmp_path / "run" / "run.json").write_text(json.dumps({**about, "config": config}))
     options, target = ({"parent": "run"}, "after") if kind == "clean" else ({}, "run")
+    options |= {"rows": [0]} if kind == "without" else {}
     path = requested(tmp_path, kind, options, target)
     assert runner.main([str(path)]) == 1
     assert "only in a terminal" in job_named(tmp_path, path.name).message
@@ -248,6 +249,8 @@ def test_progress_is_written_a_few_times_a_second_and_each_activity_at_once(tmp_
         ("verify", {"examples": 2}, "run"),
         ("verify", {"command": "true"}, "run"),
         ("summarize", {"step": 2}, "run"),
+        ("without", {}, "run"),
+        ("without", {"rows": [-1]}, "run"),
         ("clean", {"parent": "../run"}, "run"),
         *(("score", LONG, name) for name in ("", ".", "..", ".run", "a/b", "../run", "/run", "a\\b", "a\0", "a" * 200)),
     ],

@@ -82,7 +82,7 @@ class App:
         until = time.monotonic() + _SECONDS_TO_WAIT
         while (shown := self._rows(name)[:first]) != rows and time.monotonic() < until:
             self.page.wait_for_timeout(100)
-        assert shown == rows
+        assert shown == rows, (shown, rows)
 
     def _rows(self, name: str) -> list[int]:
         found = self.tiles(name).get_by_role("img").evaluate_all("images => images.map(image => image.alt)")

@@ -1,0 +1,131 @@
+"""What if some training examples were gone: estimates, the examples that would change most, and retraining."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from attribution_core.errors import InputError
+from attribution_core.runs import Run
+from attribution_core.runs.retraining import MeasuredRemoval, measured_without
+from samplescope_app.components.gallery import tiles
+from samplescope_app.data import effects, group_removal, navigation
+from samplescope_app.panels import influencers, jobs
+from samplescope_app.wording.text import plain
+
+_LINEARIZED = "linearized"
+_SHOWN = 12  # tiles of each kind
+_SIZE = 92
+
+
+def draw(run: Run, rows: Sequence[int], key: str, what: str = "these") -> None:
+    """Draw the question as a switch, and its answer where it is on.
+
+    Args:
+        run: The run.
+        rows: Positions of the training examples in ``run.examples``.
+        key: Distinguishes the panel from those of other pages.
+        what: The examples, in words.
+    """
+    if not rows or not st.toggle(
+        f"What if {what} were gone?",
+        key=f"what if {key}",
+        persist_state="session",
+        help="Estimates what a model trained without these examples would do, and retrains to check it.",
+    ):
+        return
+    group = tuple(sorted(map(int, rows)))
+    with st.container(border=True):
+        try:
+            with st.spinner("Estimating"):
+                estimate = group_removal.without(run, group)
+        except InputError as error:
+            st.info(plain(error), icon=":material/info:")
+            return
+        _numbers(run, estimate.changes, estimate.accuracy, len(estimate.flipped))
+        method = next(name for name in ("influence", *estimate.changes) if name in estimate.changes)
+        _changed_most(run, method, estimate.changes[method], key)
+        measured = measured_without(run.path, group)
+        if measured is not None:
+            _measured(run, measured, estimate.changes)
+        _verify(run, group, key, measured)
+
+
+def _numbers(run: Run, changes: dict[str, np.ndarray], accuracy: tuple[float, float] | None, flipped: int) -> None:
+    """Draw the estimated changes on the validation examples."""
+    with st.container(horizontal=True, gap="large"):
+        if accuracy is not None:
+            before, after = accuracy
+            st.metric(
+                "Validation accuracy, linearized",
+                f"{after:.1%}",
+                f"{100 * (after - before):+.1f} points",
+                help=f"Of the linearized model, trained without these examples in closed form. {flipped:,} validation "
+                "examples would be predicted otherwise.",
+                width="content",
+            )
+        # The closed form covers NTK influence, and contributions tell more by their order than by their size.
+        best = {name: change for name, change in changes.items() if name in (_LINEARIZED, "influence")}
+        for method, change in (best or changes).items():
+            st.metric(
+                f"Mean validation loss, {_name(run, method)}",
+                influencers.format_effect(float(change.mean())),
+                help=f"Change in {_unit(run, method)}. " + _HOW[method == _LINEARIZED],
+                width="content",
+            )
+
+
+_HOW = {
+    True: "Of the linearized model, trained without these examples in closed form.",
+    False: "The sum of the effects of removing each of them, which counts twice what two alike have in common.",
+}
+
+
+def _name(run: Run, method: str) -> str:
+    return method if method == _LINEARIZED else run.measure(method).title_in_sentence
+
+
+def _unit(run: Run, method: str) -> str:
+    return "half squared errors" if method == _LINEARIZED else effects.unit(run, method)
+
+
+def _changed_most(run: Run, method: str, change: np.ndarray, key: str) -> None:
+    unit = "" if method == _LINEARIZED else effects.unit(run, method)
+    up, down = effects.strongest(change, _SHOWN)
+    for column, ranked, name in zip(st.columns(2, gap="large"), (up, down), ("Suffer most", "Gain most"), strict=True):
+        with column:
+            st.markdown(f"**{name}** :gray[{plain(unit)}]")
+            if not len(ranked.rows):
+                st.caption("No validation example.")
+                continue
+            shown = influencers.evaluation_tiles(run, ranked, unit)
+            answer = tiles(shown, key=f"what if {key} {name}", name=name, layout="strip", size=_SIZE)
+            if answer.opened is not None:
+                navigation.open_tile(run, answer.opened)
+
+
+def _measured(run: Run, measured: MeasuredRemoval, changes: dict[str, np.ndarray]) -> None:
+    """Draw what retraining showed beside the estimates."""
+    means, seeds = measured.changes.mean(axis=1), len(measured.changes)
+    spread = f" (standard deviation between seeds {means.std(ddof=1):.2g})" if seeds > 1 else ""
+    before, after = measured.accuracy.mean(axis=0)
+    agree = [
+        f"{_name(run, method)} {np.corrcoef(change, measured.changes.mean(axis=0))[0, 1]:.2f}"
+        for method, change in changes.items()
+        if change.std() > 0 and measured.changes.mean(axis=0).std() > 0
+    ]
+    st.markdown(
+        f":material/check: **Measured** by retraining, {seeds} seed{'s' if seeds > 1 else ''}: mean validation loss "
+        f"**{plain(influencers.format_effect(float(means.mean())))}**{spread}, {run.quality_name} {before:.1%} → "
+        f"{after:.1%}. Correlation with the estimates over the validation examples: {plain(', '.join(agree))}."
+    )
+
+
+def _verify(run: Run, group: tuple[int, ...], key: str, measured: MeasuredRemoval | None) -> None:
+    label = "Retrain with more seeds" if measured is not None else "Verify by retraining"
+    seeds = 2 if measured is None else 2 * len(measured.changes)
+    seconds = run.manifest.stages["training"].seconds if "training" in run.manifest.stages else None
+    cost = f"{2 * seeds} trainings" + (f", about {jobs.duration(2 * seeds * seconds)}" if seconds else "")
+    jobs.offer(run.id, "without", {"rows": list(group), "seeds": seeds}, label=label, key=f"without {key}", cost=cost)
