@@ -34,7 +34,7 @@ def heatmap(
 ) -> go.Figure:
     """Return a heatmap of a matrix on a diverging scale centered on zero; the largest values get full color.
 
-    Of a matrix without negative values, such as one of counts, the scale begins at zero.
+    Of a matrix of counts, without negative values, the scale begins at zero.
 
     Plotly does not report clicks on a heatmap, so an invisible marker in the middle of each cell receives them: the
     index of the clicked point is ``row * columns + column``.
@@ -56,7 +56,7 @@ def heatmap(
     values = matrix.to_numpy(dtype="float64")
     values = np.where(np.isfinite(values), values, np.nan)  # earlier versions normalized by sums of zero
     full = _full_color(values)
-    signed = bool((values < 0).any())
+    signed = bool((values < 0).any() or not (values > 0).any())
     exponent = _exponent(full)
     figure = go.Figure(
         go.Heatmap(

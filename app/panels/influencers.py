@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import NOT_CREDIBLE, Run, why_not_credible
 from samplescope_app.components.gallery import Answer, Tile, example_tile, tiles
-from samplescope_app.data import effects, navigation, session
+from samplescope_app.data import effects, live_effects, navigation, session
 from samplescope_app.data.effects import Ranked, SplitName
-from samplescope_app.panels import jobs
+from samplescope_app.panels import jobs, training_time
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_score, plain, score_help
@@ -46,13 +48,33 @@ def method_select(run: Run) -> str:
     )
 
 
+def _at_a_time(run: Run, stored: Callable[[], np.ndarray], live: Callable[[float], np.ndarray]) -> np.ndarray:
+    """Return effects as stored, or at the time of a slider, drawn where the run keeps the model they follow from."""
+    if chosen_method(run) != live_effects.METHOD or not live_effects.are_kept(run):
+        return stored()
+    own = training_time.own_time(run)
+    time = training_time.select(run, f"effect time {run.id}", own)
+    if time == own:
+        return stored()
+    try:
+        with st.spinner("Computing the effects at this time"):
+            return live(time)
+    except InputError as error:
+        st.info(plain(error), icon=":material/info:")
+        return stored()
+
+
 def of_training_example(run: Run, row: Row) -> None:
     """Draw the validation examples that a training example helps and harms most."""
     if not run.effect_methods:
         _without_effects(run)
         return
-    method = method_select(run)
-    values = effects.of_training_example(run, method, row["row"])
+    method, of_one = method_select(run), row["row"]
+    values = _at_a_time(
+        run,
+        functools.partial(effects.of_training_example, run, method, of_one),
+        functools.partial(live_effects.of_training_example, run, of_one),
+    )
     beyond = effects.not_credible(run, method, values)
     helped, harmed = effects.strongest(values, _COUNT, beyond)
     unit = effects.unit(run, method)
@@ -84,8 +106,12 @@ def on_evaluation_example(run: Run, row: Row) -> None:
             icon=":material/info:",
         )
         return
-    method = method_select(run)
-    values = effects.on_evaluation_example(run, method, row["row"])
+    method, on_one = method_select(run), row["row"]
+    values = _at_a_time(
+        run,
+        functools.partial(effects.on_evaluation_example, run, method, on_one),
+        functools.partial(live_effects.on_evaluation_example, run, on_one),
+    )
     beyond = effects.not_credible(run, method, values, row["row"])
     helpful, harmful = effects.strongest(values, _COUNT, beyond)
     unit = effects.unit(run, method)

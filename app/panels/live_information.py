@@ -11,8 +11,8 @@ from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.data import live_scores, score_evolution
 from samplescope_app.data.score_evolution import ScoreEvolution, steps_text
-from samplescope_app.panels import evolution
-from samplescope_app.wording.text import plain, score_help
+from samplescope_app.panels import evolution, training_time
+from samplescope_app.wording.text import plain
 
 _POLL_SECONDS = 0.1
 
@@ -24,17 +24,8 @@ def draw(run: Run) -> None:
         evolution.explain_missing(run, "fsi")
         return
     stored = score_evolution.read(run, run.version, "fsi")
-    times, own = score_evolution.slider_times(stored.times), _own_time(run)
-    time = st.select_slider(
-        "Training time",
-        times,
-        value=own if own in times else times[len(times) // 2],
-        format_func=lambda time: f"{steps_text(time)}{' (this run)' if time == own else ''}",
-        key=f"training time {run.id}",
-        help="Steps of gradient descent on the linearized model. The arrow keys move the slider.\n\n"
-        + score_help(run.measure("fsi")),
-        persist_state="session",
-    )
+    own = training_time.own_time(run)
+    time = training_time.select(run, f"training time {run.id}", own)
     values, origin = _values_at(run, stored, time)
     st.caption(origin)
     now = run.examples["fsi"].to_numpy(dtype="float64")
@@ -44,11 +35,6 @@ def draw(run: Run) -> None:
     with agreement:
         _agreement_figure(run, stored, values, now, time)
     evolution.strip(run, "fsi", values, f"Most informative at {steps_text(time)}", "informative at a time")
-
-
-def _own_time(run: Run) -> float | None:
-    steps = run.manifest.details.get("fsi", {}).get("steps")
-    return float(steps) if steps is not None else None
 
 
 def _values_at(run: Run, stored: ScoreEvolution, time: float) -> tuple[np.ndarray, str]:

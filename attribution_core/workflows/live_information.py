@@ -1,4 +1,4 @@
-"""Compute F-SI at any training time while the user waits, from the linearized model that a run keeps."""
+"""Compute F-SI and NTK influence at any training time while the user waits, from the model that a run keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from attribution_core.runs.names import LIVE_MODEL_FILE
 
 @dataclass(frozen=True)
 class LiveInformation:
-    """Compute the F-SI of a run's training examples at any training time; threads may share an instance.
+    """Compute F-SI and NTK influence of a run's examples at any training time; threads may share an instance.
 
     Attributes:
         linear: The run's linearized model, evaluated on its validation examples.
@@ -79,8 +79,29 @@ class LiveInformation:
         Raises:
             InputError: The time is negative, or infinite where float32 cannot compute it.
         """
-        schedule = GradientDescent(self.schedule.learning_rate, steps, self.schedule.weight_decay)
-        return functional_sample_information(self.linear, schedule).numpy()
+        return functional_sample_information(self.linear, self._until(steps)).numpy()
+
+    def effects_of(self, example: int, steps: float) -> np.ndarray:
+        """Return the NTK influence of a training example after ``steps`` steps, on each validation example: ``[m]``.
+
+        It is the change of half the squared error without the example (unique information, eq. 8), as in
+        ``run.effects("ntk")``, which holds it for the run's own training time. Costs one solve.
+        """
+        schedule = self._until(steps)
+        change = self.linear.group_prediction_change([example], schedule)
+        error = self.linear.predictions(schedule) - self.linear.evaluation_targets
+        return (change * (0.5 * change - error)).sum(dim=1).cpu().numpy()
+
+    def effects_on(self, evaluated: int, steps: float) -> np.ndarray:
+        """Return the NTK influence of each training example on a validation example: ``[n]``; see ``effects_of``.
+
+        Costs the leave-one-out of every example, and their product with the one's features.
+        """
+        one = self.linear.evaluated_on(slice(evaluated, evaluated + 1))
+        return one.removal_effects(self._until(steps))[:, 0].cpu().numpy()
+
+    def _until(self, steps: float) -> GradientDescent:
+        return GradientDescent(self.schedule.learning_rate, steps, self.schedule.weight_decay)
 
 
 def _precision(state: dict[str, torch.Tensor]) -> torch.dtype | None:

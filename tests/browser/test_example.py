@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 
 import numpy as np
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import MEASURES, Run
+from attribution_core.workflows.live_information import LiveInformation
+from samplescope_app.data import score_evolution
 from tests.support.app_driver import SHOWN, THEMES, App, strongest
 
 
@@ -160,3 +163,21 @@ def test_a_run_without_effects_says_what_to_do(app: App, run: Run):
     expect(app.page.get_by_text(f"--out {run.path}")).to_be_visible()
     expect(app.button("Resume")).to_be_visible()
     expect(app.tiles("Nearest training examples")).to_have_count(SHOWN)
+
+
+def test_influencers_at_another_training_time(app: App, run: Run, page: Page):
+    start = 40
+    app.open("example", id=run.examples["id"].iloc[start])
+    app.shows_rows("Helps most", strongest(run.effects("ntk")[start], 1))
+    slider = page.get_by_role("slider", name="Training time")
+    slider.focus()
+    for _ in range(4):
+        slider.press("ArrowRight")
+    steps = score_evolution.slider_times(run.evolution("fsi")[0])
+    live = LiveInformation.open(run)
+    later = steps[steps.index(live.steps) + 4]
+    began = time.monotonic()
+    app.shows_rows("Helps most", strongest(live.effects_of(start, later), 1))
+    print(f"\nOther influencers within {time.monotonic() - began:.1f} s, with the import of torch.")
+    app.open("example", evaluation="7")  # the time stays
+    app.shows_rows("Most helpful", strongest(live.effects_on(7, later), 1))

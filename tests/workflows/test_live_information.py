@@ -61,6 +61,23 @@ def test_live_values_between_these_times_are_leave_one_outs(run):
         assert scores[i] == pytest.approx(float(change.square().sum(dim=1).mean()) / 2, rel=1e-8)
 
 
+def test_effects_at_the_runs_own_time_are_those_it_holds(run):
+    live, stored = LiveInformation.open(run), run.effects("ntk")[:]
+    scale = np.abs(stored).max()
+    for i, j in ((0, 0), (17, 5), (133, 20)):
+        assert np.allclose(live.effects_of(i, live.steps), stored[i], atol=1e-5 * scale)
+        assert np.allclose(live.effects_on(j, live.steps), stored[:, j], atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("steps", [3.0, 456.7, 1e5])
+def test_effects_at_other_times_agree_with_each_other(run, steps):
+    live = LiveInformation.open(run)
+    whole = live.linear.removal_effects(replace(live.schedule, steps=steps)).numpy()
+    assert np.allclose(live.effects_of(17, steps), whole[17], atol=1e-9 * np.abs(whole).max())
+    assert np.allclose(live.effects_on(5, steps), whole[:, 5], atol=1e-9 * np.abs(whole).max())
+    assert not np.allclose(whole, run.effects("ntk")[:], atol=1e-3 * np.abs(whole).max())
+
+
 def test_threads_get_the_same_answers(run):
     live, times = LiveInformation.open(run), [20.0, 300.0, 4000.0] * 3
     alone = [live.at(time) for time in times]

@@ -113,6 +113,13 @@ def test_the_numbers_of_a_heatmap_are_short_and_stand_on_their_cells():
     assert [trace.type for trace in heatmap(thirteen, "of", "to").data] == ["heatmap", "scatter"]
 
 
+def test_the_scale_of_counts_begins_at_zero():
+    counts, signed = (heatmap(pd.DataFrame([[1.0, np.nan], [last, 2.0]]), "of", "to").data[0] for last in (3.0, -3.0))
+    assert (counts.zmin, signed.zmin < 0) == (0, True)
+    assert counts.colorscale[-1] == signed.colorscale[-1]
+    assert counts.colorscale[0][1] == signed.colorscale[2][1]
+
+
 def test_a_heatmap_of_zero_is_pale_in_either_theme():
     """Its middle lets the page shine through, and its ends do not."""
     scale = heatmap(pd.DataFrame([[0.0]]), "of", "to").data[0].colorscale
