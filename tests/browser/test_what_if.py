@@ -16,8 +16,8 @@ from attribution_core.runs.retraining import measured_without
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from attribution_core.workflows.group_removal import GroupEstimator
-from tests.browser.test_map import draw_around
 from tests.support.app_driver import App, strongest
+from tests.support.map_driver import draw_around
 
 
 @pytest.fixture
