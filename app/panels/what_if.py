@@ -94,16 +94,15 @@ def _unit(run: Run, method: str) -> str:
 def _changed_most(run: Run, method: str, change: np.ndarray, key: str) -> None:
     unit = "" if method == _LINEARIZED else effects.unit(run, method)
     up, down = effects.strongest(change, _SHOWN)
-    for column, ranked, name in zip(st.columns(2, gap="large"), (up, down), ("Suffer most", "Gain most"), strict=True):
-        with column:
-            st.markdown(f"**{name}** :gray[{plain(unit)}]")
-            if not len(ranked.rows):
-                st.caption("No validation example.")
-                continue
-            shown = influencers.evaluation_tiles(run, ranked, unit)
-            answer = tiles(shown, key=f"what if {key} {name}", name=name, layout="strip", size=_SIZE)
-            if answer.opened is not None:
-                navigation.open_tile(run, answer.opened)
+    for ranked, name in ((up, "Suffer most"), (down, "Gain most")):
+        st.markdown(f"**{name}** :gray[{plain(unit)}]")
+        if not len(ranked.rows):
+            st.caption("No validation example.")
+            continue
+        shown = influencers.evaluation_tiles(run, ranked, unit)
+        answer = tiles(shown, key=f"what if {key} {name}", name=name, layout="strip", size=_SIZE)
+        if answer.opened is not None:
+            navigation.open_tile(run, answer.opened)
 
 
 def _measured(run: Run, measured: MeasuredRemoval, changes: dict[str, np.ndarray]) -> None:
