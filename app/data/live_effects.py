@@ -35,6 +35,22 @@ def on_evaluation_example(run: Run, row: int, steps: float) -> np.ndarray:
     return _column(run, run.version, row, steps)
 
 
+def between_training_examples(run: Run, row: int, steps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the effects of the training examples on one of them, and of it on them, ``[n]`` each.
+
+    Its effect on itself counts as zero in both. Errors as above.
+    """
+    return _between(run, run.version, row, steps)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _between(_run: Run, version: str, row: int, steps: float) -> tuple[np.ndarray, np.ndarray]:
+    live = _opened(_run, version)
+    on_it, of_it = live.effects_on(row, steps, on_training=True), live.effects_of(row, steps, on_training=True)
+    on_it[row] = of_it[row] = 0.0
+    return on_it, of_it
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _row(_run: Run, version: str, row: int, steps: float) -> np.ndarray:
     return _opened(_run, version).effects_of(row, steps)

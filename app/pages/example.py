@@ -9,7 +9,7 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app.data import filters, navigation, session
-from samplescope_app.panels import evolution, example_card, header, influencers, scores, typical
+from samplescope_app.panels import among_training, evolution, example_card, header, influencers, scores, typical
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
@@ -75,6 +75,7 @@ def _training_example(run: Run, row: Row, listed: np.ndarray, score: str) -> Non
     with influences:
         influencers.of_training_example(run, row)
         influencers.neighbors(run, "train", row)
+        among_training.draw(run, row)
     evolution.of_example(run, row)
     typical.strips(run, row, score, "example")
 

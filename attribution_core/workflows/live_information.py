@@ -81,24 +81,33 @@ class LiveInformation:
         """
         return functional_sample_information(self.linear, self._until(steps)).numpy()
 
-    def effects_of(self, example: int, steps: float) -> np.ndarray:
+    def effects_of(self, example: int, steps: float, on_training: bool = False) -> np.ndarray:
         """Return the NTK influence of a training example after ``steps`` steps, on each validation example: ``[m]``.
 
         It is the change of half the squared error without the example (unique information, eq. 8), as in
         ``run.effects("ntk")``, which holds it for the run's own training time. Costs one solve.
+
+        Args:
+            example: Position of the training example.
+            steps: Training time.
+            on_training: Return the influence on each training example instead, ``[n]``. That on itself is what it would
+                lose by not being trained on.
         """
         schedule = self._until(steps)
-        change = self.linear.group_prediction_change([example], schedule)
-        error = self.linear.predictions(schedule) - self.linear.evaluation_targets
+        linear = self.linear.evaluated_on_training(slice(None)) if on_training else self.linear
+        change = linear.group_prediction_change([example], schedule)
+        error = linear.predictions(schedule) - linear.evaluation_targets
         return (change * (0.5 * change - error)).sum(dim=1).cpu().numpy()
 
-    def effects_on(self, evaluated: int, steps: float) -> np.ndarray:
+    def effects_on(self, evaluated: int, steps: float, on_training: bool = False) -> np.ndarray:
         """Return the NTK influence of each training example on a validation example: ``[n]``; see ``effects_of``.
 
-        Costs the leave-one-out of every example, and their product with the one's features.
+        Costs the leave-one-out of every example, and their product with the one's features. With ``on_training``,
+        ``evaluated`` is the position of a training example.
         """
-        one = self.linear.evaluated_on(slice(evaluated, evaluated + 1))
-        return one.removal_effects(self._until(steps))[:, 0].cpu().numpy()
+        one = slice(evaluated, evaluated + 1)
+        linear = self.linear.evaluated_on_training(one) if on_training else self.linear.evaluated_on(one)
+        return linear.removal_effects(self._until(steps))[:, 0].cpu().numpy()
 
     def _until(self, steps: float) -> GradientDescent:
         return GradientDescent(self.schedule.learning_rate, steps, self.schedule.weight_decay)

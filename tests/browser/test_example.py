@@ -181,3 +181,16 @@ def test_influencers_at_another_training_time(app: App, run: Run, page: Page):
     print(f"\nOther influencers within {time.monotonic() - began:.1f} s, with the import of torch.")
     app.open("example", evaluation="7")  # the time stays
     app.shows_rows("Most helpful", strongest(live.effects_on(7, later), 1))
+
+
+def test_influence_between_training_examples(app: App, run: Run, page: Page):
+    app.open("example", id=run.examples["id"].iloc[40])
+    page.get_by_text("Influence between training examples").click()
+    live = LiveInformation.open(run)
+    on_it, of_it = (each(40, live.steps, on_training=True) for each in (live.effects_on, live.effects_of))
+    on_it[40] = of_it[40] = 0
+    app.shows_rows("Support it most", strongest(on_it, 1))
+    app.shows_rows("Contradict it most", strongest(on_it, -1))
+    app.shows_rows("It supports most", strongest(of_it, 1))
+    app.tiles("Contradict it most").first.click()
+    expect(page).to_have_url(re.compile(f"id={re.escape(run.examples['id'].iloc[strongest(on_it, -1)[0]])}"))

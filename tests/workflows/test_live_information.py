@@ -44,20 +44,22 @@ def test_live_values_equal_the_runs_own_at_its_times(run):
         assert largest_error(live.at(float(time)), values[row]) < 3e-5  # the run computes these in float32
 
 
+def weights(live: LiveInformation, steps: float, kept: torch.Tensor) -> torch.Tensor:
+    """Return the weights of gradient flow on some of the examples."""
+    x, y = live.linear.features[kept, 0], live.linear.state()["residuals"][kept, 0]
+    values, vectors = torch.linalg.eigh(x.T @ x)
+    schedule = replace(live.schedule, steps=steps)
+    return vectors @ (schedule.filter(values.clamp(min=0), len(kept))[:, None] * (vectors.T @ (x.T @ y)))
+
+
 def test_live_values_between_these_times_are_leave_one_outs(run):
     """Compare three examples with gradient flow on the rest, in the eigenbasis of its own Gram matrix."""
     live, steps = LiveInformation.open(run), 456.7
     scores, linear = live.at(steps), live.linear
-    schedule = replace(live.schedule, steps=steps)
-
-    def weights(kept: torch.Tensor) -> torch.Tensor:
-        x, y = linear.features[kept, 0], linear.state()["residuals"][kept, 0]
-        values, vectors = torch.linalg.eigh(x.T @ x)
-        return vectors @ (schedule.filter(values.clamp(min=0), len(kept))[:, None] * (vectors.T @ (x.T @ y)))
-
     everyone = torch.arange(linear.num_train)
+    whole = weights(live, steps, everyone)
     for i in (0, 17, 133):
-        change = linear.evaluation_features[:, 0] @ (weights(everyone) - weights(everyone[everyone != i]))
+        change = linear.evaluation_features[:, 0] @ (whole - weights(live, steps, everyone[everyone != i]))
         assert scores[i] == pytest.approx(float(change.square().sum(dim=1).mean()) / 2, rel=1e-8)
 
 
@@ -76,6 +78,20 @@ def test_effects_at_other_times_agree_with_each_other(run, steps):
     assert np.allclose(live.effects_of(17, steps), whole[17], atol=1e-9 * np.abs(whole).max())
     assert np.allclose(live.effects_on(5, steps), whole[:, 5], atol=1e-9 * np.abs(whole).max())
     assert not np.allclose(whole, run.effects("ntk")[:], atol=1e-3 * np.abs(whole).max())
+
+
+def test_effects_between_training_examples_are_those_on_their_losses(run):
+    live, steps = LiveInformation.open(run), 456.7
+    features, residuals = live.linear.features[:, 0], live.linear.residuals[:, 0]
+    everyone = torch.arange(live.linear.num_train)
+
+    def loss(kept: torch.Tensor, on: int) -> float:
+        return float((features[on] @ weights(live, steps, kept) - residuals[on]).square().sum()) / 2
+
+    for i, j in ((0, 17), (17, 0), (133, 5), (5, 5)):
+        expected = loss(everyone[everyone != i], j) - loss(everyone, j)
+        assert live.effects_of(i, steps, on_training=True)[j] == pytest.approx(expected, rel=1e-6, abs=1e-12)
+        assert live.effects_on(j, steps, on_training=True)[i] == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 def test_threads_get_the_same_answers(run):

@@ -207,6 +207,15 @@ class LinearizedModel:
         fewer.evaluation_targets = self.evaluation_targets[examples]
         return fewer
 
+    def evaluated_on_training(self, examples: slice) -> "LinearizedModel":
+        """Return the same model, evaluated on some of its training examples; its outputs are those less ``f_0``."""
+        other = copy.copy(self)
+        other.__dict__.pop("evaluation_energy", None)
+        other.evaluation_features = self.features[examples]
+        other.evaluation_targets = self.residuals[examples].double().flatten(1)
+        other.evaluation_outputs = torch.zeros_like(other.evaluation_targets)
+        return other
+
     def rounded(self, dtype: torch.dtype) -> "LinearizedModel":
         """Return the same model with per-example work in another precision."""
         other = copy.copy(self)

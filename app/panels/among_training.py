@@ -1,0 +1,57 @@
+"""Which training examples support and contradict a training example, and which of them it supports."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from attribution_core.errors import InputError
+from attribution_core.runs import Run
+from samplescope_app.components.gallery import tiles
+from samplescope_app.data import effects, live_effects, navigation
+from samplescope_app.panels import influencers, training_time
+from samplescope_app.wording.labels import Row
+from samplescope_app.wording.text import plain
+
+_SHOWN = 12  # tiles of each kind
+_SIZE = 92
+
+
+def draw(run: Run, row: Row) -> None:
+    """Draw a switch, since the first answer waits for libraries to load, and the answer where it is on."""
+    time = training_time.own_time(run)
+    if time is None or not live_effects.are_kept(run):
+        return
+    if not st.toggle(
+        "Influence between training examples",
+        key="among training",
+        persist_state="session",
+        help="Effects on the loss of training examples, by the linearized model that the run keeps, exactly.",
+    ):
+        return
+    try:
+        with st.spinner("Computing the effects"):
+            on_it, of_it = live_effects.between_training_examples(run, row["row"], time)
+    except InputError as error:
+        st.info(plain(error), icon=":material/info:")
+        return
+    (support, contradict), (supported, contradicted) = (effects.strongest(each, _SHOWN) for each in (on_it, of_it))
+    label = "label" if run.values is None else "value"
+    st.caption(
+        "By NTK influence: without those that support it, the loss on this training example rises; without those that "
+        f"contradict it, it falls. Where its neighbors contradict it, look at its {label}."
+    )
+    unit = effects.unit(run, live_effects.METHOD)
+    for name, ranked in (
+        ("Support it most", support),
+        ("Contradict it most", contradict),
+        ("It supports most", supported),
+        ("It contradicts most", contradicted),
+    ):
+        st.markdown(f"**{name}** :gray[{plain(unit)}]")
+        if not len(ranked.rows):
+            st.caption("No training example.")
+            continue
+        shown = influencers.effect_tiles(run, ranked, unit)
+        answer = tiles(shown, key=f"among training {name}", name=name, layout="strip", size=_SIZE)
+        if answer.opened is not None:
+            navigation.open_tile(run, answer.opened)
