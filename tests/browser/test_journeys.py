@@ -143,9 +143,9 @@ def test_several_tiles_are_dropped_at_once(app: App, run: Run):
     app.open("browse")
     app.tiles().nth(0).click(modifiers=["Control"])
     app.tiles().nth(3).click(modifiers=["Shift"])
-    expect(app.page.get_by_text("4 selected")).to_be_visible()
+    expect(app.page.get_by_text("4 selected", exact=True)).to_be_visible()
     app.tiles().nth(2).click(modifiers=["Control"])
-    expect(app.page.get_by_text("3 selected")).to_be_visible()
+    expect(app.page.get_by_text("3 selected", exact=True)).to_be_visible()
     app.button("Drop").click()
     expect(app.tiles().nth(3).get_by_text("drop")).to_be_visible()
     assert actions(run) == {order[i]: "drop" for i in (0, 1, 3)}
