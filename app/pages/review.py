@@ -24,7 +24,8 @@ def main() -> None:
     with right:
         decision_log.draw(run)
         dropped = session.examples(run).query("action == 'drop'")["row"].tolist()
-        what_if.draw(run, dropped, "review", f"the {len(dropped):,} dropped training examples")
+        if dropped:
+            what_if.draw(run, dropped, "review", f"the {len(dropped):,} dropped training examples")
         export.panel(run)
         retraining.panel(run)
 

@@ -58,11 +58,15 @@ def draw(run: Run) -> None:
 
 
 def _what_if(run: Run, chosen: filters.Filters, listed: np.ndarray, selected: list[str]) -> None:
-    """Ask what a model would be without the selected tiles, else without the listed examples if these are a part."""
-    total = len(session.examples(run))
-    if chosen.split != "train" or (not selected and len(listed) >= total):
+    """Ask what a model would be without the selected tiles, else without the listed examples if these are a part.
+
+    The switch is always there, since one that appears with a selection would move the tiles from under the pointer.
+    """
+    if chosen.split != "train":
         return
     rows, what = listed.tolist(), f"the {len(listed):,} listed"
+    if not selected and len(listed) >= len(session.examples(run)):
+        rows, what = [], "the selected"
     if selected:
         ids = {session.split_and_id(key)[1] for key in selected}
         rows, what = np.flatnonzero(session.examples(run)["id"].isin(ids)).tolist(), f"the {len(ids):,} selected"

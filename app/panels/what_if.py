@@ -25,16 +25,18 @@ def draw(run: Run, rows: Sequence[int], key: str, what: str = "these") -> None:
 
     Args:
         run: The run.
-        rows: Positions of the training examples in ``run.examples``.
+        rows: Positions of the training examples in ``run.examples``; of none, nothing can be asked.
         key: Distinguishes the panel from those of other pages.
         what: The examples, in words.
     """
-    if not rows or not st.toggle(
+    asked = st.toggle(
         f"What if {what} were gone?",
         key=f"what if {key}",
+        disabled=not rows,
         persist_state="session",
         help="Estimates what a model trained without these examples would do, and retrains to check it.",
-    ):
+    )
+    if not asked or not rows:
         return
     group = tuple(sorted(map(int, rows)))
     with st.container(border=True):

@@ -32,7 +32,7 @@ def scored(page: Page, tmp_path: Path, serve: Callable[[Path], str]) -> App:
 def test_what_is_listed_or_selected_is_asked_about_and_verified(scored: App, page: Page, tmp_path: Path):
     run = Run.open(tmp_path / "runs" / "small")
     scored.open("browse")
-    expect(page.get_by_text("What if")).to_have_count(0)  # all are listed
+    expect(page.get_by_role("switch", name="What if the selected were gone?")).to_be_disabled()  # all are listed
     listed = np.flatnonzero(run.examples["id"].str.contains("7"))
     page.get_by_label("ID contains").fill("7")
     page.keyboard.press("Enter")
