@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from attribution_core.runs import Run
+from samplescope_app.data import live_effects
 
 if TYPE_CHECKING:
     from attribution_core.workflows.group_removal import GroupEstimate, GroupEstimator
@@ -34,4 +35,4 @@ def _without(_run: Run, version: str, rows: tuple[int, ...]) -> GroupEstimate:
 def _estimator(_run: Run, version: str) -> GroupEstimator:  # noqa: ARG001 (a cache key)
     from attribution_core.workflows.group_removal import GroupEstimator  # imports torch, which takes seconds
 
-    return GroupEstimator.open(_run)
+    return GroupEstimator.open(_run, live_effects.opened)

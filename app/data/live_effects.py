@@ -61,6 +61,15 @@ def _column(_run: Run, version: str, row: int, steps: float) -> np.ndarray:
     return _opened(_run, version).effects_on(row, steps)
 
 
+def opened(run: Run) -> LiveInformation:
+    """Return the run's linearized model, of which effects and groups share one copy.
+
+    Raises:
+        InputError: The model cannot be read.
+    """
+    return _opened(run, run.version)
+
+
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _opened(_run: Run, version: str) -> LiveInformation:  # noqa: ARG001 (a cache key)
     from attribution_core.workflows.live_information import LiveInformation  # imports torch, which takes seconds

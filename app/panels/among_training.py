@@ -6,14 +6,10 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app.components.gallery import tiles
-from samplescope_app.data import effects, live_effects, navigation
+from samplescope_app.data import effects, live_effects
 from samplescope_app.panels import influencers, training_time
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
-
-_SHOWN = 12  # tiles of each kind
-_SIZE = 92
 
 
 def draw(run: Run, row: Row) -> None:
@@ -34,7 +30,9 @@ def draw(run: Run, row: Row) -> None:
     except InputError as error:
         st.info(plain(error), icon=":material/info:")
         return
-    (support, contradict), (supported, contradicted) = (effects.strongest(each, _SHOWN) for each in (on_it, of_it))
+    (support, contradict), (supported, contradicted) = (
+        effects.strongest(each, influencers.COUNT) for each in (on_it, of_it)
+    )
     label = "label" if run.values is None else "value"
     st.caption(
         "By NTK influence: without those that support it, the loss on this training example rises; without those that "
@@ -47,11 +45,5 @@ def draw(run: Run, row: Row) -> None:
         ("It supports most", supported),
         ("It contradicts most", contradicted),
     ):
-        st.markdown(f"**{name}** :gray[{plain(unit)}]")
-        if not len(ranked.rows):
-            st.caption("No training example.")
-            continue
         shown = influencers.effect_tiles(run, ranked, unit)
-        answer = tiles(shown, key=f"among training {name}", name=name, layout="strip", size=_SIZE)
-        if answer.opened is not None:
-            navigation.open_tile(run, answer.opened)
+        influencers.strip(run, shown, name, unit, f"training {name}", "No training example.")

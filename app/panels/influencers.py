@@ -13,7 +13,7 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import NOT_CREDIBLE, Run, why_not_credible
-from samplescope_app.components.gallery import Answer, Tile, example_tile, tiles
+from samplescope_app.components.gallery import Tile, example_tile, tiles
 from samplescope_app.data import effects, live_effects, navigation, session
 from samplescope_app.data.effects import Ranked, SplitName
 from samplescope_app.panels import jobs, training_time
@@ -21,7 +21,7 @@ from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_score, plain, score_help
 
-_COUNT = 12  # tiles of each kind
+COUNT = 12  # tiles of each kind
 _SIZE = 92
 _SHORT_UNIT = 4  # characters; longer units appear in the heading only
 _METHOD = "effect method"  # session key
@@ -76,7 +76,7 @@ def of_training_example(run: Run, row: Row) -> None:
         functools.partial(live_effects.of_training_example, run, of_one),
     )
     beyond = effects.not_credible(run, method, values)
-    helped, harmed = effects.strongest(values, _COUNT, beyond)
+    helped, harmed = effects.strongest(values, COUNT, beyond)
     unit = effects.unit(run, method)
     quantity = f"Effect of #{row['row']} on" if method in run.imported else _removing(f"#{row['row']}")
     st.caption(
@@ -87,9 +87,7 @@ def of_training_example(run: Run, row: Row) -> None:
     for ranked, verb, key in ((helped, "helps", "helped"), (harmed, "harms", "harmed")):
         name = f"{verb.capitalize()} most"
         shown = evaluation_tiles(run, ranked, unit)
-        answer = _strip(shown, name, unit, key, f"It {verb} no validation example.")
-        if answer.opened is not None:
-            navigation.open_tile(run, answer.opened)
+        strip(run, shown, name, unit, key, f"It {verb} no validation example.")
     say_not_credible(run, method, int(beyond.sum()))
 
 
@@ -113,7 +111,7 @@ def on_evaluation_example(run: Run, row: Row) -> None:
         functools.partial(live_effects.on_evaluation_example, run, on_one),
     )
     beyond = effects.not_credible(run, method, values, row["row"])
-    helpful, harmful = effects.strongest(values, _COUNT, beyond)
+    helpful, harmful = effects.strongest(values, COUNT, beyond)
     unit = effects.unit(run, method)
     one = f"one of {len(values):,} training examples"
     quantity = f"Effect of {one} on" if method in run.imported else _removing(one)
@@ -122,9 +120,7 @@ def on_evaluation_example(run: Run, row: Row) -> None:
     )
     for ranked, word in ((helpful, "helpful"), (harmful, "harmful")):
         shown = effect_tiles(run, ranked, unit)
-        answer = _strip(shown, f"Most {word}", unit, word, f"No training example is {word} to it.")
-        if answer.opened is not None:
-            navigation.open_tile(run, answer.opened)
+        strip(run, shown, f"Most {word}", unit, word, f"No training example is {word} to it.")
     say_not_credible(run, method, int(beyond.sum()))
 
 
@@ -141,7 +137,7 @@ def say_not_credible(run: Run, method: str, count: int) -> None:
 def neighbors(run: Run, split: SplitName, row: Row) -> None:
     """Draw the training examples most similar to an example for the trained network, and compare their labels."""
     try:
-        found = effects.nearest(run, split, row["row"], _COUNT)
+        found = effects.nearest(run, split, row["row"], COUNT)
     except InputError as error:
         reason = run.manifest.details.get("embeddings", {}).get("skipped")
         st.markdown("**Nearest training examples**")
@@ -156,14 +152,12 @@ def neighbors(run: Run, split: SplitName, row: Row) -> None:
             note = "" if same else "other label"
         shown.append(_with(run, other, words, score=f"{cosine:.3f}", aside="", note=note))
     name = "Nearest training examples"
-    answer = _strip(shown, name, "cosine", "nearest", "No training example is similar to it.")
+    strip(run, shown, name, "cosine", "nearest", "No training example is similar to it.")
     if shown:
         st.caption(
             "Cosine similarity of the inputs of the trained network's last layer; 1 is identical. "
             f"{_their_labels(run, found, row)}"
         )
-    if answer.opened is not None:
-        navigation.open_tile(run, answer.opened)
 
 
 def _their_labels(run: Run, found: Ranked, row: Row) -> str:
@@ -176,13 +170,24 @@ def _their_labels(run: Run, found: Ranked, row: Row) -> str:
     return f"Their {plain(run.values.name)} ranges from {plain(low)} to {plain(high)}."
 
 
-def _strip(shown: list[Tile], name: str, unit: str, key: str, nothing: str) -> Answer:
-    """Draw a heading and tiles, or why there are none."""
+def strip(run: Run, shown: list[Tile], name: str, unit: str, key: str, nothing: str) -> None:
+    """Draw a heading and tiles, each of which opens its example, or why there are none.
+
+    Args:
+        run: The run.
+        shown: The tiles.
+        name: The heading.
+        unit: Unit of their numbers.
+        key: Distinguishes the strip from others of the page.
+        nothing: What to say where there are no tiles.
+    """
     st.markdown(f"**{plain(name)}** :gray[{plain(unit)}]")
     if not shown:
         st.caption(nothing)
-        return Answer()
-    return tiles(shown, key=f"influence {key}", name=name, layout="strip", size=_SIZE)
+        return
+    answer = tiles(shown, key=f"influence {key}", name=name, layout="strip", size=_SIZE)
+    if answer.opened is not None:
+        navigation.open_tile(run, answer.opened)
 
 
 def evaluation_tiles(run: Run, ranked: Ranked, unit: str) -> list[Tile]:

@@ -9,7 +9,7 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app import figures
 from samplescope_app.components import chart
-from samplescope_app.components.gallery import Tile, example_tile, tiles
+from samplescope_app.components.gallery import example_tile
 from samplescope_app.data import effects, filters, navigation, session
 from samplescope_app.data.effects import Ranked
 from samplescope_app.panels import influencers
@@ -17,10 +17,8 @@ from samplescope_app.wording.text import plain
 
 _KEY = "mistakes cell"  # session key of the menu
 _FIGURE = "confusion"
-_SHOWN = 12  # tiles of each kind
 _BROWSED = 100  # training examples that Browse is opened with
 _MOST_CLASSES = 100  # in the figure
-_SIZE = 92
 _ALL = "all mistakes"
 
 
@@ -104,29 +102,26 @@ def _causes(run: Run, rows: np.ndarray) -> None:
         else "Mean change of the loss on these mistakes without a training example"
     )
     st.caption(f"{what}, by {plain(effects.title(run, method))}. Look for wrong labels among those that cause them.")
-    _strip(run, influencers.effect_tiles(run, _first(harmful), unit), "Cause them most", unit, "cause")
+    influencers.strip(
+        run, influencers.effect_tiles(run, _first(harmful), unit), "Cause them most", unit, "cause", "None."
+    )
     if len(harmful.rows) and st.button(
         f"Browse the first {len(harmful.rows):,}", key="browse causes", icon=":material/grid_view:"
     ):
         filters.replace(score=filters.current(run).score, selection=tuple(harmful.rows.tolist()))
         navigation.go("browse", run)
-    _strip(run, influencers.effect_tiles(run, _first(helpful), unit), "Prevent them most", unit, "prevent")
+    influencers.strip(
+        run, influencers.effect_tiles(run, _first(helpful), unit), "Prevent them most", unit, "prevent", "None."
+    )
     mistakes, score = session.evaluation(run).iloc[rows], session.scores_of(run, "evaluation")[:1]
     for name in score:  # those whose own labels are the least probable come first
         mistakes = session.ranked(mistakes, name, session.suspicious_end(run, name))
-    shown = [example_tile(run, row, (score or run.scores)[0]) for row in mistakes.head(_SHOWN).to_dict("records")]
-    _strip(run, shown, "The mistakes", run.measure(score[0]).title_in_sentence if score else "", "mistake")
+    shown = [
+        example_tile(run, row, (score or run.scores)[0]) for row in mistakes.head(influencers.COUNT).to_dict("records")
+    ]
+    what = run.measure(score[0]).title_in_sentence if score else ""
+    influencers.strip(run, shown, "The mistakes", what, "mistake", "None.")
 
 
 def _first(ranked: Ranked) -> Ranked:
-    return Ranked(ranked.rows[:_SHOWN], ranked.values[:_SHOWN])
-
-
-def _strip(run: Run, shown: list[Tile], name: str, unit: str, key: str) -> None:
-    st.markdown(f"**{name}** :gray[{plain(unit)}]")
-    if not shown:
-        st.caption("None.")
-        return
-    answer = tiles(shown, key=f"mistakes {key}", name=name, layout="strip", size=_SIZE)
-    if answer.opened is not None:
-        navigation.open_tile(run, answer.opened)
+    return Ranked(ranked.rows[: influencers.COUNT], ranked.values[: influencers.COUNT])

@@ -10,14 +10,11 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
 from attribution_core.runs.retraining import MeasuredRemoval, measured_without
-from samplescope_app.components.gallery import tiles
-from samplescope_app.data import effects, group_removal, navigation
+from samplescope_app.data import effects, group_removal
 from samplescope_app.panels import influencers, jobs
 from samplescope_app.wording.text import plain
 
 _LINEARIZED = "linearized"
-_SHOWN = 12  # tiles of each kind
-_SIZE = 92
 
 
 def draw(run: Run, rows: Sequence[int], key: str, what: str = "these") -> None:
@@ -95,16 +92,10 @@ def _unit(run: Run, method: str) -> str:
 
 def _changed_most(run: Run, method: str, change: np.ndarray, key: str) -> None:
     unit = "" if method == _LINEARIZED else effects.unit(run, method)
-    up, down = effects.strongest(change, _SHOWN)
+    up, down = effects.strongest(change, influencers.COUNT)
     for ranked, name in ((up, "Suffer most"), (down, "Gain most")):
-        st.markdown(f"**{name}** :gray[{plain(unit)}]")
-        if not len(ranked.rows):
-            st.caption("No validation example.")
-            continue
         shown = influencers.evaluation_tiles(run, ranked, unit)
-        answer = tiles(shown, key=f"what if {key} {name}", name=name, layout="strip", size=_SIZE)
-        if answer.opened is not None:
-            navigation.open_tile(run, answer.opened)
+        influencers.strip(run, shown, name, unit, f"what if {key} {name}", "No validation example.")
 
 
 def _measured(run: Run, measured: MeasuredRemoval, changes: dict[str, np.ndarray]) -> None:

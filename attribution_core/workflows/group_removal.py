@@ -11,7 +11,7 @@ For a group G of training examples and evaluation example j:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.evaluation.fidelity import Fidelity, ceiling_between_seeds, fidelity
+from attribution_core.methods.linearized.model import squared_error_change
 from attribution_core.preparation.prepare import Data, prepare_run
 from attribution_core.runs import Run, RunWriter
 from attribution_core.workflows.live_information import LiveInformation
@@ -61,14 +62,18 @@ class GroupEstimator:
     information: LiveInformation | None
 
     @classmethod
-    def open(cls, run: Run) -> GroupEstimator:
+    def open(cls, run: Run, read: Callable[[Run], LiveInformation] = LiveInformation.open) -> GroupEstimator:
         """Read what the answers need, which may take seconds.
+
+        Args:
+            run: A scored run.
+            read: Returns the linearized model that a run keeps.
 
         Raises:
             InputError: The run has neither a linearized model nor effects of single examples.
         """
         try:
-            information = LiveInformation.open(run, exact=True)
+            information = read(run)
         except InputError:
             if not set(SUMMED) & set(run.effect_methods):
                 raise
@@ -102,7 +107,7 @@ class GroupEstimator:
         linear, schedule = information.linear, information.schedule
         before = linear.predictions(schedule)
         change = linear.group_prediction_change(group, schedule)
-        loss = (change * (0.5 * change - (before - linear.evaluation_targets))).sum(dim=1)
+        loss = squared_error_change(change, before - linear.evaluation_targets)
         if self.run.values is not None or before.shape[1] == 1:
             return loss.cpu().numpy(), None, np.zeros(0, dtype=np.int64)
         labels, old, new = (each.argmax(dim=1) for each in (linear.evaluation_targets, before, before - change))

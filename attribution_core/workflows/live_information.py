@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.decomposition import EXACT_WORK
-from attribution_core.methods.linearized.model import LinearizedModel
+from attribution_core.methods.linearized.model import LinearizedModel, squared_error_change
 from attribution_core.methods.linearized.sample_information import functional_sample_information
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.runs import Run
@@ -97,7 +97,7 @@ class LiveInformation:
         linear = self.linear.evaluated_on_training(slice(None)) if on_training else self.linear
         change = linear.group_prediction_change([example], schedule)
         error = linear.predictions(schedule) - linear.evaluation_targets
-        return (change * (0.5 * change - error)).sum(dim=1).cpu().numpy()
+        return squared_error_change(change, error).cpu().numpy()
 
     def effects_on(self, evaluated: int, steps: float, on_training: bool = False) -> np.ndarray:
         """Return the NTK influence of each training example on a validation example: ``[n]``; see ``effects_of``.

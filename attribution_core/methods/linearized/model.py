@@ -38,6 +38,11 @@ from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.progress import report
 
 
+def squared_error_change(change: Tensor, error: Tensor) -> Tensor:
+    """Return how half the squared error changes if outputs fall by ``change``: ``[..., m, k]`` -> ``[..., m]``."""
+    return (change * (0.5 * change - error)).sum(dim=-1)
+
+
 class LinearizedModel:
     """A linear model in fixed features, with every leave-one-out at any training time.
 
@@ -294,8 +299,7 @@ class LinearizedModel:
         """Yield :meth:`removal_effects` for a block of training examples at a time: ``(examples, [block, m])``."""
         error = self.predictions(schedule) - self.evaluation_targets
         for rows, d in self.iterate_changes(schedule):
-            change = self.evaluate(d)
-            yield rows, (change * (0.5 * change - error)).sum(dim=-1)
+            yield rows, squared_error_change(self.evaluate(d), error)
 
     def group_prediction_change(self, indices: Sequence[int] | Tensor, schedule: GradientDescent) -> Tensor:
         """Return ``f(x_j) - f_{-G}(x_j)`` if all examples of the group are removed at once, ``[m, k]``.
