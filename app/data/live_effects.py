@@ -1,4 +1,4 @@
-"""NTK influence at training times that a run does not store, computed while the user waits, in a tenth of a second."""
+"""Effects that a run does not store, computed while the user waits: at other training times, and at other dampings."""
 
 from __future__ import annotations
 
@@ -8,31 +8,40 @@ import numpy as np
 import streamlit as st
 
 from attribution_core.runs import Run
-from attribution_core.runs.names import LIVE_MODEL_FILE
+from attribution_core.runs.names import KEPT_INFLUENCE_FILE, LIVE_MODEL_FILE
 
 if TYPE_CHECKING:
+    from attribution_core.workflows.live_influence import EffectsAtDamping, LiveInfluence
     from attribution_core.workflows.live_information import LiveInformation
 
-METHOD = "ntk"  # of which the run keeps the model
+NTK, INFLUENCE = "ntk", "influence"  # the methods whose effects can be computed anew
 
 
-def are_kept(run: Run) -> bool:
-    """Return whether the run keeps the model that they follow from."""
-    return (run.path / LIVE_MODEL_FILE).is_file() and "fsi" in run.evolutions
+def can_change(run: Run, method: str) -> bool:
+    """Return whether the run keeps what other effects of a method follow from."""
+    if method == NTK:
+        return (run.path / LIVE_MODEL_FILE).is_file() and "fsi" in run.evolutions
+    return method == INFLUENCE and (run.path / KEPT_INFLUENCE_FILE).is_file()
 
 
-def of_training_example(run: Run, row: int, steps: float) -> np.ndarray:
-    """Return the effects of a training example on each evaluation example after some steps, ``[m]``.
+def of_training_example(run: Run, method: str, row: int, setting: float) -> np.ndarray:
+    """Return the effects of a training example on each evaluation example, ``[m]``.
+
+    Args:
+        run: The run.
+        method: ``NTK`` or ``INFLUENCE``.
+        row: The training example.
+        setting: Training time in steps, or the damping as a multiple of the run's own.
 
     Raises:
-        InputError: The model cannot be read.
+        InputError: What they follow from cannot be read.
     """
-    return _row(run, run.version, row, steps)
+    return _row(run, run.version, method, row, setting)
 
 
-def on_evaluation_example(run: Run, row: int, steps: float) -> np.ndarray:
-    """Return the effects of each training example on an evaluation example after some steps, ``[n]``."""
-    return _column(run, run.version, row, steps)
+def on_evaluation_example(run: Run, method: str, row: int, setting: float) -> np.ndarray:
+    """Return the effects of each training example on an evaluation example, ``[n]``; see above."""
+    return _column(run, run.version, method, row, setting)
 
 
 def between_training_examples(run: Run, row: int, steps: float) -> tuple[np.ndarray, np.ndarray]:
@@ -52,13 +61,29 @@ def _between(_run: Run, version: str, row: int, steps: float) -> tuple[np.ndarra
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _row(_run: Run, version: str, row: int, steps: float) -> np.ndarray:
-    return _opened(_run, version).effects_of(row, steps)
+def _row(_run: Run, version: str, method: str, row: int, setting: float) -> np.ndarray:
+    if method == NTK:
+        return _opened(_run, version).effects_of(row, setting)
+    return _at_damping(_run, version, setting).effects_of(row)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _column(_run: Run, version: str, row: int, steps: float) -> np.ndarray:
-    return _opened(_run, version).effects_on(row, steps)
+def _column(_run: Run, version: str, method: str, row: int, setting: float) -> np.ndarray:
+    if method == NTK:
+        return _opened(_run, version).effects_on(row, setting)
+    return _at_damping(_run, version, setting).effects_on(row)
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _at_damping(_run: Run, version: str, multiple: float) -> EffectsAtDamping:
+    return _kept_influence(_run, version).at(multiple)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _kept_influence(_run: Run, version: str) -> LiveInfluence:  # noqa: ARG001 (a cache key)
+    from attribution_core.workflows.live_influence import LiveInfluence  # imports torch, which takes seconds
+
+    return LiveInfluence.open(_run)
 
 
 def opened(run: Run) -> LiveInformation:

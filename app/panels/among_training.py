@@ -15,7 +15,7 @@ from samplescope_app.wording.text import plain
 def draw(run: Run, row: Row) -> None:
     """Draw a switch, since the first answer waits for libraries to load, and the answer where it is on."""
     time = training_time.own_time(run)
-    if time is None or not live_effects.are_kept(run):
+    if time is None or not live_effects.can_change(run, live_effects.NTK):
         return
     if not st.toggle(
         "Influence between training examples",
@@ -38,7 +38,7 @@ def draw(run: Run, row: Row) -> None:
         "By NTK influence: without those that support it, the loss on this training example rises; without those that "
         f"contradict it, it falls. Where its neighbors contradict it, look at its {label}."
     )
-    unit = effects.unit(run, live_effects.METHOD)
+    unit = effects.unit(run, live_effects.NTK)
     for name, ranked in (
         ("Support it most", support),
         ("Contradict it most", contradict),

@@ -16,7 +16,7 @@ from attribution_core.runs import NOT_CREDIBLE, Run, why_not_credible
 from samplescope_app.components.gallery import Tile, example_tile, tiles
 from samplescope_app.data import effects, live_effects, navigation, session
 from samplescope_app.data.effects import Ranked, SplitName
-from samplescope_app.panels import jobs, training_time
+from samplescope_app.panels import damping, jobs, training_time
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_score, plain, score_help
@@ -48,17 +48,27 @@ def method_select(run: Run) -> str:
     )
 
 
-def _at_a_time(run: Run, stored: Callable[[], np.ndarray], live: Callable[[float], np.ndarray]) -> np.ndarray:
-    """Return effects as stored, or at the time of a slider, drawn where the run keeps the model they follow from."""
-    if chosen_method(run) != live_effects.METHOD or not live_effects.are_kept(run):
+def _adjusted(run: Run, stored: Callable[[], np.ndarray], live: Callable[[str, float], np.ndarray]) -> np.ndarray:
+    """Return effects as stored, or at the time or damping of a slider, drawn where the run keeps what they follow from.
+
+    Args:
+        run: The run.
+        stored: Reads them.
+        live: Computes them by a method at a time or damping.
+    """
+    method = chosen_method(run)
+    if not live_effects.can_change(run, method):
         return stored()
-    own = training_time.own_time(run)
-    time = training_time.select(run, f"effect time {run.id}", own)
-    if time == own:
+    if method == live_effects.NTK:
+        own = training_time.own_time(run)
+        setting = training_time.select(run, f"effect time {run.id}", own)
+    else:
+        own, setting = 1.0, damping.select(run, f"effect damping {run.id}")
+    if setting == own:
         return stored()
     try:
-        with st.spinner("Computing the effects at this time"):
-            return live(time)
+        with st.spinner("Computing the effects"):
+            return live(method, setting)
     except InputError as error:
         st.info(plain(error), icon=":material/info:")
         return stored()
@@ -70,10 +80,10 @@ def of_training_example(run: Run, row: Row) -> None:
         _without_effects(run)
         return
     method, of_one = method_select(run), row["row"]
-    values = _at_a_time(
+    values = _adjusted(
         run,
         functools.partial(effects.of_training_example, run, method, of_one),
-        functools.partial(live_effects.of_training_example, run, of_one),
+        lambda chosen, setting: live_effects.of_training_example(run, chosen, of_one, setting),
     )
     beyond = effects.not_credible(run, method, values)
     helped, harmed = effects.strongest(values, COUNT, beyond)
@@ -105,10 +115,10 @@ def on_evaluation_example(run: Run, row: Row) -> None:
         )
         return
     method, on_one = method_select(run), row["row"]
-    values = _at_a_time(
+    values = _adjusted(
         run,
         functools.partial(effects.on_evaluation_example, run, method, on_one),
-        functools.partial(live_effects.on_evaluation_example, run, on_one),
+        lambda chosen, setting: live_effects.on_evaluation_example(run, chosen, on_one, setting),
     )
     beyond = effects.not_credible(run, method, values, row["row"])
     helpful, harmful = effects.strongest(values, COUNT, beyond)

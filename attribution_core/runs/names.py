@@ -21,6 +21,7 @@ INITIAL_WEIGHTS_FILE = "model/initial.safetensors"
 FINAL_WEIGHTS_FILE = "model/final.safetensors"
 TRAINING_STEPS_FILE = "trajectory/steps.safetensors"
 LIVE_MODEL_FILE = "linearised/model.safetensors"
+KEPT_INFLUENCE_FILE = "influence/any_damping.safetensors"
 ENCODINGS_FILE = "vectors.safetensors"
 
 # Its folders.

@@ -10,8 +10,10 @@ import numpy as np
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import MEASURES, Run
+from attribution_core.workflows.live_influence import LiveInfluence
 from attribution_core.workflows.live_information import LiveInformation
 from samplescope_app.data import score_evolution
+from samplescope_app.wording.text import format_score
 from tests.support.app_driver import SHOWN, THEMES, App, strongest
 
 
@@ -181,6 +183,24 @@ def test_influencers_at_another_training_time(app: App, run: Run, page: Page):
     print(f"\nOther influencers within {time.monotonic() - began:.1f} s, with the import of torch.")
     app.open("example", evaluation="7")  # the time stays
     app.shows_rows("Most helpful", strongest(live.effects_on(7, later), 1))
+
+
+def test_influencers_at_another_damping(app: App, run: Run, page: Page):
+    start = 40
+    app.open("example", id=run.examples["id"].iloc[start])
+    app.choose("Method", re.compile("Influence function"))
+    app.shows_rows("Helps most", strongest(run.effects("influence")[start], 1))
+    slider = page.get_by_role("slider", name="Damping")
+    slider.focus()
+    for _ in range(4):
+        slider.press("ArrowRight")
+    at = LiveInfluence.open(run).at(100.0)
+    began = time.monotonic()
+    app.shows_rows("Helps most", strongest(at.effects_of(start), 1))
+    print(f"\nOther influencers within {time.monotonic() - began:.1f} s, with the import of torch.")
+    app.open("example", evaluation="7")  # method and damping stay
+    app.shows_rows("Most helpful", strongest(at.effects_on(7), 1))
+    expect(page.get_by_role("slider", name="Damping")).to_have_attribute("aria-valuetext", format_score(5.0))
 
 
 def test_influence_between_training_examples(app: App, run: Run, page: Page):

@@ -12,15 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
 from attribution_core.datasets import Dataset, Splits, open_dataset
+from attribution_core.methods.influence.kept import state_of
+from attribution_core.methods.influence.kernels import GradientKernels
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.runs import CredibleEffects, DatasetSummary, RunWriter, Unreadable, fingerprint
 from attribution_core.runs.embeddings import read_embeddings
+from attribution_core.runs.names import KEPT_INFLUENCE_FILE
 from attribution_core.runs.store import read_table
 from attribution_core.runs.tables import curve_points
 from attribution_core.scoring.stages.detection import write_detection
+from attribution_core.scoring.stages.influence import KEPT_EXAMPLES
 from attribution_core.scoring.stages.live import write_live_model
 
 NAMES = [f"digit {digit}" for digit in range(10)]
@@ -126,6 +131,8 @@ def write_run(
                 facts = {"route": "exact kernel", "learning_rate": _write_live(writer, splits), "steps": 1000}
                 facts["weight_decay"] = 0.0
                 writer.describe("fsi", facts, ["fsi", "contribution", "sensitivity"])
+                if n <= KEPT_EXAMPLES:
+                    _write_kept_influence(writer, splits)
                 if evidence:
                     _write_evidence(writer)
     return path
@@ -169,6 +176,16 @@ def _write_live(writer: RunWriter, splits: Splits, width: int = 16) -> float:
     linear = LinearizedModel.from_jacobians(train, evaluation[: len(splits.validation)], *outputs, *targets)
     write_live_model(writer, linear)
     return 1 / float(linear.eigenvalues[-1])
+
+
+def _write_kept_influence(writer: RunWriter, splits: Splits, width: int = 40) -> None:
+    """Write the inner products of made-up gradients, for influence at any damping."""
+    generator = torch.Generator().manual_seed(0)
+    own, other = (torch.randn(len(part), width, generator=generator) for part in (splits.train, splits.validation))
+    kernels = GradientKernels(own @ own.T, other @ own.T, torch.rand(len(own), generator=generator))
+    with writer.path_for(KEPT_INFLUENCE_FILE) as path:
+        save_file(state_of(0, kernels, 0.05 * kernels.largest), path)
+    writer.describe("self_influence", {"share_of_largest_eigenvalue": 0.05})
 
 
 def _class_pairs(effects: np.ndarray, splits: Splits, most: int = 3) -> pd.DataFrame:

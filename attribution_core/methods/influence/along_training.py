@@ -14,37 +14,35 @@ outputs is replaced by the matrix of rank one along its error e_i that has the s
 
 That is exact for one output and for two classes, where H_i has no other direction; and it costs what the empirical
 curvature does, whose rows are ``grad l_i`` themselves, and which thus takes a large error for a large curvature: the
-opposite of the truth where a label is confidently wrong. With ``K = R R^T``, the inner products ``k_j = R grad l_j``
-and ``s_i = |e_i| / sqrt(tr H_i)``, the effects need no eigenvectors, and nothing of the size of the weights:
-
-    effect[:, j] = diag(s) (K + n damping I)^{-1} k_j,
-
-and those of an example on itself are ``s_i^2`` times the diagonal of ``(K + n damping I)^{-1} K``. For n examples, of
-which up to ``MOST_EXAMPLES`` are solved for together, a checkpoint takes a backward pass for each example, K and k from
-the layers' factors (:mod:`attribution_core.gradients.ntk`), ``n^3`` multiplications for the inverse and ``n^2 m`` for
-the effects, in the weights' precision: by the damping, the condition is below 1 / ``LEAST_SHARE``. More examples, and
-other curvatures, take a spectrum (:mod:`attribution_core.methods.influence.spectrum`), of a sketch.
+opposite of the truth where a label is confidently wrong. The effects then follow from inner products of gradients
+(:mod:`attribution_core.methods.influence.kernels`), with ``s_i = |e_i| / sqrt(tr H_i)``. For n examples, of which up to
+``MOST_EXAMPLES`` are solved for together, a checkpoint takes a backward pass for each example, the products from the
+layers' factors (:mod:`attribution_core.gradients.ntk`), ``n^3`` multiplications for the inverse and ``n^2 m`` for the
+effects, in the weights' precision: by the damping, the condition is below 1 / ``LEAST_SHARE``. More examples, and other
+curvatures, take a spectrum (:mod:`attribution_core.methods.influence.spectrum`), of a sketch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Unpack
+from typing import Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
 from attribution_core.gradients.ntk import multiplications_of_a_pair
-from attribution_core.methods.curvature.losses import hessian_column_norms, prediction_errors
 from attribution_core.methods.influence.functions import spectrum_for
+from attribution_core.methods.influence.kernels import GradientKernels, gradient_kernels
 from attribution_core.methods.influence.options import InfluenceKeywords, InfluenceOptions
-from attribution_core.methods.influence.spectrum import Rows, kernels_of
+from attribution_core.methods.influence.spectrum import InfluenceSpectrum
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.progress import silenced, track
-from attribution_core.training import Trajectory, as_pair, outputs_of
+from attribution_core.training import Trajectory, as_pair
 from attribution_core.training.trainer import LabeledData
+
+Curvature = GradientKernels | InfluenceSpectrum
 
 # Checkpoints that are used by default, in geometric progression from this share of the training to its end. Compared
 # with retraining (``influence_fidelity``; LDS on MNIST and on film reviews with MLPs, Fashion-MNIST with LeNet-5 and
@@ -66,7 +64,6 @@ MOST_EXAMPLES = 8192
 # Of all inner products at a checkpoint: half a minute on two cores for cnn4, whose sketch takes longer. With 3,000
 # training and 500 evaluation examples LeNet-5 has 2e10, cnn4 has 1e12.
 MOST_MULTIPLICATIONS = 5 * 10**11
-_POWER_STEPS = 30  # of the iteration for the largest eigenvalue
 
 
 @dataclass(frozen=True)
@@ -96,6 +93,7 @@ def influence_along_training(
     evaluation: LabeledData,
     options: InfluenceOptions | None = None,
     steps: Sequence[int] | None = None,
+    observe: Callable[[Curvature, float], None] | None = None,
     **keywords: Unpack[InfluenceKeywords],
 ) -> InfluenceAlongTraining:
     """Return the influence of every training example on every evaluation example, averaged over a training.
@@ -109,6 +107,7 @@ def influence_along_training(
             replaces the default one at every checkpoint; ``loss`` and ``ensemble`` are the trajectories'.
         steps: Optimizer steps to use; each must be a checkpoint, 0 or the last step. By default the eight of these that
             are nearest to a geometric progression from a tenth of the training to its end.
+        observe: Called at each checkpoint with what the effects there follow from, and the damping.
         **keywords: Fields of :class:`InfluenceOptions` that replace those of ``options``.
 
     Returns:
@@ -137,40 +136,32 @@ def influence_along_training(
     kept: list[float] = []
     for each, step in track(places, len(places), "influence along training"):
         with silenced():
-            here = (_by_examples if by_examples else _by_spectrum)(each, step, side, chosen)
-        effect = effect.to(here.effect) + here.effect / len(places)
-        own = own.to(here.own) + here.own / len(places)
-        damping.append(here.damping)
-        share.append(here.damping / max(here.largest, 1e-300))
-        kept += [] if here.kept_energy is None else [here.kept_energy]
+            here = _curvature_at(each, step, side, chosen, by_examples)
+            largest, trace = _size_of(here)
+            damping.append(chosen.damping or default_damping(each, largest, trace))
+            effect_here, own_here = _effects(here, damping[-1])
+        effect = effect.to(effect_here) + effect_here / len(places)
+        own = own.to(own_here) + own_here / len(places)
+        share.append(damping[-1] / max(largest, 1e-300))
+        if isinstance(here, InfluenceSpectrum) and here.kept_energy is not None:
+            kept.append(here.kept_energy)
+        if observe is not None:
+            observe(here, damping[-1])
     return InfluenceAlongTraining(effect, own, tuple(used[0]), tuple(damping), tuple(share), min(kept, default=None))
 
 
-class _Moment(NamedTuple):
-    """What is computed at one checkpoint.
-
-    Attributes:
-        effect: Effects, ``[n, m]``.
-        own: Self-influence, ``[n]``.
-        damping: The damping.
-        largest: Largest eigenvalue of the curvature.
-        kept_energy: What a sketch keeps; None without a sketch.
-    """
-
-    effect: Tensor
-    own: Tensor
-    damping: float
-    largest: float
-    kept_energy: float | None = None
+def _size_of(curvature: Curvature) -> tuple[float, float]:
+    """Return the largest eigenvalue of a curvature, and the sum of all."""
+    if isinstance(curvature, GradientKernels):
+        return curvature.largest, curvature.trace
+    return float(curvature.values[-1:].sum()), float(curvature.values.abs().sum())
 
 
-def _by_spectrum(trajectory: Trajectory, step: int, side: InputsAndTargets, options: InfluenceOptions) -> _Moment:
-    """Return the effects at one checkpoint by a decomposition."""
-    with trajectory.at(step) as model:
-        spectrum = spectrum_for(model, trajectory.data, side, options)
-    largest, trace = float(spectrum.values[-1:].sum()), float(spectrum.values.abs().sum())
-    damping = options.damping or default_damping(trajectory, largest, trace)
-    return _Moment(spectrum.effects(damping), spectrum.self_influence(damping), damping, largest, spectrum.kept_energy)
+def _effects(curvature: Curvature, damping: float) -> tuple[Tensor, Tensor]:
+    """Return the effects, and those of the training examples on themselves."""
+    if isinstance(curvature, GradientKernels):
+        return curvature.effects(damping)
+    return curvature.effects(damping), curvature.self_influence(damping)
 
 
 def solves_by_examples(trajectory: Trajectory, evaluated: int, options: InfluenceOptions | None = None) -> bool:
@@ -194,17 +185,12 @@ def are_few_enough(examples: int, evaluated: int, each: int) -> bool:
     return examples <= MOST_EXAMPLES and examples * (examples / 2 + evaluated) * each <= MOST_MULTIPLICATIONS
 
 
-def _by_examples(trajectory: Trajectory, step: int, side: InputsAndTargets, options: InfluenceOptions) -> _Moment:
-    """Return the effects at one checkpoint by the inner products of gradients."""
+def _curvature_at(
+    trajectory: Trajectory, step: int, side: InputsAndTargets, options: InfluenceOptions, by_examples: bool
+) -> Curvature:
+    """Return inner products of gradients, or a decomposition, at one checkpoint."""
     with trajectory.at(step) as model:
-        products, cross, scale = gradient_kernels(model, trajectory.data, side, options)
-    largest, trace = _largest_eigenvalue(products) / len(products), float(products.diagonal().mean())
-    damping = options.damping or default_damping(trajectory, largest, trace)
-    identity = torch.eye(len(products)).to(products)
-    root = torch.linalg.cholesky(products + len(products) * damping * identity)
-    inverse = torch.cholesky_solve(identity, root)  # torch.cholesky_inverse takes fifty times as long
-    effect = (inverse @ cross.T).mul_(scale[:, None])
-    return _Moment(effect, (inverse * products).sum(dim=1, dtype=torch.float64) * scale.square(), damping, largest)
+        return (gradient_kernels if by_examples else spectrum_for)(model, trajectory.data, side, options)
 
 
 def default_damping(trajectory: Trajectory, largest: float, trace: float) -> float:
@@ -225,36 +211,6 @@ def default_damping(trajectory: Trajectory, largest: float, trace: float) -> flo
             "Every training example is fitted without error, so that no damping follows from their gradients: set it."
         )
     return damping
-
-
-def gradient_kernels(
-    model: nn.Module, train: InputsAndTargets, side: InputsAndTargets, options: InfluenceOptions
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return inner products of gradients, for a curvature of one row for each training example.
-
-    Returns:
-        Those of the rows R with themselves, ``[n, n]``; those of evaluation examples' loss gradients with the rows,
-        ``[m, n]``; and s, the loss gradient of each training example as a multiple of its row, ``[n]``.
-    """
-    plan = plan_parameters(model, train[0], options.parameters)
-    outputs = outputs_of(model, train[0])
-    errors, other = prediction_errors(outputs, train[1], options.loss), Rows.of_losses(model, side, options.loss)
-    scale = torch.ones_like(errors[:, 0])
-    if options.curvature == "ggn":
-        least = torch.finfo(outputs.dtype).eps  # of a trace, which the rounding of probabilities leaves
-        trace = hessian_column_norms(outputs, options.loss).sum(dim=1).clamp(min=least)
-        length = errors.norm(dim=1)
-        errors = errors * (trace.sqrt() / length.clamp(min=torch.finfo(outputs.dtype).tiny))[:, None]
-        scale = length / trace.sqrt()
-    return *kernels_of(model, Rows(train[0], errors), other, plan, errors.dtype), scale
-
-
-def _largest_eigenvalue(matrix: Tensor) -> float:
-    """Return the largest eigenvalue of a positive semidefinite matrix, by the power method: from below, within 1%."""
-    vector = torch.randn(len(matrix), generator=torch.Generator().manual_seed(0)).to(matrix)
-    for _ in range(_POWER_STEPS):
-        vector = matrix @ (vector / vector.norm().clamp(min=torch.finfo(matrix.dtype).tiny))
-    return float(vector.norm())
 
 
 def steps_of(trajectory: Trajectory, steps: Sequence[int] | None) -> list[int]:

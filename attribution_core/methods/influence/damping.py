@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.methods.curvature.kronecker import spaced
-from attribution_core.methods.influence.along_training import gradient_kernels, steps_of
+from attribution_core.methods.influence.along_training import steps_of
 from attribution_core.methods.influence.functions import default_damping, spectrum_for
+from attribution_core.methods.influence.kernels import gradient_kernels
 from attribution_core.methods.influence.options import InfluenceKeywords, InfluenceOptions
 from attribution_core.methods.influence.spectrum import InfluenceSpectrum
 from attribution_core.training import Trajectory, as_pair
@@ -132,12 +133,12 @@ def sweep_along_training(
     effects, own, directions, largest = [], [], [], []
     for step in steps_of(trajectory, steps):
         with trajectory.at(step) as model:
-            products, cross, scale = gradient_kernels(model, train, side, options)
-        values, vectors = torch.linalg.eigh(products)
+            kernels = gradient_kernels(model, train, side, options)
+        values, vectors = torch.linalg.eigh(kernels.products)
         weights = 1 / (values.clamp(min=0) + every.to(values)[:, None] * values[-1])  # [shares + 1, r]
-        along = vectors.T @ cross.T
-        effects.append(torch.stack([scale[:, None] * (vectors @ (each[:, None] * along)) for each in weights]))
-        own.append((weights * values) @ vectors.square().T * scale.square())
+        along = vectors.T @ kernels.cross.T
+        effects.append(torch.stack([kernels.scale[:, None] * (vectors @ (each[:, None] * along)) for each in weights]))
+        own.append((weights * values) @ vectors.square().T * kernels.scale.square())
         directions.append((weights * values).sum(dim=1))
         largest.append(values[-1] / len(values))
     ranks = [_ranks(each) for each in torch.stack(effects).sum(dim=0)]

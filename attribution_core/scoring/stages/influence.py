@@ -3,12 +3,14 @@
 They are averaged over the checkpoints of the training. Weights that were given have none, and are taken as they are.
 """
 
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -31,6 +33,8 @@ from attribution_core.methods.influence.damping import (
     sweep_of,
 )
 from attribution_core.methods.influence.functions import default_damping
+from attribution_core.methods.influence.kept import bytes_of, state_of
+from attribution_core.methods.influence.kernels import GradientKernels
 from attribution_core.methods.influence.options import InfluenceOptions
 from attribution_core.methods.influence.spectrum import (
     DIMENSION,
@@ -41,11 +45,12 @@ from attribution_core.methods.influence.spectrum import (
 )
 from attribution_core.models import load_weights
 from attribution_core.preparation.prepare import Prepared
-from attribution_core.runs.names import FINAL_WEIGHTS_FILE
+from attribution_core.runs import RunWriter
+from attribution_core.runs.names import FINAL_WEIGHTS_FILE, KEPT_INFLUENCE_FILE
 from attribution_core.scoring.probe import SAMPLE, Probe, timed
 from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
 from attribution_core.scoring.sizes import RunSizes
-from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows
+from attribution_core.scoring.stages.base import ScoringRun, Stage, curve_rows, write_or_skip
 from attribution_core.scoring.trial import require_gradients
 from attribution_core.training import Recipe, outputs_of
 
@@ -54,6 +59,10 @@ from attribution_core.training import Recipe, outputs_of
 MOST_PARAMETERS = 3_000_000
 _WRITTEN = 512  # rows of the effects, written at once
 _FEW = 2  # checkpoints of a network whose gradients are sketched
+# What effects at any damping follow from is kept up to this size, and for so many examples that an answer takes about a
+# second: at 4,096, four Cholesky decompositions of 2.3e10 multiplications each.
+KEPT_BYTES = 2**29
+KEPT_EXAMPLES = 4096
 
 
 class InfluenceStage(Stage):
@@ -83,13 +92,13 @@ class InfluenceStage(Stage):
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """Count inner products of gradients with their inverse, or a decomposition; coordinates, and the effects."""
+        """Count inner products and their inverse, or a decomposition; coordinates, effects, and what is kept."""
         size = min(sizes.n * sizes.outputs, sizes.num_parameters, DIMENSION)
         effects = 7 * sizes.n * sizes.m  # one matrix is in float64, before it is rounded
         if _by_examples(sizes):
             factors = min(2 * FACTOR_BYTES, 4 * (sizes.n + sizes.m) * sizes.activation_bytes)
-            return 4 * (4 * sizes.n**2 + effects) + factors
-        return 8 * 4 * size**2 + 4 * (2 * (sizes.n + sizes.m) * size + effects) + 4 * 1024 * size
+            return 4 * (4 * sizes.n**2 + effects) + factors + KEPT_BYTES
+        return KEPT_BYTES + 8 * 4 * size**2 + 4 * (2 * (sizes.n + sizes.m) * size + effects) + 4 * 1024 * size
 
     @override
     def seconds_probe(self, probe: Probe) -> float:
@@ -129,15 +138,54 @@ class InfluenceStage(Stage):
         writer.write_curve("damping", curve_rows(found.sweep.share.tolist(), series))
         evaluated = {"evaluated_on": f"{found.effects.shape[1]:,} validation examples"}
         writer.describe("self_influence", {**found.details, **evaluated}, ["self_influence"])
+        write_or_skip(writer, "any_damping", functools.partial(found.kept.write, writer))
+
+
+class _Kept:
+    """What effects at any damping follow from, as it is found at one checkpoint after another."""
+
+    def __init__(self) -> None:
+        self._state: dict[str, Tensor] = {}
+        self._dampings = 0
+        self._problem = ""
+
+    def add(self, curvature: GradientKernels | InfluenceSpectrum, damping: float) -> None:
+        """Keep one checkpoint, or why none can be kept."""
+        self._problem = self._problem or self._why_not(curvature)
+        if self._problem:
+            self._state.clear()
+        else:
+            self._state |= state_of(self._dampings, curvature, damping)
+            self._dampings += 1
+
+    def _why_not(self, curvature: GradientKernels | InfluenceSpectrum) -> str:
+        if isinstance(curvature, GradientKernels) and len(curvature.scale) > KEPT_EXAMPLES:
+            return f"with more than {KEPT_EXAMPLES:,} training examples an answer would take too long"
+        needed = bytes_of(curvature) + sum(value.nbytes for value in self._state.values())
+        if needed > KEPT_BYTES:
+            return f"it would take more than {KEPT_BYTES // 2**20:,} MiB"
+        return ""
+
+    def write(self, writer: RunWriter) -> None:
+        """Write the file.
+
+        Raises:
+            InputError: Too much would have to be kept.
+        """
+        if self._problem:
+            raise InputError(self._problem)
+        with writer.path_for(KEPT_INFLUENCE_FILE) as path:
+            save_file(self._state, path)
 
 
 class _Found(NamedTuple):
-    """What the stage writes: effects ``[n, m]``, self-influence ``[n]``, the curve over dampings, and how."""
+    """What the stage writes: effects ``[n, m]``, self-influence ``[n]``, the curve over dampings, how, what is kept."""
 
     effects: Tensor
     own: Tensor
     sweep: DampingSweep
     details: dict[str, Any]
+    kept: _Kept
 
 
 def _along_training(scoring: ScoringRun) -> _Found:
@@ -149,8 +197,8 @@ def _along_training(scoring: ScoringRun) -> _Found:
     steps = [step for step, epoch in epoch_of.items() if epoch in _checkpoints(recipe.epochs)]
     if not solves_by_examples(trajectory, len(tensors["validation"][0])):
         steps = steps[: len(steps) // 2 + 1][-_FEW:]  # each takes a sketch: those in the middle tell most
-    options = InfluenceOptions(damping=config.damping, seed=config.seed)
-    found = influence_along_training(trajectory, tensors["validation"], options, steps)
+    options, kept = InfluenceOptions(damping=config.damping, seed=config.seed), _Kept()
+    found = influence_along_training(trajectory, tensors["validation"], options, steps, observe=kept.add)
     share = sum(found.share) / len(found.share)
     sweep = sweep_along_training(trajectory, tensors["validation"], steps, share, sorted({*SHARES, share}))
     *before, last = (str(epoch_of[step]) for step in found.steps)
@@ -163,9 +211,8 @@ def _along_training(scoring: ScoringRun) -> _Found:
         "share_of_largest_eigenvalue": share,
         "kept_energy": found.kept_energy,
     }
-    return _Found(
-        found.effect, found.self_influence, sweep, {name: value for name, value in details.items() if value is not None}
-    )
+    details = {name: value for name, value in details.items() if value is not None}
+    return _Found(found.effect, found.self_influence, sweep, details, kept)
 
 
 def _as_given(scoring: ScoringRun) -> _Found:
@@ -177,7 +224,9 @@ def _as_given(scoring: ScoringRun) -> _Found:
     # Weight decay is curvature too, and part of the damping.
     damping = config.damping or max(default, config.recipe.weight_decay)
     details = {**description_of(spectrum), "damping": damping, "share_of_largest_eigenvalue": damping / largest}
-    return _Found(spectrum.effects(damping), spectrum.self_influence(damping), sweep, details)
+    kept = _Kept()
+    kept.add(spectrum, damping)
+    return _Found(spectrum.effects(damping), spectrum.self_influence(damping), sweep, details, kept)
 
 
 def description_of(spectrum: InfluenceSpectrum) -> dict[str, str | float]:

@@ -12,10 +12,12 @@ from sklearn.metrics import roc_auc_score
 import attribution_core as ac
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.build import head_inputs
+from attribution_core.runs.names import KEPT_INFLUENCE_FILE
 from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.score import score
 from attribution_core.scoring.stages import influence
 from attribution_core.training import Recipe
+from attribution_core.workflows.live_influence import LiveInfluence
 from tests.support.scored import ONLY_INFORMATION, QUICK, digits_as_scored, quick
 
 BUT_SENSITIVITY = {"contributions": "off", "influence": "off"}
@@ -170,6 +172,41 @@ def test_influence_functions_of_a_run_are_those_along_its_training(tmp_path, dam
     assert details["damping"] == pytest.approx(sum(found.damping) / len(found.damping), rel=1e-3)
     assert details["damping"] >= weight_decay
     assert details["route"].endswith("after epoch 1" if epochs == 1 else "after epochs 2, 5, 10 and 12")
+    _keep_their_effects(run)
+    other = ac.influence_along_training(trajectory, evaluation, steps=steps, damping=3 * (damping or found.damping[0]))
+    if damping is not None or epochs == 1:
+        at = LiveInfluence.open(run).at(3.0)
+        assert np.allclose(at.effects_of(5), other.effect[5], atol=0.01 * float(other.effect[5].abs().max()))
+
+
+def _keep_their_effects(run: ac.Run) -> None:
+    """Compare the effects that follow from what is kept, at the run's damping, with those of the run."""
+    stored, live = run.effects("influence")[:], LiveInfluence.open(run).at(1.0)
+    assert np.allclose(live.effects_of(5), stored[5], atol=0.01 * np.abs(stored[5]).max())
+    assert np.allclose(live.effects_on(7), stored[:, 7], atol=0.01 * np.abs(stored[:, 7]).max())
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"), [("KEPT_EXAMPLES", "more than 100 training examples"), ("KEPT_BYTES", "more than 0 MiB")]
+)
+def test_too_much_is_not_kept(tmp_path, monkeypatch, limit, reason):
+    monkeypatch.setattr(influence, limit, 100)
+    run = score(quick(tmp_path, influence="on", hidden=(8,), **BUT_INFLUENCE))
+    assert reason in run.manifest.details["any_damping"]["skipped"]
+    assert run.effects("influence").shape[0] == 300
+    with pytest.raises(InputError, match=reason):
+        LiveInfluence.open(run)
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    run = score(quick(tmp_path, influence="on", hidden=(8,), **BUT_INFLUENCE))
+    file = run.path / KEPT_INFLUENCE_FILE
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match="is damaged"):
+        LiveInfluence.open(run)
+    file.unlink()
+    with pytest.raises(InputError, match="score the data again"):
+        LiveInfluence.open(run)
 
 
 @pytest.mark.parametrize("damping", [None, 0.5])
@@ -187,6 +224,7 @@ def test_weights_that_were_given_are_taken_as_they_are(tmp_path, damping):
     assert np.allclose(run.effects("influence")[:], expected.effect, rtol=1e-3, atol=1e-7)
     own = ac.self_influence(model, train_side, solver="exact", damping=damping)
     assert np.allclose(run.examples["self_influence"], own.effect, rtol=1e-3, atol=1e-9)
+    _keep_their_effects(run)
 
 
 def test_where_there_are_no_influence_functions_the_run_says_why(tmp_path, monkeypatch):
