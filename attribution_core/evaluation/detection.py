@@ -1,6 +1,5 @@
 """Measure how soon scores find known wrong labels when examples are inspected most suspicious first."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,14 +9,10 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
-from attribution_core.methods.analysis.label_noise import label_noise_clusters
 from attribution_core.runs import Run
 from attribution_core.runs.labels import changed_labels
-from attribution_core.runs.names import effects_file
 
 SHARES = (0.05, 0.1, 0.2)
-# Largest number of evaluation examples whose effects are clustered, as in HYDRA's table 4.
-_CLUSTERED_ON = 1000
 
 
 @dataclass(frozen=True)
@@ -123,23 +118,18 @@ def suspicious_scores(run: Run) -> dict[str, Tensor]:
     """Return a run's scores that can find wrong labels, higher being more suspicious, in the order of its columns.
 
     These are its scores with a suspicious end (negated if that is the low end), except imported ones that some examples
-    lack. If the run has classes and contributions to single examples, ``clusters`` is added: first the examples that
-    :func:`~attribution_core.methods.analysis.label_noise.label_noise_clusters` suspects, then the others, both by
-    contribution, lowest first.
+    lack.
 
     Returns:
         Scores by name, ``[n]`` each, float64.
     """
     signs = {"high": 1.0, "low": -1.0}
-    scores = {
+    return {
         name: sign * torch.tensor(run.examples[name].to_numpy(dtype="float64"))
         for name in run.scores
         if (sign := signs.get(run.measure(name).suspicious or "")) is not None
         and not (name in run.imported and run.examples[name].hasnans)
     }
-    if run.values is None and (run.path / effects_file("hydra")).is_dir():
-        scores["clusters"] = _clusters(run)
-    return scores
 
 
 def _found(values: Tensor, wrong: Tensor) -> Tensor:
@@ -152,14 +142,3 @@ def _found(values: Tensor, wrong: Tensor) -> Tensor:
     found = before[group] * sizes[group] + rank * inside[group]
     shares = found.double() / (sizes[group] * wrong.sum()).double()
     return torch.cat([shares.new_zeros(1), shares])
-
-
-def _clusters(run: Run) -> Tensor:
-    """Score suspects of the clustering in (0, 1] and other examples in (-1, 0], both by contribution, ``[n]``."""
-    effects = run.effects("hydra")
-    step = math.ceil(effects.shape[1] / _CLUSTERED_ON)
-    labels = torch.tensor(run.examples["label"].to_numpy(dtype="int64"))
-    suspect = label_noise_clusters(torch.from_numpy(np.asarray(effects[:, ::step])), labels).suspect
-    contribution = torch.tensor(run.examples["contribution"].to_numpy(dtype="float64"))
-    rank = contribution.unique(return_inverse=True)[1]
-    return suspect.double() - rank / len(rank)

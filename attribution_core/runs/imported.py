@@ -15,8 +15,8 @@ from attribution_core.runs.schema import BASE_COLUMNS, RunManifest
 
 DETAILS = "imported"  # key of the imported scores in the manifest's details
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
-# Columns that an export or the app adds beside the scores, and a series of the detection curve.
-_TAKEN = ("row", "action", "decided", "label_in_data", "new_label_name", "clusters", DETAILS)
+# Columns that an export or the app adds beside the scores.
+_TAKEN = ("row", "action", "decided", "label_in_data", "new_label_name", DETAILS)
 _LONGEST = {"title": 80, "unit": 40, "definition": 2000}  # characters
 
 

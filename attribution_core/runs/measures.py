@@ -5,54 +5,10 @@ The app's help, ``samplescope methods`` and the documentation print these entrie
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from attribution_core.runs.diagnostics import DIAGNOSTICS
+from attribution_core.runs.measure import SQUARED_ERROR, Kind, Measure
 
-Kind = Literal["label quality", "informativeness", "effect", "sensitivity", "contribution", "diagnostic", "imported"]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A score of a training example, or the effects of training examples on evaluation examples.
-
-    Attributes:
-        name: Name of the score's column, or of the method of the effects.
-        title: Name shown to people.
-        kind: Family that the measure belongs to. Every run has the diagnostics; an imported score was computed
-            elsewhere.
-        unit: Unit of the values; empty for a pure number.
-        definition: One or a few sentences for someone who has not read the paper.
-        equation: Formula in LaTeX; empty for an imported measure.
-        paper: Source of the formula; empty for a diagnostic and for an imported measure.
-        suspicious: End of the scale that hints at a wrong label, or None when neither does.
-        signed: Whether the values take both signs; they are then drawn on a scale centered on zero.
-        regression: Fields that read differently for a regression run, by name. Regression models learn values in
-            standard deviations (SD) of the training values, so errors are in SD and losses in half squared SD.
-    """
-
-    name: str
-    title: str
-    kind: Kind
-    unit: str
-    definition: str
-    equation: str
-    paper: str
-    suspicious: Literal["high", "low"] | None
-    signed: bool
-    regression: dict[str, str] = field(default_factory=dict, hash=False)
-
-    @property
-    def title_in_sentence(self) -> str:
-        """The title as it reads within a sentence: "label quality", but "NTK influence"."""
-        first = self.title.split(" ", 1)[0]
-        return self.title if first.isupper() else self.title[:1].lower() + self.title[1:]
-
-    def for_regression(self) -> Measure:
-        """Return the measure as it reads for a regression run."""
-        return replace(self, **self.regression)  # type: ignore[arg-type]
-
-
-_SQUARED_ERROR = "half squared error"
+__all__ = ["MEASURES", "Kind", "Measure"]
 
 _HARUTYUNYAN = (
     "Harutyunyan et al. 2021, Estimating informativeness of samples with smooth unique information, ICLR 2021"
@@ -128,7 +84,7 @@ _ALL = (
         name="ntk",
         title="NTK influence",
         kind="effect",
-        unit=_SQUARED_ERROR,
+        unit=SQUARED_ERROR,
         definition=(
             "The change of the loss on an evaluation example when a training example is removed and the linearized "
             "model is trained again. Positive: the training example is helpful to the evaluation example. Negative: it "
@@ -155,7 +111,23 @@ _ALL = (
         paper=f"{_CHEN}, eq. 7 and algorithm 1",
         suspicious="low",
         signed=True,
-        regression={"unit": _SQUARED_ERROR},
+        regression={"unit": SQUARED_ERROR},
+    ),
+    Measure(
+        name="clusters",
+        title="Label-noise clusters (HYDRA)",
+        kind="contribution",
+        unit="",
+        definition=(
+            "Which of two clusters of its class this example is in: k-means on the signs of its contributions to the "
+            "validation examples, without any knowledge of which labels are wrong. Above zero: in the cluster that "
+            "contributes less; below: in the other. Within each, the least contribution is highest. Every class has "
+            "two clusters, so where few labels are wrong they may tell other things apart."
+        ),
+        equation=r"\operatorname{2\text{-}means}_{i:\, y_i = c}\, \operatorname{sign} C(i, \cdot)",
+        paper=f"{_CHEN}, table 4",
+        suspicious="high",
+        signed=True,
     ),
     Measure(
         name="hydra",
@@ -171,7 +143,7 @@ _ALL = (
         paper=f"{_CHEN}, eq. 8 and algorithm 1",
         suspicious=None,
         signed=True,
-        regression={"unit": _SQUARED_ERROR},
+        regression={"unit": SQUARED_ERROR},
     ),
     Measure(
         name="sensitivity",
@@ -256,7 +228,7 @@ _ALL = (
         suspicious="high",
         signed=False,
         regression={
-            "unit": _SQUARED_ERROR,
+            "unit": SQUARED_ERROR,
             "definition": (
                 "Estimated loss on this example of a model trained without it. Unlike the training loss, it is large "
                 "even where the model has memorized the value."
@@ -279,7 +251,7 @@ _ALL = (
         suspicious="high",
         signed=False,
         regression={
-            "unit": _SQUARED_ERROR,
+            "unit": SQUARED_ERROR,
             "definition": (
                 "How much the loss on this example would rise, to first order, if it were removed. Large: the model "
                 "has memorized the value. It is averaged over the weights after several epochs; of weights that were "
@@ -301,22 +273,7 @@ _ALL = (
         paper=f"{_BAE}, eqs. 20 and 46",
         suspicious=None,
         signed=True,
-        regression={"unit": _SQUARED_ERROR},
-    ),
-    Measure(
-        name="nearest_similarity",
-        title="Nearest-neighbor similarity",
-        kind="diagnostic",
-        unit="cosine",
-        definition=(
-            "How similar this training example and its nearest neighbor look to the trained network. Near one: the "
-            "example has a duplicate or near-duplicate. Low information alone does not tell a duplicate from a typical "
-            "example; this measure does."
-        ),
-        equation=r"\max_{j \neq i} \cos(\phi_i, \phi_j)",
-        paper="",
-        suspicious=None,
-        signed=False,
+        regression={"unit": SQUARED_ERROR},
     ),
     Measure(
         name="summary_rank",
@@ -333,68 +290,6 @@ _ALL = (
         suspicious=None,
         signed=False,
     ),
-    Measure(
-        name="loss",
-        title="Training loss",
-        kind="diagnostic",
-        unit="nats",
-        definition=(
-            "Cross-entropy of the trained model on this training example's own label. Large: even after training on "
-            "the example, the model contradicts its label."
-        ),
-        equation=r"-\log p(y_i \mid x_i)",
-        paper="",
-        suspicious="high",
-        signed=False,
-        regression={
-            "unit": _SQUARED_ERROR,
-            "definition": (
-                "Half the squared error of the trained model on this training example, in standard deviations of the "
-                "values; always predicting the mean value would give 1/2 on average. Large: even after training on the "
-                "example, the model contradicts its value."
-            ),
-            "equation": r"\tfrac12 (f_i - y_i)^2",
-        },
-    ),
-    Measure(
-        name="margin",
-        title="Margin",
-        kind="diagnostic",
-        unit="",
-        definition=(
-            "Predicted probability of the label minus that of the strongest other class. Negative: the model prefers "
-            "another class."
-        ),
-        equation=r"p(y_i \mid x_i) - \max_{c \neq y_i} p(c \mid x_i)",
-        paper="",
-        suspicious="low",
-        signed=True,
-    ),
-    Measure(
-        name="residual",
-        title="Residual",
-        kind="diagnostic",
-        unit="",
-        definition=(
-            "The trained model's prediction for this training example minus its value, in the unit of the data; for "
-            "regression only. Far from zero on either side: the model contradicts the value."
-        ),
-        equation=r"f(x_i) - y_i",
-        paper="",
-        suspicious=None,
-        signed=True,
-    ),
-    Measure(
-        name="confidence",
-        title="Confidence",
-        kind="diagnostic",
-        unit="",
-        definition="Probability that the trained model gives to the class that it predicts, whatever the label is.",
-        equation=r"\max_c p(c \mid x_i)",
-        paper="",
-        suspicious=None,
-        signed=False,
-    ),
 )
 
-MEASURES: dict[str, Measure] = {measure.name: measure for measure in _ALL}
+MEASURES: dict[str, Measure] = {measure.name: measure for measure in (*_ALL, *DIAGNOSTICS)}

@@ -1,17 +1,13 @@
 import itertools
 import math
-import shutil
 
-import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
 from attribution_core.errors import InputError
-from attribution_core.evaluation import detection
 from attribution_core.evaluation.detection import detection_curve, suspicious_scores
-from attribution_core.methods.analysis.label_noise import label_noise_clusters
-from attribution_core.runs import Run, RunWriter
+from attribution_core.runs import Run
 from tests.support.sample_run import make_run
 
 
@@ -86,35 +82,5 @@ def test_a_runs_scores_point_where_the_registry_says(tmp_path):
     scores = suspicious_scores(run)
     assert {"fsi", "loss", "margin"} <= set(scores)
     assert "confidence" not in scores  # neither of its ends hints at a wrong label
-    assert "clusters" in scores
-    shutil.rmtree(run.path / "effects" / "hydra.zarr")
-    assert "clusters" not in suspicious_scores(run)  # without contributions
     assert torch.equal(scores["fsi"], torch.tensor(run.examples["fsi"].to_numpy()))
     assert torch.equal(scores["margin"], -torch.tensor(run.examples["margin"].to_numpy()))
-
-
-def test_clusters_come_first_and_the_least_contribution_first_within(tmp_path, monkeypatch):
-    path = make_run(tmp_path / "run", n=40)
-    rng = np.random.default_rng(0)
-    labels = Run.open(path).examples["label"].to_numpy()
-    odd = rng.permutation(40) < 12
-    effects = rng.random((10, 6))[labels] * np.where(odd, -1, 1)[:, None] + 1e-3 * rng.normal(size=(40, 6))
-    manifest = Run.open(path).manifest
-    with RunWriter.start(path, manifest.config, manifest.fingerprint, manifest.title) as writer:
-        writer.write_effects("hydra", 6, [(slice(0, 40), effects)])
-        writer.add_column("examples", "contribution", effects.mean(axis=1))
-        writer.describe("contribution", {}, ["contribution"])
-    clustered = []
-    monkeypatch.setattr(detection, "_CLUSTERED_ON", 4)
-    monkeypatch.setattr(
-        detection, "label_noise_clusters", lambda *args: clustered.append(args[0]) or label_noise_clusters(*args)
-    )
-    clusters = suspicious_scores(Run.open(path))["clusters"]
-    assert torch.equal(clustered[0], torch.tensor(effects[:, [0, 2, 4]], dtype=torch.float32))
-    several = torch.tensor([len(set(odd[labels == label])) == 2 for label in labels])  # labels with both kinds
-    assert int(several.sum()) > 20
-    assert torch.equal((clusters > 0)[several], torch.tensor(odd)[several])
-    for suspect in (clusters > 0, clusters <= 0):
-        order = clusters[suspect].argsort(descending=True)
-        own = torch.tensor(effects.mean(axis=1))[suspect][order]
-        assert bool((own.diff() > 0).all())

@@ -126,7 +126,7 @@ def test_fine_tuning_starts_from_the_weights_and_has_all_measures(project, tmp_p
     run = ac.score(ac.ScoreConfig(**config))
     start = load_file(run.path / "model" / "initial.safetensors")
     assert all(torch.equal(value, start[name]) for name, value in load_file(project / "net.safetensors").items())
-    assert set(run.manifest.measures) == EVERY_SCORE | {"contribution"}
+    assert set(run.manifest.measures) == EVERY_SCORE | {"contribution", "clusters"}
     # A process of its own rebuilds the model from its file.
     found = ac.verify(run.path, examples=3, halves=0, seeds=1, processes=1)
     assert {"fsi", "hydra", "influence"} <= set(found.methods)
@@ -134,7 +134,7 @@ def test_fine_tuning_starts_from_the_weights_and_has_all_measures(project, tmp_p
 
 def test_training_from_scratch_and_cleaning(project, tmp_path):
     run = ac.score(ac.ScoreConfig(**options(project, out=tmp_path / "run")))
-    assert set(run.manifest.measures) == EVERY_SCORE | {"contribution"}
+    assert set(run.manifest.measures) == EVERY_SCORE | {"contribution", "clusters"}
     dropped = run.examples["id"][0]
     run.decisions.record([dropped], "drop")
     assert main(["clean", str(run.path)]) == 0
@@ -156,7 +156,7 @@ def test_what_comes_first_may_stay_as_it_was_given(project, tmp_path, trainable,
     config = options(project, out=tmp_path / "run", weights=project / "net.safetensors", trainable=trainable)
     run = ac.score(ac.ScoreConfig(**config, training="fine-tune"))
     assert run.manifest.model["parameters"] == width
-    assert set(run.manifest.measures) == EVERY_SCORE | {"contribution"}
+    assert set(run.manifest.measures) == EVERY_SCORE | {"contribution", "clusters"}
     assert run.manifest.metrics["test_accuracy"] > 0.8
 
 

@@ -39,8 +39,8 @@ def test_the_demo_run_is_whole(demo_run):
     examples, held_out, manifest = demo_run.examples, demo_run.evaluation, demo_run.manifest
     assert demo_run.status == "complete"
     assert manifest.measures == [
-        "label_quality", "fsi", "si", "nearest_similarity", "contribution", "variance", "error", "sensitivity",
-        "loo_loss", "self_influence",
+        "label_quality", "fsi", "si", "nearest_similarity", "contribution", "clusters", "variance", "error",
+        "sensitivity", "loo_loss", "self_influence",
     ]  # fmt: skip
     assert (len(examples), len(held_out)) == (2000, 2000)
     assert held_out["split"].value_counts().to_dict() == {"validation": 1000, "test": 1000}

@@ -5,6 +5,7 @@ figure 2, tables 3 and 4. All functions accept ``effect[i, j]`` of any method.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -85,7 +86,9 @@ class LabelNoise:
     separation: Tensor
 
 
-def label_noise_clusters(effects: Tensor, labels: Tensor, seed: int = 0) -> LabelNoise:
+def label_noise_clusters(
+    effects: Tensor, labels: Tensor, seed: int = 0, features: Literal["signs", "standardised"] = "signs"
+) -> LabelNoise:
     """Separate wrong labels from correct ones without supervision (table 4).
 
     The features of an example are the signs of its effects on the evaluation examples, and k-means splits the examples
@@ -95,6 +98,8 @@ def label_noise_clusters(effects: Tensor, labels: Tensor, seed: int = 0) -> Labe
         effects: ``effect[i, j]``, ``[n, m]``; the paper uses m = 1,000.
         labels: Given labels, ``[n]``.
         seed: Seed of k-means, which starts ten times.
+        features: ``"signs"``, as in the paper, or ``"standardised"``, as in the authors' code: the effects on each
+            evaluation example minus their mean over the label's examples, divided by their standard deviation.
 
     Returns:
         The clusters. The paper does not say which of the two is suspect; here it is the one with the lower mean effect.
@@ -108,15 +113,36 @@ def label_noise_clusters(effects: Tensor, labels: Tensor, seed: int = 0) -> Labe
         members = (labels == label).nonzero()[:, 0]
         if len(members) < 2:
             continue
-        signs = effects[members].sign()
-        if bool((signs == signs[:1]).all()):  # all examples have the same features
+        points = effects[members].sign() if features == "signs" else _standardised(effects[members])
+        if bool((points == points[:1]).all()):  # all examples have the same features
             separation[label] = 0.0
             continue
-        assigned = _second_of_two(signs.float(), seed)
+        assigned = _second_of_two(points.float(), seed)
         difference = means[members][assigned].mean() - means[members][~assigned].mean()
         suspect[members] = assigned if difference < 0 else ~assigned
         separation[label] = difference.abs() / means[members].std().clamp(min=torch.finfo(torch.float64).tiny)
     return LabelNoise(suspect, separation)
+
+
+def _standardised(effects: Tensor) -> Tensor:
+    spread = effects.std(dim=0, unbiased=False)
+    return (effects - effects.mean(dim=0)) / torch.where(spread > 0, spread, 1)
+
+
+def label_noise_score(effects: Tensor, labels: Tensor) -> Tensor:
+    """Rank examples by their cluster and then by their contribution, from the least suspicious to the most.
+
+    Args:
+        effects: ``effect[i, j]``, ``[n, m]``.
+        labels: Given labels, ``[n]``.
+
+    Returns:
+        Suspects (see :func:`label_noise_clusters`) in (0, 1] and other examples in (-1, 0], in both the lowest mean
+        effect highest, ``[n]``, float64.
+    """
+    suspect = label_noise_clusters(effects, labels).suspect
+    rank = effects.double().mean(dim=1).cpu().unique(return_inverse=True)[1]
+    return suspect.double() - rank / len(rank)
 
 
 def _second_of_two(points: Tensor, seed: int) -> Tensor:

@@ -9,6 +9,8 @@ from typing_extensions import override
 
 from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
+from attribution_core.methods.analysis.label_noise import label_noise_score
+from attribution_core.methods.curvature.kronecker import spaced
 from attribution_core.methods.hydra.contributions import hydra
 from attribution_core.methods.hydra.pairs import require_room_for_rest
 from attribution_core.methods.hydra.requirements import refuse_for_hydra
@@ -22,12 +24,13 @@ from attribution_core.scoring.stages.base import ScoringRun, Stage
 from attribution_core.scoring.trial import require_products_with_the_hessian
 from attribution_core.training import Recipe, Trajectory, state_of
 
+_CLUSTERED_ON = 1000  # validation examples at most, as in HYDRA's table 4
 _REPLAYED = 6  # steps that are timed
 _EVALUATED = 1024  # evaluation examples that a replay is timed with
 
 
 class ContributionsStage(Stage):
-    """Write column contribution, effects/hydra.zarr and evolution/contribution.zarr."""
+    """Write columns contribution and clusters, effects/hydra.zarr and evolution/contribution.zarr."""
 
     name = "contributions"
     title = "contributions (HYDRA)"
@@ -99,6 +102,11 @@ class ContributionsStage(Stage):
             **growth,
         }
         writer.describe("contribution", details, ["contribution"])
+        if trajectory.recipe.loss == "cross_entropy":
+            some = spaced(pairs.effect.shape[1], _CLUSTERED_ON)
+            score = label_noise_score(pairs.effect[:, some].cpu(), trajectory.data[1].cpu())
+            writer.add_column("examples", "clusters", score.numpy())
+            writer.describe("clusters", {"evaluated_on": f"{len(some):,} validation examples"}, ["clusters"])
 
 
 def _timed_replay(probe: Probe, evaluation: InputsAndTargets) -> tuple[float, float]:

@@ -94,7 +94,9 @@ def test_clusters_are_compared_with_the_truth_label_by_label():
     labels, wrong = with_wrong_labels(clean[1], 0.5, 3, seed=0)
     line = wrong_labels.clustering((clean[0], labels), validation, wrong, Recipe(batch_size=16, epochs=2))
     assert len(line["by_label"]) == 10
-    assert 0 <= line["random_labels"] <= 1
+    for name in ("correct_labels", "random_labels"):
+        assert 0 <= line[name] <= 1
+        assert 0 <= line[f"{name}_standardised"] <= 1
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ from attribution_core.errors import InputError
 from attribution_core.methods.analysis.label_noise import (
     SMALLEST_SUM,
     _second_of_two,
+    _standardised,
     class_contributions,
     jaccard_index,
     label_noise_clusters,
+    label_noise_score,
     least_useful,
     normalised,
 )
@@ -67,19 +69,49 @@ def test_the_least_useful_come_lowest_first():
         least_useful(values, 1.5)
 
 
-def test_clusters_find_examples_that_harm_what_others_help():
+def _noisy() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return effects, labels and which of these are wrong: those whose effects have the opposite signs."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(3, (120,), generator=generator)
     wrong = torch.rand(120, generator=generator) < 0.3
     pattern = torch.randn(3, 60, generator=generator).abs() * (torch.rand(3, 60, generator=generator) < 0.8)
     effects = pattern[labels] * torch.where(wrong, -1.0, 1.0)[:, None] + 0.3 * torch.randn(120, 60, generator=generator)
-    found = label_noise_clusters(effects, labels)
+    return effects, labels, wrong
+
+
+@pytest.mark.parametrize("features", ["signs", "standardised"])
+def test_clusters_find_examples_that_harm_what_others_help(features):
+    effects, labels, wrong = _noisy()
+    found = label_noise_clusters(effects, labels, features=features)
     assert jaccard_index(found.suspect, wrong) > 0.95
     assert (found.separation > 1).all()
 
 
-def test_clusters_of_indistinguishable_examples():
-    found = label_noise_clusters(torch.ones(5, 4), torch.tensor([0, 0, 0, 0, 2]))
+def test_standardised_features_do_not_depend_on_the_scale_of_an_evaluation_example():
+    effects, labels, _ = _noisy()
+    scale, shift = torch.logspace(-3, 3, effects.shape[1]), torch.linspace(-5, 5, effects.shape[1])
+    one, other = (label_noise_clusters(each, labels, features="standardised") for each in (effects, effects * scale))
+    assert torch.equal(one.suspect, other.suspect)
+    points = _standardised(effects * scale + shift)
+    assert torch.allclose(points, _standardised(effects), atol=1e-2)
+    assert torch.equal(_standardised(torch.ones(4, 3)), torch.zeros(4, 3))
+
+
+def test_suspects_come_first_and_the_least_contribution_first_within():
+    effects, labels, wrong = _noisy()
+    score = label_noise_score(effects, labels)
+    assert torch.equal(score > 0, label_noise_clusters(effects, labels).suspect)
+    assert float((score > 0).eq(wrong).double().mean()) > 0.95
+    assert float(score.min()) > -1
+    assert float(score.max()) <= 1
+    for suspect in (score > 0, score <= 0):
+        own = effects.double().mean(dim=1)[suspect][score[suspect].argsort(descending=True)]
+        assert bool((own.diff() > 0).all())
+
+
+@pytest.mark.parametrize("features", ["signs", "standardised"])
+def test_clusters_of_indistinguishable_examples(features):
+    found = label_noise_clusters(torch.ones(5, 4), torch.tensor([0, 0, 0, 0, 2]), features=features)
     assert not found.suspect.any()
     assert float(found.separation[0]) == 0
     assert found.separation[1:].isnan().all()

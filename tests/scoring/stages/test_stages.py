@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
@@ -35,6 +36,9 @@ def test_contributions_agree_with_the_effects_of_pairs_classes_and_epochs(demo_r
     matrix = classes.pivot_table(index="train_class", columns="evaluation_class", values="effect")
     mine, theirs = (frame["label_name"].to_numpy() for frame in (demo_run.examples, demo_run.evaluation.head(1000)))
     assert np.isclose(matrix.loc["Coat", "Shirt"], effects[mine == "Coat"][:, theirs == "Shirt"].mean(), rtol=1e-4)
+    clusters = torch.from_numpy(demo_run.examples["clusters"].to_numpy())
+    labels = torch.from_numpy(demo_run.examples["label"].to_numpy())
+    assert torch.equal(clusters > 0, ac.label_noise_clusters(torch.from_numpy(effects), labels).suspect)
     # HYDRA, figure 2: examples of a class help their own most.
     assert (matrix.idxmax(axis=1) == matrix.index).sum() >= 9
     # A wrong label is worth less than a right one.
