@@ -15,6 +15,7 @@ from samplescope_app.figures.map import (
 )
 from samplescope_app.figures.marks import mark_lowest, mark_place
 from samplescope_app.figures.matrices import heatmap
+from samplescope_app.figures.parts import parts
 from samplescope_app.figures.scores import Bins, as_categories, histogram, score_bins
 from samplescope_app.figures.summaries import summaries
 
@@ -35,6 +36,7 @@ __all__ = [
     "mark_lowest",
     "mark_place",
     "name_places",
+    "parts",
     "reliability",
     "score_bins",
     "score_scatter",

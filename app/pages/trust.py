@@ -6,7 +6,7 @@ import streamlit as st
 
 from attribution_core.runs import CURVES, Run
 from samplescope_app.data import navigation
-from samplescope_app.panels import calibration, curves, detection, header, seed_agreement, verification
+from samplescope_app.panels import calibration, curves, detection, header, responses, seed_agreement, verification
 from samplescope_app.wording.text import plain
 
 # Curves that other pages show, and damping and detection, which have their own sections on this page.
@@ -32,6 +32,7 @@ def main() -> None:
     run = navigation.scored_run()
     header.draw(run, "Trust", _EXPLANATION)
     _verification(run)
+    responses.draw(run)
     left, right = st.columns(2, gap="large")
     with left:
         _damping(run)

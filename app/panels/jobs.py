@@ -19,6 +19,7 @@ _DOES = {
     "check": "Checking the data",
     "score": "Scoring",
     "verify": "Retraining to verify the scores",
+    "responses": "Asking influence functions their own question",
     "without": "Retraining without the group",
     "summarize": "Training on subsets of the data",
     "clean": "Training on the cleaned set",

@@ -15,6 +15,7 @@ from rich.table import Table
 from attribution_core.cli import output
 from attribution_core.cli.arguments import Device, MovedData, NoBrowser, Port, Processes, RunFolder
 from attribution_core.cli.output import Bars, err, out
+from attribution_core.cli.responses import Responses, print_responses
 from attribution_core.cli.score_options import Out, takes_configuration
 from attribution_core.cli.without import without
 from attribution_core.errors import InputError, resource_error, validation_message
@@ -104,6 +105,7 @@ def verify(
     examples: Annotated[int, typer.Option(min=3, help="Training examples to remove, one at a time.")] = 40,
     halves: Annotated[int, typer.Option(min=0, help="Random halves of the data to train on; 0 for none.")] = 50,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each; noise takes two or more.")] = 2,
+    responses: Responses = 0,
     processes: Processes = None,
     data: MovedData = None,
     device: Device = "auto",
@@ -114,6 +116,8 @@ def verify(
     with Bars():
         found = verify_(run, examples, halves, seeds, processes or usable_cores(), data, device)
     output.print_verification(found, examples)
+    if responses:
+        print_responses(run, responses, data, device)
 
 
 app.command()(without)

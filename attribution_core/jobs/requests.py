@@ -101,6 +101,14 @@ class VerifyOptions(_Options):
     device: str = "auto"
 
 
+class ResponsesOptions(_Options):
+    """Options of :func:`attribution_core.workflows.responses.compare_responses`."""
+
+    examples: int = Field(5, ge=2)
+    data: str | None = None
+    device: str = "auto"
+
+
 class WithoutOptions(_Options):
     """Options of :func:`attribution_core.workflows.group_removal.verify_group`; ``rows`` are those of the group."""
 
@@ -133,11 +141,12 @@ class CleanOptions(_Options):
     device: str = "auto"
 
 
-Kind = Literal["check", "score", "verify", "without", "summarize", "clean"]
+Kind = Literal["check", "score", "verify", "responses", "without", "summarize", "clean"]
 OPTIONS: dict[Kind, type[BaseModel]] = {
     "check": ScoreOptions,
     "score": ScoreOptions,
     "verify": VerifyOptions,
+    "responses": ResponsesOptions,
     "without": WithoutOptions,
     "summarize": SummarizeOptions,
     "clean": CleanOptions,

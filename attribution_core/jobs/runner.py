@@ -84,7 +84,8 @@ def _refuse_code(folder: Path, request: JobRequest) -> None:
         InputError: The run's model is from a Python file.
     """
     name = str(request.options["parent"] if request.kind == "clean" else request.target)
-    if request.kind not in ("verify", "without", "summarize", "clean") or not (folder / name / MANIFEST_FILE).is_file():
+    retrains = request.kind in ("verify", "responses", "without", "summarize", "clean")
+    if not retrains or not (folder / name / MANIFEST_FILE).is_file():
         return
     if is_python_file(str(read_manifest(folder / name).config.get("model", ""))):
         raise InputError(
@@ -188,6 +189,13 @@ def _verify(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, 
     return {"run": target}
 
 
+def _responses(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    from attribution_core.workflows.responses import compare_responses
+
+    compare_responses(folder / target, **options)
+    return {"run": target}
+
+
 def _without(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from attribution_core.workflows.group_removal import verify_group
 
@@ -220,6 +228,7 @@ _WORK: dict[Kind, Callable[[Path, str, Mapping[str, Any]], dict[str, Any]]] = {
     "check": _check,
     "score": _score,
     "verify": _verify,
+    "responses": _responses,
     "without": _without,
     "summarize": _summarize,
     "clean": _clean,

@@ -103,6 +103,24 @@ def test_a_run_is_verified_from_the_page(page: Page, tmp_path: Path, serve: Call
     expect(page.get_by_text("Training on all examples gave a validation accuracy of")).to_be_visible()
 
 
+@THEMES
+def test_influence_functions_are_asked_their_own_question(page: Page, tmp_path: Path, serve: Callable[[Path], str]):
+    lean = {"sensitivity": "off", "contributions": "off", "map": "off", "hidden": (4,), "max_train": 60}
+    run = score(ScoreConfig(data="digits", out=tmp_path / "runs" / "small", recipe=Recipe(epochs=2), **lean))
+    app = App(page, serve(tmp_path / "runs"), "small")
+    app.open("trust")
+    expect(page.get_by_text("It estimates the loss after the weights gave up that example's fit")).to_be_visible()
+    app.button("Compare with its own question").click()
+    expect(page.get_by_text("for 5 removed examples")).to_be_visible(timeout=90_000)
+    found = Run.open(run.path).manifest.details["responses"]
+    own = found["correlations"]["at the end"]["bregman"][0]
+    expect(page.get_by_text(f"the influence function at the last weights is right: {own:.2f}")).to_be_visible()
+    bars = page.locator(".js-plotly-plot").first
+    expect(bars.locator(".barlayer .point")).to_have_count(5)
+    expect(bars.get_by_text(f"train on, not again {found['parts']['warm-start'][0]:.3g}")).to_be_visible()
+    expect(app.button("Compare more examples")).to_be_visible()
+
+
 def test_overview_says_it_in_short(app: App, page: Page):
     app.open("overview")
     app.settle()

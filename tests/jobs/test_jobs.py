@@ -197,7 +197,7 @@ def test_a_failure_is_one_sentence(tmp_path, kind, options, sentence, capfd):
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-@pytest.mark.parametrize("kind", ["verify", "without", "summarize", "clean"])
+@pytest.mark.parametrize("kind", ["verify", "responses", "without", "summarize", "clean"])
 def test_a_page_executes_no_python_file(tmp_path, kind):
     """Even if the run names one."""
     (tmp_path / "net.py").write_text("open('ran', 'w')")

@@ -35,7 +35,6 @@ Finished examples are kept in ``FOLDER``, so a stopped command resumes where it 
 """
 
 import argparse
-import functools
 import itertools
 import json
 import sys
@@ -48,6 +47,7 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
 
+from attribution_core.evaluation.responses import COMPARED, PARTS, STAGES, moved_outputs
 from attribution_core.experiments.data import Side, cancer, images_and_labels, table
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress, write_with_options
@@ -68,9 +68,6 @@ from attribution_core.progress import listening
 from attribution_core.training import Recipe, loss_values, outputs_of, train
 from attribution_core.training.trainer import state_of
 
-PARTS = ("warm-start", "proximity", "non-convergence", "linearization", "solver")
-STAGES = ("cold", "warm", "proximal", "bregman", "linearized", "influence")
-COMPARED = ("cold", "warm", "two-stage", "bregman")
 # Influence functions by solver; stage 6 is the first of those that a protocol uses.
 LISSA, AS_FAR, CG = "lissa", "as far", "cg"
 TESTED = 100
@@ -255,21 +252,13 @@ def predicted_changes(
     """
     start, (inputs, targets) = state_of(model), given.test
     errors = prediction_errors(outputs_of(model, inputs), targets, given.loss)
-    found = {name: (_moved(model, start, each, inputs) * errors).sum(dim=1) for name, each in weights.items()}
+    found = {name: (moved_outputs(model, start, each, inputs) * errors).sum(dim=1) for name, each in weights.items()}
     if given.outputs == 1:
         x, y = given.data[0][example : example + 1], given.data[1][example : example + 1]
         error = prediction_errors(outputs_of(model, x), y, given.loss)
-        leverage = float((_moved(model, start, weights[CG], x) / error).sum())
+        leverage = float((moved_outputs(model, start, weights[CG], x) / error).sum())
         found[f"{CG} / (1 - h)"] = found[CG] / (1 - leverage)
     return found
-
-
-def _moved(model: nn.Module, start: StateDict, moved: StateDict, inputs: Tensor) -> Tensor:
-    """Return the change of the outputs to first order in the change of the weights, ``[n, k]``."""
-    here = dict(model.named_parameters())
-    change = {name: (moved[name] - start[name]).to(value.device) for name, value in here.items()}
-    call = functools.partial(torch.func.functional_call, model)
-    return torch.func.jvp(lambda weights: call(weights, (inputs,)), (here,), (change,))[1].detach()
 
 
 def decompose(given: Setting, examples: int, converged: bool, kept: Path, depth: int = 5000) -> dict[str, Any]:

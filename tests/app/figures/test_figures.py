@@ -12,6 +12,7 @@ from samplescope_app.figures import (
     lines,
     mark_lowest,
     mark_place,
+    parts,
     score_bins,
     summaries,
 )
@@ -178,3 +179,11 @@ def test_classes_are_bars_in_the_order_of_the_first_series():
 def test_a_line_of_many_points_has_no_markers():
     points = pd.DataFrame({"series": "a", "x": range(100), "y": range(100)})
     assert lines(points, "x", "y", log_x=False).data[0].mode == "lines"
+
+
+def test_parts_have_their_numbers_and_cannot_hold_markup():
+    table = pd.DataFrame({"part": ["<b>one</b>", "two"], "mean": [48.2248, 0.002], "spread": [2.0, np.nan]})
+    bars = parts(table, "distance").data[0]
+    assert list(bars.y) == ["&lt;b&gt;one&lt;/b&gt;  <b>48.2</b>", "two  <b>0.002</b>"]
+    assert list(bars.x) == [48.2248, 0.002]
+    assert bars.error_x.array[0] == 2.0
