@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
@@ -12,7 +13,10 @@ from attribution_core.runs import Run
 from attribution_core.runs.retraining import MeasuredRemoval, measured_without
 from samplescope_app.data import effects, group_removal
 from samplescope_app.panels import influencers, jobs
-from samplescope_app.wording.text import plain
+from samplescope_app.wording.text import format_score, plain
+
+if TYPE_CHECKING:
+    from attribution_core.workflows.group_removal import GroupEstimate
 
 _LINEARIZED = "linearized"
 
@@ -43,7 +47,7 @@ def draw(run: Run, rows: Sequence[int], key: str, what: str = "these") -> None:
         except InputError as error:
             st.info(plain(error), icon=":material/info:")
             return
-        _numbers(run, estimate.changes, estimate.accuracy, len(estimate.flipped))
+        _numbers(run, estimate)
         method = next(name for name in ("influence", *estimate.changes) if name in estimate.changes)
         _changed_most(run, method, estimate.changes[method], key)
         measured = measured_without(run.path, group)
@@ -52,17 +56,18 @@ def draw(run: Run, rows: Sequence[int], key: str, what: str = "these") -> None:
         _verify(run, group, key, measured)
 
 
-def _numbers(run: Run, changes: dict[str, np.ndarray], accuracy: tuple[float, float] | None, flipped: int) -> None:
-    """Draw the estimated changes on the validation examples."""
+def _numbers(run: Run, estimate: GroupEstimate) -> None:
+    """Draw the estimated changes on the validation examples, and on the group's own."""
+    changes = estimate.changes
     with st.container(horizontal=True, gap="large"):
-        if accuracy is not None:
-            before, after = accuracy
+        if estimate.accuracy is not None:
+            before, after = estimate.accuracy
             st.metric(
                 "Validation accuracy, linearized",
                 f"{after:.1%}",
                 f"{100 * (after - before):+.1f} points",
-                help=f"Of the linearized model, trained without these examples in closed form. {flipped:,} validation "
-                "examples would be predicted otherwise.",
+                help=f"Of the linearized model, trained without these examples in closed form. "
+                f"{len(estimate.flipped):,} validation examples would be predicted otherwise.",
                 width="content",
             )
         # The closed form covers NTK influence, and contributions tell more by their order than by their size.
@@ -72,6 +77,17 @@ def _numbers(run: Run, changes: dict[str, np.ndarray], accuracy: tuple[float, fl
                 f"Mean validation loss, {_name(run, method)}",
                 influencers.format_effect(float(change.mean())),
                 help=f"Change in {_unit(run, method)}. " + _HOW[method == _LINEARIZED],
+                width="content",
+            )
+        if estimate.own is not None:
+            st.metric(
+                "Loss on these themselves, memory perturbation",
+                format_score(estimate.own.loss_without),
+                f"{influencers.format_effect(estimate.own.loss_without - estimate.own.loss)}",
+                delta_color="off",
+                help=f"Mean leave-one-out loss ({run.measure('loss').unit}), beside the loss now; their predictions "
+                f"move by {format_score(estimate.own.moved)} {run.measure('sensitivity').unit} on average. Each is "
+                "taken to be gone alone, so where they are alike the loss would rise more.",
                 width="content",
             )
 

@@ -74,6 +74,13 @@ def _print_estimate(run: Run, estimate: "GroupEstimate") -> None:
             soft_wrap=True,
             highlight=False,
         )
+    if estimate.own is not None:
+        out.print(
+            f"On these examples themselves, by memory perturbation: mean loss {estimate.own.loss:.3g} to "
+            f"{estimate.own.loss_without:.3g}.",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _print_measured(run: Run, rows: list[int]) -> None:

@@ -96,6 +96,20 @@ _ALL = (
         signed=True,
     ),
     Measure(
+        name="ntk_mean",
+        title="Mean NTK influence",
+        kind="contribution",
+        unit=SQUARED_ERROR,
+        definition=(
+            "The change of the mean loss on the validation examples when this example is removed and the linearized "
+            "model is trained again. Negative: the model would be better without it."
+        ),
+        equation=r"\frac{1}{m}\sum_j \tfrac12\lVert f_{-i}(x_j) - y_j\rVert^2 - \tfrac12\lVert f(x_j) - y_j\rVert^2",
+        paper=f"{_ZHANG}, AAAI 2022, eqs. 8 and 20",
+        suspicious="low",
+        signed=True,
+    ),
+    Measure(
         name="contribution",
         title="Contribution (HYDRA)",
         kind="contribution",

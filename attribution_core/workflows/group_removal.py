@@ -5,6 +5,9 @@ For a group G of training examples and evaluation example j:
 - **linearized**: the linearized model that the run keeps, trained without G in closed form, by one solve with ``|G|``
   rows (:meth:`~attribution_core.methods.linearized.model.LinearizedModel.group_change`). With the change ``c`` of its
   outputs and its error ``u``, half the squared error changes by ``|c|^2 / 2 - u.c``. For this model that is exact;
+- **memory perturbation**: what the model would say of G itself, from the sensitivities and leave-one-out losses that
+  the run holds (Nickl et al. 2023: eq. 17 in its second form, which ignores the covariances between the examples of G,
+  and eq. 20). Where examples of G are alike, their predictions move farther than it says;
 - **effects**: the sum over G of a method's effects of single examples. It leaves out that the examples of G stand in
   for each other: without one of two duplicates nothing changes, without both much does.
 """
@@ -33,6 +36,21 @@ SUMMED = ("influence", "ntk", "hydra")
 
 
 @dataclass(frozen=True)
+class OwnExamples:
+    """How the predictions for a group's own examples change without it, by the memory-perturbation equation.
+
+    Attributes:
+        loss: Mean loss on them now.
+        loss_without: Mean of their leave-one-out losses.
+        moved: Mean of their sensitivities: how far their predictions move.
+    """
+
+    loss: float
+    loss_without: float
+    moved: float
+
+
+@dataclass(frozen=True)
 class GroupEstimate:
     """What is estimated to change without a group of training examples.
 
@@ -42,11 +60,13 @@ class GroupEstimate:
         accuracy: Accuracy of the linearized model on the evaluation examples with the group and without; None where
             targets are values, or the run keeps no such model.
         flipped: Evaluation examples that the linearized model predicts otherwise without the group.
+        own: What memory perturbation says of the group's own examples; None where the run has no sensitivities.
     """
 
     changes: dict[str, np.ndarray]
     accuracy: tuple[float, float] | None
     flipped: np.ndarray
+    own: OwnExamples | None
 
 
 @dataclass(frozen=True)
@@ -99,7 +119,14 @@ class GroupEstimator:
             if method in self.run.effect_methods:
                 effects = np.asarray(self.run.effects(method).oindex[np.array(group), :])
                 changes[method] = effects.sum(axis=0, dtype=np.float64)
-        return GroupEstimate(changes, accuracy, flipped)
+        return GroupEstimate(changes, accuracy, flipped, self._own(group))
+
+    def _own(self, group: list[int]) -> OwnExamples | None:
+        names = ["loss", "loo_loss", "sensitivity"]
+        if not set(names) <= set(self.run.examples.columns):
+            return None
+        means = self.run.examples[names].iloc[group].mean()
+        return OwnExamples(float(means["loss"]), float(means["loo_loss"]), float(means["sensitivity"]))
 
     def _linearized(
         self, information: LiveInformation, group: list[int]

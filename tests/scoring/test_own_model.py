@@ -21,7 +21,7 @@ from tests.support.own_model import MEAN, STD, write_digits, write_project
 from tests.support.scored import ONLY_INFORMATION
 
 EVERY_SCORE = {"fsi", "si", "variance", "error", "sensitivity", "loo_loss", "self_influence", "nearest_similarity"}
-EVERY_SCORE |= {"label_quality"}
+EVERY_SCORE |= {"label_quality", "ntk_mean"}
 
 
 @pytest.fixture(scope="module")

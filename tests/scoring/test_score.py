@@ -39,11 +39,12 @@ def test_the_demo_run_is_whole(demo_run):
     examples, held_out, manifest = demo_run.examples, demo_run.evaluation, demo_run.manifest
     assert demo_run.status == "complete"
     assert manifest.measures == [
-        "label_quality", "fsi", "si", "nearest_similarity", "contribution", "clusters", "variance", "error",
-        "sensitivity", "loo_loss", "self_influence",
+        "label_quality", "fsi", "si", "ntk_mean", "nearest_similarity", "contribution", "clusters",
+        "variance", "error", "sensitivity", "loo_loss", "self_influence",
     ]  # fmt: skip
     assert (len(examples), len(held_out)) == (2000, 2000)
     assert held_out["split"].value_counts().to_dict() == {"validation": 1000, "test": 1000}
+    assert np.allclose(examples["ntk_mean"], demo_run.effects("ntk")[:].mean(axis=1), rtol=1e-4, atol=1e-9)
     assert examples[["fsi", "si"]].gt(0).all(axis=None)
     assert np.isfinite(examples[["fsi", "si"]]).all(axis=None)
     assert any("changed on purpose" in note for note in manifest.dataset.notes)

@@ -28,6 +28,16 @@ def run(scored, tmp_path):
     return ac.Run.open(tmp_path / "run")
 
 
+def test_the_groups_own_examples_lose_what_memory_perturbation_says(scored):
+    own = GroupEstimator.open(scored).without([3, 4, 8]).own
+    table = scored.examples.iloc[[3, 4, 8]]
+    assert own is not None
+    assert own.loss == pytest.approx(table["loss"].mean())
+    assert own.loss_without == pytest.approx(table["loo_loss"].mean())
+    assert own.moved == pytest.approx(table["sensitivity"].mean())
+    assert own.loss_without > own.loss
+
+
 @pytest.mark.parametrize("size", [1, 7, 80])
 def test_the_linearized_model_is_one_that_never_saw_the_group(scored, size):
     group = torch.randperm(120, generator=torch.Generator().manual_seed(size))[:size].tolist()

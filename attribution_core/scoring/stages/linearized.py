@@ -88,6 +88,8 @@ class LinearizedStage(Stage):
         }
         writer.add_columns("examples", {name: values.cpu().numpy() for name, values in scores.items()})
         influence = _write_effects(writer, linear, schedule)
+        scores["ntk_mean"] = influence
+        writer.add_column("examples", "ntk_mean", influence.cpu().double().numpy())
         times = times_of(schedule)
         writer.write_evolution("fsi", times, _evolution(linear, schedule, times, scores["fsi"]))
         outputs, targets = linear.predictions(schedule).cpu(), tensors["validation"][1].cpu()
