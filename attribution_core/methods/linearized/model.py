@@ -312,9 +312,9 @@ class LinearizedModel:
     def group_change(self, indices: Sequence[int] | Tensor, schedule: GradientDescent) -> Tensor:
         """Return ``w - w_{-G}`` in the eigenbasis if all examples of the group are removed at once.
 
-        The formula for one example is applied to the group's rows: a solve with ``|G| a`` unknowns at each node. If
-        there are more unknowns than features, a new eigendecomposition of the p x p Gram matrix without those rows is
-        cheaper and is used instead.
+        The formula for one example is applied to the group's rows: a solve with ``|G| a`` unknowns at each node. With
+        more unknowns than a third of the features (measured at p = 1,025), a new eigendecomposition of the p x p Gram
+        matrix without those rows is cheaper and is used instead.
 
         Returns:
             Change ``[c, p]``, float64.
@@ -329,7 +329,7 @@ class LinearizedModel:
             raise InputError("A group must contain each training example at most once; this one repeats some.")
         rows = self.features[group].reshape(1, -1, self.features.shape[2]).double()
         residuals = self.residuals[group].reshape(1, rows.shape[1], -1).double()
-        if rows.shape[1] <= rows.shape[2] or schedule.is_interpolation:
+        if 3 * rows.shape[1] <= rows.shape[2] or schedule.is_interpolation:
             return self._leaving_out(schedule, len(group), rows.dtype)(rows, residuals)[0]
         left, later = self._left(schedule, len(group))
         eigenvalues, vectors = torch.linalg.eigh(torch.diag(self.eigenvalues) - rows[0].T @ rows[0])
