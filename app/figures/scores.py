@@ -99,8 +99,7 @@ def histogram(scores: pd.Series, bins: Bins, categories: pd.Series | None, axis_
         legend=LEGEND,
         dragmode=False,
         clickmode="event+select",
-        hovermode="closest",
-        hoverdistance=-1,  # makes a bar of one example easy to hit
+        hovermode="x",  # the whole column of a bar counts, so that one of a single example is easy to hit
         xaxis={
             "title": html.escape(axis_title, quote=False),
             "fixedrange": True,

@@ -6,12 +6,14 @@ import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import expect
 
 from attribution_core.datasets import open_dataset
 from attribution_core.runs import Run
+from samplescope_app.figures import score_bins
 from tests.support.app_driver import App
 
 
@@ -175,6 +177,36 @@ def test_review_moves_to_the_next_example_by_itself(app: App, run: Run):
 
 def _row(run: Run, example_id: str) -> int:
     return int((run.examples["id"] == example_id).to_numpy().argmax())
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_the_bar_under_the_pointer_is_the_one_that_is_told_and_opened(app: App, run: Run, logarithmic: bool):
+    app.open("overview")
+    if logarithmic:
+        app.page.get_by_text("Log scale").click()
+    for score in run.scores:
+        title = run.measure(score).title
+        app.choose("Score", title, exact=False)
+        expect(app.page.get_by_text(f"Distribution of {run.measure(score).title_in_sentence}")).to_be_visible()
+        app.settle()
+        values = run.examples[score].to_numpy(dtype="float64")
+        edges = score_bins(values).edges
+        counts = np.histogram(values, edges)[0]
+        middle = int(np.flatnonzero(counts)[np.count_nonzero(counts) // 2])
+        bar = app.page.locator(".js-plotly-plot").first.locator(".bars .point").nth(middle)
+        bar.scroll_into_view_if_needed()
+        box = bar.bounding_box()
+        assert box is not None
+        app.page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 20)
+        where = box["x"] + box["width"] / 2, box["y"] + 2  # on a log scale a bar goes on far below the plot
+        app.page.mouse.move(*where, steps=4)
+        told = app.page.locator(".hoverlayer .hovertext").first
+        expect(told).to_contain_text(f"examples{counts[middle]} from ")
+        low = re.findall(r"from (\S+)", (told.text_content() or "").replace("−", "-"))[0]
+        assert float(low) == pytest.approx(edges[middle], rel=0.01)
+    app.page.mouse.click(*where)
+    app.wait_for_path("/browse")
+    expect(app.tiles()).to_have_count(int(counts[middle]))
 
 
 def test_a_bar_of_the_histogram_leads_to_its_examples(app: App, run: Run):
