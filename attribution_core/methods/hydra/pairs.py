@@ -29,8 +29,10 @@ from attribution_core.gradients.pairs import LayerGradients, inner_products, lay
 from attribution_core.gradients.per_example import loss_factors
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
 from attribution_core.memory import AdaptiveBatchSize
+from attribution_core.methods.hydra.batch_statistics import batch_norms, constant_statistics
 from attribution_core.methods.hydra.replay import Replay
 from attribution_core.methods.hydra.rest import rest_gradients
+from attribution_core.models import evaluation_mode
 from attribution_core.progress import report
 from attribution_core.training import loss_values
 
@@ -270,7 +272,8 @@ def _pairs_of_block(
             products, mean = [], example.new_zeros(len(examples))
             owns = {each.name: layers[each.name].gradients(each) for each in layer_factors}
             scale = replay.weights[examples] / len(moment.batch)
-            owns |= route.rest_of(replay.model, replay.inputs[examples], replay.targets[examples], loss, scale)
+            with constant_statistics(replay.model, moment.statistics):
+                owns |= route.rest_of(replay.model, replay.inputs[examples], replay.targets[examples], loss, scale)
             for name, own in owns.items():
                 if name in sums:
                     mean += sums[name].add(examples, own, weights[moment.step])
@@ -291,9 +294,10 @@ def _route(replay: Replay, others: int) -> _Route:
     """Choose the cheapest method for each layer with parameters, from the factors of one training example."""
     plan = plan_parameters(replay.model, replay.inputs)
     require_room_for_rest(plan, replay.trajectory.num_examples)
-    with torch.no_grad():
-        num_outputs = int(replay.model(replay.inputs[:1]).shape[1])
-    factors, _ = loss_factors(replay.model, replay.inputs[:1], plan.layers, lambda outputs: outputs.sum())
+    with evaluation_mode(replay.model):  # one example has no statistics
+        factors, _ = loss_factors(replay.model, replay.inputs[:1], plan.layers, lambda outputs: outputs.sum())
+        with torch.no_grad():
+            num_outputs = int(replay.model(replay.inputs[:1]).shape[1])
     examples, visits = replay.trajectory.num_examples, replay.trajectory.recipe.epochs
     kinds: dict[str, tuple[Kind, ...]] = {}
     sizes: dict[str, int] = {}
@@ -318,8 +322,11 @@ def _route(replay: Replay, others: int) -> _Route:
 def _with_fixed_inputs(replay: Replay, plan: ParameterPlan) -> set[str]:
     """Return the Linear layers on vectors whose inputs are the same at the first and at the last weights.
 
-    Layers that draw at random or mix examples cannot be replayed, so inputs depend on the weights before them alone.
+    Layers that draw at random cannot be replayed, and behind BatchNorm no inputs are the same in another batch, so that
+    inputs depend on the weights before them alone.
     """
+    if batch_norms(replay.model):
+        return set()
     sides = [
         (model, {name: model.get_submodule(name) for name in plan.layers})
         for model in (replay.model, replay.final_model())
