@@ -20,6 +20,7 @@ _DOES = {
     "score": "Scoring",
     "verify": "Retraining to verify the scores",
     "without": "Retraining without the group",
+    "contributions": "Averaging contributions over trainings",
     "summarize": "Training on subsets of the data",
     "clean": "Training on the cleaned set",
 }

@@ -16,6 +16,7 @@ CLASS_PAIRS_FILE = "class_pairs.parquet"
 NEAR_DUPLICATES_FILE = "near_duplicates.parquet"
 RETRAINING_FILE = "retraining.parquet"
 VERIFICATION_FILE = "verification.parquet"
+CONTRIBUTIONS_FILE = "contributions.safetensors"  # their average over the trainings so far
 SUMMARIZATION_FILE = "summarization.parquet"
 INITIAL_WEIGHTS_FILE = "model/initial.safetensors"
 FINAL_WEIGHTS_FILE = "model/final.safetensors"

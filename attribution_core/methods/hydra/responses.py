@@ -5,7 +5,6 @@ See :mod:`attribution_core.methods.hydra.contributions` for the derivation,
 :mod:`attribution_core.methods.hydra.batch_statistics` for batch normalization.
 """
 
-import warnings
 from collections.abc import Iterator
 
 import torch
@@ -21,7 +20,7 @@ from attribution_core.methods.hydra.batch_statistics import (
 )
 from attribution_core.methods.hydra.replay import Replay, Snapshot
 from attribution_core.methods.hydra.updates import Needed, Taken, Vectors, adjoint_of
-from attribution_core.models.runtime import differentiable_attention
+from attribution_core.models.runtime import differentiable_attention, forward_mode
 from attribution_core.progress import report
 from attribution_core.training import Trajectory, loss_values
 
@@ -49,9 +48,7 @@ def weight_responses(
         Responses ``[epochs, r, n]``, to be summed over epochs, or ``[1, r, n]``; and the growth (see
         :class:`~attribution_core.methods.hydra.contributions.Contributions`).
     """
-    with warnings.catch_warnings():
-        # PyTorch raises this warning while it loads its derivative rules; the user cannot do anything about it.
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    with forward_mode():
         first = next(iter(directions.values()))
         epochs = replay.trajectory.recipe.epochs if by_epoch else 1
         responses = first.new_zeros(epochs, len(first), replay.trajectory.num_examples)

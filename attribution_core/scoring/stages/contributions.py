@@ -21,6 +21,7 @@ from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models.plain import copy_of
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.progress import Cancelled, listening
+from attribution_core.runs.names import CONTRIBUTIONS_FILE
 from attribution_core.scoring.probe import Probe
 from attribution_core.scoring.recorded_training import read_training
 from attribution_core.scoring.sizes import RunSizes
@@ -108,6 +109,7 @@ class ContributionsStage(Stage):
         config, tensors = scoring.config, scoring.tensors_by_split
         trajectory = read_training(scoring.writer, config, scoring.initial_model(), tensors["train"])
         found = contributions_of(trajectory, tensors["validation"], exact=config.contributions == "exact")
+        (scoring.writer.path / CONTRIBUTIONS_FILE).unlink(missing_ok=True)  # an average of earlier ones
         write_contributions(scoring, found, {"route": found.route, "replayed_steps": trajectory.steps})
 
 
