@@ -80,9 +80,7 @@ def average_contributions(
         scoring = ScoringRun(writer, prepared, {stage.name: "" for stage in STAGES})
         total = _read(run)
         while total.trainings < seeds:
-            number = total.trainings + 1
-            with retitled(lambda what, number=number: f"training {number} of {seeds}: {what}"):
-                total = total.with_one(_one_training(scoring, total.trainings))
+            total = total.with_one(_one_training(scoring, total.trainings, seeds))
             with writer.path_for(CONTRIBUTIONS_FILE) as file:
                 save_file(total.tensors(), file)
         _write(scoring, total)
@@ -158,13 +156,14 @@ def _read(run: Run) -> _Average:
     return _Average(1, mean, torch.zeros_like(mean), by_epoch, pairs, growth)
 
 
-def _one_training(scoring: ScoringRun, number: int) -> RunContributions:
-    """Train with the seed of a number from 0, the run's own, and return the contributions."""
+def _one_training(scoring: ScoringRun, number: int, seeds: int) -> RunContributions:
+    """Train with the seed of a number from 0, the run's own, to below ``seeds``, and return the contributions."""
     config, tensors = scoring.config, scoring.tensors_by_split
     seed = config.seed + number
     recipe = config.recipe.model_copy(update={"seed": seed})
-    trajectory = train(scoring.prepared.build(seed), tensors["train"], recipe, validation=tensors["validation"])
-    return contributions_of(trajectory, tensors["validation"], exact=config.contributions == "exact")
+    with retitled(lambda what: f"training {number + 1} of {seeds}: {what}"):
+        trajectory = train(scoring.prepared.build(seed), tensors["train"], recipe, validation=tensors["validation"])
+        return contributions_of(trajectory, tensors["validation"], exact=config.contributions == "exact")
 
 
 def _write(scoring: ScoringRun, total: _Average) -> None:

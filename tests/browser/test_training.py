@@ -104,4 +104,5 @@ def test_contributions_are_averaged_over_trainings(page: Page, tmp_path: Path, s
     assert not np.allclose(after.examples["contribution"], first)
     expect(app.tiles("Largest contributions")).to_have_count(6)
     for name in ("browse", "example", "trust", "classes", "overview"):
-        app.open(name)  # fails on an error in the page
+        app.open(name)
+        expect(page.get_by_test_id("stException")).to_have_count(0)
