@@ -20,10 +20,11 @@ final model normalizes. With the adjoint ``rho = d loss(w_T, r_T) / d r_T`` at t
 ``S'(w)^T rho`` costs no pass of its own: it is the tangent of the gradient of ``<rho, S(w)>`` if rho has the value 0
 and the tangent rho.
 
-**Hessian-free pairs** keep the first term of equation (1): the statistics of each step are constants, a layer is an
-affine map of each channel, and every example has factors of its own (:func:`constant_statistics`), for one more
-backward pass a step. The second term would need ``S'(w) grad l_j`` at each step, a forward-mode pass of the batch for
-each evaluation example j. The replayed steps themselves keep the whole gradient.
+**Hessian-free pairs** take the statistics of each step as constants: a layer is an affine map of each channel, and
+every example has factors of its own (:func:`constant_statistics`), for one more backward pass a step. The whole
+second term of equation (1) would need ``S'(w) grad l_j`` at each step, a forward-mode pass of the batch for each
+evaluation example j. What the layer just before moves is added in closed form
+(:mod:`attribution_core.methods.hydra.coupling`). The replayed steps themselves keep the whole gradient.
 """
 
 from collections.abc import Iterator

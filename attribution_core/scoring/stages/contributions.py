@@ -29,8 +29,9 @@ from attribution_core.scoring.stages.base import ScoringRun, Stage
 from attribution_core.scoring.trial import require_products_with_the_hessian
 from attribution_core.training import Recipe, Trajectory, state_of
 
-# What the exact derivative costs in steps of the optimizer, a step: with another replay, and from one already made.
-_EXACT_STEPS, _BACKWARD_STEPS = 5, 4
+# What the exact derivative costs in steps of the optimizer, a step, besides a replay: without and with BatchNorm, whose
+# normalization is then computed from its formula. The latter also costs the Hessian-free derivative of the mean.
+_BACKWARD_STEPS, _WITH_STATISTICS, _MEAN_STEPS = 4, 7, 2
 _REPLAYED = 6  # steps that are timed
 _EVALUATED = 1024  # evaluation examples that a replay is timed with
 
@@ -39,8 +40,8 @@ class ContributionsStage(Stage):
     """Write column contribution, evolution/contribution.zarr and, of a training by SGD, effects/hydra.zarr.
 
     Adam and AdamW have no Hessian-free form, so their contributions are the exact ones of the mean. With BatchNorm, the
-    contribution to the mean has its own replay: its derivative goes through the statistics of each batch, which are
-    constants in the pairs.
+    contribution to the mean has its own replay: its derivative goes through the statistics of each batch, which pairs
+    take to move with the layer before each norm alone.
     """
 
     name = "contributions"
@@ -87,16 +88,18 @@ class ContributionsStage(Stage):
     def seconds_probe(self, probe: Probe) -> float:
         """Time a replay, whose steps meet some evaluation examples here and all in the run."""
         m, steps = probe.sizes.m, probe.recipe.steps(probe.sizes.n)
+        through_statistics = bool(batch_norms(copy_of(probe.model).train()))
+        backward = _WITH_STATISTICS if through_statistics else _BACKWARD_STEPS
         if not _has_pairs(probe.recipe):
-            return _EXACT_STEPS * steps * probe.seconds_for_step
+            return (1 + backward) * steps * probe.seconds_for_step
         evaluated = min(m, _EVALUATED)
         setup, each_step = _timed_replay(probe, probe.rows(evaluated))
         meeting = max(0.0, each_step - probe.seconds_for_step) * m / evaluated
         seconds = steps * (min(each_step, probe.seconds_for_step) + meeting) + setup * m / evaluated
         if probe.config.contributions == "exact":
-            seconds += _BACKWARD_STEPS * steps * probe.seconds_for_step
-        elif batch_norms(copy_of(probe.model).train()):
-            seconds += 2 * steps * probe.seconds_for_step
+            seconds += backward * steps * probe.seconds_for_step
+        elif through_statistics:
+            seconds += _MEAN_STEPS * steps * probe.seconds_for_step
         return seconds
 
     @override
@@ -148,7 +151,7 @@ def contributions_of(trajectory: Trajectory, evaluation: InputsAndTargets, exact
         mean = Contributions(pairs.effect.mean(dim=1), pairs.by_epoch)
         route = "Hessian-free (the paper's approximation), from every pair"
     if has_pairs and through_statistics:
-        route += "; statistics of batches are constants in effects on single examples"
+        route += "; in effects on single examples they move with the layer before alone"
     return RunContributions(mean, None if pairs is None else pairs.effect, route)
 
 

@@ -90,7 +90,7 @@ def test_a_network_with_batch_normalization_has_contributions(tmp_path):
     options = {"model": "resnet20", "hidden": (), "recipe": recipe, "max_train": 64, **NO_OTHERS}
     run = score(quick(tmp_path, **options))
     assert (
-        "through the statistics of each batch; statistics of batches are constants"
+        "through the statistics of each batch; in effects on single examples"
         in run.manifest.details["contribution"]["route"]
     )
     assert np.isfinite(run.effects("hydra")[:]).all()
