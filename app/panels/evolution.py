@@ -16,7 +16,7 @@ from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import navigation, score_evolution, session
 from samplescope_app.data.score_evolution import ScoreEvolution
-from samplescope_app.panels import curves
+from samplescope_app.panels import averaging, curves
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain, score_help
@@ -117,11 +117,16 @@ def _delta_text(facts: Mapping[str, Any]) -> str:
 
 
 def contribution(run: Run) -> None:
-    """Draw the largest contributions, accumulated over training."""
+    """Draw the largest contributions, accumulated over training, and offer their mean over several trainings."""
     st.markdown("##### Contribution by epoch")
     if "contribution" not in run.evolutions:
         explain_missing(run, "contribution")
         return
+    _contributions_by_epoch(run)
+    averaging.draw(run)
+
+
+def _contributions_by_epoch(run: Run) -> None:
     stored = score_evolution.read(run, run.version, "contribution")
     rows = score_evolution.strongest(stored, _EACH)
     frame = session.examples(run).iloc[rows]

@@ -21,6 +21,7 @@ _DOES = {
     "verify": "Retraining to verify the scores",
     "responses": "Asking influence functions their own question",
     "without": "Retraining without the group",
+    "contributions": "Averaging contributions over trainings",
     "summarize": "Training on subsets of the data",
     "clean": "Training on the cleaned set",
 }

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from attribution_core.cli import output
 from attribution_core.cli.arguments import Device, MovedData, NoBrowser, Port, Processes, RunFolder
+from attribution_core.cli.contributions import contributions
 from attribution_core.cli.output import Bars, err, out
 from attribution_core.cli.responses import Responses, print_responses
 from attribution_core.cli.score_options import Out, takes_configuration
@@ -121,6 +122,7 @@ def verify(
 
 
 app.command()(without)
+app.command()(contributions)
 
 
 @app.command()

@@ -334,7 +334,11 @@ def _channel_norm(name: str, layer: nn.Module, inputs: Tensor, gradients: Tensor
     if isinstance(layer, nn.GroupNorm):
         normalized = F.group_norm(inputs, layer.num_groups, eps=layer.eps)
     elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        normalized = F.batch_norm(inputs, layer.running_mean, layer.running_var, training=False, eps=layer.eps)
+        mean, variance = layer.running_mean, layer.running_var
+        if layer.training:  # statistics of the whole batch, as constants
+            axes = [0, *range(2, inputs.ndim)]
+            variance, mean = torch.var_mean(inputs, axes, correction=0)
+        normalized = F.batch_norm(inputs, mean, variance, training=False, eps=layer.eps)
     else:
         raise TypeError(f"{name} is not a normalization by channels.")
     x, d = normalized.reshape(*inputs.shape[:2], -1), gradients.reshape(*gradients.shape[:3], -1)

@@ -119,6 +119,14 @@ class WithoutOptions(_Options):
     device: str = "auto"
 
 
+class ContributionsOptions(_Options):
+    """Options of :func:`attribution_core.workflows.contributions.average_contributions`."""
+
+    seeds: int = Field(5, ge=2, le=1000)
+    data: str | None = None
+    device: str = "auto"
+
+
 class SummarizeOptions(_Options):
     """Options of :func:`attribution_core.workflows.summarize.summarize`; without ``processes``, one for each core."""
 
@@ -141,13 +149,14 @@ class CleanOptions(_Options):
     device: str = "auto"
 
 
-Kind = Literal["check", "score", "verify", "responses", "without", "summarize", "clean"]
+Kind = Literal["check", "score", "verify", "responses", "without", "contributions", "summarize", "clean"]
 OPTIONS: dict[Kind, type[BaseModel]] = {
     "check": ScoreOptions,
     "score": ScoreOptions,
     "verify": VerifyOptions,
     "responses": ResponsesOptions,
     "without": WithoutOptions,
+    "contributions": ContributionsOptions,
     "summarize": SummarizeOptions,
     "clean": CleanOptions,
 }

@@ -84,8 +84,7 @@ def _refuse_code(folder: Path, request: JobRequest) -> None:
         InputError: The run's model is from a Python file.
     """
     name = str(request.options["parent"] if request.kind == "clean" else request.target)
-    retrains = request.kind in ("verify", "responses", "without", "summarize", "clean")
-    if not retrains or not (folder / name / MANIFEST_FILE).is_file():
+    if request.kind in ("check", "score") or not (folder / name / MANIFEST_FILE).is_file():
         return
     if is_python_file(str(read_manifest(folder / name).config.get("model", ""))):
         raise InputError(
@@ -203,6 +202,13 @@ def _without(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str,
     return {"run": target}
 
 
+def _contributions(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    from attribution_core.workflows.contributions import average_contributions
+
+    average_contributions(folder / target, **options)
+    return {"run": target}
+
+
 def _summarize(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from attribution_core.workflows.summarize import summarize
 
@@ -230,6 +236,7 @@ _WORK: dict[Kind, Callable[[Path, str, Mapping[str, Any]], dict[str, Any]]] = {
     "verify": _verify,
     "responses": _responses,
     "without": _without,
+    "contributions": _contributions,
     "summarize": _summarize,
     "clean": _clean,
 }

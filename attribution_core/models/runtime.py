@@ -1,5 +1,6 @@
 """Devices of models, and evaluation mode."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,6 +37,14 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def forward_mode() -> Iterator[None]:
+    """Hide a warning that PyTorch raises while it loads its forward-mode rules; a user can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+        yield
 
 
 @contextmanager

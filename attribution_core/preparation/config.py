@@ -137,9 +137,9 @@ class ScoreConfig(BaseModel):
     none."""
 
     contributions: Literal["auto", "free", "exact", "off"] = Field("auto", title="Contribution (HYDRA)")
-    """Contribution (HYDRA), summed over training: free of the Hessian, as in the paper, for every pair of examples;
-    exact, with the Hessian, for the mean over the evaluation examples (about four times the training time more); auto
-    is free where the model allows it; or off."""
+    """Contribution (HYDRA), summed over training: free of the Hessian, as in the paper, for every pair of examples
+    (training by sgd); exact, with the Hessian, for the mean over the evaluation examples (about four times the training
+    time more); auto is free for sgd and exact for adam and adamw, where the model allows it; or off."""
 
     sensitivity: Literal["auto", "kfac", "diagonal", "full", "adam", "iblr", "off"] = Field(
         "auto", title="Sensitivity (MPE)"

@@ -17,6 +17,7 @@ NEAR_DUPLICATES_FILE = "near_duplicates.parquet"
 RETRAINING_FILE = "retraining.parquet"
 VERIFICATION_FILE = "verification.parquet"
 RESPONSES_FILE = "responses.parquet"
+CONTRIBUTIONS_FILE = "contributions.safetensors"  # their average over the trainings so far
 SUMMARIZATION_FILE = "summarization.parquet"
 INITIAL_WEIGHTS_FILE = "model/initial.safetensors"
 FINAL_WEIGHTS_FILE = "model/final.safetensors"

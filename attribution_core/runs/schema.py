@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION = 1
 
+# Standard deviation of the contribution between trainings, in runs whose contributions are means over several.
+CONTRIBUTION_SPREAD = "contribution_spread"
 # The columns of examples.parquet and evaluation.parquet that are neither group columns nor scores.
 BASE_COLUMNS = (
     "id",
@@ -27,6 +29,7 @@ BASE_COLUMNS = (
     "text",
     "umap_x",
     "umap_y",
+    CONTRIBUTION_SPREAD,
 )
 
 

@@ -13,9 +13,10 @@ from attribution_core.gradients.jacobian import function_gradients
 from attribution_core.gradients.layers import refuse_unfit
 from attribution_core.gradients.outputs import require_own_outputs
 from attribution_core.gradients.plan import as_inputs
+from attribution_core.methods.hydra.batch_statistics import moving_statistics
 from attribution_core.models import evaluation_mode
 from attribution_core.models.plain import copy_of
-from attribution_core.models.runtime import differentiable_attention
+from attribution_core.models.runtime import differentiable_attention, forward_mode
 from attribution_core.models.watching import last_operation, running_layers
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.progress import silenced
@@ -84,10 +85,11 @@ def require_products_with_the_hessian(model: nn.Module, inputs: Tensor, loss: st
     inputs = as_inputs(inputs, next(model.parameters()))
 
     def total(parameters: dict[str, Tensor]) -> Tensor:
-        outputs = functional_call(model, parameters, (inputs,))
+        with moving_statistics(model):
+            outputs = functional_call(model, parameters, (inputs,))
         return loss_values(outputs, torch.zeros(len(outputs), dtype=torch.int64, device=outputs.device), loss).sum()
 
-    with differentiable_attention():
+    with differentiable_attention(), forward_mode():
         _derived("forward-mode", lambda: jvp(grad(total), (weights,), (weights,)))
 
 

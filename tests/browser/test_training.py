@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import Run
+from attribution_core.runs.schema import CONTRIBUTION_SPREAD
+from attribution_core.scoring.score import ScoreConfig, score
+from attribution_core.training import Recipe
 from attribution_core.workflows.live_information import LiveInformation
 from samplescope_app.wording.text import format_score
 from tests.support.app_driver import App
@@ -77,3 +82,27 @@ def test_the_courses_of_losses_and_of_wrong_labels_are_drawn(app: App, page: Pag
     expect(page.locator(".js-plotly-plot .legendtext", has_text="among the most influential")).to_be_visible()
     expect(page.locator(".js-plotly-plot .legendtext", has_text="after epoch 3")).to_be_visible()
     expect(page.get_by_text("test accuracy 90.0%").first).to_be_visible()
+
+
+def test_contributions_are_averaged_over_trainings(page: Page, tmp_path: Path, serve: Callable[[Path], str]):
+    """Of a run by Adam, which has no effects of pairs by HYDRA, but pages like any other."""
+    recipe = Recipe(epochs=2, optimizer="adam", learning_rate=0.01)
+    lean = {"sensitivity": "off", "influence": "off", "map": "off"}
+    config = ScoreConfig(data="digits", out=tmp_path / "runs" / "small", hidden=(8,), recipe=recipe, **lean)
+    first = score(config.model_copy(update={"max_train": 120})).examples["contribution"].to_numpy()
+    app = App(page, serve(tmp_path / "runs"), "small")
+    app.open("training")
+    expect(page.get_by_text("These contributions are of one training.")).to_be_visible()
+    expect(page.get_by_text(re.compile("^4 more trainings, about"))).to_be_visible()
+    app.button("Average over 5 trainings").click()
+    expect(page.get_by_text(re.compile("Averaging contributions over trainings"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(re.compile("^Means over 5 trainings"))).to_be_visible(timeout=90_000)
+    after = Run.open(tmp_path / "runs" / "small")
+    median = format_score(float(after.examples[CONTRIBUTION_SPREAD].median()))
+    expect(page.get_by_text(f"a standard deviation of {median} nats")).to_be_visible()
+    expect(app.button("Average over 10 trainings")).to_be_visible()
+    assert not np.allclose(after.examples["contribution"], first)
+    expect(app.tiles("Largest contributions")).to_have_count(6)
+    for name in ("browse", "example", "trust", "classes", "overview"):
+        app.open(name)
+        expect(page.get_by_test_id("stException")).to_have_count(0)

@@ -197,7 +197,7 @@ def test_a_failure_is_one_sentence(tmp_path, kind, options, sentence, capfd):
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-@pytest.mark.parametrize("kind", ["verify", "responses", "without", "summarize", "clean"])
+@pytest.mark.parametrize("kind", ["verify", "responses", "without", "contributions", "summarize", "clean"])
 def test_a_page_executes_no_python_file(tmp_path, kind):
     """Even if the run names one."""
     (tmp_path / "net.py").write_text("open('ran', 'w')")
@@ -251,6 +251,7 @@ def test_progress_is_written_a_few_times_a_second_and_each_activity_at_once(tmp_
         ("summarize", {"step": 2}, "run"),
         ("without", {}, "run"),
         ("without", {"rows": [-1]}, "run"),
+        ("contributions", {"seeds": 1}, "run"),
         ("clean", {"parent": "../run"}, "run"),
         *(("score", LONG, name) for name in ("", ".", "..", ".run", "a/b", "../run", "/run", "a\\b", "a\0", "a" * 200)),
     ],

@@ -187,7 +187,7 @@ def test_what_will_be_skipped_is_reported_before_anything_runs(tmp_path, capsys,
         "    def forward(self, x):\n"
         "        return x * self.gain if x.detach().sum().item() > -1e9 else x\n"
         "def build(num_outputs):\n"
-        "    conv, norm = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)\n"
+        "    conv, norm = nn.Conv2d(1, 8, 3), nn.Dropout2d(0.1)\n"
         "    pool, head = nn.AdaptiveAvgPool2d(1), nn.Linear(8, num_outputs)\n"
         "    return nn.Sequential(conv, norm, pool, nn.Flatten(), Rounded(), head)\n"
     )
@@ -202,7 +202,7 @@ def test_what_will_be_skipped_is_reported_before_anything_runs(tmp_path, capsys,
     ]
     assert main(arguments) == 1  # where training would begin
     printed = capsys.readouterr().out
-    assert "Without contributions (HYDRA): Layer '1' (BatchNorm2d) mixes the examples of a batch" in printed
+    assert "Without contributions (HYDRA): Layer '1' (Dropout2d) draws at random" in printed
     assert "Without sensitivities (MPE): No per-example gradients for layer 4" in printed
     assert "Without influence functions: No per-example gradients for layer 4" in printed
     assert "F-SI" not in printed

@@ -37,8 +37,9 @@ from attribution_core.evaluation.retraining import random_halves, retrain_withou
 from attribution_core.experiments.data import Side, images_and_labels
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import write_with_options
-from attribution_core.methods.hydra.contributions import hydra, mean_gradient, weight_responses
+from attribution_core.methods.hydra.contributions import hydra, mean_gradient
 from attribution_core.methods.hydra.replay import Replay
+from attribution_core.methods.hydra.responses import weight_responses
 from attribution_core.models import build_model
 from attribution_core.progress import listening
 from attribution_core.training import Recipe, Trajectory, train

@@ -24,16 +24,18 @@ from dataclasses import dataclass
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from attribution_core.errors import InputError
 from attribution_core.gradients.jacobian import factor_blocks
 from attribution_core.gradients.kronecker import kronecker_plan
-from attribution_core.gradients.layers import LayerFactors
+from attribution_core.gradients.layers import LayerFactors, refuse_unfit
 from attribution_core.gradients.per_example import Watch
 from attribution_core.gradients.plan import ParameterPlan, as_inputs
 from attribution_core.memory import AdaptiveBatchSize
 from attribution_core.methods.hydra.contributions import Contributions
 from attribution_core.methods.hydra.pairs import EVALUATION_BATCH, evaluation_factors, factored_layers
-from attribution_core.methods.hydra.replay import refuse_mixed_examples, refuse_other_optimizers
+from attribution_core.methods.hydra.replay import refuse_hessian_free
 from attribution_core.models import evaluation_mode
 from attribution_core.training import Recipe, as_pair
 from attribution_core.training.trainer import LabeledData
@@ -86,8 +88,8 @@ class HydraAccumulator:
     def __init__(
         self, model: nn.Module, inputs: Tensor, recipe: Recipe, dimension: int = DIMENSION, seed: int = 0
     ) -> None:
-        refuse_other_optimizers(recipe)
-        refuse_mixed_examples(model)
+        refuse_hessian_free(recipe)
+        _refuse_batch_norm(model)
         whole = factored_layers(model, inputs)
         self.model = model
         self.recipe = recipe
@@ -178,6 +180,17 @@ class _Followed:
     def _coordinates(self, factors: Sequence[LayerFactors]) -> Tensor:
         blocks = factor_blocks(factors, self.plan)
         return torch.cat([blocks[name][:, 0] for name in self.plan.coordinates], dim=1)
+
+
+def _refuse_batch_norm(model: nn.Module) -> None:
+    """Raise InputError if a layer normalizes by a batch, whose backward pass gives no example a gradient of its own."""
+    refuse_unfit(model)
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm):
+            raise InputError(
+                f"Layer {name!r} ({type(module).__name__}) mixes the gradients of a batch's examples, which training "
+                "alone cannot tell apart: use hydra, which replays the training, or a model with GroupNorm."
+            )
 
 
 def _error(sketched: Tensor, exact: Tensor) -> SketchError:

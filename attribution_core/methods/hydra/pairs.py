@@ -13,7 +13,8 @@ n training examples that each occur T times and m evaluation examples. Each laye
   MLP, are the same at every step, so ``sum_t c_t (a_i . a_j)(d_ti . d_j) = (a_i . a_j)((sum_t c_t d_ti) . d_j)``: only
   ``n (in + out)`` numbers are kept, and a pair costs ``in + out`` once, not T times.
 
-Parameters without factors are always summed first (:mod:`attribution_core.methods.hydra.rest`).
+Parameters without factors are always summed first (:mod:`attribution_core.methods.hydra.rest`). With BatchNorm, the
+statistics of a step are constants in the factors; :mod:`attribution_core.methods.hydra.coupling` adds how they move.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,8 +30,11 @@ from attribution_core.gradients.pairs import LayerGradients, inner_products, lay
 from attribution_core.gradients.per_example import loss_factors
 from attribution_core.gradients.plan import ParameterPlan, plan_parameters
 from attribution_core.memory import AdaptiveBatchSize
+from attribution_core.methods.hydra.batch_statistics import batch_norms, constant_statistics
+from attribution_core.methods.hydra.coupling import Coupling, find_coupling
 from attribution_core.methods.hydra.replay import Replay
 from attribution_core.methods.hydra.rest import rest_gradients
+from attribution_core.models import evaluation_mode
 from attribution_core.progress import report
 from attribution_core.training import loss_values
 
@@ -72,6 +76,7 @@ class _Route:
     layers: dict[str, _Layer]
     rest: list[str]
     num_outputs: int
+    coupling: Coupling
 
     def rest_of(
         self, model: nn.Module, inputs: Tensor, targets: Tensor, loss: str, weights: Tensor | None = None
@@ -265,12 +270,15 @@ def _pairs_of_block(
     sums |= {name: _SummedFactors(inputs, block[name]) for name, inputs in fixed.items()}
     effect = example.new_zeros(n, next(iter(block.values())).num_examples)
     by_epoch = example.new_zeros(replay.trajectory.recipe.epochs, n)
-    for moment in replay.moments(layers={name: replay.model.get_submodule(name) for name in layers}):
+    named = {name: replay.model.get_submodule(name) for name in {**layers, **route.coupling.layers}}
+    for moment in replay.moments(layers=named):
         for examples, layer_factors in moment.parts:
-            products, mean = [], example.new_zeros(len(examples))
-            owns = {each.name: layers[each.name].gradients(each) for each in layer_factors}
+            products = route.coupling.of_step(replay.model, moment.statistics, layer_factors, block)
+            mean = example.new_zeros(len(examples))
+            owns = {each.name: layers[each.name].gradients(each) for each in layer_factors if each.name in layers}
             scale = replay.weights[examples] / len(moment.batch)
-            owns |= route.rest_of(replay.model, replay.inputs[examples], replay.targets[examples], loss, scale)
+            with constant_statistics(replay.model, moment.statistics):
+                owns |= route.rest_of(replay.model, replay.inputs[examples], replay.targets[examples], loss, scale)
             for name, own in owns.items():
                 if name in sums:
                     mean += sums[name].add(examples, own, weights[moment.step])
@@ -291,9 +299,10 @@ def _route(replay: Replay, others: int) -> _Route:
     """Choose the cheapest method for each layer with parameters, from the factors of one training example."""
     plan = plan_parameters(replay.model, replay.inputs)
     require_room_for_rest(plan, replay.trajectory.num_examples)
-    with torch.no_grad():
-        num_outputs = int(replay.model(replay.inputs[:1]).shape[1])
-    factors, _ = loss_factors(replay.model, replay.inputs[:1], plan.layers, lambda outputs: outputs.sum())
+    with evaluation_mode(replay.model):  # one example has no statistics
+        factors, _ = loss_factors(replay.model, replay.inputs[:1], plan.layers, lambda outputs: outputs.sum())
+        with torch.no_grad():
+            num_outputs = int(replay.model(replay.inputs[:1]).shape[1])
     examples, visits = replay.trajectory.num_examples, replay.trajectory.recipe.epochs
     kinds: dict[str, tuple[Kind, ...]] = {}
     sizes: dict[str, int] = {}
@@ -312,14 +321,18 @@ def _route(replay: Replay, others: int) -> _Route:
         bytes_left -= kept if has_fixed_inputs else 0
         is_outer_product = isinstance(each, MapFactors) and each.is_outer_product and gram_is_cheaper(each)
         chosen[each.name] = _Layer(kinds[each.name], sums_first, has_fixed_inputs, is_outer_product)
-    return _Route({name: chosen[name] for name in plan.layers}, plan.rest, num_outputs)
+    coupling = find_coupling(replay, plan.layers)
+    return _Route({name: chosen[name] for name in plan.layers}, plan.rest, num_outputs, coupling)
 
 
 def _with_fixed_inputs(replay: Replay, plan: ParameterPlan) -> set[str]:
     """Return the Linear layers on vectors whose inputs are the same at the first and at the last weights.
 
-    Layers that draw at random or mix examples cannot be replayed, so inputs depend on the weights before them alone.
+    Layers that draw at random cannot be replayed, and behind BatchNorm no inputs are the same in another batch, so that
+    inputs depend on the weights before them alone.
     """
+    if batch_norms(replay.model):
+        return set()
     sides = [
         (model, {name: model.get_submodule(name) for name in plan.layers})
         for model in (replay.model, replay.final_model())

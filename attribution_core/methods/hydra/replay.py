@@ -2,9 +2,9 @@
 
 import copy
 import functools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,12 @@ from attribution_core.errors import InputError
 from attribution_core.gradients.layers import LayerFactors, refuse_unfit
 from attribution_core.gradients.per_example import loss_factors
 from attribution_core.memory import AdaptiveBatchSize, try_within_memory
+from attribution_core.methods.hydra.batch_statistics import Statistics, batch_norms, constant_statistics
+from attribution_core.methods.hydra.updates import Needed, Vectors
 from attribution_core.models.plain import copy_of
 from attribution_core.training import Recipe, Trajectory, batches, loss_values, optimizer_of, repeatable, state_of
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class Moment:
         batch: Indices of its examples, ``[b]``.
         parts: Parts of the batch that fit into memory: the indices of the part's examples, and one factor per requested
             layer for the mean of the batch's weighted losses. Valid only until the step is taken.
+        statistics: What BatchNorm layers normalize by in this step, constants in the factors; by layer.
     """
 
     step: int
     batch: Tensor
     parts: Iterable[tuple[Tensor, list[LayerFactors]]]
+    statistics: dict[str, Statistics] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,13 +68,13 @@ class Replay:
             the sizes of the recorded training.
 
     Raises:
-        InputError: The optimizer is not SGD, or a layer mixes the examples of a batch or draws at random during
+        InputError: The optimizer is iBLR, or a layer mixes examples even in evaluation mode or draws at random during
             training; the message names the layer.
     """
 
     def __init__(self, trajectory: Trajectory) -> None:
-        refuse_other_optimizers(trajectory.recipe)
-        refuse_mixed_examples(trajectory.model)
+        refuse_iblr(trajectory.recipe)
+        refuse_unfit(trajectory.model)
         refuse_random_layers(trajectory.model)
         self.trajectory = trajectory
         self.model = copy_of(trajectory.model).train()
@@ -92,8 +98,13 @@ class Replay:
             InputError: The replayed final weights differ from the recorded ones, or memory ran out.
         """
         for step in range(self._taken, len(self.steps) if until is None else until):
+            before = [each.clone() for each in self.model.buffers()]
             moment, gradients = self._opened(step, layers or {})
+            # The pass has updated the running statistics, which belong to the step: until then, they are as before.
+            after = [each.clone() for each in self.model.buffers()]
+            self._set_buffers(before)
             yield moment
+            self._set_buffers(after)
             for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
                 parameter.grad = gradient
             self._optimizer.param_groups[0]["lr"] = self.trajectory.rates[step]
@@ -101,6 +112,38 @@ class Replay:
             self._taken = step + 1
         if until is None:
             self._check_end()
+
+    def map_slices(self, work: Callable[[slice], Result], examples: int) -> Iterator[tuple[slice, Result]]:
+        """Split a batch's ``range(examples)`` into slices that fit into memory; yield each with ``work`` of it.
+
+        Raises:
+            InputError: Not even one example fits, or the whole batch does not and BatchNorm needs it whole.
+        """
+        if not batch_norms(self.model):
+            yield from self.part_size.map_slices(work, examples)
+            return
+        found = try_within_memory(functools.partial(work, slice(0, examples)))
+        if found is None:
+            raise _too_large(examples)
+        yield slice(0, examples), found
+
+    def last_update(self) -> dict[Needed, Vectors]:
+        """Return the gradient of the last step and, after it, Adam's averages of gradients and of their squares.
+
+        They are zero for a parameter that no loss depends on, and without averages for SGD.
+        """
+        found: dict[Needed, Vectors] = {"gradient": {}, "first": {}, "second": {}}
+        for name, parameter in self.model.named_parameters():
+            state, zero = self._optimizer.state.get(parameter, {}), torch.zeros_like(parameter)
+            found["gradient"][name] = zero if parameter.grad is None else parameter.grad
+            found["first"][name] = state.get("exp_avg", zero)
+            found["second"][name] = state.get("exp_avg_sq", zero)
+        return found
+
+    def updates_before(self, layer: str) -> int:
+        """Return how often a BatchNorm layer's running statistics were updated before training."""
+        counted = self.trajectory.initial.get(f"{layer}.num_batches_tracked" if layer else "num_batches_tracked")
+        return 0 if counted is None else int(counted)
 
     def epoch_of(self, step: int) -> int:
         """Return the epoch, from 0, that a step belongs to."""
@@ -125,6 +168,8 @@ class Replay:
     def _opened(self, step: int, layers: dict[str, nn.Module]) -> tuple[Moment, Iterable[Tensor | None]]:
         """Return a step for inspection, and the gradients of all parameters for it."""
         batch = self.steps[step]
+        if batch_norms(self.model):
+            return self._opened_with_statistics(step, batch, layers)
         trained = self.trajectory.part_sizes[step] if self.trajectory.part_sizes else len(batch)
         if len(batch) <= min(trained, self.part_size.size):
             whole = try_within_memory(functools.partial(self._of_part, batch, len(batch), layers, True))
@@ -135,11 +180,27 @@ class Replay:
         # Sum over the same parts as in training, and without factors, so that the gradients are identical to the bit.
         summed = try_within_memory(functools.partial(self._summed, batch, trained))
         if summed is None:
-            raise InputError(
-                f"Replaying training in batches of {len(batch):,} does not fit into memory beside the evaluation "
-                "examples: choose a smaller batch size (--batch-size), or fewer evaluation examples."
-            )
+            raise _too_large(len(batch))
         return Moment(step, batch, self._parts(batch, layers)), summed
+
+    def _opened_with_statistics(
+        self, step: int, batch: Tensor, layers: dict[str, nn.Module]
+    ) -> tuple[Moment, Iterable[Tensor | None]]:
+        """Return the same for a model with BatchNorm, whose statistics are constants in the factors alone."""
+
+        def of_batch() -> tuple[tuple[Tensor | None, ...], list[LayerFactors], dict[str, Statistics]]:
+            _, gradients = self._of_part(batch, len(batch), {}, True)
+            if not layers:
+                return gradients, [], {}
+            with constant_statistics(self.model) as statistics:
+                factors, _ = self._of_part(batch, len(batch), layers, False)
+            return gradients, factors, statistics
+
+        found = try_within_memory(of_batch)
+        if found is None:
+            raise _too_large(len(batch))
+        gradients, factors, statistics = found
+        return Moment(step, batch, [(batch, factors)], statistics), gradients
 
     def _parts(self, batch: Tensor, layers: dict[str, nn.Module]) -> Iterator[tuple[Tensor, list[LayerFactors]]]:
         def of_part(where: slice) -> list[LayerFactors]:
@@ -171,6 +232,10 @@ class Replay:
         with repeatable():
             return loss_factors(self.model, self.inputs[part], layers, loss, parameters)
 
+    def _set_buffers(self, values: Iterable[Tensor]) -> None:
+        for buffer, value in zip(self.model.buffers(), values, strict=True):
+            buffer.copy_(value)
+
     def _check_end(self) -> None:
         replayed = state_of(self.model)
         moved = [name for name, value in self.trajectory.final.items() if not torch.equal(replayed[name], value)]
@@ -181,24 +246,31 @@ class Replay:
             )
 
 
-def refuse_other_optimizers(recipe: Recipe) -> None:
-    """Raise InputError unless the recipe uses SGD."""
-    if recipe.optimizer != "sgd":
+def _too_large(examples: int) -> InputError:
+    return InputError(
+        f"Replaying training in batches of {examples:,} does not fit into memory beside the evaluation examples: "
+        "choose a smaller batch size (--batch-size), or fewer evaluation examples."
+    )
+
+
+def refuse_iblr(recipe: Recipe) -> None:
+    """Raise InputError for iBLR, whose weights are drawn at random in each step."""
+    if recipe.optimizer == "iblr":
         raise InputError(
-            f"HYDRA supports SGD with momentum and weight decay, not {recipe.optimizer}: train with "
-            'Recipe(optimizer="sgd"), whose cosine schedule and momentum 0.9 work well on most small networks.'
+            "HYDRA follows SGD, Adam and AdamW, not iblr, which draws its weights at random: train with another "
+            "optimizer."
         )
 
 
-def refuse_mixed_examples(model: nn.Module) -> None:
-    """Raise InputError, with the layer's name, if a layer mixes the examples of a batch during training."""
-    refuse_unfit(model)
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            raise InputError(
-                f"Layer {name!r} ({type(module).__name__}) mixes the examples of a batch during training, so none "
-                "has a gradient of its own: train a model with GroupNorm or LayerNorm."
-            )
+def refuse_hessian_free(recipe: Recipe) -> None:
+    """Raise InputError unless the recipe uses SGD, by which all steps share one direction without the Hessian."""
+    refuse_iblr(recipe)
+    if recipe.optimizer != "sgd":
+        raise InputError(
+            f"Hessian-free contributions need SGD with momentum and weight decay, not {recipe.optimizer}, whose steps "
+            'scale every weight differently: use the exact ones (hessian=True; "mean" and "class" cost least), or '
+            'train with Recipe(optimizer="sgd").'
+        )
 
 
 def refuse_random_layers(model: nn.Module) -> None:

@@ -2,6 +2,8 @@
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +13,17 @@ from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.analysis.label_noise import label_noise_score
 from attribution_core.methods.curvature.kronecker import spaced
-from attribution_core.methods.hydra.contributions import hydra
+from attribution_core.methods.hydra.batch_statistics import batch_norms
+from attribution_core.methods.hydra.contributions import Contributions, hydra
 from attribution_core.methods.hydra.pairs import require_room_for_rest
-from attribution_core.methods.hydra.requirements import refuse_for_hydra
+from attribution_core.methods.hydra.replay import refuse_hessian_free
+from attribution_core.methods.hydra.requirements import refuse_for_exact_contributions, refuse_for_hydra
+from attribution_core.methods.hydra.responses import HELD_BYTES
 from attribution_core.methods.types import InputsAndTargets
+from attribution_core.models.plain import copy_of
 from attribution_core.preparation.prepare import Prepared
 from attribution_core.progress import Cancelled, listening
+from attribution_core.runs.names import CONTRIBUTIONS_FILE
 from attribution_core.scoring.probe import Probe
 from attribution_core.scoring.recorded_training import read_training
 from attribution_core.scoring.sizes import RunSizes
@@ -25,12 +32,20 @@ from attribution_core.scoring.trial import require_products_with_the_hessian
 from attribution_core.training import Recipe, Trajectory, state_of
 
 _CLUSTERED_ON = 1000  # validation examples at most, as in HYDRA's table 4
+# What the exact derivative costs in steps of the optimizer, a step, besides a replay: without and with BatchNorm, whose
+# normalization is then computed from its formula. The latter also costs the Hessian-free derivative of the mean.
+_BACKWARD_STEPS, _WITH_STATISTICS, _MEAN_STEPS = 4, 7, 2
 _REPLAYED = 6  # steps that are timed
 _EVALUATED = 1024  # evaluation examples that a replay is timed with
 
 
 class ContributionsStage(Stage):
-    """Write columns contribution and clusters, effects/hydra.zarr and evolution/contribution.zarr."""
+    """Write columns contribution and clusters, evolution/contribution.zarr and, of a training by SGD, effects/hydra.zarr.
+
+    Adam and AdamW have no Hessian-free form, so their contributions are the exact ones of the mean. With BatchNorm, the
+    contribution to the mean has its own replay: its derivative goes through the statistics of each batch, which pairs
+    take to move with the layer before each norm alone.
+    """
 
     name = "contributions"
     title = "contributions (HYDRA)"
@@ -41,7 +56,11 @@ class ContributionsStage(Stage):
 
     @override
     def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
-        refuse_for_hydra(model, inputs, recipe)
+        if _has_pairs(recipe):
+            refuse_for_hydra(model, inputs, recipe)
+        else:
+            refuse_for_exact_contributions(model, recipe)
+            require_products_with_the_hessian(model, inputs, recipe.loss)
 
     @override
     def require(self, prepared: Prepared) -> None:
@@ -49,29 +68,41 @@ class ContributionsStage(Stage):
         config = prepared.config
         if config.training == "none":
             raise InputError("the weights were given as they are, so there is no training to follow")
+        if config.contributions == "free":
+            refuse_hessian_free(config.recipe)
         super().require(prepared)
         model, inputs = prepared.initial_model, prepared.two_inputs
         if config.contributions == "exact":
             require_products_with_the_hessian(model, inputs, config.recipe.loss)
-        require_room_for_rest(plan_parameters(model, inputs), len(prepared.splits.train))
+        if _has_pairs(config.recipe):
+            require_room_for_rest(plan_parameters(model, inputs), len(prepared.splits.train))
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """Count effects, contributions by epoch, and the evaluation examples' factors."""
-        effects = 3 * sizes.n * sizes.m + sizes.config.recipe.epochs * sizes.n
-        return 4 * effects + sizes.m * sizes.activation_bytes
+        """Count effects, contributions by epoch, the evaluation examples' factors, and the steps that are held."""
+        config, recipe = sizes.config, sizes.config.recipe
+        by_epoch, held = 4 * recipe.epochs * sizes.n, 4 * sizes.num_parameters * recipe.steps(sizes.n)
+        if not _has_pairs(recipe):
+            return by_epoch + min(HELD_BYTES, 4 * held)  # weights, gradients and two averages
+        exact = min(HELD_BYTES, held) if config.contributions == "exact" else 0
+        return max(4 * 3 * sizes.n * sizes.m + by_epoch + sizes.m * sizes.activation_bytes, exact)
 
     @override
     def seconds_probe(self, probe: Probe) -> float:
         """Time a replay, whose steps meet some evaluation examples here and all in the run."""
-        m = probe.sizes.m
+        m, steps = probe.sizes.m, probe.recipe.steps(probe.sizes.n)
+        through_statistics = bool(batch_norms(copy_of(probe.model).train()))
+        backward = _WITH_STATISTICS if through_statistics else _BACKWARD_STEPS
+        if not _has_pairs(probe.recipe):
+            return (1 + backward) * steps * probe.seconds_for_step
         evaluated = min(m, _EVALUATED)
         setup, each_step = _timed_replay(probe, probe.rows(evaluated))
         meeting = max(0.0, each_step - probe.seconds_for_step) * m / evaluated
-        steps = probe.recipe.steps(probe.sizes.n)
         seconds = steps * (min(each_step, probe.seconds_for_step) + meeting) + setup * m / evaluated
         if probe.config.contributions == "exact":
-            seconds += 4 * steps * probe.seconds_for_step
+            seconds += backward * steps * probe.seconds_for_step
+        elif through_statistics:
+            seconds += _MEAN_STEPS * steps * probe.seconds_for_step
         return seconds
 
     @override
@@ -81,32 +112,74 @@ class ContributionsStage(Stage):
         Raises:
             InputError: Training again does not end at the recorded weights.
         """
-        writer, config, tensors = scoring.writer, scoring.config, scoring.tensors_by_split
-        trajectory = read_training(writer, config, scoring.initial_model(), tensors["train"])
-        pairs = hydra(trajectory, tensors["validation"])
-        mean, by_epoch, growth = pairs.effect.mean(dim=1), pairs.by_epoch, {}
+        config, tensors = scoring.config, scoring.tensors_by_split
+        trajectory = read_training(scoring.writer, config, scoring.initial_model(), tensors["train"])
+        found = contributions_of(trajectory, tensors["validation"], exact=config.contributions == "exact")
+        (scoring.writer.path / CONTRIBUTIONS_FILE).unlink(missing_ok=True)  # an average of earlier ones
+        write_contributions(scoring, found, {"route": found.route, "replayed_steps": trajectory.steps})
+
+
+@dataclass(frozen=True)
+class RunContributions:
+    """The contributions of a run's examples over one training, or their average.
+
+    Attributes:
+        mean: Effect on the mean validation loss, ``[n]``, and its contributions by epoch.
+        pairs: Effect on each validation example, ``[n, m]``; None where the optimizer has none.
+        route: How they were computed, in words.
+    """
+
+    mean: Contributions
+    pairs: Tensor | None
+    route: str
+
+
+def contributions_of(trajectory: Trajectory, evaluation: InputsAndTargets, exact: bool) -> RunContributions:
+    """Return the contributions over a training: exact or Hessian-free on the mean, and of pairs where there are such.
+
+    Raises:
+        InputError: As in :func:`attribution_core.hydra`.
+    """
+    has_pairs = _has_pairs(trajectory.recipe)
+    pairs = hydra(trajectory, evaluation) if has_pairs else None
+    through_statistics = bool(batch_norms(copy_of(trajectory.model).train()))
+    if exact or pairs is None:
+        mean = hydra(trajectory, evaluation, hessian=True, objective="mean")
+        route = "exact (with the Hessian)"
+        route += "; effects on single examples are Hessian-free" if has_pairs else ", on the mean alone"
+    elif through_statistics:
+        mean = hydra(trajectory, evaluation, objective="mean")
+        route = "Hessian-free (the paper's approximation), through the statistics of each batch"
+    else:
+        mean = Contributions(pairs.effect.mean(dim=1), pairs.by_epoch)
         route = "Hessian-free (the paper's approximation), from every pair"
-        if config.contributions == "exact":
-            exact = hydra(trajectory, tensors["validation"], hessian=True, objective="mean")
-            mean, by_epoch, growth = exact.effect, exact.by_epoch, {"growth": exact.growth}
-            route = "exact (with the Hessian); effects on single examples are Hessian-free"
-        effects = pairs.effect.cpu().numpy()
+    if has_pairs and through_statistics:
+        route += "; in effects on single examples they move with the layer before alone"
+    return RunContributions(mean, None if pairs is None else pairs.effect, route)
+
+
+def write_contributions(scoring: ScoringRun, found: RunContributions, details: dict[str, Any]) -> None:
+    """Write contributions into a run, with details on how they were made."""
+    writer = scoring.writer
+    if found.pairs is not None:
+        effects = found.pairs.cpu().numpy()
         writer.write_effects("hydra", effects.shape[1], [(slice(0, len(effects)), effects)], scoring.credible_effects)
-        writer.add_column("examples", "contribution", mean.cpu().double().numpy())
-        if by_epoch is not None:
-            writer.write_evolution("contribution", range(1, len(by_epoch) + 1), by_epoch.cpu().numpy())
-        details = {
-            "route": route,
-            "replayed_steps": trajectory.steps,
-            "evaluated_on": f"{effects.shape[1]:,} validation examples",
-            **growth,
-        }
-        writer.describe("contribution", details, ["contribution"])
-        if trajectory.recipe.loss == "cross_entropy":
-            some = spaced(pairs.effect.shape[1], _CLUSTERED_ON)
-            score = label_noise_score(pairs.effect[:, some].cpu(), trajectory.data[1].cpu())
-            writer.add_column("examples", "clusters", score.numpy())
-            writer.describe("clusters", {"evaluated_on": f"{len(some):,} validation examples"}, ["clusters"])
+    writer.add_column("examples", "contribution", found.mean.effect.cpu().double().numpy())
+    by_epoch = found.mean.by_epoch
+    if by_epoch is not None:
+        writer.write_evolution("contribution", range(1, len(by_epoch) + 1), by_epoch.cpu().numpy())
+    evaluated = {"evaluated_on": f"{len(scoring.prepared.splits.validation):,} validation examples"}
+    growth = {} if found.mean.growth is None else {"growth": found.mean.growth}
+    writer.describe("contribution", {**details, **evaluated, **growth}, ["contribution"])
+    if found.pairs is not None and scoring.config.recipe.loss == "cross_entropy":
+        some = spaced(found.pairs.shape[1], _CLUSTERED_ON)
+        labels = torch.from_numpy(scoring.prepared.splits.train.strata)
+        writer.add_column("examples", "clusters", label_noise_score(found.pairs[:, some].cpu(), labels).numpy())
+        writer.describe("clusters", {"evaluated_on": f"{len(some):,} validation examples"}, ["clusters"])
+
+
+def _has_pairs(recipe: Recipe) -> bool:
+    return recipe.optimizer == "sgd"
 
 
 def _timed_replay(probe: Probe, evaluation: InputsAndTargets) -> tuple[float, float]:
