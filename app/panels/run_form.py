@@ -25,7 +25,7 @@ _FORM = tuple(each for each in SETTINGS if each.name != "data")
 _FIRST = {
     "Data": ("target", "task", "encoder", "image_size", "max_train"),
     "Model": ("model",),
-    "Training": ("epochs", "learning_rate", "batch_size", "seed", "device"),
+    "Training": ("optimizer", "learning_rate", "weight_decay", "epochs", "batch_size", "seed", "device"),
     "Measures": (),
 }
 _FURTHER = {

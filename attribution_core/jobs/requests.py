@@ -29,6 +29,7 @@ __all__ = [
     "configuration_from",
     "is_python_file",
     "run_name",
+    "why_impossible",
 ]
 
 _LONGEST_NAME = 150  # bytes; file systems allow 255, and the kind of a job stands before it
@@ -88,6 +89,18 @@ class ScoreOptions(ScoreConfig):
     data: str = Field(min_length=1, max_length=4096)
     model: Annotated[str, AfterValidator(no_python_file)] = "auto"
     out: None = Field(None, exclude=True)
+
+
+def why_impossible(options: Mapping[str, Any]) -> str:
+    """Return why no run can have the options of :class:`ScoreOptions`, in a sentence; empty if one may.
+
+    It reads neither the data nor the model: a check does that.
+    """
+    try:
+        config = ScoreOptions.model_validate(options)
+    except ValidationError as error:
+        return validation_message(error)
+    return "" if config.sensitivity in ("auto", "off") else config.why_no_sensitivity
 
 
 class VerifyOptions(_Options):
