@@ -21,6 +21,7 @@ _DOES = {
     "verify": "Retraining to verify the scores",
     "without": "Retraining without the group",
     "summarize": "Training on subsets of the data",
+    "regularization": "Training with other weight decays",
     "clean": "Training on the cleaned set",
 }
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from attribution_core.cli import output
 from attribution_core.cli.arguments import Device, MovedData, NoBrowser, Port, Processes, RunFolder
 from attribution_core.cli.output import Bars, err, out
+from attribution_core.cli.regularization import regularization
 from attribution_core.cli.score_options import Out, takes_configuration
 from attribution_core.cli.without import without
 from attribution_core.errors import InputError, resource_error, validation_message
@@ -117,6 +118,7 @@ def verify(
 
 
 app.command()(without)
+app.command()(regularization)
 
 
 @app.command()

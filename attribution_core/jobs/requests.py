@@ -135,6 +135,14 @@ class SummarizeOptions(_Options):
     device: str = "auto"
 
 
+class RegularizationOptions(_Options):
+    """Options of :func:`attribution_core.workflows.regularization.choose_regularization`."""
+
+    values: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
+    data: str | None = None
+    device: str = "auto"
+
+
 class CleanOptions(_Options):
     """Options of :func:`attribution_core.workflows.clean.clean`.
 
@@ -146,13 +154,14 @@ class CleanOptions(_Options):
     device: str = "auto"
 
 
-Kind = Literal["check", "score", "verify", "without", "summarize", "clean"]
+Kind = Literal["check", "score", "verify", "without", "summarize", "regularization", "clean"]
 OPTIONS: dict[Kind, type[BaseModel]] = {
     "check": ScoreOptions,
     "score": ScoreOptions,
     "verify": VerifyOptions,
     "without": WithoutOptions,
     "summarize": SummarizeOptions,
+    "regularization": RegularizationOptions,
     "clean": CleanOptions,
 }
 

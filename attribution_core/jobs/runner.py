@@ -84,7 +84,7 @@ def _refuse_code(folder: Path, request: JobRequest) -> None:
         InputError: The run's model is from a Python file.
     """
     name = str(request.options["parent"] if request.kind == "clean" else request.target)
-    if request.kind not in ("verify", "without", "summarize", "clean") or not (folder / name / MANIFEST_FILE).is_file():
+    if request.kind in ("check", "score") or not (folder / name / MANIFEST_FILE).is_file():
         return
     if is_python_file(str(read_manifest(folder / name).config.get("model", ""))):
         raise InputError(
@@ -202,6 +202,13 @@ def _summarize(folder: Path, target: str, options: Mapping[str, Any]) -> dict[st
     return {"run": target}
 
 
+def _regularization(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    from attribution_core.workflows.regularization import choose_regularization
+
+    choose_regularization(folder / target, **options)
+    return {"run": target}
+
+
 def _clean(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from attribution_core.workflows.clean import clean
 
@@ -222,6 +229,7 @@ _WORK: dict[Kind, Callable[[Path, str, Mapping[str, Any]], dict[str, Any]]] = {
     "verify": _verify,
     "without": _without,
     "summarize": _summarize,
+    "regularization": _regularization,
     "clean": _clean,
 }
 

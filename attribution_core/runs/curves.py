@@ -119,6 +119,27 @@ _ALL = (
         regression={"y": "loss (half squared error)"},
     ),
     Curve(
+        name="regularization",
+        title="Loss by weight decay",
+        x="weight decay",
+        y="loss (nats)",
+        log_x=True,
+        definition=(
+            "Losses after training with other weight decays, all else as in this run. The leave-one-out loss is "
+            "estimated from the training examples alone, so that it can choose the weight decay; validation and test "
+            "loss are drawn to check it. Its level is too high where there are few examples for many weights; what "
+            "counts is where it is least."
+        ),
+        paper=f"{_NICKL}, eq. 19 and figure 4",
+        series_titles={
+            "leave_one_out": "leave-one-out loss",
+            "training": "training loss",
+            "validation": "validation loss",
+            "test": "test loss",
+        },
+        regression={"y": "loss (half squared error)"},
+    ),
+    Curve(
         name="loco",
         title="Loss without each class",
         x="class",
