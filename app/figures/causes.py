@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import math
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,7 +15,7 @@ from samplescope_app.figures.style import GRAY, MARGIN_WITH_LEGEND
 
 _POINTS = 60  # of a line of equal product
 _MOST_LINES = 6
-_DECADES = 2.0  # of an axis; with fewer, powers of ten alone would be few ticks
+_DECADES = 2.0  # of a logarithmic axis; a shorter one has ticks at 1, 2 and 5 times the powers of ten
 _PADDING = 0.03  # of the range of an axis, beyond its first and last point
 
 
@@ -67,8 +69,9 @@ def causes_figure(
             y=y,
             mode="lines+text",
             text=[f"{product:g}", *[""] * (len(x) - 1)],
-            textposition="bottom right",
+            textposition="top center",
             textfont={"color": GRAY},
+            cliponaxis=False,
             name="equal variance × error",
             legendgroup="lines",
             showlegend=index == 0,
@@ -88,11 +91,15 @@ def causes_figure(
     return figure
 
 
-def _axis(title: str, ends: tuple[float, float], logarithmic: bool) -> dict[str, object]:
-    axis: dict[str, object] = {"title": html.escape(title, quote=False), "range": ends, "zeroline": False}
-    if logarithmic:
-        step: object = 1 if ends[1] - ends[0] > _DECADES else "D2"  # whole powers of ten, else 1, 2 and 5 times these
-        axis |= {"type": "log", "dtick": step, "exponentformat": "power"}
+def _axis(title: str, ends: tuple[float, float], logarithmic: bool) -> dict[str, Any]:
+    axis: dict[str, Any] = {"title": html.escape(title, quote=False), "range": ends, "zeroline": False}
+    if not logarithmic:
+        return axis
+    axis |= {"type": "log", "dtick": 1, "exponentformat": "power"}
+    if ends[1] - ends[0] < _DECADES:  # powers of ten alone would be few ticks
+        exponents = range(math.floor(ends[0]), math.ceil(ends[1]) + 1)
+        axis["tickvals"] = [digit * 10.0**exponent for exponent in exponents for digit in (1, 2, 5)]
+        axis["ticktext"] = [f"{value:g}" for value in axis["tickvals"]]
     return axis
 
 

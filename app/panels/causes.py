@@ -13,6 +13,7 @@ from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import navigation, session
 from samplescope_app.panels import map_tiles, points
+from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_title
 
 _NAME = "causes"
@@ -20,28 +21,28 @@ _COLUMNS = ("error", "variance")
 _TILES = 24
 _SHARE = 0.05  # of the examples, that count as those of high error or of high variance
 # The corners of the figure: the column that is high, the one that orders these examples, whether its highest come
-# first, and what stands there.
+# first, and what is there.
 _CORNERS = {
     "High error, high variance": (
         "error",
         "variance",
         True,
-        "The model does not predict the label, and few examples say what to predict here, so that it depends most on "
-        "each: wrong labels of unusual examples, and rare kinds.",
+        "The prediction is far from the {label}, and few examples say what to predict here, so that the model depends "
+        "most on each: wrong {label}s, and rare kinds.",
     ),
     "High error, low variance": (
         "error",
         "variance",
         False,
-        "The model does not predict the label, and many examples like it settle the prediction: examples between two "
-        "classes, and wrong labels of usual ones. Removing one changes little.",
+        "The prediction is far from the {label}, but many examples settle it: examples that look like others, and some "
+        "wrong {label}s. Removing one changes less.",
     ),
     "Low error, high variance": (
         "variance",
         "error",
         False,
-        "Few examples are like it, but its label agrees with what the model predicts anyway: rare, yet predicted "
-        "right. Removing it changes little.",
+        "Few examples are like it, but the prediction agrees with its {label}: rare, yet predicted right. Removing one "
+        "changes next to nothing.",
     ),
 }
 
@@ -112,6 +113,7 @@ def _corner(run: Run) -> None:
     high, by, highest_first, meaning = _CORNERS[name]
     tiles = session.examples(run).iloc[corner_rows(run, high, by, highest_first)]
     order = "highest" if highest_first else "lowest"
+    meaning = meaning.format(label=labels.noun(run))
     st.caption(plain(f"{meaning} Shown are those of the {_SHARE:.0%} with the highest {high}, the {order} {by} first."))
     answer = gallery(run, tiles, by, key=f"causes tiles {name}", name=name, layout="strip", size=96)
     if answer.opened is not None:

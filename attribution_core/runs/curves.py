@@ -127,8 +127,8 @@ _ALL = (
         definition=(
             "Losses after training with other weight decays, all else as in this run. The leave-one-out loss is "
             "estimated from the training examples alone, so that it can choose the weight decay; validation and test "
-            "loss are drawn to check it. Its level is too high where there are few examples for many weights; what "
-            "counts is where it is least."
+            "loss are drawn to check it. Wrong labels count in it, and favor a larger weight decay than the test loss "
+            "of right ones."
         ),
         paper=f"{_NICKL}, eq. 19 and figure 4",
         series_titles={
