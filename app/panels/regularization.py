@@ -52,7 +52,7 @@ def _draw(run: Run, found: Regularization) -> None:
         st.markdown(f"**{plain(found.sentence)}**")
         st.markdown(plain(_check(found)))
         st.caption("Stars mark the lowest points, the dashed line the weight decay of this run.")
-        if found.best != found.own and not found.is_at_end and _fits_the_form(run):
+        if found.is_better and not found.is_at_end and _fits_the_form(run):
             label = f"New run with weight decay {found.best:g}"
             if st.button(label, icon=":material/add:", help="Opens New run with the settings of this run."):
                 run_form.fill_in(_options_with(run, found.best), replace=True)

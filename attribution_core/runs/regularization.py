@@ -16,6 +16,9 @@ LEAVE_ONE_OUT, TRAINING, VALIDATION, TEST = "leave_one_out", "training", "valida
 _USUAL = 5e-4  # tried around where the run itself has no weight decay
 _STEPS = 4  # to each side of the run's own weight decay at first, and beyond an end where the loss is least there
 _PER_DECADE = 2
+# Share of a loss that one training does not tell from noise: on the demo, the losses at weight decays too small to
+# matter differ by 1%.
+_NOISE = 0.01
 
 
 @dataclass(frozen=True)
@@ -45,24 +48,32 @@ class Regularization:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether the best weight decay is the smallest or the largest that was tried, so that others may be better."""
-        return self.best in (self.losses.index[0], self.losses.index[-1])
+        """Whether the loss still falls clearly at the smallest or largest value tried, so that others may be better."""
+        tried = list(self.by_value)
+        neighbors = {tried[0]: tried[:2], tried[-1]: tried[-2:]}.get(self.best, [])
+        return all(value == self.best or self._is_clear(value) for value in neighbors) and bool(neighbors)
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the best weight decay is clearly better than the run's own."""
+        return self.best != self.own and (self.own not in self.by_value or self._is_clear(self.own))
+
+    def _is_clear(self, value: float) -> bool:
+        """Return whether the loss at the best weight decay is clearly below that at another one."""
+        losses = self.by_value
+        return losses[self.best][LEAVE_ONE_OUT] < (1 - _NOISE) * losses[value][LEAVE_ONE_OUT]
 
     @property
     def sentence(self) -> str:
         """Which weight decay is best, and what to do."""
-        best, own = f"{self.best:g}", f"{self.own:g}"
+        least, own = f"Leave-one-out loss is least at weight decay {self.best:g}", f"{self.own:g}"
         if self.is_at_end:
-            return (
-                f"Leave-one-out loss is least at weight decay {best}, at the end of what was tried (the run used "
-                f"{own}): try values beyond it."
-            )
+            return f"{least}, at the end of what was tried (the run used {own}): try values beyond it."
         if self.best == self.own:
-            return f"Leave-one-out loss is least at weight decay {best}, which the run used."
-        return (
-            f"Leave-one-out loss is least at weight decay {best} (the run used {own}): score again with "
-            f"--train-weight-decay {best}."
-        )
+            return f"{least}, which the run used."
+        if not self.is_better:
+            return f"{least}, but at {own}, which the run used, it is within {_NOISE:.0%} of that: keep it."
+        return f"{least} (the run used {own}): score again with --train-weight-decay {self.best:g}."
 
 
 def read_regularization(run: Run) -> Regularization | None:

@@ -111,6 +111,7 @@ def made(losses: list[float], own: float = OWN) -> Regularization:
     [
         ([3.0, 1.0, 2.0], False, "is least at weight decay 0.0005, which the run used."),
         ([1.0, 2.0, 3.0], True, "0.0001, at the end of what was tried (the run used 0.0005): try values beyond it."),
+        ([1.0, 1.005, 3.0], False, "0.0001, but at 0.0005, which the run used, it is within 1% of that: keep it."),
         ([3.0, 2.0, 1.0], True, "0.01, at the end of what was tried (the run used 0.0005): try values beyond it."),
     ],
 )
@@ -138,9 +139,11 @@ def test_weight_decays_surround_the_runs_own_and_then_the_best(run):
     assert first == [5e-6, 1.6e-5, 5e-5, 1.6e-4, 5e-4, 1.6e-3, 5e-3, 1.6e-2, 5e-2]
     inside = write_losses(run, {decay: abs(np.log(decay / 5e-3)) for decay in first})
     assert weight_decays_to_try(inside) == first
-    above = write_losses(run, {decay: -decay for decay in first})
+    flat = write_losses(run, {decay: 1 + decay for decay in first})  # it falls on by less than noise
+    assert weight_decays_to_try(flat) == first
+    above = write_losses(run, {decay: 1 / decay for decay in first})
     assert weight_decays_to_try(above) == [*first, 0.16, 0.5, 1.6, 5.0]
-    below = write_losses(run, dict(zip(first, range(9), strict=True)))
+    below = write_losses(run, dict(zip(first, range(1, 10), strict=True)))
     assert weight_decays_to_try(below) == [5e-8, 1.6e-7, 5e-7, 1.6e-6, *first]
 
 
