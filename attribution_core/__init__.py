@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from attribution_core.scoring.support import supported_measures
     from attribution_core.training import Recipe, train
     from attribution_core.workflows.import_scores import import_scores
+    from attribution_core.workflows.regularization import choose_regularization
     from attribution_core.workflows.summarize import summarize
     from attribution_core.workflows.verify import verify
 
@@ -71,6 +72,7 @@ _HOMES = {
     "ScoreConfig": "scoring.score",
     "bayesian_logistic_regression": "methods.sensitivity.bayesian_logistic",
     "build_model": "models",
+    "choose_regularization": "workflows.regularization",
     "class_contributions": "methods.analysis.label_noise",
     "cleaned_dataset": "export.torch_objects",
     "damping_sweep": "methods.influence.damping",
@@ -132,6 +134,7 @@ __all__ = [
     "ScoreConfig",
     "bayesian_logistic_regression",
     "build_model",
+    "choose_regularization",
     "class_contributions",
     "cleaned_dataset",
     "damping_sweep",

@@ -1,6 +1,7 @@
 """Figures: pure functions from tables to Plotly figures."""
 
 from samplescope_app.figures.calibration import reliability
+from samplescope_app.figures.causes import causes_axes, causes_figure
 from samplescope_app.figures.compare import Cloud, score_scatter, truth_scatter
 from samplescope_app.figures.curves import bars_by_class, lines
 from samplescope_app.figures.history import history
@@ -26,6 +27,8 @@ __all__ = [
     "Layer",
     "as_categories",
     "bars_by_class",
+    "causes_axes",
+    "causes_figure",
     "drawn_rows",
     "heatmap",
     "histogram",

@@ -44,7 +44,7 @@ def score_scatter(clouds: Sequence[Cloud], x_title: str, y_title: str) -> go.Fig
     """
     every = [np.concatenate([getattr(cloud, axis) for cloud in clouds]) for axis in ("x", "y")]
     logarithmic = all(heavy_tailed(values) for values in every)
-    floors = [_floor(values) if logarithmic else -np.inf for values in every]
+    floors = [lowest_drawn(values) if logarithmic else -np.inf for values in every]
     figure = go.Figure()
     for index, cloud in enumerate(clouds):
         figure.add_scattergl(
@@ -119,7 +119,7 @@ def heavy_tailed(values: np.ndarray) -> bool:
     return bool(len(values)) and values.min() >= 0 and values.max() > _HEAVY_TAIL * np.median(values)
 
 
-def _floor(values: np.ndarray) -> float:
+def lowest_drawn(values: np.ndarray) -> float:
     """Return the lowest value on a logarithmic axis, which a few scores near zero must not stretch."""
     return max(float(np.quantile(values[values > 0], 0.005)), float(values.max()) * _FINEST)
 

@@ -117,13 +117,38 @@ def map_figure(
     Returns:
         The figure; ``curve_number`` of a point indexes ``layers``, ``point_index`` the rows of that layer.
     """
-    size = _marker_size(sum(len(layer.rows) for layer in layers))
     figure = go.Figure()
+    add_points(figure, layers, score_title=score_title, signed=signed, chosen=chosen)
+    axis = {"visible": False, "zeroline": False, "showgrid": False}
+    figure.update_layout(
+        height=620,
+        margin=MARGIN_WITH_LEGEND,
+        legend={"orientation": "h", "y": 0, "yanchor": "top", "itemsizing": "constant"},  # the toolbar is above
+        hovermode="closest",
+        dragmode="pan",
+        uirevision="map",
+        xaxis=axis,
+        yaxis={**axis, "scaleanchor": "x"},
+    )
+    return figure
+
+
+def add_points(
+    figure: go.Figure,
+    layers: list[Layer],
+    *,
+    score_title: str = "",
+    signed: bool = False,
+    chosen: np.ndarray | None = None,
+    hover: str = "",
+) -> None:
+    """Add a curve for each layer; arguments are those of :func:`map_figure`, and ``hover`` more text at a point."""
+    size = _marker_size(sum(len(layer.rows) for layer in layers))
     for layer in layers:
         marker: dict[str, Any] = {"symbol": layer.symbol, "size": size, "opacity": 0.45 if layer.back else 0.8}
-        hover = html.escape(layer.name, quote=False)
+        shown = html.escape(layer.name, quote=False)
         if not isinstance(layer.color, str):
-            colors, bar, hover = _scale(layer.color, signed)
+            colors, bar, shown = _scale(layer.color, signed)
             marker |= colors
             marker["colorbar"] = {
                 "title": {"text": html.escape(score_title, quote=False), "side": "right"},
@@ -139,22 +164,10 @@ def map_figure(
             name=html.escape(layer.name, quote=False),
             marker=marker,
             showlegend=isinstance(layer.color, str),
-            hovertemplate=f"{hover}<extra></extra>",
+            hovertemplate=f"{shown}{hover}<extra></extra>",
             customdata=None if isinstance(layer.color, str) else layer.color,
             selectedpoints=None if chosen is None else np.flatnonzero(_are_chosen(layer, chosen)),
         )
-    axis = {"visible": False, "zeroline": False, "showgrid": False}
-    figure.update_layout(
-        height=620,
-        margin=MARGIN_WITH_LEGEND,
-        legend={"orientation": "h", "y": 0, "yanchor": "top", "itemsizing": "constant"},  # the toolbar is above
-        hovermode="closest",
-        dragmode="pan",
-        uirevision="map",
-        xaxis=axis,
-        yaxis={**axis, "scaleanchor": "x"},
-    )
-    return figure
 
 
 def name_places(figure: go.Figure, layers: list[Layer]) -> go.Figure:

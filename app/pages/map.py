@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from samplescope_app.data import navigation
-from samplescope_app.panels import embedding_map, header, map_tiles
+from samplescope_app.panels import embedding_map, header, map_tiles, points
 
 _EXPLANATION = (
     "Every point is a training example. Nearby examples are similar to the trained network (UMAP of the inputs of its "
@@ -19,7 +19,7 @@ def main() -> None:
     if not run.has_map:
         embedding_map.explain_missing(run)
         return
-    embedding_map.open_clicked(run)
+    points.open_clicked(run, embedding_map.NAME)
     color, highlighted, with_evaluation = embedding_map.choices(run)
     embedding_map.draw(run, color, highlighted, with_evaluation)
     map_tiles.chosen(run)

@@ -10,7 +10,7 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.jobs.jobs import Job, find_job, job_named, jobs_in, options_target, start_job
-from attribution_core.jobs.requests import run_name
+from attribution_core.jobs.requests import run_name, why_impossible
 from attribution_core.runs.names import safe_name
 from samplescope_app.data import navigation, run_library
 from samplescope_app.panels import data_check, jobs, run_form
@@ -40,7 +40,10 @@ def main() -> None:
     with form:
         options = run_form.draw(lambda options: _check_button(options, job))
     with found:
-        _result(options, job)
+        if problem := _impossible(options):
+            st.error(plain(problem), icon=":material/error:")
+        else:
+            _result(options, job)
 
 
 # -- The check -----------------------------------------------------------------------------------------------------
@@ -53,10 +56,15 @@ def _check_button(options: dict[str, Any], addressed: Job | None) -> None:
         "Check data and estimate",
         icon=":material/search:",
         type="secondary" if known else "primary",
-        disabled=not options["data"],
+        disabled=not options["data"] or bool(_impossible(options)),
     )
     if pressed:
         _check(options)
+
+
+def _impossible(options: dict[str, Any]) -> str:
+    """Return why no run can have these options; empty if one may, or if the data are not chosen yet."""
+    return why_impossible(options) if options["data"] else ""
 
 
 def _same_data(check: Job, options: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app.data import navigation
-from samplescope_app.panels import evolution, header, influencers, live_information
+from samplescope_app.panels import causes, evolution, header, influencers, live_information, regularization
 from samplescope_app.wording.text import plain
 
 _MEASURES = ("fsi", "sensitivity", "contribution")  # those that a run may store over training
@@ -24,7 +24,9 @@ def main() -> None:
     _facts(run)
     live_information.draw(run)
     evolution.when_to_stop(run)
+    regularization.draw(run)
     evolution.sensitivity(run)
+    causes.draw(run)
     evolution.contribution(run)
     if any(measure not in run.evolutions and not evolution.why_skipped(run, measure) for measure in _MEASURES):
         influencers.finish(run, "scores over training")

@@ -23,6 +23,7 @@ _DOES = {
     "without": "Retraining without the group",
     "contributions": "Averaging contributions over trainings",
     "summarize": "Training on subsets of the data",
+    "regularization": "Training with other weight decays",
     "clean": "Training on the cleaned set",
 }
 

@@ -1,4 +1,4 @@
-"""The tiles below the map: the selected examples, and the suspects."""
+"""The tiles below the map, or below another chart of points: the selected examples; and the suspects."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import filters, navigation, session
-from samplescope_app.panels import embedding_map, what_if
+from samplescope_app.panels import embedding_map, points, what_if
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
 _TILES = 24
 _FAR = 100  # farthest examples
+_FARTHEST = "map farthest"
 
 
-def chosen(run: Run) -> None:
-    """Draw the examples selected with the lasso or the box."""
-    rows = st.session_state.get(embedding_map.chosen_key(run))
+def chosen(run: Run, chart: str = embedding_map.NAME) -> None:
+    """Draw the examples selected with the lasso or the box on a chart, by its name."""
+    rows = points.selected_rows(run, chart)
     if rows is None:
         return
     if not len(rows):
@@ -27,8 +28,8 @@ def chosen(run: Run) -> None:
         return
     members = session.examples(run).iloc[rows]
     what = _labels_of(members) if run.values is None else _values_of(run, members)
-    _summary(run, rows, f"{len(rows):,} selected", what, "chosen")
-    what_if.draw(run, rows.tolist(), "map", f"the {len(rows):,} selected")
+    _summary(run, rows, f"{len(rows):,} selected", what, f"{chart} chosen")
+    what_if.draw(run, rows.tolist(), chart, f"the {len(rows):,} selected")
 
 
 def _labels_of(members: pd.DataFrame) -> str:
@@ -52,14 +53,14 @@ def farthest(run: Run) -> None:
             ranked = session.ranked(session.examples(run), worst.score, worst.descending).head(_FAR)
             score = run.measure(worst.score).title_in_sentence
             what = f"Highest {score} first. Look here for wrong values and unusual examples."
-            _summary(run, ranked["row"].to_numpy(), worst.title, what, "far")
+            _summary(run, ranked["row"].to_numpy(), worst.title, what, _FARTHEST)
         return
     rows = _farthest(run, run.version)
     what = (
         "The examples farthest on the map from the median point of their class, relative to the median distance in the "
         "class. Look here for wrong labels and unusual examples."
     )
-    _summary(run, rows, "Far from the others of their class", what, "far")
+    _summary(run, rows, "Far from the others of their class", what, _FARTHEST)
 
 
 def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> None:
@@ -67,14 +68,14 @@ def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> Non
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(title)}**", width="stretch")
         label = f"Browse all {len(rows):,}"
-        if st.button(label, key=f"map browse {key}", icon=":material/grid_view:", type="primary"):
+        if st.button(label, key=f"browse {key}", icon=":material/grid_view:", type="primary"):
             filters.replace(score=filters.current(run).score, selection=tuple(rows.tolist()))
             navigation.go("browse", run)
     st.caption(plain(what))
     score = filters.current(run).score
     tiles = session.examples(run).iloc[rows]
-    tiles = (tiles if key == "far" else session.ranked(tiles, score)).head(_TILES)
-    answer = gallery(run, tiles, score, key=f"map tiles {key}", name=title, layout="strip", size=96)
+    tiles = (tiles if key == _FARTHEST else session.ranked(tiles, score)).head(_TILES)
+    answer = gallery(run, tiles, score, key=f"tiles {key}", name=title, layout="strip", size=96)
     if answer.opened is not None:
         navigation.open_tile(run, answer.opened)
 

@@ -25,7 +25,7 @@ _FORM = tuple(each for each in SETTINGS if each.name != "data")
 _FIRST = {
     "Data": ("target", "task", "encoder", "image_size", "max_train"),
     "Model": ("model",),
-    "Training": ("epochs", "learning_rate", "batch_size", "seed", "device"),
+    "Training": ("optimizer", "learning_rate", "weight_decay", "epochs", "batch_size", "seed", "device"),
     "Measures": (),
 }
 _FURTHER = {
@@ -51,8 +51,13 @@ _MOST = 2**31 - 1  # of whole numbers without a maximum of their own
 _NEAREST = 1e-6  # to a bound that a number must not reach
 
 
-def fill_in(options: Mapping[str, Any] | None) -> None:
-    """Give the widgets their first values: those of the options of a run, or else the defaults."""
+def fill_in(options: Mapping[str, Any] | None, replace: bool = False) -> None:
+    """Give the widgets their first values: those of the options of a run, or else the defaults.
+
+    Args:
+        options: Options of a run.
+        replace: Whether to replace what the form holds already, as a link from another page does.
+    """
     given = options or {}
     data = given.get("data", next(iter(DATASETS)))
     values: dict[str, Any] = {_SOURCE: data if data in DATASETS else _OWN, _PATH: "" if data in DATASETS else data}
@@ -64,7 +69,8 @@ def fill_in(options: Mapping[str, Any] | None) -> None:
             value = _default(setting) if value == _OFF else value
         values[_key(setting)] = _as_shown(setting, value)
     for key, value in values.items():
-        st.session_state.setdefault(key, value)
+        if replace or key not in st.session_state:
+            st.session_state[key] = value
 
 
 def draw(below_data: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from attribution_core.cli.arguments import Device, MovedData, NoBrowser, Port, P
 from attribution_core.cli.contributions import contributions
 from attribution_core.cli.output import Bars, err, out
 from attribution_core.cli.responses import Responses, print_responses
+from attribution_core.cli.regularization import regularization
 from attribution_core.cli.score_options import Out, takes_configuration
 from attribution_core.cli.without import without
 from attribution_core.errors import InputError, resource_error, validation_message
@@ -123,6 +124,7 @@ def verify(
 
 app.command()(without)
 app.command()(contributions)
+app.command()(regularization)
 
 
 @app.command()

@@ -29,6 +29,7 @@ __all__ = [
     "configuration_from",
     "is_python_file",
     "run_name",
+    "why_impossible",
 ]
 
 _LONGEST_NAME = 150  # bytes; file systems allow 255, and the kind of a job stands before it
@@ -90,6 +91,18 @@ class ScoreOptions(ScoreConfig):
     out: None = Field(None, exclude=True)
 
 
+def why_impossible(options: Mapping[str, Any]) -> str:
+    """Return why no run can have the options of :class:`ScoreOptions`, in a sentence; empty if one may.
+
+    It reads neither the data nor the model: a check does that.
+    """
+    try:
+        config = ScoreOptions.model_validate(options)
+    except ValidationError as error:
+        return validation_message(error)
+    return "" if config.sensitivity in ("auto", "off") else config.why_no_sensitivity
+
+
 class VerifyOptions(_Options):
     """Options of :func:`attribution_core.workflows.verify.verify`; without ``processes``, one for each core."""
 
@@ -138,6 +151,14 @@ class SummarizeOptions(_Options):
     device: str = "auto"
 
 
+class RegularizationOptions(_Options):
+    """Options of :func:`attribution_core.workflows.regularization.choose_regularization`."""
+
+    values: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
+    data: str | None = None
+    device: str = "auto"
+
+
 class CleanOptions(_Options):
     """Options of :func:`attribution_core.workflows.clean.clean`.
 
@@ -149,7 +170,9 @@ class CleanOptions(_Options):
     device: str = "auto"
 
 
-Kind = Literal["check", "score", "verify", "responses", "without", "contributions", "summarize", "clean"]
+Kind = Literal[
+    "check", "score", "verify", "responses", "without", "contributions", "summarize", "regularization", "clean"
+]
 OPTIONS: dict[Kind, type[BaseModel]] = {
     "check": ScoreOptions,
     "score": ScoreOptions,
@@ -158,6 +181,7 @@ OPTIONS: dict[Kind, type[BaseModel]] = {
     "without": WithoutOptions,
     "contributions": ContributionsOptions,
     "summarize": SummarizeOptions,
+    "regularization": RegularizationOptions,
     "clean": CleanOptions,
 }
 

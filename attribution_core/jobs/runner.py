@@ -216,6 +216,13 @@ def _summarize(folder: Path, target: str, options: Mapping[str, Any]) -> dict[st
     return {"run": target}
 
 
+def _regularization(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    from attribution_core.workflows.regularization import choose_regularization
+
+    choose_regularization(folder / target, **options)
+    return {"run": target}
+
+
 def _clean(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from attribution_core.workflows.clean import clean
 
@@ -238,6 +245,7 @@ _WORK: dict[Kind, Callable[[Path, str, Mapping[str, Any]], dict[str, Any]]] = {
     "without": _without,
     "contributions": _contributions,
     "summarize": _summarize,
+    "regularization": _regularization,
     "clean": _clean,
 }
 

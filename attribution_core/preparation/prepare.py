@@ -28,7 +28,7 @@ from attribution_core.errors import InputError
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import ARCHITECTURES, device_named
 from attribution_core.models.pretrained import is_backbone
-from attribution_core.preparation.config import RATE_OF_VALUES, ScoreConfig
+from attribution_core.preparation.config import ScoreConfig, usual_rate
 from attribution_core.preparation.encodings import read_vectors
 from attribution_core.preparation.frozen_trunk import FrozenTrunk, freeze_trunk
 from attribution_core.preparation.image_reader import ImageReader
@@ -332,10 +332,10 @@ def _resolve(config: ScoreConfig, data: str, opened: Splits, was_open: bool, sou
 
 def _recipe(recipe: Recipe, predicts_values: bool, training: str) -> Recipe:
     """Return a recipe that suits the labels: squared errors of values, cross-entropy of classes."""
-    settled: dict[str, Any] = {}
+    usual: dict[str, Any] = {"learning_rate": usual_rate(recipe.optimizer, predicts_values)}
     if predicts_values:
-        usual = {"loss": "mse", "learning_rate": RATE_OF_VALUES}
-        settled = {name: usual[name] for name in usual.keys() - recipe.model_fields_set}
+        usual["loss"] = "mse"
+    settled = {name: usual[name] for name in usual.keys() - recipe.model_fields_set}
     if training == "none":  # weights that are scored as they are have no training, however long it is by default
         settled["epochs"] = 0
     needed, given = "mse" if predicts_values else "cross_entropy", settled.get("loss", recipe.loss)

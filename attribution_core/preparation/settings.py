@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from attribution_core.preparation.config import GROUPS, RATE_OF_VALUES, ScoreConfig
+from attribution_core.preparation.config import GROUPS, ScoreConfig, usual_rate
 from attribution_core.training.recipe import Recipe
 
 # Fields that no command line and no form offers: ``out`` and ``decisions`` have commands and pages that set them; the
@@ -20,8 +20,9 @@ _NOT_OFFERED = {
 }
 # Defaults that the labels or the model decide, in words.
 _DEFAULTS = {
-    "learning_rate": f"Default: {{}}, or {RATE_OF_VALUES} for regression; for a head on frozen layers, what their "
-    "features allow.",
+    "learning_rate": f"Default: {{}} with sgd, {usual_rate('adam', False)} with adam and adamw, "
+    f"{usual_rate('iblr', False)} with iblr; for regression {usual_rate('sgd', True)}, and {usual_rate('iblr', True)} "
+    "with iblr; for a head on frozen layers trained with sgd, what their features allow.",
     "weight_decay": "Default: {}; for a head on frozen layers, the decay of least leave-one-out loss.",
 }
 

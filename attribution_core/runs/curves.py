@@ -119,6 +119,27 @@ _ALL = (
         regression={"y": "loss (half squared error)"},
     ),
     Curve(
+        name="regularization",
+        title="Loss by weight decay",
+        x="weight decay",
+        y="loss (nats)",
+        log_x=True,
+        definition=(
+            "Losses after training with other weight decays, all else as in this run. The leave-one-out loss is "
+            "estimated from the training examples alone, so that it can choose the weight decay; validation and test "
+            "loss are drawn to check it. Wrong labels count in it, and favor a larger weight decay than the test loss "
+            "of right ones; where the training loss is near zero it is far too low."
+        ),
+        paper=f"{_NICKL}, eq. 19 and figure 4",
+        series_titles={
+            "leave_one_out": "leave-one-out loss",
+            "training": "training loss",
+            "validation": "validation loss",
+            "test": "test loss",
+        },
+        regression={"y": "loss (half squared error)"},
+    ),
+    Curve(
         name="loco",
         title="Loss without each class",
         x="class",

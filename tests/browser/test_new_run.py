@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from attribution_core.jobs.jobs import cancel_job, find_job, jobs_in, start_job
 from attribution_core.runs import Run
-from tests.support.app_driver import App
+from tests.support.app_driver import THEMES, App
 from tests.support.sample_run import make_data
 
 Serve = Callable[[Path], str]
@@ -114,6 +114,20 @@ def test_cancel_and_resume(new_run: NewRun, page: Page):
     expect(new_run.text("The run is finished")).to_be_visible(timeout=240_000)
     new_run.go("Runs")
     expect(new_run.badge("complete")).to_be_visible()
+
+
+@THEMES
+def test_what_cannot_be_scored_is_refused_before_the_check(new_run: NewRun, page: Page):
+    """The posterior that Adam learns needs its training; the optimizer stands among the first settings."""
+    new_run.begin()
+    page.get_by_text("Measure settings").click()
+    new_run.choose("Sensitivity (MPE): method", "adam")
+    refusal = new_run.text("this run trains by sgd: train by it (--optimizer adam)")
+    expect(refusal).to_be_visible()
+    expect(new_run.button("Check data and estimate")).to_be_disabled()
+    new_run.choose("Optimizer", "adam")
+    expect(refusal).to_have_count(0)
+    expect(new_run.button("Check data and estimate")).to_be_enabled()
 
 
 def test_wrong_paths_names_and_models_are_reported(new_run: NewRun, page: Page, tmp_path: Path):

@@ -3,7 +3,12 @@
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
+import pytest
+
 from attribution_core.preparation.config import GROUPS, ScoreConfig
+from attribution_core.preparation.prepare import prepare
 from attribution_core.preparation.settings import _NOT_OFFERED, SETTINGS, configuration_from
 from attribution_core.training import Recipe
 
@@ -39,3 +44,17 @@ def test_the_fields_of_a_recipe_stand_in_it():
 def test_settings_do_not_load_torch():
     code = "import sys, attribution_core.preparation.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "of_classes", "of_values"),
+    [("sgd", 0.05, 0.01), ("adam", 0.003, 0.01), ("adamw", 0.003, 0.01), ("iblr", 0.02, 0.001)],
+)
+def test_the_learning_rate_follows_from_the_optimizer_and_the_labels(tmp_path, optimizer, of_classes, of_values):
+    rows = pd.DataFrame({"x": np.arange(40.0), "y": np.arange(40.0) ** 1.5})
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    recipe, given = Recipe(optimizer=optimizer), Recipe(optimizer=optimizer, learning_rate=0.25)
+    for data, rate in (("digits", of_classes), (str(tmp_path / "rows.csv"), of_values)):
+        assert prepare(ScoreConfig(data=data, recipe=recipe)).config.recipe.learning_rate == rate
+        assert prepare(ScoreConfig(data=data, recipe=given)).config.recipe.learning_rate == 0.25
+    assert all(str(rate) in named("learning_rate", in_recipe=True).description for rate in (of_classes, of_values))

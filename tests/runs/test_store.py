@@ -37,7 +37,7 @@ def test_a_run_reads_what_was_written(tmp_path):
     run = Run.open(make_run(tmp_path / "digits", n=60))
     assert run.id == "digits"
     assert run.status == "complete"
-    measures = ["fsi", "contribution", "sensitivity", "nearest_similarity", "summary_rank"]
+    measures = ["fsi", "contribution", "sensitivity", "error", "variance", "nearest_similarity", "summary_rank"]
     assert run.scores == [*measures, "loss", "margin", "confidence"]
     assert run.groups == ["original_label"]
     assert len(run.examples) == 60

@@ -130,7 +130,7 @@ def write_run(
                 _write_sensitivities(writer, rng, n)
                 facts = {"route": "exact kernel", "learning_rate": _write_live(writer, splits), "steps": 1000}
                 facts["weight_decay"] = 0.0
-                writer.describe("fsi", facts, ["fsi", "contribution", "sensitivity"])
+                writer.describe("fsi", facts, ["fsi", "contribution", "sensitivity", "error", "variance"])
                 if n <= KEPT_EXAMPLES:
                     _write_kept_influence(writer, splits)
                 if evidence:
@@ -204,9 +204,11 @@ def _class_pairs(effects: np.ndarray, splits: Splits, most: int = 3) -> pd.DataF
 
 
 def _write_sensitivities(writer: RunWriter, rng: np.random.Generator, n: int) -> None:
-    """Write a sensitivity and its curves, over three epochs with heavier and heavier tails, and over ten classes."""
+    """Write a sensitivity, its causes and its curves, over three epochs with heavier and heavier tails and by class."""
     sensitivity = rng.pareto(2, n)
-    writer.add_column("examples", "sensitivity", sensitivity)
+    causes = np.random.default_rng(2)
+    columns = {"error": np.minimum(causes.lognormal(-3, 2, n), 2**0.5), "variance": causes.lognormal(2, 0.5, n)}
+    writer.add_columns("examples", {"sensitivity": sensitivity, **columns})
     losses = {
         "loo_nll": np.array([1.0, 0.6, 0.7]),
         "test_nll": np.array([0.9, 0.65, 0.7]),

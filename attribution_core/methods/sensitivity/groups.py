@@ -13,6 +13,7 @@ from attribution_core.errors import InputError
 from attribution_core.gradients.per_example import layer_factors
 from attribution_core.gradients.plan import as_inputs, plan_parameters
 from attribution_core.methods.curvature.losses import Loss, hessian_root, link_derivatives, prediction_errors
+from attribution_core.methods.sensitivity.evolution import regularization_at
 from attribution_core.methods.sensitivity.perturbation import (
     Covariance,
     MemorySensitivity,
@@ -165,16 +166,68 @@ def loo_curve(
     inputs, targets = as_pair(data)
     losses = []
     for delta in track(deltas, len(deltas), "leave-one-out curve"):
-        model = build()
         decayed = recipe.model_copy(update={"weight_decay": delta / len(inputs)})
         with silenced():
-            trajectory = train(model, (inputs, targets), decayed)
-            moments = trajectory.second_moments.get(trajectory.steps)
-            found = memory_sensitivity(
-                model, (inputs, targets), delta, recipe.loss, posterior, covariance, second_moments=moments
-            )
-        held_out = mean_loss(model, as_pair(test), recipe.loss) if test is not None else torch.nan
-        own = loss_values(found.outputs, targets.to(found.outputs.device), recipe.loss)
-        losses.append([float(own.mean()), float(found.loo_loss.mean()), held_out])
+            found = trained_losses(build(), (inputs, targets), decayed, None, test, posterior, covariance)
+        losses.append([found.train_loss, found.loo_loss, found.test_loss])
     columns = torch.tensor(losses, dtype=torch.float64)
     return LooCurve(list(deltas), columns[:, 0], columns[:, 1], columns[:, 2])
+
+
+@dataclass(frozen=True)
+class TrainedLosses:
+    """Losses after one training; each is a mean over examples.
+
+    Attributes:
+        delta: Strength of the regularizer that the estimate counts with.
+        train_loss: Loss of the training examples.
+        loo_loss: Their estimated leave-one-out loss (eq. 19).
+        validation_loss: Loss of the validation examples; NaN without them.
+        test_loss: Loss of the test examples; NaN without them.
+    """
+
+    delta: float
+    train_loss: float
+    loo_loss: float
+    validation_loss: float
+    test_loss: float
+
+
+def trained_losses(
+    model: nn.Module,
+    data: LabeledData,
+    recipe: Recipe,
+    validation: LabeledData | None = None,
+    test: LabeledData | None = None,
+    posterior: PosteriorName = "kfac",
+    covariance: Covariance = "kept",
+    early_stopping: bool = False,
+) -> TrainedLosses:
+    """Train a model and estimate its leave-one-out loss: one point of :func:`loo_curve`.
+
+    Args:
+        model: The model at its initial weights, trained in place.
+        data: Training examples.
+        recipe: How to train; delta is n times its weight decay.
+        validation: Validation examples to compare with, which a schedule may watch.
+        test: Test examples to compare with.
+        posterior: As in :func:`memory_sensitivity`.
+        covariance: As in :func:`memory_sensitivity`.
+        early_stopping: Whether delta also counts the training time, as in
+            :func:`~attribution_core.methods.sensitivity.evolution.memory_evolution`.
+
+    Raises:
+        InputError: Training diverges, or :func:`memory_sensitivity` raises it.
+    """
+    inputs, targets = as_pair(data)
+    trajectory = train(model, (inputs, targets), recipe, validation=validation)
+    decay = regularization_at(trajectory, trajectory.steps) if early_stopping else recipe.weight_decay
+    found = memory_sensitivity(
+        model, (inputs, targets), decay * len(inputs), recipe.loss, posterior, covariance,
+        second_moments=trajectory.second_moments.get(trajectory.steps), variance="none",
+    )  # fmt: skip
+    own = loss_values(found.outputs, targets.to(found.outputs.device), recipe.loss)
+    held_out = [
+        torch.nan if each is None else mean_loss(model, as_pair(each), recipe.loss) for each in (validation, test)
+    ]
+    return TrainedLosses(decay * len(inputs), float(own.mean()), float(found.loo_loss.mean()), *held_out)

@@ -220,11 +220,7 @@ def full_posterior(
     Raises:
         InputError: There are more than ``FULL_PARAMETERS`` parameters.
     """
-    if plan.width > FULL_PARAMETERS:
-        raise InputError(
-            f"The full posterior of {plan.width:,} parameters would take {plan.width**2 * 4 / 2**30:,.1f} GiB: use "
-            f'posterior="kfac", or choose up to {FULL_PARAMETERS:,} parameters, such as parameters="head".'
-        )
+    require_full(plan)
     example = next(model.parameters())
     precision = delta * torch.eye(plan.width, dtype=example.dtype, device=example.device)
     size = max(1, 2**25 // (plan.width * 16))
@@ -235,6 +231,15 @@ def full_posterior(
         precision += half.T @ half
         report(min(done + size, len(inputs)), len(inputs), "posterior")
     return FullPosterior(plan, torch.linalg.cholesky(precision))
+
+
+def require_full(plan: ParameterPlan) -> None:
+    """Raise InputError if a full posterior would be too large."""
+    if plan.width > FULL_PARAMETERS:
+        raise InputError(
+            f"The full posterior of {plan.width:,} parameters would take {plan.width**2 * 4 / 2**30:,.1f} GiB: use "
+            f'posterior="kfac", or choose up to {FULL_PARAMETERS:,} parameters, such as parameters="head".'
+        )
 
 
 def diagonal_posterior(

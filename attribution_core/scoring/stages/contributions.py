@@ -40,7 +40,7 @@ _EVALUATED = 1024  # evaluation examples that a replay is timed with
 
 
 class ContributionsStage(Stage):
-    """Write columns contribution and clusters, evolution/contribution.zarr and, of a training by SGD, effects/hydra.zarr.
+    """Write column contribution, evolution/contribution.zarr and, of SGD, effects/hydra.zarr and column clusters.
 
     Adam and AdamW have no Hessian-free form, so their contributions are the exact ones of the mean. With BatchNorm, the
     contribution to the mean has its own replay: its derivative goes through the statistics of each batch, which pairs

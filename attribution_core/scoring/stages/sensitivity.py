@@ -7,14 +7,16 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from attribution_core.errors import InputError
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature.losses import prediction_errors
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.methods.sensitivity.evolution import MemoryEvolution, memory_evolution, regularization_at
 from attribution_core.methods.sensitivity.groups import leave_one_class_out
 from attribution_core.methods.sensitivity.perturbation import PosteriorName, memory_sensitivity, posterior_of
-from attribution_core.methods.sensitivity.posteriors import DiagonalPosterior
+from attribution_core.methods.sensitivity.posteriors import DiagonalPosterior, require_full
 from attribution_core.preparation.config import ScoreConfig
+from attribution_core.preparation.prepare import Prepared
 from attribution_core.runs import RunWriter
 from attribution_core.scoring.probe import SAMPLE, Probe, timed
 from attribution_core.scoring.recorded_training import add_kept_states, kept_epochs, kept_steps, read_training
@@ -46,6 +48,15 @@ class SensitivityStage(Stage):
     @override
     def require_model(self, model: nn.Module, inputs: Tensor, recipe: Recipe, parameters: str) -> None:
         require_gradients(model, inputs, "all", second=True)
+
+    @override
+    def require(self, prepared: Prepared) -> None:
+        """Check besides that the training gives the posterior that was asked for, and that it is not too large."""
+        if reason := prepared.config.why_no_sensitivity:
+            raise InputError(reason)
+        super().require(prepared)
+        if prepared.config.sensitivity == "full":
+            require_full(plan_parameters(prepared.initial_model, prepared.two_inputs, "all"))
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:
@@ -84,7 +95,7 @@ class SensitivityStage(Stage):
         add_kept_states(scoring.writer, trajectory)
         given = scoring.config.training == "none"  # one moment, and nothing known of the time trained
         steps = [0] if given else kept_steps(trajectory.recipe, trajectory.num_examples)
-        posterior = _posterior_name(scoring.config)
+        posterior = posterior_name(scoring.config)
         quick = posterior != "full"
         found = memory_evolution(
             trajectory, posterior, steps, tensors["test"], early_stopping=not given, along_error=quick
@@ -135,7 +146,8 @@ def _write_curves(writer: RunWriter, found: MemoryEvolution, epochs: list[int], 
     writer.write_curve("sensitivity_groups", _by_group(found, moments))
 
 
-def _posterior_name(config: ScoreConfig) -> PosteriorName:
+def posterior_name(config: ScoreConfig) -> PosteriorName:
+    """Return the posterior that sensitivities by a configuration use; with sensitivity off, that of ``auto``."""
     if config.sensitivity in ("auto", "off"):
         return "iblr" if config.recipe.optimizer == "iblr" and config.training != "none" else "kfac"
     return config.sensitivity  # type: ignore[return-value]

@@ -63,3 +63,24 @@ def test_a_switch_turns_a_measure_off():
     app = form()
     next(each for each in app.toggle if each.label == "Influence function").set_value(False).run()
     assert options_of(app) == {"data": "fashion-demo", "influence": "off", "recipe": {}}
+
+
+def _filled_again(first: dict, second: dict) -> None:
+    import streamlit as st
+
+    from samplescope_app.panels import run_form
+
+    run_form.fill_in(first)
+    run_form.fill_in(second, replace=True)
+    st.session_state["options"] = run_form.draw(lambda _: None)
+
+
+def test_the_configuration_of_a_run_replaces_what_the_form_holds():
+    config = ScoreConfig(
+        data="/data/rows.csv", training="scratch", hidden=(64, 32), recipe={"epochs": 3, "weight_decay": 0.016}
+    )
+    plain = config.model_dump(mode="json", exclude={"out", "device", "download"})  # as run.json has it
+    first = {"data": "digits", "max_train": 50, "map": "off", "recipe": {"epochs": 7}}
+    app = AppTest.from_function(_filled_again, args=(first, plain), default_timeout=30).run()
+    assert not app.exception
+    assert ScoreConfig.model_validate(options_of(app)) == config
