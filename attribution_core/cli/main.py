@@ -16,8 +16,8 @@ from attribution_core.cli import output
 from attribution_core.cli.arguments import Device, MovedData, NoBrowser, Port, Processes, RunFolder
 from attribution_core.cli.contributions import contributions
 from attribution_core.cli.output import Bars, err, out
-from attribution_core.cli.responses import Responses, print_responses
 from attribution_core.cli.regularization import regularization
+from attribution_core.cli.responses import Responses, print_responses
 from attribution_core.cli.score_options import Out, takes_configuration
 from attribution_core.cli.without import without
 from attribution_core.errors import InputError, resource_error, validation_message
