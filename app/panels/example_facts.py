@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -15,15 +16,15 @@ from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_score, plain
 
 
-def label_lines(run: Run, row: Row) -> None:
-    """Draw the label, prediction and groups of an example."""
+def label_lines(run: Run, row: Row, without: Sequence[str] = ()) -> None:
+    """Draw the label, prediction and groups of an example, but for some groups."""
     title = "Label" if run.values is None else plain(run.values.name)
     lines = [f"{title} **{plain(row['label_name'])}**"]
     if run.has_predictions:
         lines.append(_prediction(run, row))
     if labels.is_judged(row):
         lines.append(_suggestion(run, row))
-    shown = [group for group in run.groups if group in row]
+    shown = [group for group in run.groups if group in row and group not in without]
     lines += [f":gray[{plain(labels.group_title(run, group))}: {plain(row[group])}]" for group in shown]
     st.markdown("  \n".join(lines))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
@@ -10,15 +11,19 @@ from streamlit.delta_generator import DeltaGenerator
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import split_name
-from samplescope_app.components.gallery import gallery, picture
+from samplescope_app.components.gallery import Tile, example_tile, gallery, queue
 from samplescope_app.data import navigation, review_queue, session
 from samplescope_app.panels import decisions, example_facts, scores, typical
+from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
 _DEFAULT_QUEUE = 100
 _UPCOMING = 12
+_AHEAD = 40  # suspects that the browser can show before the page is drawn anew
+_SIZE = 300  # pixels of the picture
 _ALL = "all"  # choice of the menu of splits
+_KNOWN = "original_label"  # the group that would tell the answer
 
 
 def draw(run: Run) -> None:
@@ -32,7 +37,7 @@ def draw(run: Run) -> None:
         _finished(run, len(undecided))
         return
     row = waiting.iloc[0].to_dict()
-    _suspect(run, row, score)
+    _suspect(run, waiting.head(_AHEAD).to_dict("records"), score)
     upcoming = waiting.iloc[1 : 1 + _UPCOMING]
     if len(upcoming):
         st.caption("Up next")
@@ -116,19 +121,31 @@ def _finished(run: Run, skipped: int) -> None:
         st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
 
 
-def _suspect(run: Run, row: Row, score: str) -> None:
-    """Draw the suspect with its facts and the buttons that decide; after a decision the next suspect follows."""
-    act = functools.partial(_act, run)
+def _suspect(run: Run, rows: list[Row], score: str) -> None:
+    """Draw the first suspect with its facts and the buttons that decide; after a decision the next one follows."""
+    row, act = rows[0], functools.partial(_act, run)
     image, about = st.columns([4, 5], gap="medium")
     with image:
-        keys = decisions.keys(run, row) | {"s": "skip"}
-        picture(run, row, score, key="suspect", size=380, keys=keys, on_pressed=act)
+        shown = [(_tile(run, each, score), decisions.keys(run, each) | {"s": "skip"}) for each in rows]
+        queue(shown, key="suspect", size=_SIZE, on_pressed=act)
     with about:
         st.markdown(f"**{plain(row['id'])}**")
         decisions.split_badge(row)
-        example_facts.label_lines(run, row)
+        example_facts.label_lines(run, row, without=(_KNOWN,))
+        decisions.buttons(run, row, "review", act, skippable=True)
+    with st.expander("Scores"):
         scores.table(run, row)
-    decisions.buttons(run, row, "review", act, skippable=True)
+
+
+def _tile(run: Run, row: Row, score: str) -> Tile:
+    """Return the tile of a suspect, with its label and the suggested one on the picture."""
+    suggested = labels.suggestion(run, row)
+    if suggested is None:
+        note = labels.on_tile(run, row)[0]
+    else:
+        name = run.class_names[int(suggested)] if run.values is None else labels.value_text(run, suggested)
+        note = f"{labels.on_tile(run, row)[0]} → {name}?"
+    return replace(example_tile(run, row, score), note=note)
 
 
 def _act(run: Run, action: str, keys: list[str]) -> None:

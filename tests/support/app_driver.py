@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
@@ -127,7 +128,15 @@ class App:
         self.page.wait_for_url(lambda url: urlsplit(url).path == path)
         self.settle()
         if path in ("/example", "/review"):
-            expect(self.page.locator(".gallery.picture > *")).to_be_visible()  # keys are answered from here on
+            expect(self.page.locator(".gallery.picture > :first-child")).to_be_visible()  # keys are answered from here on
+
+
+def eventually(look: Callable[[], object], expected: object) -> None:
+    """Wait until something is as expected: what the browser shows at once, Python learns a moment later."""
+    until = time.monotonic() + _SECONDS_TO_WAIT
+    while (found := look()) != expected and time.monotonic() < until:
+        time.sleep(0.05)
+    assert found == expected
 
 
 def strongest(effects: np.ndarray, sign: int) -> list[int]:

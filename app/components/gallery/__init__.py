@@ -174,6 +174,22 @@ def picture(
     _mount(data, key, {item.id}, on_pressed)
 
 
+def queue(examples: Sequence[tuple[Tile, dict[str, str]]], *, key: str, size: int, on_pressed: OnPressed) -> None:
+    """Draw the first of some examples large; once a key has decided about it, the browser shows the next one at once.
+
+    Args:
+        examples: Their tiles and keys, at least one; the keys work wherever the focus is on the page.
+        key: Streamlit's key.
+        size: Height of the picture.
+        on_pressed: Called for every decision, in order, with the key of its example.
+    """
+    (first, keys), *others = ((asdict(tile), keys) for tile, keys in examples)
+    data = {"items": [first], "layout": "picture", "size": size, "keys": keys, "page_keys": True}
+    data |= {"queue": [{"item": item, "keys": keys} for item, keys in others]}
+    data |= {"seen": st.session_state.get(_seen(key), 0)}
+    _mount(data, key, {first["id"]}, on_pressed)
+
+
 def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
     """Draw a few small training images that are one button; ``opened`` is "" after a click."""
     shown = run.examples.iloc[list(rows)].to_dict("records")
@@ -215,8 +231,14 @@ def _mount(data: dict[str, Any], key: str, ids: set[str], on_pressed: OnPressed 
     def pressed() -> None:
         # A key pressed during a change of page may belong to a component that no longer exists.
         state = st.session_state.get(key)
-        if state is not None and state.pressed and on_pressed is not None:
-            on_pressed(state.pressed["action"], state.pressed["ids"])
+        if state is None or not state.pressed or on_pressed is None:
+            return
+        for step in state.pressed:
+            # The browser sends a decision of a queue again until it knows that it was seen.
+            if step.get("number", math.inf) > st.session_state.get(_seen(key), 0):
+                on_pressed(step["action"], step["ids"])
+            if "number" in step:
+                st.session_state[_seen(key)] = max(step["number"], st.session_state.get(_seen(key), 0))
 
     result = _component(
         key=key,
@@ -232,6 +254,11 @@ def _mount(data: dict[str, Any], key: str, ids: set[str], on_pressed: OnPressed 
         selected=[id_ for id_ in result.selected or [] if id_ in ids],
         focused=result.focused if result.focused in ids else None,
     )
+
+
+def _seen(key: str) -> str:
+    """Return the session key of the number of the last decision that a queue has sent."""
+    return f"seen of {key}"
 
 
 def _shortened(text: str) -> str:

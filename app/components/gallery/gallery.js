@@ -1,12 +1,14 @@
 // The clickable gallery. Python sends items; this script sends back:
 //   opened   {id}           a tile was clicked, or Enter pressed on it
-//   pressed  {action, ids}  a key of data.keys was pressed
+//   pressed  [{action, ids, number}]  keys of data.keys were pressed, in this order
 //   focused  id             the tile with the keyboard focus (when data.reports_focus)
 //   selected [ids]          ctrl-click, the check box or Space (when data.selectable)
 // Text from the data reaches the page through textContent and attributes only, never as HTML.
 
 const views = new WeakMap();
 const ANSWER_MS = 800;
+const UNANSWERED_MS = 4000; // after which decisions are sent again; Python knows the numbers that it has seen
+const PRELOADED = 4;
 const STEPS = new Set(["previous", "next", "back"]); // actions that decide nothing about an example
 
 export default function (component) {
@@ -15,8 +17,9 @@ export default function (component) {
   const view = views.get(root) ?? { signature: "", focused: 0, selected: new Set(), busy: -Infinity, timer: 0 };
   views.set(root, view);
   Object.assign(view, { root, data, component, busy: -Infinity });
+  if (data.queue) acknowledge(view);
   // Rebuilding the tiles loses the keyboard focus, so it happens only when they change.
-  const signature = JSON.stringify([data.items, data.layout, data.size]);
+  const signature = JSON.stringify([data.queue ? queued(view)?.item : data.items, data.layout, data.size]);
   if (signature !== view.signature) {
     const sameTiles = view.ids === JSON.stringify(data.items.map((item) => item.id));
     const hadFocus = root.contains(parentElement.activeElement ?? null);
@@ -30,6 +33,7 @@ export default function (component) {
   // Page-wide keys are caught before Streamlit sees them, since it uses "r" and "c" itself.
   const target = data.page_keys ? document : root;
   target.addEventListener("keydown", (event) => pressed(view, event), { capture: true, signal: view.listening.signal });
+  if (data.queue) goOn(view);
   const { waiting } = view;
   view.waiting = null;
   if (waiting && performance.now() < waiting.until && (waiting.ids === view.ids || STEPS.has(waiting.action))) {
@@ -44,7 +48,8 @@ function build(view, sameTiles) {
   root.style.setProperty("--size", `${data.size}px`);
   root.onclick = root.onfocus = null;
   if (data.layout === "picture" || data.layout === "mosaic") {
-    root.replaceChildren(...data.items.map((item) => picture(item)));
+    const shown = data.queue ? [queued(view)?.item].filter((item) => item) : data.items;
+    root.replaceChildren(...shown.map((item) => picture(item)), ...shown.filter((item) => item.note).map(noteOf));
     if (data.layout === "mosaic") root.onclick = () => send(view, "opened", { id: "" });
     return;
   }
@@ -72,6 +77,12 @@ function picture(item) {
   image.src = item.src;
   image.draggable = false;
   return image;
+}
+
+function noteOf(item) {
+  const note = element("div", "note", item.note);
+  note.setAttribute("aria-hidden", "true"); // the image's alt text and the page beside it say it
+  return note;
 }
 
 function element(tag, className, text) {
@@ -194,12 +205,58 @@ function send(view, name, value) {
   return true;
 }
 
+// A queue: after a decision the next example is shown at once, before Python answers, so no key is lost however fast they
+// come. Decisions are numbered, sent at once, and sent again until Python has seen them.
+
+// What is shown: the first example of the queue that no decision on its way is about.
+function queued(view) {
+  const decided = new Set(view.steps.filter(({ action }) => action !== "undo").flatMap(({ ids }) => ids));
+  return [{ item: view.data.items[0], keys: view.data.keys }, ...view.data.queue].find(({ item }) => !decided.has(item.id));
+}
+
+function acknowledge(view) {
+  const { data } = view;
+  view.steps = (view.steps ?? []).filter(({ number }) => number > data.seen);
+  view.number = Math.max(view.number ?? 0, data.seen);
+  view.later ??= [];
+  for (const { item } of data.queue.slice(0, PRELOADED)) if (item.src) new Image().src = item.src;
+}
+
+// Take the keys that waited for an undone decision to come back.
+function goOn(view) {
+  const later = view.later.splice(0);
+  for (const key of later) decideNext(view, key);
+  if (later.length) sendSteps(view);
+}
+
+function decideNext(view, key) {
+  if (view.steps.some(({ action }) => action === "undo")) {
+    view.later.push(key); // it is about the example that comes back
+    return;
+  }
+  const shown = queued(view);
+  const action = shown?.keys[key];
+  if (!action) return;
+  view.number += 1;
+  view.steps.push({ action, ids: [shown.item.id], number: view.number });
+  build(view, true);
+  view.signature = JSON.stringify([queued(view)?.item, view.data.layout, view.data.size]);
+}
+
+// Each message has all decisions that were not seen yet, since a second one may take the place of the first.
+function sendSteps(view) {
+  clearTimeout(view.timer);
+  if (!view.steps.length || !view.root.isConnected) return;
+  view.component.setTriggerValue("pressed", view.steps);
+  view.timer = setTimeout(() => sendSteps(view), UNANSWERED_MS);
+}
+
 // A key pressed too early waits for the answer. It counts if it only steps or if the examples are still the same: keep,
 // then next, then back work in a row, but a second drop never acts on an example that the user has not seen.
 function press(view, action) {
   const focusedId = view.data.items[view.focused]?.id;
   const ids = view.selected.size ? [...view.selected] : [focusedId].filter((id) => id !== undefined);
-  const sent = send(view, "pressed", { action, ids });
+  const sent = send(view, "pressed", [{ action, ids }]);
   view.waiting = sent ? null : { action, ids: view.ids, until: performance.now() + ANSWER_MS };
 }
 
@@ -207,8 +264,12 @@ function pressed(view, event) {
   if (!view.root.isConnected || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
   const { data } = view;
   if (data.page_keys && event.key.length > 1 && isAmongTiles(event)) return;
-  const action = data.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (action) {
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const action = data.keys[key];
+  if (data.queue && (queued(view)?.keys[key] || (view.steps.length && action))) {
+    decideNext(view, key);
+    sendSteps(view);
+  } else if (action) {
     press(view, action);
   } else if (data.page_keys || !navigate(view, event)) {
     return;
