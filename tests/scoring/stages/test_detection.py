@@ -30,7 +30,7 @@ def test_every_score_that_hints_at_wrong_labels_has_its_curve_and_its_row(tmp_pa
     changed = changed_in(path)
     run = detected(path, changed)
     curves = run.curves.query("curve == 'detection'")
-    names = {"fsi", "contribution", "sensitivity", "loss", "margin"}
+    names = {"fsi", "contribution", "sensitivity", "error", "variance", "loss", "margin"}
     assert set(curves["series"]) == {*names, "random order"}
     for name, points in curves.groupby("series"):
         assert np.allclose(points["x"], np.linspace(0, 1, 101))
@@ -48,7 +48,8 @@ def test_every_score_that_hints_at_wrong_labels_has_its_curve_and_its_row(tmp_pa
         points = curves[curves["series"] == name].set_index("x")["y"]
         assert row["20%"] == pytest.approx(points[0.2])
     json.dumps(details, allow_nan=False)
-    assert run.manifest.measures == ["fsi", "contribution", "sensitivity"]  # the stage adds no score
+    # The stage adds no score.
+    assert run.manifest.measures == ["fsi", "contribution", "sensitivity", "error", "variance"]
 
 
 @pytest.mark.parametrize(("changed", "why"), [(None, "not known"), (torch.zeros(40, dtype=torch.bool), "with 0 wrong")])
