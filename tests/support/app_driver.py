@@ -128,7 +128,9 @@ class App:
         self.page.wait_for_url(lambda url: urlsplit(url).path == path)
         self.settle()
         if path in ("/example", "/review"):
-            expect(self.page.locator(".gallery.picture > :first-child")).to_be_visible()  # keys are answered from here on
+            expect(
+                self.page.locator(".gallery.picture > :first-child")
+            ).to_be_visible()  # keys are answered from here on
 
 
 def eventually(look: Callable[[], object], expected: object) -> None:

@@ -164,8 +164,8 @@ def test_where_there_are_no_sensitivities_the_run_says_why(tmp_path):
     assert "sensitivity" not in off.examples.columns
     adam = Recipe(epochs=1, weight_decay=0.0, optimizer="adam")
     free = score(quick(tmp_path, out=tmp_path / "free", recipe=adam, **BUT_SENSITIVITY))
-    assert "delta must be positive" in free.manifest.details["sensitivity"]["skipped"]
-    with pytest.raises(InputError, match="no second moment"):
+    assert "this weight decay is zero" in free.manifest.details["sensitivity"]["skipped"]
+    with pytest.raises(InputError, match="this run trains by sgd"):
         score(quick(tmp_path, sensitivity="adam", **BUT_SENSITIVITY))
     large = score(quick(tmp_path, out=tmp_path / "head", sensitivity="full", hidden=(8,), **BUT_SENSITIVITY))
     assert large.manifest.details["sensitivity"]["posterior"] == "full"
