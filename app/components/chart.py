@@ -42,7 +42,7 @@ def chart(figure: go.Figure, *, key: str, alt: str, tools: Sequence[str] = (), *
 
 def format_select() -> None:
     """Draw the button that explains how to save figures and tables, and chooses the format."""
-    with st.popover("Save", icon=":material/download:", type="tertiary"):
+    with st.popover("Save figures", icon=":material/download:", type="tertiary"):
         st.segmented_control(
             "Format of figures",
             list(_FORMATS),

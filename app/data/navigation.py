@@ -44,8 +44,7 @@ def current_run() -> Run:
     try:
         run = run_library.open_run(run_id)
     except InputError as error:
-        st.session_state.pop("run", None)
-        _stop_with_error(error)
+        _stop_with_error(error)  # it stays the session's run: no other may take its place unseen
     if st.session_state.get("run") != run.id:
         filters.clear()
         st.session_state["run"] = run.id

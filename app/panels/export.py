@@ -70,9 +70,11 @@ def panel(run: Run) -> None:
             )
     st.caption("The dataset itself does not change.")
     if st.button("Export", icon=":material/download:", type="primary"):
-        st.session_state[f"exported {run.id}"] = _export(run, format_)
-    done = st.session_state.get(f"exported {run.id}")
-    if done is not None:
+        st.session_state[f"exported {run.id}"] = _export(run, format_), run.decisions.version()
+    done, version = st.session_state.get(f"exported {run.id}", (None, 0))
+    if done is not None and version != run.decisions.version():
+        st.caption(f"You have decided more since {plain(done[0].name)} was saved: export again to include it.")
+    elif done is not None:
         _offer(*done)
 
 
@@ -88,7 +90,7 @@ def _export(run: Run, format_: Format) -> tuple[Path, list[str]] | None:
         bar.progress(done / max(1, total), text=what.capitalize())
 
     try:
-        out = run.path / EXPORTS_FOLDER / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}{suffix_of(run, format_)}"
+        out = run.path / EXPORTS_FOLDER / f"{stem}-{datetime.now():%Y%m%d-%H%M%S-%f}{suffix_of(run, format_)}"
         with listening(show):
             summary = export_run(run, format_, out)
     except InputError as error:

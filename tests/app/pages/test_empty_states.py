@@ -1,5 +1,7 @@
 """A page without a run, without scores or without matches says what to do next."""
 
+import shutil
+
 import pytest
 
 from attribution_core.runs import RunWriter, fingerprint
@@ -25,6 +27,18 @@ def test_a_run_without_examples_says_how_to_finish_it(tmp_path, name):
     RunWriter.start(tmp_path / "cut", {}, fingerprint({}), "cut off").close()
     run_library.serve(tmp_path / "cut")
     assert "run the same score command again" in page_text(open_page(name, run="cut"))
+
+
+def test_no_other_run_takes_the_place_of_one_that_was_deleted(tmp_path):
+    for name in ("first", "second"):
+        make_run(tmp_path / name, n=40, evidence=False)
+    run_library.serve(tmp_path / "first")
+    app = open_page("overview", run="second")
+    shutil.rmtree(tmp_path / "second")
+    del app.query_params["run"]  # as a link of the menu, which names no run
+    app.switch_page("pages/browse.py").run()
+    assert "There is no run" in page_text(app)
+    assert "second" in page_text(app)
 
 
 def test_a_damaged_run_is_named(tmp_path):

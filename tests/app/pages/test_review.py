@@ -172,3 +172,14 @@ def test_classes_that_are_true_and_false_are_reviewed(tmp_path):
     examples = run.examples if split == "train" else run.evaluation
     assert examples.set_index("id").loc[example_id, "label_name"] == label
     assert action == "relabel"
+
+
+def test_an_export_is_no_longer_announced_once_more_is_decided(judged):
+    app = open_page("review", run="judged")
+    next(button for button in app.button if button.label == "Export").click().run(timeout=60)
+    assert any(each.value.startswith("Saved in") for each in app.success)
+    app.button(key="review drop").click().run()
+    assert not any(each.value.startswith("Saved in") for each in app.success)
+    assert any("You have decided more since" in each.value for each in app.caption)
+    next(button for button in app.button if button.label == "Export").click().run(timeout=60)
+    assert any(each.value.startswith("Saved in") for each in app.success)
