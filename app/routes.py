@@ -19,6 +19,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+_HISTORY = (Path(__file__).parent / "components" / "history.js").read_text(encoding="utf-8")
 
 
 def thumbnail(request: Request) -> Response:
@@ -46,13 +47,13 @@ def start(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
 
 
 def page(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
-    """Return Streamlit's document with the address of its server added.
+    """Return Streamlit's document with the address of its server, and what keeps Back from being trapped.
 
-    Without it, the script of a page such as /browse first requests /browse/_stcore/health, which fails with an error in
-    the browser's console and costs time.
+    Without the address, the script of a page such as /browse first requests /browse/_stcore/health, which fails with an
+    error in the browser's console and costs time.
     """
     document = (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
-    script = "<script>window.__streamlit = { BACKEND_BASE_URL: window.location.origin }</script>"
+    script = f"<script>window.__streamlit = {{ BACKEND_BASE_URL: window.location.origin }}; {_HISTORY}</script>"
     return HTMLResponse(document.replace("<head>", f"<head>{script}", 1), headers={"Cache-Control": "no-cache"})
 
 

@@ -158,6 +158,28 @@ def test_several_tiles_are_dropped_at_once(app: App, run: Run):
     assert actions(run) == {}
 
 
+def test_back_leads_through_the_pages_that_were_opened(app: App, run: Run):
+    """The links of the menu name no run, which each page then writes into its address."""
+    app.open("overview")
+    for name in ("Browse", "Training", "Classes"):
+        app.go(name)
+        expect(app.page).to_have_url(re.compile(f"run={app.run_id}"))
+    for path in ("/training", "/browse", "/overview"):
+        app.page.go_back()
+        app.wait_for_path(path)
+    app.tiles("Most informative").first.click()
+    app.wait_for_path("/example")
+    first = app.example_id
+    app.shows(_row(run, first))
+    app.press("ArrowRight")
+    app.page.wait_for_url(lambda url: f"id={first}" not in url)
+    app.settle()
+    app.page.go_back()
+    app.page.wait_for_url(lambda url: f"id={first}" in url)
+    app.page.go_back()
+    app.wait_for_path("/overview")
+
+
 def test_review_moves_to_the_next_example_by_itself(app: App, run: Run):
     order = by_score(run)
     labels = run.examples.set_index("id")["label"]
