@@ -16,7 +16,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def draw(run: Run, page: str, explanation: str, measure: str | None = None) -> None:
-    """Draw the title of the page, a line about the run and an explanation of the page.
+    """Draw in one line the title of the page, its explanation behind a question mark, and the facts about the run.
 
     Args:
         run: The run.
@@ -24,15 +24,14 @@ def draw(run: Run, page: str, explanation: str, measure: str | None = None) -> N
         explanation: What the page shows and what you can do there, a paragraph in Markdown.
         measure: The measure that the page is about; its definition ends the paragraph.
     """
+    if measure is not None:
+        explanation += f"\n\n**{plain(run.measure(measure).title)}:** {plain(run.measure(measure).definition)}"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(page, anchor=False, width="stretch")
+        st.subheader(page, anchor=False, width="content", help=explanation)
+        st.caption(f"{plain(run.title)} · {plain(facts(run))}", width="stretch")
         chart.format_select()
-    st.caption(f"{plain(run.title)} · {plain(facts(run))}")
     if run.awaited:
         _still_scored(run.id, tuple(run.awaited))
-    if measure is not None:
-        explanation += f" **{plain(run.measure(measure).title)}:** {plain(run.measure(measure).definition)}"
-    st.caption(explanation)
 
 
 @st.fragment(run_every=_SECONDS_BETWEEN_LOOKS)

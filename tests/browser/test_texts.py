@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
-from tests.support.app_driver import THEMES, App
+from tests.support.app_driver import THEMES, App, eventually
 from tests.support.app_server import served
 from tests.support.tables import make_table, make_texts, write_table
 from tests.support.workers import made_once
@@ -75,7 +75,7 @@ def test_every_page_shows_them(page: Page, address: str, folder: Path, name: str
     before = shown.inner_text()
     app.press("d")
     expect(shown).not_to_have_text(before)
-    assert run.decisions.counts()["drop"] == 1
+    eventually(lambda: run.decisions.counts()["drop"], 1)
     run.decisions.undo()
 
 

@@ -69,7 +69,8 @@ def test_effects_and_evolution_agree_with_the_scores(demo_run):
 
 def test_the_curves_are_those_of_the_registry_and_of_the_kernel_regime(demo_run):
     curves = demo_run.curves
-    assert set(curves["curve"]) == set(CURVES) - {"summarization", "summarization_linear"}  # these are asked for
+    asked_for = {"summarization", "summarization_linear", "regularization"}
+    assert set(curves["curve"]) == set(CURVES) - asked_for
     assert np.isfinite(curves[["x", "y"]].to_numpy()).all()
     error = curves[curves["curve"] == "ihvp_error"].pivot_table(index="x", columns="series", values="y")
     assert list(error.columns) == ["error rate"]
