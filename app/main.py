@@ -34,7 +34,6 @@ def _favicon() -> Image.Image:
 # White text, Streamlit's default, is unreadable on the light primary color of the dark theme.
 _STYLE = """<style>
 button[kind="primary"] { color: light-dark(#ffffff, #0a0a0a); }
-.stMainBlockContainer { padding-top: 4.25rem; } /* the menu takes 3.5 */
 </style>"""
 
 st.set_page_config(page_title="SampleScope", page_icon=_favicon(), layout="wide")

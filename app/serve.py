@@ -75,7 +75,7 @@ def _configuration(port: int) -> dict[str, object]:
         "client.toolbarMode": "viewer",
         "logger.hideWelcomeMessage": True,
         "theme.chartCategoricalColors": _OKABE_ITO,
-        "theme.paddingTop": "2.5rem",
+        "theme.paddingTop": "0.75rem",
         "theme.light.primaryColor": "#0072B2",
         "theme.light.textColor": "#0A0A0A",  # captions use 60% of it, which leaves a contrast of 4.5
         "theme.dark.primaryColor": "#56B4E9",
