@@ -16,7 +16,7 @@ from samplescope_app.data import navigation, review_queue, session
 from samplescope_app.panels import decisions, example_facts, scores, typical
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
-from samplescope_app.wording.text import plain
+from samplescope_app.wording.text import plain, score_help
 
 _DEFAULT_QUEUE = 100
 _UPCOMING = 12
@@ -53,6 +53,7 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
     ranking.sort(key=lambda name: name != "label_quality")  # made for this, so it comes first
     queue = review_queue.handed_over(run)
     select, split, number = st.columns([5, 2, 2], vertical_alignment="bottom")
+    shown = st.session_state.get("review score")
     with select:
         chosen = st.selectbox(
             "Rank suspects by",
@@ -60,6 +61,7 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
             format_func=lambda name: _order_name(run, name, queue),
             key="review score",
             persist_state="session",
+            help=score_help(run.measure(shown if shown in ranking else ranking[0])),
         )
     if queue is not None and chosen == review_queue.CHOICE:
         return queue.score, review_queue.members(run, queue)
@@ -70,7 +72,6 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
         length = st.number_input(
             "Suspects", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
         )
-    st.caption(plain(run.measure(chosen).definition))
     return chosen, session.ranked(frame, chosen, session.suspicious_end(run, chosen)).head(length)
 
 
