@@ -39,6 +39,7 @@ def summary(run: Run, details: dict[str, Any]) -> None:
             "Pearson": interval(method["single"]["pearson"]),
             "Spearman": interval(method["single"]["spearman"]),
             "Noise ceiling": method["ceiling"],
+            "Strongest 1%": (method.get("strongest") or {}).get("spearman"),
             "LDS": interval(method["lds"]),
         }
         for name, method in details["methods"].items()
@@ -46,7 +47,7 @@ def summary(run: Run, details: dict[str, Any]) -> None:
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        column_config={"Noise ceiling": st.column_config.NumberColumn(format="%.2f")},
+        column_config=dict.fromkeys(("Noise ceiling", "Strongest 1%"), st.column_config.NumberColumn(format="%.2f")),
         alt="Correlation of each score with the effect of retraining",
     )
     ceiling = details["lds_ceiling"]
@@ -57,9 +58,25 @@ def summary(run: Run, details: dict[str, Any]) -> None:
         "the strongest scores. The table shows the correlation of predicted and actual effects with 95% intervals. The "
         "noise ceiling is the highest rank correlation that the noise of retraining allows. The linear datamodeling "
         f"score (LDS) is the rank correlation over the halves, for scores that predict losses on other examples.{limit}"
+        f"{_of_strongest(details)}"
     )
     if 0 < details["halves"] < _FEW_HALVES:
         st.caption(f"With fewer than {_FEW_HALVES} halves, the interval of an LDS is rough, and often too narrow.")
+
+
+def _of_strongest(details: dict[str, Any]) -> str:
+    """Say how right the strongest effects are, in a sentence; empty where no score has effects of pairs."""
+    found = {name: method["strongest"] for name, method in details["methods"].items() if method.get("strongest")}
+    if not found:
+        return ""
+    name = "influence" if "influence" in found else next(iter(found))
+    of, limit = found[name], found[name]["ceiling"]
+    most = f", where noise allows {limit:.2f}" if limit is not None else ""
+    return (
+        " Most examples do nothing to most others, so rank correlations over all pairs mostly compare noise. The "
+        f"strongest 1% of the predicted effects have a column of their own: by {plain(name)}, {of['signs']:.0%} of "
+        f"them have the right sign, and their Spearman is {of['spearman']:.2f}{most}."
+    )
 
 
 def scatter(run: Run, details: dict[str, Any]) -> None:

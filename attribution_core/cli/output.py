@@ -120,6 +120,15 @@ def print_verification(verification: Verification, examples: int) -> None:
         correlations = [with_interval(each) for each in (single.pearson, single.spearman)]
         table.add_row(name, RETRAINING_OUTCOMES[method.truth], *correlations, ceiling, with_interval(method.lds))
     out.print(table)
+    for name, method in verification.methods.items():
+        if (found := method.strongest) is not None:
+            limit = "" if found.ceiling is None else f" of at most {found.ceiling:.2f}"
+            out.print(
+                f"Of the {found.pairs:,} strongest pairs by {name}, {found.signs:.0%} have the predicted sign; "
+                f"Spearman {found.spearman:.2f}{limit}.",
+                soft_wrap=True,
+                highlight=False,
+            )
     most = verification.lds_ceiling
     noise = "" if most is None else f" Retraining noise limits the LDS to {most:.2f}."
     out.print(

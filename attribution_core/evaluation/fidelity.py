@@ -39,6 +39,10 @@ def linear_datamodelling_score(effects: Tensor, removed: Tensor, losses: Tensor)
     return torch.from_numpy(_by_column(*ranks))
 
 
+STRONGEST = 0.01  # share of the pairs that count as the strongest
+_FEWEST_PAIRS = 10
+
+
 @dataclass(frozen=True)
 class Correlation:
     """Hold a correlation with its 95% interval.
@@ -97,6 +101,43 @@ def fidelity(predicted: Tensor, real: Tensor, resamples: int = 500, seed: int = 
         found.append(_correlations(one[drawn], other[drawn]))
     pearson, spearman = (_with_interval(list(values)) for values in zip(*found, strict=True))
     return Fidelity(pearson, spearman, len(one))
+
+
+@dataclass(frozen=True)
+class StrongestPairs:
+    """Hold how well the strongest predicted effects agree with retraining: those that a person looks at.
+
+    Most examples do nothing to most others, so that over all pairs a rank correlation mostly compares noise.
+
+    Attributes:
+        pairs: Number of pairs of a removed and an evaluation example.
+        spearman: Rank correlation over these pairs.
+        signs: Share of these pairs whose real effect has the predicted sign.
+        ceiling: The largest rank correlation that retraining noise allows; None for a single seed.
+    """
+
+    pairs: int
+    spearman: float
+    signs: float
+    ceiling: float | None
+
+
+def fidelity_of_strongest(predicted: Tensor, real: Tensor, share: float = STRONGEST) -> StrongestPairs:
+    """Compare the strongest predicted effects with the real ones.
+
+    Args:
+        predicted: Predicted effects of each removed example on each evaluation example, ``[e, m]``.
+        real: The same effects from real retraining, by seed, ``[seeds, e, m]``.
+        share: Share of the pairs, those with the largest absolute prediction, at least ten.
+    """
+    flat, by_seed = predicted.double().cpu().flatten(), real.double().cpu().flatten(1)
+    count = min(len(flat), max(_FEWEST_PAIRS, round(share * len(flat))))
+    chosen = flat.abs().topk(count).indices
+    truth = by_seed[:, chosen]
+    mean = truth.mean(dim=0)
+    spearman = _correlations(flat[chosen].numpy(), mean.numpy())[1]
+    signs = float((flat[chosen].sign() == mean.sign()).double().mean())
+    return StrongestPairs(count, spearman, signs, ceiling_between_seeds(truth))
 
 
 def lds_with_interval(effects: Tensor, removed: Tensor, losses: Tensor) -> Correlation:

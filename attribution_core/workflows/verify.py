@@ -12,8 +12,10 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.fidelity import (
     Correlation,
     Fidelity,
+    StrongestPairs,
     ceiling_between_seeds,
     fidelity,
+    fidelity_of_strongest,
     lds_with_interval,
 )
 from attribution_core.evaluation.retraining import Retrained, random_halves, retrain_without
@@ -52,6 +54,7 @@ class MethodFidelity:
         by_example: Agreement over the examples removed one by one, of the means over evaluation examples: the points
             that the run keeps. Equal to ``single`` for a score with one number for each example.
         by_example_ceiling: The largest rank correlation that retraining noise allows for ``by_example``.
+        strongest: Agreement over the strongest predicted pairs; None for a score with one number for each example.
     """
 
     truth: str
@@ -60,6 +63,7 @@ class MethodFidelity:
     lds: Correlation | None
     by_example: Fidelity
     by_example_ceiling: float | None
+    strongest: StrongestPairs | None = None
 
 
 @dataclass(frozen=True)
@@ -245,7 +249,8 @@ def _method(
     if effects.ndim == 1:
         return MethodFidelity(truth, single, ceiling, lds, single, ceiling)
     means = fidelity(_means(effects[chosen]), _means(real).mean(dim=0))
-    return MethodFidelity(truth, single, ceiling, lds, means, ceiling_between_seeds(_means(real)))
+    strongest = fidelity_of_strongest(effects[chosen], real)
+    return MethodFidelity(truth, single, ceiling, lds, means, ceiling_between_seeds(_means(real)), strongest)
 
 
 def _points(name: str, effects: Tensor, chosen: list[int], real: Tensor) -> pd.DataFrame:

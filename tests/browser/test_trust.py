@@ -24,6 +24,7 @@ def test_predicted_and_actual_effects_are_drawn(app: App, page: Page):
     app.open("trust")
     expect(page.get_by_text("Retraining removed 12 examples one by one and used 50 random halves")).to_be_visible()
     expect(page.get_by_text("of the LDS is 0.97")).to_be_visible()
+    expect(page.get_by_text("81% of them have the right sign, and their Spearman is 0.66")).to_be_visible()
     plot = page.locator(".js-plotly-plot").first
     expect(plot.locator(".scatterlayer .points path")).to_have_count(12)
     expect(plot.locator(".legendtext", has_text="least squares")).to_be_visible()

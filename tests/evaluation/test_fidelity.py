@@ -6,6 +6,7 @@ from attribution_core.errors import InputError
 from attribution_core.evaluation.fidelity import (
     ceiling_between_seeds,
     fidelity,
+    fidelity_of_strongest,
     lds_with_interval,
     linear_datamodelling_score,
 )
@@ -93,3 +94,22 @@ def test_the_ceiling_is_the_score_that_the_truth_itself_would_reach():
     assert ceiling_between_seeds(noisy) == pytest.approx(reached, abs=0.02)
     assert ceiling_between_seeds(noisy[:1]) is None
     assert ceiling_between_seeds(torch.randn(2, 400, generator=generator)) < 0.35
+
+
+def test_the_strongest_pairs_are_those_of_the_largest_predictions():
+    """A tenth of the pairs have effects and the others are noise, as between most examples."""
+    generator = torch.Generator().manual_seed(0)
+    effects = torch.randn(20, 100, generator=generator) * (torch.rand(20, 100, generator=generator) < 0.1)
+    real = effects + 0.3 * torch.randn(2, 20, 100, generator=generator)
+    found = fidelity_of_strongest(effects + 0.01 * torch.randn(20, 100, generator=generator), real, 0.05)
+    assert found.pairs == 100
+    order = effects.abs().flatten().argsort(descending=True)[:100]
+    expected = spearmanr(effects.flatten()[order], real.mean(dim=0).flatten()[order])[0]
+    assert found.spearman == pytest.approx(expected, abs=0.02)
+    assert found.spearman > 0.85
+    assert found.signs > 0.95
+    assert found.ceiling is not None
+    assert found.spearman <= found.ceiling + 0.05
+    assert fidelity(effects, real.mean(dim=0)).spearman.value < 0.5
+    few = fidelity_of_strongest(effects[:3, :4], real[:1, :3, :4])
+    assert (few.pairs, few.ceiling) == (10, None)

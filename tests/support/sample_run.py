@@ -262,6 +262,8 @@ def _write_verification(writer: RunWriter) -> None:
     for name, truth, lds in (("fsi", "output_change", None), ("influence", "loss_change", estimate)):
         by_example = {"by_example": single, "by_example_ceiling": 0.96}
         methods[name] = {"truth": truth, "single": single, "ceiling": 0.95, "lds": lds, **by_example}
+        if name == "influence":
+            methods[name]["strongest"] = {"pairs": 400, "spearman": 0.66, "signs": 0.81, "ceiling": 0.9}
         predicted = rng.normal(0, 1e-3, len(chosen))
         actual = 2 * predicted + rng.normal(0, 1e-3, len(chosen))
         values = {"method": name, "row": chosen, "estimate": predicted, "truth": actual, "spread": 5e-4}

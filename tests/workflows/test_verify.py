@@ -44,6 +44,7 @@ def test_verification_records_how_far_each_score_can_be_trusted(run):
         assert method.single.pearson.low <= method.single.pearson.value <= method.single.pearson.high
         assert 0 <= method.ceiling <= 1
         assert (method.lds is not None) == (name in ("influence", "hydra", "ntk", "contribution"))
+        assert (method.strongest is not None) == (name in ("influence", "hydra", "ntk"))
     details = ac.Run.open(run.path).manifest.details["verification"]
     assert details["methods"]["fsi"]["single"]["spearman"]["value"] == found.methods["fsi"].single.spearman.value
     assert len(details["chosen"]) == 6
