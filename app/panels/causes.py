@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app import figures
-from samplescope_app.components import chart
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import navigation, session
 from samplescope_app.panels import map_tiles, points
@@ -62,24 +59,19 @@ def draw(run: Run) -> None:
     places, logarithmic = figures.causes_axes(frame[list(_COLUMNS)].to_numpy(dtype=np.float32))
     layers = points.colored(run, places, rows, color, highlighted)
     key = f"causes {color} {highlighted}"
-    chosen = points.selected_rows(run, _NAME) if key not in st.session_state else None  # as on the map
     figure = figures.causes_figure(
         layers,
         score_title(run.measure("error")),
         score_title(run.measure("variance")),
         logarithmic,
-        chosen=chosen,
+        chosen=points.still_chosen(run, _NAME, key),
         **points.scale_of(run, color),
     )
-    chart.chart(
-        figure,
-        key=key,
-        tools=points.TOOLS,
-        on_select=functools.partial(points.note_selection, run, _NAME, key, layers),
-        selection_mode=("points", "lasso", "box"),
-        alt=f"Prediction error against prediction variance of {len(rows):,} training examples, colored by "
-        f"{points.coloring_title(run, color)}; those of a corner follow as tiles",
+    alt = (
+        f"Prediction error against prediction variance of {len(rows):,} training examples, colored by "
+        f"{points.coloring_title(run, color)}; those of a corner follow as tiles"
     )
+    points.draw(run, _NAME, key, layers, figure, alt)
     _explain(run, len(rows), len(known))
     map_tiles.chosen(run, _NAME)
     _corner(run)

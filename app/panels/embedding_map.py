@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app import figures
-from samplescope_app.components import chart
 from samplescope_app.data import session
 from samplescope_app.figures import Layer
 from samplescope_app.panels import influencers, points
@@ -37,21 +34,16 @@ def draw(run: Run, color: str, highlighted: str | None, with_evaluation: bool) -
     layers = points.colored(run, _places(frame), rows, color, highlighted)
     layers = [*(_evaluation_layers(run) if with_evaluation else []), *layers]
     key = f"map {color} {highlighted} {with_evaluation}"
-    # A newly drawn map shows the selection of the previous one; from then on the browser keeps it.
-    chosen = points.selected_rows(run, NAME) if key not in st.session_state else None
+    chosen = points.still_chosen(run, NAME, key)
     figure = figures.map_figure(layers, chosen=chosen, **points.scale_of(run, color))
     if color == "label_name" and highlighted is None:
         figures.name_places(figure, layers)
-    chart.chart(
-        figure,
-        key=key,
-        tools=points.TOOLS,
-        on_select=functools.partial(points.note_selection, run, NAME, key, layers),
-        selection_mode=("points", "lasso", "box"),
-        alt=f"Map of {len(rows):,} training examples, colored by {points.coloring_title(run, color)}; "
+    alt = (
+        f"Map of {len(rows):,} training examples, colored by {points.coloring_title(run, color)}; "
         f"{'those far from the others of their class' if run.values is None else 'those predicted worst'} follow as "
-        "tiles",
+        "tiles"
     )
+    points.draw(run, NAME, key, layers, figure, alt)
     if len(rows) < len(frame):
         st.caption(f"Showing a random sample of {len(rows):,} of the {len(frame):,} training examples.")
 

@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import VALUE_RANGE
 from samplescope_app import figures
+from samplescope_app.components import chart
 from samplescope_app.data import navigation, session
 from samplescope_app.figures import Layer
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import score_help, score_title
 
 # Tools of a chart whose points can be selected. Clicks open a point only while none of the two selects by default.
-TOOLS = ("pan2d", "lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "resetScale2d")
+_TOOLS = ("pan2d", "lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "resetScale2d")
 _WRONG, _CHANGED, _DECISION, _TWICE = "wrong prediction", "changed label", "decision", "near-duplicates"
 
 
@@ -136,15 +138,37 @@ def selected_rows(run: Run, name: str) -> np.ndarray | None:
     return st.session_state.get(_chosen_key(run, name))
 
 
-def note_selection(run: Run, name: str, key: str, layers: list[Layer]) -> None:
-    """Note the clicked point, to open it, or the selected points, to show them below the chart: a callback.
+def still_chosen(run: Run, name: str, key: str) -> np.ndarray | None:
+    """Return the rows to draw as selected on a chart with this key.
+
+    A newly drawn chart shows the selection of the previous one; from then on the browser keeps it.
+    """
+    return selected_rows(run, name) if key not in st.session_state else None
+
+
+def draw(run: Run, name: str, key: str, layers: list[Layer], figure: go.Figure, alt: str) -> None:
+    """Draw a chart whose points open their example and can be selected.
 
     Args:
         run: The run.
         name: Name of the chart.
         key: Streamlit's key of the chart.
         layers: Its first curves.
+        figure: The chart.
+        alt: What it shows, in words.
     """
+    chart.chart(
+        figure,
+        key=key,
+        tools=_TOOLS,
+        on_select=functools.partial(_note_selection, run, name, key, layers),
+        selection_mode=("points", "lasso", "box"),
+        alt=alt,
+    )
+
+
+def _note_selection(run: Run, name: str, key: str, layers: list[Layer]) -> None:
+    """Note the clicked point, to open it, or the selected points, to show them below the chart: a callback."""
     selection = st.session_state[key].selection
     on_layers = [point for point in selection.points if point["curve_number"] < len(layers)]
     found = [(layers[point["curve_number"]], point["point_index"]) for point in on_layers]
