@@ -94,11 +94,11 @@ def fidelity(predicted: Tensor, real: Tensor, resamples: int = 500, seed: int = 
             "Expected finite predicted and real effects of the same shape, for at least three examples; given "
             f"{list(one.shape)} and {list(other.shape)}."
         )
-    found = [_correlations(one, other)]
+    found = [correlations(one, other)]
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
         drawn = rng.integers(len(one), size=len(one))
-        found.append(_correlations(one[drawn], other[drawn]))
+        found.append(correlations(one[drawn], other[drawn]))
     pearson, spearman = (_with_interval(list(values)) for values in zip(*found, strict=True))
     return Fidelity(pearson, spearman, len(one))
 
@@ -135,7 +135,7 @@ def fidelity_of_strongest(predicted: Tensor, real: Tensor, share: float = STRONG
     chosen = flat.abs().topk(count).indices
     truth = by_seed[:, chosen]
     mean = truth.mean(dim=0)
-    spearman = _correlations(flat[chosen].numpy(), mean.numpy())[1]
+    spearman = correlations(flat[chosen].numpy(), mean.numpy())[1]
     signs = float((flat[chosen].sign() == mean.sign()).double().mean())
     return StrongestPairs(count, spearman, signs, ceiling_between_seeds(truth))
 
@@ -181,7 +181,7 @@ def ceiling_between_seeds(values: Tensor) -> float | None:
     return (seeds * r / (1 + (seeds - 1) * r)) ** 0.5
 
 
-def _correlations(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+def correlations(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """Return Pearson's and Spearman's correlation over all values; 0 if one side does not vary."""
     flat = one.reshape(-1, 1), other.reshape(-1, 1)
     ranks = tuple(rankdata(values, axis=0) for values in flat)

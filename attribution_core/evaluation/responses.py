@@ -18,7 +18,6 @@ For an example this takes about 2.5 K epochs of training, up to 400 passes over 
 
 import functools
 import itertools
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +35,7 @@ from attribution_core.methods.influence.proximal_bregman import (
 )
 from attribution_core.methods.types import InputsAndTargets
 from attribution_core.models import evaluation_mode
+from attribution_core.models.runtime import forward_mode
 from attribution_core.models.weights import StateDict
 from attribution_core.progress import retitled, silenced
 from attribution_core.training import Recipe, loss_values, outputs_of
@@ -91,7 +91,7 @@ class Removals:
         start = state_of(self.model)
         weights = dict(self._weights(example, start))
         predicted = self._predicted(start, weights["influence"])
-        outputs = {name: self._outputs(weights[name], self.train[0]) for name in STAGES}
+        outputs = {name: outputs_at(self.model, weights[name], self.train[0]) for name in STAGES}
         distances = [float((outputs[a] - outputs[b]).norm()) for a, b in itertools.pairwise(STAGES)]
         weights["two-stage"] = two_stage_weights(start, weights["warm"], self._warm_with_all)
         before = self._losses(start)
@@ -129,13 +129,9 @@ class Removals:
         """Return the recipe for K/2 epochs, at least one, after some others."""
         return self.recipe.model_copy(update={"epochs": before + max(1, self.recipe.epochs // 2)})
 
-    def _outputs(self, weights: StateDict, inputs: Tensor) -> Tensor:
-        self.model.load_state_dict(weights)
-        return outputs_of(self.model, inputs)
-
     def _losses(self, weights: StateDict) -> Tensor:
         inputs, targets = self.evaluation
-        outputs = self._outputs(weights, inputs)
+        outputs = outputs_at(self.model, weights, inputs)
         return loss_values(outputs, targets.to(outputs.device), self.recipe.loss)
 
     def _predicted(self, start: StateDict, moved: StateDict) -> Tensor:
@@ -144,6 +140,12 @@ class Removals:
         inputs, targets = self.evaluation
         errors = prediction_errors(outputs_of(self.model, inputs), targets, self.recipe.loss)
         return (moved_outputs(self.model, start, moved, inputs) * errors).sum(dim=1)
+
+
+def outputs_at(model: nn.Module, weights: StateDict, inputs: Tensor) -> Tensor:
+    """Return the outputs at given weights, which the model keeps."""
+    model.load_state_dict(weights)
+    return outputs_of(model, inputs)
 
 
 def moved_outputs(model: nn.Module, start: StateDict, moved: StateDict, inputs: Tensor) -> Tensor:
@@ -162,7 +164,5 @@ def moved_outputs(model: nn.Module, start: StateDict, moved: StateDict, inputs: 
     def outputs(weights: StateDict) -> Tensor:
         return torch.func.functional_call(model, weights, (inputs,))
 
-    with evaluation_mode(model), warnings.catch_warnings():
-        # PyTorch raises this warning while it loads its derivative rules; the user cannot do anything about it.
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    with evaluation_mode(model), forward_mode():
         return torch.func.jvp(outputs, (here,), (change,))[1].detach()

@@ -80,7 +80,16 @@ RunName = Annotated[str, AfterValidator(run_name)]
 
 
 class _Options(BaseModel):
+    """What every job on a finished run takes."""
+
     model_config = ConfigDict(extra="forbid")
+
+    data: str | None = None
+    device: str = "auto"
+
+
+class _ParallelOptions(_Options):
+    processes: int | None = Field(None, ge=0, le=1024)
 
 
 class ScoreOptions(ScoreConfig):
@@ -103,60 +112,45 @@ def why_impossible(options: Mapping[str, Any]) -> str:
     return "" if config.sensitivity in ("auto", "off") else config.why_no_sensitivity
 
 
-class VerifyOptions(_Options):
+class VerifyOptions(_ParallelOptions):
     """Options of :func:`attribution_core.workflows.verify.verify`; without ``processes``, one for each core."""
 
     examples: int = Field(40, ge=3)
     halves: int = Field(50, ge=0)
     seeds: int = Field(2, ge=1)
-    processes: int | None = Field(None, ge=0, le=1024)
-    data: str | None = None
-    device: str = "auto"
 
 
 class ResponsesOptions(_Options):
     """Options of :func:`attribution_core.workflows.responses.compare_responses`."""
 
     examples: int = Field(5, ge=2)
-    data: str | None = None
-    device: str = "auto"
 
 
-class WithoutOptions(_Options):
+class WithoutOptions(_ParallelOptions):
     """Options of :func:`attribution_core.workflows.group_removal.verify_group`; ``rows`` are those of the group."""
 
     rows: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     seeds: int = Field(2, ge=1)
-    processes: int | None = Field(None, ge=0, le=1024)
-    data: str | None = None
-    device: str = "auto"
 
 
 class ContributionsOptions(_Options):
     """Options of :func:`attribution_core.workflows.contributions.average_contributions`."""
 
     seeds: int = Field(5, ge=2, le=1000)
-    data: str | None = None
-    device: str = "auto"
 
 
-class SummarizeOptions(_Options):
+class SummarizeOptions(_ParallelOptions):
     """Options of :func:`attribution_core.workflows.summarize.summarize`; without ``processes``, one for each core."""
 
     seeds: int = Field(3, ge=1)
     balanced: bool = False
     step: float = Field(0.05, gt=0, lt=1)
-    processes: int | None = Field(None, ge=0, le=1024)
-    data: str | None = None
-    device: str = "auto"
 
 
 class RegularizationOptions(_Options):
     """Options of :func:`attribution_core.workflows.regularization.choose_regularization`."""
 
     values: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
-    data: str | None = None
-    device: str = "auto"
 
 
 class CleanOptions(_Options):
@@ -166,8 +160,6 @@ class CleanOptions(_Options):
     """
 
     parent: RunName
-    data: str | None = None
-    device: str = "auto"
 
 
 Kind = Literal[

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from safetensors.torch import load_file
-from scipy.stats import pearsonr, spearmanr
 from torch import nn
 
 from attribution_core.errors import InputError
+from attribution_core.evaluation.fidelity import correlations
 from attribution_core.evaluation.responses import COMPARED, PARTS, Removals
 from attribution_core.gradients import plan_parameters
 from attribution_core.methods.curvature.iterative import largest_eigenvalue
@@ -118,15 +118,8 @@ def _summary(run: Run, found: pd.DataFrame, damping: float) -> dict[str, Any]:
         "rows": [int(row) for row in found.index],
         "parts": {part: [float(found[part].mean()), float(found[part].std())] for part in PARTS},
         "correlations": {
-            kind: {name: _correlations(values, truth) for name, truth in real.items()}
+            kind: {name: list(correlations(values, truth)) for name, truth in real.items()}
             for kind, values in predicted.items()
         },
         "seconds": float(found["seconds"].mean()),
     }
-
-
-def _correlations(predicted: np.ndarray, real: np.ndarray) -> list[float]:
-    """Return Pearson's and Spearman's correlation; 0 where one side is constant."""
-    if predicted.std() == 0 or real.std() == 0:
-        return [0.0, 0.0]
-    return [float(each(predicted, real)[0]) for each in (pearsonr, spearmanr)]

@@ -47,7 +47,7 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
 
-from attribution_core.evaluation.responses import COMPARED, PARTS, STAGES, moved_outputs
+from attribution_core.evaluation.responses import COMPARED, PARTS, STAGES, moved_outputs, outputs_at
 from attribution_core.experiments.data import Side, cancer, images_and_labels, table
 from attribution_core.experiments.figures import Panel
 from attribution_core.experiments.reports import print_progress, write_with_options
@@ -203,12 +203,6 @@ def optima(given: Setting, model: nn.Module, start: StateDict, example: int, con
         "bregman": bregman(False),
         "linearized": bregman(True),
     }
-
-
-def outputs_at(model: nn.Module, weights: StateDict, inputs: Tensor) -> Tensor:
-    """Return the outputs at given weights, which the model keeps."""
-    model.load_state_dict(weights)
-    return outputs_of(model, inputs)
 
 
 def depth_of_lissa(given: Setting, model: nn.Module, batch_size: int) -> int:
