@@ -1,5 +1,8 @@
 """Configurations and data for scoring the digits within seconds."""
 
+import shutil
+from pathlib import Path
+
 import torch
 
 import attribution_core as ac
@@ -17,6 +20,13 @@ def quick(tmp_path, **options) -> ScoreConfig:
     """Return a quick configuration, by default of few digits, and without the map."""
     given = {"data": "digits", "out": tmp_path / "run", "hidden": (16,), "recipe": QUICK, "map": "off", **options}
     return ScoreConfig(**{"max_train": DIGITS if given["data"] == "digits" else None, **given})
+
+
+def copy_to_change(run: ac.Run, folder: Path) -> ac.Run:
+    """Copy a finished run into a folder, so that a test may change it."""
+    copied = Path(shutil.copytree(run.path, folder / "run"))
+    (copied / "lock").unlink(missing_ok=True)
+    return ac.Run.open(copied)
 
 
 def digits_as_scored(*parts: str, max_train: int | None = DIGITS) -> list[tuple[torch.Tensor, torch.Tensor]]:

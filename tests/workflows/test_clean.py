@@ -22,7 +22,7 @@ from attribution_core.workflows.clean import clean
 from attribution_core.workflows.verify import verify
 from tests.support.processes import kill_at
 from tests.support.sample_run import make_data
-from tests.support.scored import quick
+from tests.support.scored import copy_to_change, quick
 
 LEAN = {
     "recipe": Recipe(epochs=2, learning_rate=0.2, batch_size=32),
@@ -42,9 +42,7 @@ def scored(tmp_path_factory):
 @pytest.fixture
 def reviewed(scored, tmp_path):
     """Copy the run, drop three examples, keep one and relabel one."""
-    shutil.copytree(scored.path, tmp_path / "run")
-    (tmp_path / "run" / "lock").unlink()
-    run = Run.open(tmp_path / "run")
+    run = copy_to_change(scored, tmp_path)
     ids = run.examples["id"].tolist()
     run.decisions.record(ids[:3], "drop")
     run.decisions.record([ids[3]], "keep")

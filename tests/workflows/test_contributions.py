@@ -17,7 +17,7 @@ from attribution_core.runs.verification import read_verification
 from attribution_core.training import Recipe
 from attribution_core.workflows import contributions as module
 from attribution_core.workflows.contributions import average_contributions
-from tests.support.scored import QUICK, digits_as_scored, quick
+from tests.support.scored import QUICK, copy_to_change, digits_as_scored, quick
 
 LEAN = {"sensitivity": "off", "influence": "off", "max_train": 90}
 
@@ -29,9 +29,7 @@ def scored(tmp_path_factory):
 
 @pytest.fixture
 def run(scored, tmp_path):
-    shutil.copytree(scored.path, tmp_path / "run")
-    (tmp_path / "run" / "lock").unlink()
-    return ac.Run.open(tmp_path / "run")
+    return copy_to_change(scored, tmp_path)
 
 
 def build(seed):

@@ -13,7 +13,7 @@ from attribution_core.runs.names import LIVE_MODEL_FILE
 from attribution_core.runs.retraining import measured_without
 from attribution_core.workflows.group_removal import GroupEstimator, verify_group, verify_groups
 from attribution_core.workflows.live_information import LiveInformation
-from tests.support.scored import quick
+from tests.support.scored import copy_to_change, quick
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,7 @@ def scored(tmp_path_factory):
 
 @pytest.fixture
 def run(scored, tmp_path):
-    shutil.copytree(scored.path, tmp_path / "run")
-    (tmp_path / "run" / "lock").unlink()
-    return ac.Run.open(tmp_path / "run")
+    return copy_to_change(scored, tmp_path)
 
 
 def test_the_groups_own_examples_lose_what_memory_perturbation_says(scored):

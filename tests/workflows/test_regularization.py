@@ -1,6 +1,5 @@
 """The weight decay of least leave-one-out loss: what scoring with each would say, kept and resumed."""
 
-import shutil
 import time
 
 import numpy as np
@@ -23,7 +22,7 @@ from attribution_core.runs.tables import curve_points
 from attribution_core.training import Recipe
 from attribution_core.workflows import regularization
 from attribution_core.workflows.regularization import choose_regularization
-from tests.support.scored import quick
+from tests.support.scored import copy_to_change, quick
 
 OWN, OTHER = 5e-4, 0.1
 LEAN = {"contributions": "off", "influence": "off", "max_train": 120}
@@ -36,9 +35,7 @@ def scored(tmp_path_factory):
 
 @pytest.fixture
 def run(scored, tmp_path):
-    shutil.copytree(scored.path, tmp_path / "run")
-    (tmp_path / "run" / "lock").unlink(missing_ok=True)
-    return ac.Run.open(tmp_path / "run")
+    return copy_to_change(scored, tmp_path)
 
 
 def losses_of(run: ac.Run) -> dict[str, float]:

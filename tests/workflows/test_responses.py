@@ -1,7 +1,5 @@
 """Influence functions beside their own question: in a run, again with more examples, in a terminal, and refused."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +11,7 @@ from attribution_core.evaluation.responses import COMPARED, PARTS, Removals
 from attribution_core.runs.names import RESPONSES_FILE
 from attribution_core.workflows.responses import compare_responses
 from attribution_core.workflows.verify import chosen_examples
-from tests.support.scored import quick
+from tests.support.scored import copy_to_change, quick
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +22,7 @@ def scored(tmp_path_factory):
 
 @pytest.fixture
 def run(scored, tmp_path):
-    shutil.copytree(scored.path, tmp_path / "run")
-    (tmp_path / "run" / "lock").unlink()
-    return ac.Run.open(tmp_path / "run")
+    return copy_to_change(scored, tmp_path)
 
 
 def test_what_was_computed_is_kept_and_more_examples_are_added(run, monkeypatch):

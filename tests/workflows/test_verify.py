@@ -1,6 +1,5 @@
 """Test verifying a run by real retraining, from Python and from the command line."""
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from attribution_core.runs.verification import read_verification
 from attribution_core.training import loss_values
 from attribution_core.workflows import verify as verification
 from attribution_core.workflows.verify import PREDICTED_OUTCOMES, chosen_examples, retraining_outcomes, verify
-from tests.support.scored import quick
+from tests.support.scored import copy_to_change, quick
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +30,7 @@ def scored(tmp_path_factory):
 
 @pytest.fixture
 def run(scored, tmp_path):
-    shutil.copytree(scored.path, tmp_path / "run")
-    (tmp_path / "run" / "lock").unlink()
-    return ac.Run.open(tmp_path / "run")
+    return copy_to_change(scored, tmp_path)
 
 
 def test_verification_records_how_far_each_score_can_be_trusted(run):
