@@ -31,9 +31,11 @@ def _favicon() -> Image.Image:
     return icon
 
 
-# White text, Streamlit's default, is unreadable on the light primary color of the dark theme.
+# White text, Streamlit's default, is unreadable on the light primary color of the dark theme. Pictures need the width
+# that Streamlit leaves empty at the sides.
 _STYLE = """<style>
 button[kind="primary"] { color: light-dark(#ffffff, #0a0a0a); }
+[data-testid="stMainBlockContainer"] { padding-inline: clamp(1rem, 2.5vw, 3rem); }
 </style>"""
 
 st.set_page_config(page_title="SampleScope", page_icon=_favicon(), layout="wide")

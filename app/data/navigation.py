@@ -46,9 +46,10 @@ def current_run() -> Run:
     except InputError as error:
         _stop_with_error(error)  # it stays the session's run: no other may take its place unseen
     if st.session_state.get("run") != run.id:
-        filters.clear()
+        filters.forget()
         st.session_state["run"] = run.id
-    st.query_params["run"] = run.id
+    if st.query_params.get("run") != run.id:
+        st.query_params["run"] = run.id
     return run
 
 
@@ -72,12 +73,12 @@ def _stop_with_error(error: InputError) -> NoReturn:
 
 def open_example(run: Run, example_id: str) -> NoReturn:
     """Open the page of a training example."""
-    st.switch_page(PAGES["example"], query_params={"run": run.id, "id": example_id})
+    st.switch_page(PAGES["example"], query_params=_address(run, id=example_id))
 
 
 def open_evaluation(run: Run, row: int) -> NoReturn:
     """Open the page of an evaluation example by its position in ``run.evaluation``, since splits may share ids."""
-    st.switch_page(PAGES["example"], query_params={"run": run.id, "evaluation": str(row)})
+    st.switch_page(PAGES["example"], query_params=_address(run, evaluation=str(row)))
 
 
 def open_tile(run: Run, key: str) -> NoReturn:
@@ -91,4 +92,9 @@ def open_tile(run: Run, key: str) -> NoReturn:
 
 def go(page: str, run: Run) -> NoReturn:
     """Open another page of the same run."""
-    st.switch_page(PAGES[page], query_params={"run": run.id})
+    st.switch_page(PAGES[page], query_params=_address(run) if page == "browse" else {"run": run.id})
+
+
+def _address(run: Run, **parameters: str) -> dict[str, str]:
+    """Return the parameters of a page that shows the session's view, as Browse and Example do."""
+    return {"run": run.id, **parameters, **filters.address(run, filters.current(run))}

@@ -102,10 +102,13 @@ def suspicious_end(run: Run, score: str) -> bool:
 
 
 def decide(run: Run, keys: Sequence[str], action: Action, new_label: float | None = None) -> None:
-    """Record a decision about examples of one split, by their keys, or show why it cannot be saved."""
-    splits, ids = zip(*map(split_and_id, keys), strict=True)
+    """Record a decision about examples, by their keys, or show why it cannot be saved; a step for each split."""
+    ids: dict[Split, list[str]] = {}
+    for split, example_id in map(split_and_id, keys):
+        ids.setdefault(split, []).append(example_id)
     try:
-        run.decisions.record(ids, action, new_label, splits[0])
+        for split, of_split in ids.items():
+            run.decisions.record(of_split, action, new_label, split)
     except InputError as error:
         st.toast(plain(error), icon=":material/error:")
 

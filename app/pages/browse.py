@@ -15,7 +15,7 @@ _EXPLANATION = (
 def main() -> None:
     """Draw the page."""
     run = navigation.scored_run()
-    header.draw(run, "Browse", _EXPLANATION.format(label=labels.noun(run)), filters.current(run).score)
+    header.draw(run, "Browse", _EXPLANATION.format(label=labels.noun(run)), filters.shown_score(run))
     filter_bar.draw(run)
     example_grid.draw(run)
 

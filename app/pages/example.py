@@ -9,7 +9,16 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app.data import filters, navigation, session
-from samplescope_app.panels import among_training, evolution, example_card, header, influencers, scores, typical
+from samplescope_app.panels import (
+    among_training,
+    evolution,
+    example_card,
+    filter_bar,
+    header,
+    influencers,
+    scores,
+    typical,
+)
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
@@ -25,6 +34,7 @@ def main() -> None:
     """Draw the page."""
     run = navigation.scored_run()
     header.draw(run, "Example", _EXPLANATION)
+    filter_bar.follow(run)
     if not {"id", "evaluation"} & set(st.query_params):
         _choose_first(run)
     if "evaluation" in st.query_params:
@@ -46,6 +56,7 @@ def _choose_first(run: Run) -> None:
 def _training_page(run: Run) -> None:
     frame, chosen = session.examples(run), filters.current(run)
     listed = filters.matching(run, chosen)
+    listed = listed[listed < len(frame)]
     example_id = st.query_params["id"]
     found = np.flatnonzero(frame["id"] == example_id)
     if not len(found):
@@ -54,9 +65,9 @@ def _training_page(run: Run) -> None:
     row = frame.iloc[found[0]].to_dict()
     if row["row"] not in listed:
         # The filters hide this example, after a deep link or a decision: step through all examples instead.
-        listed = filters.matching(run, filters.Filters(chosen.score, chosen.descending))
+        listed = filters.matching(run, filters.View(chosen.order))
     st.session_state["last example"] = example_id
-    _training_example(run, row, listed, chosen.score)
+    _training_example(run, row, listed, filters.shown_score(run))
 
 
 def _training_example(run: Run, row: Row, listed: np.ndarray, score: str) -> None:
@@ -89,7 +100,9 @@ def _evaluation_page(run: Run, asked: str) -> None:
         return
     row, chosen = frame.iloc[position].to_dict(), filters.current(run)
     listed = filters.matching(run, chosen) - len(session.examples(run))
-    if row["split"] != chosen.split or row["row"] not in listed:
+    listed = listed[listed >= 0]
+    listed = listed[frame["split"].to_numpy()[listed] == row["split"]]
+    if row["row"] not in listed:
         listed = np.flatnonzero(frame["split"] == row["split"])
     _evaluation_example(run, row, listed)
 
@@ -102,7 +115,7 @@ def _evaluation_example(run: Run, row: Row, listed: np.ndarray) -> None:
     about, influences = st.columns(2, gap="large")
     with about, st.container(horizontal=True, gap="small"):
         with st.container(width=_LEFT_WIDTH):
-            example_card.example(run, row, filters.current(run).score, act)
+            example_card.example(run, row, filters.shown_score(run), act)
         with st.container(width=_SCORES_WIDTH):
             scores.table(run, row)
     with influences:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import streamlit as st
 
@@ -10,6 +12,7 @@ from attribution_core.runs.labels import VALUE_RANGE
 from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.data import filters, navigation, session
+from samplescope_app.data.query import Compare
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain, score_title
 
@@ -44,7 +47,8 @@ def draw(run: Run, score: str) -> None:
         )
     if event.selection.points:
         clicked = event.selection.points[0]["point_index"]
-        filters.replace(score=score, low=float(bins.edges[clicked]), high=float(bins.edges[clicked + 1]))
+        low, high = (Compare(score, sign, float(bins.edges[clicked + end])) for end, sign in enumerate((">=", "<=")))
+        filters.show(run, replace(filters.sorted_by(run, score), conditions=(low, high)))
         navigation.go("browse", run)
 
 

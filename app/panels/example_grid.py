@@ -27,8 +27,8 @@ def draw(run: Run) -> None:
     another page opens would empty that page.
     """
     chosen = filters.current(run)
-    listed = filters.matching(run, chosen)
-    filter_bar.summary(run, chosen, len(listed))
+    listed, score = filters.matching(run, chosen), filters.shown_score(run)
+    filter_bar.chips(run, chosen, len(listed))
     if not len(listed):
         st.info("No example passes these filters.", icon=":material/filter_alt_off:")
         return
@@ -40,7 +40,7 @@ def draw(run: Run) -> None:
         answer = gallery(
             run,
             tiles,
-            chosen.score,
+            score,
             key="browse grid",
             name=f"{split_name(chosen.split).capitalize()} examples",
             keys=_KEYS,
@@ -51,13 +51,13 @@ def draw(run: Run) -> None:
     with question:
         _what_if(run, chosen, listed, answer.selected)
     with panel:
-        _side_panel(run, tiles, answer, chosen.score)
+        _side_panel(run, tiles, answer, score)
     if answer.opened is not None:
         st.session_state.pop("last example", None)  # so that Back leads here
         navigation.open_tile(run, answer.opened)
 
 
-def _what_if(run: Run, chosen: filters.Filters, listed: np.ndarray, selected: list[str]) -> None:
+def _what_if(run: Run, chosen: filters.View, listed: np.ndarray, selected: list[str]) -> None:
     """Ask what a model would be without the selected tiles, else without the listed examples if these are a part.
 
     The switch is always there, since one that appears with a selection would move the tiles from under the pointer.
@@ -80,7 +80,7 @@ def _act(run: Run, action: str, ids: list[str]) -> None:
         decisions.decide(run, action, ids)
 
 
-def _page(chosen: filters.Filters, count: int) -> int:
+def _page(chosen: filters.View, count: int) -> int:
     """Return the page of tiles to show; changed filters start again at the first."""
     if st.session_state.get("browse filters") != chosen:
         if "browse filters" in st.session_state:
@@ -128,7 +128,8 @@ def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> No
             "**k** keeps, **u** undoes the last decision."
         )
         return
-    row = tiles[tiles["id"] == session.split_and_id(shown)[1]].iloc[0].to_dict()  # tiles are of one split
+    split, example_id = session.split_and_id(shown)
+    row = tiles[(tiles["id"] == example_id) & (tiles["split"] == split)].iloc[0].to_dict()
     picture(run, row, score, key="browse picture", size=260)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(row['id'])}**", width="content")

@@ -39,10 +39,10 @@ def _strip(run: Run, title: str, score: str, descending: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.markdown(f"**{plain(title)}**", width="stretch")
         if st.button("See all", key=f"all {score} {descending}", type="tertiary", icon=":material/arrow_forward:"):
-            filters.replace(score=score, descending=descending)
+            filters.show(run, filters.sorted_by(run, score, descending))
             navigation.go("browse", run)
     ranked = session.ranked(session.examples(run), score, descending).head(_TILES)
     answer = gallery(run, ranked, score, key=f"strip {score} {descending}", name=title, layout="strip", size=100)
     if answer.opened is not None:
-        filters.replace(score=score, descending=descending)
+        filters.show(run, filters.sorted_by(run, score, descending))
         navigation.open_tile(run, answer.opened)

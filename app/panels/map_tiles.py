@@ -9,6 +9,7 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import filters, navigation, session
+from samplescope_app.data.filters import View
 from samplescope_app.panels import embedding_map, points, what_if
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
@@ -69,10 +70,10 @@ def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> Non
         st.markdown(f"**{plain(title)}**", width="stretch")
         label = f"Browse all {len(rows):,}"
         if st.button(label, key=f"browse {key}", icon=":material/grid_view:", type="primary"):
-            filters.replace(score=filters.current(run).score, selection=tuple(rows.tolist()))
+            filters.show(run, View(filters.current(run).order, rows=tuple(rows.tolist())))
             navigation.go("browse", run)
     st.caption(plain(what))
-    score = filters.current(run).score
+    score = filters.shown_score(run)
     tiles = session.examples(run).iloc[rows]
     tiles = (tiles if key == _FARTHEST else session.ranked(tiles, score)).head(_TILES)
     answer = gallery(run, tiles, score, key=f"tiles {key}", name=title, layout="strip", size=96)

@@ -12,6 +12,7 @@ from samplescope_app.components import chart
 from samplescope_app.components.gallery import example_tile
 from samplescope_app.data import effects, filters, navigation, session
 from samplescope_app.data.effects import Ranked
+from samplescope_app.data.filters import View
 from samplescope_app.panels import influencers
 from samplescope_app.wording.text import plain
 
@@ -108,7 +109,7 @@ def _causes(run: Run, rows: np.ndarray) -> None:
     if len(harmful.rows) and st.button(
         f"Browse the first {len(harmful.rows):,}", key="browse causes", icon=":material/grid_view:"
     ):
-        filters.replace(score=filters.current(run).score, selection=tuple(harmful.rows.tolist()))
+        filters.show(run, View(filters.current(run).order, rows=tuple(harmful.rows.tolist())))
         navigation.go("browse", run)
     influencers.strip(
         run, influencers.effect_tiles(run, _first(helpful), unit), "Prevent them most", unit, "prevent", "None."

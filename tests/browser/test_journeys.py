@@ -278,7 +278,7 @@ def test_a_bar_of_the_histogram_leads_to_its_examples(app: App, run: Run):
     app.wait_for_path("/browse")
     highest = by_score(run)[0]
     expect(app.tiles().first).to_have_accessible_name(re.compile(f"#{_row(run, highest)},"))
-    expect(app.page.get_by_text("score from")).to_be_visible()
+    expect(app.button(f"{run.measure('fsi').title} ≥")).to_be_visible()
     shown = app.tiles().count()
     assert 1 <= shown < 60
 
@@ -298,7 +298,7 @@ def test_pages_of_tiles(app: App, run: Run):
     app.button("Next").click()
     expect(app.page.get_by_text("61 to 120 of 300")).to_be_visible()
     expect(app.tiles().first).to_have_accessible_name(re.compile(f"#{_row(run, order[60])},"))
-    app.page.get_by_role("textbox", name="ID contains").fill("0001")
+    app.page.get_by_role("searchbox", name="Search or filter").fill("0001")
     app.page.keyboard.press("Enter")
     expect(app.tiles()).to_have_count(11)
 

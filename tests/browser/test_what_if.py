@@ -34,7 +34,7 @@ def test_what_is_listed_or_selected_is_asked_about_and_verified(scored: App, pag
     scored.open("browse")
     expect(page.get_by_role("switch", name="What if the selected were gone?")).to_be_disabled()  # all are listed
     listed = np.flatnonzero(run.examples["id"].str.contains("7"))
-    page.get_by_label("ID contains").fill("7")
+    page.get_by_label("Search or filter").fill("7")
     page.keyboard.press("Enter")
     start = time.monotonic()
     page.get_by_text(f"What if the {len(listed)} listed were gone?").click()

@@ -12,7 +12,7 @@ import streamlit as st
 from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
-from samplescope_app.data import comparison, filters, run_library, session
+from samplescope_app.data import comparison, filters, query, run_library, session
 from samplescope_app.panels import decisions, typical
 from samplescope_app.panels.verification import truth_unit
 from samplescope_app.wording import labels
@@ -87,7 +87,7 @@ def test_a_suggestion_is_as_round_as_the_data(prices):
 
 
 def test_values_are_filtered_by_their_ends(prices):
-    chosen = filters.Filters("fsi", value_low=150.0, value_high=250.0)
+    chosen = filters.View((("fsi", True),), conditions=query.parse("value:150..250", filters.names(prices)))
     found = session.examples(prices).iloc[filters.matching(prices, chosen)]
     inside = prices.examples["label"].between(150, 250)
     assert 0 < inside.sum() < len(prices.examples)
