@@ -59,7 +59,7 @@ def _order(run: Run, view: View) -> None:
         chosen = st.session_state["browse score"]
         sort(chosen, session.suspicious_end(run, chosen) if chosen in run.scores else False)
 
-    st.session_state["browse score"] = name
+    filter_editor.show("browse score", name)
     st.selectbox(
         "Sort by",
         list(sortable),
@@ -69,7 +69,7 @@ def _order(run: Run, view: View) -> None:
         label_visibility="collapsed",
         width=215,
     )
-    st.session_state["browse order"] = descending
+    filter_editor.show("browse order", descending)
     st.selectbox(
         "Order",
         list(_ORDERS),
@@ -114,7 +114,7 @@ def _split(run: Run, view: View) -> None:
     def choose() -> None:
         filters.show(run, dataclasses.replace(view, split=st.session_state["browse split"]))
 
-    st.session_state["browse split"] = view.split
+    filter_editor.show("browse split", view.split)
     choices = ["train"] if view.rows is not None else filters.splits(run, view)
     st.selectbox(
         "Split",

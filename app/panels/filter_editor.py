@@ -40,6 +40,12 @@ def draw(run: Run, view: View) -> None:
         st.caption(", ".join(f"`{name}`" for name in (*known.categories, *known.numbers) if not name.endswith("%")))
 
 
+def show(key: str, value: object) -> None:
+    """Make a widget that is about to be drawn show a value; one that does is left alone: somebody may type there."""
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
+
+
 def category(run: Run, view: View, name: str, hint: str = "any", **options: Any) -> None:
     """Draw the values of a category, of which an example must have one; nothing if the run does not have it.
 
@@ -60,7 +66,7 @@ def category(run: Run, view: View, name: str, hint: str = "any", **options: Any)
         _replace(run, view, _any_of(view, name), [AnyOf(name, values)] if values else [])
 
     chosen = [value for each in _any_of(view, name) for value in each.values]
-    st.session_state[key] = list(dict.fromkeys(chosen))
+    show(key, list(dict.fromkeys(chosen)))
     st.multiselect(known.title, list(known.values), key=key, on_change=choose, placeholder=hint, **options)
 
 
@@ -77,7 +83,7 @@ def _range(run: Run, view: View, name: str) -> None:
     for column, label, signs in ((low, "From", (">=", ">")), (high, "To", ("<=", "<"))):
         key = f"browse {label} {name}"
         bounds = _bounds(view, name, signs)
-        st.session_state[key] = bounds[0].bound if bounds else None
+        show(key, bounds[0].bound if bounds else None)
         column.number_input(
             label, value=None, step=step, format="%.10g", key=key, on_change=_bound, args=(run, name, key, signs)
         )
@@ -108,7 +114,7 @@ def _then_by(run: Run, view: View) -> None:
         later = dict(st.session_state["browse then by"])  # a name counts once
         filters.show(run, dataclasses.replace(filters.current(run), order=(first, *later.items())))
 
-    st.session_state["browse then by"] = list(view.order[1:])
+    show("browse then by", list(view.order[1:]))
     st.multiselect(
         "Then sort by",
         choices,
