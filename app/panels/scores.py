@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import math
 from typing import Any
 
 import streamlit as st
@@ -12,6 +14,19 @@ from samplescope_app.data import effects, session
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_percentile, format_score, plain, score_help
 
+_STYLE = """<style>
+.scores { font-size: 0.875rem; }
+.scores summary {
+  display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 3fr) 2.2em minmax(0, 3.4fr);
+  gap: 0.5em; align-items: center; padding: 0.2em 0; cursor: pointer;
+}
+.scores summary::-webkit-details-marker { display: none; }
+.scores summary:hover { background: light-dark(#0000000d, #ffffff14); }
+.scores summary > :nth-child(n + 3) { font-variant-numeric: tabular-nums; color: light-dark(#555867, #b4b6c1); }
+.scores .track { height: 0.55em; border-radius: 0.3em; background: light-dark(#00000014, #ffffff26); overflow: hidden; }
+.scores .track > span { display: block; height: 100%; background: light-dark(#0072b2, #56b4e9); }
+.scores p { margin: 0.2em 0 0.6em; color: light-dark(#555867, #b4b6c1); }
+</style>"""
 _EFFECTS = {"self_influence": "influence", "contribution": "hydra"}  # score that is an effect -> method of its kind
 
 
@@ -25,24 +40,33 @@ def select(run: Run, key: str, label: str = "Score", **options: Any) -> str:
 
 
 def table(run: Run, row: Row) -> None:
-    """Draw every score of an example with its percentile, and its definition as help."""
+    """Draw every score of an example as a bar of its percentile, with the value; a click opens its definition."""
     shown = session.scores_of(run, table_of(row["split"]))
     marked = {
         score: method for score, method in _EFFECTS.items() if score in shown and _is_beyond(run, row, score, method)
     }
-    with st.container(gap=None):
-        for score in shown:
-            measure = run.measure(score)
-            percentile = format_percentile(row[f"{score} percentile"])
-            name, value = st.columns([29, 20], gap="xxsmall", vertical_alignment="center", wrap=False)
-            if score == "loss" and row["split"] != "train":
-                name.markdown("Loss", help="Loss of the trained model on this example, which it was not trained on.")
-            else:
-                name.markdown(plain(measure.title), help=score_help(measure))
-            sign = f" :gray[{NOT_CREDIBLE}]" if score in marked else ""
-            value.markdown(f"**{plain(format_score(row[score]))}** {plain(measure.unit)} :gray[{percentile}]{sign}")
-        for method in marked.values():
-            st.caption(plain(why_not_credible(effects.largest_credible_rise(run, method))))
+    rows = "".join(_bar(run, row, score, score in marked) for score in shown)
+    st.html(f'{_STYLE}<div class="scores">{rows}</div>')
+    for method in marked.values():
+        st.caption(plain(why_not_credible(effects.largest_credible_rise(run, method))))
+
+
+def _bar(run: Run, row: Row, score: str, is_marked: bool) -> str:
+    """Return the HTML of one score; titles, units and definitions of imported measures are texts from data."""
+    measure, percentile = run.measure(score), row[f"{score} percentile"]
+    title, definition = measure.title, f"{measure.definition} {measure.paper}".strip()
+    if score == "loss" and row["split"] != "train":
+        title, definition = "Loss", "Loss of the trained model on this example, which it was not trained on."
+    value = " ".join(part for part in (format_score(row[score]), measure.unit) if part)
+    name, value, definition = (html.escape(text) for text in (title, value, definition))
+    mark = f" <small>{NOT_CREDIBLE}</small>" if is_marked else ""
+    filled = percentile if math.isfinite(percentile) else 0.0
+    return (
+        f"<details><summary><span>{name}</span>"
+        f'<span class="track"><span style="width:{filled:.1f}%"></span></span>'
+        f"<span>{format_percentile(percentile)}</span><span>{value}{mark}</span></summary>"
+        f"<p>{definition}</p></details>"
+    )
 
 
 def _is_beyond(run: Run, row: Row, score: str, method: str) -> bool:

@@ -1,15 +1,40 @@
 """The scores of one example, with a mark at an effect that removing the example cannot have."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from attribution_core.runs import CredibleEffects
 from samplescope_app.data import effects, session
 from samplescope_app.panels import scores
-from samplescope_app.wording.text import format_score, plain
+from samplescope_app.wording.text import format_score
 from tests.support.app_pages import open_page, page_text
 
-MARK, REASON = ":gray[not credible]", "hardly raises it by more than"
+MARK, REASON = "not credible", "hardly raises it by more than"
+
+
+def _rows(app):
+    """Return the HTML of each score on the page."""
+    (table,) = (each.proto.body for each in app.get("html") if 'class="scores"' in each.proto.body)
+    return table.split("<details>")[1:]
+
+
+def test_names_and_definitions_from_data_are_text(run, monkeypatch):
+    hostile = "<img src=x onerror=alert(1)>"
+    measure = dataclasses.replace(run.measure("fsi"), title=hostile, definition=hostile, unit=hostile)
+    monkeypatch.setattr(type(run), "measure", lambda *_: measure)
+    drawn = scores._bar(run, session.examples(run).iloc[0].to_dict(), "fsi", is_marked=False)
+    assert "<img" not in drawn
+    assert drawn.count("&lt;img") == 3
+
+
+def test_a_bar_is_as_long_as_the_percentile(run):
+    frame = session.examples(run)
+    row = frame.loc[frame["fsi"].idxmax()].to_dict()
+    assert "width:100.0%" in scores._bar(run, row, "fsi", is_marked=False)
+    missing = row | {"fsi": np.nan, "fsi percentile": np.nan}
+    assert "width:0.0%" in scores._bar(run, missing, "fsi", is_marked=False)
 
 
 def test_a_contribution_that_no_removal_can_have_is_marked_with_the_reason(run):
@@ -17,11 +42,11 @@ def test_a_contribution_that_no_removal_can_have_is_marked_with_the_reason(run):
     contribution = run.examples.set_index("id")["contribution"]
     assert contribution.max() > highest
     app = open_page("example", run="digits", id=contribution.idxmax())
-    (marked,) = (each.value for each in app.markdown if MARK in each.value)
-    assert marked.startswith(f"**{plain(format_score(contribution.max()))}** nats")
+    (marked,) = (each for each in _rows(app) if MARK in each)
+    assert f"{format_score(contribution.max())} nats" in marked
     assert REASON in page_text(app)
     app = open_page("example", run="digits", id=contribution.abs().idxmin())
-    assert not any(MARK in each.value for each in app.markdown)
+    assert not any(MARK in each for each in _rows(app))
     assert REASON not in page_text(app)
 
 
