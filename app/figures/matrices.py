@@ -26,6 +26,7 @@ _DIVERGING = [
 _SMALLEST_PLAIN, _LARGEST_PLAIN = 0.1, 1000.0  # range of values written without a power of ten
 _STRONG = 0.8  # fraction of full color above which white text is more readable than the theme's
 _ON_COLOR = "#FFFFFF"
+_DOT = "•"
 _ON_PAGE = "#000037"  # Streamlit's Plotly theme replaces this with its strongest text color
 
 
@@ -33,6 +34,8 @@ def heatmap(
     matrix: pd.DataFrame, row_title: str, column_title: str, chosen: tuple[str, str] | None = None, unit: str = ""
 ) -> go.Figure:
     """Return a heatmap of a matrix on a diverging scale centered on zero; the largest values get full color.
+
+    A dot marks a value beyond the scale, whose color tells no more than that.
 
     Of a matrix of counts, without negative values, the scale begins at zero.
 
@@ -57,7 +60,7 @@ def heatmap(
     values = np.where(np.isfinite(values), values, np.nan)  # earlier versions normalized by sums of zero
     full = _full_color(values)
     signed = bool((values < 0).any() or not (values > 0).any())
-    exponent = _exponent(full)
+    exponent, beyond = _exponent(full), np.abs(values) > full * (1 + 1e-9)
     figure = go.Figure(
         go.Heatmap(
             z=values / 10.0**exponent,
@@ -70,12 +73,14 @@ def heatmap(
             colorbar={
                 "thickness": 12,
                 "outlinewidth": 0,
-                "title": {"text": _scale_title(unit, exponent), "side": "right"},
+                "title": {"text": _scale_title(unit, exponent, bool(beyond.any())), "side": "right"},
             },
         )
     )
     if max(values.shape) <= _MOST_NUMBERS:
         _add_numbers(figure, values / 10.0**exponent, np.abs(values) >= _STRONG * full)
+    if beyond.any():
+        _add_dots(figure, beyond)
     if values.size <= _MOST_CLICKABLE:
         _add_targets(figure, values, rows, columns)
     if chosen is not None and chosen[0] in matrix.index and chosen[1] in matrix.columns:
@@ -97,9 +102,10 @@ def _exponent(full: float) -> int:
     return 0 if _SMALLEST_PLAIN <= full < _LARGEST_PLAIN else 3 * math.floor(math.log10(full) / 3)
 
 
-def _scale_title(unit: str, exponent: int) -> str:
+def _scale_title(unit: str, exponent: int, exceeded: bool) -> str:
     power = f"10<sup>{exponent}</sup>".replace("-", "−") if exponent else ""
-    return " ".join(part for part in (power, html.escape(unit, quote=False)) if part)
+    mark = f"({_DOT} beyond the scale)" if exceeded else ""
+    return " ".join(part for part in (power, html.escape(unit, quote=False), mark) if part)
 
 
 def _number(value: float) -> str:
@@ -120,6 +126,20 @@ def _add_numbers(figure: go.Figure, values: np.ndarray, strong: np.ndarray) -> N
             hoverinfo="skip",
             showlegend=False,
         )
+
+
+def _add_dots(figure: go.Figure, beyond: np.ndarray) -> None:
+    """Add a dot in the upper right corner of some cells, which have full color."""
+    row, column = np.nonzero(beyond)
+    figure.add_scatter(
+        x=column + 0.36,
+        y=row - 0.34,
+        mode="text",
+        text=[_DOT] * len(row),
+        textfont={"size": 11, "color": _ON_COLOR},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _add_targets(figure: go.Figure, values: np.ndarray, rows: list[str], columns: list[str]) -> None:

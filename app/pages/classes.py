@@ -8,7 +8,7 @@ from __future__ import annotations
 import streamlit as st
 
 from samplescope_app.data import navigation
-from samplescope_app.panels import class_effects, contributors, curves, header, mistakes
+from samplescope_app.panels import breakdown, class_effects, contributors, curves, header, mistakes
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -24,6 +24,7 @@ def main() -> None:
     header.draw(run, "Classes", _EXPLANATION.format(many=plain(labels.strata(run)), one=class_effects.one(run)))
     class_effects.draw(run)
     mistakes.draw(run)
+    breakdown.draw(run)
     left, right = st.columns([4, 5], gap="large")
     with left:
         if not curves.points(run, "loco").empty:

@@ -58,12 +58,11 @@ def draw(run: Run) -> None:
         cell = _cell(run)
         if cell is not None:
             _in_words(run, rows, method, cell)
+            class_pairs.draw(run, method, cell)
     with plot:
         _matrix(run, wide.iloc[:_MOST_CLASSES, :_MOST_CLASSES], method, normalized, cell)
         if len(wide) > _MOST_CLASSES:
             st.caption(f"The figure shows the first {_MOST_CLASSES} of {len(wide):,} classes; the menus list them all.")
-    if cell is not None:
-        class_pairs.draw(run, method, cell)
 
 
 def _matrix(run: Run, matrix: pd.DataFrame, method: str, normalized: bool, cell: tuple[str, str] | None) -> None:

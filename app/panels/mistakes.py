@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
+from attribution_core.runs.labels import split_name
 from samplescope_app import figures
 from samplescope_app.components import chart
 from samplescope_app.components.gallery import example_tile
 from samplescope_app.data import effects, filters, navigation, session
 from samplescope_app.data.effects import Ranked
 from samplescope_app.data.filters import View
+from samplescope_app.data.query import AnyOf, Condition
 from samplescope_app.panels import influencers
 from samplescope_app.wording.text import plain
 
@@ -24,11 +28,13 @@ _ALL = "all mistakes"
 
 
 def draw(run: Run) -> None:
-    """Draw the panel; nothing where classes were not predicted, or effects not computed."""
-    if run.values is not None or not run.effect_methods or not run.has_predictions:
+    """Draw the panel; nothing where classes were not predicted."""
+    if run.values is not None or not run.has_predictions:
         return
-    st.markdown("##### Which training examples cause these mistakes?")
-    table = session.evaluation(run).iloc[: effects.columns(run)]
+    explains = bool(run.effect_methods)
+    st.markdown("##### Which training examples cause these mistakes?" if explains else "##### Mistakes")
+    table = session.evaluation(run)
+    table = table.iloc[: effects.columns(run)] if explains else table[table["split"] == "validation"]
     wrong = table[table["predicted_name"] != table["label_name"]]
     if wrong.empty:
         st.caption(f"The model predicts all {len(table):,} validation examples right.")
@@ -40,7 +46,9 @@ def draw(run: Run) -> None:
     with plot:
         _matrix(run, wrong, len(table))
     with causes:
-        _causes(run, cells[chosen])
+        if explains:
+            _causes(run, cells[chosen])
+        _mistaken(run, cells[chosen])
 
 
 def _by_cell(wrong: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -114,6 +122,10 @@ def _causes(run: Run, rows: np.ndarray) -> None:
     influencers.strip(
         run, influencers.effect_tiles(run, _first(helpful), unit), "Prevent them most", unit, "prevent", "None."
     )
+
+
+def _mistaken(run: Run, rows: np.ndarray) -> None:
+    """Draw the mistakes, and buttons that open them, and the training examples that are taken likewise, in Browse."""
     mistakes, score = session.evaluation(run).iloc[rows], session.scores_of(run, "evaluation")[:1]
     for name in score:  # those whose own labels are the least probable come first
         mistakes = session.ranked(mistakes, name, session.suspicious_end(run, name))
@@ -122,6 +134,22 @@ def _causes(run: Run, rows: np.ndarray) -> None:
     ]
     what = run.measure(score[0]).title_in_sentence if score else ""
     influencers.strip(run, shown, "The mistakes", what, "mistake", "None.")
+    conditions = _conditions(mistakes)
+    with st.container(horizontal=True):
+        for split in ("validation", "train") if score else ("train",):
+            view = replace(filters.sorted_by(run, (score or run.scores)[0]), split=split, conditions=conditions)
+            count = len(filters.matching(run, view))
+            label = f"Browse all {count:,} in {split_name(split)}"
+            if count and st.button(label, key=f"browse mistakes {split}", icon=":material/grid_view:"):
+                filters.show(run, view)
+                navigation.go("browse", run)
+
+
+def _conditions(mistakes: pd.DataFrame) -> tuple[Condition, ...]:
+    """Return the filters of some mistakes: all wrong predictions, of one label and for one prediction if they are."""
+    pairs = {"class": mistakes["label_name"], "predicted": mistakes["predicted_name"]}
+    one = [AnyOf(name, (str(names.iloc[0]),)) for name, names in pairs.items() if names.nunique() == 1]
+    return (*one, AnyOf("prediction", ("wrong",)))
 
 
 def _first(ranked: Ranked) -> Ranked:

@@ -109,7 +109,9 @@ def test_the_numbers_of_a_heatmap_are_short_and_stand_on_their_cells():
     # In units of 10 to the -6, for the powers go by three.
     assert dict(zip(zip(pale.y, pale.x, strict=True), pale.text, strict=True)) == {(0, 0): "123", (0, 1): "−2"}
     assert dict(zip(zip(strong.y, strong.x, strict=True), strong.text, strict=True)) == {(1, 1): "−200"}
-    assert figure.data[0].colorbar.title.text == "10<sup>−6</sup> nats"
+    assert figure.data[0].colorbar.title.text == "10<sup>−6</sup> nats (• beyond the scale)"
+    dots = figure.data[3]
+    assert [(round(y), round(x)) for y, x in zip(dots.y, dots.x, strict=True)] == [(1, 1)]
     thirteen = pd.DataFrame(np.eye(13))
     assert [trace.type for trace in heatmap(thirteen, "of", "to").data] == ["heatmap", "scatter"]
 
