@@ -19,9 +19,10 @@ _FORMULA = r"^[=+\-@\t\r]"  # a spreadsheet runs a cell that begins with one of 
 
 
 def write_list(run: Run, table: pd.DataFrame, path: Path) -> None:
-    """Write a row for each example: id, final label, label in the data, action, time of decision, scores, split.
+    """Write a row for each example: id, labels, action, time of decision, scores, split, reviewer, tags and note.
 
-    Examples of validation and test have the scores that the run has of them.
+    The labels are the final one and that in the data. Tags are joined by semicolons. Examples of validation and test
+    have the scores that the run has of them.
 
     Args:
         run: The reviewed run.
@@ -38,7 +39,7 @@ def write_list(run: Run, table: pd.DataFrame, path: Path) -> None:
         }
     )
     scores = pd.concat([run.examples[run.scores], run.evaluation.reindex(columns=run.scores)], ignore_index=True)
-    cells = _safe_cells(pd.concat([frame, scores, table["split"]], axis=1))
+    cells = _safe_cells(pd.concat([frame, scores, table[["split", "reviewer", "tags", "note"]]], axis=1))
     # Texts are always quoted: a lone return inside one would end the row otherwise.
     cells.to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
