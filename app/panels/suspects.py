@@ -119,7 +119,7 @@ def _finished(run: Run, skipped: int) -> None:
         if skipped:
             again = st.session_state[f"skipped {run.id}"].clear
             st.button(f"Review {skipped:,} skipped", on_click=again)
-        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
+        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=decisions.undo, args=(run,))
 
 
 def _suspect(run: Run, rows: list[Row], score: str) -> None:
@@ -153,6 +153,6 @@ def _act(run: Run, action: str, keys: list[str]) -> None:
     if action == "skip":
         st.session_state[f"skipped {run.id}"].update(keys)
     elif action == "undo":
-        session.undo(run)  # of all examples, since the queue has moved on from the last one
+        decisions.undo(run)  # of all examples, since the queue has moved on from the last one
     else:
         decisions.decide(run, action, keys)
