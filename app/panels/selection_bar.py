@@ -17,7 +17,7 @@ from samplescope_app.panels import decisions, what_if
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
-_ASKED = "tag asked for"  # session key: the examples that the key for a tag was pressed on
+_DIALOG = "dialog of the selection"  # session key: which dialog is open, and the keys of the examples that it is about
 _STYLE = """<style>
 .st-key-selection_bar {
   position: fixed; bottom: 0.5rem; left: 0; right: 0; z-index: 99;
@@ -40,8 +40,7 @@ def draw(run: Run, table: pd.DataFrame | None = None, listed: np.ndarray | None 
         table: The examples that the page lists some of, with their split and id.
         listed: Positions in it, all of which can be selected at once.
     """
-    if asked := st.session_state.pop(_ASKED, None):
-        _tag_dialog(run, asked)
+    _dialog(run)
     keys = selection.keys(run)
     if not keys:
         return
@@ -71,19 +70,19 @@ def draw(run: Run, table: pd.DataFrame | None = None, listed: np.ndarray | None 
             help="Saves the selected examples with their labels, suggestions, scores, tags and notes as CSV.",
         )
         rows = session.positions(run, keys)
-        training = rows[rows < len(run.examples)].tolist()
-        if st.button("What if gone?", key="selected what if", disabled=not training):
-            _what_if(run, training)
+        training = bool((rows < len(run.examples)).any())
+        gone = functools.partial(act, run, "what if", keys)
+        st.button("What if gone?", key="selected what if", disabled=not training, on_click=gone)
         undo = functools.partial(act, run, "undo", keys)
         st.button("Undo `u`", icon=":material/undo:", key="selected undo", type="tertiary", on_click=undo)
 
 
 def act(run: Run, action: str, keys: Sequence[str]) -> None:
-    """Answer a key or a button about some examples: a decision, undo of the reviewer's latest step, or a tag."""
+    """Answer a key or a button about some examples: a decision, undo of the reviewer's latest step, or a dialog."""
     if action == "undo":
         decisions.undo(run)
-    elif action == "tag":
-        st.session_state[_ASKED] = list(keys)
+    elif action in ("tag", "what if"):
+        st.session_state[_DIALOG] = action, list(keys)
     else:
         count = decisions.decide(run, action, keys)
         if action == reviewing.ACCEPT and count < len(keys):
@@ -91,6 +90,19 @@ def act(run: Run, action: str, keys: Sequence[str]) -> None:
                 f"Relabeled {count:,} of {len(keys):,}: nothing else is suggested for the others.",
                 icon=":material/info:",
             )
+
+
+def _dialog(run: Run) -> None:
+    """Draw the open dialog; at every run of the page, since it would close at the next one otherwise."""
+    kind, keys = st.session_state.get(_DIALOG, ("", []))
+    if kind == "tag":
+        _tag_dialog(run, keys)
+    elif kind == "what if":
+        _what_if(run, keys)
+
+
+def _dismissed() -> None:
+    st.session_state.pop(_DIALOG, None)
 
 
 def _select_all(run: Run, table: pd.DataFrame, listed: np.ndarray) -> None:
@@ -122,8 +134,10 @@ def _relabel(run: Run, keys: list[str]) -> None:
 
 
 def _tag(run: Run, keys: list[str]) -> None:
-    with st.popover("Tag", icon=":material/sell:"):
-        _tag_form(run, keys, "selected")
+    popover = st.popover("Tag", icon=":material/sell:", key="tag menu", on_change="rerun")
+    if popover.open:
+        with popover:
+            _tag_form(run, keys, "selected")
 
 
 def _tag_form(run: Run, keys: list[str], key: str) -> bool:
@@ -141,20 +155,21 @@ def _tag_form(run: Run, keys: list[str], key: str) -> bool:
     with st.container(horizontal=True):
         pressed = [
             st.button(
-                f"{verb} {len(keys):,}",
+                f"{name} {len(keys):,}",
                 key=f"{key} {verb}",
                 disabled=not tag,
                 on_click=_annotate,
                 args=(run, keys, verb, tag),
             )
-            for verb in ("Tag", "Untag")
+            for verb, name in (("Tag", "Add to"), ("Untag", "Remove from"))
         ]
     return any(pressed)
 
 
-@st.dialog("Tag")
+@st.dialog("Tag", on_dismiss=_dismissed)
 def _tag_dialog(run: Run, keys: list[str]) -> None:
     if _tag_form(run, keys, "asked"):
+        _dismissed()
         st.rerun()
 
 
@@ -183,7 +198,9 @@ def _csv(run: Run, keys: tuple[str, ...]) -> str:
     return selected_list(run, session.positions(run, keys))
 
 
-@st.dialog("What if these were gone?", width="large")
-def _what_if(run: Run, rows: list[int]) -> None:
-    st.caption(f"The {len(rows):,} selected training examples")
-    what_if.answer(run, rows, "selected")
+@st.dialog("What if these were gone?", width="large", on_dismiss=_dismissed)
+def _what_if(run: Run, keys: list[str]) -> None:
+    rows = session.positions(run, keys)
+    training = rows[rows < len(run.examples)].tolist()
+    st.caption(f"The {len(training):,} selected training examples")
+    what_if.answer(run, training, "selected")

@@ -74,7 +74,12 @@ def action_in_words(run: Run, action: str) -> str:
     verb, _, label = action.partition(" ")
     if verb != "relabel":
         return action
-    return f"relabel {run.class_names[int(float(label))] if run.values is None else value_text(run, float(label))}"
+    return f"relabel {label_text(run, float(label))}"
+
+
+def label_text(run: Run, label: float) -> str:
+    """Return the name of a class by its number, or a value as text."""
+    return run.class_names[int(label)] if run.values is None else value_text(run, label)
 
 
 def value_text(run: Run, value: float) -> str:

@@ -279,6 +279,7 @@ function pressed(view, event) {
   if (!view.root.isConnected || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
   const { data } = view;
   if (data.page_keys && event.key.length > 1 && isAmongTiles(event)) return;
+  if (data.page_keys && event.key === "Enter" && event.composedPath()[0] !== document.body) return; // it presses a button
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const action = data.keys[key];
   if (data.queue && (queued(view)?.keys[key] || (view.steps.length && action))) {
