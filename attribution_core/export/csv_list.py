@@ -46,7 +46,8 @@ def selected_list(run: Run, rows: np.ndarray) -> str:
         rows: Positions among all its examples, those of training first, ``[n]``.
     """
     known = [name for name in _STATED if name in run.examples or name in run.evaluation]
-    facts = [table.reindex(columns=[*known, *run.scores]) for table in (run.examples, run.evaluation)]
+    columns = list(dict.fromkeys([*known, *run.scores]))  # a model's confidence is a score, too
+    facts = [table.reindex(columns=columns) for table in (run.examples, run.evaluation)]
     table = decided_labels(run)
     whole = pd.concat([_decided(run, table), pd.concat(facts, ignore_index=True), table[_LAST]], axis=1)
     return str(_safe_cells(whole.iloc[rows]).to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
