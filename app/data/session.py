@@ -42,6 +42,16 @@ def everything(run: Run) -> pd.DataFrame:
     return _everything(run, run.version, run.decisions.version())
 
 
+def tags(run: Run) -> tuple[str, ...]:
+    """Return the tags that examples of the run have, in alphabetical order."""
+    return _tags(run, run.version, run.decisions.version())
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _tags(_run: Run, version: str, decisions: int) -> tuple[str, ...]:  # noqa: ARG001 (a cache key)
+    return tuple(sorted(_run.decisions.annotations.tags()))
+
+
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _everything(_run: Run, version: str, decisions: int) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
     return pd.concat([examples(_run), evaluation(_run)], ignore_index=True)

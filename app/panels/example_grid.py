@@ -31,6 +31,7 @@ def draw(run: Run) -> None:
     filter_bar.chips(run, chosen, len(listed))
     if not len(listed):
         st.info("No example passes these filters.", icon=":material/filter_alt_off:")
+        selection_bar.draw(run)
         return
     page = _page(chosen, len(listed))
     tiles = filters.table(run, chosen.split).iloc[listed[page * _TILES : (page + 1) * _TILES]]

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pandas as pd
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from attribution_core.runs import Run
 from tests.support.app_driver import THEMES, App, eventually
@@ -115,10 +115,14 @@ def test_selected_examples_are_relabeled_tagged_noted_and_exported(app: App, run
     assert table["note"].tolist() == ["ask <b>Ann</b>"] * 2
     assert {"fsi", "predicted_name", "reviewer", "action"} <= set(table.columns)
     app.tiles().first.focus()
-    for _ in range(3):
-        app.press("u")  # the note, the tag and the new labels
-        app.settle()
-    eventually(lambda: (len(run.decisions.current()), run.decisions.annotations.tags()), (0, {}))
+    app.press("u")  # the note, then the tag, then the new labels
+    eventually(lambda: run.decisions.annotations.current()["note"].tolist(), ["", ""])
+    app.settle()
+    app.press("u")
+    eventually(run.decisions.annotations.tags, {})
+    app.settle()
+    app.press("u")
+    eventually(lambda: len(run.decisions.current()), 0)
 
 
 def test_suggestions_are_accepted_and_a_key_asks_for_a_tag(app: App, run: Run):
@@ -149,3 +153,32 @@ def test_what_if_the_selected_were_gone(app: App):
     app.button("What if gone?").click()
     expect(app.page.get_by_role("dialog").get_by_text("The 2 selected training examples")).to_be_visible()
     expect(app.page.get_by_role("dialog").get_by_text("Suffer most")).to_be_visible()
+
+
+def test_a_tag_is_a_filter_and_a_saved_view_opens_in_another_browser(app: App, browser: Browser, run: Run):
+    order = by_score(run)
+    run.decisions.annotations.tag([("train", order[4]), ("train", order[70])], "odd one", "ann")
+    app.open("browse", where='tag:"odd one"')
+    rows = [run.examples["id"].tolist().index(example) for example in (order[4], order[70])]
+    app.shows_rows("Training examples", rows)
+    app.button("Views").click()
+    app.page.get_by_role("textbox", name="Save what is listed now as").fill("<b>odd</b>, ones")
+    app.press("Tab")
+    app.settle()
+    app.page.get_by_role("button", name="Save", exact=True).click()
+    expect(app.button("<b>odd</b>, ones")).to_be_visible()
+    app.press("Escape")
+    app.button("Clear filters").click()
+    app.shows_rows("Training examples", [run.examples["id"].tolist().index(order[0])], first=1)
+    app.button("Views").click()
+    app.button("<b>odd</b>, ones").click()
+    app.shows_rows("Training examples", rows)
+    context = browser.new_context()
+    other = App(context.new_page(), app.address, run.id)
+    other.page.goto(app.page.url)
+    other.shows_rows("Training examples", rows)
+    context.close()
+    app.press("Escape")
+    app.button("Views").click()
+    app.button("Delete").click()
+    eventually(run.decisions.views.current, [])
