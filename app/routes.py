@@ -1,4 +1,4 @@
-"""HTTP routes in addition to Streamlit's: thumbnails, the start address and the pages' document."""
+"""HTTP routes in addition to Streamlit's: thumbnails, how far a review is, the start and the pages' document."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import streamlit as st
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from attribution_core.errors import InputError
@@ -37,6 +37,15 @@ def thumbnail(request: Request) -> Response:
     return Response(content, media_type=media_type, headers=_HEADERS)
 
 
+def review(request: Request) -> Response:
+    """Return the version of a run's decisions, tags and notes, or 404, for pages that wait for another reviewer."""
+    try:
+        version = run_library.open_run(request.path_params["run"]).decisions.version()
+    except InputError as error:
+        return PlainTextResponse(str(error), status_code=404)
+    return JSONResponse({"version": version}, headers={"Cache-Control": "no-store"})
+
+
 def start(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
     """Redirect the address without a page to the server's first run, or to the list of runs.
 
@@ -60,5 +69,6 @@ def page(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
 ROUTES = [
     Route("/", start),
     *(Route(f"/{name}", page) for name in PAGES),
+    Route("/api/review/{run}", review),
     Route("/api/thumb/{run}/{split}/{row:int}", thumbnail),
 ]

@@ -38,12 +38,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("path", type=Path, help="a run, or a folder that holds runs")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: the first free one from 8501)")
     parser.add_argument("--no-browser", action="store_true", help="print the address and do not open a browser")
+    parser.add_argument("--reviewer", default="", help="name that decisions get (default: none)")
     parser.add_argument("--wait", action="store_true", help="start when a line of input says so")
     options = parser.parse_args(argv)
     if options.wait and not sys.stdin.readline():  # its writer is gone
         return 0
     try:
-        run_library.serve(options.path)
+        run_library.serve(options.path, options.reviewer)
         port = _free_port(options.port)
     except InputError as error:
         print(error, file=sys.stderr)  # noqa: T201

@@ -216,11 +216,11 @@ def sortable_names(run: Run) -> dict[str, Category | Number]:
 
 def names(run: Run) -> Names:
     """Return what conditions on the run's examples can be about."""
-    return _names(run, run.version, tuple(run.scores))
+    return _names(run, run.version, tuple(run.scores), session.tags(run))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _names(_run: Run, version: str, scores: tuple[str, ...]) -> Names:  # noqa: ARG001 (a cache key)
+def _names(_run: Run, version: str, scores: tuple[str, ...], tags: tuple[str, ...]) -> Names:  # noqa: ARG001 (a cache key)
     categories: dict[str, Category] = {}
     numbers = {score: Number(_run.measure(score).title, score) for score in scores}
     numbers |= {
@@ -241,6 +241,7 @@ def _names(_run: Run, version: str, scores: tuple[str, ...]) -> Names:  # noqa: 
             numbers["predicted"] = Number(f"Predicted {labels.name(_run)}", "predicted")
     decisions = {name: action for action, name in DECISION_NAMES.items()}
     categories["decision"] = Category("Decision", "action", list(decisions), decisions)
+    categories["tag"] = Category("Tag", "tags", tags, several=True)
     frame, groups = session.examples(_run), labels.kinds(_run)
     for group in groups:
         title = labels.group_title(_run, group).capitalize()

@@ -17,16 +17,18 @@ from attribution_core.runs.names import MANIFEST_FILE
 class _Served:
     folder: Path
     first: str | None
+    reviewer: str
 
 
 _served: _Served | None = None
 
 
-def serve(path: Path) -> None:
+def serve(path: Path, reviewer: str = "") -> None:
     """Choose the runs that this process shows.
 
     Args:
         path: A folder of runs; or a run, which opens first and is listed with the other runs of its folder.
+        reviewer: Name that decisions get until another one is set on a page; "" for none.
 
     Raises:
         InputError: If the path is neither.
@@ -35,10 +37,10 @@ def serve(path: Path) -> None:
     path = Path(path).resolve()
     if (path / MANIFEST_FILE).exists():
         Run.open(path)
-        _served = _Served(path.parent, path.name)
+        _served = _Served(path.parent, path.name, reviewer)
     else:
         list_runs(path)
-        _served = _Served(path, None)
+        _served = _Served(path, None, reviewer)
 
 
 def folder() -> Path:
@@ -49,6 +51,11 @@ def folder() -> Path:
 def first_run() -> str | None:
     """Return the id of the run to open first, or None to let the user choose."""
     return _current().first
+
+
+def reviewer() -> str:
+    """Return the name that decisions get until another one is set on a page; "" for none."""
+    return _current().reviewer
 
 
 def runs() -> list[RunSummary]:

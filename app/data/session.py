@@ -1,4 +1,4 @@
-"""The examples of a run with their percentiles and decisions, and the recording of decisions."""
+"""The examples of a run with their percentiles and decisions."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from attribution_core.runs.decisions import Action, Split
 from attribution_core.runs.labels import label_names
+from attribution_core.runs.review_file import Split
 from attribution_core.runs.store import SplitName
+from samplescope_app.data import marks
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
-from samplescope_app.wording.text import plain
 
 
 def examples(run: Run) -> pd.DataFrame:
     """Return the training examples with their decisions; all sessions share the table, so do not change it.
 
     Returns:
-        ``run.examples`` with ``row``, ``split``, ``action``, ``new_label_name`` and a column ``SCORE percentile`` for
-        each score.
+        ``run.examples`` with ``row``, ``split``, ``action``, ``new_label_name``, ``reviewer`` of the decision,
+        ``disagreement`` (what each reviewer decided, where they differ; else ""), ``tags`` (a tuple), ``note`` and a
+        column ``SCORE percentile`` for each score.
     """
     return _with_decisions(run, run.version, run.decisions.version(), "train")
 
@@ -42,6 +42,16 @@ def everything(run: Run) -> pd.DataFrame:
     return _everything(run, run.version, run.decisions.version())
 
 
+def tags(run: Run) -> tuple[str, ...]:
+    """Return the tags that examples of the run have, in alphabetical order."""
+    return _tags(run, run.version, run.decisions.version())
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _tags(_run: Run, version: str, decisions: int) -> tuple[str, ...]:  # noqa: ARG001 (a cache key)
+    return tuple(sorted(_run.decisions.annotations.tags()))
+
+
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _everything(_run: Run, version: str, decisions: int) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
     return pd.concat([examples(_run), evaluation(_run)], ignore_index=True)
@@ -54,6 +64,8 @@ def _with_decisions(_run: Run, version: str, decisions: int, table: SplitName) -
     frame["split"] = cleaned["split"].to_numpy()
     frame["action"] = cleaned["action"].to_numpy()
     frame["new_label_name"] = label_names(cleaned["label"].to_numpy(), _run.class_names)
+    frame["reviewer"] = cleaned["reviewer"].to_numpy()
+    marks.add(_run, frame)
     return frame
 
 
@@ -85,6 +97,24 @@ def key(row: Row) -> str:
     return f"{row['split']}/{row['id']}"
 
 
+def positions(run: Run, keys: Sequence[str]) -> np.ndarray:
+    """Return the positions in :func:`everything` of the examples with these keys, int64; unknown keys have none."""
+    found = _index(run, run.version).get_indexer(pd.Index(list(keys), dtype="object"))
+    return found[found >= 0]
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _index(_run: Run, version: str) -> pd.Index:  # noqa: ARG001 (a cache key)
+    """Return the keys of all examples."""
+    train, others = ("train/" + _run.examples["id"]), (_run.evaluation["split"] + "/" + _run.evaluation["id"])
+    return pd.Index(pd.concat([train, others]).astype("object"))
+
+
+def keys(frame: pd.DataFrame) -> list[str]:
+    """Return the keys of some rows of :func:`everything`."""
+    return (frame["split"] + "/" + frame["id"]).tolist()
+
+
 def split_and_id(key: str) -> tuple[Split, str]:
     """Return the split and the id of the example with this key."""
     split, _, example_id = key.partition("/")
@@ -99,31 +129,3 @@ def ranked(frame: pd.DataFrame, score: str, descending: bool = True) -> pd.DataF
 def suspicious_end(run: Run, score: str) -> bool:
     """Return whether the highest values of a score hint at a wrong label, rather than the lowest."""
     return run.measure(score).suspicious != "low"
-
-
-def decide(run: Run, keys: Sequence[str], action: Action, new_label: float | None = None) -> None:
-    """Record a decision about examples, by their keys, or show why it cannot be saved; a step for each split."""
-    ids: dict[Split, list[str]] = {}
-    for split, example_id in map(split_and_id, keys):
-        ids.setdefault(split, []).append(example_id)
-    try:
-        for split, of_split in ids.items():
-            run.decisions.record(of_split, action, new_label, split)
-    except InputError as error:
-        st.toast(plain(error), icon=":material/error:")
-
-
-def undo(run: Run, key: str | None = None) -> None:
-    """Undo the latest decision, of all or about the example of this key, and show which one it was."""
-    if key is None:
-        cancelled = run.decisions.undo()
-    else:
-        split, example_id = split_and_id(key)
-        cancelled = run.decisions.undo(example_id, split)
-    if not cancelled:
-        st.toast("Nothing to undo.", icon=":material/undo:")
-        return
-    first = cancelled[0]
-    one = plain(first.example) if first.split == "train" else f"{first.split} example {plain(first.example)}"
-    what = one if len(cancelled) == 1 else f"{len(cancelled)} examples"
-    st.toast(f"Undone: {first.action} of {what}.", icon=":material/undo:")

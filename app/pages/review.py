@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from samplescope_app.data import navigation, session
-from samplescope_app.panels import decision_log, export, header, retraining, suspects, what_if
+from samplescope_app.panels import bulk_acceptance, decision_log, export, header, retraining, suspects, what_if
 
 _EXPLANATION = (
     "The examples most likely to {be_wrong}, by a score of your choice, one after another. Keep, drop or relabel each "
@@ -22,6 +22,7 @@ def main() -> None:
     with left:
         suspects.draw(run)
     with right:
+        bulk_acceptance.draw(run)
         decision_log.draw(run)
         dropped = session.examples(run).query("action == 'drop'")["row"].tolist()
         if dropped:

@@ -10,6 +10,7 @@ from attribution_core.runs import Run
 from samplescope_app.components.gallery import gallery
 from samplescope_app.components.table import height_of
 from samplescope_app.data import navigation, review_queue, session
+from samplescope_app.panels import decisions
 from samplescope_app.panels.summary import Cut
 
 _TILES = 30
@@ -57,7 +58,7 @@ def _actions(run: Run, frame: pd.DataFrame, cut: Cut, going: np.ndarray) -> None
             review_queue.hand_over(run, "Summarize", cut.score, going[::-1].tolist())
         if st.button(f"Drop all {len(undecided):,}", icon=":material/close:", disabled=not undecided):
             _confirm_drop(run, undecided, len(rows))
-        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
+        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=decisions.undo, args=(run,))
     if len(undecided) < len(rows):
         decided = len(rows) - len(undecided)
         st.caption(
@@ -73,7 +74,7 @@ def _confirm_drop(run: Run, keys: list[str], going: int) -> None:
         "dataset itself does not change: an export applies the decisions."
     )
     if st.button(f"Drop {len(keys):,}", type="primary", icon=":material/close:"):
-        session.decide(run, keys, "drop")
+        decisions.decide(run, "drop", keys)
         st.rerun()
 
 

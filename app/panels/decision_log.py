@@ -8,7 +8,7 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app.components.table import height_of
 from samplescope_app.data import session
-from samplescope_app.panels import example_facts
+from samplescope_app.panels import example_facts, history
 from samplescope_app.wording import labels
 
 _LISTED = 200
@@ -20,6 +20,7 @@ def draw(run: Run) -> None:
     st.markdown("**Decisions**")
     for column, action in zip(st.columns(3), counts, strict=True):
         column.metric(labels.DECISION_NAMES[action].capitalize(), f"{counts[action]:,}")
+    history.agreement(run)
     current = run.decisions.current().iloc[::-1].head(_LISTED)
     if current.empty:
         st.caption("No decisions yet. The dataset itself never changes: decisions are a log that an export applies.")
@@ -39,6 +40,8 @@ def draw(run: Run) -> None:
             "id": current["id"].to_numpy(),
         }
     )
+    if current["reviewer"].any():
+        table["by"] = current["reviewer"].to_numpy()
     st.dataframe(
         table,
         hide_index=True,
@@ -46,3 +49,4 @@ def draw(run: Run) -> None:
         column_config={"example": column},
         alt=f"Decisions, latest first, with old and new {labels.noun(run)}s",
     )
+    history.draw(run)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import streamlit as st
 
+from attribution_core.errors import InputError
 from attribution_core.runs import Run
 from attribution_core.runs.labels import split_name
 from samplescope_app.components.gallery import OnPressed
-from samplescope_app.data import session
+from samplescope_app.data import reviewing, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
@@ -18,7 +20,7 @@ _MOST_DIGITS = 10  # classes up to which one digit names a class
 
 
 def badge(row: Row) -> None:
-    """Draw the decision about an example, in words, color and an icon."""
+    """Draw the decision about an example, in words, color and an icon, what reviewers disagree about, and the tags."""
     match row["action"]:
         case "keep":
             st.badge("kept", icon=":material/check:", color="green")
@@ -29,6 +31,10 @@ def badge(row: Row) -> None:
             st.markdown(f":blue-badge[:material/swap_horiz: relabeled {plain(row['new_label_name'])}]", width="content")
         case _:
             st.badge("undecided", color="gray")
+    if row["disagreement"]:
+        st.markdown(f":red-badge[:material/people: {plain(row['disagreement'])}]", width="content")
+    for tag in row["tags"]:
+        st.markdown(f":gray-badge[:material/sell: {plain(tag)}]", width="content")
 
 
 def keys(run: Run, row: Row) -> dict[str, str]:
@@ -127,19 +133,27 @@ def _class_buttons(run: Run, row: Row, key: str, act: OnPressed) -> None:
         )
 
 
-def decide(run: Run, action: str, keys: list[str]) -> None:
-    """Carry out keep or drop for the examples of some keys, or "relabel LABEL" for one."""
-    verb, _, label = action.partition(" ")
-    if verb == "relabel":
-        split, example_id = session.split_and_id(keys[0])
-        new_label = labels.parsed(run, label)
-        table = run.examples if split == "train" else run.evaluation[run.evaluation["split"] == split]
-        if new_label == table.loc[table["id"] == example_id, "label"].iloc[0]:
-            session.decide(run, keys, "keep")  # relabeling to the same label means keep
-        else:
-            session.decide(run, keys, "relabel", new_label)
+def decide(run: Run, action: str, keys: Sequence[str]) -> int:
+    """Carry out keep, drop, "relabel LABEL" or accept for the examples of some keys, or show why it is not saved.
+
+    Returns:
+        The number of examples decided about.
+    """
+    try:
+        return reviewing.decide(run, keys, action, reviewing.reviewer())
+    except InputError as error:
+        st.toast(plain(error), icon=":material/error:")
+        return 0
+
+
+def undo(run: Run, key: str | None = None) -> None:
+    """Undo the reviewer's latest step, or the latest decision about the example of this key, and show which it was."""
+    try:
+        undone = reviewing.undo(run, reviewing.reviewer(), key)
+    except InputError as error:
+        st.toast(plain(error), icon=":material/error:")
     else:
-        session.decide(run, keys, "drop" if verb == "drop" else "keep")
+        st.toast(plain(reviewing.undone_in_words(undone)), icon=":material/undo:")
 
 
 def split_badge(row: Row) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app.components.gallery import OnPressed, picture
-from samplescope_app.data import navigation, session
+from samplescope_app.data import navigation
 from samplescope_app.panels import decisions, example_facts
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
@@ -89,6 +89,6 @@ def act(run: Run, steps: dict[str, str], action: str, keys: list[str]) -> None:
         if action in steps:
             st.query_params["evaluation" if "evaluation" in st.query_params else "id"] = steps[action]
     elif action == "undo":
-        session.undo(run, keys[0])
+        decisions.undo(run, keys[0])
     else:
         decisions.decide(run, action, keys)

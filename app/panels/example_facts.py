@@ -17,7 +17,7 @@ from samplescope_app.wording.text import format_score, plain
 
 
 def label_lines(run: Run, row: Row, without: Sequence[str] = ()) -> None:
-    """Draw the label, prediction and groups of an example, but for some groups."""
+    """Draw the label, prediction, groups and note of an example, but for some groups."""
     title = "Label" if run.values is None else plain(run.values.name)
     lines = [f"{title} **{plain(row['label_name'])}**"]
     if run.has_predictions:
@@ -26,6 +26,8 @@ def label_lines(run: Run, row: Row, without: Sequence[str] = ()) -> None:
         lines.append(_suggestion(run, row))
     shown = [group for group in run.groups if group in row and group not in without]
     lines += [f":gray[{plain(labels.group_title(run, group))}: {plain(row[group])}]" for group in shown]
+    if row["note"]:
+        lines.append(f":material/edit_note: {plain(row['note'])}")
     st.markdown("  \n".join(lines))
 
 

@@ -12,12 +12,12 @@ import streamlit as st
 from attribution_core.runs import Run
 from attribution_core.runs.labels import split_name
 from samplescope_app.components.gallery import Answer, gallery, picture
-from samplescope_app.data import filters, navigation, session
-from samplescope_app.panels import decisions, example_facts, filter_bar, scores, what_if
+from samplescope_app.data import filters, navigation, reviewing, selection, session
+from samplescope_app.panels import decisions, example_facts, filter_bar, scores, selection_bar, what_if
 from samplescope_app.wording.text import plain
 
 _TILES = 60
-_KEYS = {"d": "drop", "k": "keep", "u": "undo"}
+_KEYS = {"d": "drop", "k": "keep", "r": reviewing.ACCEPT, "t": "tag", "u": "undo"}
 
 
 def draw(run: Run) -> None:
@@ -31,6 +31,7 @@ def draw(run: Run) -> None:
     filter_bar.chips(run, chosen, len(listed))
     if not len(listed):
         st.info("No example passes these filters.", icon=":material/filter_alt_off:")
+        selection_bar.draw(run)
         return
     page = _page(chosen, len(listed))
     tiles = filters.table(run, chosen.split).iloc[listed[page * _TILES : (page + 1) * _TILES]]
@@ -49,16 +50,17 @@ def draw(run: Run) -> None:
         )
         _pager(page, len(listed))
     with question:
-        _what_if(run, chosen, listed, answer.selected)
+        _what_if(run, chosen, listed, selection.keys(run))
     with panel:
         _side_panel(run, tiles, answer, score)
+    selection_bar.draw(run, filters.table(run, chosen.split), listed)
     if answer.opened is not None:
         st.session_state.pop("last example", None)  # so that Back leads here
         navigation.open_tile(run, answer.opened)
 
 
 def _what_if(run: Run, chosen: filters.View, listed: np.ndarray, selected: list[str]) -> None:
-    """Ask what a model would be without the selected tiles, else without the listed examples if these are a part.
+    """Ask what a model would be without the selected examples, else without the listed examples if these are a part.
 
     The switch is always there, since one that appears with a selection would move the tiles from under the pointer.
     """
@@ -68,16 +70,15 @@ def _what_if(run: Run, chosen: filters.View, listed: np.ndarray, selected: list[
     if not selected and len(listed) >= len(session.examples(run)):
         rows, what = [], "the selected"
     if selected:
-        ids = {session.split_and_id(key)[1] for key in selected}
-        rows, what = np.flatnonzero(session.examples(run)["id"].isin(ids)).tolist(), f"the {len(ids):,} selected"
+        found = session.positions(run, selected)
+        rows = found[found < len(run.examples)].tolist()
+        what = f"the {len(rows):,} selected"
     what_if.draw(run, rows, "browse", what)
 
 
 def _act(run: Run, action: str, ids: list[str]) -> None:
-    if action == "undo":
-        session.undo(run)
-    else:
-        decisions.decide(run, action, ids)
+    """Answer a key about the selected examples, else about the focused one."""
+    selection_bar.act(run, action, selection.keys(run) or ids)
 
 
 def _page(chosen: filters.View, count: int) -> int:
@@ -111,21 +112,11 @@ def _page_button(label: str, icon: str, target: int, disabled: bool) -> None:
 
 def _side_panel(run: Run, tiles: pd.DataFrame, answer: Answer, score: str) -> None:
     """Draw the actions for the selection and the details of the focused tile."""
-    if answer.selected:
-        st.markdown(f"**{len(answer.selected)} selected**")
-        with st.container(horizontal=True):
-            for action, icon, letter in (("drop", "close", "d"), ("keep", "check", "k")):
-                st.button(
-                    f"{action.capitalize()} `{letter}`",
-                    icon=f":material/{icon}:",
-                    on_click=_act,
-                    args=(run, action, answer.selected),
-                )
     shown = answer.focused or (answer.selected[-1] if answer.selected else None)
     if shown is None:
         st.caption(
             "Click a tile to open it. Arrow keys move, **enter** opens, **space** or ctrl-click selects, **d** drops, "
-            "**k** keeps, **u** undoes the last decision."
+            "**k** keeps, **r** accepts the suggestion, **t** tags, **u** undoes."
         )
         return
     split, example_id = session.split_and_id(shown)

@@ -14,7 +14,7 @@ from attribution_core.runs.labels import split_name
 from samplescope_app.data import filters, query, session
 from samplescope_app.data.filters import ALL, View
 from samplescope_app.data.query import AnyOf, Compare, Condition, Contains
-from samplescope_app.panels import filter_editor
+from samplescope_app.panels import filter_editor, saved_views
 from samplescope_app.wording.text import format_score, plain
 
 _SIGNS = {">=": "≥", "<=": "≤"}
@@ -34,6 +34,7 @@ def draw(run: Run) -> None:
             filter_editor.category(run, view, name, hint, label_visibility="collapsed", width=132)
         with st.popover("Filter", icon=":material/filter_alt:"):
             filter_editor.draw(run, view)
+        saved_views.draw(run)
     if refused := st.session_state.get(_REFUSED):
         st.error(plain(refused), icon=":material/filter_alt_off:")
 

@@ -7,8 +7,9 @@ from datetime import datetime
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app.components import chart
+from samplescope_app.components import chart, watch
 from samplescope_app.data import run_library
+from samplescope_app.panels import reviewer
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -29,7 +30,9 @@ def draw(run: Run, page: str, explanation: str, measure: str | None = None) -> N
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(page, anchor=False, width="content", help=explanation)
         st.caption(f"{plain(run.title)} · {plain(facts(run))}", width="stretch")
+        reviewer.setting(run)
         chart.format_select()
+        watch.watch(run)
     if run.awaited:
         _still_scored(run.id, tuple(run.awaited))
 

@@ -119,7 +119,7 @@ def _finished(run: Run, skipped: int) -> None:
         if skipped:
             again = st.session_state[f"skipped {run.id}"].clear
             st.button(f"Review {skipped:,} skipped", on_click=again)
-        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=session.undo, args=(run,))
+        st.button("Undo", icon=":material/undo:", type="tertiary", on_click=decisions.undo, args=(run,))
 
 
 def _suspect(run: Run, rows: list[Row], score: str) -> None:
@@ -127,7 +127,7 @@ def _suspect(run: Run, rows: list[Row], score: str) -> None:
     row, act = rows[0], functools.partial(_act, run)
     image, about = st.columns([4, 5], gap="medium")
     with image:
-        shown = [(_tile(run, each, score), decisions.keys(run, each) | {"s": "skip"}) for each in rows]
+        shown = [(_tile(run, each, score), _keys(run, each)) for each in rows]
         queue(shown, key="suspect", size=_SIZE, on_pressed=act)
     with about:
         st.markdown(f"**{plain(row['id'])}**")
@@ -136,6 +136,12 @@ def _suspect(run: Run, rows: list[Row], score: str) -> None:
         decisions.buttons(run, row, "review", act, skippable=True)
     with st.expander("Scores"):
         scores.table(run, row)
+
+
+def _keys(run: Run, row: Row) -> dict[str, str]:
+    """Return key -> action for a suspect: those of every example, s to skip, and Enter for the suggestion, too."""
+    keys = decisions.keys(run, row) | {"s": "skip"}
+    return keys | {"Enter": keys["r"]} if "r" in keys else keys
 
 
 def _tile(run: Run, row: Row, score: str) -> Tile:
@@ -153,6 +159,6 @@ def _act(run: Run, action: str, keys: list[str]) -> None:
     if action == "skip":
         st.session_state[f"skipped {run.id}"].update(keys)
     elif action == "undo":
-        session.undo(run)  # of all examples, since the queue has moved on from the last one
+        decisions.undo(run)  # of all examples, since the queue has moved on from the last one
     else:
         decisions.decide(run, action, keys)

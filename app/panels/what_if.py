@@ -37,23 +37,27 @@ def draw(run: Run, rows: Sequence[int], key: str, what: str = "these") -> None:
         persist_state="session",
         help="Estimates what a model trained without these examples would do, and retrains to check it.",
     )
-    if not asked or not rows:
-        return
+    if asked and rows:
+        with st.container(border=True):
+            answer(run, rows, key)
+
+
+def answer(run: Run, rows: Sequence[int], key: str) -> None:
+    """Draw what a model trained without some training examples would do; the arguments are those of :func:`draw`."""
     group = tuple(sorted(map(int, rows)))
-    with st.container(border=True):
-        try:
-            with st.spinner("Estimating"):
-                estimate = group_removal.without(run, group)
-        except InputError as error:
-            st.info(plain(error), icon=":material/info:")
-            return
-        _numbers(run, estimate)
-        method = next(name for name in ("influence", *estimate.changes) if name in estimate.changes)
-        _changed_most(run, method, estimate.changes[method], key)
-        measured = measured_without(run.path, group)
-        if measured is not None:
-            _measured(run, measured, estimate.changes)
-        _verify(run, group, key, measured)
+    try:
+        with st.spinner("Estimating"):
+            estimate = group_removal.without(run, group)
+    except InputError as error:
+        st.info(plain(error), icon=":material/info:")
+        return
+    _numbers(run, estimate)
+    method = next(name for name in ("influence", *estimate.changes) if name in estimate.changes)
+    _changed_most(run, method, estimate.changes[method], key)
+    measured = measured_without(run.path, group)
+    if measured is not None:
+        _measured(run, measured, estimate.changes)
+    _verify(run, group, key, measured)
 
 
 def _numbers(run: Run, estimate: GroupEstimate) -> None:

@@ -69,6 +69,19 @@ def decision(row: Row) -> str:
     return DECISION_NAMES[row["action"]] + new_label
 
 
+def action_in_words(run: Run, action: str) -> str:
+    """Return an action such as "relabel 3" with the name of the label, or the value as text."""
+    verb, _, label = action.partition(" ")
+    if verb != "relabel":
+        return action
+    return f"relabel {label_text(run, float(label))}"
+
+
+def label_text(run: Run, label: float) -> str:
+    """Return the name of a class by its number, or a value as text."""
+    return run.class_names[int(label)] if run.values is None else value_text(run, label)
+
+
 def value_text(run: Run, value: float) -> str:
     """Return a value rounded to between a hundredth and a thousandth of the values' standard deviation."""
     return f"{round(value, _digits(run)) + 0.0:.10g}"  # + 0 turns minus zero into zero
@@ -103,7 +116,9 @@ def place(row: Row) -> str:
 
 def describe(run: Run, row: Row, words: str) -> str:
     """Return the alt text of an example's tile, with what it shows beside label and prediction, in words."""
-    return ", ".join(part for part in (place(row), in_words(run, row), words, decision(row)) if part)
+    disputed = f"reviewers disagree: {row['disagreement']}" if row["disagreement"] else ""
+    tags = f"tagged {', '.join(row['tags'])}" if row["tags"] else ""
+    return ", ".join(part for part in (place(row), in_words(run, row), words, decision(row), disputed, tags) if part)
 
 
 def score_in_words(row: Row, measure: Measure) -> str:
@@ -127,11 +142,29 @@ def suggestion(run: Run, row: Row) -> float | None:
         return None
     if run.values is None:
         return None if suggested == row["label"] else int(suggested)
-    digits, values = _digits(run), run.examples["label"]
-    # No finer than the data: whole years stay whole.
-    digits = next((fewer for fewer in range(digits) if (values == values.round(fewer)).all()), digits)
+    digits = _data_digits(run)
     value = round(float(suggested), digits)
     return None if value == round(row["label"], digits) else value
+
+
+def suggestions(run: Run, examples: pd.DataFrame) -> np.ndarray:
+    """Return the :func:`suggestion` of each of some rows, float64 ``[n]``; NaN where there is none."""
+    given = examples["label"].to_numpy(dtype="float64")
+    found = np.full(len(examples), np.nan)
+    for column in ("predicted", "suggested_label"):
+        if column in examples:
+            values = examples[column].to_numpy(dtype="float64", na_value=np.nan)
+            found = np.where(np.isnan(values), found, values)
+    if run.values is not None:
+        digits = _data_digits(run)
+        found, given = np.round(found, digits), np.round(given, digits)
+    return np.where(found == given, np.nan, found)
+
+
+def _data_digits(run: Run) -> int:
+    """Return the decimal places of a suggested value: no finer than the data, so that whole years stay whole."""
+    digits, values = _digits(run), run.examples["label"]
+    return next((fewer for fewer in range(digits) if (values == values.round(fewer)).all()), digits)
 
 
 def step(run: Run) -> float:

@@ -96,9 +96,10 @@ def open_(
     run: Annotated[Path, typer.Argument(help="Directory of a run, or a folder of runs.")],
     port: Port = 0,
     no_browser: NoBrowser = False,
+    reviewer: Annotated[str, typer.Option(help="Name that your decisions get in the run. Default: none.")] = "",
 ) -> None:
     """Open a run in the browser; the app is reachable from this machine only."""
-    _serve(run, port, no_browser)
+    _serve(run, port, no_browser, reviewer)
 
 
 @app.command()
@@ -381,9 +382,10 @@ def _score(config: ScoreConfig, on_scores: Callable[[], None] | None = None) -> 
     return run
 
 
-def _serve(path: Path, port: int, no_browser: bool) -> None:
+def _serve(path: Path, port: int, no_browser: bool, reviewer: str = "") -> None:
     """Serve the app until it is stopped."""
-    if code := subprocess.run(_serve_command(path, port, no_browser), check=False).returncode:
+    command = _serve_command(path, port, no_browser) + (["--reviewer", reviewer] if reviewer else [])
+    if code := subprocess.run(command, check=False).returncode:
         raise typer.Exit(code)
 
 

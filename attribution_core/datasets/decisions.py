@@ -13,8 +13,8 @@ from attribution_core.datasets.dataset import Dataset, Splits
 from attribution_core.datasets.formats.delimited import read_delimited
 from attribution_core.datasets.formats.row_files import clean_columns
 from attribution_core.errors import InputError
-from attribution_core.runs.decisions import Split
 from attribution_core.runs.labels import split_name
+from attribution_core.runs.review_file import Split
 
 COLUMNS = ("id", "action", "label")
 _ACTIONS = ("drop", "relabel")

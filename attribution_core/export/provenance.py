@@ -77,13 +77,15 @@ def provenance_of(run: Run, form: str, table: pd.DataFrame, counts: dict[str, di
         "evaluation_counts": {split: counts[split] for split in ("validation", "test")},
         "decisions": [
             {"id": id_, "split": split, "action": action, "label_in_data": old, "label": new, "time": time}
-            for id_, split, action, old, new, time in zip(
+            | ({"reviewer": reviewer} if reviewer else {})
+            for id_, split, action, old, new, time, reviewer in zip(
                 decided["id"],
                 decided["split"],
                 decided["action"],
                 csv_list.listed_labels(run, decided["label_in_data"]).tolist(),
                 csv_list.listed_labels(run, decided["label"]).tolist(),
                 decided["time"],
+                decided["reviewer"],
                 strict=True,
             )
         ],

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from attribution_core.errors import InputError
-from attribution_core.runs.decisions import Split
+from attribution_core.runs.annotations import TAG_SEPARATOR
 from attribution_core.runs.files import written_atomically
 from attribution_core.runs.labels import label_texts, labels_of_texts
 from attribution_core.runs.names import APPLIED_DECISIONS_FILE, DECISIONS_FOLDER, MANIFEST_FILE
+from attribution_core.runs.review_file import Split
 from attribution_core.runs.store import Run, read_manifest
 
 _COLUMNS = ["id", "action", "label", "label_in_data"]
@@ -45,8 +46,8 @@ def cleaned_table(run: Run) -> pd.DataFrame:
     """List every example of the dataset with the decisions of this run and of the runs before it.
 
     Returns:
-        The columns of :meth:`Run.cleaned_labels`: first the run's examples in their order, by split, then those that
-        were dropped before the run was scored.
+        The columns of :func:`decided_labels`: first the run's examples in their order, by split, then those that were
+        dropped before the run was scored.
     """
     table, earlier = decided_labels(run), applied_decisions(run)
     if earlier.empty:
@@ -58,7 +59,7 @@ def cleaned_table(run: Run) -> pd.DataFrame:
             "label": labels_of_texts(earlier["label"].tolist(), run.class_names),
             "label_in_data": labels_of_texts(earlier["label_in_data"].tolist(), run.class_names),
             "action": earlier["action"],
-            "time": "",
+            **dict.fromkeys(("time", "reviewer", "tags", "note"), ""),
         }
     )
     gone = before[before["action"] == "drop"]
@@ -73,8 +74,19 @@ def cleaned_table(run: Run) -> pd.DataFrame:
 
 
 def decided_labels(run: Run) -> pd.DataFrame:
-    """Return :meth:`Run.cleaned_labels` of the training, then of the validation and test examples."""
-    return pd.concat([run.cleaned_labels("train"), run.cleaned_labels("evaluation")], ignore_index=True)
+    """List the training, then the validation and test examples with the run's decisions, tags and notes.
+
+    Returns:
+        The columns of :meth:`Run.cleaned_labels`, tags (joined by semicolons) and note, "" for none.
+    """
+    table = pd.concat([run.cleaned_labels("train"), run.cleaned_labels("evaluation")], ignore_index=True)
+    table["tags"] = table["note"] = ""
+    marked = run.decisions.annotations.current()
+    rows = pd.MultiIndex.from_frame(table[_KEY]).get_indexer(pd.MultiIndex.from_frame(marked[_KEY]))
+    here = rows >= 0  # an id may be of another run's data, in a log that was copied
+    table.loc[rows[here], "tags"] = marked["tags"][here].map(TAG_SEPARATOR.join).to_numpy()
+    table.loc[rows[here], "note"] = marked["note"][here].to_numpy()
+    return table
 
 
 def changes(run: Run) -> dict[str, dict[str, int]]:

@@ -1,15 +1,13 @@
-"""The reviewer's decisions: an append-only log in SQLite that several browser tabs can write at once.
+"""The reviewers' decisions about a run's examples, in its append-only log.
 
-No record is ever changed or deleted: an undo is a record that cancels an earlier one. A decision is about an id in a
-split, since ids are unique within a split only.
+A decision is about an id in a split, since ids are unique within a split only. The latest one in force counts, whoever
+took it.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,29 +15,16 @@ from typing import Literal, get_args
 import pandas as pd
 
 from attribution_core.errors import InputError
+from attribution_core.runs.annotations import Annotations
 from attribution_core.runs.files import now
+from attribution_core.runs.history import History
+from attribution_core.runs.review_file import ReviewFile, Split, cancel, in_force, next_step, require_split
+from attribution_core.runs.saved_views import SavedViews
 
 Action = Literal["keep", "drop", "relabel"]
-Split = Literal["train", "validation", "test"]
 
-_SECONDS_TO_WAIT = 30.0  # until another tab has written
-
-_TABLE = """
-CREATE TABLE IF NOT EXISTS log (
-    seq       INTEGER PRIMARY KEY AUTOINCREMENT,
-    batch     INTEGER NOT NULL,                  -- decisions taken together are undone together
-    time      TEXT NOT NULL,
-    example   TEXT NOT NULL,
-    action    TEXT NOT NULL CHECK (action IN ('keep', 'drop', 'relabel', 'undo')),
-    new_label INTEGER CHECK ((action = 'relabel') = (new_label IS NOT NULL)),
-    cancels   INTEGER UNIQUE REFERENCES log (seq) CHECK ((action = 'undo') = (cancels IS NOT NULL)),
-    {split}
-)
-"""
-# A log from before examples of other splits could be decided about gets this column; its records are about training
-# examples.
-_SPLIT = "split TEXT NOT NULL DEFAULT 'train' CHECK (split IN ('train', 'validation', 'test'))"
-_IN_FORCE = "action != 'undo' AND seq NOT IN (SELECT cancels FROM log WHERE cancels IS NOT NULL)"
+_IN_FORCE = in_force("log")
+_INSERT = "INSERT INTO log (batch, time, example, split, action, new_label, reviewer) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True)
@@ -51,16 +36,31 @@ class Decision:
     new_label: float | None
     time: str
     split: Split = "train"
+    reviewer: str = ""
 
 
 class DecisionLog:
-    """The decisions of one run; each call opens the file anew, so threads and tabs can share it."""
+    """The decisions of one run, and what is kept beside them; threads and tabs can share it.
+
+    Attributes:
+        annotations: Tags and notes on examples.
+        history: What was done, step by step, of which any one can be undone.
+        views: Saved views of Browse.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = ReviewFile(path)
+        self.annotations = Annotations(self._file)
+        self.history = History(self._file)
+        self.views = SavedViews(self._file)
 
     def record(
-        self, examples: Sequence[str], action: Action, new_label: float | None = None, split: Split = "train"
+        self,
+        examples: Sequence[str],
+        action: Action,
+        new_label: float | None = None,
+        split: Split = "train",
+        reviewer: str = "",
     ) -> None:
         """Append the same decision for each of ``examples``; :meth:`undo` cancels them in one step.
 
@@ -69,37 +69,44 @@ class DecisionLog:
             action: The decision.
             new_label: Class number or value of a relabel.
             split: Split of the examples.
+            reviewer: Who decides; "" for nobody by name.
 
         Raises:
             InputError: If the action or the split is unknown, a relabel has no label, or the file cannot be written.
         """
-        if action not in get_args(Action):
-            raise InputError(f"A decision is one of {', '.join(get_args(Action))}; {action!r} was given.")
-        if (action == "relabel") != (new_label is not None):
-            raise InputError("A relabel needs a new label, and only a relabel takes one.")
-        if split not in get_args(Split):
-            raise InputError(f"A decision is about an example of {', '.join(get_args(Split))}; {split!r} was given.")
-        with self._writing() as connection:
-            batch, moment = _next_batch(connection), now()
-            connection.executemany(
-                "INSERT INTO log (batch, time, example, split, action, new_label) VALUES (?, ?, ?, ?, ?, ?)",
-                [(batch, moment, example, split, action, new_label) for example in examples],
-            )
+        self.record_all([Decision(example, action, new_label, "", split, reviewer) for example in examples])
 
-    def undo(self, example: str | None = None, split: Split = "train") -> list[Decision]:
+    def record_all(self, decisions: Sequence[Decision]) -> None:
+        """Append different decisions as one step, which is undone as one.
+
+        Args:
+            decisions: The decisions; the log writes the present time in place of theirs.
+
+        Raises:
+            InputError: As :meth:`record`; then none is recorded.
+        """
+        for kind in {(each.action, each.new_label is None, each.split) for each in decisions}:
+            _check(*kind)
+        with self._file.writing() as connection:
+            step, moment = next_step(connection), now()
+            rows = [(step, moment, d.example, d.split, d.action, d.new_label, d.reviewer) for d in decisions]
+            connection.executemany(_INSERT, rows)
+
+    def undo(self, example: str | None = None, split: Split = "train", reviewer: str = "") -> list[Decision]:
         """Cancel the latest decision in force, so that an earlier one about the same example counts again.
 
         Args:
             example: Id of the example whose latest decision to cancel; by default the latest step of all is canceled,
                 with every decision taken in it.
             split: Split of that example.
+            reviewer: Who undoes it.
 
         Returns:
             The canceled decisions; empty if there was nothing to undo.
         """
-        if not self._path.exists():
+        if not self._file.exists:
             return []
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             if example is None:
                 rows = connection.execute(
                     f"SELECT * FROM log WHERE {_IN_FORCE} AND batch = (SELECT MAX(batch) FROM log WHERE {_IN_FORCE})"
@@ -109,27 +116,38 @@ class DecisionLog:
                     f"SELECT * FROM log WHERE {_IN_FORCE} AND example = ? AND split = ? ORDER BY seq DESC LIMIT 1",
                     (example, split),
                 ).fetchall()
-            batch, moment = _next_batch(connection), now()
-            connection.executemany(
-                "INSERT INTO log (batch, time, example, split, action, cancels) VALUES (?, ?, ?, ?, 'undo', ?)",
-                [(batch, moment, row["example"], row["split"], row["seq"]) for row in rows],
-            )
-        return [Decision(row["example"], row["action"], row["new_label"], row["time"], row["split"]) for row in rows]
+            cancel(connection, "log", rows, reviewer)
+        return [
+            Decision(row["example"], row["action"], row["new_label"], row["time"], row["split"], row["reviewer"])
+            for row in rows
+        ]
 
     def current(self) -> pd.DataFrame:
         """Return the decisions in force, oldest first.
 
         Returns:
-            Columns id, split, action, new_label (missing for keep and drop; Float64 if any is a value, else Int64) and
-            time.
+            Columns id, split, action, new_label (missing for keep and drop; Float64 if any is a value, else Int64),
+            time and reviewer.
         """
+        return self._latest("example, split")
+
+    def by_reviewer(self) -> pd.DataFrame:
+        """Return the latest decision in force of every reviewer about every example, oldest first.
+
+        Returns:
+            The columns of :meth:`current`.
+        """
+        return self._latest("example, split, reviewer")
+
+    def _latest(self, of: str) -> pd.DataFrame:
+        """Return the latest decision in force of each group of records, which columns define."""
         rows: list[sqlite3.Row] = []
-        if self._path.exists():
-            with self._open() as connection:
+        if self._file.exists:
+            with self._file.opened() as connection:
                 # SQLite takes the other columns from the row with the MAX.
                 rows = connection.execute(
-                    f"SELECT example, split, action, new_label, time, MAX(seq) AS seq FROM log WHERE {_IN_FORCE} "
-                    "GROUP BY example, split ORDER BY seq"
+                    "SELECT example, split, action, new_label, time, reviewer, MAX(seq) AS seq FROM log "
+                    f"WHERE {_IN_FORCE} GROUP BY {of} ORDER BY seq"
                 ).fetchall()
         labels = [row["new_label"] for row in rows]
         kind: Literal["Float64", "Int64"] = "Float64" if any(isinstance(label, float) for label in labels) else "Int64"
@@ -140,6 +158,7 @@ class DecisionLog:
                 "action": pd.Series([row["action"] for row in rows], dtype="str"),
                 "new_label": pd.array(labels, dtype=kind),
                 "time": pd.Series([row["time"] for row in rows], dtype="str"),
+                "reviewer": pd.Series([row["reviewer"] for row in rows], dtype="str"),
             }
         )
 
@@ -149,73 +168,14 @@ class DecisionLog:
         return {action: int(actions.get(action, 0)) for action in get_args(Action)}
 
     def version(self) -> int:
-        """Return a number that grows with every record: a cache key for results that depend on the decisions."""
-        if not self._path.exists():
-            return 0
-        with self._open() as connection:
-            return int(connection.execute("SELECT COALESCE(MAX(seq), 0) FROM log").fetchone()[0])
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self._path, timeout=_SECONDS_TO_WAIT, isolation_level=None)) as connection:
-                connection.row_factory = sqlite3.Row
-                _use_wal(connection)
-                _make_table(connection)
-                yield connection
-        except sqlite3.Error as error:
-            raise InputError(
-                f"The decisions in {self._path} cannot be read or saved ({error}): check the disk and its permissions."
-            ) from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Open a transaction that holds the write lock from its start, so that an undo sees the latest record."""
-        with self._open() as connection, _locked(connection):
-            yield connection
+        """Return a number that grows with every record: a cache key for what depends on decisions, tags or notes."""
+        return self._file.version()
 
 
-@contextmanager
-def _locked(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the write lock for what is done inside, which is done as a whole or not at all."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-def _make_table(connection: sqlite3.Connection) -> None:
-    """Make the table of a new log, or add the splits to one from before there were any."""
-    connection.execute(_TABLE.format(split=_SPLIT))
-    if _has_splits(connection):
-        return
-    with _locked(connection):
-        if not _has_splits(connection):  # another tab may have added them meanwhile
-            connection.execute(f"ALTER TABLE log ADD COLUMN {_SPLIT}")
-
-
-def _has_splits(connection: sqlite3.Connection) -> bool:
-    return any(column["name"] == "split" for column in connection.execute("PRAGMA table_info(log)"))
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch the file to a write-ahead log.
-
-    Only the first connection has to. If two try at once, SQLite refuses one of them without waiting for the other.
-    """
-    until = time.monotonic() + _SECONDS_TO_WAIT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-
-
-def _next_batch(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT COALESCE(MAX(batch), 0) + 1 FROM log").fetchone()[0])
+def _check(action: str, unlabeled: bool, split: str) -> None:
+    """Refuse a decision that cannot be, given whether it has no new label."""
+    if action not in get_args(Action):
+        raise InputError(f"A decision is one of {', '.join(get_args(Action))}; {action!r} was given.")
+    if (action == "relabel") == unlabeled:
+        raise InputError("A relabel needs a new label, and only a relabel takes one.")
+    require_split(split)

@@ -206,8 +206,8 @@ class Run:
         """Return the labels of the training examples, or of the evaluation examples, with the decisions applied.
 
         Returns:
-            Columns id, split, label (final), label_in_data, action and time (both "" if nothing was decided), in the
-            order of :attr:`examples` or :attr:`evaluation`.
+            Columns id, split, label (final), label_in_data, and action, time and reviewer (each "" if nothing was
+            decided), in the order of :attr:`examples` or :attr:`evaluation`.
         """
         table = self.examples if split == "train" else self.evaluation
         splits = table["split"] if split == "evaluation" else pd.Series("train", index=table.index, dtype="str")
@@ -223,6 +223,7 @@ class Run:
                 "label_in_data": in_data,
                 "action": decisions["action"].fillna("").to_numpy(),
                 "time": decisions["time"].fillna("").to_numpy(),
+                "reviewer": decisions["reviewer"].fillna("").to_numpy(),
             }
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attribution_core.errors import InputError
-from attribution_core.runs import DecisionLog
+from attribution_core.runs import Decision, DecisionLog
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def actions(log: DecisionLog) -> dict[str, str]:
 
 def test_reading_creates_no_file(tmp_path, log):
     assert log.current().empty
-    assert list(log.current().columns) == ["id", "split", "action", "new_label", "time"]
+    assert list(log.current().columns) == ["id", "split", "action", "new_label", "time", "reviewer"]
     assert log.counts() == {"keep": 0, "drop": 0, "relabel": 0}
     assert log.undo() == []
     assert log.version() == 0
@@ -101,6 +101,93 @@ def test_a_log_from_before_splits_is_about_training_examples(tmp_path, log):
     assert [decision.time for decision in log.undo("a")] == ["then"]
 
 
+# A log as it was written before decisions had reviewers and examples had tags.
+_OLD_LOG = """
+CREATE TABLE log (
+    seq       INTEGER PRIMARY KEY AUTOINCREMENT,
+    batch     INTEGER NOT NULL,                  -- decisions taken together are undone together
+    time      TEXT NOT NULL,
+    example   TEXT NOT NULL,
+    action    TEXT NOT NULL CHECK (action IN ('keep', 'drop', 'relabel', 'undo')),
+    new_label INTEGER CHECK ((action = 'relabel') = (new_label IS NOT NULL)),
+    cancels   INTEGER UNIQUE REFERENCES log (seq) CHECK ((action = 'undo') = (cancels IS NOT NULL)),
+    split TEXT NOT NULL DEFAULT 'train' CHECK (split IN ('train', 'validation', 'test'))
+);
+INSERT INTO log VALUES(1,1,'2026-11-30T19:36:49+00:00','a','drop',NULL,NULL,'train');
+INSERT INTO log VALUES(2,1,'2026-11-30T19:36:49+00:00','b','drop',NULL,NULL,'train');
+INSERT INTO log VALUES(3,2,'2026-11-30T19:36:50+00:00','a','keep',NULL,NULL,'train');
+INSERT INTO log VALUES(4,3,'2026-11-30T19:36:51+00:00','c','relabel',3,NULL,'test');
+INSERT INTO log VALUES(5,4,'2026-11-30T19:36:52+00:00','d','relabel',1.5,NULL,'validation');
+INSERT INTO log VALUES(6,5,'2026-11-30T19:36:53+00:00','e','drop',NULL,NULL,'train');
+INSERT INTO log VALUES(7,6,'2026-11-30T19:36:54+00:00','e','undo',NULL,6,'train');
+"""
+
+
+def test_a_log_from_before_reviewers_opens_and_goes_on(tmp_path, log):
+    with sqlite3.connect(tmp_path / "decisions.sqlite") as connection:
+        connection.executescript(_OLD_LOG)
+    current = log.current()
+    assert current[["id", "split", "action", "reviewer"]].to_numpy().tolist() == [
+        ["b", "train", "drop", ""],
+        ["a", "train", "keep", ""],
+        ["c", "test", "relabel", ""],
+        ["d", "validation", "relabel", ""],
+    ]
+    assert current["new_label"].tolist()[2:] == [3, 1.5]
+    assert log.version() == 7
+    assert [(step.number, step.examples, step.in_force) for step in log.history.steps(10)] == [
+        (5, 1, 0),
+        (4, 1, 1),
+        (3, 1, 1),
+        (2, 1, 1),
+        (1, 2, 2),
+    ]
+    log.record(["b"], "keep", reviewer="ann")
+    log.annotations.tag([("train", "b")], "shoe", "ann")
+    log.history.undo(2, reviewer="ann")
+    assert actions(log) == {"a": "drop", "b": "keep", "c": "relabel", "d": "relabel"}
+    assert log.annotations.tags() == {"shoe": 1}
+    with sqlite3.connect(tmp_path / "decisions.sqlite") as connection:  # as the earlier version writes
+        connection.execute(
+            "INSERT INTO log (batch, time, example, split, action) VALUES (9, 'x', 'f', 'train', 'drop')"
+        )
+    assert log.current()["reviewer"].tolist()[-2:] == ["ann", ""]
+
+
+def test_every_record_has_the_name_of_its_reviewer(tmp_path, log):
+    log.record(["a", "b"], "drop", reviewer="ann")
+    log.record(["a"], "keep", reviewer="ben")
+    assert log.current()[["id", "action", "reviewer"]].to_numpy().tolist() == [
+        ["b", "drop", "ann"],
+        ["a", "keep", "ben"],
+    ]
+    assert log.by_reviewer()[["id", "action", "reviewer"]].to_numpy().tolist() == [
+        ["a", "drop", "ann"],
+        ["b", "drop", "ann"],
+        ["a", "keep", "ben"],
+    ]
+    assert [decision.reviewer for decision in log.undo("a", reviewer="cy")] == ["ben"]
+    with sqlite3.connect(tmp_path / "decisions.sqlite") as connection:
+        assert connection.execute("SELECT reviewer FROM log WHERE action = 'undo'").fetchall() == [("cy",)]
+
+
+def test_different_decisions_are_one_step(log):
+    log.record(["z"], "drop")
+    log.record_all(
+        [
+            Decision("a", "relabel", 2, "", "train", "ann"),
+            Decision("b", "relabel", 3, "", "test", "ann"),
+            Decision("c", "keep", None, "", "validation", "ann"),
+        ]
+    )
+    assert actions(log) == {"z": "drop", "a": "relabel", "b": "relabel", "c": "keep"}
+    assert len(log.undo()) == 3
+    assert actions(log) == {"z": "drop"}
+    with pytest.raises(InputError):
+        log.record_all([Decision("a", "drop", None, ""), Decision("b", "relabel", None, "")])
+    assert log.version() == 7
+
+
 def test_nothing_is_ever_deleted(tmp_path, log):
     log.record(["a"], "drop")
     log.undo()
@@ -135,7 +222,7 @@ _WRITER = """
 import sys
 import threading
 from pathlib import Path
-from attribution_core.runs import DecisionLog
+from attribution_core.runs import Decision, DecisionLog
 log = DecisionLog(Path(sys.argv[1]))
 for i in range(100):
     log.record([f"{sys.argv[2]}-{i}"], "drop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,7 +14,7 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.store import SplitName, table_of
-from samplescope_app.data import run_library, session
+from samplescope_app.data import run_library, selection, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_percentile, format_score
@@ -27,7 +28,10 @@ _component = st.components.v2.component(
 )
 
 # Values for the script that a layout does not use.
-_PLAIN = {"name": "", "size": 0, "keys": {}, "page_keys": False, "selectable": False, "reports_focus": False}
+_PLAIN = {
+    **{"name": "", "size": 0, "keys": {}, "page_keys": False, "selectable": False, "reports_focus": False},
+    **{"selected": [], "selection": 0, "elsewhere": False},
+}
 _BADGES = {"keep": "✓ keep", "drop": "✕ drop", "relabel": "⇄"}
 
 _LONGEST_ON_TILE, _LEAST_FOR_TEXT = 240, 168  # characters of a text on a tile, and the pixels that they need
@@ -70,6 +74,7 @@ class Tile:
         decision: kept, dropped or relabeled.
         badge: The decision in a corner of the image.
         split: Split of an example that is not one of training, in the other corner.
+        tags: Tags of the example, below the caption.
     """
 
     id: str
@@ -85,6 +90,7 @@ class Tile:
     decision: str = ""
     badge: str = ""
     split: str = ""
+    tags: str = ""
 
 
 def gallery(
@@ -113,7 +119,8 @@ def gallery(
         size: Width of a tile in pixels; in a grid, the minimum width.
         keys: Key -> action.
         on_pressed: Called with the action of a pressed key.
-        selectable: Whether tiles can be selected and the focused tile is reported.
+        selectable: Whether tiles can be selected (see :mod:`samplescope_app.data.selection`) and the focused tile is
+            reported.
         captions: Whether to show score, label and prediction below each image.
 
     Returns:
@@ -127,7 +134,7 @@ def gallery(
         size=size,
         keys=keys,
         on_pressed=on_pressed,
-        selectable=selectable,
+        selectable_of=run if selectable else None,
         captions=captions,
     )
 
@@ -141,21 +148,28 @@ def tiles(
     size: int = 104,
     keys: dict[str, str] | None = None,
     on_pressed: OnPressed | None = None,
-    selectable: bool = False,
+    selectable_of: Run | None = None,
     captions: bool = True,
 ) -> Answer:
-    """Draw one or more tiles of any kind; the arguments are those of :func:`gallery`."""
-    data = {
+    """Draw one or more tiles of any kind; the arguments are those of :func:`gallery`, selectable ones are of a run."""
+    data: dict[str, Any] = {
         "items": [asdict(replace(item, text=_shortened(item.text))) for item in items],
         "layout": layout,
         "name": name,
         "size": max(size, _LEAST_FOR_TEXT) if any(item.text for item in items) else size,
         "captions": captions,
         "keys": keys or {},
-        "selectable": selectable,
-        "reports_focus": selectable,
+        "selectable": selectable_of is not None,
+        "reports_focus": selectable_of is not None,
     }
-    return _mount(data, key, {item.id for item in items}, on_pressed)
+    ids = {item.id for item in items}
+    if selectable_of is None:
+        return _mount(data, key, ids, on_pressed)
+    selected = selection.among(selectable_of, (item.id for item in items))
+    data |= {"selected": selected, "selection": selection.changes(selectable_of)}
+    data |= {"elsewhere": len(selected) < len(selection.keys(selectable_of))}
+    answer = _mount(data, key, ids, on_pressed, functools.partial(selection.choose, selectable_of, ids))
+    return replace(answer, selected=selected)
 
 
 def picture(
@@ -211,7 +225,6 @@ def pictured(run: Run, split: SplitName, row: Row) -> dict[str, Any]:
 def example_tile(run: Run, row: Row, score: str) -> Tile:
     """Return the tile of a row of ``session.everything(run)`` with one of its scores."""
     action, of_training = row["action"], row["split"] == "train"
-    badge = _BADGES.get(action, "")
     label, predicted = labels.on_tile(run, row)
     return Tile(
         id=session.key(row),
@@ -222,13 +235,37 @@ def example_tile(run: Run, row: Row, score: str) -> Tile:
         score=format_score(row.get(score, math.nan)),
         aside=format_percentile(row.get(f"{score} percentile", math.nan)),
         decision=labels.DECISION_NAMES[action] if action else "",
-        badge=f"{badge} {row['new_label_name']}" if action == "relabel" else badge,
+        badge=_badge(row),
         split="" if of_training else row["split"],
+        tags=" · ".join(row["tags"]),
     )
 
 
-def _mount(data: dict[str, Any], key: str, ids: set[str], on_pressed: OnPressed | None = None) -> Answer:
+def _badge(row: Row) -> str:
+    """Return the decision about an example, with a sign where reviewers differ."""
+    badge = _BADGES.get(row["action"], "")
+    if row["action"] == "relabel":
+        badge = f"{badge} {row['new_label_name']}"
+    return f"{badge} (disputed)" if row["disagreement"] else badge
+
+
+def _mount(
+    data: dict[str, Any],
+    key: str,
+    ids: set[str],
+    on_pressed: OnPressed | None = None,
+    on_selected: Callable[[list[str], bool], None] | None = None,
+) -> Answer:
+    def selected() -> None:
+        state = st.session_state.get(key)
+        if state is None or not state.selected or on_selected is None:
+            return
+        if st.session_state.get(f"selected in {key}") != state.selected["number"]:
+            st.session_state[f"selected in {key}"] = state.selected["number"]
+            on_selected(state.selected["ids"], state.selected["everywhere"])
+
     def pressed() -> None:
+        selected()  # a key acts on what was selected before it, also where one message brings both
         # A key pressed during a change of page may belong to a component that no longer exists.
         state = st.session_state.get(key)
         if state is None or not state.pressed or on_pressed is None:
@@ -245,13 +282,12 @@ def _mount(data: dict[str, Any], key: str, ids: set[str], on_pressed: OnPressed 
         data=_PLAIN | data,
         on_opened_change=_nothing,
         on_pressed_change=pressed,
-        on_selected_change=_nothing,
+        on_selected_change=selected,
         on_focused_change=_nothing,
     )
     return Answer(
         opened=result.opened["id"] if result.opened else None,
-        # Tiles that were selected or focused before a change may no longer be on the page.
-        selected=[id_ for id_ in result.selected or [] if id_ in ids],
+        # A tile that was focused before a change may no longer be on the page.
         focused=result.focused if result.focused in ids else None,
     )
 

@@ -2,7 +2,7 @@
 //   opened   {id}           a tile was clicked, or Enter pressed on it
 //   pressed  [{action, ids, number}]  keys of data.keys were pressed, in this order
 //   focused  id             the tile with the keyboard focus (when data.reports_focus)
-//   selected [ids]          ctrl-click, the check box or Space (when data.selectable)
+//   selected {ids, number}  ctrl-click, the check box or Space (when data.selectable); with everywhere, on other pages too
 // Text from the data reaches the page through textContent and attributes only, never as HTML.
 
 const views = new WeakMap();
@@ -25,9 +25,11 @@ export default function (component) {
     const hadFocus = root.contains(parentElement.activeElement ?? null);
     view.signature = signature;
     view.ids = JSON.stringify(data.items.map((item) => item.id));
+    if (!sameTiles) view.selection = undefined;
     build(view, sameTiles);
     if (hadFocus) focusTile(view, view.focused);
   }
+  adoptSelection(view);
   view.listening?.abort(); // this function runs at every redraw and must not add a listener each time
   view.listening = new AbortController();
   // Page-wide keys are caught before Streamlit sees them, since it uses "r" and "c" itself.
@@ -57,7 +59,6 @@ function build(view, sameTiles) {
   root.setAttribute("aria-label", data.name);
   root.setAttribute("aria-multiselectable", String(data.selectable));
   view.focused = sameTiles ? Math.min(view.focused, Math.max(0, data.items.length - 1)) : 0;
-  if (!sameTiles && view.selected.size) select(view, []);
   root.replaceChildren(...data.items.map((item, index) => tile(view, item, index)));
   markSelected(view);
 }
@@ -131,6 +132,7 @@ function captionOf(item) {
     element("span", "label", item.label),
     element("span", "predicted", item.predicted),
   );
+  if (item.tags) caption.append(element("span", "tags", item.tags));
   return caption;
 }
 
@@ -183,10 +185,21 @@ function selectRange(view, index) {
   select(view, [...view.selected, ...view.data.items.slice(first, last + 1).map((item) => item.id)]);
 }
 
-function select(view, ids) {
+function select(view, ids, everywhere = false) {
   view.selected = new Set(ids);
   markSelected(view);
-  view.component.setStateValue("selected", [...view.selected]);
+  view.selections = (view.selections ?? 0) + 1; // Python sees an equal selection again, after it had another one
+  const number = `${performance.timeOrigin}-${view.selections}`;
+  view.component.setStateValue("selected", { ids: [...view.selected], everywhere, number });
+}
+
+// Show what Python has selected: on new tiles, and after it has changed the selection itself.
+function adoptSelection(view) {
+  const { data } = view;
+  if (!data.selectable || view.selection === data.selection) return;
+  view.selection = data.selection;
+  view.selected = new Set(data.selected);
+  markSelected(view);
 }
 
 function markSelected(view) {
@@ -255,7 +268,9 @@ function sendSteps(view) {
 // then next, then back work in a row, but a second drop never acts on an example that the user has not seen.
 function press(view, action) {
   const focusedId = view.data.items[view.focused]?.id;
-  const ids = view.selected.size ? [...view.selected] : [focusedId].filter((id) => id !== undefined);
+  // Where other pages of tiles have the selection, Python knows it.
+  const single = view.data.elsewhere ? [] : [focusedId].filter((id) => id !== undefined);
+  const ids = view.selected.size ? [...view.selected] : single;
   const sent = send(view, "pressed", [{ action, ids }]);
   view.waiting = sent ? null : { action, ids: view.ids, until: performance.now() + ANSWER_MS };
 }
@@ -264,6 +279,7 @@ function pressed(view, event) {
   if (!view.root.isConnected || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
   const { data } = view;
   if (data.page_keys && event.key.length > 1 && isAmongTiles(event)) return;
+  if (data.page_keys && event.key === "Enter" && event.composedPath()[0] !== document.body) return; // it presses a button
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const action = data.keys[key];
   if (data.queue && (queued(view)?.keys[key] || (view.steps.length && action))) {
@@ -308,8 +324,8 @@ function navigate(view, event) {
     open(view, view.focused);
   } else if (event.key === " " && selectable) {
     toggle(view, view.focused);
-  } else if (event.key === "Escape" && view.selected.size) {
-    select(view, []);
+  } else if (event.key === "Escape" && (view.selected.size || view.data.elsewhere)) {
+    select(view, [], true);
   } else if (event.key in targets) {
     focusTile(view, Math.min(last, Math.max(0, targets[event.key])));
   } else {
