@@ -34,6 +34,7 @@ def _favicon() -> Image.Image:
 # White text, Streamlit's default, is unreadable on the light primary color of the dark theme. Pictures need the width
 # that Streamlit leaves empty at the sides.
 _STYLE = """<style>
+[data-testid="stMainBlockContainer"] { padding-left: 2rem; padding-right: 2rem; }
 button[kind="primary"] { color: light-dark(#ffffff, #0a0a0a); }
 [data-testid="stMainBlockContainer"] { padding-inline: clamp(1rem, 2.5vw, 3rem); }
 </style>"""

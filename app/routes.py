@@ -1,4 +1,4 @@
-"""HTTP routes in addition to Streamlit's: thumbnails, how far a review is, the start and the pages' document."""
+"""HTTP routes in addition to Streamlit's: images, facts of an example, how far a review is, the pages' document."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from starlette.routing import Route
 from attribution_core.errors import InputError
 from samplescope_app.data import run_library
 from samplescope_app.data.navigation import PAGES
+from samplescope_app.wording import labels
 
 _HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",  # the address contains the run's version
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+_LONGEST_TEXT = 160  # characters on a card
 _HISTORY = (Path(__file__).parent / "components" / "history.js").read_text(encoding="utf-8")
 
 
@@ -46,6 +48,34 @@ def review(request: Request) -> Response:
     return JSONResponse({"version": version}, headers={"Cache-Control": "no-store"})
 
 
+def about(request: Request) -> Response:
+    """Return what the card of a point says about an example, as JSON, or 404."""
+    split, row = request.path_params["split"], request.path_params["row"]
+    if split not in ("train", "evaluation"):
+        return PlainTextResponse("The split must be train or evaluation.", status_code=404)
+    try:
+        run = run_library.open_run(request.path_params["run"])
+        table = run.examples if split == "train" else run.evaluation
+        example = {**table.iloc[row].to_dict(), "row": row}
+    except InputError as error:
+        return PlainTextResponse(str(error), status_code=404)
+    except IndexError:
+        return PlainTextResponse("This run has no such row.", status_code=404)
+    label, predicted = labels.on_tile(run, example)
+    text = str(example.get("text", ""))
+    return JSONResponse(
+        {
+            "id": str(example["id"]),
+            "label": str(label),
+            "predicted": str(predicted),
+            "text": text[:_LONGEST_TEXT],
+            "src": "" if "text" in example else run_library.thumbnail_url(run, split, row),
+            "words": f"{example['id']}, {labels.in_words(run, example)}",
+        },
+        headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"},
+    )
+
+
 def start(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
     """Redirect the address without a page to the server's first run, or to the list of runs.
 
@@ -71,4 +101,5 @@ ROUTES = [
     *(Route(f"/{name}", page) for name in PAGES),
     Route("/api/review/{run}", review),
     Route("/api/thumb/{run}/{split}/{row:int}", thumbnail),
+    Route("/api/about/{run}/{split}/{row:int}", about),
 ]

@@ -22,7 +22,31 @@ from samplescope_app.routes import ROUTES
 _ADDRESS = "127.0.0.1"
 _HOSTS = ["localhost", _ADDRESS]
 _PORTS = range(8501, 8601)
-_OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"]
+# Of classes and series in charts; samplescope_app.figures.style says how they were chosen.
+_ON_LIGHT = [
+    "#0072B2",
+    "#D76200",
+    "#009E73",
+    "#CC79A7",
+    "#4B9CCA",
+    "#B33E1D",
+    "#9D952B",
+    "#6B757F",
+    "#332288",
+    "#882255",
+]
+_ON_DARK = [
+    "#56B4E9",
+    "#DEA304",
+    "#1CD57A",
+    "#85548D",
+    "#E8FFEB",
+    "#B25514",
+    "#FFFF12",
+    "#BBA1AA",
+    "#6F6FE7",
+    "#AC3C51",
+]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,7 +99,8 @@ def _configuration(port: int) -> dict[str, object]:
         "client.showErrorLinks": False,
         "client.toolbarMode": "viewer",
         "logger.hideWelcomeMessage": True,
-        "theme.chartCategoricalColors": _OKABE_ITO,
+        "theme.light.chartCategoricalColors": _ON_LIGHT,
+        "theme.dark.chartCategoricalColors": _ON_DARK,
         "theme.paddingTop": "0.75rem",
         "theme.light.primaryColor": "#0072B2",
         "theme.light.textColor": "#0A0A0A",  # captions use 60% of it, which leaves a contrast of 4.5

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from attribution_core.runs.store import SplitName
 from samplescope_app.figures.scores import score_bins
-from samplescope_app.figures.style import GRAY, MARGIN_WITH_LEGEND, PALETTE
+from samplescope_app.figures.style import BLUE, GRAY, MARGIN_WITH_LEGEND, PALETTE
 
 MOST_POINTS = 50_000  # a browser cannot draw more
 MOST_KINDS = 10  # more cannot be distinguished
@@ -26,8 +27,8 @@ _SYMBOLS = [
     "triangle-down",
     "pentagon",
     "hourglass",
-]  # combined with the colors of the palette, of which the first two repeat
-_SIGNED = [[0.0, "#D55E00"], [0.5, "#B8B8B8"], [1.0, "#0072B2"]]  # harmful, neutral, helpful, as on every page
+]  # each with a color of the palette
+_SIGNED = [[0.0, "#D55E00"], [0.5, "#B8B8B8"], [1.0, BLUE]]  # harmful, neutral, helpful, as on every page
 # Streamlit's Plotly theme replaces these with the text and background colors of the page.
 _ON_PAGE, _PAGE = "#000037", "#000038"
 _OUTER = (0.01, 0.99)  # quantiles at the ends of the color scale, so that one huge score does not leave all others dark
@@ -55,7 +56,7 @@ class Layer:
     color: str | np.ndarray
     symbol: str = "circle"
     back: bool = False
-    table: str = "train"
+    table: SplitName = "train"
 
 
 def drawn_rows(count: int, most: int = MOST_POINTS) -> np.ndarray:
@@ -128,7 +129,7 @@ def map_figure(
         dragmode="pan",
         uirevision="map",
         xaxis=axis,
-        yaxis={**axis, "scaleanchor": "x"},
+        yaxis=axis,  # its scale is not that of the other, so that the map fills the page: no axis has a meaning
     )
     return figure
 
@@ -164,7 +165,9 @@ def add_points(
             name=html.escape(layer.name, quote=False),
             marker=marker,
             showlegend=isinstance(layer.color, str),
-            hovertemplate=f"{shown}{hover}<extra></extra>",
+            # The card of a point says its class; Plotly's own label adds the numbers.
+            hoverinfo=None if hover or not isinstance(layer.color, str) else "none",
+            hovertemplate=f"{shown}{hover}<extra></extra>" if hover or not isinstance(layer.color, str) else None,
             customdata=None if isinstance(layer.color, str) else layer.color,
             selectedpoints=None if chosen is None else np.flatnonzero(_are_chosen(layer, chosen)),
         )

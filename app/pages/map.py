@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from samplescope_app.data import navigation
 from samplescope_app.panels import embedding_map, header, map_tiles, points
 
 _EXPLANATION = (
     "Every point is a training example. Nearby examples are similar to the trained network (UMAP of the inputs of its "
-    "last layer); the axes and long distances have no meaning. Click a point to open it. To select several, draw "
-    "around them with the lasso or the box at the upper right of the figure."
+    "last layer); the axes and long distances have no meaning. Point at one to see it, click it to open it. To select "
+    "several, draw around them with the lasso or the box at the upper right of the figure. The wheel zooms once you "
+    "have clicked into the figure. With the keyboard: Tab to the figure, arrow keys to the nearest point, Enter opens "
+    "it."
 )
 
 
@@ -21,8 +25,14 @@ def main() -> None:
         return
     points.open_clicked(run, embedding_map.NAME)
     color, highlighted, with_evaluation = embedding_map.choices(run)
-    embedding_map.draw(run, color, highlighted, with_evaluation)
-    map_tiles.chosen(run)
+    drawer = map_tiles.has_drawer(run)
+    plot, *beside = st.columns([5, 2] if drawer else [1])
+    with plot:
+        embedding_map.draw(run, color, highlighted, with_evaluation)
+    if drawer:
+        with beside[0]:
+            map_tiles.drawer(run)
+    map_tiles.what_if_gone(run)
     map_tiles.farthest(run)
 
 

@@ -17,6 +17,9 @@ from samplescope_app.panels import data_check, jobs, run_form
 from samplescope_app.wording.text import plain
 
 _STARTED = "new started"  # session key of the job that the last click started
+_SURVEYED = "new surveyed"  # session key of the data that were looked at last
+_WEIGHED = "new weighed"  # session key of the estimate after which the measures that dominate were turned off
+_TURNED_OFF = "new turned off"  # session key of the names of those measures
 
 
 def main() -> None:
@@ -29,82 +32,109 @@ def main() -> None:
     if job is not None and job.kind in ("score", "clean"):
         _follow(job)
         return
-    job = job if job is not None and job.kind == "check" else None
+    check = job if job is not None and job.kind == "check" else None
     st.caption(
-        "Choose a labeled dataset, check what is in it and what scoring it takes on this machine, and start the run. "
-        "The run continues when you close this page, the browser or the app."
+        "Choose a labeled dataset: what is in it appears at once. Ask for an estimate of time and memory if you like, "
+        "and start the run. It continues when you close this page, the browser or the app."
     )
     _others_running()
-    run_form.fill_in(job.options if job is not None else None)
+    run_form.fill_in(check.options if check is not None else None)
+    costs = _weigh(check) if check is not None and check.status == "done" else {}
     form, found = st.columns([5, 6], gap="large")
     with form:
-        options = run_form.draw(lambda options: _check_button(options, job))
+        options = run_form.draw(costs)
     with found:
-        if problem := _impossible(options):
-            st.error(plain(problem), icon=":material/error:")
-        else:
-            _result(options, job)
+        if not options["data"]:
+            st.info("Give the path of your data, or choose its folder.", icon=":material/folder_open:")
+        elif _survey(options):
+            problem = " ".join(run_form.wrong_numbers()) or why_impossible(options)
+            if problem:
+                st.error(plain(problem), icon=":material/error:")
+            if _estimate(options, check, bool(problem)):
+                _start(options, bool(problem))
 
 
-# -- The check -----------------------------------------------------------------------------------------------------
+# -- The data ------------------------------------------------------------------------------------------------------
 
 
-def _check_button(options: dict[str, Any], addressed: Job | None) -> None:
-    job = find_job(run_library.folder(), "check", options_target(options)) or addressed
-    known = job is not None and job.status in ("running", "done") and _same_data(job, options)
-    pressed = st.button(
-        "Check data and estimate",
-        icon=":material/search:",
-        type="secondary" if known else "primary",
-        disabled=not options["data"] or bool(_impossible(options)),
-    )
-    if pressed:
-        _check(options)
-
-
-def _impossible(options: dict[str, Any]) -> str:
-    """Return why no run can have these options; empty if one may, or if the data are not chosen yet."""
-    return why_impossible(options) if options["data"] else ""
-
-
-def _same_data(check: Job, options: dict[str, Any]) -> bool:
-    """Return whether a check describes the data of these options."""
-    found, wanted = ({"target": None, "task": "auto", **each} for each in (check.options, options))
-    return all(found[name] == wanted[name] for name in ("data", "target", "task"))
-
-
-def _check(options: dict[str, Any]) -> None:
-    job = jobs.start("check", options, options_target(options))
-    if job is not None:
-        st.query_params["job"] = job.id
+def _survey(options: dict[str, Any]) -> bool:
+    """Show what is in the data, while and after a background job looks at them; return whether they can be scored."""
+    about: dict[str, Any] = {name: options[name] for name in ("data", "target", "task") if name in options}
+    target = options_target(about)
+    if st.session_state.get(_SURVEYED) != target:  # files may have changed since another visit
+        st.session_state[_SURVEYED] = target
+        jobs.start("survey", about, target)
+    job = find_job(run_library.folder(), "survey", target)
+    if job is None:
+        return False
+    if job.status == "running":
+        with st.container(border=True):
+            jobs.watch(job, key="survey", above=data_check.survey)
+        return bool(job.found())
+    data_check.survey(job)
+    if job.status == "cancelled" and job.found():
+        facts = job.found()
+        st.caption(f"Stopped after {facts['looked']:,} of {facts['total']:,} images. The run reads all of them.")
+    elif job.status != "done":
+        jobs.outcome(job)
+    if st.button("Look at the data again", icon=":material/refresh:", type="tertiary"):
+        del st.session_state[_SURVEYED]
         st.rerun()
+    return job.status == "done" or bool(job.found())
 
 
-def _result(options: dict[str, Any], addressed: Job | None) -> None:
-    """Show what a check found and what a run costs, for these options or the previous ones, and offer the start."""
+# -- The estimate --------------------------------------------------------------------------------------------------
+
+
+def _weigh(check: Job) -> dict[str, str]:
+    """Turn off the measures that would dominate a run, once for each estimate; return what each measure costs."""
+    costs = data_check.costs(check)
+    if st.session_state.get(_WEIGHED) != (check.id, check.started):
+        st.session_state[_WEIGHED] = check.id, check.started
+        dominant = {name for name, each in costs.items() if each.dominates}
+        st.session_state[_TURNED_OFF] = dominant
+        for name in dominant:
+            run_form.turn_off(name)
+    off = {name for name in st.session_state[_TURNED_OFF] if run_form.is_off(name)}
+    return {name: f"off, since it takes {each}" if name in off else str(each) for name, each in costs.items()}
+
+
+def _estimate(options: dict[str, Any], addressed: Job | None, impossible: bool) -> bool:
+    """Show what a run with these options costs, and offer to measure it; return whether a run may be started."""
+    st.markdown("**Estimated cost**")
     job = find_job(run_library.folder(), "check", options_target(options))
     if job is not None and job.status == "running":
         with st.container(border=True):
             jobs.watch(job, key="check")
-        return
+        return True
     if job is not None and job.status != "done":
         jobs.outcome(job)
-        return
-    shown = job if job is not None else addressed
-    if shown is None or shown.status != "done" or not _same_data(shown, options):
-        st.info(
-            "Check the data first. The check takes a few seconds, reads every example once and changes nothing.",
-            icon=":material/search:",
-        )
-        return
-    data_check.found(shown)
-    if data_check.estimate(shown, stale=job is None) and st.button("Estimate again", icon=":material/refresh:"):
-        _check(options)
-    if job is None or not job.result.get("problem"):
-        _start(options)
+    shown = job if job is not None and job.status == "done" else addressed
+    label = "Estimate time and memory"
+    if shown is not None and shown.status == "done" and _same_data(shown, options):
+        if not data_check.estimate(shown, options):
+            return not shown.result.get("problem")
+        label = "Estimate again"
+    else:
+        st.caption("Not estimated yet. It trains on a few examples, which can take minutes, and you can cancel it.")
+    if st.button(label, icon=":material/timer:", disabled=impossible):
+        started = jobs.start("check", options, options_target(options))
+        if started is not None:
+            st.query_params["job"] = started.id
+            st.rerun()
+    return True
 
 
-def _start(options: dict[str, Any]) -> None:
+def _same_data(check: Job, options: dict[str, Any]) -> bool:
+    """Return whether a check is about the data of these options."""
+    found, wanted = ({"target": None, "task": "auto", **each} for each in (check.options, options))
+    return all(found[name] == wanted[name] for name in ("data", "target", "task"))
+
+
+# -- The start -----------------------------------------------------------------------------------------------------
+
+
+def _start(options: dict[str, Any], impossible: bool) -> None:
     proposed = _proposed(options["data"])
     name = st.text_input("Run name", value=proposed, key=f"new name {proposed}", max_chars=100).strip()
     problem = _problem(name)
@@ -114,7 +144,7 @@ def _start(options: dict[str, Any]) -> None:
         "Start",
         icon=":material/play_arrow:",
         type="primary",
-        disabled=bool(problem),
+        disabled=impossible or bool(problem),
         on_click=_start_run,
         args=(options, name),
     )

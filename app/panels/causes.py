@@ -71,9 +71,15 @@ def draw(run: Run) -> None:
         f"Prediction error against prediction variance of {len(rows):,} training examples, colored by "
         f"{points.coloring_title(run, color)}; those of a corner follow as tiles"
     )
-    points.draw(run, _NAME, key, layers, figure, alt)
-    _explain(run, len(rows), len(known))
-    map_tiles.chosen(run, _NAME)
+    drawer = map_tiles.has_drawer(run, _NAME)
+    plot, *beside = st.columns([5, 2] if drawer else [1])
+    with plot:
+        points.draw(run, _NAME, key, layers, figure, alt)
+        _explain(run, len(rows), len(known))
+    if drawer:
+        with beside[0]:
+            map_tiles.drawer(run, _NAME)
+    map_tiles.what_if_gone(run, _NAME)
     _corner(run)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -19,31 +20,31 @@ from samplescope_app.wording.text import NOUNS, plain
 
 _SIGNS = {"done": ":material/check:", "running": ":material/progress_activity:", "failed": ":material/error:"}
 _GIB = 2**30
+_LONG = 120.0  # seconds from which a measure may be too much for a first run
+_MOST_OF_RUN = 0.5  # share of a run's time from which a measure dominates it
 
 
-def found(job: Job) -> None:
-    """Show what is in the data: sizes, classes or values, notes and unreadable files."""
-    facts = job.result["found"]
+def survey(job: Job) -> None:
+    """Show what is in the data, as far as a survey has come: counts, classes or values, sizes, and what is left out."""
+    facts = job.found()
+    if not facts:
+        return
     counts = pd.DataFrame(facts["counts"], index=facts["class_names"])
+    counts = counts[[split for split in ("train", "validation", "test") if split in counts]]
     sizes = counts.sum()
-    st.markdown(f"**Contents of {plain(facts['name'])}**")
-    noun = NOUNS[facts.get("kind", "image")]
-    if noun == "image":
-        about = f"{_sides(facts)}, {'color' if facts['colour'] else 'grayscale'}"
-    else:
-        about = f"as vectors of {facts['input_shape'][0]:,} numbers"
-    values = facts.get("values")  # the name of the target column; missing from checks of earlier versions
-    target = f"in {len(counts)} classes" if values is None else f"with values of {plain(values)}"
-    st.markdown(
-        f"{sizes.sum():,} {noun}s {target}, {about}: "
-        + " · ".join(f"{size:,} {plain(split)}" for split, size in sizes.items())
-    )
-    if facts.get("opened"):  # missing from checks of earlier versions
-        st.markdown(plain(facts["opened"]))
+    noun = NOUNS[facts["kind"]]
+    what = f": {plain(facts['what'])}" if facts["what"] else ""
+    lines = [f"**Contents of {plain(facts['name'])}**{what}"]
+    values = facts["values"]  # the name of the target column
+    target = f"in {len(counts):,} classes" if values is None else f"with values of {plain(values)}"
+    splits = " · ".join(f"{size:,} {plain(split)}" for split, size in sizes.items())
+    lines += [f"{sizes.sum():,} {noun}s {target}: {splits}", _about_images(facts)]
+    st.markdown("  \n".join(filter(None, lines)))
     if facts["notes"]:
         st.info("  \n".join(plain(note) for note in facts["notes"]), icon=":material/info:")
     _unreadable(facts, noun)
-    points = pd.DataFrame({"series": f"training {noun}s", "x": range(len(counts)), "y": counts["train"].to_numpy()})
+    train = counts["train"] if "train" in counts else counts.iloc[:, 0]
+    points = pd.DataFrame({"series": f"training {noun}s", "x": range(len(counts)), "y": train.to_numpy()})
     figure = figures.bars_by_class(points, facts["class_names"], f"training {noun}s", in_order=values is not None)
     figure.update_layout(showlegend=False)
     if values is not None:
@@ -52,15 +53,26 @@ def found(job: Job) -> None:
     chart.chart(figure, key="classes found", alt=f"Number of training {noun}s in each of {len(counts)} {strata}")
 
 
-def _sides(facts: dict[str, Any]) -> str:
+def _about_images(facts: Mapping[str, Any]) -> str:
+    """Return sizes, colors and repetitions of the images that were looked at, in a sentence each."""
+    if facts["heights"] is None:
+        return ""
     (low, high), (narrow, wide) = facts["heights"], facts["widths"]
-    _, height, width = facts["input_shape"]
-    if low == high and narrow == wide and (low, narrow) == (height, width):
-        return f"{low} x {narrow} pixels"
-    return f"{low} x {narrow} to {high} x {wide} pixels, resized to {height} x {width}"
+    size = f"{narrow} x {low}" + ("" if (low, narrow) == (high, wide) else f" to {wide} x {high}")
+    good = facts["looked"] - (facts["num_unreadable"] if facts["looked"] == facts["total"] else 0)
+    colors = "color" if facts["colored"] else "grayscale"
+    if 0 < facts["colored"] < good:
+        colors = f"{facts['colored'] / good:.0%} in color"
+    said = [f"{size} pixels, {colors}."]
+    if facts["repeated"]:
+        where = [f"{facts['across']:,} across splits"] if facts["across"] else []
+        where += [f"{facts['disputed']:,} with another label"] if facts["disputed"] else []
+        some = f", {' and '.join(where)}" if where else ""
+        said.append(f":material/content_copy: {facts['repeated']:,} files equal another one{some}.")
+    return " ".join(said)
 
 
-def _unreadable(facts: dict[str, Any], noun: str) -> None:
+def _unreadable(facts: Mapping[str, Any], noun: str) -> None:
     count = facts["num_unreadable"]
     if not count:
         return
@@ -71,19 +83,69 @@ def _unreadable(facts: dict[str, Any], noun: str) -> None:
             st.caption(f"The first {len(facts['unreadable']):,}.")
 
 
-def estimate(job: Job, stale: bool) -> bool:
-    """Show the time and memory a run takes, by stage, and return ``stale``: whether to offer a new estimate.
+def costs(job: Job) -> dict[str, Costs]:
+    """Return what each measure that can be turned off costs, by the name of its setting.
 
     Args:
         job: A finished check.
-        stale: Whether the estimate is for options other than the chosen ones.
     """
-    st.markdown("**Estimated cost**")
+    seconds = (job.result.get("estimate") or {}).get("seconds", {})
+    total = sum(seconds.values())
+    found: dict[str, float] = {}
+    for stage, option in job.result.get("options", {}).items():  # missing from checks of earlier versions
+        found[option] = found.get(option, 0.0) + seconds.get(stage, 0.0)
+    return {option: Costs(each, each / total) for option, each in found.items() if each}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a measure costs.
+
+    Attributes:
+        seconds: Time that it takes.
+        share: Its share of the time of the whole run.
+    """
+
+    seconds: float
+    share: float
+
+    @property
+    def dominates(self) -> bool:
+        """Whether the run is long because of this measure, so that it is off unless the user wants it."""
+        return self.seconds >= _LONG and self.share >= _MOST_OF_RUN
+
+    def __str__(self) -> str:
+        return f"about {jobs.duration(self.seconds)}, {self.share:.0%} of the run"
+
+
+def is_about(check: Job, options: Mapping[str, Any]) -> bool:
+    """Return whether the estimate of a check covers these options: the same ones, or with fewer measures."""
+    measures = set(check.result.get("options", {}).values())
+    found, wanted = (
+        {name: value for name, value in each.items() if name not in measures} for each in (check.options, options)
+    )
+    same = all(options.get(name) in ("off", check.options.get(name)) for name in measures)
+    return found == wanted and same
+
+
+def estimate(job: Job, options: Mapping[str, Any]) -> bool:
+    """Show the time and memory a run takes, by stage.
+
+    Args:
+        job: A finished check.
+        options: The chosen options. With fewer measures than those of the check, these measures' time is left out.
+
+    Returns:
+        Whether to offer a new estimate, since this one is for other options.
+    """
+    stale = not is_about(job, options)
     if job.result.get("problem"):
-        st.error(plain(job.result["problem"]), icon=":material/error:")
+        if not stale:
+            st.error(plain(job.result["problem"]), icon=":material/error:")
         return stale
     taken = job.result["estimate"]
-    seconds = taken["seconds"]
+    off = {name for name, option in job.result.get("options", {}).items() if options.get(option) == "off"}
+    seconds = {name: value for name, value in taken["seconds"].items() if stale or name not in off}
     total, memory = st.columns(2)
     before = ":gray-badge[other options] " if stale else ""
     total.metric(f"{before}Time", f"about {jobs.duration(sum(seconds.values()))}")
@@ -93,6 +155,9 @@ def estimate(job: Job, stale: bool) -> bool:
     refusal = taken.get("refusal")  # missing from estimates of earlier versions
     if refusal and not stale:
         st.warning(plain(refusal), icon=":material/warning:")
+    opened = (job.result.get("found") or {}).get("opened")  # missing from checks of earlier versions
+    if opened and not stale:
+        st.caption(plain(opened))
     titles = job.result.get("stages", {})  # missing from checks of earlier versions
     rows = [(_heading(titles, name), jobs.duration(value)) for name, value in seconds.items()]
     table = pd.DataFrame(rows, columns=["Stage", "Time"])

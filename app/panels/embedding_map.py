@@ -10,11 +10,12 @@ from attribution_core.runs import Run
 from samplescope_app import figures
 from samplescope_app.data import session
 from samplescope_app.figures import Layer
+from samplescope_app.figures.style import ORANGE, SKY_BLUE
 from samplescope_app.panels import influencers, points
 from samplescope_app.wording.text import plain
 
 NAME = "map"  # of the chart, in keys of the session
-_EVALUATION_SYMBOLS = {"validation": ("#E69F00", "circle-open"), "test": ("#56B4E9", "square-open")}
+_EVALUATION_SYMBOLS = {"validation": (ORANGE, "circle-open"), "test": (SKY_BLUE, "square-open")}
 
 
 def choices(run: Run) -> tuple[str, str | None, bool]:

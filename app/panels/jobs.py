@@ -14,9 +14,10 @@ from attribution_core.runs import Run
 from samplescope_app.data import run_library
 from samplescope_app.wording.text import plain
 
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_LOOKS = 0.3
 _DOES = {
-    "check": "Checking the data",
+    "survey": "Looking at the data",
+    "check": "Estimating time and memory",
     "score": "Scoring",
     "verify": "Retraining to verify the scores",
     "responses": "Asking influence functions their own question",

@@ -14,23 +14,33 @@ from samplescope_app.panels import embedding_map, points, what_if
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
-_TILES = 24
+_TILES, _BESIDE = 24, 60  # in a strip, and in the drawer beside a chart
+_SMALL, _DRAWER_HEIGHT = 72, 500  # of the tiles there, and of the drawer, in pixels
 _FAR = 100  # farthest examples
 _FARTHEST = "map farthest"
 
 
-def chosen(run: Run, chart: str = embedding_map.NAME) -> None:
-    """Draw the examples selected with the lasso or the box on a chart, by its name."""
+def has_drawer(run: Run, chart: str = embedding_map.NAME) -> bool:
+    """Return whether a selection on a chart, by its name, needs a drawer beside it."""
+    return points.selected_rows(run, chart) is not None
+
+
+def drawer(run: Run, chart: str = embedding_map.NAME) -> None:
+    """Draw the examples selected with the lasso or the box on a chart, in a narrow column beside it."""
     rows = points.selected_rows(run, chart)
-    if rows is None:
-        return
-    if not len(rows):
+    if rows is None or not len(rows):
         st.info("The selection contains no training example.", icon=":material/filter_alt_off:")
         return
     members = session.examples(run).iloc[rows]
     what = _labels_of(members) if run.values is None else _values_of(run, members)
-    _summary(run, rows, f"{len(rows):,} selected", what, f"{chart} chosen")
-    what_if.draw(run, rows.tolist(), chart, f"the {len(rows):,} selected")
+    _summary(run, rows, f"{len(rows):,} selected", what, f"{chart} chosen", beside=True)
+
+
+def what_if_gone(run: Run, chart: str = embedding_map.NAME) -> None:
+    """Offer to say what would be without the examples selected on a chart."""
+    rows = points.selected_rows(run, chart)
+    if rows is not None and len(rows):
+        what_if.draw(run, rows.tolist(), chart, f"the {len(rows):,} selected")
 
 
 def _labels_of(members: pd.DataFrame) -> str:
@@ -64,8 +74,8 @@ def farthest(run: Run) -> None:
     _summary(run, rows, "Far from the others of their class", what, _FARTHEST)
 
 
-def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> None:
-    """Draw a heading, the first tiles and a button that opens all of them in Browse."""
+def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str, beside: bool = False) -> None:
+    """Draw a heading, the first tiles and a button that opens all of them in Browse, as a strip or beside a chart."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(title)}**", width="stretch")
         label = f"Browse all {len(rows):,}"
@@ -75,8 +85,17 @@ def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str) -> Non
     st.caption(plain(what))
     score = filters.shown_score(run)
     tiles = session.examples(run).iloc[rows]
-    tiles = (tiles if key == _FARTHEST else session.ranked(tiles, score)).head(_TILES)
-    answer = gallery(run, tiles, score, key=f"tiles {key}", name=title, layout="strip", size=96)
+    tiles = tiles if key == _FARTHEST else session.ranked(tiles, score)
+    with st.container(height=_DRAWER_HEIGHT) if beside else st.container():
+        answer = gallery(
+            run,
+            tiles.head(_BESIDE if beside else _TILES),
+            score,
+            key=f"tiles {key}",
+            name=title,
+            layout="grid" if beside else "strip",
+            size=_SMALL if beside else 96,
+        )
     if answer.opened is not None:
         navigation.open_tile(run, answer.opened)
 

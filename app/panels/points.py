@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,10 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import VALUE_RANGE
+from attribution_core.runs.store import SplitName
 from samplescope_app import figures
 from samplescope_app.components import chart
+from samplescope_app.components.pointer import pointer
 from samplescope_app.data import navigation, session
 from samplescope_app.figures import Layer
 from samplescope_app.wording import labels
@@ -21,6 +23,7 @@ from samplescope_app.wording.text import score_help, score_title
 
 # Tools of a chart whose points can be selected. Clicks open a point only while none of the two selects by default.
 _TOOLS = ("pan2d", "lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "resetScale2d")
+_KEYS = "Arrow keys move to the nearest point in that direction, Enter opens it"
 _WRONG, _CHANGED, _DECISION, _TWICE = "wrong prediction", "changed label", "decision", "near-duplicates"
 
 
@@ -157,14 +160,24 @@ def draw(run: Run, name: str, key: str, layers: list[Layer], figure: go.Figure, 
         figure: The chart.
         alt: What it shows, in words.
     """
-    chart.chart(
-        figure,
-        key=key,
-        tools=_TOOLS,
-        on_select=functools.partial(_note_selection, run, name, key, layers),
-        selection_mode=("points", "lasso", "box"),
-        alt=alt,
+    with st.container(key=f"plot {name}"):
+        chart.chart(
+            figure,
+            key=key,
+            tools=_TOOLS,
+            on_select=functools.partial(_note_selection, run, name, key, layers),
+            selection_mode=("points", "lasso", "box"),
+            alt=alt,
+        )
+    opened = pointer(
+        run,
+        [(layer.table, layer.rows) for layer in layers],
+        place=f"plot {name}",
+        name=f"{alt}. {_KEYS}",
+        key=f"pointer {name}",
     )
+    if opened is not None:
+        _open(run, *opened)
 
 
 def _note_selection(run: Run, name: str, key: str, layers: list[Layer]) -> None:
@@ -186,7 +199,10 @@ def open_clicked(run: Run, name: str) -> None:
     """Open the clicked example, which a callback cannot do."""
     if f"{name} opened" not in st.session_state:
         return
-    table, row = st.session_state.pop(f"{name} opened")
+    _open(run, *st.session_state.pop(f"{name} opened"))
+
+
+def _open(run: Run, table: SplitName, row: int) -> NoReturn:
     if table == "evaluation":
         navigation.open_evaluation(run, row)
     navigation.open_example(run, run.examples["id"].iloc[row])

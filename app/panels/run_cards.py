@@ -29,7 +29,7 @@ _STATUS: dict[str, tuple[str, str, Literal["green", "blue", "red", "orange"]]] =
 def running(entries: list[Job]) -> None:
     """Draw the running jobs with their progress."""
     for job in entries:
-        if job.status == "running" and job.kind != "check":
+        if job.status == "running" and job.kind not in ("survey", "check"):
             with st.container(border=True):
                 with st.container(horizontal=True, vertical_alignment="center"):
                     st.markdown(f"**{plain(job.target)}**", width="content")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -15,6 +15,7 @@ from attribution_core.jobs.requests import (
     Setting,
     configuration_from,
 )
+from samplescope_app.panels import folder_picker
 from samplescope_app.wording.text import plain
 
 _OWN = "own"
@@ -47,8 +48,6 @@ _PLACEHOLDERS = {
 }
 _OFF = "off"
 _COLUMNS = 3
-_MOST = 2**31 - 1  # of whole numbers without a maximum of their own
-_NEAREST = 1e-6  # to a bound that a number must not reach
 
 
 def fill_in(options: Mapping[str, Any] | None, replace: bool = False) -> None:
@@ -73,27 +72,31 @@ def fill_in(options: Mapping[str, Any] | None, replace: bool = False) -> None:
             st.session_state[key] = value
 
 
-def draw(below_data: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def turn_off(measure: str) -> None:
+    """Turn the switch of a measure off; the form must be filled in and not be drawn yet."""
+    st.session_state[_switch_of(measure)] = False
+
+
+def is_off(measure: str) -> bool:
+    """Return whether the switch of a measure is off."""
+    return not st.session_state[_switch_of(measure)]
+
+
+def draw(costs: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Draw the form.
 
     Args:
-        below_data: Draws what stands between the data and the model, from the options that the whole form holds.
+        costs: What a measure costs, in words for the place beside its switch, by the name of its setting.
 
     Returns:
         The options of a run that the form holds.
     """
-    data, *others = GROUPS
-    _draw_group(data)
-    place = st.container()  # what is drawn here needs the choices below
-    for group in others:
-        _draw_group(group)
-    options = _options()
-    with place:
-        below_data(options)
-    return options
+    for group in GROUPS:
+        _draw_group(group, costs or {})
+    return _options()
 
 
-def _draw_group(group: str) -> None:
+def _draw_group(group: str, costs: Mapping[str, str]) -> None:
     st.markdown(f"**{group}**")
     if group == "Data":
         _draw_source()
@@ -107,7 +110,10 @@ def _draw_group(group: str) -> None:
     if group == "Measures":
         st.caption("Every run computes F-SI, SI and NTK influence. These are computed where the model allows it.")
     for setting in filter(_can_be_off, settings):
-        st.toggle(setting.title, help=plain(setting.description), **_widget(_switch_key(setting)))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.toggle(setting.title, help=plain(setting.description), **_widget(_switch_key(setting)))
+            if setting.name in costs:
+                st.caption(costs[setting.name], width="content")
     further = [each for each in settings if each not in first and not (_can_be_off(each) and len(_choices(each)) < 2)]
     with st.expander(_FURTHER[group]):
         _draw_in_columns(further)
@@ -126,7 +132,10 @@ def _draw_source() -> None:
     if source != _OWN:
         st.caption(plain(DATASETS[source]))
         return
-    st.text_input("Path on this machine", placeholder="/data/my-images", **_widget(_PATH))
+    folder_picker.take_picked(_PATH)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input("Path on this machine", placeholder="/data/my-images", **_widget(_PATH))
+        folder_picker.button(_PATH)
     st.caption(
         "Images: a folder with one subfolder for each class, a CSV or JSONL of paths and labels, Parquet, .npz, "
         "IDX files or a saved Hugging Face dataset. Texts: CSV, JSONL or Parquet with text and label, or a "
@@ -157,19 +166,44 @@ def _draw_setting(setting: Setting) -> None:
     if setting.kind not in (int, float) or setting.several:
         st.text_input(label, placeholder=placeholder, **shared)
         return
-    low, high = setting.minimum, setting.maximum
-    if setting.kind is int:
-        bounds: dict[str, Any] = {"min_value": int(low or 0), "max_value": int(high or _MOST)}
-    else:
-        low = setting.above + _NEAREST if setting.above is not None else low
-        high = setting.below - _NEAREST if setting.below is not None else high
-        bounds = {
-            "min_value": None if low is None else float(low),
-            "max_value": None if high is None else float(high),
-            "step": 0.01,
-            "format": "%g",
-        }
-    st.number_input(label, placeholder=placeholder, **bounds, **shared)
+    # With bounds of its own the field would keep a number beyond them to itself, and the run would use the one before.
+    step: dict[str, Any] = {"step": 1} if setting.kind is int else {"step": 0.01, "format": "%g"}
+    st.number_input(label, placeholder=placeholder, **step, **shared)
+    if wrong := _what_is_wrong(setting):
+        st.markdown(f":material/error: :red[{plain(wrong)}]")
+
+
+def wrong_numbers() -> list[str]:
+    """Return a sentence for each number in the form that its setting does not allow."""
+    return [
+        wrong for each in _FORM if each.kind in (int, float) and not each.several if (wrong := _what_is_wrong(each))
+    ]
+
+
+def _what_is_wrong(setting: Setting) -> str:
+    """Return which numbers a setting allows, in a sentence; empty if the form holds one of them, or none."""
+    number = st.session_state[_key(setting)]
+    if number is None:
+        return ""
+    least, most = setting.minimum, setting.maximum
+    above, below = setting.above, setting.below
+    if setting.kind is int and least is None and above is None:
+        least = 0
+    wrong = (
+        (least is not None and number < least)
+        or (most is not None and number > most)
+        or (above is not None and number <= above)
+        or (below is not None and number >= below)
+    )
+    if not wrong:
+        return ""
+    bounds = [
+        f"{words} {bound:,g}"
+        for words, bound in (("at least", least), ("more than", above), ("at most", most), ("less than", below))
+        if bound is not None
+    ]
+    kind = "a whole number" if setting.kind is int else "a number"
+    return f"{setting.title}: enter {kind} of {' and '.join(bounds)}."
 
 
 def _options() -> dict[str, Any]:
@@ -225,6 +259,10 @@ def _key(setting: Setting) -> str:
 
 def _switch_key(setting: Setting) -> str:
     return f"{_key(setting)} on"
+
+
+def _switch_of(measure: str) -> str:
+    return next(_switch_key(each) for each in _FORM if each.name == measure)
 
 
 def _widget(key: str) -> dict[str, Any]:

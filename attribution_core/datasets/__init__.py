@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from attribution_core.datasets.builtin import BUILTIN_DATASETS
     from attribution_core.datasets.dataset import Dataset, Splits
     from attribution_core.datasets.decisions import with_decisions
+    from attribution_core.datasets.finding import FORMATS, format_of, list_examples, opens_by_name
     from attribution_core.datasets.formats.torch_objects import TorchData
     from attribution_core.datasets.listing import Unreadable
-    from attribution_core.datasets.open import FORMATS, format_of, list_examples, open_dataset, opens_by_name
+    from attribution_core.datasets.open import open_dataset
     from attribution_core.datasets.tensors import Statistics, as_tensors, common_size, pixel_statistics
 else:
     __getattr__, __dir__, _ = lazy_loader.attach(
@@ -20,9 +21,10 @@ else:
             "builtin": ("BUILTIN_DATASETS",),
             "dataset": ("Dataset", "Splits"),
             "decisions": ("with_decisions",),
+            "finding": ("FORMATS", "format_of", "list_examples", "opens_by_name"),
             "formats.torch_objects": ("TorchData",),
             "listing": ("Unreadable",),
-            "open": ("FORMATS", "format_of", "list_examples", "open_dataset", "opens_by_name"),
+            "open": ("open_dataset",),
             "tensors": ("Statistics", "as_tensors", "common_size", "pixel_statistics"),
         },
     )

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import time
 import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -71,6 +72,25 @@ def inspect(
     Returns:
         The facts about each image, or the reason why it cannot be read.
     """
+    found: list[ImageFacts | str] = []
+    held, kept = 0, True
+    for fact in track(inspected(images), len(images), "checking images"):
+        held += _bytes_of(fact)
+        if kept and held > MOST_KEPT:
+            kept, found = False, [without_image(one) for one in found]
+        found.append(fact if kept else without_image(fact))
+    return found
+
+
+def inspected(images: Sequence[ImageSource]) -> Iterator[ImageFacts | str]:
+    """Decode each image once.
+
+    Args:
+        images: The ``n`` images.
+
+    Yields:
+        The facts about each image, or the reason why it cannot be read, in order and as they are found.
+    """
     chunks = [images[start : start + _CHUNK] for start in range(_CHUNK, len(images), _CHUNK)]
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         # Pillow only warns below twice its pixel limit, but one image of 100 megapixels fills memory too.
@@ -80,16 +100,9 @@ def inspect(
         seconds = (time.perf_counter() - started) / max(1, len(first))
         # Decoders release the interpreter lock, so threads are enough; where they take less, threads wait for it.
         apply = pool.map if seconds > _WORTH_A_THREAD else map
-        results = itertools.chain(first, itertools.chain.from_iterable(apply(_inspect_chunk, chunks)))
-        found: list[ImageFacts | str] = []
-        held, kept = 0, True
         try:
-            for fact in track(results, len(images), "checking images"):
-                held += _bytes_of(fact)
-                if kept and held > MOST_KEPT:
-                    kept, found = False, [_without_image(one) for one in found]
-                found.append(fact if kept else _without_image(fact))
-            return found
+            yield from first
+            yield from itertools.chain.from_iterable(apply(_inspect_chunk, chunks))
         finally:
             pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
 
@@ -100,7 +113,8 @@ def _bytes_of(found: ImageFacts | str) -> int:
     return found.height * found.width * len(found.decoded.mode) + _BESIDE_PIXELS
 
 
-def _without_image(found: ImageFacts | str) -> ImageFacts | str:
+def without_image(found: ImageFacts | str) -> ImageFacts | str:
+    """Return what was found about an image, without its pixels."""
     return found if isinstance(found, str) else dataclasses.replace(found, decoded=None)
 
 
@@ -164,7 +178,7 @@ def facts_of_row(source: ImageSource) -> ImageFacts:
     return ImageFacts(0, 0, gray=True, digest=hashlib.sha256(source.encoded() or b"").digest())
 
 
-def _inspect_chunk(images: list[ImageSource]) -> list[ImageFacts | str]:
+def _inspect_chunk(images: Sequence[ImageSource]) -> list[ImageFacts | str]:
     return [_facts_or_reason(image) for image in images]
 
 

@@ -6,6 +6,7 @@ A job is a directory ``.jobs/KIND-TARGET`` in the folder that holds the runs:
     pid            the id of its process
     progress.json  its progress
     log.txt        what it printed
+    found.json     what a survey has found so far
     result.json    how it ended, and its result
     cancelled      present once it was asked to stop
 
@@ -16,6 +17,7 @@ has one directory for each run, so that two tabs cannot start the same job twice
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -55,12 +57,12 @@ Status = Literal["running", "done", "failed", "cancelled", "lost"]
 
 FOLDER = ".jobs"
 REQUEST, PID, PROGRESS, LOG = "job.json", "pid", "progress.json", "log.txt"
-RESULT, CANCELLED = "result.json", "cancelled"
+RESULT, CANCELLED, FOUND = "result.json", "cancelled", "found.json"
 
 _SECONDS_TO_START = 60  # until the process holds its lock: it loads Python and pandas on a machine that may be busy
 _SECONDS_TO_END = 5  # between SIGTERM and SIGKILL
 _POLL = 0.02
-_KEPT_CHECKS = 20
+_KEPT: dict[Kind, int] = {"survey": 20, "check": 20}  # jobs about data of which there may be any number
 _TAIL_BYTES = 32 * 1024
 
 
@@ -71,7 +73,7 @@ class Job:
     Attributes:
         path: Its directory.
         kind: What it does.
-        target: The run that it works on or makes; for a check, :func:`options_target`.
+        target: The run that it works on or makes; for a survey or a check, :func:`options_target`.
         options: The options of its kind, see :data:`attribution_core.jobs.requests.OPTIONS`.
         started: Time of the request in UTC, ISO 8601.
         status: ``"lost"`` means that the process ended without a result: it was killed, or the machine restarted.
@@ -101,6 +103,13 @@ class Job:
     def folder(self) -> Path:
         """Folder that holds the runs."""
         return self.path.parent.parent
+
+    def found(self) -> dict[str, Any]:
+        """Return what a survey has found so far, as plain data; empty before its first report."""
+        try:
+            return dict(json.loads((self.path / FOUND).read_bytes()))
+        except (OSError, ValueError):
+            return {}
 
     def log_tail(self, lines: int = 40) -> str:
         """Return the last lines that the process printed."""
@@ -148,7 +157,7 @@ def job_named(folder: Path, job_id: str) -> Job | None:
 
 
 def options_target(options: Mapping[str, Any]) -> str:
-    """Return the target of a check, which has no run: a digest of its options, by which it is found again."""
+    """Return the target of a survey or a check, which has no run: a digest of its options, to find it again by."""
     return fingerprint(dict(options))[:16]
 
 
@@ -213,7 +222,7 @@ def start_job(folder: Path, kind: str, options: Mapping[str, Any], target: str) 
         folder: Folder that holds the runs.
         kind: What the job does, see :data:`attribution_core.jobs.requests.OPTIONS`.
         options: The options of the kind, as plain data.
-        target: Name of the run that the job works on or makes; for a check, :func:`options_target`.
+        target: Name of the run that the job works on or makes; for a survey or a check, :func:`options_target`.
 
     Returns:
         The job, running.
@@ -230,15 +239,15 @@ def start_job(folder: Path, kind: str, options: Mapping[str, Any], target: str) 
             before = job_named(path.parent.parent, path.name)
             if before is not None and before.status == "running":
                 return before
-            for name in (PID, PROGRESS, LOG, RESULT, CANCELLED):
+            for name in (PID, PROGRESS, LOG, RESULT, CANCELLED, FOUND):
                 (path / name).unlink(missing_ok=True)
             with written_atomically(path / REQUEST) as partial:
                 partial.write_text(request.model_dump_json(indent=2), encoding="utf-8")
             _start_process(path)
     except OSError as error:
         raise InputError(f"Cannot start a job in {path.parent}: {error}.") from error
-    if request.kind == "check":
-        _forget_old_checks(path.parent.parent)
+    if request.kind in _KEPT:
+        _forget_old(path.parent.parent, request.kind)
     return _as_found(path, request)
 
 
@@ -308,7 +317,7 @@ def _group_of(path: Path) -> int | None:
         return None
 
 
-def _forget_old_checks(folder: Path) -> None:
-    checks = [job for job in jobs_in(folder) if job.kind == "check" and job.status != "running"]
-    for job in checks[_KEPT_CHECKS:]:
+def _forget_old(folder: Path, kind: Kind) -> None:
+    ended = [job for job in jobs_in(folder) if job.kind == kind and job.status != "running"]
+    for job in ended[_KEPT[kind] :]:
         forget_job(job)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from attribution_core.datasets.builtin import BUILTIN_DATASETS
+from attribution_core.datasets.targets import Task
 from attribution_core.errors import InputError, validation_message
 from attribution_core.models.catalog import ARCHITECTURES, CLASSIFIERS
 from attribution_core.preparation.config import ScoreConfig
@@ -100,6 +101,16 @@ class ScoreOptions(ScoreConfig):
     out: None = Field(None, exclude=True)
 
 
+class SurveyOptions(BaseModel):
+    """What identifies a dataset: the arguments of :func:`attribution_core.datasets.survey.survey`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: str = Field(min_length=1, max_length=4096)
+    target: str | None = None
+    task: Task = "auto"
+
+
 def why_impossible(options: Mapping[str, Any]) -> str:
     """Return why no run can have the options of :class:`ScoreOptions`, in a sentence; empty if one may.
 
@@ -163,9 +174,19 @@ class CleanOptions(_Options):
 
 
 Kind = Literal[
-    "check", "score", "verify", "responses", "without", "contributions", "summarize", "regularization", "clean"
+    "survey",
+    "check",
+    "score",
+    "verify",
+    "responses",
+    "without",
+    "contributions",
+    "summarize",
+    "regularization",
+    "clean",
 ]
 OPTIONS: dict[Kind, type[BaseModel]] = {
+    "survey": SurveyOptions,
     "check": ScoreOptions,
     "score": ScoreOptions,
     "verify": VerifyOptions,

@@ -6,21 +6,23 @@ and its result. A signal simply ends it: every kind keeps what it has finished, 
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from attribution_core.errors import InputError, resource_error, validation_message
-from attribution_core.jobs.jobs import PID, PROGRESS, REQUEST, RESULT, usable_cores
+from attribution_core.jobs.jobs import FOLDER, FOUND, PID, PROGRESS, REQUEST, RESULT, usable_cores
 from attribution_core.jobs.requests import JobProgress, JobRequest, JobResult, Kind, is_python_file
-from attribution_core.progress import listening
+from attribution_core.progress import listening, report
 from attribution_core.runs.files import Lock, written_atomically
 from attribution_core.runs.names import MANIFEST_FILE
 from attribution_core.runs.store import read_manifest
@@ -84,7 +86,7 @@ def _refuse_code(folder: Path, request: JobRequest) -> None:
         InputError: The run's model is from a Python file.
     """
     name = str(request.options["parent"] if request.kind == "clean" else request.target)
-    if request.kind in ("check", "score") or not (folder / name / MANIFEST_FILE).is_file():
+    if request.kind in ("survey", "check", "score") or not (folder / name / MANIFEST_FILE).is_file():
         return
     if is_python_file(str(read_manifest(folder / name).config.get("model", ""))):
         raise InputError(
@@ -121,6 +123,20 @@ def _write(path: Path, text: str) -> None:
 # -- The kinds; each loads what it needs -----------------------------------------------------------------------------
 
 
+def _survey(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what the data hold as it is found, a few times a second, and return nothing."""
+    from attribution_core.datasets.survey import survey
+
+    path, written = folder / FOLDER / f"survey-{target}" / FOUND, -math.inf
+    for found in survey(**options):
+        report(found.looked, found.total, "looking at the images")
+        if (moment := time.monotonic()) - written >= _SECONDS_BETWEEN_WRITES or found.looked == found.total:
+            written = moment
+            facts = replace(found, unreadable=found.unreadable[:_LISTED])
+            _write(path, json.dumps({**asdict(facts), "num_unreadable": len(found.unreadable)}))
+    return {}
+
+
 def _check(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """Return what the data holds and what scoring it with these options takes, or why these options do not work."""
     from attribution_core.preparation.config import ScoreConfig
@@ -131,6 +147,7 @@ def _check(folder: Path, target: str, options: Mapping[str, Any]) -> dict[str, A
     prepared = prepare(ScoreConfig.model_validate(options))
     seconds = time.perf_counter() - began
     result: dict[str, Any] = {"found": _facts(prepared), "stages": _stage_titles(), "estimate": None, "problem": ""}
+    result["options"] = _options_of_stages()
     try:
         result["estimate"] = asdict(estimate_prepared(prepared, seconds))
     except InputError as error:
@@ -143,6 +160,13 @@ def _stage_titles() -> dict[str, str]:
     from attribution_core.scoring.stages import STAGES
 
     return {stage.name: stage.title for stage in STAGES}
+
+
+def _options_of_stages() -> dict[str, str]:
+    """Return the option that turns each stage off, by the stage's name, for those that one turns off."""
+    from attribution_core.scoring.stages import STAGES, dependents_of
+
+    return {each.name: stage.option for stage in STAGES if stage.option for each in (stage, *dependents_of(stage))}
 
 
 def _facts(prepared: Prepared) -> dict[str, Any]:
@@ -238,6 +262,7 @@ def _with_processes(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _WORK: dict[Kind, Callable[[Path, str, Mapping[str, Any]], dict[str, Any]]] = {
+    "survey": _survey,
     "check": _check,
     "score": _score,
     "verify": _verify,

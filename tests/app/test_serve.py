@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+from samplescope_app import serve
+
 
 def served_when_told(told: str, path: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "samplescope_app.serve", path, "--no-browser", "--wait"]
@@ -16,3 +20,19 @@ def test_it_waits_for_a_line_and_ends_with_its_writer(tmp_path):
     told = served_when_told("scored\n", missing)
     assert told.returncode == 2
     assert "missing" in told.stderr
+
+
+@pytest.mark.parametrize(("theme", "page"), [("light", "#FFFFFF"), ("dark", "#171614")])
+def test_ten_colors_of_charts_stand_out_from_the_page(theme, page):
+    colors = serve._configuration(8501)[f"theme.{theme}.chartCategoricalColors"]
+    assert len(set(colors)) == 10
+    for color in colors:
+        low, high = sorted((_luminance(color), _luminance(page)))
+        assert (high + 0.05) / (low + 0.05) >= 2.99, color
+
+
+def _luminance(color: str) -> float:
+    """Return the relative luminance of WCAG."""
+    parts = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -20,7 +20,12 @@ def test_a_lasso_leads_to_its_examples(app: App, run: Run):
     inside = draw_around(app, run)
     assert 10 < len(inside) < 61  # one page of tiles
     expect(app.page.get_by_text(f"{len(inside)} selected", exact=True)).to_be_visible()
-    expect(app.tiles(f"{len(inside)} selected")).to_have_count(min(24, len(inside)))
+    tiles = app.tiles(f"{len(inside)} selected")
+    expect(tiles).to_have_count(len(inside))
+    drawn = plot(app).bounding_box()
+    first = tiles.first.bounding_box()
+    assert first["x"] >= drawn["x"] + drawn["width"]  # beside the plot
+    assert first["y"] < drawn["y"] + drawn["height"]
     app.button(f"Browse all {len(inside)}").click()
     app.wait_for_path("/browse")
     expect(app.tiles()).to_have_count(len(inside))
@@ -55,11 +60,9 @@ def test_what_is_chosen_outlives_other_colors(app: App, run: Run):
 
 
 def test_a_click_on_a_point_opens_it(app: App, run: Run):
-    places = run.examples[["umap_x", "umap_y"]].to_numpy()
-    distances = np.linalg.norm(places[:, None] - places, axis=2) + 100 * np.eye(len(places))
-    lonely = int(distances.min(axis=1).argmax())
+    lonely = _lonely(run)
     app.open("map")
-    app.page.mouse.click(*at(plot(app), *places[lonely]))
+    app.page.mouse.click(*at(plot(app), *run.examples[["umap_x", "umap_y"]].iloc[lonely]))
     app.wait_for_path("/example")
     assert app.example_id == run.examples["id"].iloc[lonely]
 
@@ -121,3 +124,85 @@ def test_a_run_without_a_map_says_what_to_do(app: App, run: Run):
     app.open("map")
     expect(app.page.get_by_text("This run has no map yet")).to_be_visible()
     expect(app.button("Resume")).to_be_visible()
+
+
+@THEMES
+def test_a_point_under_the_pointer_shows_its_picture_its_id_and_its_label(app: App, run: Run):
+    row = _lonely(run)
+    app.open("map")
+    app.page.mouse.move(*at(_ready(app), *run.examples[["umap_x", "umap_y"]].iloc[row]))
+    card = app.page.locator(".card")
+    expect(card.locator(".id")).to_have_text(run.examples["id"].iloc[row])
+    expect(card.locator(".label")).to_have_text(run.examples["label_name"].iloc[row])
+    expect(card.locator("img")).to_have_attribute("src", re.compile(rf"/api/thumb/{run.id}/train/{row}\?"))
+    app.page.mouse.move(5, 5)
+    expect(card).to_be_hidden()
+
+
+def test_arrow_keys_go_to_the_nearest_point_and_enter_opens_it(app: App, run: Run):
+    app.open("map")
+    map_ = _ready(app)
+    map_.focus()
+    app.press("ArrowRight")  # the one nearest to the middle
+    said, seen = app.page.locator(".said"), []
+    for key in ("ArrowRight", "ArrowDown"):
+        expect(said).to_have_text(re.compile(r"train-\d+, labeled digit \d"))
+        seen.append(said.text_content())
+        app.press(key)
+        expect(said).not_to_have_text(seen[-1])
+    last = (said.text_content() or "").partition(",")[0]
+    x, y = (run.examples.set_index("id")[name] for name in ("umap_x", "umap_y"))
+    before = seen[-1].partition(",")[0]
+    assert y[last] < y[before]  # down
+    assert x[before] > x[seen[0].partition(",")[0]]  # right
+    app.press("Enter")
+    app.wait_for_path("/example")
+    assert app.example_id == last
+
+
+def test_the_wheel_scrolls_the_page_until_the_map_was_clicked(app: App, run: Run, page: Page):
+    page.set_viewport_size({"width": 1280, "height": 700})
+    app.open("map")
+    map_ = _ready(app)
+    box = map_.bounding_box()
+    place = box["x"] + box["width"] / 2, box["y"] + 150
+    spans = "plot => plot._fullLayout.xaxis.range.map(Number)"
+    before = map_.evaluate(spans)
+    page.mouse.move(*place)
+    page.mouse.wheel(0, 120)
+    expect(page.get_by_test_id("stMain")).not_to_have_js_property("scrollTop", 0)
+    assert map_.evaluate(spans) == before
+    page.mouse.wheel(0, -1000)
+    expect(page.get_by_test_id("stMain")).to_have_js_property("scrollTop", 0)
+    page.mouse.down()  # a drag in an empty place, which opens nothing
+    page.mouse.move(place[0] + 5, place[1])
+    page.mouse.up()
+    page.mouse.wheel(0, 120)
+    page.wait_for_function(
+        "before => Math.abs(document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range[1] - before[1]) > 0.1",
+        arg=before,
+    )
+    expect(page.get_by_test_id("stMain")).to_have_js_property("scrollTop", 0)
+
+
+def test_ten_classes_have_ten_colors_in_both_themes(tabs: dict[str, Page], address: str, run: Run):
+    for theme, page in tabs.items():
+        page.goto(f"{address}/map?run={run.id}")
+        page.wait_for_selector(".js-plotly-plot canvas")
+        colors = page.locator(".js-plotly-plot").evaluate("plot => plot._fullData.map(trace => trace.marker.color)")
+        assert len({color.lower() for color in colors}) == 10, theme
+        page.goto("about:blank")
+
+
+def _lonely(run: Run) -> int:
+    """Return the row whose nearest neighbor on the map is farthest."""
+    places = run.examples[["umap_x", "umap_y"]].to_numpy()
+    distances = np.linalg.norm(places[:, None] - places, axis=2) + 100 * np.eye(len(places))
+    return int(distances.min(axis=1).argmax())
+
+
+def _ready(app: App) -> Locator:
+    """Return the map once its cards and keys work."""
+    map_ = plot(app)
+    expect(map_).to_have_attribute("role", "application")
+    return map_

@@ -1,4 +1,4 @@
-"""A run made in the app: checked, estimated, started, watched, stopped and resumed."""
+"""A run made in the app: its data looked at, its cost estimated, started, watched, stopped and resumed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from attribution_core.jobs.jobs import cancel_job, find_job, jobs_in, start_job
 from attribution_core.runs import Run
 from tests.support.app_driver import THEMES, App
+from tests.support.builders import write_folder
 from tests.support.sample_run import make_data
 
 Serve = Callable[[Path], str]
@@ -45,12 +46,11 @@ class NewRun(App):
 
     def choose_path(self, path: Path) -> None:
         self.page.get_by_text("your own data", exact=True).click()
-        self.settle()
         self.fill("Path on this machine", str(path))
 
-    def check(self) -> None:
-        self.button("Check data and estimate").click()
-        expect(self.page.get_by_text("Checking the data")).to_be_visible()
+    def estimate(self) -> None:
+        self.button("Estimate time and memory").click()
+        expect(self.page.get_by_text("Estimating time and memory ·")).to_be_visible()
 
     def text(self, text: str):
         return self.page.get_by_text(text)
@@ -70,13 +70,15 @@ def test_from_data_to_overview(new_run: NewRun, page: Page, tmp_path: Path):
     data = make_data(tmp_path / "written digits.parquet", n=120)
     new_run.begin()
     new_run.choose_path(data)
+    expect(new_run.text("180 images in 10 classes")).to_be_visible()  # before any estimate
     new_run.choose_quick()
-    new_run.check()
-    page.reload()  # the address leads back to the check, and to what was chosen
-    expect(new_run.text("180 images in 10 classes")).to_be_visible(timeout=60_000)
+    expect(new_run.text("Peak memory")).to_have_count(0)
+    new_run.estimate()
+    page.reload()  # the address leads back to the estimate, and to what was chosen
+    expect(new_run.text("180 images in 10 classes")).to_be_visible()
     expect(page.get_by_label("Epochs", exact=True)).to_have_value("1")
     expect(page.get_by_label("Path on this machine")).to_have_value(str(data))
-    expect(new_run.text("Peak memory")).to_be_visible()
+    expect(new_run.text("Peak memory")).to_be_visible(timeout=60_000)
 
     new_run.fill("Epochs", "2")
     expect(new_run.text("These numbers are for other options")).to_be_visible()
@@ -124,27 +126,29 @@ def test_what_cannot_be_scored_is_refused_before_the_check(new_run: NewRun, page
     new_run.choose("Sensitivity (MPE): method", "adam")
     refusal = new_run.text("this run trains by sgd: train by it (--optimizer adam)")
     expect(refusal).to_be_visible()
-    expect(new_run.button("Check data and estimate")).to_be_disabled()
+    expect(new_run.button("Estimate time and memory")).to_be_disabled()
+    expect(new_run.button("Start")).to_be_disabled()
     new_run.choose("Optimizer", "adam")
     expect(refusal).to_have_count(0)
-    expect(new_run.button("Check data and estimate")).to_be_enabled()
+    expect(new_run.button("Estimate time and memory")).to_be_enabled()
+    expect(new_run.button("Start")).to_be_enabled()
 
 
 def test_wrong_paths_names_and_models_are_reported(new_run: NewRun, page: Page, tmp_path: Path):
     (new_run.folder / "digits").mkdir()
     new_run.begin()
-    expect(new_run.text("Check the data first")).to_be_visible()
+    page.get_by_text("your own data", exact=True).click()
+    expect(new_run.text("Give the path of your data, or choose its folder.")).to_be_visible()
     new_run.choose_path(tmp_path / "nowhere")
-    new_run.check()
-    expect(new_run.text("give the path of a dataset, or one of")).to_be_visible(timeout=60_000)
+    expect(new_run.text("give the path of a dataset, or one of")).to_be_visible()
     expect(new_run.button("Start")).to_have_count(0)
 
     page.get_by_text("digits", exact=True).click()
     new_run.settle()
-    new_run.choose("Model", "cnn4")
-    new_run.check()
-    expect(new_run.text("resize the images, or use mlp")).to_be_visible(timeout=60_000)
     expect(new_run.text("1,797 images in 10 classes")).to_be_visible()
+    new_run.choose("Model", "cnn4")
+    new_run.estimate()
+    expect(new_run.text("resize the images, or use mlp")).to_be_visible(timeout=60_000)
     expect(new_run.button("Start")).to_have_count(0)
 
     new_run.choose("Model", "linear")
@@ -156,3 +160,52 @@ def test_wrong_paths_names_and_models_are_reported(new_run: NewRun, page: Page, 
         expect(new_run.text(why)).to_be_visible()
         expect(new_run.button("Start")).to_be_disabled()
     assert not [job for job in jobs_in(new_run.folder) if job.kind == "score"]
+
+
+def test_a_large_folder_shows_its_counts_at_once_and_broken_files_as_they_are_found(
+    new_run: NewRun, page: Page, tmp_path: Path
+):
+    data = write_folder(tmp_path / "data", {"cat": 1, "dog": 1})
+    small = (data / "cat" / "0.png").read_bytes()
+    for number in range(6000):
+        (data / ("cat" if number % 2 else "dog") / f"copy {number}.png").write_bytes(small)
+    (data / "cat" / "broken.png").write_bytes(b"")
+    new_run.begin()
+    new_run.choose_path(data)
+    expect(new_run.text("6,003 images in 2 classes")).to_be_visible()
+    expect(new_run.text("1 file left out")).to_be_visible()
+    expect(new_run.text("6,000 files equal another one")).to_be_visible()
+    expect(page.get_by_label("Run name")).to_have_value("data")
+
+
+def test_an_estimate_can_be_cancelled(new_run: NewRun, page: Page):
+    new_run.begin()
+    new_run.estimate()
+    new_run.button("Cancel").last.click()
+    expect(new_run.text("It was stopped.")).to_be_visible()
+    expect(new_run.button("Start")).to_be_enabled()
+
+
+@THEMES
+def test_a_folder_is_picked_with_the_keyboard_or_the_mouse(new_run: NewRun, page: Page, tmp_path: Path):
+    write_folder(tmp_path / "my pets", {"cat": 8, "dog": 8})
+    new_run.begin()
+    page.get_by_text("your own data", exact=True).click()
+    new_run.button("Choose folder").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text("images in 2 class folders")).to_be_visible()  # beside the folder of runs
+    dialog.get_by_role("button", name="my pets").press("Enter")
+    expect(dialog.get_by_text("This folder holds images in 2 class folders.")).to_be_visible()
+    dialog.get_by_role("button", name="Use this folder").press("Enter")
+    expect(page.get_by_label("Path on this machine")).to_have_value(str(tmp_path / "my pets"))
+    expect(new_run.text("16 images in 2 classes")).to_be_visible()
+
+
+def test_a_wrong_number_says_what_is_allowed(new_run: NewRun, page: Page):
+    new_run.begin()
+    new_run.fill("Epochs", "-3")
+    expect(new_run.text("Epochs: enter a whole number of at least 0.").first).to_be_visible()
+    expect(new_run.button("Start")).to_be_disabled()
+    new_run.fill("Epochs", "3")
+    expect(new_run.text("Epochs: enter")).to_have_count(0)
+    expect(new_run.button("Start")).to_be_enabled()

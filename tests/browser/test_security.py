@@ -37,6 +37,10 @@ def test_a_forged_host_is_refused(address: str, path: str):
 @pytest.mark.parametrize(
     "path",
     [
+        "/api/about/../digits/train/0",
+        "/api/about/%2fetc%2fpasswd/train/0",
+        "/api/about/digits/run.json/0",
+        "/api/about/digits/train/99999",
         "/api/thumb/../digits/train/0",
         "/api/thumb/..%2fdigits/train/0",
         "/api/thumb/%2e%2e%2fruns%2fdigits/train/0",

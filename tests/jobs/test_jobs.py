@@ -25,7 +25,7 @@ from attribution_core.jobs.jobs import (
     options_target,
     start_job,
 )
-from attribution_core.jobs.requests import DATASETS, MODELS, JobRequest
+from attribution_core.jobs.requests import DATASETS, MODELS, SETTINGS, JobRequest
 from attribution_core.models import ARCHITECTURES
 from attribution_core.preparation.config import ScoreConfig
 from attribution_core.runs import Run
@@ -290,14 +290,15 @@ def test_a_file_with_the_id_of_another_process_stops_nothing(tmp_path):
     other.wait()
 
 
-def test_old_checks_are_forgotten(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["check", "survey"])
+def test_old_checks_are_forgotten(tmp_path, monkeypatch, kind):
     monkeypatch.setattr("attribution_core.jobs.jobs._start_process", lambda _: None)
-    for seed in range(30):
-        options = {"data": "digits", "seed": seed}
-        job = start_job(tmp_path, "check", options, options_target(options))
+    for number in range(30):
+        options = {"data": f"digits-{number}"}
+        job = start_job(tmp_path, kind, options, options_target(options))
         (job.path / "pid").write_text("0")
     assert len(jobs_in(tmp_path)) <= 22
-    assert find_job(tmp_path, "check", options_target(options)) is not None
+    assert find_job(tmp_path, kind, options_target(options)) is not None
 
 
 # -- what pages know without torch ----------------------------------------------------------------------------------
@@ -336,6 +337,26 @@ def test_a_check_reports_the_data_and_the_cost_of_a_run(tmp_path):
     assert "influence" not in result["estimate"]["seconds"]
     assert all(seconds > 0 for seconds in result["estimate"]["seconds"].values())
     assert result["estimate"]["refusal"] == ""
+
+
+def test_a_survey_leaves_what_it_found(tmp_path):
+    path = requested(tmp_path, "survey", {"data": "digits"}, "survey")
+    assert job_named(tmp_path, path.name).found() == {}
+    assert runner.main([str(path)]) == 0
+    job = job_named(tmp_path, path.name)
+    found = job.found()
+    assert job.status == "done"
+    assert (found["looked"], found["total"], found["num_unreadable"]) == (1797, 1797, 0)
+    assert (found["heights"], found["colored"], sum(found["counts"]["train"])) == ([8, 8], 0, 1797)
+
+
+def test_a_check_names_the_option_that_turns_a_stage_off(tmp_path):
+    options = {"data": "digits", "model": "linear", "recipe": {"epochs": 1}, "influence": "off"}
+    path = requested(tmp_path, "check", options, options_target(options))
+    assert runner.main([str(path)]) == 0
+    named = job_named(tmp_path, path.name).result["options"]
+    assert set(named.values()) <= {setting.name for setting in SETTINGS if "off" in setting.choices}
+    assert named["influence"] == "influence"
 
 
 def test_a_check_reports_that_a_run_does_not_fit_and_what_would(tmp_path, monkeypatch):

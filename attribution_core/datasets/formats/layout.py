@@ -5,6 +5,7 @@ train/0000.parquet, test/0000.parquet             folders named after splits
 data/train-00000-of-00001.parquet                 either of these in one folder of any name
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -135,13 +136,30 @@ def _with_splits(root: Path, files: list[Path], skip_others: bool) -> DataFiles:
 
 
 def _files_in(folder: Path, suffix: str) -> list[Path]:
-    found = (entry for entry in folder.iterdir() if entry.suffix.lower() == suffix and not entry.name.startswith("."))
+    found = [Path(entry.path) for entry in _entries(folder) if entry.name.lower().endswith(suffix)]
     # The datasets library keeps results of calculations in cache-HASH.arrow beside the data.
     return sorted(each for each in found if each.is_file() and not (suffix == ".arrow" and each.match("cache-*")))
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(Path(entry.path) for entry in _entries(folder) if _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # A path's is_dir is false for a link to itself, where a directory entry's raises.
+    return Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder but hidden ones; unlike paths, they know what they are without asking again.
+
+    A folder that may not be read has none here: the reader of the format that is found lists it as unreadable.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except PermissionError:
+        return []
 
 
 def _walk(folder: Path, suffix: str, depth: int) -> list[Path]:

@@ -14,7 +14,7 @@ def _page(options: dict | None) -> None:
     from samplescope_app.panels import run_form
 
     run_form.fill_in(options)
-    st.session_state["options"] = run_form.draw(lambda _: None)
+    st.session_state["options"] = run_form.draw()
 
 
 def form(options: dict | None = None) -> AppTest:
@@ -65,6 +65,35 @@ def test_a_switch_turns_a_measure_off():
     assert options_of(app) == {"data": "fashion-demo", "influence": "off", "recipe": {}}
 
 
+def test_a_wrong_number_says_what_is_allowed_and_is_not_replaced_in_silence():
+    app = form()
+    for label, wrong, why in (
+        ("Epochs", -3, "Epochs: enter a whole number of at least 0."),
+        ("Momentum", 1.0, "Momentum: enter a number of at least 0 and less than 1."),
+        ("Learning rate", 0.0, "Learning rate: enter a number of more than 0."),
+        ("Image size", 2000, "Image size: enter a whole number of at least 4 and at most 1,024."),
+    ):
+        next(each for each in app.number_input if each.label == label).set_value(wrong)
+        app.run()
+        assert any(why in each.value.replace("\\", "") for each in app.markdown), why
+    assert options_of(app)["recipe"] == {"epochs": -3, "momentum": 1.0, "learning_rate": 0.0}
+
+
+def _with_costs() -> None:
+    from samplescope_app.panels import run_form
+
+    run_form.fill_in(None)
+    run_form.turn_off("map")
+    run_form.draw({"map": "off, since it takes about 40 min, 80% of the run"})
+
+
+def test_the_cost_of_a_measure_stands_beside_its_switch():
+    app = AppTest.from_function(_with_costs, default_timeout=30).run()
+    assert not app.exception
+    assert not next(each for each in app.toggle if each.label == "Map").value
+    assert any("80% of the run" in each.value for each in app.caption)
+
+
 def _filled_again(first: dict, second: dict) -> None:
     import streamlit as st
 
@@ -72,7 +101,7 @@ def _filled_again(first: dict, second: dict) -> None:
 
     run_form.fill_in(first)
     run_form.fill_in(second, replace=True)
-    st.session_state["options"] = run_form.draw(lambda _: None)
+    st.session_state["options"] = run_form.draw()
 
 
 def test_the_configuration_of_a_run_replaces_what_the_form_holds():
