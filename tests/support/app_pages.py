@@ -18,6 +18,12 @@ def open_page(name: str, **query: str) -> AppTest:
     return app
 
 
+def score_rows(app: AppTest) -> list[str]:
+    """Return the HTML of each score of the example that a page is about."""
+    tables = [each.proto.body for each in app.get("html") if 'class="scores"' in each.proto.body]
+    return [row for table in tables for row in table.split("<details>")[1:]]
+
+
 def page_text(app: AppTest) -> str:
     """Return the notes, errors, captions and code of a page as one text."""
     return " ".join(element.value for kind in (app.info, app.error, app.caption, app.code) for element in kind)

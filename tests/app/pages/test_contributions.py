@@ -10,7 +10,7 @@ import attribution_core as ac
 from attribution_core.cli.main import main
 from attribution_core.runs import Run
 from samplescope_app.data import run_library
-from tests.support.app_pages import open_page, page_text
+from tests.support.app_pages import open_page, page_text, score_rows
 from tests.support.scored import digits_as_scored
 
 PAGES = ("overview", "browse", "example", "classes", "training", "trust", "review")
@@ -50,4 +50,4 @@ def test_every_page_shows_the_run(scored, page):
     if page == "training":
         assert any("of one training" in each.value for each in app.markdown)
     if page == "example":
-        assert any("Contribution" in each.value for each in app.markdown)
+        assert any("Contribution" in row for row in score_rows(app))

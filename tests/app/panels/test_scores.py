@@ -9,15 +9,9 @@ from attribution_core.runs import CredibleEffects
 from samplescope_app.data import effects, session
 from samplescope_app.panels import scores
 from samplescope_app.wording.text import format_score
-from tests.support.app_pages import open_page, page_text
+from tests.support.app_pages import open_page, page_text, score_rows
 
 MARK, REASON = "not credible", "hardly raises it by more than"
-
-
-def _rows(app):
-    """Return the HTML of each score on the page."""
-    (table,) = (each.proto.body for each in app.get("html") if 'class="scores"' in each.proto.body)
-    return table.split("<details>")[1:]
 
 
 def test_names_and_definitions_from_data_are_text(run, monkeypatch):
@@ -42,11 +36,11 @@ def test_a_contribution_that_no_removal_can_have_is_marked_with_the_reason(run):
     contribution = run.examples.set_index("id")["contribution"]
     assert contribution.max() > highest
     app = open_page("example", run="digits", id=contribution.idxmax())
-    (marked,) = (each for each in _rows(app) if MARK in each)
+    (marked,) = (each for each in score_rows(app) if MARK in each)
     assert f"{format_score(contribution.max())} nats" in marked
     assert REASON in page_text(app)
     app = open_page("example", run="digits", id=contribution.abs().idxmin())
-    assert not any(MARK in each for each in _rows(app))
+    assert not any(MARK in each for each in score_rows(app))
     assert REASON not in page_text(app)
 
 
