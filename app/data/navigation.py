@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import NoReturn
+from urllib.parse import urlencode
 
 import numpy as np
 import streamlit as st
@@ -10,6 +11,7 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
 from samplescope_app.data import filters, run_library, session
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
 PAGES = {
@@ -88,6 +90,16 @@ def open_tile(run: Run, key: str) -> NoReturn:
         open_example(run, example_id)
     table = run.evaluation
     open_evaluation(run, int(np.flatnonzero((table["split"] == split) & (table["id"] == example_id))[0]))
+
+
+def address_of(run: Run, row: Row) -> str:
+    """Return the address of the page of an example, a row of a table of :mod:`~samplescope_app.data.session`."""
+    return f"/example?{urlencode({'run': run.id, **query_of(row)})}"
+
+
+def query_of(row: Row) -> dict[str, str]:
+    """Return what names an example in the address of its page."""
+    return {"id": row["id"]} if row["split"] == "train" else {"evaluation": str(row["row"])}
 
 
 def go(page: str, run: Run) -> NoReturn:
