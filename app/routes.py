@@ -24,7 +24,8 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _LONGEST_DECISION = 1 << 20  # bytes
-_HISTORY = (Path(__file__).parent / "components" / "history.js").read_text(encoding="utf-8")
+_COMPONENTS = Path(__file__).parent / "components"
+_SCRIPTS = "".join((_COMPONENTS / f"{name}.js").read_text(encoding="utf-8") for name in ("history", "scroll"))
 
 
 def thumbnail(request: Request) -> Response:
@@ -113,13 +114,13 @@ def start(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
 
 
 def page(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
-    """Return Streamlit's document with the address of its server, and what keeps Back from being trapped.
+    """Return Streamlit's document with the address of its server, and what keeps Back and the scroll position right.
 
     Without the address, the script of a page such as /browse first requests /browse/_stcore/health, which fails with an
     error in the browser's console and costs time.
     """
     document = (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
-    script = f"<script>window.__streamlit = {{ BACKEND_BASE_URL: window.location.origin }}; {_HISTORY}</script>"
+    script = f"<script>window.__streamlit = {{ BACKEND_BASE_URL: window.location.origin }}; {_SCRIPTS}</script>"
     return HTMLResponse(document.replace("<head>", f"<head>{script}", 1), headers={"Cache-Control": "no-cache"})
 
 

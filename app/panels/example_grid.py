@@ -53,7 +53,6 @@ def draw(run: Run) -> None:
         _side_panel(run, tiles, answer, score)
     selection_bar.draw(run, filters.table(run, chosen.split), listed)
     if answer.opened is not None:
-        st.session_state.pop("last example", None)  # so that Back leads here
         navigation.open_tile(run, answer.opened)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from attribution_core.runs import Run
-from tests.support.app_driver import App
+from tests.support.app_driver import App, eventually
 
 
 def query(url: str) -> dict[str, list[str]]:
@@ -58,3 +58,89 @@ def test_a_click_opens_a_tile_without_loading_the_app_again(app: App, page: Page
     app.tiles().nth(1).click()
     app.wait_for_path("/example")
     assert page.evaluate("window.loadedOnce")
+
+
+def scroll(app: App) -> int:
+    return app.page.get_by_test_id("stMain").evaluate("element => Math.round(element.scrollTop)")
+
+
+def scrolled(app: App, top: int) -> int:
+    """Scroll as a user does, with the wheel, and return the position."""
+    expect(app.tiles().last).to_be_attached()  # the page is as long as it gets
+    app.page.mouse.move(600, 400)
+    app.page.mouse.wheel(0, top)
+    eventually(lambda: scroll(app) > 0, True)
+    app.page.wait_for_timeout(200)
+    return scroll(app)
+
+
+def trail(app: App) -> list[str]:
+    return app.page.locator(".st-key-trail a").all_inner_texts()
+
+
+def test_a_chain_of_influencers_leads_back_to_the_same_place(app: App, page: Page, run: Run):
+    """Three examples deep from a scrolled grid; b and Back both lead through all of them to that place."""
+    page.set_viewport_size({"width": 1280, "height": 600})
+    app.open("browse")
+    scrolled(app, 700)
+    app.tiles().nth(30).scroll_into_view_if_needed()
+    place = scroll(app)
+    app.tiles().nth(30).click()
+    app.wait_for_path("/example")
+    chain = [page.url]
+    for strip in ("Helps most", "Most harmful"):
+        eventually(lambda: scroll(app), 0)
+        app.tiles(strip).nth(1).scroll_into_view_if_needed()
+        app.tiles(strip).nth(1).click()
+        page.wait_for_url(lambda url: url != chain[-1])
+        app.wait_for_path("/example")
+        chain.append(page.url)
+    eventually(lambda: len(trail(app)), 3)
+    for url in (chain[1], chain[0]):
+        app.press("b")
+        page.wait_for_url(url)
+        app.wait_for_path("/example")
+    app.press("b")
+    app.wait_for_path("/browse")
+    assert "id" not in query(page.url)
+    eventually(lambda: scroll(app), place)
+    for url in (chain[0], chain[1], chain[2]):
+        page.go_back()
+        page.wait_for_url(url)
+        app.wait_for_path("/example")
+    page.locator(".st-key-trail a").first.click()
+    app.wait_for_path("/browse")
+    eventually(lambda: scroll(app), place)
+
+
+def test_the_trail_of_an_address_is_there_after_a_reload(app: App, page: Page, run: Run):
+    app.open("example", id=run.examples["id"].iloc[3], via="overview.12.e5.nonsense.99999")
+    eventually(lambda: [text.split("\n")[-1] for text in trail(app)], ["Overview", "#12", "#5 of validation b"])
+    page.locator(".st-key-trail a").nth(1).click()
+    app.shows(12)
+    page.locator(".st-key-trail a").first.click()
+    app.wait_for_path("/overview")
+    assert set(query(page.url)) == {"run"}
+
+
+def test_an_example_opens_at_its_top(app: App, page: Page, run: Run):
+    page.set_viewport_size({"width": 1280, "height": 600})
+    for place in (300, 500, 700, 900):
+        app.open("browse")
+        scrolled(app, place)
+        app.tiles().nth(place // 20).click()
+        app.wait_for_path("/example")
+        eventually(lambda: scroll(app), 0)
+
+
+def test_pages_keep_no_query_of_an_example(app: App, page: Page, run: Run):
+    app.open("example", id=run.examples["id"].iloc[3])
+    for name in ("Map", "Review", "Browse"):
+        app.go(name)
+        eventually(lambda: {"id", "via", "evaluation"} & set(query(page.url)), set())
+    page.go_back()
+    app.wait_for_path("/review")
+    page.go_back()
+    app.wait_for_path("/map")
+    page.go_back()
+    app.wait_for_path("/example")

@@ -39,7 +39,7 @@ export default draw;
 _PLAIN = {
     **{"name": "", "size": 0, "keys": {}, "page_keys": False, "selectable": False, "reports_focus": False},
     **{"selected": [], "selection": 0, "elsewhere": False},
-    **{"decisions": "", "reviewer": "", "undoes_own": False, "version": 0},
+    **{"decisions": "", "reviewer": "", "undoes_own": False, "version": 0, "query": ""},
 }
 _BADGES = {"keep": "✓ keep", "drop": "✕ drop", "relabel": "⇄"}
 
@@ -139,6 +139,7 @@ def gallery(
         The user's actions.
     """
     return tiles(
+        run,
         [example_tile(run, row, score) for row in examples.to_dict("records")],
         key=key,
         name=name,
@@ -146,12 +147,13 @@ def gallery(
         size=size,
         keys=keys,
         on_pressed=on_pressed,
-        selectable_of=run if selectable else None,
+        selectable=selectable,
         captions=captions,
     )
 
 
 def tiles(
+    run: Run,
     items: Sequence[Tile],
     *,
     key: str,
@@ -160,10 +162,10 @@ def tiles(
     size: int = 104,
     keys: dict[str, str] | None = None,
     on_pressed: OnPressed | None = None,
-    selectable_of: Run | None = None,
+    selectable: bool = False,
     captions: bool = True,
 ) -> Answer:
-    """Draw one or more tiles of any kind; the arguments are those of :func:`gallery`, selectable ones are of a run."""
+    """Draw one or more tiles of any kind; the arguments are those of :func:`gallery`."""
     data: dict[str, Any] = {
         "items": [asdict(replace(item, text=_shortened(item.text))) for item in items],
         "layout": layout,
@@ -171,16 +173,17 @@ def tiles(
         "size": max(size, _LEAST_FOR_TEXT) if any(item.text for item in items) else size,
         "captions": captions,
         "keys": keys or {},
-        "selectable": selectable_of is not None,
-        "reports_focus": selectable_of is not None,
+        "selectable": selectable,
+        "reports_focus": selectable,
+        "query": navigation.shared_query(run),
     }
     ids = {item.id for item in items}
-    if selectable_of is None:
+    if not selectable:
         return _mount(data, key, ids, on_pressed)
-    selected = selection.among(selectable_of, (item.id for item in items))
-    data |= {"selected": selected, "selection": selection.changes(selectable_of)}
-    data |= {"elsewhere": len(selected) < len(selection.keys(selectable_of))}
-    answer = _mount(data, key, ids, on_pressed, functools.partial(selection.choose, selectable_of, ids))
+    selected = selection.among(run, (item.id for item in items))
+    data |= {"selected": selected, "selection": selection.changes(run)}
+    data |= {"elsewhere": len(selected) < len(selection.keys(run))}
+    answer = _mount(data, key, ids, on_pressed, functools.partial(selection.choose, run, ids))
     return replace(answer, selected=selected)
 
 

@@ -6,7 +6,7 @@ import { decide, decideNext, isDecision, isUndoing, queued } from "./decisions.j
 import { ANSWER_MS, open, send } from "./messages.js";
 import { focusTile, select, tilesOf, toggle } from "./selection.js";
 
-const STEPS = new Set(["previous", "next", "back"]); // actions that decide nothing about an example
+const STEPS = new Set(["previous", "next"]); // actions that decide nothing about an example
 
 /**
  * Answer a pressed key.
@@ -53,12 +53,22 @@ function press(view, action) {
   // Where other pages of tiles have the selection, Python knows it.
   const single = view.data.elsewhere ? [] : [focusedId].filter((id) => id !== undefined);
   const ids = view.selected.size ? [...view.selected] : single;
+  if (action === "back") {
+    goBack();
+    return;
+  }
   if (view.data.decisions && isDecision(action)) {
     decide(view, action, action === "undo" && !view.data.undoes_own ? [] : ids);
     return;
   }
   const sent = send(view, "pressed", { action, ids });
   view.waiting = sent ? null : { action, ids: view.ids, until: performance.now() + ANSWER_MS };
+}
+
+// Follow the last link of the trail, which knows where the page before is and needs no answer of the server.
+function goBack() {
+  const links = document.querySelectorAll(".st-key-trail a");
+  /** @type {HTMLElement | undefined} */ (links[links.length - 1])?.click();
 }
 
 /**

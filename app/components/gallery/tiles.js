@@ -81,7 +81,7 @@ export function element(tag, className, text) {
 function tile(view, item, index) {
   const node = /** @type {HTMLAnchorElement} */ (element("a", `tile ${item.decision}`));
   node.setAttribute("role", "option");
-  if (item.href) node.href = item.href;
+  if (item.href) node.href = [item.href, view.data.query].filter(Boolean).join("&");
   node.draggable = false;
   node.tabIndex = index === view.focused ? 0 : -1;
   if (item.text) node.setAttribute("aria-label", `${item.alt}: ${item.text}`);

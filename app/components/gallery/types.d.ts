@@ -35,6 +35,8 @@ export interface Data {
   page_keys: boolean;
   selectable: boolean;
   reports_focus: boolean;
+  /** What the addresses of all tiles end with. */
+  query: string;
   /** Address that decisions are sent to. */
   decisions: string;
   /** Name of the reviewer who decides. */
