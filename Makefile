@@ -1,4 +1,4 @@
-# make demo | install | test | docs | check | bench     (each installs what it needs; the second time is quick)
+# make demo | install | test | docs | check | check-js | bench     (each installs what it needs; the second time is quick)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ TORCH ?=
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo install test docs check bench chromium clean
+.PHONY: demo install test docs check check-js bench chromium clean
 
 demo: $(RUNTIME)
 	$(BIN)/samplescope demo $(ARGS)
@@ -57,6 +57,10 @@ check: $(DEVELOPMENT)
 	@mkdir -p .make && ln -sfn ../app .make/samplescope_app  # the app under the name that it is imported by
 	MYPYPATH=.make $(BIN)/mypy --num-workers $(WORKERS)
 	$(BIN)/lint-imports
+
+# The types of the app's JavaScript, by its comments; nothing is built. It needs npm, which nothing else does.
+check-js:
+	npx --yes --package typescript@5.9 tsc --project app/components/gallery/jsconfig.json
 
 bench: $(DEVELOPMENT)
 	$(BIN)/python -m tests.benchmarks.fsi $(ARGS)

@@ -3,6 +3,7 @@
 import streamlit as st
 from PIL import Image
 
+from samplescope_app.data import trail
 from samplescope_app.data.navigation import PAGES
 
 _TILE, _GAP = 9, 2
@@ -49,4 +50,5 @@ page = st.navigation(
     ],
     position="top",
 )
+trail.arrive(page.url_path)
 page.run()

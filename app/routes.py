@@ -1,17 +1,21 @@
-"""HTTP routes in addition to Streamlit's: images, facts of an example, how far a review is, the pages' document."""
+"""HTTP routes in addition to Streamlit's: images, facts, scripts, decisions, the start and the pages' document."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import streamlit as st
+from pydantic import BaseModel, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from attribution_core.errors import InputError
-from samplescope_app.data import run_library
+from samplescope_app.components import modules
+from samplescope_app.data import reviewing, run_library
 from samplescope_app.data.navigation import PAGES
 from samplescope_app.wording import labels
 
@@ -21,7 +25,9 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _LONGEST_TEXT = 160  # characters on a card
-_HISTORY = (Path(__file__).parent / "components" / "history.js").read_text(encoding="utf-8")
+_LONGEST_DECISION = 1 << 20  # bytes
+_COMPONENTS = Path(__file__).parent / "components"
+_SCRIPTS = "".join((_COMPONENTS / f"{name}.js").read_text(encoding="utf-8") for name in ("history", "scroll"))
 
 
 def thumbnail(request: Request) -> Response:
@@ -76,6 +82,58 @@ def about(request: Request) -> Response:
     )
 
 
+def script(request: Request) -> Response:
+    """Return a module of a component, or 404: for another version too, so that a browser never keeps a wrong one."""
+    text = modules.SCRIPTS.get(request.path_params["name"])
+    if text is None or request.path_params["version"] != modules.VERSION:
+        return PlainTextResponse("There is no such script in this version.", status_code=404)
+    return Response(text, media_type="text/javascript", headers=_HEADERS)
+
+
+async def decide(request: Request) -> Response:
+    """Save a decision about examples of a run: an action of :func:`reviewing.decide`, or undo.
+
+    The body is JSON with ``action``; ``examples``, a list of keys; and ``reviewer``, a name. The answer has ``version``
+    of the decisions; ``undone``, the keys of the examples whose decision was canceled; and ``told``, what to tell the
+    user; or ``failed``, why nothing was saved. A page of another site cannot ask for this: the browser states where a
+    request comes from, and that must be here.
+    """
+    if request.headers.get("origin") != f"{request.url.scheme}://{request.headers.get('host')}":
+        return PlainTextResponse("Decisions are taken on the app's own pages only.", status_code=403)
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _LONGEST_DECISION:
+            return PlainTextResponse("A decision is about fewer examples.", status_code=413)
+    try:
+        asked = _Asked.model_validate_json(body)
+    except ValidationError:
+        return PlainTextResponse("A decision is JSON with action, examples and reviewer.", status_code=400)
+    try:
+        return JSONResponse(await run_in_threadpool(_decided, request.path_params["run"], asked))
+    except InputError as error:
+        return JSONResponse({"failed": str(error)})
+
+
+class _Asked(BaseModel, strict=True):
+    action: str
+    examples: list[str]
+    reviewer: str = Field(max_length=60)
+
+
+def _decided(run_id: str, asked: _Asked) -> dict[str, Any]:
+    run = run_library.open_run(run_id)
+    undone: list[str] = []
+    told = ""
+    if asked.action == "undo":
+        canceled = reviewing.undo(run, asked.reviewer, asked.examples[0] if asked.examples else None)
+        undone = [f"{split}/{example_id}" for split, example_id in canceled.examples]
+        told = reviewing.undone_in_words(canceled)
+    else:
+        reviewing.decide(run, asked.examples, asked.action, asked.reviewer)
+    return {"version": run.decisions.version(), "undone": undone, "told": told}
+
+
 def start(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
     """Redirect the address without a page to the server's first run, or to the list of runs.
 
@@ -86,18 +144,20 @@ def start(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
 
 
 def page(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
-    """Return Streamlit's document with the address of its server, and what keeps Back from being trapped.
+    """Return Streamlit's document with the address of its server, and what keeps Back and the scroll position right.
 
     Without the address, the script of a page such as /browse first requests /browse/_stcore/health, which fails with an
     error in the browser's console and costs time.
     """
     document = (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
-    script = f"<script>window.__streamlit = {{ BACKEND_BASE_URL: window.location.origin }}; {_HISTORY}</script>"
+    script = f"<script>window.__streamlit = {{ BACKEND_BASE_URL: window.location.origin }}; {_SCRIPTS}</script>"
     return HTMLResponse(document.replace("<head>", f"<head>{script}", 1), headers={"Cache-Control": "no-cache"})
 
 
 ROUTES = [
     Route("/", start),
+    Route("/api/components/{version}/{name}", script),
+    Route("/api/decisions/{run}", decide, methods=["POST"]),
     *(Route(f"/{name}", page) for name in PAGES),
     Route("/api/review/{run}", review),
     Route("/api/thumb/{run}/{split}/{row:int}", thumbnail),

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from samplescope_app.components import modules
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -48,7 +50,7 @@ def test_the_wheel_holds_what_it_needs_and_no_package_called_app(wheel):
     assert tops == {"attribution_core", "samplescope_app", "samplescope_assets", f"samplescope-{_version()}.dist-info"}
     wanted = [
         *("samplescope_assets/demo/fashion-demo.parquet", "samplescope_assets/demo/LICENSE-fashion-mnist"),
-        *(f"samplescope_app/components/gallery/gallery.{kind}" for kind in ("html", "css", "js")),
+        *(f"samplescope_app/components/gallery/{name}" for name in ("gallery.html", "gallery.css", *modules.SCRIPTS)),
         *(f"samplescope_app/pages/{page}.py" for page in ("runs", "overview", "browse", "example", "review")),
         "samplescope_app/main.py",
     ]

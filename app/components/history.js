@@ -1,24 +1,24 @@
-// A page that writes what it shows into its address, such as the run, must not add an entry to the history: Back would
-// lead to the same page without it, which writes it again, so that nobody gets past it. An address that only adds to the
-// query of the same page takes the place of the entry; any other change is a step that Back takes back.
-//
-// The script of the next page may write its address a moment before the page changes. The entry that this makes, of the
-// old page with less in its query, is no step either: the next page takes its place.
+// An entry of the history is a step that the user took. Streamlit adds one for every change of the address, also when a page
+// writes what it shows into its own, such as the run: Back would lead to the same page without it, which writes it again,
+// so that nobody gets past it. And where a page opens another one, it first adds one with the page that is left and the
+// query of the page that opens, to which nobody has ever been. So an address takes the place of the last one if the user
+// has done nothing since.
 (() => {
-  const MOMENT_MS = 500;
   const push = history.pushState.bind(history);
-  let lessSince = -Infinity; // when the latest entry was made by leaving out a part of the query
-  const has = (params, others) => [...others].every(([name, value]) => params.get(name) === value);
+  let acted = false; // whether the user has done something since the last entry
+  let begun = false; // whether the last entry differs from the one before in its query only
+  for (const type of ["pointerdown", "click", "keydown", "popstate"]) {
+    addEventListener(type, () => (acted = true), { capture: true });
+  }
   history.pushState = (state, title, address) => {
-    const from = new URL(location.href);
-    const to = new URL(address ?? location.href, location.href);
-    const samePage = from.pathname === to.pathname;
-    const now = performance.now();
-    if (samePage ? has(to.searchParams, from.searchParams) : now - lessSince < MOMENT_MS) {
+    const samePage = new URL(address ?? location.href, location.href).pathname === location.pathname;
+    if (!acted && (samePage || begun)) {
       history.replaceState(state, title, address);
-      return;
+      begun &&= samePage;
+    } else {
+      push(state, title, address);
+      begun = samePage;
     }
-    lessSince = samePage && has(from.searchParams, to.searchParams) ? now : -Infinity;
-    push(state, title, address);
+    acted = false;
   };
 })();

@@ -3,6 +3,7 @@
 
 const SECONDS = 2;
 
+/** @param {{data: {address: string, version: number}, setStateValue: (name: string, value: unknown) => void}} component */
 export default function (component) {
   const { data, setStateValue } = component;
   const look = async () => {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NoReturn
+from urllib.parse import urlencode
 
 import numpy as np
 import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app.data import filters, run_library, session
+from samplescope_app.data import filters, run_library, session, trail
+from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
 PAGES = {
@@ -29,6 +32,8 @@ PAGES = {
         "new",
     )
 }
+
+_WITH_VIEW = ("browse", "example")  # pages that have the session's view in their address
 
 
 def current_run() -> Run:
@@ -73,12 +78,12 @@ def _stop_with_error(error: InputError) -> NoReturn:
 
 def open_example(run: Run, example_id: str) -> NoReturn:
     """Open the page of a training example."""
-    st.switch_page(PAGES["example"], query_params=_address(run, id=example_id))
+    st.switch_page(PAGES["example"], query_params=_address(run, id=example_id, **trail.onward()))
 
 
 def open_evaluation(run: Run, row: int) -> NoReturn:
     """Open the page of an evaluation example by its position in ``run.evaluation``, since splits may share ids."""
-    st.switch_page(PAGES["example"], query_params=_address(run, evaluation=str(row)))
+    st.switch_page(PAGES["example"], query_params=_address(run, evaluation=str(row), **trail.onward()))
 
 
 def open_tile(run: Run, key: str) -> NoReturn:
@@ -90,11 +95,30 @@ def open_tile(run: Run, key: str) -> NoReturn:
     open_evaluation(run, int(np.flatnonzero((table["split"] == split) & (table["id"] == example_id))[0]))
 
 
+def address_of(run: Run, row: Row) -> str:
+    """Return the address of the page of an example, a row of a table of :mod:`~samplescope_app.data.session`."""
+    return f"/example?{urlencode({'run': run.id, **trail.query_of(row)})}"
+
+
+def shared_query(run: Run) -> str:
+    """Return what the addresses of all tiles on a page end with: the way to them, and the session's view."""
+    return urlencode({**trail.onward(), **filters.address(run, filters.current(run))})
+
+
 def go(page: str, run: Run) -> NoReturn:
     """Open another page of the same run."""
-    st.switch_page(PAGES[page], query_params=_address(run) if page == "browse" else {"run": run.id})
+    st.switch_page(PAGES[page], query_params=_address(run) if page in _WITH_VIEW else {"run": run.id})
 
 
 def _address(run: Run, **parameters: str) -> dict[str, str]:
     """Return the parameters of a page that shows the session's view, as Browse and Example do."""
     return {"run": run.id, **parameters, **filters.address(run, filters.current(run))}
+
+
+def stops(run: Run) -> list[trail.Stop]:
+    """Return where the chain of examples before the one that is shown began, and its examples."""
+    found = trail.stops(run, frozenset(PAGES))
+    return [
+        replace(each, query=_address(run, **each.query) if each.page in _WITH_VIEW else {"run": run.id, **each.query})
+        for each in found
+    ]

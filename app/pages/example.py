@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from attribution_core.runs import Run
-from samplescope_app.data import filters, navigation, session
+from samplescope_app.data import filters, navigation, session, trail
 from samplescope_app.panels import (
     among_training,
     evolution,
@@ -19,7 +19,6 @@ from samplescope_app.panels import (
     scores,
     typical,
 )
-from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
@@ -66,7 +65,6 @@ def _training_page(run: Run) -> None:
     if row["row"] not in listed:
         # The filters hide this example, after a deep link or a decision: step through all examples instead.
         listed = filters.matching(run, filters.View(chosen.order))
-    st.session_state["last example"] = example_id
     _training_example(run, row, listed, filters.shown_score(run))
 
 
@@ -74,9 +72,8 @@ def _training_example(run: Run, row: Row, listed: np.ndarray, score: str) -> Non
     around = example_card.around(listed, row["row"])
     steps = {action: session.examples(run)["id"].iloc[target] for action, target in around.items()}
     act = functools.partial(example_card.act, run, steps)
-    example_card.navigation_bar(
-        run, row["row"], f"#{row['row']}", listed, "Back to grid", functools.partial(act, keys=[session.key(row)])
-    )
+    trail.stand(row)
+    example_card.navigation_bar(run, row, listed, functools.partial(act, keys=[session.key(row)]))
     about, influences = st.columns(2, gap="large")
     with about, st.container(horizontal=True, gap="small"):
         with st.container(width=_LEFT_WIDTH):
@@ -110,8 +107,8 @@ def _evaluation_page(run: Run, asked: str) -> None:
 def _evaluation_example(run: Run, row: Row, listed: np.ndarray) -> None:
     steps = {action: str(target) for action, target in example_card.around(listed, row["row"]).items()}
     act = functools.partial(example_card.act, run, steps)
-    back = functools.partial(act, keys=[session.key(row)])
-    example_card.navigation_bar(run, row["row"], labels.place(row), listed, "Back", back)
+    trail.stand(row)
+    example_card.navigation_bar(run, row, listed, functools.partial(act, keys=[session.key(row)]))
     about, influences = st.columns(2, gap="large")
     with about, st.container(horizontal=True, gap="small"):
         with st.container(width=_LEFT_WIDTH):

@@ -59,7 +59,7 @@ def _pair(run: Run, pair: Row, unit: str, name: str) -> None:
         replace(other, id="evaluation", aside="", score="", tone="", note="validation", split=""),
     ]
     with st.container(border=True, width=2 * _SIZE + 56):
-        answer = tiles(shown, key=f"pair {name}", name=name, size=_SIZE)
+        answer = tiles(run, shown, key=f"pair {name}", name=name, size=_SIZE)
     if answer.opened == "train":
         navigation.open_example(run, run.examples["id"].iloc[train_row])
     elif answer.opened == "evaluation":

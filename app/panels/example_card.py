@@ -11,6 +11,7 @@ from attribution_core.runs import Run
 from samplescope_app.components.gallery import OnPressed, picture
 from samplescope_app.data import navigation
 from samplescope_app.panels import decisions, example_facts
+from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import plain
 
@@ -52,15 +53,13 @@ def around(listed: np.ndarray, row: int) -> dict[str, int]:
     return {action: int(listed[at]) for action, at in targets.items() if 0 <= at < len(listed)}
 
 
-def navigation_bar(
-    run: Run, row: int, name: str, listed: np.ndarray, back_label: str, act: Callable[[str], None]
-) -> None:
-    """Draw the buttons that lead back and to the previous and next example, and answer the key that leads back."""
-    near, position = around(listed, row), int(np.flatnonzero(listed == row)[0])
+def navigation_bar(run: Run, row: Row, listed: np.ndarray, act: Callable[[str], None]) -> None:
+    """Draw the trail that leads back, and the buttons to the previous and next example."""
+    near, position = around(listed, row["row"]), int(np.flatnonzero(listed == row["row"])[0])
     with st.container(horizontal=True, vertical_alignment="center"):
-        back = st.button(f"{back_label} `b`", icon=":material/arrow_back:", type="tertiary")
+        _trail(run, row)
         st.space("stretch")
-        st.caption(f"{plain(name)} · {position + 1:,} of {len(listed):,}", width="content")
+        st.caption(f"{position + 1:,} of {len(listed):,}", width="content")
         for action, label, icon in (
             ("previous", "Previous `←`", "chevron_left"),
             ("next", "Next `→`", "chevron_right"),
@@ -73,19 +72,26 @@ def navigation_bar(
                 on_click=act,
                 args=(action,),
             )
-    # A callback cannot open another page, so it only notes that the key was pressed.
-    if st.session_state.pop("leave example", False) or back:
-        last = st.session_state.get("last example")
-        if "evaluation" in st.query_params and last is not None:
-            navigation.open_example(run, last)
-        navigation.go("browse", run)
+
+
+def _trail(run: Run, row: Row) -> None:
+    """Draw where the chain of examples began and the examples passed, each a link; the key b follows the last one."""
+    stops = navigation.stops(run)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content", key="trail"):
+        for number, stop in enumerate(stops):
+            first, last = number == 0, number == len(stops) - 1
+            st.page_link(
+                navigation.PAGES[stop.page],
+                label=f"{plain(stop.label)} `b`" if last else plain(stop.label),
+                icon=":material/arrow_back:" if first else ":material/chevron_right:",
+                query_params=stop.query,
+            )
+        st.markdown(f":gray[:material/chevron_right:] **{plain(labels.place(row))}**", width="content")
 
 
 def act(run: Run, steps: dict[str, str], action: str, keys: list[str]) -> None:
     """Answer a key or a button about the examples of some keys; stepping changes the address of the same page."""
-    if action == "back":
-        st.session_state["leave example"] = True
-    elif action in ("previous", "next"):
+    if action in ("previous", "next"):
         if action in steps:
             st.query_params["evaluation" if "evaluation" in st.query_params else "id"] = steps[action]
     elif action == "undo":

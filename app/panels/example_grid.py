@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
@@ -45,7 +44,6 @@ def draw(run: Run) -> None:
             key="browse grid",
             name=f"{split_name(chosen.split).capitalize()} examples",
             keys=_KEYS,
-            on_pressed=functools.partial(_act, run),
             selectable=True,
         )
         _pager(page, len(listed))
@@ -55,7 +53,6 @@ def draw(run: Run) -> None:
         _side_panel(run, tiles, answer, score)
     selection_bar.draw(run, filters.table(run, chosen.split), listed)
     if answer.opened is not None:
-        st.session_state.pop("last example", None)  # so that Back leads here
         navigation.open_tile(run, answer.opened)
 
 

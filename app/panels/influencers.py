@@ -195,7 +195,7 @@ def strip(run: Run, shown: list[Tile], name: str, unit: str, key: str, nothing: 
     if not shown:
         st.caption(nothing)
         return
-    answer = tiles(shown, key=f"influence {key}", name=name, layout="strip", size=_SIZE)
+    answer = tiles(run, shown, key=f"influence {key}", name=name, layout="strip", size=_SIZE)
     if answer.opened is not None:
         navigation.open_tile(run, answer.opened)
 

@@ -28,6 +28,7 @@ _KNOWN = "original_label"  # the group that would tell the answer
 
 def draw(run: Run) -> None:
     """Draw the queue: its options and progress, the current suspect, the next ones and typical examples."""
+    version = run.decisions.version()  # before the decisions are read: what is newer, the browser shows itself
     score, suspects = _suspects(run)
     undecided = suspects[suspects["action"] == ""]
     skipped = st.session_state.setdefault(f"skipped {run.id}", set())
@@ -37,7 +38,7 @@ def draw(run: Run) -> None:
         _finished(run, len(undecided))
         return
     row = waiting.iloc[0].to_dict()
-    _suspect(run, waiting.head(_AHEAD).to_dict("records"), score)
+    _suspect(run, waiting.head(_AHEAD).to_dict("records"), score, version)
     upcoming = waiting.iloc[1 : 1 + _UPCOMING]
     if len(upcoming):
         st.caption("Up next")
@@ -122,13 +123,14 @@ def _finished(run: Run, skipped: int) -> None:
         st.button("Undo", icon=":material/undo:", type="tertiary", on_click=decisions.undo, args=(run,))
 
 
-def _suspect(run: Run, rows: list[Row], score: str) -> None:
+def _suspect(run: Run, rows: list[Row], score: str, version: int) -> None:
     """Draw the first suspect with its facts and the buttons that decide; after a decision the next one follows."""
     row, act = rows[0], functools.partial(_act, run)
     image, about = st.columns([4, 5], gap="medium")
     with image:
         shown = [(_tile(run, each, score), _keys(run, each)) for each in rows]
-        queue(shown, key="suspect", size=_SIZE, on_pressed=act)
+        skipped = functools.partial(_act, run, "skip")
+        queue(run, shown, key="suspect", size=_SIZE, version=version, on_skipped=skipped)
     with about:
         st.markdown(f"**{plain(row['id'])}**")
         decisions.split_badge(row)

@@ -285,7 +285,7 @@ def test_a_bar_of_the_histogram_leads_to_its_examples(app: App, run: Run):
     app.tiles().first.click()
     app.wait_for_path("/example")
     expect(app.page.get_by_text(f"1 of {shown}")).to_be_visible()
-    app.button("Back to grid").click()
+    app.go_back_to("Browse")
     app.wait_for_path("/browse")
     expect(app.tiles()).to_have_count(shown)  # the filter is still there
     app.button("Clear filters").click()

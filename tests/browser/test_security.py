@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from attribution_core.runs import Run
+from samplescope_app.components import modules
 from tests.support.app_driver import App
 from tests.support.sample_run import make_run
 
@@ -65,6 +68,63 @@ def test_the_thumbnail_route_serves_thumbnails_only(address: str, path: str):
     # An address that is no route gets Streamlit's own page, which holds nothing of the run.
     assert response.status in (400, 404) or b"<title>Streamlit</title>" in body
     assert b"PNG" not in body
+
+
+def decided(address: str, run: str, body: str, **headers: str) -> tuple[int, str]:
+    """The status and body of the answer to a decision that is sent as it is."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection.request("POST", f"/api/decisions/{run}", body, headers)
+    response = connection.getresponse()
+    answer = response.read().decode()
+    connection.close()
+    return response.status, answer
+
+
+def test_decisions_come_from_the_own_pages_only(address: str, run: Run):
+    body = json.dumps({"action": "drop", "examples": ["train/train-00000"], "reviewer": ""})
+    for headers in ({}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": f"{address}.evil.example"}):
+        assert decided(address, run.id, body, **headers)[0] == 403
+    assert run.decisions.current().empty
+    assert decided(address, run.id, body, Origin=address)[0] == 200
+    assert run.decisions.current()["id"].tolist() == ["train-00000"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"action": "drop", "examples": ["train/nobody"], "reviewer": ""},
+        {"action": "drop", "examples": ["elsewhere/train-00000"], "reviewer": ""},
+        {"action": "drop", "examples": [], "reviewer": ""},
+        {"action": "drop", "examples": ["train/train-00000", "test/nobody"], "reviewer": ""},
+        {"action": "relabel 99", "examples": ["train/train-00000"], "reviewer": ""},
+        {"action": "relabel nan", "examples": ["train/train-00000"], "reviewer": ""},
+        {"action": "DROP TABLE log", "examples": ["train/train-00000"], "reviewer": ""},
+    ],
+)
+def test_a_decision_that_makes_no_sense_is_refused(address: str, run: Run, asked: dict[str, object]):
+    code, answer = decided(address, run.id, json.dumps(asked), Origin=address)
+    assert code == 200
+    assert set(json.loads(answer)) == {"failed"}
+    assert run.decisions.current().empty
+
+
+def test_what_is_no_decision_is_refused(address: str, run: Run):
+    nothing = {"action": "undo", "examples": [], "reviewer": ""}
+    wrong = ({}, nothing | {"action": 1}, nothing | {"examples": [1]}, nothing | {"reviewer": "x" * 61})
+    for body in ("", "[]", "not JSON", *map(json.dumps, wrong)):
+        assert decided(address, run.id, body, Origin=address)[0] == 400
+    assert decided(address, run.id, " " * (1 << 21), Origin=address)[0] == 413
+    for name in ("nothing", "..", "%2e%2e%2fruns"):
+        assert decided(address, name, json.dumps(nothing), Origin=address)[0] in (200, 400, 404, 405)
+    assert run.decisions.version() == 0
+
+
+@pytest.mark.parametrize("name", ["../__init__.py", "..%2f__init__.py", "types.d.ts", "gallery.css", "nothing.js"])
+def test_the_route_of_scripts_serves_scripts_only(address: str, name: str):
+    assert status(address, modules.address("index.js")) == 200
+    assert status(address, modules.address(name)) in (400, 404)
+    assert status(address, "/api/components/0123456789abcdef/index.js") == 404
 
 
 def test_only_this_machine_is_listened_to(address: str):

@@ -63,6 +63,10 @@ class App:
         self.page.get_by_role("link", name=name, exact=True).click()
         self.wait_for_path(f"/{name.lower()}")
 
+    def go_back_to(self, name: str) -> None:
+        """Follow a link of Example's trail."""
+        self.page.locator(".st-key-trail").get_by_role("link", name=name).click()
+
     def tiles(self, name: str = "Training examples") -> Locator:
         return self.page.get_by_role("listbox", name=name).get_by_role("option")
 

@@ -8,36 +8,46 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.store import SplitName, table_of
-from samplescope_app.data import run_library, selection, session
+from samplescope_app.components import modules
+from samplescope_app.data import navigation, reviewing, run_library, selection, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
-from samplescope_app.wording.text import format_percentile, format_score
+from samplescope_app.wording.text import format_percentile, format_score, plain
 
 _HERE = Path(__file__).parent
+# Streamlit imports a component's script from a blob, where a relative import finds nothing; it serves a folder of
+# scripts for installed packages with a manifest only. So the script that it gets imports the modules from an address of
+# this server (samplescope_app.routes), as they are: with no build, no joining of files, and line numbers that hold.
 _component = st.components.v2.component(
     "samplescope.gallery",
     html=(_HERE / "gallery.html").read_text(encoding="utf-8"),
     css=(_HERE / "gallery.css").read_text(encoding="utf-8"),
-    js=(_HERE / "gallery.js").read_text(encoding="utf-8"),
+    js=f"""
+const {{ default: draw }} = await import(new URL("{modules.address("index.js")}", location.origin).href);
+export default draw;
+""",
 )
 
 # Values for the script that a layout does not use.
 _PLAIN = {
     **{"name": "", "size": 0, "keys": {}, "page_keys": False, "selectable": False, "reports_focus": False},
     **{"selected": [], "selection": 0, "elsewhere": False},
+    **{"decisions": "", "reviewer": "", "undoes_own": False, "version": 0, "query": ""},
 }
 _BADGES = {"keep": "✓ keep", "drop": "✕ drop", "relabel": "⇄"}
 
 _LONGEST_ON_TILE, _LEAST_FOR_TEXT = 240, 168  # characters of a text on a tile, and the pixels that they need
 
-# Called with the action of a pressed key and the ids that it applies to: the selected tiles, else the focused one.
-# It runs before the page, so that the page is drawn once and not twice.
+# Called with the action of a pressed key that decides nothing, and the ids that it applies to: the selected tiles, else
+# the focused one. It runs before the page, so that the page is drawn once and not twice. In a picture or a queue, keys
+# that decide (keep, drop, relabel LABEL, undo) are not among them: these go to the run's log at once.
 OnPressed = Callable[[str, list[str]], None]
 
 
@@ -65,6 +75,7 @@ class Tile:
         src: Address of the image; "" for a text or a row of a table.
         alt: Description of the whole tile.
         text: Text shown in place of an image.
+        href: Address of the page that the tile opens; "" if it opens none.
         label: Name of its label.
         predicted: The prediction; "" if it is the label.
         score: Score or effect, as text.
@@ -81,6 +92,7 @@ class Tile:
     src: str
     alt: str
     text: str = ""
+    href: str = ""
     label: str = ""
     predicted: str = ""
     score: str = ""
@@ -127,6 +139,7 @@ def gallery(
         The user's actions.
     """
     return tiles(
+        run,
         [example_tile(run, row, score) for row in examples.to_dict("records")],
         key=key,
         name=name,
@@ -134,12 +147,13 @@ def gallery(
         size=size,
         keys=keys,
         on_pressed=on_pressed,
-        selectable_of=run if selectable else None,
+        selectable=selectable,
         captions=captions,
     )
 
 
 def tiles(
+    run: Run,
     items: Sequence[Tile],
     *,
     key: str,
@@ -148,10 +162,10 @@ def tiles(
     size: int = 104,
     keys: dict[str, str] | None = None,
     on_pressed: OnPressed | None = None,
-    selectable_of: Run | None = None,
+    selectable: bool = False,
     captions: bool = True,
 ) -> Answer:
-    """Draw one or more tiles of any kind; the arguments are those of :func:`gallery`, selectable ones are of a run."""
+    """Draw one or more tiles of any kind; the arguments are those of :func:`gallery`."""
     data: dict[str, Any] = {
         "items": [asdict(replace(item, text=_shortened(item.text))) for item in items],
         "layout": layout,
@@ -159,16 +173,17 @@ def tiles(
         "size": max(size, _LEAST_FOR_TEXT) if any(item.text for item in items) else size,
         "captions": captions,
         "keys": keys or {},
-        "selectable": selectable_of is not None,
-        "reports_focus": selectable_of is not None,
+        "selectable": selectable,
+        "reports_focus": selectable,
+        "query": navigation.shared_query(run),
     }
     ids = {item.id for item in items}
-    if selectable_of is None:
+    if not selectable:
         return _mount(data, key, ids, on_pressed)
-    selected = selection.among(selectable_of, (item.id for item in items))
-    data |= {"selected": selected, "selection": selection.changes(selectable_of)}
-    data |= {"elsewhere": len(selected) < len(selection.keys(selectable_of))}
-    answer = _mount(data, key, ids, on_pressed, functools.partial(selection.choose, selectable_of, ids))
+    selected = selection.among(run, (item.id for item in items))
+    data |= {"selected": selected, "selection": selection.changes(run)}
+    data |= {"elsewhere": len(selected) < len(selection.keys(run))}
+    answer = _mount(data, key, ids, on_pressed, functools.partial(selection.choose, run, ids))
     return replace(answer, selected=selected)
 
 
@@ -182,26 +197,36 @@ def picture(
     keys: dict[str, str] | None = None,
     on_pressed: OnPressed | None = None,
 ) -> None:
-    """Draw one example large; its keys work wherever the focus is on the page."""
+    """Draw one example large; its keys work wherever the focus is on the page, and undo is about this example only."""
     item = example_tile(run, row, score)
     data = {"items": [asdict(item)], "layout": "picture", "size": size, "keys": keys or {}, "page_keys": True}
+    data |= {**_to_decide(run), "undoes_own": True}
     _mount(data, key, {item.id}, on_pressed)
 
 
-def queue(examples: Sequence[tuple[Tile, dict[str, str]]], *, key: str, size: int, on_pressed: OnPressed) -> None:
+def queue(
+    run: Run,
+    examples: Sequence[tuple[Tile, dict[str, str]]],
+    *,
+    key: str,
+    size: int,
+    version: int,
+    on_skipped: Callable[[list[str]], None],
+) -> None:
     """Draw the first of some examples large; once a key has decided about it, the browser shows the next one at once.
 
     Args:
+        run: The run of the examples.
         examples: Their tiles and keys, at least one; the keys work wherever the focus is on the page.
         key: Streamlit's key.
         size: Height of the picture.
-        on_pressed: Called for every decision, in order, with the key of its example.
+        version: Version of the decisions before the examples were listed; what is newer, the browser shows itself.
+        on_skipped: Called with the keys of skipped examples, maybe more than once.
     """
     (first, keys), *others = ((asdict(tile), keys) for tile, keys in examples)
-    data = {"items": [first], "layout": "picture", "size": size, "keys": keys, "page_keys": True}
-    data |= {"queue": [{"item": item, "keys": keys} for item, keys in others]}
-    data |= {"seen": st.session_state.get(_seen(key), 0)}
-    _mount(data, key, {first["id"]}, on_pressed)
+    data = {"items": [first], "layout": "picture", "size": size, "keys": keys, "page_keys": True, "version": version}
+    data |= {"queue": [{"item": item, "keys": keys} for item, keys in others], **_to_decide(run)}
+    _mount(data, key, {first["id"]}, on_skipped=on_skipped)
 
 
 def mosaic(run: Run, rows: Sequence[int], *, key: str) -> Answer:
@@ -230,6 +255,7 @@ def example_tile(run: Run, row: Row, score: str) -> Tile:
         id=session.key(row),
         alt=labels.describe(run, row, labels.score_in_words(row, run.measure(score))),
         **pictured(run, table_of(row["split"]), row),
+        href=navigation.address_of(run, row),
         label=label,
         predicted=predicted,
         score=format_score(row.get(score, math.nan)),
@@ -255,6 +281,7 @@ def _mount(
     ids: set[str],
     on_pressed: OnPressed | None = None,
     on_selected: Callable[[list[str], bool], None] | None = None,
+    on_skipped: Callable[[list[str]], None] | None = None,
 ) -> Answer:
     def selected() -> None:
         state = st.session_state.get(key)
@@ -268,20 +295,24 @@ def _mount(
         selected()  # a key acts on what was selected before it, also where one message brings both
         # A key pressed during a change of page may belong to a component that no longer exists.
         state = st.session_state.get(key)
-        if state is None or not state.pressed or on_pressed is None:
-            return
-        for step in state.pressed:
-            # The browser sends a decision of a queue again until it knows that it was seen.
-            if step.get("number", math.inf) > st.session_state.get(_seen(key), 0):
-                on_pressed(step["action"], step["ids"])
-            if "number" in step:
-                st.session_state[_seen(key)] = max(step["number"], st.session_state.get(_seen(key), 0))
+        if state is not None and state.pressed and on_pressed is not None:
+            on_pressed(state.pressed["action"], state.pressed["ids"])
+
+    def skipped() -> None:
+        if on_skipped is not None:
+            on_skipped(st.session_state[key].skipped["ids"])
+
+    def decided() -> None:
+        for told in st.session_state[key].decided["told"]:
+            st.toast(plain(told["text"]), icon=told["icon"])
 
     result = _component(
         key=key,
         data=_PLAIN | data,
         on_opened_change=_nothing,
         on_pressed_change=pressed,
+        on_skipped_change=skipped,
+        on_decided_change=decided,
         on_selected_change=selected,
         on_focused_change=_nothing,
     )
@@ -292,9 +323,9 @@ def _mount(
     )
 
 
-def _seen(key: str) -> str:
-    """Return the session key of the number of the last decision that a queue has sent."""
-    return f"seen of {key}"
+def _to_decide(run: Run) -> dict[str, str]:
+    """Return where the script sends decisions about a run, and in whose name."""
+    return {"decisions": f"/api/decisions/{quote(run.id, safe='')}", "reviewer": reviewing.reviewer()}
 
 
 def _shortened(text: str) -> str:

@@ -119,8 +119,8 @@ def test_the_page_of_a_test_example_decides_about_it(judged):
     row = session.evaluation(judged).iloc[1]
     assert f"{row['split']} example" in texts(app)
     assert any("Label quality" in row for row in score_rows(app))
-    assert "Loss" in texts(app)
-    assert "Training loss" not in texts(app)  # which this is not
+    assert any(">Loss<" in row for row in score_rows(app))
+    assert not any("Training loss" in row for row in score_rows(app))  # which this is not
     app.button(key="example drop").click().run()
     assert decided(judged) == [(row["split"], row["id"], "drop")]
     assert "dropped" in texts(app)

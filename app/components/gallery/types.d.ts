@@ -1,0 +1,121 @@
+// What the modules of the gallery hand to each other; read by the type checker only.
+
+export interface Item {
+  id: string;
+  src: string;
+  alt: string;
+  text?: string;
+  href?: string;
+  label?: string;
+  predicted?: string;
+  score?: string;
+  aside?: string;
+  tone?: string;
+  note?: string;
+  decision?: string;
+  badge?: string;
+  split?: string;
+  tags?: string;
+}
+
+/** An example of a queue, and key -> action for it. */
+export interface Entry {
+  item: Item;
+  keys: Record<string, string>;
+}
+
+/** What Python sends. */
+export interface Data {
+  items: Item[];
+  layout: "grid" | "strip" | "picture" | "mosaic";
+  name: string;
+  size: number;
+  captions?: boolean;
+  keys: Record<string, string>;
+  page_keys: boolean;
+  selectable: boolean;
+  reports_focus: boolean;
+  /** What the addresses of all tiles end with. */
+  query: string;
+  /** Address that decisions are sent to. */
+  decisions: string;
+  /** Name of the reviewer who decides. */
+  reviewer: string;
+  /** Ids that Python has selected among the items, and how often it has changed the selection. */
+  selected: string[];
+  selection: number;
+  /** Whether tiles of other pages are selected. */
+  elsewhere: boolean;
+  /** Whether undo takes back the latest decision about the shown example only. */
+  undoes_own: boolean;
+  /** The examples after the first, of a queue. */
+  queue?: Entry[];
+  /** Version of the decisions that the items follow from. */
+  version: number;
+}
+
+/** What Streamlit hands to a component. */
+export interface Component {
+  data: Data;
+  parentElement: HTMLElement | ShadowRoot;
+  setStateValue(name: string, value: unknown): void;
+  setTriggerValue(name: string, value: unknown): void;
+}
+
+/** A decision, on its way until the server has given it a version, and then until the page shows it. */
+export interface Step {
+  action: string;
+  ids: string[];
+  version?: number;
+  /** Whether what an undo brings back is to come with the next drawing of the page. */
+  awaited?: boolean;
+}
+
+/** A message for the user. */
+export interface Told {
+  text: string;
+  icon: string;
+}
+
+/** The decisions about one run that the page does not show yet; they survive a new mount of the component. */
+export interface Outbox {
+  address: string;
+  /** Version after the latest answer. */
+  version: number;
+  steps: Step[];
+  returned: { id: string; version: number }[];
+  known: Map<string, Entry>;
+  sending: Promise<void>;
+}
+
+export interface Answer {
+  version: number;
+  undone: string[];
+  told: string;
+  failed?: string;
+}
+
+/** The state of one gallery on the page. */
+export interface View {
+  root: HTMLElement;
+  data: Data;
+  component: Component;
+  outbox: Outbox;
+  signature: string;
+  ids: string;
+  focused: number;
+  anchor?: number;
+  selected: Set<string>;
+  /** How often Python had changed the selection that is shown. */
+  selection?: number;
+  selections: number;
+  busy: number;
+  timer: number;
+  waiting: { action: string; ids: string; until: number } | null;
+  listening?: AbortController;
+  /** Keys that wait for an undone decision to come back. */
+  later: string[];
+  told: Told[];
+  redrawing: boolean;
+  skipped: Set<string>;
+}
