@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -65,6 +66,28 @@ def test_the_thumbnail_route_serves_thumbnails_only(address: str, path: str):
     # An address that is no route gets Streamlit's own page, which holds nothing of the run.
     assert response.status in (400, 404) or b"<title>Streamlit</title>" in body
     assert b"PNG" not in body
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/review/digits", 200),
+        ("/api/review/nothing", 404),
+        ("/api/review/..%2fdigits", 404),
+        ("/api/review/%2fetc%2fpasswd", 404),
+    ],
+)
+def test_the_state_of_a_review_is_a_number(address: str, path: str, status: int):
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    if status == 200:
+        assert (response.status, list(json.loads(body))) == (200, ["version"])
+    else:
+        assert response.status == status or b"<title>Streamlit</title>" in body
 
 
 def test_only_this_machine_is_listened_to(address: str):
