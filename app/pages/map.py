@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from samplescope_app.data import navigation
-from samplescope_app.panels import embedding_map, header, map_tiles, points
+from samplescope_app.panels import embedding_map, header, map_tiles, points, selection_bar
 
 _EXPLANATION = (
     "Every point is a training example. Nearby examples are similar to the trained network (UMAP of the inputs of its "
@@ -34,6 +34,7 @@ def main() -> None:
             map_tiles.drawer(run)
     map_tiles.what_if_gone(run)
     map_tiles.farthest(run)
+    selection_bar.draw(run, keyed=False)
 
 
 main()

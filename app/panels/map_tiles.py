@@ -8,7 +8,7 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app.components.gallery import gallery
-from samplescope_app.data import filters, navigation, session
+from samplescope_app.data import filters, navigation, selection, session
 from samplescope_app.data.filters import View
 from samplescope_app.panels import embedding_map, points, what_if
 from samplescope_app.wording import labels
@@ -74,6 +74,15 @@ def farthest(run: Run) -> None:
     _summary(run, rows, "Far from the others of their class", what, _FARTHEST)
 
 
+def _select(run: Run, rows: np.ndarray, key: str) -> None:
+    """Draw a button that selects what was drawn around, for the bar of the selection to act on."""
+
+    def select() -> None:
+        selection.replace(run, session.keys(session.examples(run).iloc[rows]))
+
+    st.button(f"Select all {len(rows):,}", key=f"select {key}", icon=":material/check_box:", on_click=select)
+
+
 def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str, beside: bool = False) -> None:
     """Draw a heading, the first tiles and a button that opens all of them in Browse, as a strip or beside a chart."""
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -82,6 +91,8 @@ def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str, beside
         if st.button(label, key=f"browse {key}", icon=":material/grid_view:", type="primary"):
             filters.show(run, View(filters.current(run).order, rows=tuple(rows.tolist())))
             navigation.go("browse", run)
+    if key != _FARTHEST:
+        _select(run, rows, key)
     st.caption(plain(what))
     score = filters.shown_score(run)
     tiles = session.examples(run).iloc[rows]

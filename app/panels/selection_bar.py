@@ -32,13 +32,14 @@ _STYLE = """<style>
 </style>"""
 
 
-def draw(run: Run, table: pd.DataFrame | None = None, listed: np.ndarray | None = None) -> None:
+def draw(run: Run, table: pd.DataFrame | None = None, listed: np.ndarray | None = None, keyed: bool = True) -> None:
     """Draw the bar if any example is selected.
 
     Args:
         run: The run.
         table: The examples that the page lists some of, with their split and id.
         listed: Positions in it, all of which can be selected at once.
+        keyed: Whether keys of the page do the same, which the buttons then name.
     """
     _dialog(run)
     keys = selection.keys(run)
@@ -51,11 +52,12 @@ def draw(run: Run, table: pd.DataFrame | None = None, listed: np.ndarray | None 
             select_all = functools.partial(_select_all, run, table, listed)
             st.button(f"Select all {len(listed):,}", key="select all", type="tertiary", on_click=select_all)
         st.button("Clear", key="clear selection", type="tertiary", on_click=selection.replace, args=(run, ()))
-        for action, icon, name in (
-            ("drop", "close", "Drop `d`"),
-            ("keep", "check", "Keep `k`"),
-            (reviewing.ACCEPT, "swap_horiz", "Accept suggestion `r`"),
+        for action, icon, name, letter in (
+            ("drop", "close", "Drop", "d"),
+            ("keep", "check", "Keep", "k"),
+            (reviewing.ACCEPT, "swap_horiz", "Accept suggestion", "r"),
         ):
+            name += f" `{letter}`" if keyed else ""
             st.button(name, icon=f":material/{icon}:", key=f"selected {action}", on_click=act, args=(run, action, keys))
         _relabel(run, keys)
         _tag(run, keys)
@@ -74,7 +76,9 @@ def draw(run: Run, table: pd.DataFrame | None = None, listed: np.ndarray | None 
         gone = functools.partial(act, run, "what if", keys)
         st.button("What if gone?", key="selected what if", disabled=not training, on_click=gone)
         undo = functools.partial(act, run, "undo", keys)
-        st.button("Undo `u`", icon=":material/undo:", key="selected undo", type="tertiary", on_click=undo)
+        st.button(
+            "Undo `u`" if keyed else "Undo", icon=":material/undo:", key="selected undo", type="tertiary", on_click=undo
+        )
 
 
 def act(run: Run, action: str, keys: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ def agreements(decisions: pd.DataFrame) -> list[Agreement]:
     Args:
         decisions: The latest decisions of every reviewer, from ``run.decisions.by_reviewer()``.
     """
-    choices = decided(decisions)
+    choices = _named(decisions).pivot(index=["split", "id"], columns="reviewer", values="choice")
     found = []
     for first, second in itertools.combinations(sorted(choices.columns), 2):
         both = choices[[first, second]].dropna()
@@ -48,13 +48,25 @@ def agreements(decisions: pd.DataFrame) -> list[Agreement]:
     return found
 
 
-def decided(decisions: pd.DataFrame) -> pd.DataFrame:
-    """Return what each reviewer with a name decided, as text: a row for each split and id, a column for each reviewer.
+def disputed(decisions: pd.DataFrame) -> pd.DataFrame:
+    """Return what reviewers decided about the examples that they decided differently about.
 
     Args:
         decisions: The latest decisions of every reviewer, from ``run.decisions.by_reviewer()``.
+
+    Returns:
+        Columns split, id, reviewer and choice (such as "drop" or "relabel 3").
     """
+    named = _named(decisions)
+    if named["reviewer"].nunique() < 2:
+        return named.head(0)
+    different = named.drop_duplicates(["split", "id", "choice"])
+    keys = pd.MultiIndex.from_frame(different.loc[different.duplicated(["split", "id"]), ["split", "id"]])
+    return named[pd.MultiIndex.from_frame(named[["split", "id"]]).isin(keys)]
+
+
+def _named(decisions: pd.DataFrame) -> pd.DataFrame:
+    """Return the decisions of reviewers with a name: columns split, id, reviewer and choice."""
     named = decisions[decisions["reviewer"] != ""]
     label = named["new_label"].astype("str").where(named["action"] == "relabel", "")
-    choice = (named["action"] + " " + label).str.strip()
-    return named.assign(choice=choice).pivot(index=["split", "id"], columns="reviewer", values="choice")
+    return named[["split", "id", "reviewer"]].assign(choice=(named["action"] + " " + label).str.strip())

@@ -98,6 +98,13 @@ class Annotations:
                 counts[row["text"]] = counts.get(row["text"], 0) + 1
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
+    def version(self) -> int:
+        """Return a number that grows with every tag, note and undo of one: a cache key for what depends on them."""
+        if not self._file.exists:
+            return 0
+        with self._file.opened() as connection:
+            return int(connection.execute("SELECT COALESCE(MAX(seq), 0) FROM annotations").fetchone()[0])
+
     def _latest(self) -> list[sqlite3.Row]:
         """Return, for each example, the latest record in force about each tag, and about the note."""
         if not self._file.exists:

@@ -127,6 +127,28 @@ def test_the_route_of_scripts_serves_scripts_only(address: str, name: str):
     assert status(address, "/api/components/0123456789abcdef/index.js") == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/review/digits", 200),
+        ("/api/review/nothing", 404),
+        ("/api/review/..%2fdigits", 404),
+        ("/api/review/%2fetc%2fpasswd", 404),
+    ],
+)
+def test_the_state_of_a_review_is_a_number(address: str, path: str, status: int):
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    if status == 200:
+        assert (response.status, list(json.loads(body))) == (200, ["version"])
+    else:
+        assert response.status == status or b"<title>Streamlit</title>" in body
+
+
 def test_only_this_machine_is_listened_to(address: str):
     port = urlsplit(address).port
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:] if Path("/proc/net/tcp").exists() else []

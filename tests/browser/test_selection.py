@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from attribution_core.runs import Run
 from tests.support.app_driver import THEMES, App, eventually
+from tests.support.map_driver import draw_around
 
 
 def by_score(run: Run) -> list[str]:
@@ -182,3 +183,18 @@ def test_a_tag_is_a_filter_and_a_saved_view_opens_in_another_browser(app: App, b
     app.button("Views").click()
     app.button("Delete").click()
     eventually(run.decisions.views.current, [])
+
+
+def test_what_is_drawn_around_on_the_map_is_tagged_and_still_selected_in_browse(app: App, run: Run):
+    app.open("map")
+    inside = draw_around(app, run)
+    app.button(f"Select all {len(inside)}").click()
+    app.button("Tag").click()
+    app.page.get_by_role("combobox", name="Tag", exact=True).fill("corner")
+    app.press("Enter")
+    app.settle()
+    app.button(f"Add to {len(inside)}").click()
+    eventually(run.decisions.annotations.tags, {"corner": len(inside)})
+    app.press("Escape")
+    app.go("Browse")
+    says(app, len(inside))

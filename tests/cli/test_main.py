@@ -178,6 +178,22 @@ def test_the_demo_is_served_as_soon_as_it_has_scores(monkeypatch, tmp_path):
     assert happened == ["first scores", "all scores"]
 
 
+def test_the_reviewers_name_is_given_to_the_app_only_if_asked_for(monkeypatch, tmp_path):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(cli.subprocess, "run", run)
+    monkeypatch.setenv("USER", "login")
+    assert cli.main(["open", str(tmp_path), "--no-browser"]) == 0
+    assert cli.main(["open", str(tmp_path), "--reviewer", "Ann"]) == 0
+    assert "login" not in commands[0]
+    assert "--reviewer" not in commands[0]
+    assert commands[1][-2:] == ["--reviewer", "Ann"]
+
+
 def test_methods_and_datasets_are_listed(capsys):
     assert cli.main(["methods"]) == 0
     printed = capsys.readouterr().out

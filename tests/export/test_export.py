@@ -14,6 +14,7 @@ from PIL import Image
 
 from attribution_core.datasets import open_dataset
 from attribution_core.errors import InputError
+from attribution_core.export.csv_list import selected_list
 from attribution_core.export.export import export_run
 from attribution_core.progress import listening
 from attribution_core.runs import DatasetSummary, Run, RunWriter
@@ -59,6 +60,33 @@ def test_csv_lists_every_example_with_its_decision(tmp_path, reviewed):
     assert provenance["counts"] == {"kept": n - 1, "dropped": 1, "relabelled": 1}
     assert provenance["fingerprints"]["dataset"] == reviewed.manifest.dataset.fingerprint
     assert [each["action"] for each in provenance["decisions"]] == ["drop", "keep", "relabel"]
+
+
+def test_csv_has_reviewers_tags_and_notes(tmp_path, reviewed):
+    first, second = reviewed.examples["id"][:2]
+    test = reviewed.evaluation.query("split == 'test'")["id"].iloc[0]
+    reviewed.decisions.record([first], "drop", reviewer="=ann")
+    reviewed.decisions.annotations.tag([("train", second), ("test", test)], "odd")
+    reviewed.decisions.annotations.tag([("train", second)], "dark")
+    reviewed.decisions.annotations.note([("test", test)], "=HYPERLINK(1)")
+    frame = pd.read_csv(export_run(reviewed, "csv", tmp_path / "clean.csv").path, keep_default_na=False)
+    assert list(frame.columns[-4:]) == ["split", "reviewer", "tags", "note"]
+    frame = frame.set_index(["split", "id"])
+    assert frame.loc[("train", f"'{first}"), "reviewer"] == "'=ann"
+    assert frame.loc[("train", f"'{second}"), "tags"] == "dark;odd"
+    assert frame.loc[("test", f"'{test}"), ["tags", "note"]].tolist() == ["odd", "'=HYPERLINK(1)"]
+    assert (frame["tags"] != "").sum() == 2
+    provenance = json.loads((tmp_path / "clean.csv.provenance.json").read_text(encoding="utf-8"))
+    assert [each.get("reviewer") for each in provenance["decisions"]] == ["=ann", None, None]
+
+
+def test_some_examples_are_listed_with_their_suggestions(reviewed):
+    n = len(reviewed.examples)
+    frame = pd.read_csv(io.StringIO(selected_list(reviewed, np.array([n, 2]))), keep_default_na=False)
+    assert frame["split"].tolist() == [reviewed.evaluation["split"].iloc[0], "train"]
+    assert frame["action"].tolist() == ["", "relabel"]
+    assert len(frame.columns) == len(set(frame.columns))
+    assert set(reviewed.scores) <= set(frame.columns)
 
 
 def test_csv_cells_are_not_formulas(tmp_path):
