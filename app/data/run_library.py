@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run, RunSummary, list_runs
-from attribution_core.runs.names import MANIFEST_FILE
+from attribution_core.runs.names import MANIFEST_FILE, REMARKS_FILE
+from attribution_core.runs.remarks import Remarks, read_remarks
+from attribution_core.runs.trash import empty_trash
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def serve(path: Path, reviewer: str = "") -> None:
     else:
         list_runs(path)
         _served = _Served(path, None, reviewer)
+    empty_trash(_served.folder)
 
 
 def folder() -> Path:
@@ -61,6 +64,33 @@ def reviewer() -> str:
 def runs() -> list[RunSummary]:
     """Return all runs in the folder, newest first."""
     return list_runs(folder())
+
+
+def titles_changed() -> tuple[float, ...]:
+    """Return when each run or its remarks were last written, by which a list of their titles is cached."""
+    files = [*folder().glob(f"*/{MANIFEST_FILE}"), *folder().glob(f"*/{REMARKS_FILE}")]
+    return tuple(sorted(_written(file) for file in files))
+
+
+def _written(file: Path) -> float:
+    """Return when a file was last written; 0 if its run was deleted a moment ago."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def remarks_of(run: Run) -> Remarks:
+    """Return what people wrote about a run; empty where that file is damaged, which saving new remarks mends."""
+    try:
+        return read_remarks(run.path)
+    except InputError:
+        return Remarks()
+
+
+def title_of(run: Run) -> str:
+    """Return the name of a run that people gave it, or else its own."""
+    return remarks_of(run).title or run.title
 
 
 def open_run(run_id: str) -> Run:

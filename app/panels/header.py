@@ -14,6 +14,7 @@ from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+_SWITCH_WIDTH = 240  # pixels
 
 
 def draw(run: Run, page: str, explanation: str, measure: str | None = None) -> None:
@@ -29,12 +30,49 @@ def draw(run: Run, page: str, explanation: str, measure: str | None = None) -> N
         explanation += f"\n\n**{plain(run.measure(measure).title)}:** {plain(run.measure(measure).definition)}"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(page, anchor=False, width="content", help=explanation)
-        st.caption(f"{plain(run.title)} · {plain(facts(run))}", width="stretch")
+        _switch(run)
+        st.caption(plain(facts(run)), width="stretch")
         reviewer.setting(run)
         chart.format_select()
         watch.watch(run)
     if run.awaited:
         _still_scored(run.id, tuple(run.awaited))
+
+
+def _switch(run: Run) -> None:
+    """Draw the name of the run; where there are others, as the menu that opens one of them on the same page."""
+    titles = _titles(str(run_library.folder()), run_library.titles_changed())
+    if len(titles) < 2 or run.id not in titles:
+        st.caption(plain(run_library.title_of(run)), width="content")
+        return
+    key = f"switch run {run.id}"
+    st.selectbox(
+        "Run",
+        list(titles),
+        index=list(titles).index(run.id),
+        format_func=titles.__getitem__,
+        label_visibility="collapsed",
+        width=_SWITCH_WIDTH,
+        key=key,
+        on_change=_open_other,
+        args=(key,),
+    )
+
+
+def _open_other(key: str) -> None:
+    """Show another run on this page, in a callback; what the address says about the run before does not hold for it."""
+    st.query_params.from_dict({"run": st.session_state[key]})
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _titles(folder: str, changed: tuple[float, ...]) -> dict[str, str]:  # noqa: ARG001 (cache keys)
+    """Return the titles of the runs that have examples, by id, newest first."""
+    runs = [entry.run for entry in run_library.runs() if entry.run is not None and entry.run.has_examples]
+    titles = [run_library.title_of(run) for run in runs]
+    return {
+        run.id: title if titles.count(title) == 1 else f"{title} ({run.id})"
+        for run, title in zip(runs, titles, strict=True)
+    }
 
 
 @st.fragment(run_every=_SECONDS_BETWEEN_LOOKS)

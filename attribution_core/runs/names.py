@@ -7,6 +7,7 @@ import unicodedata
 
 # The files of a run, as paths inside its directory.
 MANIFEST_FILE = "run.json"
+REMARKS_FILE = "remarks.json"  # what people write about it
 LOCK_FILE = "lock"
 DECISIONS_FILE = "decisions.sqlite"
 APPLIED_DECISIONS_FILE = "decisions.csv"  # in a cleaned run: how its training set differs from the dataset
@@ -25,6 +26,9 @@ TRAINING_STEPS_FILE = "trajectory/steps.safetensors"
 LIVE_MODEL_FILE = "linearised/model.safetensors"
 KEPT_INFLUENCE_FILE = "influence/any_damping.safetensors"
 ENCODINGS_FILE = "vectors.safetensors"
+
+# Of the folder that holds runs: those that were deleted.
+TRASH_FOLDER = ".trash"
 
 # Its folders.
 EFFECTS_FOLDER = "effects"
