@@ -39,9 +39,12 @@ class Stop:
 def arrive(page: str) -> None:
     """Note which page is shown, and take out of its address what only Example's has."""
     st.session_state[_HERE] = page
-    if page != "example":
-        for name in _ITS_OWN:
-            st.query_params.pop(name, None)
+    if page == "example":
+        # A link of the trail to another example is a link to the same page, which Streamlit runs without a new address.
+        st.query_params.from_dict(st.query_params.to_dict())
+        return
+    for name in _ITS_OWN:
+        st.query_params.pop(name, None)
 
 
 def stops(run: Run, known: frozenset[str]) -> list[Stop]:

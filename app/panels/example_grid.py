@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -44,6 +45,7 @@ def draw(run: Run) -> None:
             key="browse grid",
             name=f"{split_name(chosen.split).capitalize()} examples",
             keys=_KEYS,
+            on_pressed=functools.partial(_act, run),
             selectable=True,
         )
         _pager(page, len(listed))
