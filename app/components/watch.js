@@ -1,31 +1,44 @@
 // Has the page drawn anew when the decisions, tags or notes of its run have changed elsewhere. It asks the server only for
 // a number, so that nothing is run or drawn while nothing changes.
 
-const SECONDS = 2;
+const LOOK_MS = 2000;
+const ANSWER_MS = 600; // what this page has done itself is drawn by then
+
+const timers = new WeakMap();
 
 /** @param {{data: {address: string, version: number}, setStateValue: (name: string, value: unknown) => void}} component */
 export default function (component) {
-  const { data, setStateValue } = component;
-  const look = async () => {
-    if (document.hidden || isRunning()) return; // a message to a page that is about to change would call it back
-    let answer;
+  const { data, parentElement, setStateValue } = component;
+  const stop = () => clearTimeout(timers.get(parentElement));
+  const later = (step, time) => timers.set(parentElement, setTimeout(step, time));
+  stop(); // this function runs at every redraw, and only the latest knows what the page shows
+  later(look, LOOK_MS);
+  return stop;
+
+  async function look() {
+    const mine = timers.get(parentElement);
+    const version = document.hidden || isRunning() ? data.version : await newest(data.address);
+    if (timers.get(parentElement) !== mine || version === null) return; // drawn anew meanwhile, or the run is gone
+    if (version === data.version) later(look, LOOK_MS);
+    else later(() => tell(version), ANSWER_MS);
+  }
+
+  function tell(version) {
+    // A message to a page that is about to change would call it back.
+    if (!isRunning()) setStateValue("version", version);
+    later(look, LOOK_MS);
+  }
+
+  async function newest(address) {
     try {
-      answer = await fetch(data.address);
+      const answer = await fetch(address);
+      return answer.ok ? (await answer.json()).version : null;
     } catch {
-      return; // the server does not answer, which Streamlit says itself; it may come back
+      return data.version; // the server does not answer, which Streamlit says itself; it may come back
     }
-    if (!answer.ok) {
-      clearInterval(timer); // the run is gone
-      return;
-    }
-    const { version } = await answer.json();
-    if (version !== data.version && !isRunning()) setStateValue("version", version);
-  };
-  const timer = setInterval(look, 1000 * SECONDS);
-  return () => clearInterval(timer);
+  }
 }
 
 function isRunning() {
-  const state = document.querySelector("[data-testid=stApp]")?.getAttribute("data-test-script-state");
-  return state !== "notRunning";
+  return document.querySelector("[data-testid=stApp]")?.getAttribute("data-test-script-state") !== "notRunning";
 }

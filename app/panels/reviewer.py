@@ -14,7 +14,7 @@ _FIELD = "reviewer's name"  # key of the widget
 def setting(run: Run) -> None:
     """Draw a button with the name that this session's decisions get, which opens a menu to change it."""
     name = reviewing.reviewer()
-    label = plain(name) if name else "Reviewer"
+    label = plain(name) if name else "Your name"
     popover = st.popover(label, icon=":material/person:", type="tertiary", key="reviewer menu", on_change="rerun")
     if not popover.open:
         return

@@ -22,7 +22,7 @@ def other(browser: Browser) -> Iterator[Page]:
 
 
 def name_oneself(app: App, name: str) -> None:
-    app.button("Reviewer").click()
+    app.button("Your name").click()
     app.page.get_by_role("combobox", name="Your name").fill(name)
     app.press("Enter")
     app.settle()

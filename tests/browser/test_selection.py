@@ -55,9 +55,7 @@ def test_a_selection_survives_page_turns_and_is_dropped_as_a_whole(app: App, run
     expect(app.tiles().nth(2).get_by_text("drop")).to_be_visible()
     app.button("Undo u").click()
     eventually(lambda: decided(run), {})
-    app.button(
-        "Clear",
-    ).first.click()
+    app.page.get_by_role("button", name="Clear", exact=True).click()
     expect(app.page.locator(".tile[aria-selected=true]")).to_have_count(0)
     expect(app.button("Drop d")).to_have_count(0)
     select(app, 0)  # what was selected before the selection was cleared
@@ -115,14 +113,11 @@ def test_selected_examples_are_relabeled_tagged_noted_and_exported(app: App, run
     assert table["tags"].tolist() == ["odd one"] * 2
     assert table["note"].tolist() == ["ask <b>Ann</b>"] * 2
     assert {"fsi", "predicted_name", "reviewer", "action"} <= set(table.columns)
-    app.tiles().first.focus()
-    app.press("u")  # the note, then the tag, then the new labels
+    app.button("Undo u").click()  # the note, then the tag, then the new labels
     eventually(lambda: run.decisions.annotations.current()["note"].tolist(), ["", ""])
-    app.settle()
-    app.press("u")
+    app.button("Undo u").click()
     eventually(run.decisions.annotations.tags, {})
-    app.settle()
-    app.press("u")
+    app.button("Undo u").click()
     eventually(lambda: len(run.decisions.current()), 0)
 
 
