@@ -25,7 +25,7 @@
     dialog.setAttribute("aria-labelledby", title.id);
     close.onclick = () => dialog.close();
     dialog.onclose = () => dialog.remove();
-    document.body.append(dialog);
+    (document.querySelector("[data-testid=stApp]") ?? document.body).append(dialog); // which knows the theme
     dialog.showModal();
   }
 

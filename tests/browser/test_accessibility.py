@@ -39,6 +39,9 @@ def test_the_question_mark_shows_the_keys_of_the_page(app: App, page: Page):
     app.press("?")
     dialog = page.get_by_role("dialog", name="Keys of this page")
     expect(dialog.get_by_role("row", name="k keep")).to_be_visible()
+    theme = "dark" if page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") else "light"
+    light = dialog.evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(255, 255, 255)"
+    assert light == (theme == "light")
     app.press("Escape")
     expect(dialog).to_have_count(0)
     app.open("map")
