@@ -35,7 +35,10 @@ def _favicon() -> Image.Image:
 # White text, Streamlit's default, is unreadable on the light primary color of the dark theme. Pictures need the width
 # that Streamlit leaves empty at the sides.
 _STYLE = """<style>
-[data-testid="stMainBlockContainer"] { padding-left: 2rem; padding-right: 2rem; }
+[data-testid="stButtonGroup"] [role="radiogroup"] { flex-wrap: wrap; }
+dialog.keys { padding: 1.5rem; border: 1px solid gray; border-radius: 0.5rem; background: Canvas; color: CanvasText; }
+dialog.keys h2 { margin: 0 0 0.5rem; padding: 0; font-size: 1.25rem; }
+dialog.keys td { padding: 0.25rem 1.5rem 0.25rem 0; }
 button[kind="primary"] { color: light-dark(#ffffff, #0a0a0a); }
 [data-testid="stMainBlockContainer"] { padding-inline: clamp(1rem, 2.5vw, 3rem); }
 </style>"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from samplescope_app.components import modules
 from samplescope_app.data import reviewing, run_library
 from samplescope_app.data.navigation import PAGES
 from samplescope_app.wording import labels
+from samplescope_app.wording.keys import keys_of
 
 _HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",  # the address contains the run's version
@@ -27,7 +29,14 @@ _HEADERS = {
 _LONGEST_TEXT = 160  # characters on a card
 _LONGEST_DECISION = 1 << 20  # bytes
 _COMPONENTS = Path(__file__).parent / "components"
-_SCRIPTS = "".join((_COMPONENTS / f"{name}.js").read_text(encoding="utf-8") for name in ("history", "scroll"))
+_KEYS = json.dumps({name: list(keys_of(name).items()) for name in PAGES})  # the app's own words, with no markup
+_SCRIPTS = "\n".join(
+    [
+        "window.__streamlit = { BACKEND_BASE_URL: window.location.origin };",
+        f"window.__samplescopeKeys = {_KEYS};",
+        *((_COMPONENTS / name).read_text(encoding="utf-8") for name in ("history.js", "scroll.js", "help.js")),
+    ]
+)
 
 
 def thumbnail(request: Request) -> Response:
@@ -144,13 +153,13 @@ def start(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
 
 
 def page(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
-    """Return Streamlit's document with the address of its server, and what keeps Back and the scroll position right.
+    """Return Streamlit's document with the address of its server, and the scripts for history, scrolling and keys.
 
     Without the address, the script of a page such as /browse first requests /browse/_stcore/health, which fails with an
     error in the browser's console and costs time.
     """
     document = (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
-    script = f"<script>window.__streamlit = {{ BACKEND_BASE_URL: window.location.origin }}; {_SCRIPTS}</script>"
+    script = f"<script>{_SCRIPTS}</script>"
     return HTMLResponse(document.replace("<head>", f"<head>{script}", 1), headers={"Cache-Control": "no-cache"})
 
 

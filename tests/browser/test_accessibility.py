@@ -9,6 +9,12 @@ from playwright.sync_api import Page, expect
 from samplescope_app.data.navigation import PAGES
 from tests.support.app_driver import THEMES, App
 
+# The controls whose text does not fit, or that end beyond the window.
+_CUT = """() => [...document.querySelectorAll("button, label, [data-testid=stMetricLabel]")].filter((node) => {
+  const box = node.getBoundingClientRect();
+  const hides = getComputedStyle(node).overflowX !== "visible";
+  return box.width && ((hides && node.scrollWidth > node.clientWidth + 1) || box.right > innerWidth + 1);
+}).map((node) => node.textContent.trim())"""
 _GRAVE = ("serious", "critical")
 
 
@@ -16,6 +22,44 @@ _GRAVE = ("serious", "critical")
 @pytest.mark.parametrize("name", PAGES)
 def test_no_page_has_a_serious_fault(app: App, page: Page, name: str):
     app.open(name)
+    _look_at(app, page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_has_a_serious_fault_or_cuts_a_label_in_a_narrow_window(app: App, page: Page, name: str):
+    page.set_viewport_size({"width": 800, "height": 800})  # that of 1600 pixels at a zoom of 200%
+    app.open(name)
+    assert page.evaluate(_CUT) == []
+    _look_at(app, page)
+
+
+@THEMES
+def test_the_question_mark_shows_the_keys_of_the_page(app: App, page: Page):
+    app.open("browse")
+    app.press("?")
+    dialog = page.get_by_role("dialog", name="Keys of this page")
+    expect(dialog.get_by_role("row", name="k keep")).to_be_visible()
+    theme = "dark" if page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") else "light"
+    light = dialog.evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(255, 255, 255)"
+    assert light == (theme == "light")
+    app.press("Escape")
+    expect(dialog).to_have_count(0)
+    app.open("map")
+    app.press("?")
+    expect(dialog.get_by_text("go to the nearest point in that direction")).to_be_visible()
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog).to_have_count(0)
+
+
+@pytest.mark.parametrize("name", [each for each in PAGES if each != "runs"])
+def test_every_help_has_the_name_of_what_it_explains(app: App, page: Page, name: str):
+    app.open(name)
+    expect(page.get_by_role("button", name="Help", exact=True)).to_have_count(0)
+    names = page.locator("button[aria-label^=Help]").evaluate_all("all => all.map(one => one.ariaLabel)")
+    assert len(names) == len(set(names))
+
+
+def _look_at(app: App, page: Page) -> None:
     closed = page.locator("[data-testid=stExpander] details:not([open]) summary")
     while closed.count():  # what is folded away is not looked at
         closed.first.click()

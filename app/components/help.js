@@ -1,0 +1,55 @@
+// The overlay that ? opens, which lists the keys of the page, and names for the question marks that Streamlit calls
+// "Help" alike: those beside headings and buttons get the name of what they explain.
+(() => {
+  const keys = window.__samplescopeKeys; // page -> [[key, what it does]]
+
+  const isTyping = (target) =>
+    target instanceof Element && target.matches("input, textarea, select, [contenteditable=true]");
+
+  function element(tag, text, ...children) {
+    const node = document.createElement(tag);
+    if (text) node.textContent = text;
+    node.append(...children);
+    return node;
+  }
+
+  function overlay() {
+    const page = location.pathname.replace(/^\//, "");
+    const cells = ([key, what]) => [element("td", "", element("kbd", key)), element("td", what)];
+    const rows = (keys[page] ?? []).map((entry) => element("tr", "", ...cells(entry)));
+    const close = element("button", "Close");
+    const title = element("h2", "Keys of this page");
+    title.id = "keys-title";
+    const dialog = element("dialog", "", title, element("table", "", ...rows), close);
+    dialog.className = "keys";
+    dialog.setAttribute("aria-labelledby", title.id);
+    close.onclick = () => dialog.close();
+    dialog.onclose = () => dialog.remove();
+    (document.querySelector("[data-testid=stApp]") ?? document.body).append(dialog); // which knows the theme
+    dialog.showModal();
+  }
+
+  addEventListener("keydown", (event) => {
+    if (event.key !== "?" || event.ctrlKey || event.metaKey || isTyping(event.composedPath()[0])) return;
+    if (document.querySelector("dialog.keys")) return;
+    overlay();
+    event.preventDefault();
+  });
+
+  function nameHelp() {
+    for (const button of document.querySelectorAll('button[aria-label="Help"]')) {
+      const place = button.closest("[data-testid=stHeading], [data-testid=stElementContainer]");
+      const named = place?.querySelector("h1, h2, h3, h4, h5, h6, button:not([aria-label]), p");
+      const name = [...(named?.childNodes ?? [])].map((node) => node.textContent).join(" ").trim();
+      if (name) button.setAttribute("aria-label", `Help for ${name}`);
+    }
+  }
+
+  let waiting = 0;
+  new MutationObserver(() => {
+    waiting ||= setTimeout(() => {
+      waiting = 0;
+      nameHelp();
+    }, 100);
+  }).observe(document, { childList: true, subtree: true });
+})();
