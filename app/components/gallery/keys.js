@@ -57,7 +57,7 @@ function press(view, action) {
     goBack();
     return;
   }
-  if (view.data.decisions && isDecision(action)) {
+  if (view.data.decisions && isDecision(action) && !view.data.elsewhere) {
     decide(view, action, action === "undo" && !view.data.undoes_own ? [] : ids);
     return;
   }
