@@ -1,10 +1,9 @@
 """A card with the picture of the point under the pointer, and points that the keyboard reaches, on a chart of examples.
 
-Embedding Atlas (0.26, MIT), which has a Streamlit component and draws millions of points, was considered for this
-first. Its component fetches DuckDB from a public server, so that it fails on a machine without a network and tells
-others that the app is used; its wheel takes 101 MB and needs pandas 3, litellm and sentence-transformers; a selection
-comes back as an SQL predicate; and its tooltips show texts, not thumbnails. Plotly's scattergl draws the 50,000
-points that the map shows.
+Embedding Atlas (0.26, MIT), which has a Streamlit component and draws millions of points, was tried first. Its
+component loads DuckDB from cdn.jsdelivr.net: without a network it draws nothing, and with one it tells others that the
+app is used. Its package takes 98 MB and needs pandas 3, litellm and sentence-transformers, and a selection comes back
+as an SQL predicate. Plotly's scattergl draws the 50,000 points that the map shows.
 """
 
 from __future__ import annotations

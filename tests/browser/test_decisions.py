@@ -90,3 +90,17 @@ def test_an_undo_brings_the_example_back_before_the_server_draws(app: App, run: 
     app.press("k")
     eventually(lambda: run.decisions.current()["action"].tolist(), ["keep"])
     expect(app.page.get_by_test_id("stToast")).to_contain_text("Undone: drop")
+
+
+def test_a_link_after_a_key_among_the_tiles_loses_no_decision(server: tuple[App, int], run: Run):
+    app, process = server
+    app.open("browse")
+    app.tiles().first.focus()
+    with _stopped(process):
+        _type(app, "d")
+        app.press("ArrowRight")
+        _type(app, "k")
+        app.page.get_by_role("link", name="Training", exact=True).click()
+        app.page.wait_for_timeout(200)
+    app.wait_for_path("/training")
+    eventually(lambda: run.decisions.current()["action"].tolist(), ["drop", "keep"])

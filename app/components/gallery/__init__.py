@@ -182,9 +182,9 @@ def tiles(
         return _mount(data, key, ids, on_pressed)
     selected = selection.among(run, (item.id for item in items))
     data |= {"selected": selected, "selection": selection.changes(run)}
-    data |= {"elsewhere": len(selected) < len(selection.keys(run))}
+    data |= {"elsewhere": len(selected) < len(selection.keys(run)), **_to_decide(run)}
     answer = _mount(data, key, ids, on_pressed, functools.partial(selection.choose, run, ids))
-    return replace(answer, selected=selected)
+    return replace(answer, selected=selection.among(run, (item.id for item in items)))
 
 
 def picture(
@@ -283,13 +283,14 @@ def _mount(
     on_selected: Callable[[list[str], bool], None] | None = None,
     on_skipped: Callable[[list[str]], None] | None = None,
 ) -> Answer:
+    def take(told: dict[str, Any] | None) -> None:
+        if on_selected is not None and told and st.session_state.get(f"selected in {key}") != told["number"]:
+            st.session_state[f"selected in {key}"] = told["number"]
+            on_selected(told["ids"], told["everywhere"])
+
     def selected() -> None:
         state = st.session_state.get(key)
-        if state is None or not state.selected or on_selected is None:
-            return
-        if st.session_state.get(f"selected in {key}") != state.selected["number"]:
-            st.session_state[f"selected in {key}"] = state.selected["number"]
-            on_selected(state.selected["ids"], state.selected["everywhere"])
+        take(None if state is None else state.selected)
 
     def pressed() -> None:
         selected()  # a key acts on what was selected before it, also where one message brings both
@@ -316,6 +317,7 @@ def _mount(
         on_selected_change=selected,
         on_focused_change=_nothing,
     )
+    take(result.selected)  # where the run before this one was interrupted, no callback could
     return Answer(
         opened=result.opened["id"] if result.opened else None,
         # A tile that was focused before a change may no longer be on the page.
