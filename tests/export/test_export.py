@@ -72,9 +72,9 @@ def test_csv_has_reviewers_tags_and_notes(tmp_path, reviewed):
     frame = pd.read_csv(export_run(reviewed, "csv", tmp_path / "clean.csv").path, keep_default_na=False)
     assert list(frame.columns[-4:]) == ["split", "reviewer", "tags", "note"]
     frame = frame.set_index(["split", "id"])
-    assert frame.loc[("train", f"'{first}"), "reviewer"] == "'=ann"
-    assert frame.loc[("train", f"'{second}"), "tags"] == "dark;odd"
-    assert frame.loc[("test", f"'{test}"), ["tags", "note"]].tolist() == ["odd", "'=HYPERLINK(1)"]
+    assert frame.loc[("train", first), "reviewer"] == "'=ann"
+    assert frame.loc[("train", second), "tags"] == "dark;odd"
+    assert frame.loc[("test", test), ["tags", "note"]].tolist() == ["odd", "'=HYPERLINK(1)"]
     assert (frame["tags"] != "").sum() == 2
     provenance = json.loads((tmp_path / "clean.csv.provenance.json").read_text(encoding="utf-8"))
     assert [each.get("reviewer") for each in provenance["decisions"]] == ["=ann", None, None]
