@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from attribution_core.errors import InputError
+from attribution_core.export.original import original_picture
 from samplescope_app.components import modules
 from samplescope_app.data import reviewing, run_library
 from samplescope_app.data.navigation import PAGES
@@ -26,6 +27,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+_INERT = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 _LONGEST_TEXT = 160  # characters on a card
 _LONGEST_DECISION = 1 << 20  # bytes
 _COMPONENTS = Path(__file__).parent / "components"
@@ -52,6 +54,22 @@ def thumbnail(request: Request) -> Response:
     except IndexError:
         return PlainTextResponse("This run has no such row.", status_code=404)
     return Response(content, media_type=media_type, headers=_HEADERS)
+
+
+def image(request: Request) -> Response:
+    """Return the original of an example's picture, if that is an image by its content, or 404."""
+    split = request.path_params["split"]
+    if split not in ("train", "evaluation"):
+        return PlainTextResponse("The split must be train or evaluation.", status_code=404)
+    try:
+        run = run_library.open_run(request.path_params["run"])
+        content, media_type = original_picture(run, split, request.path_params["row"])
+    except InputError as error:
+        return PlainTextResponse(str(error), status_code=404)
+    except IndexError:
+        return PlainTextResponse("This run has no such row.", status_code=404)
+    # The file may change, and nothing in it may act as a page of this server.
+    return Response(content, media_type=media_type, headers=_HEADERS | {"Cache-Control": "no-cache", **_INERT})
 
 
 def review(request: Request) -> Response:
@@ -170,5 +188,6 @@ ROUTES = [
     *(Route(f"/{name}", page) for name in PAGES),
     Route("/api/review/{run}", review),
     Route("/api/thumb/{run}/{split}/{row:int}", thumbnail),
+    Route("/api/image/{run}/{split}/{row:int}", image),
     Route("/api/about/{run}/{split}/{row:int}", about),
 ]

@@ -9,9 +9,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from attribution_core.errors import InputError
+from attribution_core.export.original import original_file
 from attribution_core.runs import Run, RunSummary, list_runs
 from attribution_core.runs.names import MANIFEST_FILE, REMARKS_FILE
 from attribution_core.runs.remarks import Remarks, read_remarks
+from attribution_core.runs.store import SplitName
 from attribution_core.runs.trash import empty_trash
 
 
@@ -109,6 +111,13 @@ def open_run(run_id: str) -> Run:
 def thumbnail_url(run: Run, split: str, row: int) -> str:
     """Return the address of a row's thumbnail; it changes when the run is rewritten."""
     return f"/api/thumb/{quote(run.id, safe='')}/{split}/{row}?v={_version_tag(run.version)}"
+
+
+def original_url(run: Run, split: SplitName, row: int) -> str:
+    """Return the address of the file that a row's picture was read from; "" if it is not there."""
+    if original_file(run, split, row) is None:
+        return ""
+    return f"/api/image/{quote(run.id, safe='')}/{split}/{row}?v={_version_tag(run.version)}"
 
 
 @functools.lru_cache(maxsize=64)

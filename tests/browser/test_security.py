@@ -44,6 +44,10 @@ def test_a_forged_host_is_refused(address: str, path: str):
         "/api/about/%2fetc%2fpasswd/train/0",
         "/api/about/digits/run.json/0",
         "/api/about/digits/train/99999",
+        "/api/image/../digits/train/0",
+        "/api/image/%2fetc%2fpasswd/train/0",
+        "/api/image/digits/run.json/0",
+        "/api/image/digits/train/0",  # whose data are in a table
         "/api/thumb/../digits/train/0",
         "/api/thumb/..%2fdigits/train/0",
         "/api/thumb/%2e%2e%2fruns%2fdigits/train/0",
