@@ -8,7 +8,9 @@ from samplescope_app.wording import labels
 
 _EXPLANATION = (
     "The examples of a split as tiles, each with its score, its percentile, its {label}, and the prediction if it "
-    "differs (≠). The percentile is the share of the split's examples with this score or less."
+    "differs (≠). The percentile is the share of the split's examples with this score or less. Click a tile to open "
+    "it; ctrl-click or press space to select it. The arrow keys go from tile to tile and show its details; ? lists all "
+    "keys."
 )
 
 

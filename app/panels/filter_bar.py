@@ -30,8 +30,12 @@ def draw(run: Run) -> None:
         _order(run, view)
         _field(run)
         _split(run, view)
-        for name, hint in (("class", "any class"), ("predicted", "any prediction"), ("decision", "any decision")):
-            filter_editor.category(run, view, name, hint, label_visibility="collapsed", width=132)
+        for name, hint, width in (
+            ("class", "any class", 106),
+            ("predicted", "any prediction", 134),
+            ("decision", "any decision", 124),
+        ):
+            filter_editor.category(run, view, name, hint, label_visibility="collapsed", width=width)
         with st.popover("Filter", icon=":material/filter_alt:"):
             filter_editor.draw(run, view)
         saved_views.draw(run)
@@ -68,7 +72,7 @@ def _order(run: Run, view: View) -> None:
         key="browse score",
         on_change=by,
         label_visibility="collapsed",
-        width=215,
+        width=190,
     )
     filter_editor.show("browse order", descending)
     st.selectbox(
@@ -78,7 +82,7 @@ def _order(run: Run, view: View) -> None:
         key="browse order",
         on_change=lambda: sort(name, st.session_state["browse order"]),
         label_visibility="collapsed",
-        width=135,
+        width=122,
     )
 
 
@@ -105,7 +109,7 @@ def _field(run: Run) -> None:
         type="search",
         placeholder="Search, or loss>0.5",
         label_visibility="collapsed",
-        width=205,
+        width=170,
     )
 
 
@@ -124,7 +128,7 @@ def _split(run: Run, view: View) -> None:
         key="browse split",
         on_change=choose,
         label_visibility="collapsed",
-        width=115,
+        width=106,
     )
 
 

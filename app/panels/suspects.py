@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from attribution_core.runs import Run
 from attribution_core.runs.labels import split_name
-from samplescope_app.components.gallery import Tile, example_tile, gallery, queue
+from samplescope_app.components.gallery import Tile, example_tile, gallery, queue, with_original
 from samplescope_app.data import navigation, review_queue, session
 from samplescope_app.panels import decisions, example_facts, scores, typical
 from samplescope_app.wording import labels
@@ -154,7 +154,7 @@ def _tile(run: Run, row: Row, score: str) -> Tile:
     else:
         name = run.class_names[int(suggested)] if run.values is None else labels.value_text(run, suggested)
         note = f"{labels.on_tile(run, row)[0]} → {name}?"
-    return replace(example_tile(run, row, score), note=note)
+    return replace(with_original(run, row, example_tile(run, row, score)), note=note)
 
 
 def _act(run: Run, action: str, keys: list[str]) -> None:

@@ -103,6 +103,7 @@ def test_selected_examples_are_relabeled_tagged_noted_and_exported(app: App, run
     app.button("Write on 2").click()
     eventually(lambda: run.decisions.annotations.current()["note"].tolist(), ["ask <b>Ann</b>"] * 2)
     app.press("Escape")
+    app.button("Details").click()
     expect(app.page.get_by_text("ask <b>Ann</b>").first).to_be_visible()
     with app.page.expect_download() as download:
         app.button("Export").click()

@@ -29,15 +29,17 @@ def scored(page: Page, tmp_path: Path, serve: Callable[[Path], str]) -> App:
     return App(page, serve(tmp_path / "runs"), "small")
 
 
-def test_what_is_listed_or_selected_is_asked_about_and_verified(scored: App, page: Page, tmp_path: Path):
+def test_all_that_is_listed_or_selected_is_asked_about_and_verified(scored: App, page: Page, tmp_path: Path):
     run = Run.open(tmp_path / "runs" / "small")
     scored.open("browse")
-    expect(page.get_by_role("switch", name="What if the selected were gone?")).to_be_disabled()  # all are listed
     listed = np.flatnonzero(run.examples["id"].str.contains("7"))
     page.get_by_label("Search or filter").fill("7")
     page.keyboard.press("Enter")
+    scored.settle()
+    scored.tiles().first.click(modifiers=["Control"])
+    scored.button(f"Select all {len(listed)}").click()
     start = time.monotonic()
-    page.get_by_text(f"What if the {len(listed)} listed were gone?").click()
+    scored.button("What if gone?").click()
     expected = GroupEstimator.open(run).without(listed.tolist())
     assert expected.accuracy is not None
     expect(page.get_by_test_id("stMetricValue").first).to_have_text(f"{expected.accuracy[1]:.1%}")
@@ -53,9 +55,12 @@ def test_what_is_listed_or_selected_is_asked_about_and_verified(scored: App, pag
     agreement = np.corrcoef(expected.changes["influence"], measured.changes.mean(axis=0))[0, 1]
     expect(page.get_by_text(f"influence function {agreement:.2f}")).to_be_visible()
 
-    scored.settle()
+    scored.press("Escape")
+    page.get_by_role("button", name="Clear", exact=True).click()
     scored.tiles().nth(2).click(modifiers=["Control"])
-    expect(page.get_by_text("What if the 1 selected were gone?")).to_be_visible()
+    scored.button("What if gone?").click()
+    expect(page.get_by_text("The 1 selected training examples")).to_be_visible()
+    expect(page.get_by_test_id("stMetricValue").first).to_be_visible()
     expect(page.get_by_text("Measured")).to_have_count(0)  # of another group
 
 

@@ -38,7 +38,7 @@ export default draw;
 # Values for the script that a layout does not use.
 _PLAIN = {
     **{"name": "", "size": 0, "keys": {}, "page_keys": False, "selectable": False, "reports_focus": False},
-    **{"selected": [], "selection": 0, "elsewhere": False},
+    **{"selected": [], "selection": 0, "elsewhere": False, "returns": 0},
     **{"decisions": "", "reviewer": "", "undoes_own": False, "version": 0, "query": ""},
 }
 _BADGES = {"keep": "✓ keep", "drop": "✕ drop", "relabel": "⇄"}
@@ -59,11 +59,13 @@ class Answer:
         opened: Id of the tile to open, "" for a mosaic, None when nothing was opened.
         selected: Ids of the selected tiles.
         focused: Id of the tile with the keyboard focus.
+        by_keys: Whether it got the focus by a key, not by the pointer.
     """
 
     opened: str | None = None
     selected: list[str] = field(default_factory=list)
     focused: str | None = None
+    by_keys: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Tile:
         badge: The decision in a corner of the image.
         split: Split of an example that is not one of training, in the other corner.
         tags: Tags of the example, below the caption.
+        full: Address of the original of the image, "" if it is not there.
+        source: What the image at full size is.
     """
 
     id: str
@@ -103,6 +107,8 @@ class Tile:
     badge: str = ""
     split: str = ""
     tags: str = ""
+    full: str = ""
+    source: str = ""
 
 
 def gallery(
@@ -118,6 +124,7 @@ def gallery(
     on_pressed: OnPressed | None = None,
     selectable: bool = False,
     captions: bool = True,
+    returns: int = 0,
 ) -> Answer:
     """Draw tiles of examples, each with one of its scores.
 
@@ -134,6 +141,7 @@ def gallery(
         selectable: Whether tiles can be selected (see :mod:`samplescope_app.data.selection`) and the focused tile is
             reported.
         captions: Whether to show score, label and prediction below each image.
+        returns: A number that changes when the keyboard's focus is to come back to the tiles.
 
     Returns:
         The user's actions.
@@ -149,6 +157,7 @@ def gallery(
         on_pressed=on_pressed,
         selectable=selectable,
         captions=captions,
+        returns=returns,
     )
 
 
@@ -164,6 +173,7 @@ def tiles(
     on_pressed: OnPressed | None = None,
     selectable: bool = False,
     captions: bool = True,
+    returns: int = 0,
 ) -> Answer:
     """Draw one or more tiles of any kind; the arguments are those of :func:`gallery`."""
     data: dict[str, Any] = {
@@ -182,7 +192,7 @@ def tiles(
         return _mount(data, key, ids, on_pressed)
     selected = selection.among(run, (item.id for item in items))
     data |= {"selected": selected, "selection": selection.changes(run)}
-    data |= {"elsewhere": len(selected) < len(selection.keys(run)), **_to_decide(run)}
+    data |= {"elsewhere": len(selected) < len(selection.keys(run)), "returns": returns, **_to_decide(run)}
     answer = _mount(data, key, ids, on_pressed, functools.partial(selection.choose, run, ids))
     return replace(answer, selected=selection.among(run, (item.id for item in items)))
 
@@ -198,10 +208,17 @@ def picture(
     on_pressed: OnPressed | None = None,
 ) -> None:
     """Draw one example large; its keys work wherever the focus is on the page, and undo is about this example only."""
-    item = example_tile(run, row, score)
+    item = with_original(run, row, example_tile(run, row, score))
     data = {"items": [asdict(item)], "layout": "picture", "size": size, "keys": keys or {}, "page_keys": True}
     data |= {**_to_decide(run), "undoes_own": True}
     _mount(data, key, {item.id}, on_pressed)
+
+
+def with_original(run: Run, row: Row, tile: Tile) -> Tile:
+    """Return the tile of a large picture with the address of its original, or with why there is none."""
+    full = run_library.original_url(run, table_of(row["split"]), row["row"])
+    source = f"The original, {row['id']}:" if full else "The picture that the run keeps; it does not know a larger one:"
+    return replace(tile, full=full, source=source) if tile.src else tile
 
 
 def queue(
@@ -318,10 +335,12 @@ def _mount(
         on_focused_change=_nothing,
     )
     take(result.selected)  # where the run before this one was interrupted, no callback could
+    # A tile that was focused before a change may no longer be on the page.
+    focused = result.focused if result.focused and result.focused["id"] in ids else None
     return Answer(
         opened=result.opened["id"] if result.opened else None,
-        # A tile that was focused before a change may no longer be on the page.
-        focused=result.focused if result.focused in ids else None,
+        focused=focused["id"] if focused else None,
+        by_keys=bool(focused and focused["keys"]),
     )
 
 

@@ -3,7 +3,7 @@
 //   pressed  {action, ids}  a key of data.keys was pressed that decides nothing
 //   skipped  {ids}          examples of a queue that were skipped
 //   decided  {version, told}  decisions were saved (they go to data.decisions, not through Streamlit)
-//   focused  id             the tile with the keyboard focus (when data.reports_focus)
+//   focused  {id, keys}     the tile with the keyboard focus, and whether it has it by a key (when data.reports_focus)
 //   selected {ids, number}  ctrl-click, the check box or Space (when data.selectable); with everywhere, on other pages too
 // Text from the data reaches the page through textContent and attributes only, never as HTML.
 
@@ -11,7 +11,7 @@
 
 import { acknowledge, goOn, outboxOf, queued } from "./decisions.js";
 import { pressAgain, pressed } from "./keys.js";
-import { adoptSelection, focusTile } from "./selection.js";
+import { adoptSelection, focusTile, reveal } from "./selection.js";
 import { build } from "./tiles.js";
 
 /** @type {WeakMap<HTMLElement, View>} */
@@ -38,8 +38,11 @@ export default function draw(component) {
     if (!sameTiles) view.selection = undefined;
     build(view, sameTiles);
     if (hadFocus) focusTile(view, view.focused);
+    else if (data.layout === "picture") reveal();
   }
   adoptSelection(view);
+  if (view.returns !== undefined && view.returns !== data.returns) focusTile(view, view.focused);
+  view.returns = data.returns;
   view.listening?.abort(); // this function runs at every redraw and must not add a listener each time
   const listening = new AbortController();
   view.listening = listening;

@@ -4,8 +4,10 @@
 
 import { decide, decideNext, isDecision, isUndoing, queued } from "./decisions.js";
 import { ANSWER_MS, open, send } from "./messages.js";
-import { focusTile, select, tilesOf, toggle } from "./selection.js";
+import { focusTile, select, tellFocus, tilesOf, toggle } from "./selection.js";
+import { enlarge } from "./zoom.js";
 
+const ENLARGE = "z";
 const STEPS = new Set(["previous", "next"]); // actions that decide nothing about an example
 
 /**
@@ -17,13 +19,16 @@ export function pressed(view, event) {
   if (!view.root.isConnected || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
   const { data } = view;
   if (data.page_keys && event.key.length > 1 && isAmongTiles(event)) return;
+  if (data.page_keys && event.key === "Escape" && !isInDrawer(event)) return;
   if (data.page_keys && event.key === "Enter" && event.composedPath()[0] !== document.body) return; // it presses a button
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const action = data.keys[key];
+  const action = clears(view, key) ? undefined : data.keys[key];
   if (data.queue && (queued(view)?.keys[key] || (isUndoing(view) && action))) {
     decideNext(view, key);
   } else if (action) {
     press(view, action);
+  } else if (key === ENLARGE && data.page_keys && enlarge(view)) {
+    // the dialog has the keys now
   } else if (data.page_keys || !navigate(view, event)) {
     return;
   }
@@ -61,6 +66,7 @@ function press(view, action) {
     decide(view, action, action === "undo" && !view.data.undoes_own ? [] : ids);
     return;
   }
+  tellFocus(view);
   const sent = send(view, "pressed", { action, ids });
   view.waiting = sent ? null : { action, ids: view.ids, until: performance.now() + ANSWER_MS };
 }
@@ -78,7 +84,7 @@ function goBack() {
 function isTyping(event) {
   const target = event.composedPath()[0];
   if (!(target instanceof Element)) return false;
-  return target.matches("input, textarea, select, [contenteditable=true]") || Boolean(target.closest("[role=dialog]"));
+  return target.matches("input, textarea, select, [contenteditable=true]") || Boolean(target.closest("[role=dialog], dialog"));
 }
 
 /**
@@ -88,6 +94,24 @@ function isTyping(event) {
 function isAmongTiles(event) {
   const target = event.composedPath()[0];
   return target instanceof Element && Boolean(target.closest("[role=listbox]"));
+}
+
+/**
+ * Escape belongs to what it closes.
+ * @param {KeyboardEvent} event
+ */
+function isInDrawer(event) {
+  const path = event.composedPath();
+  return path[0] === document.body || path.some((node) => node instanceof Element && node.matches(".st-key-drawer"));
+}
+
+/**
+ * Return whether a key ends the selection, before it closes anything.
+ * @param {View} view
+ * @param {string} key
+ */
+function clears(view, key) {
+  return key === "Escape" && view.data.selectable && (view.selected.size > 0 || view.data.elsewhere);
 }
 
 /**
@@ -114,7 +138,7 @@ function navigate(view, event) {
     open(view, view.focused);
   } else if (event.key === " " && selectable) {
     toggle(view, view.focused);
-  } else if (event.key === "Escape" && (view.selected.size || view.data.elsewhere)) {
+  } else if (clears(view, event.key)) {
     select(view, [], true);
   } else if (event.key in targets) {
     focusTile(view, Math.min(last, Math.max(0, targets[event.key])));

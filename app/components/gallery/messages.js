@@ -13,6 +13,7 @@ export const ANSWER_MS = 800;
  */
 export function send(view, name, value) {
   clearTimeout(view.timer); // the page that opens does not need the previous focus
+  view.untold = undefined;
   const now = performance.now();
   if (now - view.busy < ANSWER_MS) return false;
   view.busy = now;

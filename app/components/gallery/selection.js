@@ -4,6 +4,9 @@
 
 const SETTLED_MS = 150;
 
+/** @type {View | undefined} */
+let latest; // the tiles that had the focus last, of those that report it
+
 /**
  * Note that a tile has the focus.
  * @param {View} view
@@ -15,10 +18,29 @@ export function focused(view, index) {
   tiles[index].tabIndex = 0;
   view.focused = index;
   if (!view.data.reports_focus) return;
+  latest = view;
   clearTimeout(view.timer);
+  const id = view.data.items[index]?.id;
+  const keys = tiles[index].matches(":focus-visible");
   // Holding down an arrow key must not cause a rerun for each tile it passes.
-  const tell = () => view.component.setStateValue("focused", view.data.items[index]?.id ?? null);
-  view.timer = setTimeout(tell, SETTLED_MS);
+  view.untold = () => view.component.setStateValue("focused", id === undefined ? null : { id, keys });
+  view.timer = setTimeout(() => tellFocus(view), SETTLED_MS);
+}
+
+/** Scroll the tile with the keyboard's focus into sight, once its details lie over the lower tiles. */
+export function reveal() {
+  const node = latest && tilesOf(latest)[latest.focused];
+  if (node?.matches(":focus-visible")) node.scrollIntoView({ block: "nearest" });
+}
+
+/**
+ * Tell Python now which tile has the focus, if it does not know yet.
+ * @param {View} view
+ */
+export function tellFocus(view) {
+  clearTimeout(view.timer);
+  view.untold?.();
+  view.untold = undefined;
 }
 
 /**

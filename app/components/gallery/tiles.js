@@ -5,6 +5,7 @@
 import { queued } from "./decisions.js";
 import { open, send } from "./messages.js";
 import { focused, markSelected, selectRange, toggle } from "./selection.js";
+import { enlarge } from "./zoom.js";
 
 /**
  * Replace what the gallery shows.
@@ -19,6 +20,7 @@ export function build(view, sameTiles) {
   if (data.layout === "picture" || data.layout === "mosaic") {
     const shown = data.queue ? [queued(view)?.item].filter((item) => item !== undefined) : data.items;
     root.replaceChildren(...shown.map((item) => picture(item)), ...shown.filter((item) => item.note).map(noteOf));
+    if (data.layout === "picture" && shown.some((item) => item.src)) addEnlarging(view);
     if (data.layout === "mosaic") root.onclick = () => send(view, "opened", { id: "" });
     return;
   }
@@ -48,6 +50,20 @@ export function picture(item) {
   image.src = item.src;
   image.draggable = false;
   return image;
+}
+
+/**
+ * Have a click on the picture, or on a button over its corner, open it at full size.
+ * @param {View} view
+ */
+function addEnlarging(view) {
+  const button = element("button", "enlarge", "⤢");
+  button.setAttribute("aria-label", "Full size");
+  button.title = "Full size (z)";
+  button.onclick = () => enlarge(view);
+  const image = view.root.querySelector("img");
+  if (image) image.onclick = button.onclick;
+  view.root.append(button);
 }
 
 /** @param {Item} item */

@@ -16,6 +16,10 @@ export interface Item {
   badge?: string;
   split?: string;
   tags?: string;
+  /** Address of the original of the picture, if it is there. */
+  full?: string;
+  /** What the picture at full size is. */
+  source?: string;
 }
 
 /** An example of a queue, and key -> action for it. */
@@ -46,6 +50,8 @@ export interface Data {
   selection: number;
   /** Whether tiles of other pages are selected. */
   elsewhere: boolean;
+  /** A number that changes when the keyboard's focus is to come back to the tiles. */
+  returns: number;
   /** Whether undo takes back the latest decision about the shown example only. */
   undoes_own: boolean;
   /** The examples after the first, of a queue. */
@@ -109,8 +115,12 @@ export interface View {
   /** How often Python had changed the selection that is shown. */
   selection?: number;
   selections: number;
+  /** The number of {@link Data} at the drawing before. */
+  returns?: number;
   busy: number;
   timer: number;
+  /** Tells Python which tile has the focus, at the end of the timer. */
+  untold?: () => void;
   waiting: { action: string; ids: string; until: number } | null;
   listening?: AbortController;
   /** Keys that wait for an undone decision to come back. */
