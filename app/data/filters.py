@@ -15,7 +15,7 @@ import streamlit as st
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Run
-from samplescope_app.data import query, session
+from samplescope_app.data import health, query, session
 from samplescope_app.data.query import Category, Condition, Names, Number
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import DECISION_NAMES
@@ -91,8 +91,12 @@ def shown_score(run: Run) -> str:
 
 
 def splits(run: Run, view: View) -> list[str]:
-    """Return the splits whose examples have the score that a view sorts by first."""
-    found = session.splits_of(run, view.score) if view.score in run.scores else ["train"]
+    """Return the splits whose examples have the score, or another number, that a view sorts by first."""
+    found = ["train"]
+    if view.score in run.scores:
+        found = session.splits_of(run, view.score)
+    elif view.score in health.NUMBERS:
+        found = ["train", "validation", "test"]
     return [*found, ALL] if len(found) > 1 else found
 
 
@@ -239,6 +243,13 @@ def _names(_run: Run, version: str, scores: tuple[str, ...], tags: tuple[str, ..
         numbers["value"] = Number(labels.name(_run), "label")
         if _run.has_predictions:
             numbers["predicted"] = Number(f"Predicted {labels.name(_run)}", "predicted")
+    found = health.of(_run)
+    numbers |= {
+        name: Number(title, column)
+        for name, (title, column) in health.NUMBERS.items()
+        if name not in {*numbers, *_run.groups} and (column == health.COPIES or found.statistics is not None)
+    }
+    categories["issue"] = Category("Issue", health.ISSUES, list(found.issues), several=True)
     decisions = {name: action for action, name in DECISION_NAMES.items()}
     categories["decision"] = Category("Decision", "action", list(decisions), decisions)
     categories["tag"] = Category("Tag", "tags", tags, several=True)

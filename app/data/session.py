@@ -13,7 +13,7 @@ from attribution_core.runs import Run
 from attribution_core.runs.labels import label_names
 from attribution_core.runs.review_file import Split
 from attribution_core.runs.store import SplitName
-from samplescope_app.data import marks
+from samplescope_app.data import health, marks
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 
@@ -24,7 +24,7 @@ def examples(run: Run) -> pd.DataFrame:
     Returns:
         ``run.examples`` with ``row``, ``split``, ``action``, ``new_label_name``, ``reviewer`` of the decision,
         ``disagreement`` (what each reviewer decided, where they differ; else ""), ``tags`` (a tuple), ``note`` and a
-        column ``SCORE percentile`` for each score.
+        column ``SCORE percentile`` for each score, and what :func:`health.add` adds.
     """
     return _with_decisions(run, run.version, run.decisions.version(), "train")
 
@@ -79,6 +79,7 @@ def _with_percentiles(_run: Run, version: str, table: SplitName) -> pd.DataFrame
     for group in _run.groups:
         if group in frame:
             frame[group] = labels.group_names(_run, frame[group])
+    health.add(_run, frame, 0 if table == "train" else len(_run.examples))
     return frame
 
 

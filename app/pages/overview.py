@@ -6,7 +6,7 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from samplescope_app.data import navigation
-from samplescope_app.panels import dataset_facts, distribution, evidence, extremes, header, scores
+from samplescope_app.panels import dataset_facts, distribution, evidence, extremes, header, health, scores
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
@@ -19,16 +19,14 @@ _EXPLANATION = (
 def main() -> None:
     """Draw the page."""
     run = navigation.scored_run()
-    header.draw(run, "Overview", _EXPLANATION)
+    header.draw(run, "Overview", f"{_EXPLANATION}\n\n{_legend(run)}")
     for note in run.manifest.dataset.notes if run.manifest.dataset else []:
         st.info(plain(note), icon=":material/info:")
-    score_column, legend = st.columns([2, 5], vertical_alignment="bottom", gap="large")
+    score_column, found = st.columns([2, 5], vertical_alignment="bottom", gap="large")
     with score_column:
         score = scores.select(run, "overview score", persist_state="session")
-    legend.caption(
-        "Below each example: its score and percentile (p97: 97% of the training examples have this score or less), its "
-        f"{plain(labels.name(run))}, and the prediction if it differs (≠)."
-    )
+    with found:
+        health.draw(run)
     extremes.draw(run, score)
     histogram = st.container()
     left, right = st.columns(2, gap="large")
@@ -42,6 +40,14 @@ def main() -> None:
     evidence.trust_in_short(run)
     with histogram:  # drawn last, so that the pictures do not wait until the browser has loaded Plotly
         distribution.draw(run, score)
+
+
+def _legend(run: Run) -> str:
+    """Return what stands below a tile."""
+    return (
+        "Below each example: its score and percentile (p97: 97% of the training examples have this score or less), its "
+        f"{plain(labels.name(run))}, and the prediction if it differs (≠)."
+    )
 
 
 def _further(run: Run) -> None:

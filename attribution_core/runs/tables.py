@@ -11,7 +11,13 @@ import pandas as pd
 
 from attribution_core.errors import InputError
 from attribution_core.runs.files import written_atomically
-from attribution_core.runs.names import CLASS_EFFECTS_FILE, CLASS_PAIRS_FILE, CURVES_FILE
+from attribution_core.runs.names import (
+    CLASS_EFFECTS_FILE,
+    CLASS_PAIRS_FILE,
+    CURVES_FILE,
+    IMAGE_STATISTICS_FILE,
+    LEAKS_FILE,
+)
 
 
 @dataclass(frozen=True)
@@ -75,3 +81,19 @@ CLASS_EFFECTS = KeyedTable(
     "method",
     {"train_class": "str", "evaluation_class": "str", "effect": "float64", "normalised": "float64"},
 )
+# Of the images of examples.parquet ("train") and evaluation.parquet ("evaluation"), by their rows in it.
+IMAGE_STATISTICS = KeyedTable(
+    IMAGE_STATISTICS_FILE,
+    "split",
+    {
+        "row": "int64",
+        "width": "int64",
+        "height": "int64",
+        "brightness": "float64",
+        "contrast": "float64",
+        "sharpness": "float64",
+        "pixels": "str",
+    },
+)
+# Validation and test examples that are near-duplicates of training examples, by their rows in the two tables.
+LEAKS = KeyedTable(LEAKS_FILE, "split", {"row": "int64", "train_row": "int64", "similarity": "float64"})

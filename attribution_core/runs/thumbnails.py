@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from attribution_core.errors import InputError
 from attribution_core.progress import track
 from attribution_core.runs.files import written_atomically
+from attribution_core.runs.image_statistics import ImageStatistics, image_statistics
 from attribution_core.runs.names import thumbnail_files
 
 LONGEST_SIDE = 128
@@ -34,8 +36,13 @@ class Images(Protocol):
     def __getitem__(self, row: int, /) -> Image.Image: ...
 
 
-def encode_thumbnail(image: Image.Image) -> bytes:
-    """Shrink an image to at most 128 pixels a side and encode it: as PNG up to 64 pixels a side, as WebP above."""
+def encode_thumbnail(image: Image.Image) -> tuple[bytes, ImageStatistics]:
+    """Shrink an image to at most 128 pixels a side and encode it: as PNG up to 64 pixels a side, as WebP above.
+
+    Returns:
+        The encoded thumbnail, and the statistics of the image.
+    """
+    original = image
     if image.mode not in ("L", "RGB", "RGBA"):
         image = image.convert("RGB")
     if max(image.size) > LONGEST_SIDE:
@@ -46,34 +53,35 @@ def encode_thumbnail(image: Image.Image) -> bytes:
         image.save(buffer, "PNG")
     else:
         image.save(buffer, "WEBP", quality=85)
-    return buffer.getvalue()
+    return buffer.getvalue(), image_statistics(original, image)
 
 
-def write_pack(
-    run: Path,
-    split: str,
-    images: Images,
-) -> None:
+def write_pack(run: Path, split: str, images: Images) -> pd.DataFrame:
     """Write the thumbnails of one split, made by a thread for each core: decoders release the interpreter lock.
 
     Args:
         run: The run's directory.
         split: ``"train"`` or ``"evaluation"``.
         images: The images, in the order of the split's table.
+
+    Returns:
+        Columns row and those of :class:`ImageStatistics`, in the order of the images.
     """
     data, index = (run / name for name in thumbnail_files(split))
-    offsets = [0]
+    offsets, statistics = [0], []
     with written_atomically(data) as partial, partial.open("wb") as file:
-        for encoded in track(_encoded(images), len(images), f"thumbnails ({split})"):
+        for encoded, found in track(_encoded(images), len(images), f"thumbnails ({split})"):
             offsets.append(offsets[-1] + file.write(encoded))
+            statistics.append(found)
     with written_atomically(index) as partial, partial.open("wb") as file:
         np.save(file, np.asarray(offsets, dtype=np.int64), allow_pickle=False)
+    return pd.DataFrame(statistics, columns=ImageStatistics._fields).rename_axis("row").reset_index()
 
 
-def _encoded(images: Images) -> Iterator[bytes]:
-    """Yield the thumbnails in order."""
+def _encoded(images: Images) -> Iterator[tuple[bytes, ImageStatistics]]:
+    """Yield the thumbnails in order, and the statistics of the images."""
 
-    def of_rows(start: int) -> list[bytes]:
+    def of_rows(start: int) -> list[tuple[bytes, ImageStatistics]]:
         return [encode_thumbnail(images[row]) for row in range(start, min(start + _CHUNK, len(images)))]
 
     with ThreadPoolExecutor() as pool:

@@ -31,7 +31,7 @@ from attribution_core.runs.names import (
 )
 from attribution_core.runs.schema import RunManifest, StageRecord
 from attribution_core.runs.store import SplitName, TableName, read_manifest, read_table
-from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS
+from attribution_core.runs.tables import CLASS_EFFECTS, CLASS_PAIRS, CURVE_POINTS, IMAGE_STATISTICS
 from attribution_core.runs.thumbnails import Images, write_pack
 
 _SECONDS_FOR_READERS = 1.0  # a reader who tests the lock holds it for a moment
@@ -172,13 +172,9 @@ class RunWriter:
         listed = dict.fromkeys([*self.manifest.measures, *measures])
         self.update(measures=list(listed), details={**self.manifest.details, name: details})
 
-    def write_thumbnails(
-        self,
-        split: SplitName,
-        images: Images,
-    ) -> None:
-        """Write the thumbnails of a table's rows, in the order of the table."""
-        write_pack(self.path, split, images)
+    def write_thumbnails(self, split: SplitName, images: Images) -> None:
+        """Write the thumbnails of a table's rows and the statistics of the images, in the order of the table."""
+        IMAGE_STATISTICS.replace(self.path, split, write_pack(self.path, split, images))
 
     def write_effects(
         self,

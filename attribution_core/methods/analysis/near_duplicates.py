@@ -40,6 +40,7 @@ class NearDuplicates:
         nearest_similarity: Similarity to the nearest example, ``[n]``.
         least: Minimum similarity of each example to a near-duplicate, ``[n]``; two examples are a pair if their
             similarity reaches both minimums.
+        factor: ``c`` of :func:`near_duplicates`, by which the minimums follow from the data; NaN if they do not.
     """
 
     pairs: Tensor
@@ -48,6 +49,7 @@ class NearDuplicates:
     nearest: Tensor
     nearest_similarity: Tensor
     least: Tensor
+    factor: float
 
 
 def near_duplicates(
@@ -89,9 +91,38 @@ def near_duplicates(
         )
     unit = torch.nn.functional.normalize(embeddings.detach().double(), dim=1)
     similarity, nearest = _neighbors(unit, min(NEIGHBORS, len(unit) - 1))
-    least = _least(similarity) if threshold is None else torch.full_like(similarity[:, 0], threshold)
+    factor = _factor(similarity) if threshold is None else math.nan
+    least = _least(similarity, factor) if threshold is None else torch.full_like(similarity[:, 0], threshold)
     pairs, of_pairs, count = _pairs(unit, least, similarity[:, 0], most)
-    return NearDuplicates(pairs, of_pairs, count, nearest, similarity[:, 0], least)
+    return NearDuplicates(pairs, of_pairs, count, nearest, similarity[:, 0], least, factor)
+
+
+def near_duplicates_in(embeddings: Tensor, others: Tensor, found: NearDuplicates) -> tuple[Tensor, Tensor, Tensor]:
+    """Find other examples that are near-duplicates of examples, such as test examples of training examples.
+
+    The rule is that of :func:`near_duplicates`: the distance between the two must be less than ``c`` times that from
+    either to the tenth nearest of the examples.
+
+    Args:
+        embeddings: Embeddings of the examples, ``[n, d]``.
+        others: Embeddings of the others, ``[m, d]``.
+        found: What :func:`near_duplicates` found among the examples, with the threshold that it derives.
+
+    Returns:
+        Index of each such other, the index of the example nearest to it, and their similarity (cosine), each ``[p]``.
+    """
+    unit, others = (torch.nn.functional.normalize(each.detach().double(), dim=1) for each in (embeddings, others))
+    rows, nearest, similar = [], [], []
+    for part in blocks(len(others), 3 * unit.element_size() * len(unit)):
+        similarity, indices = inner(others[part], unit).clamp_(-1, 1).topk(NEIGHBORS, dim=1)
+        least = torch.maximum(_least(similarity, found.factor), found.least[indices[:, 0]])
+        near = (similarity[:, 0] >= least - _ROUNDING).nonzero()[:, 0]
+        rows.append(near + part.start)
+        nearest.append(indices[near, 0])
+        similar.append(similarity[near, 0])
+    if not rows:
+        return torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long), unit.new_empty(0)
+    return torch.cat(rows), torch.cat(nearest), torch.cat(similar)
 
 
 def _neighbors(
@@ -110,20 +141,29 @@ def _neighbors(
     return torch.cat(highest), torch.cat(nearest)
 
 
-def _least(similarity: Tensor) -> Tensor:
+def _distances(similarity: Tensor) -> Tensor:
+    """Return the distances between points of the unit sphere."""
+    return (2 - 2 * similarity).clamp(min=0).sqrt()
+
+
+def _least(similarity: Tensor, factor: float) -> Tensor:
     """Return the default threshold of each example, ``[n]``, from its highest similarities, ``[n, k]``."""
+    return 1 - (factor * _distances(similarity)[:, -1]) ** 2 / 2
+
+
+def _factor(similarity: Tensor) -> float:
+    """Return ``c`` of :func:`near_duplicates`, from the highest similarities of each example, ``[n, k]``."""
     n, k = similarity.shape
-    distances = (2 - 2 * similarity).clamp(min=0).sqrt()  # between points of the unit sphere
+    distances = _distances(similarity)
     farthest = distances[:, -1]
     ratio = distances[:, 0] / farthest.clamp(min=torch.finfo(farthest.dtype).tiny)
     probability = torch.tensor([*_FITTED_AT, min(FALSE_REPORTS / n, 1.0)], dtype=torch.float64)
     power = 1 - (1 - probability) ** (1 / (k - 1))  # x^d where P(r_1 / r_k <= x) is each probability
     low, high = (float(value) for value in ratio.quantile(probability[:2].to(ratio.device)))
     if not 0 < low < high:  # half of the examples are exact copies, or all distances are equal
-        return torch.ones_like(farthest)
+        return 0.0
     dimension = math.log(power[1] / power[0]) / math.log(high / low)
-    factor = low * float(power[2] / power[0]) ** (1 / dimension)
-    return 1 - (factor * farthest) ** 2 / 2
+    return low * float(power[2] / power[0]) ** (1 / dimension)
 
 
 def _pairs(unit: Tensor, least: Tensor, nearest_similarity: Tensor, most: int) -> tuple[Tensor, Tensor, int]:

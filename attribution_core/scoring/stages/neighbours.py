@@ -1,23 +1,31 @@
 """The stage of near-duplicates: which examples are there twice, as the trained network sees them."""
 
+from pathlib import Path
+
 import pandas as pd
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from attribution_core.methods.analysis.near_duplicates import NearDuplicates, near_duplicates
+from attribution_core.methods.analysis.near_duplicates import (
+    NearDuplicates,
+    near_duplicates,
+    near_duplicates_in,
+)
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.runs import RunWriter
 from attribution_core.runs.embeddings import read_embeddings
 from attribution_core.runs.names import NEAR_DUPLICATES_FILE
 from attribution_core.runs.store import read_table
+from attribution_core.runs.tables import LEAKS
 from attribution_core.scoring.probe import Probe, timed
 from attribution_core.scoring.sizes import RunSizes
 from attribution_core.scoring.stages.base import ScoringRun, Stage
+from attribution_core.scoring.stages.embeddings import SPLITS_BY_TABLE
 
 
 class NeighboursStage(Stage):
-    """Write column nearest_similarity, and near_duplicates.parquet with the pairs."""
+    """Write column nearest_similarity, near_duplicates.parquet with the pairs, and leaks.parquet."""
 
     name = "neighbours"
     title = "near-duplicates"
@@ -40,8 +48,11 @@ class NeighboursStage(Stage):
 
     @override
     def write(self, scoring: ScoringRun) -> None:
-        embeddings = torch.tensor(read_embeddings(scoring.writer.path, "train"), device=scoring.prepared.device)
-        _write(scoring.writer, near_duplicates(embeddings), scoring.tensors_by_split["train"][1])
+        device, path = scoring.prepared.device, scoring.writer.path
+        train, others = (torch.tensor(read_embeddings(path, table), device=device) for table in SPLITS_BY_TABLE)
+        found = near_duplicates(train)
+        _write(scoring.writer, found, scoring.tensors_by_split["train"][1])
+        _write_leaks(path, near_duplicates_in(train, others, found))
 
 
 def _write(writer: RunWriter, found: NearDuplicates, labels: Tensor) -> None:
@@ -63,3 +74,12 @@ def _write(writer: RunWriter, found: NearDuplicates, labels: Tensor) -> None:
         "near_duplicates": found.count,
     }
     writer.describe("nearest_similarity", details, ["nearest_similarity"])
+
+
+def _write_leaks(run: Path, found: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Write which validation and test examples are near-duplicates of which training examples."""
+    row, train_row, similarity = (each.cpu().numpy() for each in found)
+    table = pd.DataFrame({"row": row, "train_row": train_row, "similarity": similarity})
+    splits = read_table(run, "evaluation", columns=["split"])["split"].to_numpy()[row]
+    for split in ("validation", "test"):
+        LEAKS.replace(run, split, table[splits == split])

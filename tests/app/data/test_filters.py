@@ -136,13 +136,13 @@ def test_an_address_shows_the_same_view(run, where, named):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"where": "height>3"}, "no height to filter by"),
+        ({"where": "depth>3"}, "no depth to filter by"),
         ({"where": "class:zebra"}, "No class is called zebra"),
         ({"where": "class>1"}, "class is no number"),
         ({"where": "confidence:1"}, "confidence is a number"),
         ({"where": "confidence>nan"}, "nan is no number"),
         ({"where": "-confidence>1"}, "turn the comparison around"),
-        ({"sort": "height"}, "no height to sort by"),
+        ({"sort": "depth"}, "no depth to sort by"),
         ({"sort": "-fsi", "split": "test"}, "No split called test can be sorted by fsi"),
         ({"rows": "AAAA"}, "damaged or of another run"),
         ({"rows": "é"}, "damaged or of another run"),

@@ -3,7 +3,7 @@ import torch
 
 from attribution_core.errors import InputError
 from attribution_core.methods.analysis import near_duplicates as search
-from attribution_core.methods.analysis.near_duplicates import near_duplicates
+from attribution_core.methods.analysis.near_duplicates import near_duplicates, near_duplicates_in
 from attribution_core.methods.linalg import blocked
 from attribution_core.methods.linearized.build import linearize
 from attribution_core.models import build_model
@@ -111,6 +111,19 @@ def test_a_dense_class_is_typical_and_not_redundant():
     assert len(reported - planted) <= 2
     everywhere = near_duplicates(points, float(found.similarity.min()))
     assert everywhere.count > 1000  # a single threshold mistakes the dense class for copies
+
+
+def test_copies_among_other_examples_are_found_by_the_same_rule():
+    generator = torch.Generator().manual_seed(0)
+    points, others = torch.randn(300, 6, generator=generator), torch.randn(80, 6, generator=generator)
+    others[[4, 50]] = points[[7, 123]] + 1e-4 * torch.randn(2, 6, generator=generator)
+    found = near_duplicates(points)
+    rows, nearest, similarity = near_duplicates_in(points, others, found)
+    assert dict(zip(rows.tolist(), nearest.tolist(), strict=True)) == {4: 7, 50: 123}
+    assert (similarity > 0.999999).all()
+    none = near_duplicates_in(points, others[:4], found)
+    assert [len(each) for each in none] == [0, 0, 0]
+    assert [len(each) for each in near_duplicates_in(points, others[:0], found)] == [0, 0, 0]
 
 
 def test_many_copies_and_rows_of_zeros():

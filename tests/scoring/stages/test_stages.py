@@ -15,6 +15,7 @@ import attribution_core as ac
 from attribution_core.errors import InputError
 from attribution_core.methods.linearized.build import head_inputs
 from attribution_core.runs.names import KEPT_INFLUENCE_FILE
+from attribution_core.runs.tables import LEAKS
 from attribution_core.scoring.estimate import estimate
 from attribution_core.scoring.recorded_training import kept_epochs
 from attribution_core.scoring.score import score
@@ -363,6 +364,12 @@ def test_near_duplicates_are_found_in_the_trained_networks_embedding(tmp_path):
     labels = run.examples.set_index("id")["label"]
     for pair in run.near_duplicates.itertuples():
         assert pair.same_label == (labels[pair.id] == labels[pair.other])
+    leaks = LEAKS.read(run.path)
+    trained, held_out = (np.asarray(run.embeddings(split)) for split in ("train", "evaluation"))
+    pairs = trained[leaks["train_row"].astype(int)], held_out[leaks["row"].astype(int)]
+    lengths = [np.linalg.norm(each, axis=1) for each in pairs]
+    assert np.allclose((pairs[0] * pairs[1]).sum(axis=1) / np.prod(lengths, axis=0), leaks["similarity"], atol=1e-5)
+    assert (run.evaluation["split"].to_numpy()[leaks["row"].astype(int)] == leaks["split"]).all()
 
 
 def test_the_demo_says_how_soon_each_score_finds_the_changed_labels(demo_run):
