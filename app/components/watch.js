@@ -6,11 +6,19 @@ const ANSWER_MS = 600; // what this page has done itself is drawn by then
 
 const timers = new WeakMap();
 
-/** @param {{data: {address: string, version: number}, setStateValue: (name: string, value: unknown) => void}} component */
+/**
+ * @typedef {object} Component
+ * @property {{address: string, version: number}} data
+ * @property {HTMLElement} parentElement
+ * @property {(name: string, value: unknown) => void} setStateValue
+ */
+
+/** @param {Component} component */
 export default function (component) {
   const { data, parentElement, setStateValue } = component;
   const stop = () => clearTimeout(timers.get(parentElement));
-  const later = (step, time) => timers.set(parentElement, setTimeout(step, time));
+  /** @type {(step: () => void, time: number) => void} */
+  const later = (step, time) => void timers.set(parentElement, setTimeout(step, time));
   stop(); // this function runs at every redraw, and only the latest knows what the page shows
   later(look, LOOK_MS);
   return stop;
@@ -23,12 +31,14 @@ export default function (component) {
     else later(() => tell(version), ANSWER_MS);
   }
 
+  /** @param {number} version */
   function tell(version) {
     // A message to a page that is about to change would call it back.
     if (!isRunning()) setStateValue("version", version);
     later(look, LOOK_MS);
   }
 
+  /** @param {string} address */
   async function newest(address) {
     try {
       const answer = await fetch(address);

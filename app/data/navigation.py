@@ -100,9 +100,9 @@ def address_of(run: Run, row: Row) -> str:
     return f"/example?{urlencode({'run': run.id, **trail.query_of(row)})}"
 
 
-def shared_query(run: Run) -> str:
-    """Return what the addresses of all tiles on a page end with: the way to them, and the session's view."""
-    return urlencode({**trail.onward(), **filters.address(run, filters.current(run))})
+def shared_query(run: Run, view: filters.View | None = None) -> str:
+    """Return how the addresses of a gallery's tiles end: the way to them, and a view, by default the session's."""
+    return urlencode({**trail.onward(), **filters.address(run, view or filters.current(run))})
 
 
 def go(page: str, run: Run) -> NoReturn:

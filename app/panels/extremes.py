@@ -36,13 +36,15 @@ def draw(run: Run, score: str) -> None:
 
 
 def _strip(run: Run, title: str, score: str, descending: bool) -> None:
+    view = filters.sorted_by(run, score, descending)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.markdown(f"**{plain(title)}**", width="stretch")
         if st.button("See all", key=f"all {score} {descending}", type="tertiary", icon=":material/arrow_forward:"):
-            filters.show(run, filters.sorted_by(run, score, descending))
+            filters.show(run, view)
             navigation.go("browse", run)
     ranked = session.ranked(session.examples(run), score, descending).head(_TILES)
-    answer = gallery(run, ranked, score, key=f"strip {score} {descending}", name=title, layout="strip", size=100)
+    key = f"strip {score} {descending}"
+    answer = gallery(run, ranked, score, key=key, name=title, layout="strip", size=100, view=view)
     if answer.opened is not None:
-        filters.show(run, filters.sorted_by(run, score, descending))
+        filters.show(run, view)
         navigation.open_tile(run, answer.opened)

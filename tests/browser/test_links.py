@@ -45,8 +45,9 @@ def test_ctrl_click_selects_in_a_grid_and_opens_elsewhere_in_a_strip(app: App, p
     assert app.tiles().nth(2).get_attribute("aria-selected") == "true"
     assert len(page.context.pages) == 1
     app.open("overview")
-    other = opened_elsewhere(page, app.tiles("Most informative").first, modifiers=["Control"])
+    other = opened_elsewhere(page, app.tiles("Least informative").first, modifiers=["Control"])
     other.wait_for_path("/example")
+    assert query(other.page.url)["sort"] == ["fsi"]  # there, the next one is the next of the strip
     assert app.path == "/overview"
 
 

@@ -150,7 +150,7 @@ def test_the_state_of_a_review_is_a_number(address: str, path: str, status: int)
     if status == 200:
         assert (response.status, list(json.loads(body))) == (200, ["version"])
     else:
-        assert response.status == status or b"<title>Streamlit</title>" in body
+        assert response.status in (400, status) or b"<title>Streamlit</title>" in body
 
 
 def test_only_this_machine_is_listened_to(address: str):

@@ -16,7 +16,7 @@ import streamlit as st
 from attribution_core.runs import Run
 from attribution_core.runs.store import SplitName, table_of
 from samplescope_app.components import modules
-from samplescope_app.data import navigation, reviewing, run_library, selection, session
+from samplescope_app.data import filters, navigation, reviewing, run_library, selection, session
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_percentile, format_score, plain
@@ -125,6 +125,7 @@ def gallery(
     selectable: bool = False,
     captions: bool = True,
     returns: int = 0,
+    view: filters.View | None = None,
 ) -> Answer:
     """Draw tiles of examples, each with one of its scores.
 
@@ -142,6 +143,7 @@ def gallery(
             reported.
         captions: Whether to show score, label and prediction below each image.
         returns: A number that changes when the keyboard's focus is to come back to the tiles.
+        view: The list that an opened example is stepped through in, if it is not the session's.
 
     Returns:
         The user's actions.
@@ -158,6 +160,7 @@ def gallery(
         selectable=selectable,
         captions=captions,
         returns=returns,
+        view=view,
     )
 
 
@@ -174,6 +177,7 @@ def tiles(
     selectable: bool = False,
     captions: bool = True,
     returns: int = 0,
+    view: filters.View | None = None,
 ) -> Answer:
     """Draw one or more tiles of any kind; the arguments are those of :func:`gallery`."""
     data: dict[str, Any] = {
@@ -185,7 +189,7 @@ def tiles(
         "keys": keys or {},
         "selectable": selectable,
         "reports_focus": selectable,
-        "query": navigation.shared_query(run),
+        "query": navigation.shared_query(run, view),
     }
     ids = {item.id for item in items}
     if not selectable:
