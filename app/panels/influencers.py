@@ -14,7 +14,7 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.runs import NOT_CREDIBLE, Run, why_not_credible
 from samplescope_app.components.gallery import Tile, example_tile, tiles
-from samplescope_app.data import effects, live_effects, navigation, session
+from samplescope_app.data import effects, filters, live_effects, navigation, session
 from samplescope_app.data.effects import Ranked, SplitName
 from samplescope_app.panels import damping, jobs, training_time
 from samplescope_app.wording import labels
@@ -22,6 +22,7 @@ from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_score, plain, score_help
 
 COUNT = 12  # tiles of each kind
+_MORE = 60  # similar examples that Browse is opened with
 _SIZE = 92
 _SHORT_UNIT = 4  # characters; longer units appear in the heading only
 _METHOD = "effect method"  # session key
@@ -168,6 +169,15 @@ def neighbors(run: Run, split: SplitName, row: Row) -> None:
             "Cosine similarity of the inputs of the trained network's last layer; 1 is identical. "
             f"{_their_labels(run, found, row)}"
         )
+        _more(run, split, row)
+
+
+def _more(run: Run, split: SplitName, row: Row) -> None:
+    """Draw a button that opens the most similar training examples in Browse, an example of training among them."""
+    if st.button(f"Browse the {_MORE} most similar", key=f"more like {split}", icon=":material/grid_view:"):
+        rows = effects.nearest(run, split, row["row"], _MORE).rows.tolist() + [row["row"]] * (split == "train")
+        filters.show(run, filters.View(filters.current(run).order, rows=tuple(sorted(rows))))
+        navigation.go("browse", run)
 
 
 def _their_labels(run: Run, found: Ranked, row: Row) -> str:

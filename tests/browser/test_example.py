@@ -87,6 +87,9 @@ def test_neighbours_are_the_most_alike_and_other_labels_are_marked(app: App, run
     expect(app.page.get_by_text("other label", exact=True)).to_have_count(int(differing.sum()))
     app.tiles("Nearest training examples").nth(1).click()
     app.shows(int(nearest[1]))
+    app.button("Browse the 60 most similar").click()
+    app.wait_for_path("/browse")
+    expect(app.button("61 selected")).to_be_visible()  # with the example itself
 
 
 def test_a_test_example_has_neighbours_and_decisions_but_no_effects(app: App, run: Run):
