@@ -105,7 +105,10 @@ def open_run(run_id: str) -> Run:
     # A run's id is the name of one directory: anything else could reach outside the folder.
     if run_id in ("", ".", "..") or Path(run_id).name != run_id or not (path / MANIFEST_FILE).is_file():
         raise InputError(f"There is no run {run_id!r} in {folder()}. Choose one on the Runs page.")
-    return _opened(path, _changed(path))
+    try:
+        return _opened(path, _changed(path))
+    except FileNotFoundError as error:
+        raise InputError(f"The run {run_id!r} is no longer in {folder()}.") from error  # it was deleted meanwhile
 
 
 def thumbnail_url(run: Run, split: str, row: int) -> str:

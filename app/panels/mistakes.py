@@ -64,11 +64,10 @@ def _cell_name(label: str, predicted: str) -> str:
 
 def _menu(cells: dict[str, np.ndarray]) -> str:
     if st.session_state.get(_KEY) not in cells:
-        st.session_state.pop(_KEY, None)  # another run's
+        st.session_state[_KEY] = list(cells)[min(1, len(cells) - 1)]  # none was chosen, or in another run
     return st.selectbox(
         "Mistakes",
         list(cells),
-        index=min(1, len(cells) - 1),
         format_func=lambda name: f"{name} ({len(cells[name]):,})",
         key=_KEY,
         persist_state="session",

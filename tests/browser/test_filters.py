@@ -92,7 +92,7 @@ def test_an_address_opens_the_same_list_in_another_browser(app: App, run: Run, a
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("height>3", "There is no height to filter by"), ("class:zebra", "No class is called zebra")],
+    [("depth>3", "There is no depth to filter by"), ("class:zebra", "No class is called zebra")],
 )
 def test_what_cannot_be_asked_is_said(app: App, text: str, said: str):
     app.open("browse")

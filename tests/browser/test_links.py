@@ -74,6 +74,8 @@ def scroll(app: App) -> int:
 def scrolled(app: App, top: int) -> int:
     """Scroll as a user does, with the wheel, and return the position."""
     expect(app.tiles().last).to_be_attached()  # the page is as long as it gets
+    app.settle()
+    app.page.wait_for_timeout(500)  # the wheel turns nothing while the page opens
     app.page.mouse.move(600, 400)
     app.page.mouse.wheel(0, top)
     eventually(lambda: scroll(app) > 0, True)

@@ -164,8 +164,8 @@ def test_the_wheel_scrolls_the_page_until_the_map_was_clicked(app: App, run: Run
     page.set_viewport_size({"width": 1280, "height": 700})
     app.open("map")
     map_ = _ready(app)
-    box = map_.bounding_box()
-    place = box["x"] + box["width"] / 2, box["y"] + 150
+    corner = map_.evaluate("plot => [plot._fullLayout.xaxis.range[0], plot._fullLayout.yaxis.range[1]].map(Number)")
+    place = [position + 8 for position in at(map_, *corner)]  # where no point is
     spans = "plot => plot._fullLayout.xaxis.range.map(Number)"
     before = map_.evaluate(spans)
     page.mouse.move(*place)

@@ -104,6 +104,7 @@ def test_browse_narrows_to_values(app: App, page: Page, folder: Path):
     expect(page.get_by_text(f"{values.between(150, 250).sum()} of {len(values)} examples")).to_be_visible()
     expect(app.button(f"{_HOSTILE} ≥ 150 and ≤ 250")).to_be_visible()
     expect(app.tiles()).to_have_count(int(values.between(150, 250).sum()))
+    app.press("Escape")  # closes the editor, which lies over the button
     app.button("Clear filters").click()
     expect(page.get_by_text(f"{len(values)} of {len(values)} examples")).to_be_visible()
 
