@@ -325,9 +325,12 @@ def _mount(
         if on_skipped is not None:
             on_skipped(st.session_state[key].skipped["ids"])
 
-    def decided() -> None:
-        for told in st.session_state[key].decided["told"]:
-            st.toast(plain(told["text"]), icon=told["icon"])
+    def tell(decided: dict[str, Any] | None) -> None:
+        known = st.session_state.setdefault(f"told in {key}", set())
+        for told in decided["told"] if decided else []:
+            if told["id"] not in known:
+                known.add(told["id"])
+                st.toast(plain(told["text"]), icon=told["icon"])
 
     result = _component(
         key=key,
@@ -335,10 +338,11 @@ def _mount(
         on_opened_change=_nothing,
         on_pressed_change=pressed,
         on_skipped_change=skipped,
-        on_decided_change=decided,
+        on_decided_change=_nothing,
         on_selected_change=selected,
         on_focused_change=_nothing,
     )
+    tell(result.decided)
     take(result.selected)  # where the run before this one was interrupted, no callback could
     # A tile that was focused before a change may no longer be on the page.
     focused = result.focused if result.focused and result.focused["id"] in ids else None

@@ -9,6 +9,17 @@ import { build } from "./tiles.js";
 const DECISIONS = new Set(["keep", "drop", "undo", "relabel"]);
 const PRELOADED = 4;
 const UNTIL_NEXT_LOOK_MS = 60;
+const TOLD_AGAIN = 5;
+const LEAVING_MS = 2000; // after a click on a link, until another page is there
+
+let left = -Infinity; // when a link was clicked
+addEventListener(
+  "click",
+  (event) => {
+    if (event.composedPath().some((node) => node instanceof HTMLAnchorElement && node.href)) left = performance.now();
+  },
+  { capture: true },
+);
 
 /** @type {Map<string, Outbox>} */
 const outboxes = new Map();
@@ -69,13 +80,23 @@ async function save(view, outbox, step) {
     if (answer.failed) throw new Error(answer.failed);
     step.version = outbox.version = answer.version;
     if (step.action === "undo") comeBack(outbox, step, answer);
-    if (answer.told) view.told.push({ text: answer.told, icon: ":material/undo:" });
+    if (answer.told) tell(view, answer.told, ":material/undo:");
   } catch (error) {
     outbox.steps = outbox.steps.filter((other) => other !== step); // its example is shown again
     const text = `Not saved: ${error instanceof Error ? error.message : error}`;
-    view.told.push({ text, icon: ":material/error:" });
+    tell(view, text, ":material/error:");
     if (view.data.queue) build(view, true);
   }
+}
+
+/**
+ * Have Python tell the user something. A message may take the place of the one before it, so each has all of the last.
+ * @param {View} view
+ * @param {string} text
+ * @param {string} icon
+ */
+function tell(view, text, icon) {
+  view.told = [...view.told.slice(1 - TOLD_AGAIN), { id: `${performance.timeOrigin}-${performance.now()}`, text, icon }];
 }
 
 /**
@@ -100,11 +121,11 @@ function redraw(view) {
   const look = () => {
     if (!view.root.isConnected) {
       view.redrawing = false;
-    } else if (isRunning()) {
+    } else if (isRunning() || performance.now() - left < LEAVING_MS) {
       setTimeout(look, UNTIL_NEXT_LOOK_MS);
     } else {
       view.redrawing = false;
-      view.component.setStateValue("decided", { version: view.outbox.version, told: view.told.splice(0) });
+      view.component.setStateValue("decided", { version: view.outbox.version, told: view.told });
     }
   };
   setTimeout(look, UNTIL_NEXT_LOOK_MS); // keys in a row are drawn together

@@ -79,6 +79,7 @@ export interface Step {
 
 /** A message for the user. */
 export interface Told {
+  id: string;
   text: string;
   icon: string;
 }
