@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ _PLAIN = {
     **{"selected": [], "selection": 0, "elsewhere": False, "returns": 0},
     **{"decisions": "", "reviewer": "", "undoes_own": False, "version": 0, "query": ""},
 }
+_SECONDS_TO_OPEN = 5.0  # after which a click is forgotten, since the user has left the page
 _BADGES = {"keep": "✓ keep", "drop": "✕ drop", "relabel": "⇄"}
 
 _LONGEST_ON_TILE, _LEAST_FOR_TEXT = 240, 168  # characters of a text on a tile, and the pixels that they need
@@ -321,6 +323,11 @@ def _mount(
         if state is not None and state.pressed and on_pressed is not None:
             on_pressed(state.pressed["action"], state.pressed["ids"])
 
+    def opened() -> None:
+        # Noted here, since the run of the page may be interrupted by another message before it comes to this gallery.
+        if (state := st.session_state.get(key)) is not None and state.opened:
+            st.session_state[f"opened in {key}"] = state.opened["id"], time.monotonic()
+
     def skipped() -> None:
         if on_skipped is not None:
             on_skipped(st.session_state[key].skipped["ids"])
@@ -335,7 +342,7 @@ def _mount(
     result = _component(
         key=key,
         data=_PLAIN | data,
-        on_opened_change=_nothing,
+        on_opened_change=opened,
         on_pressed_change=pressed,
         on_skipped_change=skipped,
         on_decided_change=_nothing,
@@ -344,10 +351,11 @@ def _mount(
     )
     tell(result.decided)
     take(result.selected)  # where the run before this one was interrupted, no callback could
+    id_, when = st.session_state.pop(f"opened in {key}", ("", -math.inf))
     # A tile that was focused before a change may no longer be on the page.
     focused = result.focused if result.focused and result.focused["id"] in ids else None
     return Answer(
-        opened=result.opened["id"] if result.opened else None,
+        opened=id_ if time.monotonic() - when < _SECONDS_TO_OPEN else None,
         focused=focused["id"] if focused else None,
         by_keys=bool(focused and focused["keys"]),
     )
