@@ -98,6 +98,9 @@ def test_browse_narrows_to_values(app: App, page: Page, folder: Path):
     expect(page.get_by_label("Class")).to_have_count(0)
     page.get_by_test_id("stPopover").get_by_text("Filter", exact=True).click()
     app.choose("Filter by", _HOSTILE)
+    expect(page.get_by_text("As percentiles")).to_have_count(
+        0
+    )  # which only a score has: the fields are the values' now
     typed(app, "From", "150")
     expect(page.get_by_text(f"{(values >= 150).sum()} of {len(values)} examples")).to_be_visible()
     typed(app, "To", "250")
