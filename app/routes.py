@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from starlette.routing import Route
 
 from attribution_core.errors import InputError
 from attribution_core.export.original import original_picture
+from attribution_core.runs import Run
+from attribution_core.runs.store import SplitName
 from samplescope_app.components import modules
 from samplescope_app.data import reviewing, run_library
 from samplescope_app.data.navigation import PAGES
@@ -41,59 +44,43 @@ _SCRIPTS = "\n".join(
 )
 
 
-def thumbnail(request: Request) -> Response:
-    """Return a thumbnail, or 404. Starlette runs this on a thread, since it is not async and reads a file."""
-    split = request.path_params["split"]
-    if split not in ("train", "evaluation"):
-        return PlainTextResponse("The split must be train or evaluation.", status_code=404)
-    try:
-        run = run_library.open_run(request.path_params["run"])
-        content, media_type = run.thumbnail(split, request.path_params["row"])
-    except InputError as error:
-        return PlainTextResponse(str(error), status_code=404)
-    except IndexError:
-        return PlainTextResponse("This run has no such row.", status_code=404)
+def _about_example(answer: Callable[[Run, SplitName, int], Response]) -> Callable[[Request], Response]:
+    """Return a route that answers about an example, or 404. Starlette runs it on a thread, since it reads files."""
+
+    def route(request: Request) -> Response:
+        split = request.path_params["split"]
+        if split not in ("train", "evaluation"):
+            return PlainTextResponse("The split must be train or evaluation.", status_code=404)
+        try:
+            return answer(run_library.open_run(request.path_params["run"]), split, request.path_params["row"])
+        except InputError as error:
+            return PlainTextResponse(str(error), status_code=404)
+        except IndexError:
+            return PlainTextResponse("This run has no such row.", status_code=404)
+
+    return route
+
+
+@_about_example
+def thumbnail(run: Run, split: SplitName, row: int) -> Response:
+    """Return a thumbnail."""
+    content, media_type = run.thumbnail(split, row)
     return Response(content, media_type=media_type, headers=_HEADERS)
 
 
-def image(request: Request) -> Response:
-    """Return the original of an example's picture, if that is an image by its content, or 404."""
-    split = request.path_params["split"]
-    if split not in ("train", "evaluation"):
-        return PlainTextResponse("The split must be train or evaluation.", status_code=404)
-    try:
-        run = run_library.open_run(request.path_params["run"])
-        content, media_type = original_picture(run, split, request.path_params["row"])
-    except InputError as error:
-        return PlainTextResponse(str(error), status_code=404)
-    except IndexError:
-        return PlainTextResponse("This run has no such row.", status_code=404)
+@_about_example
+def image(run: Run, split: SplitName, row: int) -> Response:
+    """Return the original of an example's picture, if that is an image by its content."""
+    content, media_type = original_picture(run, split, row)
     # The file may change, and nothing in it may act as a page of this server.
     return Response(content, media_type=media_type, headers=_HEADERS | {"Cache-Control": "no-cache", **_INERT})
 
 
-def review(request: Request) -> Response:
-    """Return the version of a run's decisions, tags and notes, or 404, for pages that wait for another reviewer."""
-    try:
-        version = run_library.open_run(request.path_params["run"]).decisions.version()
-    except InputError as error:
-        return PlainTextResponse(str(error), status_code=404)
-    return JSONResponse({"version": version}, headers={"Cache-Control": "no-store"})
-
-
-def about(request: Request) -> Response:
-    """Return what the card of a point says about an example, as JSON, or 404."""
-    split, row = request.path_params["split"], request.path_params["row"]
-    if split not in ("train", "evaluation"):
-        return PlainTextResponse("The split must be train or evaluation.", status_code=404)
-    try:
-        run = run_library.open_run(request.path_params["run"])
-        table = run.examples if split == "train" else run.evaluation
-        example = {**table.iloc[row].to_dict(), "row": row}
-    except InputError as error:
-        return PlainTextResponse(str(error), status_code=404)
-    except IndexError:
-        return PlainTextResponse("This run has no such row.", status_code=404)
+@_about_example
+def about(run: Run, split: SplitName, row: int) -> Response:
+    """Return what the card of a point says about an example, as JSON."""
+    table = run.examples if split == "train" else run.evaluation
+    example = {**table.iloc[row].to_dict(), "row": row}
     label, predicted = labels.on_tile(run, example)
     text = str(example.get("text", ""))
     return JSONResponse(
@@ -107,6 +94,15 @@ def about(request: Request) -> Response:
         },
         headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"},
     )
+
+
+def review(request: Request) -> Response:
+    """Return the version of a run's decisions, tags and notes, or 404, for pages that wait for another reviewer."""
+    try:
+        version = run_library.open_run(request.path_params["run"]).decisions.version()
+    except InputError as error:
+        return PlainTextResponse(str(error), status_code=404)
+    return JSONResponse({"version": version}, headers={"Cache-Control": "no-store"})
 
 
 def script(request: Request) -> Response:
