@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NoReturn
 from urllib.parse import urlencode
@@ -107,7 +108,18 @@ def shared_query(run: Run, view: filters.View | None = None) -> str:
 
 def go(page: str, run: Run) -> NoReturn:
     """Open another page of the same run."""
-    st.switch_page(PAGES[page], query_params=_address(run) if page in _WITH_VIEW else {"run": run.id})
+    st.switch_page(PAGES[page], query_params={"run": run.id})
+
+
+def browse(run: Run, view: filters.View) -> NoReturn:
+    """Open Browse with a view, which becomes the session's."""
+    filters.show(run, view)
+    st.switch_page(PAGES["browse"], query_params=_address(run))
+
+
+def browse_rows(run: Run, rows: Iterable[int]) -> NoReturn:
+    """Open Browse with some training examples, by their rows, in the order of the session's view."""
+    browse(run, filters.View(filters.current(run).order, rows=tuple(rows)))
 
 
 def _address(run: Run, **parameters: str) -> dict[str, str]:

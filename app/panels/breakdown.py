@@ -44,8 +44,7 @@ def draw(run: Run) -> None:
     st.caption("Click a row to browse its training examples. A model that never saw a suspect prefers another label.")
     for row, _ in event.selection.cells:
         condition = AnyOf(kind, (str(found.index[row]),))
-        filters.show(run, replace(filters.default(run), conditions=(condition,)))
-        navigation.go("browse", run)
+        navigation.browse(run, replace(filters.default(run), conditions=(condition,)))
 
 
 def _columns(found: pd.DataFrame) -> dict[Any, Any]:

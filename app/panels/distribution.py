@@ -48,8 +48,7 @@ def draw(run: Run, score: str) -> None:
     if event.selection.points:
         clicked = event.selection.points[0]["point_index"]
         low, high = (Compare(score, sign, float(bins.edges[clicked + end])) for end, sign in enumerate((">=", "<=")))
-        filters.show(run, replace(filters.sorted_by(run, score), conditions=(low, high)))
-        navigation.go("browse", run)
+        navigation.browse(run, replace(filters.sorted_by(run, score), conditions=(low, high)))
 
 
 def _coloring(run: Run, frame: pd.DataFrame) -> pd.Series | None:

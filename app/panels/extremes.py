@@ -40,8 +40,7 @@ def _strip(run: Run, title: str, score: str, descending: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.markdown(f"**{plain(title)}**", width="stretch")
         if st.button("See all", key=f"all {score} {descending}", type="tertiary", icon=":material/arrow_forward:"):
-            filters.show(run, view)
-            navigation.go("browse", run)
+            navigation.browse(run, view)
     ranked = session.ranked(session.examples(run), score, descending).head(_TILES)
     key = f"strip {score} {descending}"
     answer = gallery(run, ranked, score, key=key, name=title, layout="strip", size=100, view=view)

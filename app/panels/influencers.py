@@ -14,7 +14,7 @@ import streamlit as st
 from attribution_core.errors import InputError
 from attribution_core.runs import NOT_CREDIBLE, Run, why_not_credible
 from samplescope_app.components.gallery import Tile, example_tile, tiles
-from samplescope_app.data import effects, filters, live_effects, navigation, session
+from samplescope_app.data import effects, live_effects, navigation, session
 from samplescope_app.data.effects import Ranked, SplitName
 from samplescope_app.panels import damping, jobs, training_time
 from samplescope_app.wording import labels
@@ -176,8 +176,7 @@ def _more(run: Run, split: SplitName, row: Row) -> None:
     """Draw a button that opens the most similar training examples in Browse, an example of training among them."""
     if st.button(f"Browse the {_MORE} most similar", key=f"more like {split}", icon=":material/grid_view:"):
         rows = effects.nearest(run, split, row["row"], _MORE).rows.tolist() + [row["row"]] * (split == "train")
-        filters.show(run, filters.View(filters.current(run).order, rows=tuple(sorted(rows))))
-        navigation.go("browse", run)
+        navigation.browse_rows(run, sorted(rows))
 
 
 def _their_labels(run: Run, found: Ranked, row: Row) -> str:

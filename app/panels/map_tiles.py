@@ -9,7 +9,6 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app.components.gallery import gallery
 from samplescope_app.data import filters, navigation, selection, session
-from samplescope_app.data.filters import View
 from samplescope_app.panels import embedding_map, points, what_if
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
@@ -89,8 +88,7 @@ def _summary(run: Run, rows: np.ndarray, title: str, what: str, key: str, beside
         st.markdown(f"**{plain(title)}**", width="stretch")
         label = f"Browse all {len(rows):,}"
         if st.button(label, key=f"browse {key}", icon=":material/grid_view:", type="primary"):
-            filters.show(run, View(filters.current(run).order, rows=tuple(rows.tolist())))
-            navigation.go("browse", run)
+            navigation.browse_rows(run, rows.tolist())
     if key != _FARTHEST:
         _select(run, rows, key)
     st.caption(plain(what))

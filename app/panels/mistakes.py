@@ -15,7 +15,6 @@ from samplescope_app.components import chart
 from samplescope_app.components.gallery import example_tile
 from samplescope_app.data import effects, filters, navigation, session
 from samplescope_app.data.effects import Ranked
-from samplescope_app.data.filters import View
 from samplescope_app.data.query import AnyOf, Condition
 from samplescope_app.panels import influencers
 from samplescope_app.wording.text import plain
@@ -116,8 +115,7 @@ def _causes(run: Run, rows: np.ndarray) -> None:
     if len(harmful.rows) and st.button(
         f"Browse the first {len(harmful.rows):,}", key="browse causes", icon=":material/grid_view:"
     ):
-        filters.show(run, View(filters.current(run).order, rows=tuple(harmful.rows.tolist())))
-        navigation.go("browse", run)
+        navigation.browse_rows(run, harmful.rows.tolist())
     influencers.strip(
         run, influencers.effect_tiles(run, _first(helpful), unit), "Prevent them most", unit, "prevent", "None."
     )
@@ -140,8 +138,7 @@ def _mistaken(run: Run, rows: np.ndarray) -> None:
             count = len(filters.matching(run, view))
             label = f"Browse all {count:,} in {split_name(split)}"
             if count and st.button(label, key=f"browse mistakes {split}", icon=":material/grid_view:"):
-                filters.show(run, view)
-                navigation.go("browse", run)
+                navigation.browse(run, view)
 
 
 def _conditions(mistakes: pd.DataFrame) -> tuple[Condition, ...]:
