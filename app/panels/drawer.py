@@ -19,7 +19,6 @@ _OPEN, _UNWANTED, _RETURNS = "drawer is open", "drawer is unwanted", "returns fr
 _WIDTH, _PICTURE, _ABOUT, _SMALL = 320, 200, 290, 56  # pixels: the drawer, its picture, its facts, and small tiles
 _COUNT = 8  # small tiles of each kind
 _STYLE = f"""<style>
-.st-key-{AREA} {{ overflow: visible; }}
 .st-key-{AREA} > :first-child {{ min-width: 0; flex: 1 1 0; }}
 [data-testid="stLayoutWrapper"]:has(> .st-key-drawer) {{
   position: sticky; top: 4.5rem; align-self: flex-start;

@@ -37,10 +37,10 @@ _SIZES = {"S": _Size(76, 120), "M": _Size(104, 60), "L": _Size(168, 60)}
 _WORDS_WIDER = 1.6  # a text needs more room than a picture
 # Little height between the filters and the tiles, so that more of these are on the first screen. The area of the tiles
 # would scroll by itself, by the few pixels of a focus ring, and swallow the first turn of the wheel.
-_STYLE = """<style>
-.st-key-browse_area { overflow: visible !important; }
-.st-key-browse_row { margin-block: -0.75rem; }
-.st-key-browse_row button { min-height: 1.75rem; padding-block: 0; }
+_STYLE = f"""<style>
+.st-key-{drawer.AREA} {{ overflow: visible !important; }}
+.st-key-browse_row {{ margin-block: -0.75rem; }}
+.st-key-browse_row button {{ min-height: 1.75rem; padding-block: 0; }}
 </style>"""
 
 
