@@ -15,6 +15,7 @@ from attribution_core.datasets import open_dataset
 from attribution_core.runs import Run
 from samplescope_app.figures import score_bins
 from tests.support.app_driver import App, eventually
+from tests.support.decided import actions
 
 # Keys at a pace that does not depend on how fast the test's messages reach the browser: twenty in less than 4 seconds.
 _TYPED = """
@@ -23,11 +24,6 @@ _TYPED = """
   if (place === keys.length - 1) answer();
 }, 180 * place)))
 """
-
-
-def actions(run: Run) -> dict[str, str]:
-    current = run.decisions.current()
-    return dict(zip(current["id"], current["action"], strict=True))
 
 
 def by_score(run: Run) -> list[str]:
@@ -44,10 +40,10 @@ def test_from_a_tile_to_an_exported_file(app: App, run: Run, tmp_path: Path):
 
     app.button("Drop").click()
     expect(app.badge("dropped")).to_be_visible()
-    assert actions(run) == {first: "drop"}
+    assert actions(run.decisions) == {first: "drop"}
     app.button("Undo").click()
     expect(app.badge("undecided")).to_be_visible()
-    assert actions(run) == {}
+    assert actions(run.decisions) == {}
 
     old = run.examples.set_index("id").loc[first, "label"]
     new = (old + 1) % 10
@@ -57,7 +53,7 @@ def test_from_a_tile_to_an_exported_file(app: App, run: Run, tmp_path: Path):
     app.shows(_row(run, second))
     app.press("d")
     expect(app.badge("dropped")).to_be_visible()
-    assert actions(run) == {first: "relabel", second: "drop"}
+    assert actions(run.decisions) == {first: "relabel", second: "drop"}
 
     app.go("Review")
     expect(app.page.get_by_text("299 are kept")).to_be_visible()
@@ -111,7 +107,7 @@ def test_the_keyboard_is_enough(app: App, run: Run):
     app.press("b")
     app.wait_for_path("/browse")
     expect(app.tiles().nth(1).get_by_text("keep")).to_be_visible()
-    assert actions(run) == {order[1]: "keep"}
+    assert actions(run.decisions) == {order[1]: "keep"}
 
 
 def test_the_examples_of_another_split_are_browsed_and_decided(app: App, run: Run):
@@ -158,11 +154,11 @@ def test_several_tiles_are_dropped_at_once(app: App, run: Run):
     expect(app.page.get_by_text("3 selected", exact=True)).to_be_visible()
     app.button("Drop").click()
     expect(app.tiles().nth(3).get_by_text("drop")).to_be_visible()
-    assert actions(run) == {order[i]: "drop" for i in (0, 1, 3)}
+    assert actions(run.decisions) == {order[i]: "drop" for i in (0, 1, 3)}
     app.tiles().nth(0).focus()
     app.press("u")
     expect(app.tiles().nth(3).get_by_text("drop")).to_have_count(0)
-    assert actions(run) == {}
+    assert actions(run.decisions) == {}
 
 
 def test_back_leads_through_the_pages_that_were_opened(app: App, run: Run):
@@ -199,10 +195,10 @@ def test_review_moves_to_the_next_example_by_itself(app: App, run: Run):
     label = (labels[order[3]] + 3) % 10
     app.press(str(label))
     app.shows(_row(run, order[4]))
-    eventually(lambda: actions(run), {order[0]: "drop", order[1]: "keep", order[3]: "relabel"})
+    eventually(lambda: actions(run.decisions), {order[0]: "drop", order[1]: "keep", order[3]: "relabel"})
     app.press("u")
     app.shows(_row(run, order[3]))
-    assert actions(run) == {order[0]: "drop", order[1]: "keep"}
+    assert actions(run.decisions) == {order[0]: "drop", order[1]: "keep"}
 
 
 def test_no_key_is_lost_however_fast_they_come(app: App, run: Run):
@@ -215,12 +211,12 @@ def test_no_key_is_lost_however_fast_they_come(app: App, run: Run):
     app.shows(_row(run, order[20]))
     names = {"d": "drop", "k": "keep"}
     expected = {order[position]: names[key] for position, key in enumerate(keys)}
-    eventually(lambda: actions(run), expected)
+    eventually(lambda: actions(run.decisions), expected)
     app.settle()
     expect(app.page.get_by_text("20 of 100 suspects decided")).to_be_visible()
     app.press("u")
     app.shows(_row(run, order[19]))
-    eventually(lambda: actions(run), {id_: action for id_, action in expected.items() if id_ != order[19]})
+    eventually(lambda: actions(run.decisions), {id_: action for id_, action in expected.items() if id_ != order[19]})
 
 
 def test_review_does_not_tell_the_answer(app: App, run: Run):

@@ -29,6 +29,23 @@ def status(address: str, path: str, host: str | None = None) -> int:
     return code
 
 
+def sent(address: str, path: str, method: str = "GET", body: str = "", **headers: str) -> tuple[int, bytes]:
+    """The status and body of the answer to a request that is sent as it is."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection.request(method, path, body, headers)
+    response = connection.getresponse()
+    answer = response.read()
+    connection.close()
+    return response.status, answer
+
+
+def decided(address: str, run: str, body: str, **headers: str) -> tuple[int, str]:
+    """The status and body of the answer to a decision."""
+    code, answer = sent(address, f"/api/decisions/{run}", "POST", body, **headers)
+    return code, answer.decode()
+
+
 @pytest.mark.parametrize("path", ["/", "/overview", "/api/thumb/digits/train/0", "/_stcore/health"])
 def test_a_forged_host_is_refused(address: str, path: str):
     assert status(address, path) in (200, 307)
@@ -63,26 +80,10 @@ def test_a_forged_host_is_refused(address: str, path: str):
     ],
 )
 def test_the_thumbnail_route_serves_thumbnails_only(address: str, path: str):
-    parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
-    connection.request("GET", path)
-    response = connection.getresponse()
-    body = response.read()
-    connection.close()
+    code, body = sent(address, path)
     # An address that is no route gets Streamlit's own page, which holds nothing of the run.
-    assert response.status in (400, 404) or b"<title>Streamlit</title>" in body
+    assert code in (400, 404) or b"<title>Streamlit</title>" in body
     assert b"PNG" not in body
-
-
-def decided(address: str, run: str, body: str, **headers: str) -> tuple[int, str]:
-    """The status and body of the answer to a decision that is sent as it is."""
-    parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
-    connection.request("POST", f"/api/decisions/{run}", body, headers)
-    response = connection.getresponse()
-    answer = response.read().decode()
-    connection.close()
-    return response.status, answer
 
 
 def test_decisions_come_from_the_own_pages_only(address: str, run: Run):
@@ -141,16 +142,11 @@ def test_the_route_of_scripts_serves_scripts_only(address: str, name: str):
     ],
 )
 def test_the_state_of_a_review_is_a_number(address: str, path: str, status: int):
-    parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
-    connection.request("GET", path)
-    response = connection.getresponse()
-    body = response.read()
-    connection.close()
+    code, body = sent(address, path)
     if status == 200:
-        assert (response.status, list(json.loads(body))) == (200, ["version"])
+        assert (code, list(json.loads(body))) == (200, ["version"])
     else:
-        assert response.status in (400, status) or b"<title>Streamlit</title>" in body
+        assert code in (400, status) or b"<title>Streamlit</title>" in body
 
 
 def test_only_this_machine_is_listened_to(address: str):

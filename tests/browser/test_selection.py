@@ -10,16 +10,12 @@ from playwright.sync_api import Browser, expect
 
 from attribution_core.runs import Run
 from tests.support.app_driver import THEMES, App, eventually
+from tests.support.decided import actions
 from tests.support.map_driver import draw_around
 
 
 def by_score(run: Run) -> list[str]:
     return run.examples.sort_values("fsi", ascending=False)["id"].tolist()
-
-
-def decided(run: Run) -> dict[str, str]:
-    current = run.decisions.current()
-    return dict(zip(current["id"], current["action"], strict=True))
 
 
 def select(app: App, *tiles: int) -> None:
@@ -49,12 +45,12 @@ def test_a_selection_survives_page_turns_and_is_dropped_as_a_whole(app: App, run
     app.tiles().nth(5).focus()
     app.press("d")  # of all that are selected, not of the tile with the focus
     expect(app.tiles().nth(1).get_by_text("drop")).to_be_visible()
-    eventually(lambda: decided(run), {order[0]: "drop", order[2]: "drop", order[61]: "drop"})
+    eventually(lambda: actions(run.decisions), {order[0]: "drop", order[2]: "drop", order[61]: "drop"})
     app.button("Previous").click()
     expect(app.page.locator(".tile[aria-selected=true]")).to_have_count(2)
     expect(app.tiles().nth(2).get_by_text("drop")).to_be_visible()
     app.button("Undo u").click()
-    eventually(lambda: decided(run), {})
+    eventually(lambda: actions(run.decisions), {})
     app.page.get_by_role("button", name="Clear", exact=True).click()
     expect(app.page.locator(".tile[aria-selected=true]")).to_have_count(0)
     expect(app.button("Drop d")).to_have_count(0)
@@ -71,7 +67,7 @@ def test_all_that_is_listed_is_selected_at_once(app: App, run: Run):
     app.button(f"Select all {count}").click()
     says(app, count)
     app.button("Keep k").click()
-    eventually(lambda: len(decided(run)), count)
+    eventually(lambda: len(actions(run.decisions)), count)
     app.tiles().first.focus()
     app.press("Escape")
     expect(app.button("Keep k")).to_have_count(0)

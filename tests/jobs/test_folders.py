@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from attribution_core.errors import InputError
 from attribution_core.jobs.folders import folders_in, what_it_holds
 from tests.support.builders import write_folder
+from tests.support.unreadable import lock
 
 
 def test_folders_are_listed_by_name_with_what_they_hold(tmp_path):
@@ -34,14 +33,7 @@ def test_folders_are_listed_by_name_with_what_they_hold(tmp_path):
 
 def test_a_folder_that_cannot_be_read_is_refused_and_does_not_stop_the_list(tmp_path, monkeypatch):
     (tmp_path / "locked").mkdir()
-    scandir = os.scandir
-
-    def refuse(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    lock(monkeypatch, "locked")
     assert [(each.name, each.holds) for each in folders_in(tmp_path)] == [("locked", "")]
     for path in (tmp_path / "locked", tmp_path / "nowhere"):
         with pytest.raises(InputError, match="cannot be shown"):

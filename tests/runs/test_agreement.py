@@ -4,13 +4,7 @@ import math
 
 import pytest
 
-from attribution_core.runs import DecisionLog
 from attribution_core.runs.agreement import agreements
-
-
-@pytest.fixture
-def log(tmp_path):
-    return DecisionLog(tmp_path / "decisions.sqlite")
 
 
 def test_nobody_decided_the_same(log):

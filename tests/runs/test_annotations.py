@@ -8,11 +8,6 @@ from attribution_core.errors import InputError
 from attribution_core.runs import DecisionLog
 
 
-@pytest.fixture
-def log(tmp_path):
-    return DecisionLog(tmp_path / "decisions.sqlite")
-
-
 def marked(log: DecisionLog) -> dict[tuple[str, str], tuple[tuple[str, ...], str]]:
     found = log.annotations.current()
     return {

@@ -10,16 +10,7 @@ import pytest
 
 from attribution_core.errors import InputError
 from attribution_core.runs import Decision, DecisionLog
-
-
-@pytest.fixture
-def log(tmp_path):
-    return DecisionLog(tmp_path / "decisions.sqlite")
-
-
-def actions(log: DecisionLog) -> dict[str, str]:
-    current = log.current()
-    return dict(zip(current["id"], current["action"], strict=True))
+from tests.support.decided import actions
 
 
 def test_reading_creates_no_file(tmp_path, log):

@@ -1,18 +1,6 @@
 """Any step, and any part of one, is undone, whoever did what after it."""
 
-import pytest
-
-from attribution_core.runs import DecisionLog
-
-
-@pytest.fixture
-def log(tmp_path):
-    return DecisionLog(tmp_path / "decisions.sqlite")
-
-
-def actions(log: DecisionLog) -> dict[str, str]:
-    current = log.current()
-    return dict(zip(current["id"], current["action"], strict=True))
+from tests.support.decided import actions
 
 
 def test_an_empty_history(tmp_path, log):

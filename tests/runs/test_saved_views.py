@@ -3,12 +3,6 @@
 import pytest
 
 from attribution_core.errors import InputError
-from attribution_core.runs import DecisionLog
-
-
-@pytest.fixture
-def log(tmp_path):
-    return DecisionLog(tmp_path / "decisions.sqlite")
 
 
 def test_views_are_saved_replaced_and_deleted(tmp_path, log):

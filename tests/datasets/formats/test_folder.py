@@ -11,6 +11,7 @@ import pytest
 from attribution_core.datasets import inspection, open_dataset
 from attribution_core.errors import InputError
 from tests.support.builders import encoded, write_folder
+from tests.support.unreadable import lock
 
 
 def reasons(splits):
@@ -140,14 +141,7 @@ def test_a_file_without_permission_is_listed(tmp_path, monkeypatch):
 
 def test_a_folder_without_permission_is_listed(tmp_path, monkeypatch):
     write_folder(tmp_path, {"a": 5, "b": 5, "a/locked": 2})
-    scandir = os.scandir
-
-    def refuse(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    lock(monkeypatch, "locked")
     splits = open_dataset(tmp_path)
     assert reasons(splits) == {"a/locked": "Permission denied"}
     assert len(all_ids(splits)) == 10
