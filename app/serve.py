@@ -16,6 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from streamlit.runtime.pages_manager import PagesManager
 
 from attribution_core.errors import InputError
+from samplescope_app import callbacks
 from samplescope_app.data import run_library
 from samplescope_app.routes import ROUTES
 
@@ -74,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     threading.Thread(target=_announce, args=(port, not options.no_browser), daemon=True).start()
+    callbacks.protect()
     # Until main.py has called st.navigation, Streamlit mistakes a folder named pages for its older kind of app.
     PagesManager.uses_pages_directory = False
     # A page on another site must not reach this server through a name that resolves to 127.0.0.1.

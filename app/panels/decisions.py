@@ -115,21 +115,21 @@ def _class_buttons(run: Run, row: Row, key: str, act: OnPressed) -> None:
         return
     others = [label for label in range(len(run.class_names)) if label != row["label"]]
     suggested = labels.suggestion(run, row)
+    menu = f"{key} menu {session.key(row)}"
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        label = st.selectbox(
+        st.selectbox(
             "New label",
             others,
             index=0 if suggested is None else others.index(int(suggested)),
             format_func=lambda label: run.class_names[label],
-            key=f"{key} menu {session.key(row)}",
+            key=menu,
             label_visibility="collapsed",
         )
         st.button(
             "Relabel",
             icon=":material/swap_horiz:",
             key=f"{key} menu button",
-            on_click=act,
-            args=(f"relabel {label}", shown),
+            on_click=lambda: act(f"relabel {st.session_state[menu]}", shown),
         )
 
 

@@ -18,6 +18,8 @@ from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
 _DIALOG = "dialog of the selection"  # session key: which dialog is open, and the keys of the examples that it is about
+_LABEL = "selected label"  # key of the field for a new one; each button reads its field only when it is pressed
+_ASKED = ("tag", "what if")  # the actions that open a dialog
 _STYLE = """<style>
 .st-key-selection_bar {
   position: fixed; bottom: 0.5rem; left: 0; right: 0; z-index: 99;
@@ -58,7 +60,7 @@ def draw(run: Run, table: pd.DataFrame | None = None, listed: np.ndarray | None 
             (reviewing.ACCEPT, "swap_horiz", "Accept suggestion", "r"),
         ):
             name += f" `{letter}`" if keyed else ""
-            st.button(name, icon=f":material/{icon}:", key=f"selected {action}", on_click=act, args=(run, action, keys))
+            st.button(name, icon=f":material/{icon}:", key=f"selected {action}", on_click=_act, args=(run, action))
         _relabel(run, keys)
         _tag(run, keys)
         _note(run, keys)
@@ -73,19 +75,24 @@ def draw(run: Run, table: pd.DataFrame | None = None, listed: np.ndarray | None 
         )
         rows = session.positions(run, keys)
         training = bool((rows < len(run.examples)).any())
-        gone = functools.partial(act, run, "what if", keys)
-        st.button("What if gone?", key="selected what if", disabled=not training, on_click=gone)
-        undo = functools.partial(act, run, "undo", keys)
-        st.button(
-            "Undo `u`" if keyed else "Undo", icon=":material/undo:", key="selected undo", type="tertiary", on_click=undo
-        )
+        st.button("What if gone?", key="selected what if", disabled=not training, on_click=_act, args=(run, "what if"))
+        undo = "Undo `u`" if keyed else "Undo"
+        st.button(undo, icon=":material/undo:", key="selected undo", type="tertiary", on_click=_act, args=(run, "undo"))
+
+
+def _act(run: Run, action: str) -> None:
+    """Answer a button about what is selected when it is pressed, which may be more than when it was drawn."""
+    if action in _ASKED:
+        st.session_state[_DIALOG] = action, None
+    else:
+        act(run, action, selection.keys(run))
 
 
 def act(run: Run, action: str, keys: Sequence[str]) -> None:
     """Answer a key or a button about some examples: a decision, undo of the reviewer's latest step, or a dialog."""
     if action == "undo":
         decisions.undo(run)
-    elif action in ("tag", "what if"):
+    elif action in _ASKED:
         st.session_state[_DIALOG] = action, list(keys)
     else:
         count = decisions.decide(run, action, keys)
@@ -99,6 +106,9 @@ def act(run: Run, action: str, keys: Sequence[str]) -> None:
 def _dialog(run: Run) -> None:
     """Draw the open dialog; at every run of the page, since it would close at the next one otherwise."""
     kind, keys = st.session_state.get(_DIALOG, ("", []))
+    if keys is None:  # asked by the bar: of all that is selected once every button and tile has been heard
+        keys = selection.keys(run)
+        st.session_state[_DIALOG] = kind, keys
     if kind == "tag":
         _tag_dialog(run, keys)
     elif kind == "what if":
@@ -116,24 +126,21 @@ def _select_all(run: Run, table: pd.DataFrame, listed: np.ndarray) -> None:
 def _relabel(run: Run, keys: list[str]) -> None:
     with st.popover("Relabel", icon=":material/edit:"):
         if run.values is None:
-            label: float | None = st.selectbox(
+            st.selectbox(
                 "New label",
                 range(len(run.class_names)),
                 index=None,
                 format_func=run.class_names.__getitem__,
-                key="selected label",
+                key=_LABEL,
             )
         else:
-            label = st.number_input(
-                "New value", value=None, step=labels.step(run), format="%.10g", key="selected value"
-            )
+            st.number_input("New value", value=None, step=labels.step(run), format="%.10g", key=_LABEL)
         st.button(
             f"Relabel {len(keys):,}",
             type="primary",
             key="selected relabel",
-            disabled=label is None,
-            on_click=act,
-            args=(run, f"relabel {label!r}", keys),
+            disabled=st.session_state[_LABEL] is None,
+            on_click=lambda: _act(run, f"relabel {st.session_state[_LABEL]!r}"),
         )
 
 
@@ -163,7 +170,7 @@ def _tag_form(run: Run, keys: list[str], key: str) -> bool:
                 key=f"{key} {verb}",
                 disabled=not tag,
                 on_click=_annotate,
-                args=(run, keys, verb, tag),
+                args=(run, keys, verb, f"{key} tag"),
             )
             for verb, name in (("Tag", "Add to"), ("Untag", "Remove from"))
         ]
@@ -179,17 +186,19 @@ def _tag_dialog(run: Run, keys: list[str]) -> None:
 
 def _note(run: Run, keys: list[str]) -> None:
     with st.popover("Note", icon=":material/edit_note:"):
-        text = st.text_area("Note", key="selected note", help="Replaces an earlier note; an empty one removes it.")
+        st.text_area("Note", key="selected note", help="Replaces an earlier note; an empty one removes it.")
         st.button(
             f"Write on {len(keys):,}",
             type="primary",
             key="selected write",
             on_click=_annotate,
-            args=(run, keys, "Note", text),
+            args=(run, keys, "Note", "selected note"),
         )
 
 
-def _annotate(run: Run, keys: list[str], verb: str, text: str) -> None:
+def _annotate(run: Run, keys: list[str], verb: str, field: str) -> None:
+    """Tag, untag or note some examples with what stands in a field."""
+    text = st.session_state[field] or ""
     annotations = run.decisions.annotations
     write = {"Tag": annotations.tag, "Untag": annotations.untag, "Note": annotations.note}[verb]
     try:
