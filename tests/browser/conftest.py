@@ -25,7 +25,7 @@ from tests.support.app_server import launched, served
 from tests.support.sample_run import make_run
 from tests.support.workers import made_once
 
-_MILLISECONDS_UNTIL_A_SCRIPT_STARTS = 300  # after a page has opened another
+_MILLISECONDS_UNTIL_A_SCRIPT_STARTS = 100  # after a page has opened another
 _SIZE: ViewportSize = {"width": 1280, "height": 1400}
 
 # Without a graphics card, drawing the frames of an animation takes more time than all else that a page does.
@@ -37,6 +37,21 @@ addEventListener("DOMContentLoaded", () => {
   }`;
   document.head.append(style);
 });
+"""
+
+# When a tab last sent and received a message: until the server's answer, a page looks like one that is done.
+_MESSAGES = """
+const messages = (window.messages = { sent: 0, received: 0 });
+const send = WebSocket.prototype.send;
+const heard = new WeakSet();
+WebSocket.prototype.send = function (data) {
+  if (!heard.has(this)) {
+    heard.add(this);
+    this.addEventListener("message", () => (messages.received = performance.now()));
+  }
+  messages.sent = performance.now();
+  return send.call(this, data);
+};
 """
 
 
@@ -63,6 +78,7 @@ def tabs(browser: Browser) -> dict[str, Page]:
 
 def _tab(context: BrowserContext) -> Page:
     context.add_init_script(_STILL)
+    context.add_init_script(_MESSAGES)
     return context.new_page()
 
 

@@ -7,13 +7,11 @@ import time
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-import pytest
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import Run
 from tests.support.app_driver import App, strongest
 
-THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 _CLASSES = 10
 
 
@@ -34,7 +32,6 @@ def _cell(page: Page) -> tuple[str, str]:
     return query["from"][0], query["to"][0]
 
 
-@THEMES
 def test_the_numbers_can_be_read_and_the_cells_clicked(app: App, page: Page):
     app.open("classes")
     expect(_matrix(page).locator(".textpoint text")).to_have_count(_CLASSES**2)

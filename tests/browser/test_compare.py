@@ -18,7 +18,6 @@ from samplescope_app.data import comparison
 from tests.support.app_driver import App
 from tests.support.sample_run import make_data
 
-THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 Serve = Callable[[Path], str]
 
 
@@ -67,7 +66,6 @@ def other(run: Run) -> Iterator[Run]:
     shutil.rmtree(path)
 
 
-@THEMES
 def test_two_runs_side_by_side(other: Run, app: App, page: Page, run: Run):
     app.open("compare", other=other.id)
     expect(page.get_by_text("300 training examples in both (0 with another label)")).to_be_visible()

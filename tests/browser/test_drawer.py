@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from attribution_core.runs import Run
-from tests.support.app_driver import THEMES, App, eventually, strongest
+from tests.support.app_driver import App, eventually, strongest
 
 _WINDOW = {"width": 1280, "height": 800}
 
@@ -62,7 +62,6 @@ def test_the_size_of_the_tiles_is_remembered(app: App, page: Page):
     assert boxes(app)[0]["width"] == pytest.approx(large, abs=1)
 
 
-@THEMES
 def test_arrow_keys_show_the_details_of_the_tile_which_escape_closes(app: App, page: Page, run: Run):
     page.set_viewport_size(_WINDOW)
     app.open("browse")

@@ -14,14 +14,13 @@ from attribution_core.workflows.live_influence import LiveInfluence
 from attribution_core.workflows.live_information import LiveInformation
 from samplescope_app.data import score_evolution
 from samplescope_app.wording.text import format_score
-from tests.support.app_driver import SHOWN, THEMES, App, strongest
+from tests.support.app_driver import SHOWN, App, strongest
 
 
 def evaluation_row(app: App) -> int:
     return int(re.search(r"evaluation=(\d+)", app.page.url).group(1))
 
 
-@THEMES
 def test_from_training_to_evaluation_and_back(app: App, run: Run):
     effects = run.effects("ntk")[:]
     start = 17

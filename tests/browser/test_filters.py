@@ -108,7 +108,7 @@ def test_the_editor_sets_ranges_and_what_to_sort_by_next(app: App, run: Run):
     app.open("browse")
     app.page.get_by_test_id("stPopover").get_by_text("Filter", exact=True).click()
     app.choose("Filter by", "Margin")
-    app.page.get_by_label("From", exact=True).fill("0")
+    app.page.locator(".st-key-browse-From-margin input").fill("0")
     app.press("Enter")
     listed(app, int((run.examples["margin"] >= 0).sum()))
     eventually(lambda: address(app).get("where"), "margin>=0.0")

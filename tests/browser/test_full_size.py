@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from attribution_core.runs import Run
-from tests.support.app_driver import THEMES, App
+from tests.support.app_driver import App
 from tests.support.builders import encoded
 
 _WINDOW = {"width": 1280, "height": 800}
@@ -46,7 +46,6 @@ def middle(page: Page) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-@THEMES
 def test_the_original_is_zoomed_and_moved_by_keys(app: App, page: Page, original: str):
     page.set_viewport_size(_WINDOW)
     app.open("example", id=original)

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support import planted
-from tests.support.app_driver import THEMES, App
+from tests.support.app_driver import App
 
 Serve = Callable[[Path], str]
 
@@ -23,7 +23,6 @@ def open_app(page: Page, tmp_path: Path, serve: Serve) -> App:
     return app
 
 
-@THEMES
 def test_each_count_leads_to_its_tiles(open_app: App, page: Page):
     health = page.locator(".st-key-health")
     expect(health.get_by_role("link", name="1 dark image")).to_be_visible()

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 import attribution_core as ac
 from attribution_core.runs import Run
-from tests.support.app_driver import SHOWN, THEMES, App, strongest
+from tests.support.app_driver import SHOWN, App, strongest
 
 TITLE = "<b>Quality</b> *of labels*"  # whoever sent the run may have called it so
 METHOD = "EKFAC & others"
@@ -41,7 +41,6 @@ def other(given: Run) -> Iterator[Run]:
     shutil.rmtree(path)
 
 
-@THEMES
 def test_a_score_ranks_and_explains_itself(app: App, page: Page, given: Run):
     order = np.argsort(-given.examples["quality"].to_numpy(), kind="stable")
     app.open("overview")

@@ -10,11 +10,10 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from attribution_core.runs import Run
-from tests.support.app_driver import THEMES, App
+from tests.support.app_driver import App
 from tests.support.map_driver import at, draw_around, plot
 
 
-@THEMES
 def test_a_lasso_leads_to_its_examples(app: App, run: Run):
     app.open("map")
     inside = draw_around(app, run)
@@ -126,7 +125,6 @@ def test_a_run_without_a_map_says_what_to_do(app: App, run: Run):
     expect(app.button("Resume")).to_be_visible()
 
 
-@THEMES
 def test_a_point_under_the_pointer_shows_its_picture_its_id_and_its_label(app: App, run: Run):
     row = _lonely(run)
     app.open("map")

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from attribution_core.jobs.jobs import cancel_job, find_job, jobs_in, start_job
 from attribution_core.runs import Run
-from tests.support.app_driver import THEMES, App
+from tests.support.app_driver import App
 from tests.support.builders import write_folder
 from tests.support.sample_run import make_data
 
@@ -118,7 +118,6 @@ def test_cancel_and_resume(new_run: NewRun, page: Page):
     expect(new_run.badge("complete")).to_be_visible()
 
 
-@THEMES
 def test_what_cannot_be_scored_is_refused_before_the_check(new_run: NewRun, page: Page):
     """The posterior that Adam learns needs its training; the optimizer stands among the first settings."""
     new_run.begin()
@@ -186,7 +185,6 @@ def test_an_estimate_can_be_cancelled(new_run: NewRun, page: Page):
     expect(new_run.button("Start")).to_be_enabled()
 
 
-@THEMES
 def test_a_folder_is_picked_with_the_keyboard_or_the_mouse(new_run: NewRun, page: Page, tmp_path: Path):
     write_folder(tmp_path / "my pets", {"cat": 8, "dog": 8})
     new_run.begin()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.app_driver import THEMES, App
+from tests.support.app_driver import App
 
 Serve = Callable[[Path], str]
 
@@ -27,7 +27,6 @@ def runs(page: Page, serve: Serve, runs_folder: Path, tmp_path: Path) -> Iterato
     page.goto("about:blank")
 
 
-@THEMES
 def test_a_run_gets_a_title_and_notes_and_is_found_by_them(runs: App, page: Page):
     page.get_by_role("button", name="Manage").first.click()
     page.get_by_label("Title").fill("Night *shift*")

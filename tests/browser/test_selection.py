@@ -9,7 +9,7 @@ import pandas as pd
 from playwright.sync_api import Browser, expect
 
 from attribution_core.runs import Run
-from tests.support.app_driver import THEMES, App, eventually
+from tests.support.app_driver import App, eventually
 from tests.support.decided import actions
 from tests.support.map_driver import draw_around
 
@@ -27,7 +27,6 @@ def says(app: App, count: int) -> None:
     expect(app.page.get_by_text(f"{count} selected", exact=True)).to_be_visible()
 
 
-@THEMES
 def test_a_selection_survives_page_turns_and_is_dropped_as_a_whole(app: App, run: Run):
     order = by_score(run)
     app.page.set_viewport_size({"width": 1280, "height": 800})
@@ -101,6 +100,7 @@ def test_selected_examples_are_relabeled_tagged_noted_and_exported(app: App, run
     app.press("Escape")
     app.button("Details").click()
     expect(app.page.get_by_text("ask <b>Ann</b>").first).to_be_visible()
+    app.settle()  # each run of the page offers the file anew
     with app.page.expect_download() as download:
         app.button("Export").click()
     download.value.save_as(tmp_path / "selection.csv")

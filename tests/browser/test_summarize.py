@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import pytest
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import Run
 from tests.support.app_driver import App
-
-THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 
 
 def _cut(app: App, page: Page, *keys: str) -> None:
@@ -20,7 +17,6 @@ def _cut(app: App, page: Page, *keys: str) -> None:
         app.press(key)
 
 
-@THEMES
 def test_the_cut_is_moved_by_keyboard(app: App, run: Run, page: Page):
     app.open("summarize")
     order = np.argsort(run.examples["summary_rank"].to_numpy())

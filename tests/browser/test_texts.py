@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
-from tests.support.app_driver import THEMES, App, eventually
+from tests.support.app_driver import App, eventually
 from tests.support.app_server import served
 from tests.support.tables import make_table, make_texts, write_table
 from tests.support.workers import made_once
@@ -44,7 +44,6 @@ def address(folder: Path) -> Iterator[str]:
         yield url
 
 
-@THEMES
 @pytest.mark.parametrize("name", ["texts", "table"])
 def test_every_page_shows_them(page: Page, address: str, folder: Path, name: str):
     run = Run.open(folder / name)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from attribution_core.runs import Run, RunWriter
@@ -20,8 +19,6 @@ from attribution_core.workflows.live_information import LiveInformation
 from samplescope_app.wording.text import format_score
 from tests.support.app_driver import App
 from tests.support.map_driver import at
-
-THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 
 
 def test_the_time_is_moved_by_keyboard(app: App, run: Run, page: Page):
@@ -71,7 +68,6 @@ def test_an_epoch_shows_what_the_model_depended_on_then(app: App, run: Run, page
     app.wait_for_path("/example")
 
 
-@THEMES
 def test_the_courses_of_losses_and_of_wrong_labels_are_drawn(app: App, page: Page):
     app.open("overview")
     page.get_by_role("link", name="Scores over training").click()
@@ -170,7 +166,6 @@ def test_a_click_on_a_point_of_the_causes_opens_its_example(app: App, run: Run, 
     assert app.example_id == run.examples["id"].iloc[lonely]
 
 
-@THEMES
 def test_a_weight_decay_is_chosen_without_a_test_set(page: Page, tmp_path: Path, serve: Callable[[Path], str]):
     """Start the trainings, see the curve, and look beyond its end if the loss is least there."""
     off = {"contributions": "off", "influence": "off", "sensitivity": "off", "map": "off"}

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from attribution_core.runs import Run
@@ -16,10 +15,7 @@ from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from tests.support.app_driver import App
 
-THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 
-
-@THEMES
 def test_predicted_and_actual_effects_are_drawn(app: App, page: Page):
     app.open("trust")
     expect(page.get_by_text("Retraining removed 12 examples one by one and used 50 random halves")).to_be_visible()
@@ -104,7 +100,6 @@ def test_a_run_is_verified_from_the_page(page: Page, tmp_path: Path, serve: Call
     expect(page.get_by_text("Training on all examples gave a validation accuracy of")).to_be_visible()
 
 
-@THEMES
 def test_influence_functions_are_asked_their_own_question(page: Page, tmp_path: Path, serve: Callable[[Path], str]):
     lean = {"sensitivity": "off", "contributions": "off", "map": "off", "hidden": (4,), "max_train": 60}
     run = score(ScoreConfig(data="digits", out=tmp_path / "runs" / "small", recipe=Recipe(epochs=2), **lean))

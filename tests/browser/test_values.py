@@ -13,7 +13,7 @@ from attribution_core.runs import Run
 from attribution_core.scoring.score import ScoreConfig, score
 from attribution_core.training import Recipe
 from samplescope_app.wording import labels
-from tests.support.app_driver import THEMES, App
+from tests.support.app_driver import App
 from tests.support.app_server import served
 from tests.support.tables import TARGET, make_prices, write_table
 from tests.support.workers import made_once
@@ -68,7 +68,6 @@ def example(app: App, example_id: str) -> None:
     app.settle()
 
 
-@THEMES
 def test_every_page_draws(app: App, page: Page, folder: Path):
     run = Run.open(folder / "seed-0")
     low, high = (labels.value_text(run, value) for value in run.examples["label"].agg(["min", "max"]))

@@ -57,6 +57,7 @@ def test_all_that_is_listed_or_selected_is_asked_about_and_verified(scored: App,
 
     scored.press("Escape")
     page.get_by_role("button", name="Clear", exact=True).click()
+    scored.settle()
     scored.tiles().nth(2).click(modifiers=["Control"])
     scored.button("What if gone?").click()
     expect(page.get_by_text("The 1 selected training examples")).to_be_visible()

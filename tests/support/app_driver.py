@@ -29,6 +29,17 @@ _OPEN_WITHIN = """
 })
 """
 
+# Whether the script has answered the last message and is done. Of those messages that no answer follows, none is waited
+# for longer than five seconds.
+_IS_DONE = """
+() => {
+  const state = document.querySelector("[data-testid=stApp]")?.dataset.testScriptState;
+  const { sent, received } = window.messages ?? { sent: 0, received: 0 };
+  const now = performance.now();
+  return state === "notRunning" && (received > sent ? now - received > 30 : now - sent > 5000);
+}
+"""
+
 
 class App:
     """The app in a browser, over one run."""
@@ -57,7 +68,7 @@ class App:
 
     def wait_for_script(self) -> None:
         """Wait until the script has run."""
-        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=30_000)
+        self.page.wait_for_function(_IS_DONE, timeout=30_000)
 
     def go(self, name: str) -> None:
         self.page.get_by_role("link", name=name, exact=True).click()
