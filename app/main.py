@@ -39,6 +39,13 @@ _STYLE = """<style>
 dialog.keys { padding: 1.5rem; border: 1px solid gray; border-radius: 0.5rem; background: Canvas; color: CanvasText; }
 dialog.keys h2 { margin: 0 0 0.5rem; padding: 0; font-size: 1.25rem; }
 dialog.keys td { padding: 0.25rem 1.5rem 0.25rem 0; }
+aside.hint {
+  position: fixed; left: 1rem; bottom: 1rem; z-index: 80; max-width: 20rem; padding: 0.75rem 1rem;
+  border: 1px solid gray; border-radius: 0.5rem; background: Canvas; color: CanvasText; font-size: 0.875rem;
+  pointer-events: none;
+}
+aside.hint p { margin: 0 0 0.5rem; }
+aside.hint button { pointer-events: auto; }
 button[kind="primary"] { color: light-dark(#ffffff, #0a0a0a); }
 [data-testid="stMainBlockContainer"] { padding-inline: clamp(1rem, 2.5vw, 3rem); }
 </style>"""

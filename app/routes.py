@@ -23,7 +23,7 @@ from samplescope_app.components import modules
 from samplescope_app.data import reviewing, run_library
 from samplescope_app.data.navigation import PAGES
 from samplescope_app.wording import labels
-from samplescope_app.wording.keys import keys_of
+from samplescope_app.wording.keys import HINTS, keys_of
 
 _HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",  # the address contains the run's version
@@ -35,11 +35,13 @@ _LONGEST_TEXT = 160  # characters on a card
 _LONGEST_DECISION = 1 << 20  # bytes
 _COMPONENTS = Path(__file__).parent / "components"
 _KEYS = json.dumps({name: list(keys_of(name).items()) for name in PAGES})  # the app's own words, with no markup
+_FIRST = ("page.js", "history.js", "scroll.js", "help.js")  # run before the app's own scripts, in this order
 _SCRIPTS = "\n".join(
     [
         "window.__streamlit = { BACKEND_BASE_URL: window.location.origin };",
         f"window.__samplescopeKeys = {_KEYS};",
-        *((_COMPONENTS / name).read_text(encoding="utf-8") for name in ("history.js", "scroll.js", "help.js")),
+        f"window.__samplescopeHints = {json.dumps(HINTS)};",
+        *((_COMPONENTS / name).read_text(encoding="utf-8") for name in _FIRST),
     ]
 )
 

@@ -1,11 +1,23 @@
-// The overlay that ? opens, which lists the keys of the page, and names for the question marks that Streamlit calls
-// "Help" alike: those beside headings and buttons get the name of what they explain.
+// The overlay that ? opens, which lists the keys of the page; a hint on each page until it is closed; and names for the
+// question marks that Streamlit calls "Help" alike: those beside headings and buttons get the name of what they
+// explain.
 (() => {
   const keys = window.__samplescopeKeys; // page -> [[key, what it does]]
+  const hints = window.__samplescopeHints; // page -> text
+  const CLOSED = "closed hints"; // in the browser's storage: the pages whose hint was closed
+  /** @type {Set<string>} */
+  const closed = new Set(JSON.parse(localStorage.getItem(CLOSED) ?? "[]"));
 
+  /** @param {EventTarget} target */
   const isTyping = (target) =>
     target instanceof Element && target.matches("input, textarea, select, [contenteditable=true]");
 
+  /**
+   * @template {keyof HTMLElementTagNameMap} Tag
+   * @param {Tag} tag
+   * @param {string} text
+   * @param {...Node} children
+   */
   function element(tag, text, ...children) {
     const node = document.createElement(tag);
     if (text) node.textContent = text;
@@ -13,8 +25,11 @@
     return node;
   }
 
+  const pageName = () => location.pathname.replace(/^\//, "");
+
   function overlay() {
-    const page = location.pathname.replace(/^\//, "");
+    const page = pageName();
+    /** @param {[string, string]} entry */
     const cells = ([key, what]) => [element("td", "", element("kbd", key)), element("td", what)];
     const rows = (keys[page] ?? []).map((entry) => element("tr", "", ...cells(entry)));
     const close = element("button", "Close");
@@ -45,11 +60,33 @@
     }
   }
 
+  function hint() {
+    const page = pageName();
+    const shown = /** @type {HTMLElement | null} */ (document.querySelector("aside.hint"));
+    const wanted = page in hints && !closed.has(page) && !document.querySelector("dialog[open], [role=dialog]");
+    if (shown?.dataset.page === page && wanted) return;
+    shown?.remove();
+    const app = document.querySelector("[data-testid=stApp]");
+    if (!wanted || !app) return;
+    const close = element("button", "Got it");
+    const aside = element("aside", "", element("p", hints[page]), close);
+    aside.className = "hint";
+    aside.dataset.page = page;
+    aside.setAttribute("aria-label", "Hint");
+    close.onclick = () => {
+      closed.add(page);
+      localStorage.setItem(CLOSED, JSON.stringify([...closed]));
+      aside.remove();
+    };
+    app.append(aside);
+  }
+
   let waiting = 0;
   new MutationObserver(() => {
     waiting ||= setTimeout(() => {
       waiting = 0;
       nameHelp();
+      hint();
     }, 100);
   }).observe(document, { childList: true, subtree: true });
 })();

@@ -19,10 +19,6 @@
   let arrival = null;
 
   const main = () => document.querySelector("[data-testid=stMain]");
-  const isRunning = () => {
-    const state = document.querySelector("[data-testid=stApp]")?.getAttribute("data-test-script-state");
-    return state !== "notRunning";
-  };
 
   // Called when the user does something, since the page is gone when the address changes because of it.
   function remember() {
@@ -72,7 +68,7 @@
       const top = again ? positionOf(here) : 0;
       const wanted = Math.min(top, element.scrollHeight - element.clientHeight);
       if (Math.abs(element.scrollTop - wanted) > 1) element.scrollTop = wanted;
-      still = isRunning() ? 0 : still + LOOK_MS;
+      still = window.samplescopePage.isRunning() ? 0 : still + LOOK_MS;
       if (still >= (again ? STILL_MS : LOOK_MS) || performance.now() - began > LONGEST_MS) stop();
     }, LOOK_MS);
     const options = { capture: true, passive: true, signal: controller.signal };

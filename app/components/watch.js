@@ -25,7 +25,7 @@ export default function (component) {
 
   async function look() {
     const mine = timers.get(parentElement);
-    const version = document.hidden || isRunning() ? data.version : await newest(data.address);
+    const version = document.hidden || window.samplescopePage.isChanging() ? data.version : await newest(data.address);
     if (timers.get(parentElement) !== mine || version === null) return; // drawn anew meanwhile, or the run is gone
     if (version === data.version) later(look, LOOK_MS);
     else later(() => tell(version), ANSWER_MS);
@@ -33,8 +33,7 @@ export default function (component) {
 
   /** @param {number} version */
   function tell(version) {
-    // A message to a page that is about to change would call it back.
-    if (!isRunning()) setStateValue("version", version);
+    if (!window.samplescopePage.isChanging()) setStateValue("version", version);
     later(look, LOOK_MS);
   }
 
@@ -47,8 +46,4 @@ export default function (component) {
       return data.version; // the server does not answer, which Streamlit says itself; it may come back
     }
   }
-}
-
-function isRunning() {
-  return document.querySelector("[data-testid=stApp]")?.getAttribute("data-test-script-state") !== "notRunning";
 }

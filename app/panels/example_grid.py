@@ -19,6 +19,7 @@ _KEYS = {
     "k": "keep",
     "r": reviewing.ACCEPT,
     "t": "tag",
+    "v": selection_bar.BESIDE,
     "u": "undo",
     "i": drawer.TOGGLE,
     "Escape": drawer.CLOSE,

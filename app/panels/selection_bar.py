@@ -13,13 +13,14 @@ from attribution_core.errors import InputError
 from attribution_core.export.csv_list import selected_list
 from attribution_core.runs import Run
 from samplescope_app.data import reviewing, selection, session
-from samplescope_app.panels import decisions, what_if
+from samplescope_app.panels import decisions, side_by_side, what_if
 from samplescope_app.wording import labels
 from samplescope_app.wording.text import plain
 
+BESIDE = "side by side"  # action of a key
 _DIALOG = "dialog of the selection"  # session key: which dialog is open, and the keys of the examples that it is about
 _LABEL = "selected label"  # key of the field for a new one; each button reads its field only when it is pressed
-_ASKED = ("tag", "what if")  # the actions that open a dialog
+_ASKED = ("tag", "what if", BESIDE)  # the actions that open a dialog
 _STYLE = """<style>
 .st-key-selection_bar {
   position: fixed; bottom: 0.5rem; left: 0; right: 0; z-index: 99;
@@ -73,6 +74,9 @@ def draw(run: Run, table: pd.DataFrame | None = None, listed: np.ndarray | None 
             on_click="ignore",
             help="Saves the selected examples with their labels, suggestions, scores, tags and notes as CSV.",
         )
+        beside = "Side by side `v`" if keyed else "Side by side"
+        if side_by_side.fits(keys):
+            st.button(beside, key=f"selected {BESIDE}", on_click=_act, args=(run, BESIDE))
         rows = session.positions(run, keys)
         training = bool((rows < len(run.examples)).any())
         st.button("What if gone?", key="selected what if", disabled=not training, on_click=_act, args=(run, "what if"))
@@ -92,6 +96,8 @@ def act(run: Run, action: str, keys: Sequence[str]) -> None:
     """Answer a key or a button about some examples: a decision, undo of the reviewer's latest step, or a dialog."""
     if action == "undo":
         decisions.undo(run)
+    elif action == BESIDE and not side_by_side.fits(keys):
+        st.toast(f"Select two to {side_by_side.MOST} examples to see them side by side.", icon=":material/info:")
     elif action in _ASKED:
         st.session_state[_DIALOG] = action, list(keys)
     else:
@@ -113,6 +119,8 @@ def _dialog(run: Run) -> None:
         _tag_dialog(run, keys)
     elif kind == "what if":
         _what_if(run, keys)
+    elif kind == BESIDE:
+        _beside(run, keys)
 
 
 def _dismissed() -> None:
@@ -217,3 +225,8 @@ def _what_if(run: Run, keys: list[str]) -> None:
     training = rows[rows < len(run.examples)].tolist()
     st.caption(f"The {len(training):,} selected training examples")
     what_if.answer(run, training, "selected")
+
+
+@st.dialog("Side by side", width="large", on_dismiss=_dismissed)
+def _beside(run: Run, keys: list[str]) -> None:
+    side_by_side.draw(run, keys)

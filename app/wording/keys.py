@@ -1,4 +1,4 @@
-"""The keys of each page, as the overlay that ``?`` opens lists them."""
+"""The keys of each page, as the overlay that ``?`` opens lists them, and the hint that its first visit shows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ KEYS: dict[str, dict[str, str]] = {
         "Esc": "select nothing, then close the details",
         **_DECIDE,
         "t": "tag",
+        "v": "show two to four selected tiles side by side",
         "i": "open or close the details of the tile",
         **_ENLARGE,
     },
@@ -30,6 +31,20 @@ KEYS: dict[str, dict[str, str]] = {
     "classes": _TILES,
     "training": _TILES,
     "summarize": _TILES,
+}
+
+# Page -> what a first visit does not show by itself.
+HINTS: dict[str, str] = {
+    "overview": "Click a bar of the histogram or a count under Health of the data to see its examples.",
+    "browse": "Arrow keys show the details of a tile. Ctrl-click or Space selects, to drop, keep, relabel or tag.",
+    "example": "Click an influencer to go on from it; b goes back the way you came. Sliders change time and damping.",
+    "map": "The lasso above the plot selects what you draw around. After a click on the plot the wheel zooms.",
+    "classes": "Click a cell of the confusion matrix for the mistakes in it and the training examples that cause them.",
+    "training": "Click a point to open the example, or draw around several. The slider moves along the training.",
+    "summarize": "Move the cut to see which examples go first and what their removal costs.",
+    "review": "d drops, k keeps, r takes the suggestion, u undoes: keys are answered as fast as you press them.",
+    "trust": "Verify retrains the model without some examples and compares: it says how far to trust the scores.",
+    "compare": "Choose another run of the same data to see which scores changed, and what a decision did.",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,12 +21,13 @@ from playwright.sync_api import (
 )
 
 from attribution_core.runs import Run
+from samplescope_app.wording.keys import HINTS
 from tests.support.app_driver import App
 from tests.support.app_server import launched, served
 from tests.support.sample_run import make_run
 from tests.support.workers import made_once
 
-_MILLISECONDS_UNTIL_A_SCRIPT_STARTS = 100  # after a page has opened another
+_MILLISECONDS_UNTIL_A_SCRIPT_STARTS = 300  # after a page has opened another
 _SIZE: ViewportSize = {"width": 1280, "height": 1400}
 
 # Without a graphics card, drawing the frames of an animation takes more time than all else that a page does.
@@ -54,6 +56,11 @@ WebSocket.prototype.send = function (data) {
 };
 """
 
+# A first visit to a page shows a hint, which may lie over what a test clicks.
+_NO_HINTS = f"""
+if (location.protocol === "http:") localStorage.setItem("closed hints", '{json.dumps(list(HINTS))}');
+"""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -79,6 +86,7 @@ def tabs(browser: Browser) -> dict[str, Page]:
 def _tab(context: BrowserContext) -> Page:
     context.add_init_script(_STILL)
     context.add_init_script(_MESSAGES)
+    context.add_init_script(_NO_HINTS)
     return context.new_page()
 
 

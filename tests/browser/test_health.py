@@ -41,9 +41,14 @@ def test_each_count_leads_to_its_tiles(open_app: App, page: Page):
 
 def test_a_count_opens_in_another_tab(open_app: App, page: Page):
     link = page.locator(".st-key-health").get_by_role("link", name=re.compile("1 leak"))
+    for click in (lambda: link.click(button="middle"), lambda: link.click(modifiers=["Control"])):
+        with page.context.expect_page() as opened:
+            click()
+        other = App(opened.value, "", "")
+        other.wait_for_path("/browse")
+        other.shows_rows("All examples", [planted.LEAKED, planted.LEAK])
+        assert open_app.path == "/overview"
     with page.context.expect_page() as opened:
-        link.click(button="middle")
-    other = App(opened.value, "", "")
-    other.wait_for_path("/browse")
-    other.shows_rows("All examples", [planted.LEAKED, planted.LEAK])
+        page.get_by_role("link", name="Map", exact=True).click(modifiers=["Control"])
+    App(opened.value, "", "").wait_for_path("/map")
     assert open_app.path == "/overview"

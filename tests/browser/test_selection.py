@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -146,6 +147,32 @@ def test_what_if_the_selected_were_gone(app: App):
     app.button("What if gone?").click()
     expect(app.page.get_by_role("dialog").get_by_text("The 2 selected training examples")).to_be_visible()
     expect(app.page.get_by_role("dialog").get_by_text("Suffer most")).to_be_visible()
+
+
+def test_selected_examples_are_seen_side_by_side(app: App, run: Run):
+    order = by_score(run)
+    app.open("browse")
+    app.tiles().first.focus()
+    app.press("v")
+    expect(app.page.get_by_text("Select two to 4 examples")).to_be_visible()
+    select(app, 0, 3)
+    says(app, 2)
+    app.button("Side by side").click()
+    dialog = app.page.get_by_role("dialog")
+    for example in (order[0], order[3]):
+        expect(dialog.get_by_text(example, exact=True)).to_be_visible()
+    expect(dialog.get_by_role("option")).to_have_count(2)
+    fsi = dialog.get_by_role("row", name="Functional sample information")
+    expect(fsi.get_by_role("cell")).to_have_text([re.compile("^p100"), re.compile("^p9")])
+    app.press("Escape")
+    expect(dialog).to_have_count(0)
+    select(app, 4)
+    says(app, 3)
+    app.tiles().first.focus()
+    app.press("v")
+    dialog.get_by_role("option").nth(2).click()
+    app.wait_for_path("/example")
+    assert app.example_id == order[4]
 
 
 def test_a_tag_is_a_filter_and_a_saved_view_opens_in_another_browser(app: App, browser: Browser, run: Run):

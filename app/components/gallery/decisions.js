@@ -10,16 +10,6 @@ const DECISIONS = new Set(["keep", "drop", "undo", "relabel"]);
 const PRELOADED = 4;
 const UNTIL_NEXT_LOOK_MS = 60;
 const TOLD_AGAIN = 5;
-const LEAVING_MS = 2000; // after a click on a link, until another page is there
-
-let left = -Infinity; // when a link was clicked
-addEventListener(
-  "click",
-  (event) => {
-    if (event.composedPath().some((node) => node instanceof HTMLAnchorElement && node.href)) left = performance.now();
-  },
-  { capture: true },
-);
 
 /** @type {Map<string, Outbox>} */
 const outboxes = new Map();
@@ -121,7 +111,7 @@ function redraw(view) {
   const look = () => {
     if (!view.root.isConnected) {
       view.redrawing = false;
-    } else if (isRunning() || performance.now() - left < LEAVING_MS) {
+    } else if (window.samplescopePage.isChanging()) {
       setTimeout(look, UNTIL_NEXT_LOOK_MS);
     } else {
       view.redrawing = false;
@@ -129,11 +119,6 @@ function redraw(view) {
     }
   };
   setTimeout(look, UNTIL_NEXT_LOOK_MS); // keys in a row are drawn together
-}
-
-function isRunning() {
-  const state = document.querySelector("[data-testid=stApp]")?.getAttribute("data-test-script-state");
-  return state === "running" || state === "rerunRequested";
 }
 
 /**

@@ -1,4 +1,4 @@
-// What the modules of the gallery hand to each other; read by the type checker only.
+// What the modules of the gallery, and the scripts beside it, hand to each other; read by the type checker only.
 
 export interface Item {
   id: string;
@@ -129,4 +129,105 @@ export interface View {
   told: Told[];
   redrawing: boolean;
   skipped: Set<string>;
+}
+
+/** What Python sends about a chart of examples (pointer.js). */
+export interface PointerData {
+  /** Class of the container that holds the chart, without Streamlit's prefix. */
+  place: string;
+  /** Name of the chart and what its keys do. */
+  name: string;
+  /** What the addresses of facts about examples start with. */
+  about: string;
+  /** The examples of each of the first curves, their rows as 32-bit numbers in base64. */
+  layers: { table: string; rows: string }[];
+}
+
+export interface PointerComponent extends Omit<Component, "data"> {
+  data: PointerData;
+}
+
+/** A point of a chart: the number of its curve, and its own among those of the curve. */
+export interface ChartPoint {
+  curve: number;
+  point: number;
+}
+
+/** What the card of a point says. */
+export interface Facts {
+  /** Address of its picture, or "". */
+  src: string;
+  text: string;
+  id: string;
+  label: string;
+  predicted: string;
+  /** All of it, for screen readers. */
+  words: string;
+}
+
+/** An axis of Plotly: where it starts and how long it is, in pixels, and where a value lies on it. */
+export interface PlotlyAxis {
+  _offset: number;
+  _length: number;
+  d2p(value: number | string): number;
+}
+
+export interface PlotlyTrace {
+  visible: boolean | "legendonly";
+  x: ArrayLike<number | string>;
+  y: ArrayLike<number | string>;
+}
+
+export interface PlotlyHover {
+  points: { curveNumber: number; pointNumber: number }[];
+}
+
+/** The element of a chart, with what Plotly adds to it when it draws. */
+export interface PlotlyChart extends HTMLElement {
+  on(name: "plotly_hover", action: (event: PlotlyHover) => void): void;
+  on(name: "plotly_unhover", action: () => void): void;
+  removeListener(name: "plotly_hover", action: (event: PlotlyHover) => void): void;
+  removeListener(name: "plotly_unhover", action: () => void): void;
+  _fullLayout: { xaxis: PlotlyAxis; yaxis: PlotlyAxis };
+  _fullData: PlotlyTrace[];
+}
+
+/** The state of the pointer on one chart. */
+export interface PointerView {
+  root: HTMLElement;
+  data: PointerData;
+  component: PointerComponent;
+  layers: { table: string; rows: Int32Array }[];
+  /** Address -> facts, or null if the server has none. */
+  known: Map<string, Facts | null>;
+  plot: PlotlyChart | null;
+  /** What Plotly calls; set together with the chart. */
+  hovered: (event: PlotlyHover) => void;
+  left: () => void;
+  /** Ends the listeners of the drawing before. */
+  stop?: AbortController;
+  timer?: number;
+  /** The point that the arrow keys have reached. */
+  at?: ChartPoint | null;
+  /** Whether the chart was clicked, so that the wheel zooms it. */
+  active?: boolean;
+  /** Table and row of the example on the card, or "". */
+  shown: string;
+}
+
+/** A view whose chart was found. */
+export interface PointedView extends PointerView {
+  plot: PlotlyChart;
+  stop: AbortController;
+}
+
+declare global {
+  interface Window {
+    /** Page -> its keys, each with what it does (help.js). */
+    __samplescopeKeys: Record<string, [string, string][]>;
+    /** Page -> its hint (help.js). */
+    __samplescopeHints: Record<string, string>;
+    /** Whether the page's script runs, and whether it does or a link was clicked just now (page.js). */
+    samplescopePage: { isRunning(): boolean; isChanging(): boolean };
+  }
 }
