@@ -179,6 +179,7 @@ def test_back_leads_through_the_pages_that_were_opened(app: App, run: Run):
     app.settle()
     app.page.go_back()
     app.page.wait_for_url(lambda url: f"id={first}" in url)
+    app.settle()
     app.page.go_back()
     app.wait_for_path("/overview")
 

@@ -56,6 +56,7 @@ def test_the_decisions_of_two_reviewers_arrive_without_reloading(app: App, other
     expect(app.page.get_by_text("ann and ben both decided about 1: 0% alike")).to_be_visible()
     app.go("Browse")
     app.tiles().first.focus()
+    expect(app.tiles().first).to_be_focused()
     app.press("u")  # one's own latest step, not the other's
     eventually(lambda: reviewed(run), [("ben", "keep")])
 

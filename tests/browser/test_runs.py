@@ -23,6 +23,7 @@ def runs(page: Page, serve: Serve, runs_folder: Path, tmp_path: Path) -> Iterato
     app = App(page, serve(folder), "first")
     page.goto(f"{app.address}/runs")
     app.settle()
+    app.wait_for_pictures()
     yield app
     page.goto("about:blank")
 
@@ -46,7 +47,8 @@ def test_a_run_gets_a_title_and_notes_and_is_found_by_them(runs: App, page: Page
 def test_a_deleted_run_is_undone_at_once_or_later(runs: App, page: Page):
     expect(runs.button("Manage")).to_have_count(2)
     for back in ("Undo", "Put back"):
-        page.wait_for_load_state("networkidle")  # a picture of a deleted run would not be found
+        runs.settle()
+        runs.wait_for_pictures()  # that of a deleted run would not be found
         page.get_by_role("button", name="Manage").first.click()
         runs.button("Delete").click()
         expect(page.get_by_text("is in the trash.")).to_be_visible()

@@ -39,6 +39,12 @@ _IS_DONE = """
   return state === "notRunning" && (received > sent ? now - received > 30 : now - sent > 5000);
 }
 """
+_STATE = """
+() => ({
+  state: document.querySelector("[data-testid=stApp]")?.dataset.testScriptState,
+  ...window.messages, now: performance.now(), at: location.href,
+})
+"""
 
 
 class App:
@@ -68,7 +74,15 @@ class App:
 
     def wait_for_script(self) -> None:
         """Wait until the script has run."""
-        self.page.wait_for_function(_IS_DONE, timeout=30_000)
+        try:
+            self.page.wait_for_function(_IS_DONE, timeout=30_000)
+        except TimeoutError as error:
+            raise AssertionError(f"The script is not done: {self.page.evaluate(_STATE)}") from error
+
+    def wait_for_pictures(self) -> None:
+        """Wait until every picture is loaded."""
+        images = self.page.locator("img")
+        eventually(lambda: images.evaluate_all("all => all.every((image) => image.complete)"), True)
 
     def go(self, name: str) -> None:
         self.page.get_by_role("link", name=name, exact=True).click()
