@@ -81,12 +81,22 @@
     app.append(aside);
   }
 
+  // Streamlit draws dialogs and menus outside of the element that knows the theme, where light-dark() would be light.
+  function spreadTheme() {
+    const app = document.querySelector("[data-testid=stApp]");
+    const scheme = app ? getComputedStyle(app).colorScheme : "";
+    if (scheme && document.documentElement.style.colorScheme !== scheme) {
+      document.documentElement.style.colorScheme = scheme;
+    }
+  }
+
   let waiting = 0;
   new MutationObserver(() => {
     waiting ||= setTimeout(() => {
       waiting = 0;
       nameHelp();
       hint();
+      spreadTheme();
     }, 100);
   }).observe(document, { childList: true, subtree: true });
 })();

@@ -19,8 +19,9 @@ from samplescope_app.wording.text import format_percentile, format_score, plain
 MOST = 4  # examples that have room beside each other
 _WIDTHS = {2: 320, 3: 230, 4: 170}  # pixels of a picture
 _STYLE = """<style>
-.beside { width: 100%; font-size: 0.875rem; border-collapse: collapse; }
+.beside { width: 100%; table-layout: fixed; font-size: 0.875rem; border-collapse: collapse; }
 .beside th { text-align: left; font-weight: inherit; }
+.beside th:first-child { width: 28%; }
 .beside thead th { font-weight: 600; }
 .beside th, .beside td { padding: 0.2rem 0.5rem 0.2rem 0; }
 .beside td { font-variant-numeric: tabular-nums; }

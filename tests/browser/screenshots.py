@@ -24,6 +24,7 @@ def take(page: Page, app: App, name: str, out: Path, **query: str) -> None:
     app.open(name, **query)
     page.wait_for_function("() => [...document.images].every((image) => image.complete)")
     page.wait_for_timeout(1500)  # figures ease in
+    page.get_by_role("button", name="Got it").click()  # the hint of a first visit
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(out / f"{name}.png", optimize=True)
     print(f"{out / name}.png", (out / f"{name}.png").stat().st_size // 1024, "kB")
@@ -46,6 +47,7 @@ def main() -> None:
             page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT}, color_scheme=options.theme)
             app = App(page, address, run.id)
             take(page, app, "overview", options.out)
+            take(page, app, "browse", options.out)
             take(page, app, "example", options.out, id=suspect)
             take(page, app, "classes", options.out, **{"from": "Shirt", "to": "Coat"})
             take(page, app, "training", options.out)

@@ -38,6 +38,18 @@ def test_text_can_be_read(app: App, page: Page):
     assert abs(_lightness(color) - _lightness(background)) > 120
 
 
+@THEMES
+def test_a_dialog_has_the_theme(app: App, page: Page):
+    """Streamlit draws it outside of the element that has the theme."""
+    app.open("browse")
+    for tile in (0, 1):
+        app.tiles().nth(tile).click(modifiers=["Control"])
+    app.button("Side by side").click()
+    value = page.get_by_role("dialog").locator(".beside small").first
+    background = page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert abs(_lightness(value.evaluate("e => getComputedStyle(e).color")) - _lightness(background)) > 120
+
+
 def _lightness(css: str) -> float:
     channels = css[css.index("(") + 1 : -1].split(",")[:3]
     return sum(float(channel) for channel in channels) / 3
