@@ -1,6 +1,6 @@
-// The overlay that ? opens, which lists the keys of the page; a hint on each page until it is closed; and names for the
+// The overlay that ? opens, which lists the keys of the page; a hint on each page until it is closed; names for the
 // question marks that Streamlit calls "Help" alike: those beside headings and buttons get the name of what they
-// explain.
+// explain; and the theme's colors for what Streamlit draws outside of the app's element.
 (() => {
   const keys = window.__samplescopeKeys; // page -> [[key, what it does]]
   const hints = window.__samplescopeHints; // page -> text

@@ -14,6 +14,12 @@ from samplescope_app.data import effects, session
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_percentile, format_score, plain, score_help
 
+TRACK_STYLE = """<style>
+.track {
+  display: block; height: 0.55em; border-radius: 0.3em; background: light-dark(#00000014, #ffffff26); overflow: hidden;
+}
+.track > span { display: block; height: 100%; background: light-dark(#0072b2, #56b4e9); }
+</style>"""
 _STYLE = """<style>
 .scores { font-size: 0.875rem; }
 .scores summary {
@@ -23,8 +29,6 @@ _STYLE = """<style>
 .scores summary::-webkit-details-marker { display: none; }
 .scores summary:hover { background: light-dark(#0000000d, #ffffff14); }
 .scores summary > :nth-child(n + 3) { font-variant-numeric: tabular-nums; color: light-dark(#555867, #b4b6c1); }
-.scores .track { height: 0.55em; border-radius: 0.3em; background: light-dark(#00000014, #ffffff26); overflow: hidden; }
-.scores .track > span { display: block; height: 100%; background: light-dark(#0072b2, #56b4e9); }
 .scores p { margin: 0.2em 0 0.6em; color: light-dark(#555867, #b4b6c1); }
 </style>"""
 _EFFECTS = {"self_influence": "influence", "contribution": "hydra"}  # score that is an effect -> method of its kind
@@ -46,7 +50,7 @@ def table(run: Run, row: Row) -> None:
         score: method for score, method in _EFFECTS.items() if score in shown and _is_beyond(run, row, score, method)
     }
     rows = "".join(_bar(run, row, score, score in marked) for score in shown)
-    st.html(f'{_STYLE}<div class="scores">{rows}</div>')
+    st.html(f'{TRACK_STYLE}{_STYLE}<div class="scores">{rows}</div>')
     for method in marked.values():
         st.caption(plain(why_not_credible(effects.largest_credible_rise(run, method))))
 
@@ -54,19 +58,29 @@ def table(run: Run, row: Row) -> None:
 def _bar(run: Run, row: Row, score: str, is_marked: bool) -> str:
     """Return the HTML of one score; titles, units and definitions of imported measures are texts from data."""
     measure, percentile = run.measure(score), row[f"{score} percentile"]
-    title, definition = measure.title, f"{measure.definition} {measure.paper}".strip()
+    definition = f"{measure.definition} {measure.paper}".strip()
     if score == "loss" and row["split"] != "train":
-        title, definition = "Loss", "Loss of the trained model on this example, which it was not trained on."
+        definition = "Loss of the trained model on this example, which it was not trained on."
     value = " ".join(part for part in (format_score(row[score]), measure.unit) if part)
-    name, value, definition = (html.escape(text) for text in (title, value, definition))
+    name, value, definition = (html.escape(text) for text in (title(run, score, row["split"]), value, definition))
     mark = f" <small>{NOT_CREDIBLE}</small>" if is_marked else ""
-    filled = percentile if math.isfinite(percentile) else 0.0
     return (
         f"<details><summary><span>{name}</span>"
-        f'<span class="track"><span style="width:{filled:.1f}%"></span></span>'
+        f"{track(percentile)}"
         f"<span>{format_percentile(percentile)}</span><span>{value}{mark}</span></summary>"
         f"<p>{definition}</p></details>"
     )
+
+
+def title(run: Run, score: str, split: str) -> str:
+    """Return the title of a score of an example, whose loss is a training loss only if the model was trained on it."""
+    return "Loss" if score == "loss" and split != "train" else run.measure(score).title
+
+
+def track(percentile: float) -> str:
+    """Return the HTML of a bar filled to a percentile, empty for NaN; it needs :data:`TRACK_STYLE`."""
+    filled = percentile if math.isfinite(percentile) else 0.0
+    return f'<span class="track"><span style="width:{filled:.1f}%"></span></span>'
 
 
 def _is_beyond(run: Run, row: Row, score: str, method: str) -> bool:

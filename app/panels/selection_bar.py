@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,6 @@ from samplescope_app.wording.text import plain
 
 BESIDE = "side by side"  # action of a key
 _DIALOG = "dialog of the selection"  # session key: which dialog is open, and the keys of the examples that it is about
-_LABEL = "selected label"  # key of the field for a new one; each button reads its field only when it is pressed
 _ASKED = ("tag", "what if", BESIDE)  # the actions that open a dialog
 _STYLE = """<style>
 .st-key-selection_bar {
@@ -74,8 +73,8 @@ def draw(run: Run, table: pd.DataFrame | None = None, listed: np.ndarray | None 
             on_click="ignore",
             help="Saves the selected examples with their labels, suggestions, scores, tags and notes as CSV.",
         )
-        beside = "Side by side `v`" if keyed else "Side by side"
-        if side_by_side.fits(keys):
+        if side_by_side.fits(run, keys):
+            beside = "Side by side `v`" if keyed else "Side by side"
             st.button(beside, key=f"selected {BESIDE}", on_click=_act, args=(run, BESIDE))
         rows = session.positions(run, keys)
         training = bool((rows < len(run.examples)).any())
@@ -96,8 +95,6 @@ def act(run: Run, action: str, keys: Sequence[str]) -> None:
     """Answer a key or a button about some examples: a decision, undo of the reviewer's latest step, or a dialog."""
     if action == "undo":
         decisions.undo(run)
-    elif action == BESIDE and not side_by_side.fits(keys):
-        st.toast(f"Select two to {side_by_side.MOST} examples to see them side by side.", icon=":material/info:")
     elif action in _ASKED:
         st.session_state[_DIALOG] = action, list(keys)
     else:
@@ -115,12 +112,15 @@ def _dialog(run: Run) -> None:
     if keys is None:  # asked by the bar: of all that is selected once every button and tile has been heard
         keys = selection.keys(run)
         st.session_state[_DIALOG] = kind, keys
-    if kind == "tag":
+    if kind == BESIDE and not side_by_side.fits(run, keys):
+        st.toast(f"Select two to {side_by_side.MOST} examples to see them side by side.", icon=":material/info:")
+        _dismissed()
+    elif kind == BESIDE:
+        _beside(run, keys)
+    elif kind == "tag":
         _tag_dialog(run, keys)
     elif kind == "what if":
         _what_if(run, keys)
-    elif kind == BESIDE:
-        _beside(run, keys)
 
 
 def _dismissed() -> None:
@@ -132,23 +132,25 @@ def _select_all(run: Run, table: pd.DataFrame, listed: np.ndarray) -> None:
 
 
 def _relabel(run: Run, keys: list[str]) -> None:
+    field = "selected label" if run.values is None else "selected value"
+
+    def take() -> None:
+        if (label := st.session_state[field]) is not None:
+            _act(run, f"relabel {label!r}")
+
     with st.popover("Relabel", icon=":material/edit:"):
         if run.values is None:
-            st.selectbox(
+            label: float | None = st.selectbox(
                 "New label",
                 range(len(run.class_names)),
                 index=None,
                 format_func=run.class_names.__getitem__,
-                key=_LABEL,
+                key=field,
             )
         else:
-            st.number_input("New value", value=None, step=labels.step(run), format="%.10g", key=_LABEL)
+            label = st.number_input("New value", value=None, step=labels.step(run), format="%.10g", key=field)
         st.button(
-            f"Relabel {len(keys):,}",
-            type="primary",
-            key="selected relabel",
-            disabled=st.session_state[_LABEL] is None,
-            on_click=lambda: _act(run, f"relabel {st.session_state[_LABEL]!r}"),
+            f"Relabel {len(keys):,}", type="primary", key="selected relabel", disabled=label is None, on_click=take
         )
 
 
@@ -156,11 +158,18 @@ def _tag(run: Run, keys: list[str]) -> None:
     popover = st.popover("Tag", icon=":material/sell:", key="tag menu", on_change="rerun")
     if popover.open:
         with popover:
-            _tag_form(run, keys, "selected")
+            _tag_form(run, len(keys), "selected", functools.partial(_annotate_selected, run))
 
 
-def _tag_form(run: Run, keys: list[str], key: str) -> bool:
-    """Draw a menu of the tags that there are, which takes new ones; return whether a button was pressed."""
+def _tag_form(run: Run, count: int, key: str, annotate: Callable[[str, str], None]) -> bool:
+    """Draw a menu of the tags that there are, which takes new ones; return whether a button was pressed.
+
+    Args:
+        run: The run.
+        count: Number of examples.
+        key: Distinguishes the form from the other one.
+        annotate: Called with the verb of the pressed button and the key of the menu.
+    """
     tags = run.decisions.annotations.tags()
     tag = st.selectbox(
         "Tag",
@@ -174,11 +183,11 @@ def _tag_form(run: Run, keys: list[str], key: str) -> bool:
     with st.container(horizontal=True):
         pressed = [
             st.button(
-                f"{name} {len(keys):,}",
+                f"{name} {count:,}",
                 key=f"{key} {verb}",
                 disabled=not tag,
-                on_click=_annotate,
-                args=(run, keys, verb, f"{key} tag"),
+                on_click=annotate,
+                args=(verb, f"{key} tag"),
             )
             for verb, name in (("Tag", "Add to"), ("Untag", "Remove from"))
         ]
@@ -187,7 +196,7 @@ def _tag_form(run: Run, keys: list[str], key: str) -> bool:
 
 @st.dialog("Tag", on_dismiss=_dismissed)
 def _tag_dialog(run: Run, keys: list[str]) -> None:
-    if _tag_form(run, keys, "asked"):
+    if _tag_form(run, len(keys), "asked", functools.partial(_annotate, run, keys)):
         _dismissed()
         st.rerun()
 
@@ -199,9 +208,13 @@ def _note(run: Run, keys: list[str]) -> None:
             f"Write on {len(keys):,}",
             type="primary",
             key="selected write",
-            on_click=_annotate,
-            args=(run, keys, "Note", "selected note"),
+            on_click=_annotate_selected,
+            args=(run, "Note", "selected note"),
         )
+
+
+def _annotate_selected(run: Run, verb: str, field: str) -> None:
+    _annotate(run, selection.keys(run), verb, field)
 
 
 def _annotate(run: Run, keys: list[str], verb: str, field: str) -> None:

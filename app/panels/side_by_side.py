@@ -11,7 +11,7 @@ import streamlit as st
 from attribution_core.runs import Run
 from samplescope_app.components.gallery import example_tile, tiles, with_original
 from samplescope_app.data import navigation, session
-from samplescope_app.panels import decisions, example_facts
+from samplescope_app.panels import decisions, example_facts, scores
 from samplescope_app.wording import labels
 from samplescope_app.wording.labels import Row
 from samplescope_app.wording.text import format_percentile, format_score, plain
@@ -26,14 +26,12 @@ _STYLE = """<style>
 .beside th, .beside td { padding: 0.2rem 0.5rem 0.2rem 0; }
 .beside td { font-variant-numeric: tabular-nums; }
 .beside td small { color: light-dark(#555867, #b4b6c1); }
-.beside .track { height: 0.4em; border-radius: 0.2em; background: light-dark(#00000014, #ffffff26); overflow: hidden; }
-.beside .track > div { height: 100%; background: light-dark(#0072b2, #56b4e9); }
 </style>"""
 
 
-def fits(keys: Sequence[str]) -> bool:
-    """Return whether examples with these keys can be shown beside each other."""
-    return 2 <= len(keys) <= MOST
+def fits(run: Run, keys: Sequence[str]) -> bool:
+    """Return whether the run's examples with these keys can be shown beside each other."""
+    return 2 <= len(session.positions(run, keys)) <= MOST
 
 
 def draw(run: Run, keys: Sequence[str]) -> None:
@@ -42,7 +40,7 @@ def draw(run: Run, keys: Sequence[str]) -> None:
     for column, row in zip(st.columns(len(rows)), rows, strict=True):
         with column:
             _example(run, row, _WIDTHS[len(rows)])
-    st.html(f"{_STYLE}{_table(run, rows)}")
+    st.html(f"{scores.TRACK_STYLE}{_STYLE}{_table(run, rows)}")
 
 
 def _example(run: Run, row: Row, size: int) -> None:
@@ -74,10 +72,10 @@ def _table(run: Run, rows: Sequence[Row]) -> str:
 
 
 def _line(run: Run, rows: Sequence[Row], score: str) -> str:
-    measure = run.measure(score)
+    split = next((row["split"] for row in rows if row["split"] != "train"), "train")
+    unit = f" ({run.measure(score).unit})" if run.measure(score).unit else ""
     cells = "".join(_cell(row, score) for row in rows)
-    unit = f" ({measure.unit})" if measure.unit else ""
-    return f'<tr><th scope="row">{html.escape(measure.title + unit)}</th>{cells}</tr>'
+    return f'<tr><th scope="row">{html.escape(scores.title(run, score, split) + unit)}</th>{cells}</tr>'
 
 
 def _cell(row: Row, score: str) -> str:
@@ -86,5 +84,5 @@ def _cell(row: Row, score: str) -> str:
         return "<td><small>none</small></td>"
     return (
         f"<td>{format_percentile(percentile)} <small>{html.escape(format_score(row[score]))}</small>"
-        f'<div class="track"><div style="width:{percentile:.1f}%"></div></div></td>'
+        f"{scores.track(percentile)}</td>"
     )
