@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
+import contextlib
+import signal
 import socket
 import sys
 import threading
 import time
 import webbrowser
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import FrameType
 
 import streamlit as st
 from starlette.middleware import Middleware
@@ -23,6 +28,8 @@ from samplescope_app.routes import ROUTES
 _ADDRESS = "127.0.0.1"
 _HOSTS = ["localhost", _ADDRESS]
 _PORTS = range(8501, 8601)
+_SECONDS_TO_END = 3.0  # for answers under way
+_INTERRUPTED = 130  # exit status, as of a shell
 # Of classes and series in charts; samplescope_app.figures.style says how they were chosen.
 _ON_LIGHT = [
     "#0072B2",
@@ -57,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: Command-line arguments, without the name of the program.
 
     Returns:
-        The exit status, 2 for bad input.
+        The exit status: 2 for bad input, 130 if interrupted.
     """
     parser = argparse.ArgumentParser(prog="samplescope open", description="View runs in the browser.")
     parser.add_argument("path", type=Path, help="a run, or a folder that holds runs")
@@ -83,9 +90,36 @@ def main(argv: list[str] | None = None) -> int:
         Path(__file__).parent / "main.py",
         routes=ROUTES,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS, www_redirect=False)],
+        lifespan=_ends_soon,
     )
-    app.run(config=_configuration(port))
+    try:
+        app.run(config=_configuration(port))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _ends_soon(_app: st.App) -> AsyncIterator[None]:
+    """End within seconds of a signal, also if a connection stays open.
+
+    Uvicorn waits without limit for connections, and a browser may open one just then and never use it: 4 of 175 servers
+    stayed. Its way to end at once is a second Ctrl+C, which comes here from a timer.
+    """
+    timer = threading.Timer(_SECONDS_TO_END, _thread.interrupt_main)
+    timer.daemon = True
+    end = signal.getsignal(signal.SIGINT)  # of uvicorn, which has set it for both signals
+    assert callable(end)
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        if timer.ident is None:
+            timer.start()
+        end(number, frame)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, asked)
+    yield
+    timer.cancel()
 
 
 def _configuration(port: int) -> dict[str, object]:

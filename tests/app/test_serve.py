@@ -1,11 +1,24 @@
-"""The start of the app's server."""
+"""The start and the end of the app's server."""
 
+import socket
 import subprocess
 import sys
+import time
+from urllib.parse import urlsplit
 
 import pytest
 
 from samplescope_app import serve
+from tests.support.app_server import served
+
+_HALF_A_DECISION = [
+    "POST /api/decisions/digits HTTP/1.1",
+    "Host: localhost",
+    "Origin: http://localhost",
+    "Content-Length: 100",
+    "",
+    "{",
+]
 
 
 def served_when_told(told: str, path: str) -> subprocess.CompletedProcess[str]:
@@ -20,6 +33,17 @@ def test_it_waits_for_a_line_and_ends_with_its_writer(tmp_path):
     told = served_when_told("scored\n", missing)
     assert told.returncode == 2
     assert "missing" in told.stderr
+
+
+def test_it_ends_although_an_answer_is_under_way(tmp_path):
+    """Half a request stands for a connection that its browser does not close."""
+    with socket.socket() as connection:
+        with served(tmp_path, tmp_path / "server.log") as url:
+            connection.connect(("127.0.0.1", urlsplit(url).port))
+            connection.sendall("\r\n".join(_HALF_A_DECISION).encode())
+            time.sleep(0.5)
+            start = time.monotonic()
+        assert serve._SECONDS_TO_END < time.monotonic() - start < serve._SECONDS_TO_END + 5
 
 
 @pytest.mark.parametrize(("theme", "page"), [("light", "#FFFFFF"), ("dark", "#171614")])

@@ -81,7 +81,11 @@ class served:  # noqa: N801 (used as a context manager, like a function)
     def __exit__(self, *_: object) -> None:
         alive = self._process.poll() is None
         self._process.terminate()
-        self._process.wait(timeout=20)
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            pytest.fail("The server did not end.")
         log = self._log.read_text()
         if not alive or "Traceback" in log:
             pytest.fail(f"The server failed:\n{log}")
