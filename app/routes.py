@@ -45,6 +45,9 @@ _SCRIPTS = "\n".join(
     ]
 )
 
+# The browser asks for them at once, rather than when the first tiles are to be drawn, and then one after another.
+_MODULES = "".join(f'<link rel="modulepreload" href="{modules.address(name)}">' for name in modules.SCRIPTS)
+
 
 def _about_example(answer: Callable[[Run, SplitName, int], Response]) -> Callable[[Request], Response]:
     """Return a route that answers about an example, or 404. Starlette runs it on a thread, since it reads files."""
@@ -176,7 +179,8 @@ def page(request: Request) -> Response:  # noqa: ARG001 (Starlette's signature)
     """
     document = (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
     script = f"<script>{_SCRIPTS}</script>"
-    return HTMLResponse(document.replace("<head>", f"<head>{script}", 1), headers={"Cache-Control": "no-cache"})
+    document = document.replace("<head>", f"<head>{script}", 1).replace("</head>", f"{_MODULES}</head>", 1)
+    return HTMLResponse(document, headers={"Cache-Control": "no-cache"})
 
 
 ROUTES = [

@@ -164,7 +164,7 @@ def _free_port(port: int) -> int:
 
 
 def _announce(port: int, open_browser: bool) -> None:
-    """Print the address once the server answers, and open the browser."""
+    """Print the address once the server answers, open the browser, and read what its first page needs meanwhile."""
     while True:
         try:
             socket.create_connection((_ADDRESS, port), timeout=5).close()
@@ -175,6 +175,10 @@ def _announce(port: int, open_browser: bool) -> None:
     print(f"SampleScope is at {url} (stop it with Ctrl+C)", flush=True)  # noqa: T201
     if open_browser:
         webbrowser.open(url)
+    if (first := run_library.first_run()) is not None:
+        with contextlib.suppress(InputError):  # which every page says
+            run = run_library.open_run(first)
+            _ = run.examples, run.evaluation
 
 
 if __name__ == "__main__":

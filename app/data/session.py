@@ -59,7 +59,7 @@ def _everything(_run: Run, version: str, decisions: int) -> pd.DataFrame:  # noq
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _with_decisions(_run: Run, version: str, decisions: int, table: SplitName) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
-    frame = _with_percentiles(_run, version, table).copy()
+    frame = _with_percentiles(_run, version, table).copy(deep=False)  # the columns below are added to it only
     cleaned = _run.cleaned_labels(table)
     frame["split"] = cleaned["split"].to_numpy()
     frame["action"] = cleaned["action"].to_numpy()
@@ -122,9 +122,10 @@ def split_and_id(key: str) -> tuple[Split, str]:
     return cast(Split, split), example_id
 
 
-def ranked(frame: pd.DataFrame, score: str, descending: bool = True) -> pd.DataFrame:
-    """Return the examples sorted by a score: ties in the order of the dataset, missing scores last."""
-    return frame.sort_values(score, ascending=not descending, kind="stable", na_position="last")
+def ranked(frame: pd.DataFrame, score: str, descending: bool = True, most: int | None = None) -> pd.DataFrame:
+    """Return the examples sorted by a score, or ``most`` of them: ties as in the dataset, missing scores last."""
+    values = frame[score].to_numpy(dtype=np.float64)
+    return frame.iloc[np.argsort(-values if descending else values, kind="stable")[:most]]
 
 
 def suspicious_end(run: Run, score: str) -> bool:

@@ -24,7 +24,8 @@ _WRONG = "prediction"
 def draw(run: Run, score: str) -> None:
     """Draw the histogram; clicking a bar opens its examples in Browse."""
     frame = session.examples(run)
-    frame = frame[pd.notna(frame[score])]
+    if frame[score].isna().any():
+        frame = frame[frame[score].notna()]
     if frame.empty:
         st.info("This score has no values to draw.")
         return

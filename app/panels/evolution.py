@@ -198,7 +198,7 @@ def strip(run: Run, score: str, values: np.ndarray, title: str, key: str) -> Non
     percentiles = pd.Series(values).rank(pct=True).to_numpy() * 100
     shown = session.examples(run).assign(**{score: values, f"{score} percentile": percentiles})
     st.markdown(f"**{plain(title)}**")
-    highest = session.ranked(shown, score).head(_TILES)
+    highest = session.ranked(shown, score, most=_TILES)
     answer = gallery(run, highest, score, key=key, name=title, layout="strip", size=100)
     if answer.opened is not None:
         navigation.open_tile(run, answer.opened)

@@ -41,7 +41,7 @@ def _strip(run: Run, title: str, score: str, descending: bool) -> None:
         st.markdown(f"**{plain(title)}**", width="stretch")
         if st.button("See all", key=f"all {score} {descending}", type="tertiary", icon=":material/arrow_forward:"):
             navigation.browse(run, view)
-    ranked = session.ranked(session.examples(run), score, descending).head(_TILES)
+    ranked = session.ranked(session.examples(run), score, descending, most=_TILES)
     key = f"strip {score} {descending}"
     answer = gallery(run, ranked, score, key=key, name=title, layout="strip", size=100, view=view)
     if answer.opened is not None:

@@ -60,7 +60,7 @@ def farthest(run: Run) -> None:
     """Draw the suspects that the map shows, which also serves users who cannot use a pointer."""
     if run.values is not None:
         if (worst := labels.suspect_ranking(run)) is not None:
-            ranked = session.ranked(session.examples(run), worst.score, worst.descending).head(_FAR)
+            ranked = session.ranked(session.examples(run), worst.score, worst.descending, most=_FAR)
             score = run.measure(worst.score).title_in_sentence
             what = f"Highest {score} first. Look here for wrong values and unusual examples."
             _summary(run, ranked["row"].to_numpy(), worst.title, what, _FARTHEST)

@@ -73,7 +73,7 @@ def _suspects(run: Run) -> tuple[str, pd.DataFrame]:
         length = st.number_input(
             "Suspects", min_value=1, max_value=len(frame), step=10, key="review length", persist_state="session"
         )
-    return chosen, session.ranked(frame, chosen, session.suspicious_end(run, chosen)).head(length)
+    return chosen, session.ranked(frame, chosen, session.suspicious_end(run, chosen), most=length)
 
 
 def _of_split(run: Run, score: str, column: DeltaGenerator) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def typical(run: Run, frame: pd.DataFrame, label: int, score: str) -> pd.DataFra
     """Return correctly predicted examples of a class, those farthest from the suspicious end of a score first."""
     members = frame[frame["label"] == label]
     members = members[members["correct"]] if run.has_predictions else members
-    return session.ranked(members, score, descending=not session.suspicious_end(run, score)).head(_TYPICAL)
+    return session.ranked(members, score, descending=not session.suspicious_end(run, score), most=_TYPICAL)
 
 
 def near(frame: pd.DataFrame, value: float, without: str) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from samplescope_app.components import modules
 from tests.support.app_driver import THEMES, App
 from tests.support.sample_run import make_run
 
@@ -96,6 +97,12 @@ def test_a_run_opens_by_itself(page: Page, tmp_path: Path, serve: Serve):
     page.goto(url)
     App(page, url, "mine").wait_for_path("/overview")
     expect(page.get_by_text("digits, mine")).to_be_visible()
+    started = page.evaluate("""() => {
+      const parsed = performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd;
+      const asked = performance.getEntriesByType("resource").filter((entry) => entry.startTime < parsed);
+      return asked.map((entry) => new URL(entry.name).pathname);
+    }""")
+    assert {modules.address(name) for name in modules.SCRIPTS} <= set(started)  # before Streamlit runs the page
 
 
 def section(page: Page, title: str):
