@@ -48,6 +48,7 @@ def summary(run: Run, details: dict[str, Any]) -> None:
         pd.DataFrame(rows),
         hide_index=True,
         column_config=dict.fromkeys(("Noise ceiling", "Strongest 1%"), st.column_config.NumberColumn(format="%.2f")),
+        placeholder="",  # in place of None
         alt="Correlation of each score with the effect of retraining",
     )
     ceiling = details["lds_ceiling"]
