@@ -102,18 +102,20 @@ def of_training_example(run: Run, row: Row) -> None:
     say_not_credible(run, method, int(beyond.sum()))
 
 
+def _why_no_effects(run: Run, row: Row) -> str:
+    measured = f"they are measured on {effects.columns(run):,} validation examples"
+    if row["split"] == "validation":
+        return f"This validation example has no effects: {measured}, a sample of all (**--max-evaluation**)."
+    return f"This test example has no effects: {measured} only, so that the test examples stay for the final check."
+
+
 def on_evaluation_example(run: Run, row: Row) -> None:
     """Draw the training examples that help and harm an evaluation example most."""
     if not run.effect_methods:
         _without_effects(run)
         return
     if row["row"] >= effects.columns(run):
-        st.info(
-            f"This {plain(row['split'])} example has no effects: they are computed for the {effects.columns(run):,} "
-            "validation examples only, so that the test examples stay untouched for the final check. Its nearest "
-            "training examples are below.",
-            icon=":material/info:",
-        )
+        st.info(f"{_why_no_effects(run, row)} Its nearest training examples are below.", icon=":material/info:")
         return
     method, on_one = method_select(run), row["row"]
     values = _adjusted(

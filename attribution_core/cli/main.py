@@ -209,7 +209,7 @@ def import_(
 
     A table needs a column id, as in run.examples, and one column for each score. A .npy file holds one score for each
     training example, in the run's order; or effects, with one row for each training example and one column for each
-    validation example, optionally followed by one for each test example.
+    validation example, optionally followed by one for each test example, in the order of run.evaluation.
 
     From cleanlab, whose label quality is low for suspects (in Python, then in the shell):
 

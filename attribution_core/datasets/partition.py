@@ -31,6 +31,22 @@ def stratified_subset(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return _draw(labels, classes, 1 + _shares(sizes - 1, count - len(classes)), seed)
 
 
+def sample(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draw examples so that each class (or tenth of the values) keeps its share, as far as there are enough for that.
+
+    Args:
+        labels: Classes, int64 ``[n]``, or values, float64 ``[n]``.
+        count: Number of examples to draw, at most ``n``.
+        seed: Seed of the draw.
+
+    Returns:
+        Positions of the drawn examples, ascending, int64 ``[count]``; of more classes than that, any examples.
+    """
+    if len(np.unique(_strata(labels, count))) <= count:
+        return stratified_subset(labels, count, seed)
+    return np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
+
+
 def hold_out(labels: np.ndarray, count: int, seed: int | list[int]) -> np.ndarray:
     """Draw each class's (or tenth's of the values) share of the examples to set aside, leaving at least one behind.
 

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from attribution_core.datasets import Splits, TorchData, format_of, open_dataset, opens_by_name, with_decisions
+from attribution_core.datasets.evaluated import evaluated_first
 from attribution_core.errors import InputError
 from attribution_core.export import (
     class_files,
@@ -234,6 +235,7 @@ def _reopen(run: Run, data: Data) -> Splits:
         where = splits.location or splits.name
     if (run.path / APPLIED_DECISIONS_FILE).is_file():
         splits = with_decisions(splits, run.path / APPLIED_DECISIONS_FILE)
+    splits = evaluated_first(splits, run.manifest.config.get("max_evaluation"), run.manifest.config.get("seed", 0))
     found = splits.fingerprint()
     if found != dataset.fingerprint:
         raise InputError(

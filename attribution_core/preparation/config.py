@@ -1,7 +1,7 @@
 """What to score, and how: the configuration of a run. Loads without torch, so that help and forms can describe it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -27,6 +27,12 @@ _RATES = {"sgd": Recipe.model_fields["learning_rate"].default, "adam": 0.003, "a
 _RATES_OF_VALUES = {"sgd": RATE_OF_VALUES, "adam": RATE_OF_VALUES, "adamw": RATE_OF_VALUES, "iblr": 0.001}
 
 
+# Effects on single examples are to be looked at, and take time and space for each of them. Scores, whose means cost no
+# more on all, are over all: with 2,000 training examples of MNIST, mean NTK influence on 1,000 of its 9,000 validation
+# examples has a rank correlation of .64 with that on all of them; F-SI has .995.
+MOST_EVALUATED = 1000
+
+
 def usual_rate(optimizer: str, predicts_values: bool) -> float:
     """Return the learning rate that a run uses unless one is given."""
     return (_RATES_OF_VALUES if predicts_values else _RATES)[optimizer]
@@ -41,6 +47,7 @@ GROUPS = {
         "encoder",
         "image_size",
         "max_train",
+        "max_evaluation",
         "validation_fraction",
         "test_fraction",
     ),
@@ -188,6 +195,11 @@ class ScoreConfig(BaseModel):
     max_train: int | None = Field(None, ge=2, title="Training examples")
     """Draw a stratified subset of this many training examples. Default: all."""
 
+    max_evaluation: int | None = Field(MOST_EVALUATED, ge=1, title="Validation examples with effects")
+    """Measure the effects of training examples on single validation examples on at most this many of them, a
+    stratified sample that then comes first among the run's validation examples. Scores, which are means, are over all
+    of them."""
+
     decisions: Path | None = None
     """CSV file with the columns id, action (drop or relabel), label and, unless all are about training examples, split,
     applied to the examples once they are opened; see `samplescope clean`."""
@@ -224,6 +236,14 @@ class ScoreConfig(BaseModel):
                 "weight decay is zero: give --train-weight-decay above zero, or --sensitivity off."
             )
         return ""
+
+    @classmethod
+    def of_run(cls, stored: dict[str, Any], **changed: Any) -> Self:
+        """Return the configuration of a run from what its run.json holds, with some fields changed.
+
+        A run of a version before ``max_evaluation`` has effects on all its validation examples.
+        """
+        return cls.model_validate({"max_evaluation": None, **stored, **changed})
 
     @property
     def names_encoder(self) -> bool:

@@ -18,10 +18,10 @@ from attribution_core.datasets import (
     TorchData,
     common_size,
     open_dataset,
-    opens_by_name,
     with_decisions,
 )
 from attribution_core.datasets.defaults import AUTO, TFIDF
+from attribution_core.datasets.evaluated import evaluated_first
 from attribution_core.datasets.features import has_minilm, table_features, text_features
 from attribution_core.datasets.opening import sentences_about
 from attribution_core.errors import InputError
@@ -34,14 +34,10 @@ from attribution_core.preparation.frozen_trunk import FrozenTrunk, freeze_trunk
 from attribution_core.preparation.image_reader import ImageReader
 from attribution_core.preparation.model_source import ModelSource, ModelTask, model_source
 from attribution_core.progress import announce
-from attribution_core.runs import Run
-from attribution_core.runs.names import APPLIED_DECISIONS_FILE
 from attribution_core.training import Recipe
 
 # Training examples that a model is tried on before a run.
 _TRIED = 4
-# A dataset's path or name, or one that exists only in a Python program.
-Data = str | TorchData | Splits | None
 
 
 @dataclass(frozen=True)
@@ -98,6 +94,17 @@ class Prepared:
     def two_inputs(self) -> Tensor:
         """Two of these inputs, on the device."""
         return self.few_examples[0][:2].to(self.device)
+
+    @property
+    def evaluated(self) -> int:
+        """Number of validation examples that effects are measured on: the first ones."""
+        most, count = self.config.max_evaluation, len(self.splits.validation)
+        return count if most is None else min(most, count)
+
+    def evaluation(self, tensors_by_split: dict[str, InputsAndTargets]) -> InputsAndTargets:
+        """Return the inputs and targets of the validation examples that effects are measured on."""
+        inputs, targets = tensors_by_split["validation"]
+        return inputs[: self.evaluated], targets[: self.evaluated]
 
     @property
     def named_splits(self) -> dict[str, Dataset]:
@@ -170,10 +177,11 @@ def prepare(
         InputError: Bad data, or options that do not go with it.
     """
     device, data = device_named(config.device), _absolute(config.data)
-    opened = _open(config, data) if splits is None else splits
+    opened = open_splits(config, data) if splits is None else splits
     for sentence in sentences_about(opened):
         announce(sentence)
     decided = opened if config.decisions is None else with_decisions(opened, config.decisions.resolve())
+    decided = evaluated_first(decided, config.max_evaluation, config.seed)
     # Sizes and vectors are those of all examples opened, before any decision: runs that are compared must see the same.
     shape: tuple[int, ...]
     if opened.train.kind == "image":
@@ -192,53 +200,6 @@ def prepare(
     return Prepared(resolved, decided, source, input_shape, device, frozen_trunk, vectors, run, open_fields)
 
 
-def prepare_run(run: Run, data: Data, device: str, model: nn.Module | None = None) -> Prepared:
-    """Prepare the dataset and the model that a run was made from, to do more with it.
-
-    Args:
-        run: A scored run.
-        data: Present path of the dataset if it was moved; or the torch dataset that was scored, or what
-            ``open_dataset`` made of it.
-        device: Device to compute on, as in :class:`ScoreConfig`.
-        model: The module that was scored, as it was before, if the run's model came from a Python program.
-
-    Raises:
-        InputError: The run is not finished or scored weights as they were given, or its data or its model has changed
-            or exists only in a program.
-    """
-    if not run.manifest.measures or run.manifest.dataset is None:
-        raise InputError(f"The run {run.id} is not finished: give the command that scored it again first.")
-    config = _configuration_of(run, data, device)
-    if config.training == "none":
-        raise InputError(
-            f"The run {run.id} scored weights as they were given, so it is unknown how they were trained and "
-            "nothing can be retrained in the same way: score with --training scratch or fine-tune first."
-        )
-    prepared = prepare(config, model, splits_of_program(run, data), run.path)
-    _require_same_model(run, prepared.source)
-    _require_same_data(run, prepared)
-    return prepared
-
-
-def splits_of_program(run: Run, data: Data) -> Splits | None:
-    """Return a run's dataset before any decision if it exists only in a program; None if the configuration names it.
-
-    Raises:
-        InputError: It exists only in a program that did not pass it.
-    """
-    if isinstance(data, Splits):
-        return data
-    if data is not None and not isinstance(data, str):
-        return _open(ScoreConfig.model_validate(run.manifest.config), data)
-    before = run.manifest.dataset
-    if data is None and before is not None and not before.location and not opens_by_name(before.name):
-        raise InputError(
-            f"The examples of {run.id} are in a torch dataset ({before.name}), which exists only in a program: do this "
-            "in Python with data=DATASET."
-        )
-    return None
-
-
 def vectors_made_of(config: ScoreConfig, splits: Splits) -> str:
     """Return what identifies the vectors that a run keeps: its data and its encoder."""
     return f"{splits.fingerprint()} {config.encoder}"
@@ -247,7 +208,8 @@ def vectors_made_of(config: ScoreConfig, splits: Splits) -> str:
 # -- The data --------------------------------------------------------------------------------------------------------
 
 
-def _open(config: ScoreConfig, data: str | TorchData) -> Splits:
+def open_splits(config: ScoreConfig, data: str | TorchData) -> Splits:
+    """Open the dataset that a configuration names, or another one in its place, with its options of splits."""
     return open_dataset(
         data,
         seed=config.seed,
@@ -345,14 +307,6 @@ def _recipe(recipe: Recipe, predicts_values: bool, training: str) -> Recipe:
     return recipe.model_copy(update=settled)
 
 
-def _configuration_of(run: Run, data: Data, device: str) -> ScoreConfig:
-    """Return a run's configuration with this device, the data's present path and the run's copy of its decisions."""
-    moved: dict[str, Any] = {"data": data} if isinstance(data, str) and data else {}
-    if (run.path / APPLIED_DECISIONS_FILE).is_file():  # the reviewed run may have changed or be gone
-        moved["decisions"] = run.path / APPLIED_DECISIONS_FILE
-    return ScoreConfig.model_validate({**run.manifest.config, "device": device, **moved})
-
-
 # -- The model -------------------------------------------------------------------------------------------------------
 
 
@@ -375,26 +329,3 @@ def _build(
 ) -> nn.Module:
     model = make(seed)
     return (model if frozen_trunk is None else frozen_trunk.last_layers(model)).to(device).eval()
-
-
-# -- What a run was made from ----------------------------------------------------------------------------------------
-
-
-def _require_same_model(run: Run, source: ModelSource) -> None:
-    before = run.manifest.model.get("digests", {})
-    changed = [what for what, digest in source.digests.items() if before.get(what) != digest]
-    if changed:
-        raise InputError(
-            f"The {' and the '.join(changed)} of the model {source.name} changed since {run.path} was scored: restore "
-            "the earlier version, or score again with another --out."
-        )
-
-
-def _require_same_data(run: Run, prepared: Prepared) -> None:
-    before, found = run.manifest.dataset, prepared.splits.fingerprint()
-    if before is None or before.fingerprint == found:
-        return
-    raise InputError(
-        f"The data at {prepared.config.data} is not the data that {run.path} scored, or has changed since (fingerprint "
-        f"{before.fingerprint[:12]} then, {found[:12]} now): give the path of that dataset as --data."
-    )

@@ -139,6 +139,15 @@ class RunManifest(_Record):
     details: dict[str, dict[str, Any]] = Field(default_factory=dict)
     stages: dict[str, StageRecord] = Field(default_factory=dict)
 
+    @property
+    def evaluated(self) -> int:
+        """Number of validation examples that effects are measured on, which come first among the evaluation examples.
+
+        It is all of them in runs of versions before the option ``max_evaluation``.
+        """
+        validation = 0 if self.dataset is None else self.dataset.sizes.get("validation", 0)
+        return min(validation, self.config.get("max_evaluation") or validation)
+
     @field_validator("details", mode="before")
     @classmethod
     def _rename_left_out(cls, details: Any) -> Any:

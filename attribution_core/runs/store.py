@@ -232,7 +232,7 @@ class Run:
 
         Returns:
             ``[train, evaluated]``; a slice is a float32 array. The columns are the first rows of :attr:`evaluation`,
-            which are the validation examples.
+            ``manifest.evaluated`` validation examples.
 
         Raises:
             InputError: If the run has no effects by this method.

@@ -12,6 +12,7 @@ from attribution_core.preparation.config import ScoreConfig
 from attribution_core.preparation.prepare import Prepared, prepare
 from attribution_core.runs import Run, RunWriter, fingerprint
 from attribution_core.runs.names import MANIFEST_FILE
+from attribution_core.runs.schema import RunManifest
 from attribution_core.runs.store import read_manifest
 from attribution_core.scoring.memory_check import require_memory
 from attribution_core.scoring.stages import STAGES, ScoringRun
@@ -90,12 +91,19 @@ def _identity(prepared: Prepared) -> tuple[dict[str, Any], str]:
     if (config.folder / MANIFEST_FILE).is_file():
         before = read_manifest(config.folder)
         try:
-            filled = _plain(ScoreConfig.model_validate(before.config))
+            filled = _plain(ScoreConfig.of_run(before.config, **_evaluated_all(before, config)))
         except ValidationError:  # an option or a value that no longer exists
             filled = {}
         if filled == plain:
             return before.config, before.fingerprint
     return plain, fingerprint(plain)
+
+
+def _evaluated_all(before: RunManifest, config: ScoreConfig) -> dict[str, Any]:
+    """Return the limit of evaluated examples for a run of a version without one, if it is no limit for the run."""
+    most, counted = config.max_evaluation, before.dataset is not None and before.dataset.sizes.get("validation")
+    is_none = "max_evaluation" not in before.config and most is not None and counted and counted <= most
+    return {"max_evaluation": most} if is_none else {}
 
 
 def _plain(config: ScoreConfig) -> dict[str, Any]:

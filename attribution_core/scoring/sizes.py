@@ -19,7 +19,8 @@ class RunSizes:
         config: What to score, and how.
         model: Of the run's kind, at its initial weights; not to be changed.
         n: Training examples.
-        m: Validation examples.
+        m: Validation examples that effects are measured on.
+        validation: Validation examples.
         tested: Test examples.
         num_parameters: Of the model.
         device: Whose memory and time it is.
@@ -29,7 +30,8 @@ class RunSizes:
     def __init__(self, prepared: Prepared) -> None:
         self.config = prepared.config
         self.model = prepared.initial_model
-        self.n, self.m, self.tested = (len(split) for split in prepared.splits)
+        self.n, self.validation, self.tested = (len(split) for split in prepared.splits)
+        self.m = prepared.evaluated
         self.num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.device = prepared.device
         self.two_inputs = prepared.two_inputs
@@ -43,7 +45,7 @@ class RunSizes:
     @property
     def total(self) -> int:
         """Number of examples in all splits."""
-        return self.n + self.m + self.tested
+        return self.n + self.validation + self.tested
 
     @property
     def input_bytes(self) -> int:

@@ -6,7 +6,7 @@ from torch import nn
 
 from attribution_core.errors import InputError
 from attribution_core.preparation.config import ScoreConfig
-from attribution_core.preparation.prepare import Data, prepare_run, splits_of_program
+from attribution_core.preparation.prepare_run import Data, prepare_run, splits_of_program
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.cleaned import changes, cleaned_folder, write_decisions
 from attribution_core.scoring.score import score
@@ -47,10 +47,10 @@ def clean(
     splits = splits_of_program(parent, data)
     # Different data must not pass as the reviewed run's: prepare_run checks them against its fingerprint.
     where = prepare_run(parent, splits or data, device, model).config.data
-    options = {**parent.manifest.config, "data": where, "out": out, "decisions": file, "device": device}
+    config = ScoreConfig.of_run(parent.manifest.config, data=where, out=out, decisions=file, device=device)
     if out.resolve() == parent.path:
         raise InputError(f"{out} is the run that was reviewed. Give another --out.")
-    child = score(ScoreConfig.model_validate(options), model, splits=splits)
+    child = score(config, model, splits=splits)
     link = {
         "parent": parent.id,
         "parent_title": parent.title,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attribution_core.errors import InputError
 from attribution_core.methods.hydra.contributions import Contributions
-from attribution_core.preparation.prepare import Data, prepare_run
+from attribution_core.preparation.prepare_run import Data, prepare_run
 from attribution_core.progress import retitled
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.names import CONTRIBUTIONS_FILE, VERIFICATION_FILE
@@ -161,9 +161,10 @@ def _one_training(scoring: ScoringRun, number: int, seeds: int) -> RunContributi
     config, tensors = scoring.config, scoring.tensors_by_split
     seed = config.seed + number
     recipe = config.recipe.model_copy(update={"seed": seed})
+    evaluated, exact = scoring.prepared.evaluated, config.contributions == "exact"
     with retitled(lambda what: f"training {number + 1} of {seeds}: {what}"):
         trajectory = train(scoring.prepared.build(seed), tensors["train"], recipe, validation=tensors["validation"])
-        return contributions_of(trajectory, tensors["validation"], exact=config.contributions == "exact")
+        return contributions_of(trajectory, tensors["validation"], evaluated, exact)
 
 
 def _write(scoring: ScoringRun, total: _Average) -> None:

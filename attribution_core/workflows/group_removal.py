@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from attribution_core.errors import InputError
 from attribution_core.evaluation.fidelity import Fidelity, ceiling_between_seeds, fidelity
 from attribution_core.methods.linearized.model import squared_error_change
-from attribution_core.preparation.prepare import Data, prepare_run
+from attribution_core.preparation.prepare_run import Data, prepare_run
 from attribution_core.runs import Run, RunWriter
 from attribution_core.workflows.live_information import LiveInformation
 from attribution_core.workflows.verify import Trainings
@@ -131,7 +131,7 @@ class GroupEstimator:
     def _linearized(
         self, information: LiveInformation, group: list[int]
     ) -> tuple[np.ndarray, tuple[float, float] | None, np.ndarray]:
-        linear, schedule = information.linear, information.schedule
+        linear, schedule = information.shown, information.schedule
         before = linear.predictions(schedule)
         change = linear.group_prediction_change(group, schedule)
         loss = squared_error_change(change, before - linear.evaluation_targets)

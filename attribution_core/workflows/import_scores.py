@@ -104,8 +104,9 @@ def import_scores(
         run: A finished run, or its directory.
         name: Name of the scores, in lower-case letters, digits and underscores; not the name of a built-in measure.
         values: Scores ``[n]`` in the order of ``run.examples``, NaN where an example has none, or a Series by id; or
-            effects ``[n, m]`` of training examples on the validation examples, or on all evaluation examples in the
-            order of ``run.evaluation``, of which only those on the validation examples are kept.
+            effects ``[n, m]`` of training examples on the first ``m`` rows of ``run.evaluation``: those that effects
+            are measured on (``run.manifest.evaluated``), all validation examples, or all of them. Only effects on
+            the first kind are kept.
         title: Title to display; by default made from the name.
         unit: Unit of the values; empty by default.
         definition: What the values mean; by default that they were imported, and when.
@@ -202,20 +203,22 @@ def _checked(
     if values.dtype.kind not in "fiu":
         raise InputError(f"{name} must hold real numbers, but their type is {values.dtype}.")
     validation = int(run.evaluation["split"].eq("validation").sum())
-    _check_shape(name, values.shape, len(run.examples), validation, len(run.evaluation))
+    accepted = dict.fromkeys((run.manifest.evaluated, validation, len(run.evaluation)))
+    _check_shape(name, values.shape, len(run.examples), list(accepted))
     if values.ndim == 1:
         return _scores(run, name, values.astype(np.float64), description, source)
     return _effects(run, name, values, validation, description, source)
 
 
-def _check_shape(name: str, shape: tuple[int, ...], n: int, validation: int, evaluation: int) -> None:
-    if shape in ((n,), (n, validation), (n, evaluation)):
+def _check_shape(name: str, shape: tuple[int, ...], n: int, columns: list[int]) -> None:
+    """Check a shape; ``columns`` are the numbers of evaluation examples that effects may be on."""
+    if shape in ((n,), *((n, each) for each in columns)):
         return
-    transposed = shape[::-1] in ((n, validation), (n, evaluation))
-    hint = " It looks transposed: give [train, evaluation]." if transposed else ""
+    hint = " It looks transposed: give [train, evaluation]." if shape[::-1] in [(n, each) for each in columns] else ""
+    *some, every = [f"[{n}, {each}]" for each in columns]
     raise InputError(
-        f"{name} has the shape {list(shape)}, but this run takes scores [{n}], or effects [{n}, {validation}] on its "
-        f"validation examples or [{n}, {evaluation}] on all its evaluation examples.{hint}"
+        f"{name} has the shape {list(shape)}, but this run takes scores [{n}], or effects {' or '.join(some)} on its "
+        f"validation examples or {every} on all its evaluation examples.{hint}"
     )
 
 
@@ -238,14 +241,16 @@ def _effects(
 ) -> _Incoming:
     if description.suspicious is not None:
         raise InputError(f"--suspicious is for scores of single examples, but {name} holds effects. Use --positive.")
-    skipped = values.shape[1] - validation
+    evaluated = run.manifest.evaluated
+    tested, others = max(0, values.shape[1] - validation), min(values.shape[1], validation) - evaluated
     notes = [
         "sign flipped, so that positive is helpful" if description.positive == "harmful" else "",
-        f"without the {skipped:,} test examples, which are reserved for the final check" if skipped else "",
+        f"without the {others:,} validation examples that no effects are measured on" if others else "",
+        f"without the {tested:,} test examples, which are reserved for the final check" if tested else "",
     ]
     note = "; ".join(note for note in notes if note)
     record = ImportedScore(_measure(run, name, description, source, "effect", True), source, now(), note)
-    found = _Incoming(record, values[:, :validation], -1 if description.positive == "harmful" else 1)
+    found = _Incoming(record, values[:, :evaluated], -1 if description.positive == "harmful" else 1)
     for rows, block in found.blocks():
         bad = np.argwhere(~np.isfinite(block))
         if len(bad):

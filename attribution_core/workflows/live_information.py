@@ -25,11 +25,13 @@ class LiveInformation:
 
     Attributes:
         linear: The run's linearized model, evaluated on its validation examples.
+        shown: The same, evaluated on those of them that effects are measured on.
         schedule: The run's own training schedule.
         range: The first and the last training time for which the run holds values.
     """
 
     linear: LinearizedModel
+    shown: LinearizedModel
     schedule: GradientDescent
     range: tuple[float, float]
 
@@ -59,7 +61,8 @@ class LiveInformation:
         linear = LinearizedModel.from_state(state, None if exact or math.isinf(steps) else _precision(state))
         linear.evaluation_energy(state["gradient"][None].to(linear.features.dtype))  # computed before threads need it
         times, _ = run.evolution("fsi")
-        return cls(linear, GradientDescent(rate, steps, decay), (float(times.min()), float(times.max())))
+        shown = linear.evaluated_on(slice(run.manifest.evaluated))
+        return cls(linear, shown, GradientDescent(rate, steps, decay), (float(times.min()), float(times.max())))
 
     @property
     def steps(self) -> float:
@@ -94,7 +97,7 @@ class LiveInformation:
                 lose by not being trained on.
         """
         schedule = self._until(steps)
-        linear = self.linear.evaluated_on_training(slice(None)) if on_training else self.linear
+        linear = self.linear.evaluated_on_training(slice(None)) if on_training else self.shown
         change = linear.group_prediction_change([example], schedule)
         error = linear.predictions(schedule) - linear.evaluation_targets
         return squared_error_change(change, error).cpu().numpy()
@@ -106,7 +109,7 @@ class LiveInformation:
         ``evaluated`` is the position of a training example.
         """
         one = slice(evaluated, evaluated + 1)
-        linear = self.linear.evaluated_on_training(one) if on_training else self.linear.evaluated_on(one)
+        linear = self.linear.evaluated_on_training(one) if on_training else self.shown.evaluated_on(one)
         return linear.removal_effects(self._until(steps))[:, 0].cpu().numpy()
 
     def _until(self, steps: float) -> GradientDescent:

@@ -19,7 +19,8 @@ from torch import nn
 from attribution_core.errors import InputError
 from attribution_core.methods.sensitivity.groups import trained_losses
 from attribution_core.methods.sensitivity.perturbation import PosteriorName
-from attribution_core.preparation.prepare import Data, Prepared, prepare_run
+from attribution_core.preparation.prepare import Prepared
+from attribution_core.preparation.prepare_run import Data, prepare_run
 from attribution_core.progress import silenced, track
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.regularization import (

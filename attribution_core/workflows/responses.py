@@ -17,7 +17,8 @@ from attribution_core.methods.curvature.iterative import largest_eigenvalue
 from attribution_core.methods.influence.functions import damping_from
 from attribution_core.methods.influence.kronecker import trace_of
 from attribution_core.models import load_weights
-from attribution_core.preparation.prepare import Data, Prepared, prepare_run
+from attribution_core.preparation.prepare import Prepared
+from attribution_core.preparation.prepare_run import Data, prepare_run
 from attribution_core.progress import track
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.names import FINAL_WEIGHTS_FILE, INITIAL_WEIGHTS_FILE, RESPONSES_FILE
@@ -92,7 +93,8 @@ def _removals(run: Run, prepared: Prepared) -> Removals:
         largest = largest_eigenvalue(model, train, plan, recipe.loss, "ggn")
         damping = damping_from(largest, trace_of(model, train, plan, recipe.loss))
     beside = max(0.0, damping - recipe.weight_decay)
-    return Removals(model, load_file(run.path / INITIAL_WEIGHTS_FILE), train, tensors["validation"], recipe, beside)
+    start = load_file(run.path / INITIAL_WEIGHTS_FILE)
+    return Removals(model, start, train, prepared.evaluation(tensors), recipe, beside)
 
 
 def _read(file: Path, damping: float) -> pd.DataFrame:

@@ -21,7 +21,8 @@ from attribution_core.evaluation.summarization import (
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 from attribution_core.methods.types import InputsAndTargets
-from attribution_core.preparation.prepare import Data, Prepared, prepare_run
+from attribution_core.preparation.prepare import Prepared
+from attribution_core.preparation.prepare_run import Data, prepare_run
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.names import SUMMARIZATION_FILE
 from attribution_core.scoring.linearization import linearize_run, schedule_of

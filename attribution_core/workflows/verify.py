@@ -20,7 +20,8 @@ from attribution_core.evaluation.fidelity import (
 )
 from attribution_core.evaluation.retraining import Retrained, random_halves, retrain_without
 from attribution_core.methods.curvature.losses import means_of
-from attribution_core.preparation.prepare import Data, Prepared, prepare_run
+from attribution_core.preparation.prepare import Prepared
+from attribution_core.preparation.prepare_run import Data, prepare_run
 from attribution_core.progress import retitled
 from attribution_core.runs import Run, RunWriter
 from attribution_core.runs.names import RETRAINING_FILE, VERIFICATION_FILE
@@ -218,7 +219,7 @@ class Trainings:
                 self._tensors_by_split["train"],
                 removals,
                 self._prepared.config.recipe,
-                self._tensors_by_split["validation"],
+                self._prepared.evaluation(self._tensors_by_split),
                 self._seeds,
                 keeps_places=keeps_places,
                 processes=self._processes,

@@ -7,7 +7,8 @@ import torch
 import attribution_core as ac
 from attribution_core.models.pretrained import EMBEDDED, Backbone, find_weights
 from attribution_core.preparation import image_reader
-from attribution_core.preparation.prepare import prepare, prepare_run
+from attribution_core.preparation.prepare import prepare
+from attribution_core.preparation.prepare_run import prepare_run
 from attribution_core.progress import announcing
 from attribution_core.training import Recipe, outputs_of
 

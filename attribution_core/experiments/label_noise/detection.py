@@ -42,7 +42,7 @@ from attribution_core.experiments.label_noise.beside_cleanlab import PLANTED, PR
 from attribution_core.experiments.label_noise.cleanlab_reference import cleanlab_scores
 from attribution_core.experiments.reports import print_progress, write_with_options
 from attribution_core.models import build_model, device_named, load_weights
-from attribution_core.preparation.prepare import prepare_run
+from attribution_core.preparation.prepare_run import prepare_run
 from attribution_core.progress import listening
 from attribution_core.runs import MEASURES, Run
 from attribution_core.runs.names import FINAL_WEIGHTS_FILE

@@ -54,6 +54,11 @@ class ScoringRun:
             write_vectors(self.writer, features, self.prepared.features_made_of)
         return tensors
 
+    @property
+    def evaluation(self) -> InputsAndTargets:
+        """Inputs and targets of the validation examples that effects are measured on."""
+        return self.prepared.evaluation(self.tensors_by_split)
+
     @cached_property
     def known_wrong(self) -> Tensor | None:
         """Which training labels are known to be wrong, bool ``[n]``; None where nothing is known."""
@@ -64,7 +69,7 @@ class ScoringRun:
         """Which effects on the validation examples are credible for the trained model."""
         model = self.initial_model()
         load_weights(model, self.writer.path / FINAL_WEIGHTS_FILE)
-        inputs, targets = self.tensors_by_split["validation"]
+        inputs, targets = self.evaluation
         return credible_effects(outputs_of(model, inputs), targets, self.config.recipe.loss)
 
     def settle_recipe(self) -> Recipe:

@@ -114,7 +114,9 @@ class ContributionsStage(Stage):
         """
         config, tensors = scoring.config, scoring.tensors_by_split
         trajectory = read_training(scoring.writer, config, scoring.initial_model(), tensors["train"])
-        found = contributions_of(trajectory, tensors["validation"], exact=config.contributions == "exact")
+        found = contributions_of(
+            trajectory, tensors["validation"], scoring.prepared.evaluated, exact=config.contributions == "exact"
+        )
         (scoring.writer.path / CONTRIBUTIONS_FILE).unlink(missing_ok=True)  # an average of earlier ones
         write_contributions(scoring, found, {"route": found.route, "replayed_steps": trajectory.steps})
 
@@ -134,22 +136,34 @@ class RunContributions:
     route: str
 
 
-def contributions_of(trajectory: Trajectory, evaluation: InputsAndTargets, exact: bool) -> RunContributions:
+def contributions_of(
+    trajectory: Trajectory, validation: InputsAndTargets, evaluated: int, exact: bool
+) -> RunContributions:
     """Return the contributions over a training: exact or Hessian-free on the mean, and of pairs where there are such.
+
+    Args:
+        trajectory: The training.
+        validation: Examples on whose mean loss contributions are measured.
+        evaluated: Number of them, the first ones, for pairs.
+        exact: Whether the mean has the Hessian.
 
     Raises:
         InputError: As in :func:`attribution_core.hydra`.
     """
     has_pairs = _has_pairs(trajectory.recipe)
-    pairs = hydra(trajectory, evaluation) if has_pairs else None
+    some = validation[0][:evaluated], validation[1][:evaluated]
+    pairs = hydra(trajectory, some) if has_pairs else None
     through_statistics = bool(batch_norms(copy_of(trajectory.model).train()))
     if exact or pairs is None:
-        mean = hydra(trajectory, evaluation, hessian=True, objective="mean")
+        mean = hydra(trajectory, validation, hessian=True, objective="mean")
         route = "exact (with the Hessian)"
         route += "; effects on single examples are Hessian-free" if has_pairs else ", on the mean alone"
     elif through_statistics:
-        mean = hydra(trajectory, evaluation, objective="mean")
+        mean = hydra(trajectory, validation, objective="mean")
         route = "Hessian-free (the paper's approximation), through the statistics of each batch"
+    elif evaluated < len(validation[1]):
+        mean = hydra(trajectory, validation, objective="mean")
+        route = "Hessian-free (the paper's approximation)"
     else:
         mean = Contributions(pairs.effect.mean(dim=1), pairs.by_epoch)
         route = "Hessian-free (the paper's approximation), from every pair"

@@ -195,12 +195,12 @@ def _along_training(scoring: ScoringRun) -> _Found:
     recipe = trajectory.recipe
     epoch_of = dict(zip(kept_steps(recipe, trajectory.num_examples), kept_epochs(recipe.epochs), strict=True))
     steps = [step for step, epoch in epoch_of.items() if epoch in _checkpoints(recipe.epochs)]
-    if not solves_by_examples(trajectory, len(tensors["validation"][0])):
+    if not solves_by_examples(trajectory, scoring.prepared.evaluated):
         steps = steps[: len(steps) // 2 + 1][-_FEW:]  # each takes a sketch: those in the middle tell most
     options, kept = InfluenceOptions(damping=config.damping, seed=config.seed), _Kept()
-    found = influence_along_training(trajectory, tensors["validation"], options, steps, observe=kept.add)
+    found = influence_along_training(trajectory, scoring.evaluation, options, steps, observe=kept.add)
     share = sum(found.share) / len(found.share)
-    sweep = sweep_along_training(trajectory, tensors["validation"], steps, share, sorted({*SHARES, share}))
+    sweep = sweep_along_training(trajectory, scoring.evaluation, steps, share, sorted({*SHARES, share}))
     *before, last = (str(epoch_of[step]) for step in found.steps)
     after = f"epochs {', '.join(before)} and {last}" if before else f"epoch {last}"
     sketched = found.kept_energy is not None
@@ -218,7 +218,7 @@ def _along_training(scoring: ScoringRun) -> _Found:
 def _as_given(scoring: ScoringRun) -> _Found:
     tensors, config, model = scoring.tensors_by_split, scoring.config, scoring.initial_model()
     load_weights(model, scoring.writer.path / FINAL_WEIGHTS_FILE)
-    spectrum = influence_spectrum(model, tensors["train"], tensors["validation"], config.recipe.loss, seed=config.seed)
+    spectrum = influence_spectrum(model, tensors["train"], scoring.evaluation, config.recipe.loss, seed=config.seed)
     default, largest = default_damping(spectrum), float(spectrum.values[-1])
     sweep = sweep_of(spectrum, sorted({*SHARES, default / largest}))
     # Weight decay is curvature too, and part of the damping.

@@ -13,6 +13,7 @@ from attribution_core.gradients import jacobian, plan_parameters
 from attribution_core.methods.linalg.blocked import BLOCK_BYTES
 from attribution_core.methods.linearized.build import head_of
 from attribution_core.methods.linearized.kernel_studies import estimate_error
+from attribution_core.methods.linearized.mean_effects import iterate_effects_and_means
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.over_time import fsi_over_time
 from attribution_core.methods.linearized.sample_information import functional_sample_information, sample_information
@@ -55,14 +56,15 @@ class LinearizedStage(Stage):
     @override
     def seconds_probe(self, probe: Probe) -> float:
         """Time one decomposition and many passes, over a model of made-up features."""
-        n, m = probe.sizes.n, probe.sizes.m
+        n, m = probe.sizes.n, probe.sizes.validation
         rows, features = feature_rows(probe.sizes)
         p = min(n * rows, features)
         linear, one = (_made_up(probe, rows, p, count) for count in (min(_PASSED, n), 1))
         schedule = GradientDescent(1.0 / float(linear.eigenvalues[-1]), probe.config.steps)
         fsi = timed(lambda: functional_sample_information(linear, schedule), 2)
         si = timed(lambda: sample_information(linear, schedule))
-        passes = fsi + si + timed(lambda: linear.removal_effects(schedule))
+        some = linear.evaluated_on(slice(probe.sizes.m))
+        passes = fsi + si + timed(lambda: some.removal_effects(schedule))
         fewer, times = linear.evaluated_on(slice(CURVE_EXAMPLES)), times_of(schedule)[1:]
         passes += (len(decays_of(rows)) + 2) * timed(lambda: estimate_error(fewer, [1.0]))
         decompositions = 1 + (GROUPS if n // GROUPS * rows > p else 0)
@@ -79,7 +81,7 @@ class LinearizedStage(Stage):
 
     @override
     def write(self, scoring: ScoringRun) -> None:
-        writer, tensors = scoring.writer, scoring.tensors_by_split
+        writer, (inputs, targets) = scoring.writer, scoring.tensors_by_split["validation"]
         linear, trained, route = shared_linearized(scoring)
         schedule = schedule_of(linear.eigenvalues, linear.num_train, scoring.config)
         scores = {
@@ -87,12 +89,12 @@ class LinearizedStage(Stage):
             "si": sample_information(linear, schedule),
         }
         writer.add_columns("examples", {name: values.cpu().numpy() for name, values in scores.items()})
-        influence = _write_effects(writer, linear, schedule)
+        influence = _write_effects(writer, linear, schedule, scores["fsi"], scoring.prepared.evaluated)
         scores["ntk_mean"] = influence
         writer.add_column("examples", "ntk_mean", influence.cpu().double().numpy())
         times = times_of(schedule)
         writer.write_evolution("fsi", times, _evolution(linear, schedule, times, scores["fsi"]))
-        outputs, targets = linear.predictions(schedule).cpu(), tensors["validation"][1].cpu()
+        outputs = linear.predictions(schedule).cpu()
         details = {
             "route": route,
             "features": int(linear.features.shape[2]),
@@ -102,7 +104,7 @@ class LinearizedStage(Stage):
             "steps": schedule.steps,
             "weight_decay": schedule.weight_decay,
             "evaluated_on": f"{len(outputs):,} validation examples",
-            **_quality(outputs, outputs_of(trained, tensors["validation"][0]).cpu(), targets),
+            **_quality(outputs, outputs_of(trained, inputs).cpu(), targets.cpu()),
         }
         evaluated = linear.evaluated_on(slice(CURVE_EXAMPLES))
         write_kernel_curves(writer, evaluated, schedule, influence, scoring.known_wrong)
@@ -127,7 +129,7 @@ def release_linearized(scoring: ScoringRun) -> None:
 def linearized_bytes(sizes: RunSizes) -> int:
     """Return the bytes that the linearized model and its decomposition hold at their peak."""
     rows, features = feature_rows(sizes)
-    n, m, p = sizes.n, sizes.m, min(sizes.n * rows, features)
+    n, m, p = sizes.n, sizes.validation, min(sizes.n * rows, features)
     return 8 * ((2 * n + m) * rows * p + 3 * p * p + 2 * n * CURVE_EXAMPLES) + 2 * BLOCK_BYTES
 
 
@@ -145,17 +147,20 @@ def _write_effects(
     writer: RunWriter,
     linear: LinearizedModel,
     schedule: GradientDescent,
+    information: Tensor,
+    evaluated: int,
 ) -> Tensor:
-    """Write effects/ntk.zarr, and return each training example's mean effect, ``[n]``."""
+    """Write effects/ntk.zarr on the first ``evaluated`` validation examples; return mean effects on all, ``[n]``."""
     means = []
 
     def blocks() -> Iterator[tuple[slice, np.ndarray]]:
-        for rows, effects in linear.iterate_effects(schedule):
-            means.append(effects.mean(dim=1))
+        for rows, effects, mean in iterate_effects_and_means(linear, schedule, information, evaluated):
+            means.append(mean)
             yield rows, effects.cpu().numpy()
 
-    credible = credible_effects(linear.predictions(schedule), linear.evaluation_targets, "mse")
-    writer.write_effects("ntk", len(linear.evaluation_targets), blocks(), credible)
+    some = linear.evaluated_on(slice(evaluated))
+    credible = credible_effects(some.predictions(schedule), some.evaluation_targets, "mse")
+    writer.write_effects("ntk", evaluated, blocks(), credible)
     return torch.cat(means)
 
 
@@ -180,7 +185,7 @@ def _made_up(probe: Probe, rows: int, features: int, count: int) -> LinearizedMo
 
     eigenvalues = torch.logspace(-6, 0, features, dtype=torch.float64).to(probe.device)
     scale = (eigenvalues / sizes.n).sqrt()
-    m, k = sizes.m, sizes.outputs
+    m, k = sizes.validation, sizes.outputs
     outputs = drawn(count, k), drawn(m, k), drawn(count, k), drawn(m, k)
     return LinearizedModel(
         drawn(count, rows, features) * scale, eigenvalues, drawn(m, rows, features) * scale, *outputs
