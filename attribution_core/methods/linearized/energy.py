@@ -2,12 +2,30 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from attribution_core.methods.linalg.blocked import inner
 
 # F is split into this many blocks of columns: with b of them a product costs (1 + 1/b) / 2 of the full one.
 _COLUMN_BLOCKS = 6
+
+
+class EvaluationRoot:
+    """``rows R^T / sqrt(m)`` with the R of a QR decomposition of the evaluation features, half of which is zero.
+
+    So ``F = R^T R / m`` (see :class:`EvaluationEnergy`), and the products' inner products are those of the rows with F.
+    """
+
+    def __init__(self, features: Tensor, dtype: torch.dtype) -> None:
+        """Decompose the features ``[m, p]``; products are in ``dtype``."""
+        root = (torch.linalg.qr(features.double(), mode="r").R / len(features) ** 0.5).to(dtype)
+        width = max(1, math.ceil(len(root) / _COLUMN_BLOCKS))
+        self._parts = [(start, root[start : start + width, start:].T.clone()) for start in range(0, len(root), width)]
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return products ``[b, min(m, p)]`` of rows ``[b, p]``."""
+        return torch.cat([rows[:, start:] @ part for start, part in self._parts], dim=1)
 
 
 class EvaluationEnergy:

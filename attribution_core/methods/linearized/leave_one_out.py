@@ -43,7 +43,7 @@ class ResolventChanges:
         filtered = resolvents.rate * inverses[:, None, :] * gradient
         self._nodes = len(inverses)
         self._inverses = (resolvents.rate * inverses).to(precision)  # rho D_q: [q, p]
-        self._filtered = filtered.flatten(0, 1).T.to(precision)  # rho D_q beta: [p, q c]
+        self._filtered = _side_by_side(filtered.flatten(0, 1).T.to(precision))  # rho D_q beta: [p, 2 q c]
         # c_q D_q, stacked so that real and imaginary parts [block, 2 q] give a real part: [2 q, p]
         self.weighted = torch.cat([weighted.real, -weighted.imag])
 
@@ -66,7 +66,7 @@ class ResolventChanges:
         # rho Psi_i D_q Psi_i^T for all nodes in one product: [block, q, a, a]
         inner = _weighted_inner_products(features, self._inverses)
         # rho Psi_i D_q beta: [block, q, a, c]
-        start = _real_times_complex(features.reshape(block * a, p), self._filtered)
+        start = _complex(features.reshape(block * a, p) @ self._filtered)
         right = residuals[:, None] - start.reshape(block, a, nodes, c).transpose(1, 2)
         identity = torch.eye(a, dtype=inner.dtype, device=inner.device)
         solved = right / (1 - inner) if a == 1 else solve(identity - inner, right)
@@ -129,5 +129,14 @@ def _weighted_inner_products(features: Tensor, weights: Tensor) -> Tensor:
 
 def _real_times_complex(real: Tensor, weights: Tensor) -> Tensor:
     """Return ``real @ weights`` in half the work of a complex product."""
-    parts = real @ torch.cat([weights.real, weights.imag], dim=1)
+    return _complex(real @ _side_by_side(weights))
+
+
+def _side_by_side(weights: Tensor) -> Tensor:
+    """Return the real parts of a complex matrix and, to the right of them, the imaginary parts."""
+    return torch.cat([weights.real, weights.imag], dim=1)
+
+
+def _complex(parts: Tensor) -> Tensor:
+    """Return the complex matrix whose parts lie side by side."""
     return torch.complex(*parts.tensor_split(2, dim=1))

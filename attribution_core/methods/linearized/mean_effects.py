@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from attribution_core.methods.linearized.factored import FactoredChanges, can_factor
 from attribution_core.methods.linearized.model import LinearizedModel, squared_error_change
 from attribution_core.methods.linearized.schedule import GradientDescent
 
@@ -38,6 +39,23 @@ def iterate_effects_and_means(
     features = linear.evaluation_features
     gradient = torch.einsum("map,mac->cp", features.double(), error.reshape(m, a, -1)) / m
     some = linear.evaluated_on(slice(shown))
+    if can_factor(linear, schedule):
+        yield from _factored(some, schedule, information, error[:shown], gradient)
+        return
     for rows, changes in linear.iterate_changes(schedule):
         slope = (changes.double() * gradient).sum(dim=(1, 2))
         yield rows, squared_error_change(some.evaluate(changes), error[:shown]), information[rows] - slope
+
+
+def _factored(
+    some: LinearizedModel, schedule: GradientDescent, information: Tensor, error: Tensor, gradient: Tensor
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield the same from ``A_i Z_i``: with ``y_j = Z_i phi_j``, effects are ``|A_i y_j|^2 / 2 - u_j . A_i y_j``."""
+    features = some.evaluation_features[:, 0]
+    error, gradient = error.to(features.dtype), gradient.to(features.dtype)
+    for rows, own, factors in FactoredChanges(some, schedule).blocks():
+        reached = factors @ features.T  # y_j: [block, r, m]
+        squares = ((own.mT @ own) @ reached * reached).sum(dim=1)
+        products = ((own.mT @ error.T) * reached).sum(dim=1)
+        slope = ((factors @ gradient.T) * own.mT).sum(dim=(1, 2))
+        yield rows, (0.5 * squares - products).double(), information[rows] - slope.double()

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from attribution_core.methods.linalg.blocked import blocks
+from attribution_core.methods.linearized.energy import EvaluationRoot
 from attribution_core.methods.linearized.leave_one_out import ResolventChanges
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.sample_information import functional_sample_information
@@ -34,7 +35,6 @@ from attribution_core.progress import report, silenced, track
 NODES = 12  # of the contour, for an error of 1e-6
 # Largest error of the basis, relative to the largest ``lambda w_q`` of a time.
 TOLERANCE = 1e-6
-_COLUMN_BLOCKS = 6  # of R^T, whose zeros above the diagonal are then not multiplied
 
 
 def fsi_over_time(linear: LinearizedModel, schedule: GradientDescent, times: Sequence[float]) -> Tensor:
@@ -53,7 +53,7 @@ def fsi_over_time(linear: LinearizedModel, schedule: GradientDescent, times: Seq
                 scores.append(functional_sample_information(single, moment).float())
         return torch.stack(scores)
     changes, scores = ChangesOverTime(linear, moments), []
-    root = _TriangularRoot(linear.evaluation_features[:, 0])
+    root = EvaluationRoot(linear.evaluation_features[:, 0], torch.float32)
     for rows, weighted, coefficients in changes.blocks():
         half = root(weighted.flatten(0, 1)).reshape(*weighted.shape[:2], -1)
         gram = half @ half.mT
@@ -131,20 +131,6 @@ class ChangesOverTime:
             solved = [each.solved(features, residuals) for each in self._changes]
             found = [each @ mixed for each, mixed in zip(solved, self._coefficients, strict=True)]
             yield rows, features * self._basis, torch.stack(found).reshape(len(found), -1, c, r)
-
-
-class _TriangularRoot:
-    """``rows R^T / sqrt(m)`` with the R of a QR decomposition of the evaluation features, half of which is zero."""
-
-    def __init__(self, features: Tensor) -> None:
-        """Decompose the features ``[m, p]``."""
-        root = (torch.linalg.qr(features.double(), mode="r").R / len(features) ** 0.5).float()
-        width = max(1, math.ceil(len(root) / _COLUMN_BLOCKS))
-        self._parts = [(start, root[start : start + width, start:].T.clone()) for start in range(0, len(root), width)]
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Return products ``[b, min(m, p)]`` of rows ``[b, p]``."""
-        return torch.cat([rows[:, start:] @ part for start, part in self._parts], dim=1)
 
 
 class LargestEffects:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from attribution_core.errors import InputError
+from attribution_core.methods.linearized.energy import EvaluationRoot
+from attribution_core.methods.linearized.factored import FactoredChanges, can_factor
 from attribution_core.methods.linearized.model import LinearizedModel
 from attribution_core.methods.linearized.schedule import GradientDescent
 
@@ -42,11 +44,20 @@ def functional_sample_information(
     """
     if not sigma > 0:
         raise InputError(f"sigma must be positive, not {sigma}.")
-    scores = [
-        linear.evaluation_energy(changes).clamp(min=0).double() / (2 * sigma**2)
-        for _, changes in linear.iterate_changes(schedule)
-    ]
-    return torch.cat(scores)
+    if can_factor(linear, schedule):
+        root = EvaluationRoot(linear.evaluation_features[:, 0], linear.features.dtype)
+        energies = (
+            _energy(own, root(rows.flatten(0, 1)).reshape(len(rows), rows.shape[1], -1))
+            for _, own, rows in FactoredChanges(linear, schedule).blocks()
+        )
+    else:
+        energies = (linear.evaluation_energy(changes) for _, changes in linear.iterate_changes(schedule))
+    return torch.cat([energy.clamp(min=0).double() / (2 * sigma**2) for energy in energies])
+
+
+def _energy(own: Tensor, rows: Tensor) -> Tensor:
+    """Return ``|A_i Z_i|^2`` for factors ``[block, k, r]`` and ``[block, r, p]``: ``[block]``."""
+    return ((own @ (rows @ rows.mT)) * own).sum(dim=(1, 2))
 
 
 def sample_information(
@@ -113,6 +124,10 @@ def sample_information(
         rotation = None
         langevin = 2 * batch_size * curvature / (learning_rate * sigma**2)
         precision = langevin if covariance == "langevin" else torch.full_like(curvature, 1 / sigma**2)
+    if rotation is None and can_factor(linear, schedule):
+        weights = precision.sqrt().to(linear.features.dtype)
+        changes_by_block = FactoredChanges(linear, schedule).blocks()
+        return torch.cat([_energy(own, rows * weights).double() / 2 for _, own, rows in changes_by_block])
     scores = []
     for _, changes in linear.iterate_changes(schedule):
         rotated = changes.double() if rotation is None else changes.flatten(1).double() @ rotation
