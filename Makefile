@@ -1,4 +1,4 @@
-# make demo | install | test | docs | check | check-js | bench     (each installs what it needs; the second time is quick)
+# make demo | install | test | docs | check | check-js | bench | bench-scale     (each installs what it needs; the second time is quick)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ TORCH ?=
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo install test docs check check-js bench chromium clean
+.PHONY: demo install test docs check check-js bench bench-scale chromium clean
 
 demo: $(RUNTIME)
 	$(BIN)/samplescope demo $(ARGS)
@@ -72,6 +72,10 @@ bench: $(DEVELOPMENT)
 	$(BIN)/python -m tests.benchmarks.live --features 1025
 	$(BIN)/python -m tests.benchmarks.estimate
 	$(BIN)/python -m tests.benchmarks.stages
+
+# Large datasets, for ten minutes and more; ARGS="--data-root DIR" adds MNIST.
+bench-scale: $(DEVELOPMENT)
+	$(BIN)/python -m tests.benchmarks.scale $(ARGS)
 
 # A browser for the tests: the system's, else Debian's package, else Playwright's own.
 chromium: $(DEVELOPMENT)

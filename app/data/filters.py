@@ -282,9 +282,24 @@ def _matching(_run: Run, version: str, decisions: int, view: View) -> np.ndarray
         keep &= query.meets(frame, condition, known)
     if view.rows is not None:
         keep &= np.isin(frame["row"], view.rows) & np.array(frame["split"] == "train")
-    found, sortable = np.flatnonzero(keep), sortable_names(_run)
-    for name, descending in reversed(view.order):
-        column = frame[sortable[name].column].iloc[found]
-        key = column.to_numpy(dtype="float64") if name in known.numbers else pd.factorize(column, sort=True)[0]
-        found = found[np.argsort(-key if descending else key, kind="stable")]  # equal ones stay in the dataset's order
+    *first, (name, descending) = view.order
+    found = _sorted(_run, version, view.split == "train", name, descending)
+    found = found[keep[found]]
+    for name, descending in reversed(first):
+        found = found[_order(frame.iloc[found], known, name, descending)]
     return found
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _sorted(_run: Run, version: str, of_training: bool, name: str, descending: bool) -> np.ndarray:  # noqa: ARG001 (a cache key)
+    """Return the positions of all examples in an order that no decision changes."""
+    return _order(table(_run, "train" if of_training else ALL), names(_run), name, descending)
+
+
+def _order(frame: pd.DataFrame, known: Names, name: str, descending: bool) -> np.ndarray:
+    """Return the positions of examples sorted by a name; equal ones stay in their order, missing ones come last."""
+    if name in known.numbers:
+        key = frame[known.numbers[name].column].to_numpy(dtype="float64")
+    else:
+        key = pd.factorize(frame[known.categories[name].column], sort=True)[0]
+    return np.argsort(-key if descending else key, kind="stable")

@@ -1,4 +1,4 @@
-"""What the log of a run says about few of its examples: tags, notes, and where reviewers disagree."""
+"""What the log of a run says about few of its examples: decisions, tags, notes, and where reviewers disagree."""
 
 from __future__ import annotations
 
@@ -8,50 +8,71 @@ import streamlit as st
 
 from attribution_core.runs import Run
 from attribution_core.runs.agreement import disputed
+from attribution_core.runs.labels import label_names
 from samplescope_app.wording import labels
 
-_KEY = ["split", "id"]
 
+def add(run: Run, frame: pd.DataFrame, index: pd.Index, start: int) -> None:
+    """Add columns to a table of examples: what was decided and said about each.
 
-def add(run: Run, frame: pd.DataFrame) -> None:
-    """Add columns to a table of examples: tags (a tuple of texts), note and disagreement ("" for none).
+    They are action ("" for none), new_label_name (that of the data for none) and reviewer of the decision; disagreement
+    ("" for none), tags (a tuple of texts) and note. It costs a few copies of a column, and a lookup for each example
+    that something is said about.
 
     Args:
         run: The run.
-        frame: Examples with their split and id; changed in place.
+        frame: Examples; only new columns are written.
+        index: Keys, such as ``train/17``, of all examples of the run.
+        start: Position in ``index`` of the table's first example.
     """
     annotations = _annotations(run, run.version, run.decisions.annotations.version())
-    split = disagreements(run)
-    examples = pd.MultiIndex.from_frame(frame[_KEY]) if len(annotations) or len(split) else None
+    decisions = run.decisions.current()
+    decisions.index = pd.Index(_keys(decisions))
+    relabeled = decisions["new_label"].dropna()
+    names = label_names(relabeled.to_numpy(dtype="float64" if run.values else "int64"), run.class_names)
     columns: dict[str, tuple[pd.Series, object]] = {
+        "action": (decisions["action"], ""),
+        "new_label_name": (pd.Series(names, relabeled.index, dtype="object"), frame["label_name"]),
+        "reviewer": (decisions["reviewer"], ""),
         "tags": (annotations["tags"], ()),
         "note": (annotations["note"], ""),
-        "disagreement": (split, ""),
+        "disagreement": (disagreements(run), ""),
     }
-    for name, (marks, missing) in columns.items():
-        values = np.empty(len(frame), dtype=object)
-        values.fill(missing)
-        if examples is not None and len(marks):
-            rows = examples.get_indexer(marks.index)
-            values[rows[rows >= 0]] = marks.to_numpy(dtype=object)[rows >= 0]
-        frame[name] = values
+    for name, (said, otherwise) in columns.items():
+        if isinstance(otherwise, pd.Series):
+            values = otherwise.to_numpy(dtype=object, copy=True)
+        else:
+            values = np.empty(len(frame), dtype=object)
+            values.fill(otherwise)
+        if len(said):
+            rows = index.get_indexer(said.index) - start
+            here = (rows >= 0) & (rows < len(frame))
+            values[rows[here]] = said.to_numpy(dtype=object)[here]
+        # Without the type, pandas looks at every value to choose one.
+        frame[name] = pd.Series(values, frame.index, dtype="object", copy=False)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _annotations(_run: Run, version: str, annotations: int) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
-    """Return tags and notes by split and id, which a decision does not change."""
-    return _run.decisions.annotations.current().set_index(_KEY)
+    """Return tags and notes by key, which a decision does not change."""
+    found = _run.decisions.annotations.current()
+    found.index = pd.Index(_keys(found))
+    return found
 
 
 def disagreements(run: Run) -> pd.Series:
     """Return what each reviewer decided, such as "ann: drop, ben: relabel Coat", of the examples where they differ.
 
     Returns:
-        Texts, by split and id.
+        Texts, by key.
     """
     if len(run.decisions.history.reviewers()) < 2:  # by far the usual case, told in no time
         return pd.Series(dtype="object")
     choices = disputed(run.decisions.by_reviewer())
     words = {choice: labels.action_in_words(run, choice) for choice in choices["choice"].unique()}
     said = choices["reviewer"] + ": " + choices["choice"].map(words).astype("str")
-    return said.groupby([choices["split"], choices["id"]]).agg(", ".join).astype("object")
+    return said.groupby(np.array(_keys(choices), dtype=object)).agg(", ".join).astype("object")
+
+
+def _keys(rows: pd.DataFrame) -> list[str]:
+    return [f"{split}/{example_id}" for split, example_id in zip(rows["split"], rows["id"], strict=True)]

@@ -10,7 +10,6 @@ import pandas as pd
 import streamlit as st
 
 from attribution_core.runs import Run
-from attribution_core.runs.labels import label_names
 from attribution_core.runs.review_file import Split
 from attribution_core.runs.store import SplitName
 from samplescope_app.data import health, marks
@@ -52,27 +51,34 @@ def _tags(_run: Run, version: str, decisions: int) -> tuple[str, ...]:  # noqa: 
     return tuple(sorted(_run.decisions.annotations.tags()))
 
 
+# A decision adds columns to a table that it shares with all before, so it copies none of the others.
+
+
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _everything(_run: Run, version: str, decisions: int) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
-    return pd.concat([examples(_run), evaluation(_run)], ignore_index=True)
+    frame = _both_tables(_run, version).copy(deep=False)
+    marks.add(_run, frame, _index(_run, version), 0)
+    return frame
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _with_decisions(_run: Run, version: str, decisions: int, table: SplitName) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
-    frame = _with_percentiles(_run, version, table).copy(deep=False)  # the columns below are added to it only
-    cleaned = _run.cleaned_labels(table)
-    frame["split"] = cleaned["split"].to_numpy()
-    frame["action"] = cleaned["action"].to_numpy()
-    frame["new_label_name"] = label_names(cleaned["label"].to_numpy(), _run.class_names)
-    frame["reviewer"] = cleaned["reviewer"].to_numpy()
-    marks.add(_run, frame)
+    frame = _with_percentiles(_run, version, table).copy(deep=False)
+    marks.add(_run, frame, _index(_run, version), 0 if table == "train" else len(_run.examples))
     return frame
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _both_tables(_run: Run, version: str) -> pd.DataFrame:
+    return pd.concat([_with_percentiles(_run, version, table) for table in ("train", "evaluation")], ignore_index=True)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _with_percentiles(_run: Run, version: str, table: SplitName) -> pd.DataFrame:  # noqa: ARG001 (a cache key)
     frame = (_run.examples if table == "train" else _run.evaluation).copy()
     frame["row"] = np.arange(len(frame))
+    if table == "train":
+        frame["split"] = "train"
     for score in scores_of(_run, table):
         ranks = frame[score] if table == "train" else frame.groupby("split")[score]
         frame[f"{score} percentile"] = ranks.rank(pct=True) * 100
