@@ -26,6 +26,7 @@ FALSE_REPORTS = 1.0
 # Quantiles that the law is fitted to; near-duplicates do not affect them if less than half of the examples have one.
 _FITTED_AT = (0.5, 0.9)
 _ROUNDING = 1e-12  # of a cosine
+_SPARE = 6  # neighbors that are compared in float64 besides those wanted
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ def near_duplicates(
     threshold: float | None = None,
     most: int = 10_000,
 ) -> NearDuplicates:
-    """Find all pairs of near-duplicates exactly: n^2 d multiplications, one block of rows against all rows at a time.
+    """Find all pairs of near-duplicates: n^2 d multiplications, one block of rows against all rows at a time.
 
-    Besides a float64 copy of the embeddings, this takes a quarter of a GiB, or the size of one row if that is larger.
+    Besides copies of the embeddings in float64 and float32, this takes a quarter of a GiB, or the size of one row if
+    that is larger.
 
     Args:
         embeddings: Embeddings ``[n, d]``, such as the inputs of a trained network's last layer. A row of zeros is
@@ -113,8 +115,9 @@ def near_duplicates_in(embeddings: Tensor, others: Tensor, found: NearDuplicates
     """
     unit, others = (torch.nn.functional.normalize(each.detach().double(), dim=1) for each in (embeddings, others))
     rows, nearest, similar = [], [], []
-    for part in blocks(len(others), 3 * unit.element_size() * len(unit)):
-        similarity, indices = inner(others[part], unit).clamp_(-1, 1).topk(NEIGHBORS, dim=1)
+    single = unit.float()
+    for part in blocks(len(others), _bytes_each(unit)):
+        similarity, indices = _most_similar(others[part], unit, single, NEIGHBORS)
         least = torch.maximum(_least(similarity, found.factor), found.least[indices[:, 0]])
         near = (similarity[:, 0] >= least - _ROUNDING).nonzero()[:, 0]
         rows.append(near + part.start)
@@ -130,15 +133,42 @@ def _neighbors(
     k: int,
 ) -> tuple[Tensor, Tensor]:
     """Return each example's k highest similarities to others, ``[n, k]``, and its nearest other example, ``[n]``."""
-    highest, nearest = [], []
-    slices = list(blocks(len(unit), 3 * unit.element_size() * len(unit)))
+    highest, nearest, single = [], [], unit.float()
+    slices = list(blocks(len(unit), _bytes_each(unit)))
     for rows in track(slices, len(slices), "searching for near-duplicates"):
-        similarity = inner(unit[rows], unit).clamp_(-1, 1)
-        similarity.diagonal(rows.start).fill_(-torch.inf)  # an example is not its own neighbor
-        values, indices = similarity.topk(k, dim=1)
+        values, indices = _most_similar(unit[rows], unit, single, k, itself=rows.start)
         highest.append(values)
         nearest.append(indices[:, 0])
     return torch.cat(highest), torch.cat(nearest)
+
+
+def _bytes_each(unit: Tensor) -> int:
+    """Return the bytes that the search needs for each example: its similarities, and its candidates."""
+    return 3 * 4 * len(unit) + 8 * (NEIGHBORS + _SPARE) * unit.shape[1]
+
+
+def _most_similar(
+    rows: Tensor, unit: Tensor, single: Tensor, k: int, itself: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the k highest similarities of rows to examples, and the indices of these, ``[b, k]`` each.
+
+    All similarities are computed in float32, in half the time, and those of the k highest and some more in float64.
+    So a neighbor is missed only if more than ``_SPARE`` others are as near to within the rounding of float32.
+
+    Args:
+        rows: Unit vectors, ``[b, d]``, float64.
+        unit: Those of the examples, ``[n, d]``, float64.
+        single: The same in float32.
+        k: Number of neighbors, at most ``n``.
+        itself: Index of the first row among the examples, which are not their own neighbors; None for other rows.
+    """
+    similarity = rows.float() @ single.T
+    if itself is not None:
+        similarity.diagonal(itself).fill_(-torch.inf)
+    candidates = similarity.topk(min(k + _SPARE, len(unit) - (itself is not None)), dim=1).indices
+    exact = (unit[candidates] @ rows[:, :, None])[:, :, 0].clamp_(-1, 1)
+    values, order = exact.topk(k, dim=1)
+    return values, candidates.gather(1, order)
 
 
 def _distances(similarity: Tensor) -> Tensor:

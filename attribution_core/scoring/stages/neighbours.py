@@ -35,8 +35,8 @@ class NeighboursStage(Stage):
 
     @override
     def bytes_needed(self, sizes: RunSizes) -> int:
-        """Count embeddings, twice, and blocks of similarities."""
-        return 8 * sizes.n * sizes.head_width + 2 * BLOCK_BYTES
+        """Count embeddings, in three precisions, and blocks of similarities."""
+        return (4 + 8 + 4) * sizes.n * sizes.head_width + 2 * BLOCK_BYTES
 
     @override
     def seconds_probe(self, probe: Probe) -> float:
