@@ -29,7 +29,7 @@ def add(run: Run, frame: pd.DataFrame, index: pd.Index, start: int) -> None:
     decisions = run.decisions.current()
     decisions.index = pd.Index(_keys(decisions))
     relabeled = decisions["new_label"].dropna()
-    names = label_names(relabeled.to_numpy(dtype="float64" if run.values else "int64"), run.class_names)
+    names = label_names(relabeled.to_numpy(dtype="int64" if run.values is None else "float64"), run.class_names)
     columns: dict[str, tuple[pd.Series, object]] = {
         "action": (decisions["action"], ""),
         "new_label_name": (pd.Series(names, relabeled.index, dtype="object"), frame["label_name"]),

